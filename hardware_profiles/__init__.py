@@ -1,0 +1,1 @@
+"""Hardware profiles: ONNX in, latency with its noise out, measured in a pinned worker process."""

@@ -1,0 +1,111 @@
+"""Value types and the protocol of latency profiling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareProfile:
+    """A machine as a deployment sees it.
+
+    Attributes:
+        threads: intra-op threads of the runtime, each on a CPU of its own.
+        batch_size: examples a call.
+        provider: execution provider of ONNX Runtime.
+        precision: what the models are run in.
+    """
+
+    name: str
+    threads: int = 1
+    batch_size: int = 1
+    provider: str = "CPUExecutionProvider"
+    precision: str = "fp32"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One ONNX graph of a deployment: serialised model, example inputs by name, and calls per use."""
+
+    model: bytes = field(repr=False)
+    inputs: Mapping[str, NDArray[Any]] = field(repr=False)
+    name: str = "main"
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What is deployed: one graph for a CNN, two for an encoder-decoder. Latency is the sum over graphs of calls x time."""
+
+    graphs: tuple[Graph, ...]
+
+    @classmethod
+    def single(cls, model: bytes, inputs: Mapping[str, NDArray[Any]]) -> Deployment:
+        """A deployment of one graph."""
+        return cls((Graph(model, inputs),))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyMeasurement:
+    """Latency of one deployment on one profile.
+
+    Attributes:
+        latency_ms: ranking latency: median over rounds of each round's minimum (p10 for more than one thread; thread CPU
+            time where most runs were preempted), per batch.
+        resolution: relative noise floor of the session (A/A); differences below it are ties.
+        p50_ms: median of all samples; service latency.
+        samples: number of timed runs.
+        preempted_share: share of runs in which the worker lost the CPU.
+        noisy: the figure did not settle within the retries; its resolution is widened to what was seen.
+        raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
+        raw_cpu_ms: the thread CPU time of the same runs.
+        environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
+    """
+
+    latency_ms: float
+    resolution: float
+    p50_ms: float
+    samples: int
+    preempted_share: float
+    noisy: bool
+    protocol: str
+    environment: Mapping[str, Any]
+    raw_ms: NDArray[np.float64] = field(repr=False)
+    raw_cpu_ms: NDArray[np.float64] = field(repr=False)
+    round_lengths: tuple[int, ...] = field(repr=False)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFailure:
+    """Why one deployment has no figure."""
+
+    message: str
+
+
+class LatencyProfiler(Protocol):
+    """Measures deployments on one profile; keeps one worker process."""
+
+    def measure(
+        self, deployments: Sequence[Deployment], *, longer: bool = False
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+        """One result a deployment, in their order; all are interleaved in the same rounds.
+
+        Args:
+            longer: the protocol for final figures: more rounds.
+
+        Raises:
+            WorkerError: the worker cannot be started, or died too often.
+            ProfileError: the profile asks for what this machine does not have.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the worker process; idempotent."""
+        ...

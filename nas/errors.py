@@ -1,0 +1,48 @@
+"""The errors that the engine raises for its users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NasError(Exception):
+    """Base of all errors of this package; the text says what came, what was expected and what to do."""
+
+
+class JobError(NasError):
+    """A job file is missing, is no YAML, or says something that cannot be done."""
+
+
+class UnknownNameError(NasError):
+    """A name (of a recipe, a run, an objective, ...) that nothing answers to."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
+        known = list(known)
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        ask = f"; did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(known[:12]) if known else "none"
+        prefix = f"{where}: " if where else ""
+        tail = f" {hint}" if hint else ""
+        super().__init__(f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}" if near
+                         else f"{prefix}unknown {kind} {name!r}. Known: {listed}.{tail}")
+
+
+class StoreError(NasError):
+    """A run's database is damaged, of another version, or cannot be written."""
+
+
+class RunHeldError(StoreError):
+    """Another live driver holds the run, or this driver was given up for dead and its lease taken over."""
+
+
+class SelectionError(NasError):
+    """A `--select` expression is malformed or nothing satisfies it."""
+
+
+class EvaluationError(NasError):
+    """Evaluations failed in a way that ends the search."""
+
+
+class ExportFailedError(NasError):
+    """The exported file failed its check and was not written."""

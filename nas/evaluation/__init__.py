@@ -1,0 +1,1 @@
+"""Evaluators: requests in, measurements out; they wrap each other."""

@@ -1,0 +1,178 @@
+"""What is optimised and what is stored: objectives, requests, measurements (the atoms) and evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import UnknownNameError
+from supernets.space import Architecture
+
+
+class Goal(StrEnum):
+    """Which direction is better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+
+class Fidelity(StrEnum):
+    """How carefully, and on which part of the data, a figure was taken."""
+
+    SEARCH = "search"
+    """Accuracy on the validation part; latency by the short protocol."""
+    FINAL = "final"
+    """Latency by the longer protocol."""
+    TEST = "test"
+    """Accuracy on the test part, which no search sees."""
+
+
+class Status(StrEnum):
+    """What became of a measurement."""
+
+    OK = "ok"
+    NOISY = "noisy"
+    """A figure, kept with its wider error."""
+    FAILED = "failed"
+    """No figure; `Measurement.message` says why."""
+
+
+_METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belongs to a hardware profile
+    "accuracy": ("share", Goal.MAXIMIZE, False),
+    "latency_ms": ("ms", Goal.MINIMIZE, True),
+    "macs": ("MACs", Goal.MINIMIZE, False),
+    "parameters": ("parameters", Goal.MINIMIZE, False),
+    "activation_bytes": ("bytes", Goal.MINIMIZE, False),
+}
+EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
+"""Metrics that are computed, never measured or predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One figure to optimise; `name` is ``metric`` or ``metric@profile``."""
+
+    name: str
+    unit: str
+    goal: Goal
+
+    @property
+    def metric(self) -> str:
+        """The name without its profile."""
+        return self.name.partition("@")[0]
+
+    @property
+    def profile(self) -> str | None:
+        """The hardware profile of a measured cost, or None."""
+        return self.name.partition("@")[2] or None
+
+    @property
+    def sign(self) -> float:
+        """+1 to minimise, -1 to maximise: figures are multiplied by it, so that inside all are minimised."""
+        return 1.0 if self.goal is Goal.MINIMIZE else -1.0
+
+    @classmethod
+    def parse(cls, text: str, profiles: Sequence[str], *, where: str = "") -> Objective:
+        """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
+
+        Raises:
+            UnknownNameError: no such objective with these profiles.
+        """
+        known = known_objectives(profiles)
+        metric, _, profile = text.partition("@")
+        if metric in _METRICS and _METRICS[metric][2] and not profile and len(profiles) == 1:
+            text = f"{metric}@{profiles[0]}"
+        if text not in known:
+            raise UnknownNameError("objective", text, known, where=where)
+        unit, goal, _ = _METRICS[metric]
+        return cls(text, unit, goal)
+
+
+def known_objectives(profiles: Iterable[str]) -> list[str]:
+    """Names of all objectives that a job with these hardware profiles can have."""
+    names = list(profiles)
+    return [f"{m}@{p}" for m, (_, _, per) in _METRICS.items() if per for p in names] + [
+        m for m, (_, _, per) in _METRICS.items() if not per
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure: one metric of one architecture; the key of a `Measurement` inside a run."""
+
+    architecture: Architecture
+    metric: str
+    profile: str | None = None
+    fidelity: Fidelity = Fidelity.SEARCH
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, architecture: Architecture, objective: Objective, fidelity: Fidelity = Fidelity.SEARCH) -> Request:
+        """The request that yields this objective's figure."""
+        return cls(architecture, objective.metric, objective.profile, fidelity)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The stored atom: one figure with its error, or why there is none.
+
+    Attributes:
+        value: the figure in its objective's unit and natural sign; None exactly when `status` is FAILED.
+        error: one standard error (accuracy) or the noise floor times the figure (latency); 0 for exact figures.
+        weights: digest of the weights that were measured; "" where they do not matter.
+        data: digest of the images used; "" where they do not matter.
+        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v1``.
+        environment: machine and versions, JSON-able.
+        detail: further figures (p50, preempted share, ...), JSON-able.
+        samples: raw samples, compressed: latency runs, or one bit an image for accuracy; kept in a table of their own.
+        attempt: 0 for the first try; retries count up.
+        seconds: wall time that it took.
+    """
+
+    request: Request
+    status: Status
+    value: float | None
+    error: float | None
+    weights: str = ""
+    data: str = ""
+    protocol: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    samples: bytes | None = field(default=None, repr=False)
+    attempt: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != (self.status is Status.FAILED):
+            raise ValueError(f"a measurement has a value unless it failed; got {self.value} with status {self.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All objectives of one architecture: a view over its measurements, by objective name."""
+
+    architecture: Architecture
+    measurements: Mapping[str, Measurement]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any objective has no figure."""
+        return any(m.value is None for m in self.measurements.values())
+
+    def value(self, objective: Objective) -> float:
+        """The figure in its natural sign; NaN where it failed."""
+        found = self.measurements[objective.name].value
+        return math.nan if found is None else found
+
+
+def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Figures as an (n, n_objectives) array in which smaller is better everywhere; NaN rows for failures."""
+    out = np.array([[o.sign * e.value(o) for o in objectives] for e in evaluations], dtype=np.float64)
+    return out.reshape(len(evaluations), len(objectives))

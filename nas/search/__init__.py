@@ -1,0 +1,1 @@
+"""Search algorithms: ask and tell, no I/O."""

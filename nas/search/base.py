@@ -1,0 +1,33 @@
+"""The protocol of a search algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from nas.objectives import Evaluation
+from supernets.space import Architecture
+
+
+class SearchAlgorithm(Protocol):
+    """Proposes architectures and learns from their figures; does no I/O.
+
+    The same seed and the same told history give the same asks, in any process.
+    """
+
+    def ask(self, n: int) -> list[Architecture]:
+        """Up to `n` architectures to evaluate next, never one asked or told before; empty when the space is used up."""
+        ...
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Takes the figures of what was asked last, in the order asked; failed ones carry NaN."""
+        ...
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """Moves on as if `ask` had returned the recorded architectures, which `tell` will then be given.
+
+        Returns:
+            What this version would have asked (equal to `asked` unless a library changed); an algorithm whose `ask` is
+            a function of its seed and history alone returns `asked` without computing anything.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Run stores: everything a run knows, as rows written before they are acted upon."""

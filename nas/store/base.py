@@ -1,0 +1,95 @@
+"""The protocol of a run's store, and the rows it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from nas.objectives import Fidelity, Measurement, Request
+from supernets.space import Architecture
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Quality of one predictor fit, as the run keeps it (see `predictors.quality`)."""
+
+    step: int
+    objective: str
+    quality: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: a retry, a warning, a replayed ask that differed, why the run stopped."""
+
+    kind: str
+    detail: Mapping[str, Any]
+    time: float
+    """Seconds since the epoch."""
+
+
+class RunStore(Protocol):
+    """All rows of one run. Every write is committed when the call returns, and refused once the lease is lost.
+
+    Raises:
+        RunHeldError: from any write, when another driver has taken the lease.
+        StoreError: the database is damaged or cannot be written.
+    """
+
+    def status(self) -> RunStatus: ...
+
+    def set_status(self, status: RunStatus, *, reason: str = "") -> None:
+        """Records the status and why (shown to the user)."""
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """All facts set with `set_info`, plus ``reason`` of the last status."""
+        ...
+
+    def set_info(self, name: str, value: Any) -> None:
+        """Keeps one JSON-able fact of the run (its space, objectives, reference point, ...)."""
+        ...
+
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None: ...
+
+    def asks(self) -> list[list[Architecture]]:
+        """What was asked, by step."""
+        ...
+
+    def add(self, measurement: Measurement) -> None:
+        """Commits one measurement with its samples; a second one of the same request and attempt is ignored."""
+        ...
+
+    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        """The latest attempt at each request that has one, without samples."""
+        ...
+
+    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+        """All of them in the order committed, without samples (latest attempts only)."""
+        ...
+
+    def samples(self, request: Request) -> bytes | None:
+        """The raw samples of the latest attempt at a request."""
+        ...
+
+    def record_fit(self, fit: Fit) -> None: ...
+
+    def fits(self) -> list[Fit]: ...
+
+    def record_event(self, kind: str, detail: Mapping[str, Any]) -> None: ...
+
+    def events(self) -> list[Event]: ...
+
+    def close(self) -> None: ...

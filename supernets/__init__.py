@@ -1,0 +1,1 @@
+"""Weight-sharing supernets: search spaces, shared weights, training, extraction and lowering to ONNX."""

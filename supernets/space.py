@@ -1,0 +1,244 @@
+"""Search spaces: choices, architectures with canonical genes, sampling and encoding (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.errors import SpaceError
+
+Option = int | float | str
+INACTIVE = -1
+"""The gene of a choice that does not apply (for instance, the kernel of a layer that the depth drops)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One decision of a search space.
+
+    Args:
+        name: unique within the space, e.g. ``stage2.block1.kernel``.
+        options: the values, smallest network first; a gene is an index (a *level*) into them.
+        requires: ``(other, level)``: the choice is active only while the gene of the choice named ``other`` is active
+            and at least ``level``. ``other`` must come earlier in the space.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    requires: tuple[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise SpaceError(f"choice {self.name!r} has no options; give at least one")
+        if len(set(self.options)) != len(self.options):
+            raise SpaceError(f"choice {self.name!r} lists an option twice: {list(self.options)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network of a search space, as one gene a choice; made by `SearchSpace.canonical`, so that equal networks are equal."""
+
+    genes: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
+        return "-".join("x" if gene == INACTIVE else str(gene) for gene in self.genes)
+
+    @classmethod
+    def parse(cls, key: str) -> Architecture:
+        """The architecture whose `key` this is.
+
+        Raises:
+            SpaceError: the text is no key.
+        """
+        try:
+            return cls(tuple(INACTIVE if part == "x" else int(part) for part in key.split("-")))
+        except ValueError:
+            raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'") from None
+
+
+class SearchSpace:
+    """An ordered set of choices; all methods are pure, and randomness is passed in.
+
+    Raises:
+        SpaceError: two choices share a name, or one requires a choice that does not come before it or a level it lacks.
+    """
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self.choices: tuple[Choice, ...] = tuple(choices)
+        self._index = {choice.name: i for i, choice in enumerate(self.choices)}
+        if len(self._index) != len(self.choices):
+            raise SpaceError("two choices of the space share a name")
+        if not self.choices:
+            raise SpaceError("the space has no choices")
+        self._requires: list[tuple[int, int] | None] = []
+        for i, choice in enumerate(self.choices):
+            if choice.requires is None:
+                self._requires.append(None)
+                continue
+            other, level = choice.requires
+            parent = self._index.get(other, i)
+            if parent >= i:
+                raise SpaceError(f"choice {choice.name!r} requires {other!r}, which does not come before it")
+            if not 0 <= level < len(self.choices[parent].options):
+                raise SpaceError(f"choice {choice.name!r} requires level {level} of {other!r}, which it does not have")
+            self._requires.append((parent, level))
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SearchSpace) and self.choices == other.choices
+
+    def __hash__(self) -> int:
+        return hash(self.choices)
+
+    @cached_property
+    def levels(self) -> NDArray[np.int64]:
+        """Number of options of each choice, (n_choices,)."""
+        return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of different architectures (those that differ only in inactive genes count once)."""
+        children: list[list[tuple[int, int]]] = [[] for _ in self.choices]  # (required level, child)
+        roots = []
+        for i, required in enumerate(self._requires):
+            if required is None:
+                roots.append(i)
+            else:
+                children[required[0]].append((required[1], i))
+        counts = [0] * len(self.choices)
+        for i in reversed(range(len(self.choices))):  # children come after their parents
+            for level in range(len(self.choices[i].options)):
+                product = 1
+                for required_level, child in children[i]:
+                    if level >= required_level:
+                        product *= counts[child]
+                counts[i] += product
+        total = 1
+        for root in roots:
+            total *= counts[root]
+        return total
+
+    def canonical(self, genes: Sequence[int] | NDArray[np.int64]) -> Architecture:
+        """The architecture of these levels, with the genes of inactive choices blanked.
+
+        Raises:
+            SpaceError: wrong length, or a level out of range in an active choice.
+        """
+        if len(genes) != len(self.choices):
+            raise SpaceError(f"an architecture of this space has {len(self.choices)} genes, got {len(genes)}")
+        out: list[int] = []
+        for i, (gene, required) in enumerate(zip(genes, self._requires, strict=True)):
+            if required is not None and out[required[0]] < required[1]:  # INACTIVE is below every level
+                out.append(INACTIVE)
+                continue
+            level = int(gene)
+            if not 0 <= level < len(self.choices[i].options):
+                raise SpaceError(
+                    f"gene {i} ({self.choices[i].name}) is {level}; expected 0 to {len(self.choices[i].options) - 1}"
+                )
+            out.append(level)
+        return Architecture(tuple(out))
+
+    def check(self, architecture: Architecture) -> None:
+        """Raises `SpaceError` unless the architecture is a canonical one of this space."""
+        filled = [0 if gene == INACTIVE else gene for gene in architecture.genes]
+        if self.canonical(filled) != architecture:
+            raise SpaceError(f"architecture {architecture.key} is not canonical in this space")
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A random architecture: every gene uniform over its levels, inactive ones blanked."""
+        return self.canonical(rng.integers(0, self.levels))
+
+    def values(self, architecture: Architecture) -> dict[str, Option]:
+        """Option values by choice name; inactive choices are absent."""
+        return {
+            choice.name: choice.options[gene]
+            for choice, gene in zip(self.choices, architecture.genes, strict=True)
+            if gene != INACTIVE
+        }
+
+    @property
+    def smallest(self) -> Architecture:
+        """Level 0 everywhere."""
+        return self.canonical([0] * len(self.choices))
+
+    @property
+    def largest(self) -> Architecture:
+        """The last level everywhere."""
+        return self.canonical(self.levels - 1)
+
+    def scaled(self, t: float) -> Architecture:
+        """Uniform scaling: every gene at level ``round(t * (n - 1))`` for t in [0, 1]."""
+        return self.canonical([round(t * (n - 1)) for n in self.levels.tolist()])
+
+    def uniform_scalings(self) -> list[Architecture]:
+        """All distinct `scaled` architectures, smallest first."""
+        cuts = {0.0, 1.0} | {(k + 0.5) / (n - 1) for n in set(self.levels.tolist()) if n > 1 for k in range(n - 1)}
+        found: dict[Architecture, None] = {}
+        ordered = sorted(cuts)
+        for low, high in zip(ordered, [*ordered[1:], 1.0], strict=True):
+            found.setdefault(self.scaled(low), None)
+            found.setdefault(self.scaled((low + high) / 2), None)
+        return list(found)
+
+    def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """One-hot columns of every choice, then one ordinal column a choice scaled to [0, 1]; inactive genes all zero.
+
+        Returns:
+            (n, d) with d = `sum(levels) + n_choices`; (0, d) for no architectures.
+        """
+        n_choices, offsets = len(self.choices), np.concatenate([[0], np.cumsum(self.levels)])
+        out = np.zeros((len(architectures), int(offsets[-1]) + n_choices))
+        if not architectures:
+            return out
+        genes = np.array([a.genes for a in architectures], dtype=np.int64)
+        rows, columns = np.nonzero(genes != INACTIVE)
+        active = genes[rows, columns]
+        out[rows, offsets[columns] + active] = 1.0
+        # +1 tells the lowest level from an inactive gene.
+        out[rows, int(offsets[-1]) + columns] = (active + 1) / self.levels[columns]
+        return out
+
+    def enumerate(self) -> list[Architecture]:
+        """Every architecture, in lexicographic order; meant for small spaces (memory grows with `size`)."""
+        partial: list[list[int]] = [[]]
+        for i, required in enumerate(self._requires):
+            grown: list[list[int]] = []
+            for genes in partial:
+                active = required is None or genes[required[0]] >= required[1]
+                levels = range(len(self.choices[i].options)) if active else (INACTIVE,)
+                grown.extend([*genes, level] for level in levels)
+            partial = grown
+        return [Architecture(tuple(genes)) for genes in partial]
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Plain data that `from_json` reads, for checkpoints and manifests."""
+        return [
+            {"name": c.name, "options": list(c.options), "requires": list(c.requires) if c.requires else None}
+            for c in self.choices
+        ]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Mapping[str, object]]) -> SearchSpace:
+        """The space that `to_json` wrote.
+
+        Raises:
+            SpaceError: the data is malformed.
+        """
+        try:
+            choices = []
+            for item in data:
+                requires = item["requires"]
+                assert_pair = None if requires is None else (str(requires[0]), int(requires[1]))  # type: ignore[index]
+                choices.append(Choice(str(item["name"]), tuple(item["options"]), assert_pair))  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise SpaceError(f"not the description of a search space: {error}") from None
+        return cls(choices)
