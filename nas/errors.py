@@ -24,8 +24,11 @@ class UnknownNameError(NasError):
         listed = ", ".join(known[:12]) if known else "none"
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
-        super().__init__(f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}" if near
-                         else f"{prefix}unknown {kind} {name!r}. Known: {listed}.{tail}")
+        super().__init__(
+            f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}"
+            if near
+            else f"{prefix}unknown {kind} {name!r}. Known: {listed}.{tail}"
+        )
 
 
 class StoreError(NasError):

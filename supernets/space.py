@@ -59,7 +59,9 @@ class Architecture:
         try:
             return cls(tuple(INACTIVE if part == "x" else int(part) for part in key.split("-")))
         except ValueError:
-            raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'") from None
+            raise SpaceError(
+                f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'"
+            ) from None
 
 
 class SearchSpace:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from nas.objectives import Evaluation
 from supernets.space import Architecture
@@ -12,7 +12,8 @@ from supernets.space import Architecture
 class SearchAlgorithm(Protocol):
     """Proposes architectures and learns from their figures; does no I/O.
 
-    The same seed and the same told history give the same asks, in any process.
+    The same seed and the same told history give the same asks, in any process. The loop measures the smallest and the
+    largest architecture first and tells them before the first `ask`: every algorithm takes them as part of its history.
     """
 
     def ask(self, n: int) -> list[Architecture]:
@@ -21,6 +22,13 @@ class SearchAlgorithm(Protocol):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Takes the figures of what was asked last, in the order asked; failed ones carry NaN."""
+        ...
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """By objective name, the models behind the last `ask`, JSON-able; empty for algorithms without models.
+
+        Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
+        """
         ...
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
