@@ -1,0 +1,1 @@
+"""Model families: what a supernet of each kind is made of."""

@@ -1,0 +1,35 @@
+"""Named spaces of each family (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from supernets.families.spec import CNNSpec, StageSpec
+
+MOBILE_CNN: Mapping[str, CNNSpec] = {
+    # 28 x 28 grey images: at most 0.3 M parameters, at least 1e8 architectures, MACs spanning at least 10 x.
+    "tiny": CNNSpec(
+        stem=16,
+        stem_stride=2,
+        stages=(
+            StageSpec(stride=1, depth=(1, 2, 3), width=(8, 16, 24), kernel=(3, 5), expand=(2, 3, 4)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 40), kernel=(3, 5), expand=(2, 3, 4)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(32, 48, 64), kernel=(3, 5), expand=(2, 3, 4)),
+        ),
+        head=128,
+    ),
+    # 8 x 8 grey images: the stem keeps the resolution, and the first stage has no kernel wider than the digits' strokes.
+    "digits": CNNSpec(
+        stem=16,
+        stem_stride=1,
+        stages=(
+            StageSpec(stride=1, depth=(1, 2, 3), width=(8, 16, 24), kernel=(3,), expand=(2, 3, 4)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(16, 24, 32), kernel=(3, 5), expand=(2, 3, 4)),
+        ),
+        head=64,
+    ),
+}
+"""Presets of the family ``mobile-cnn``."""
+
+PRESETS: Mapping[str, Mapping[str, CNNSpec]] = {"mobile-cnn": MOBILE_CNN}
+"""Presets by the name of the family."""

@@ -1,0 +1,86 @@
+"""Dimensions of the elastic MobileNet-style CNN, as values that check themselves (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from supernets.errors import SpaceError
+
+MAX_STAGES = 16
+LIMITS = {"depth": 32, "width": 4096, "kernel": 31, "expand": 16, "stride": 4}
+"""Largest value of each dimension: far above what anybody trains, low enough that a slip of the finger is caught."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage: the stride of its first block, and the options of its elastic dimensions, each smallest first.
+
+    Attributes:
+        stride: of the first block; the others have stride 1.
+        depth: numbers of blocks, each at least 1.
+        width: output channels of the stage's blocks.
+        kernel: sides of the depthwise convolutions; odd.
+        expand: ratios of a block's hidden channels to its input channels.
+
+    Raises:
+        SpaceError: an option list is empty, not ascending, or holds a value that makes no network.
+    """
+
+    stride: int
+    depth: tuple[int, ...]
+    width: tuple[int, ...]
+    kernel: tuple[int, ...]
+    expand: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_number("stride", self.stride, LIMITS["stride"])
+        _check_options("depth", self.depth)
+        _check_options("width", self.width)
+        _check_options("kernel", self.kernel)
+        _check_options("expand", self.expand)
+        even = [kernel for kernel in self.kernel if kernel % 2 == 0]
+        if even:
+            raise SpaceError(f"kernel: expected odd sides, so that padding is the same on both sides; got {even[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class CNNSpec:
+    """A whole space of the family: fixed stem and head, elastic stages between them.
+
+    Attributes:
+        stem: output channels of the first convolution.
+        stem_stride: its stride.
+        head: output channels of the last 1x1 convolution, before pooling and the classifier.
+
+    Raises:
+        SpaceError: no stages, too many of them, or a number out of range.
+    """
+
+    stem: int
+    stem_stride: int
+    stages: tuple[StageSpec, ...]
+    head: int
+
+    def __post_init__(self) -> None:
+        _check_number("stem", self.stem, LIMITS["width"])
+        _check_number("stem_stride", self.stem_stride, LIMITS["stride"])
+        _check_number("head", self.head, LIMITS["width"])
+        if not 1 <= len(self.stages) <= MAX_STAGES:
+            raise SpaceError(f"stages: expected 1 to {MAX_STAGES} stages, got {len(self.stages)}")
+
+
+def _check_number(name: str, value: object, limit: int) -> None:
+    """Raises `SpaceError` unless the value is a whole number from 1 to the limit."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+        raise SpaceError(f"{name}: expected a whole number from 1 to {limit}, got {value!r}")
+
+
+def _check_options(name: str, options: Sequence[int]) -> None:
+    """Raises `SpaceError` unless the options are whole numbers, at least one, in strictly ascending order."""
+    if not options:
+        raise SpaceError(f"{name}: expected at least one option, got none")
+    for option in options:
+        _check_number(name, option, LIMITS[name])
+    if any(low >= high for low, high in zip(options, options[1:], strict=False)):
+        raise SpaceError(f"{name}: expected options in ascending order, each once; got {list(options)}")
