@@ -18,7 +18,7 @@ MOBILE_CNN: Mapping[str, CNNSpec] = {
         ),
         head=128,
     ),
-    # 8 x 8 grey images: the stem keeps the resolution, and the first stage has no kernel wider than the digits' strokes.
+    # 8 x 8 grey images: the stem keeps the resolution, and its first stage needs no wide kernel.
     "digits": CNNSpec(
         stem=16,
         stem_stride=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from supernets.errors import SpaceError
 
@@ -82,5 +83,5 @@ def _check_options(name: str, options: Sequence[int]) -> None:
         raise SpaceError(f"{name}: expected at least one option, got none")
     for option in options:
         _check_number(name, option, LIMITS[name])
-    if any(low >= high for low, high in zip(options, options[1:], strict=False)):
+    if any(low >= high for low, high in pairwise(options)):
         raise SpaceError(f"{name}: expected options in ascending order, each once; got {list(options)}")
