@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from supernets.errors import SpaceError
 
@@ -69,6 +70,26 @@ class CNNSpec:
         _check_number("head", self.head, LIMITS["width"])
         if not 1 <= len(self.stages) <= MAX_STAGES:
             raise SpaceError(f"stages: expected 1 to {MAX_STAGES} stages, got {len(self.stages)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads (after a trip through JSON too), for checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CNNSpec:
+        """The space that `to_json` wrote.
+
+        Raises:
+            SpaceError: the data describe no such space.
+        """
+        names = ("depth", "width", "kernel", "expand")
+        try:
+            stages = tuple(
+                StageSpec(stage["stride"], *(tuple(stage[name]) for name in names)) for stage in data["stages"]
+            )
+            return cls(data["stem"], data["stem_stride"], stages, data["head"])
+        except (KeyError, TypeError) as error:
+            raise SpaceError(f"the description of a CNN's space is malformed: {error!r}") from None
 
 
 def _check_number(name: str, value: object, limit: int) -> None:
