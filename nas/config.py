@@ -1,0 +1,321 @@
+"""The job file: what a search is made of, as frozen models that check themselves (no torch)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from nas.config_errors import problem, show, translate
+from nas.errors import JobError, UnknownNameError
+from nas.objectives import Objective
+from nas.strict_yaml import dump_mapping, parse_mapping, read_text
+from supernets.errors import SpaceError
+from supernets.families.presets import PRESETS
+from supernets.families.spec import CNNSpec, StageSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_WHAT = "job file"
+
+# Every field of plain values has a description that completes "expected ...": it is what errors say.
+_Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number of at least 1")]
+_TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a whole number of at least 2")]
+_Flag = Annotated[bool, Field(strict=True, description="true or false")]
+_Text = Annotated[
+    str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
+]
+_Options = Annotated[
+    tuple[Annotated[int, Field(strict=True)], ...],
+    Field(min_length=1, description="a list of whole numbers in ascending order, e.g. [8, 16, 24]"),
+]
+
+
+def _check_part(value: object) -> object:
+    """Lets through a number of images (a whole number, at least 2) or a share (between 0 and 1)."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**9):
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise problem("", f"expected a number of images (at least 2) or a share between 0 and 1, got {show(value)}")
+
+
+_Part = Annotated[int | float | None, BeforeValidator(_check_part)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Model):
+    """Where the images come from, and how many are set aside for validation and test (None: the data set's own way)."""
+
+    name: Literal["digits", "fashion-mnist", "image-folder"]
+    path: Annotated[Path | None, Field(description="the path of a folder")] = None
+    image_size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="a whole number of pixels from 4 to 1024")
+    ] = None
+    channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
+    validation: _Part = None
+    test: _Part = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "image-folder" and self.path is None:
+            raise problem("path", "is missing; expected image-folder's folder, with one folder of images a class")
+        if self.name == "digits" and self.path is not None:
+            raise problem(
+                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
+            )
+        shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
+        if sum(shares) >= 1:
+            raise problem("validation", f"with test it takes {sum(shares):g} of the images; leave some to train on")
+        return self
+
+
+class StageConfig(_Model):
+    """One stage of the space; see `StageSpec`."""
+
+    stride: Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
+    depth: _Options
+    width: _Options
+    kernel: _Options
+    expand: _Options
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.spec()
+        except SpaceError as error:
+            key, _, text = str(error).partition(": ")
+            raise problem(key, text) from None
+        return self
+
+    def spec(self) -> StageSpec:
+        """The stage as the family takes it."""
+        return StageSpec(self.stride, self.depth, self.width, self.kernel, self.expand)
+
+
+class SpaceConfig(_Model):
+    """A space spelled out, or (beside a preset) the keys that replace the preset's."""
+
+    stem: Annotated[int | None, Field(strict=True, description="a number of channels")] = None
+    stem_stride: Annotated[int | None, Field(strict=True, description="a whole number such as 1 or 2")] = None
+    stages: Annotated[
+        tuple[StageConfig, ...] | None,
+        Field(description="a list of stages, each with stride, depth, width, kernel and expand"),
+    ] = None
+    head: Annotated[int | None, Field(strict=True, description="a number of channels")] = None
+
+    def spec(self, base: CNNSpec | None = None) -> CNNSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+
+        Raises:
+            SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
+        """
+        own = {"stem": self.stem, "stem_stride": self.stem_stride, "head": self.head}
+        values = {key: getattr(base, key, None) if value is None else value for key, value in own.items()}
+        stages = getattr(base, "stages", None) if self.stages is None else tuple(s.spec() for s in self.stages)
+        for key, value in {**values, "stages": stages}.items():
+            if value is None:
+                raise SpaceError(f"{key}: is missing; give it, or a preset to take it from")
+        return CNNSpec(stages=stages, **values)  # type: ignore[arg-type]  # none is None here
+
+
+class SupernetConfig(_Model):
+    """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
+
+    family: Literal["mobile-cnn"] = "mobile-cnn"
+    preset: Annotated[str | None, Field(strict=True, description="the name of a preset, e.g. tiny")] = None
+    space: SpaceConfig | None = None
+    sharing: Literal["slice"] = "slice"
+    from_: Annotated[
+        str | None,
+        Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        presets = PRESETS[self.family]
+        if self.preset is not None and self.preset not in presets:
+            raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
+        if self.preset is None and self.space is None and self.from_ is None:
+            raise problem("", f"expected a preset ({' or '.join(presets)}), a space, or from (a trained run); got none")
+        try:
+            spec = self.spec()
+        except SpaceError as error:
+            key, _, text = str(error).partition(": ")
+            raise problem(f"space.{key}", text) from None
+        if spec is not None and all(
+            len(options) == 1 for s in spec.stages for options in (s.depth, s.width, s.kernel, s.expand)
+        ):
+            raise problem("space.stages", "every list has one option, so there is one network; give some list a second")
+        return self
+
+    def spec(self) -> CNNSpec | None:
+        """The space: the preset, with the keys of `space` in place of its own; None where only `from` is given.
+
+        With `from` and a space, the trained supernet's space must be this one.
+        """
+        preset = None if self.preset is None else PRESETS[self.family][self.preset]
+        return preset if self.space is None else self.space.spec(preset)
+
+    @property
+    def from_path(self) -> Path | None:
+        """`from` where it is a path (it has a slash), else None: then it is a run's id."""
+        return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None
+
+
+class AugmentConfig(_Model):
+    """Random changes to training images."""
+
+    shift: Annotated[int, Field(strict=True, ge=0, le=64, description="a number of pixels from 0 to 64")] = 0
+    flip: _Flag = False
+
+
+class TrainingConfig(_Model):
+    """How the supernet is trained; not read where `supernet.from` names a trained one."""
+
+    strategy: Literal["sandwich", "single-path"] = "sandwich"
+    random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
+    distill: _Flag = True
+    epochs: _Positive = 12
+    batch_size: _TwoOrMore = 64
+    learning_rate: Annotated[float, Field(strict=True, gt=0, description="a number greater than 0")] = 0.003
+    weight_decay: Annotated[float, Field(strict=True, ge=0, description="a number of at least 0")] = 0.01
+    augment: AugmentConfig = AugmentConfig()
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = self.model_fields_set & {"random_subnets", "distill"}
+        if self.strategy == "single-path" and given:
+            key = min(given)
+            raise problem(key, f"belongs to the strategy sandwich, got strategy {self.strategy}; remove {key}")
+        return self
+
+
+class SearchConfig(_Model):
+    """How the space is searched, and what may be spent: evaluations, and wall time where `minutes` is given."""
+
+    algorithm: Literal["guided", "nsga2", "random"] = "guided"
+    evaluations: _TwoOrMore = 100
+    minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
+    batch: _Positive = 8
+    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
+
+
+class SearchJob(_Model):
+    """A whole job."""
+
+    name: Annotated[
+        str, Field(strict=True, pattern=rf"^{_NAME.pattern}\z", description="1 to 64 letters, digits, - and _")
+    ]
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 1
+    data: DataConfig
+    supernet: SupernetConfig
+    training: TrainingConfig = TrainingConfig()
+    hardware: Annotated[
+        tuple[_Text, ...], Field(min_length=1, description="a list of profile names or paths, e.g. [cpu-1-thread]")
+    ] = ("cpu-1-thread",)
+    objectives: Annotated[
+        tuple[_Text, ...], Field(min_length=2, description="a list of two or more, e.g. [accuracy, latency_ms]")
+    ] = ("accuracy", "latency_ms")
+    search: SearchConfig = SearchConfig()
+    calibration_images: _TwoOrMore = 1000
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for i, text in enumerate(self.hardware):
+            if not is_profile_path(text) and not _NAME.fullmatch(text):
+                raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
+            if text in self.hardware[:i]:
+                raise problem(f"hardware[{i}]", f"{show(text)} comes twice; keep one")
+        if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
+            self._parse_objectives(self.hardware)
+        return self
+
+    def _parse_objectives(self, profiles: Sequence[str]) -> list[Objective]:
+        found: list[Objective] = []
+        for i, text in enumerate(self.objectives):
+            try:
+                objective = Objective.parse(text, profiles)
+            except UnknownNameError as error:
+                raise problem(f"objectives[{i}]", str(error)) from None
+            if objective in found:
+                raise problem(f"objectives[{i}]", f"{show(objective.name)} comes twice; keep one")
+            found.append(objective)
+        return found
+
+    def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
+        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name).
+
+        Raises:
+            JobError: an objective is unknown or comes twice.
+        """
+        try:
+            return self._parse_objectives(profiles)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            raise JobError(f"{source}: {context['key']}: {context['text']}") from None
+
+    def resolved(self, folder: Path) -> SearchJob:
+        """The job with its relative paths, which are relative to `folder`, made absolute.
+
+        Raises:
+            JobError: a path begins with ``~`` and there is no such home.
+        """
+
+        def absolute(path: Path) -> Path:
+            try:
+                return Path(folder, path.expanduser()).absolute()
+            except RuntimeError:
+                raise JobError(f"{path}: '~' stands for no home folder here; write the path in full") from None
+
+        data, supernet = self.data, self.supernet
+        if data.path is not None:
+            data = data.model_copy(update={"path": absolute(data.path)})
+        if supernet.from_path is not None:
+            supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
+        hardware = tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware)
+        return self.model_copy(update={"data": data, "supernet": supernet, "hardware": hardware})
+
+    def to_yaml(self) -> str:
+        """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""
+        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.training.strategy == "single-path":
+            for key in ("random_subnets", "distill"):
+                del data["training"][key]
+        return dump_mapping(data)
+
+
+def is_profile_path(text: str) -> bool:
+    """Whether an entry of `hardware` is a profile file's path, not a name of the catalog."""
+    return "/" in text or text.endswith((".yaml", ".yml"))
+
+
+def load_job(path: Path) -> SearchJob:
+    """The job of a file, with its paths made absolute.
+
+    Raises:
+        JobError: the file is missing, is no YAML, or says something that cannot be done.
+    """
+    return parse_job(read_text(path, what=_WHAT), source=str(path)).resolved(path.absolute().parent)
+
+
+def parse_job(text: str, *, source: str) -> SearchJob:
+    """The job that a YAML text describes; relative paths stay as they are.
+
+    Args:
+        source: what the text is called in errors; usually its path.
+
+    Raises:
+        JobError: the text is no YAML, or says something that cannot be done.
+    """
+    try:
+        return SearchJob.model_validate(parse_mapping(text, source=source, what=_WHAT))
+    except ValidationError as error:
+        raise translate(error, SearchJob, source=source) from None

@@ -1,0 +1,131 @@
+"""Tells what is wrong with a job file in people's words, from pydantic's findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from nas.errors import JobError
+
+_OWN = "job"
+_SHOWN = 60
+"""Characters of a value that an error quotes."""
+
+
+def problem(key: str, text: str) -> PydanticCustomError:
+    """What a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
+    return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text})
+
+
+def show(value: object) -> str:
+    """A value as its job file would write it, cut to a line."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        text = "a mapping with " + (", ".join(str(key) for key in value) or "no keys")
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(show(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"
+    else:
+        text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def translate(error: ValidationError, model: type[BaseModel], *, source: str) -> JobError:
+    """The first finding in one line, and the paths of the others, if any, in a second.
+
+    Unknown keys come before what is missing, since one slip of the finger causes both.
+    """
+    found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    lines = [f"{source}: {_describe(found[0], model)}"]
+    # A list with a wrong entry may be found too short as well, which would say nothing new.
+    first = _path(found[0])
+    rest = [path for path in dict.fromkeys(map(_path, found[1:])) if not first.startswith(path)]
+    if rest:
+        listed = ", ".join(rest[:6]) + (", ..." if len(rest) > 6 else "")
+        lines.append(f"Also wrong: {listed}.")
+    return JobError("\n".join(lines))
+
+
+def _describe(error: ErrorDetails, model: type[BaseModel]) -> str:
+    path, loc, kind = _path(error), error["loc"], error["type"]
+    where = f"{path}: " if path else ""
+    if kind == _OWN:
+        return where + str(error.get("ctx", {})["text"])
+    owner, field = _find(loc, model)
+    if kind == "extra_forbidden":
+        return where + _unknown("key", str(loc[-1]), _keys(owner))
+    if kind == "missing":
+        return f"{where}is missing; expected {_expectation(field)}"
+    options = _options(field)
+    if options and isinstance(error["input"], str):
+        return where + _unknown(str(loc[-1]), error["input"], options)
+    entry = "an entry of " if bool(loc) and isinstance(loc[-1], int) else ""
+    return f"{where}expected {entry}{_expectation(field)}, got {show(error['input'])}"
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    ask = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind.replace('_', ' ')} {show(name)}{ask} Known: {', '.join(known)}."
+
+
+def _path(error: ErrorDetails) -> str:
+    text = ""
+    for part in error["loc"]:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    key = error.get("ctx", {}).get("key") if error["type"] == _OWN else None
+    if key:
+        text += key if str(key).startswith("[") else f".{key}"
+    return text.lstrip(".")
+
+
+def _find(loc: Iterable[int | str], model: type[BaseModel]) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The innermost model on the way to a finding, and its field (None: the whole job, or an unknown key)."""
+    field: FieldInfo | None = None
+    inner: type[BaseModel] | None = model
+    owner = model
+    for part in loc:
+        if isinstance(part, int) or inner is None:
+            continue
+        owner = inner
+        field = next((f for n, f in owner.model_fields.items() if part in (n, f.alias)), None)
+        inner = None if field is None else _model_in(field.annotation)
+    return owner, field
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation holds, through lists and optional values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _options(field: FieldInfo | None) -> list[str]:
+    """The words that a field of fixed choices takes, or none."""
+    if field is None:
+        return []
+    annotations = [field.annotation, *get_args(field.annotation)]
+    return [str(word) for a in annotations if get_origin(a) is Literal for word in get_args(a) if isinstance(word, str)]
+
+
+def _expectation(field: FieldInfo | None) -> str:
+    if field is None:
+        return "a mapping of keys"
+    if field.description:
+        return field.description
+    options = _options(field)
+    if options:
+        return " or ".join(options)
+    model = _model_in(field.annotation)
+    return f"a mapping with the keys {', '.join(_keys(model))}" if model else "another value"

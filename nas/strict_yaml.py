@@ -1,0 +1,176 @@
+"""Reads small YAML files written by people: plain data only, bounded in size, nothing ambiguous."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from nas.errors import JobError
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_NODES = 20_000
+"""Scalars, lists and mappings of a document with its aliases written out: what an "alias bomb" multiplies."""
+
+_MAP, _STR, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+# YAML 1.2's numbers. YAML 1.1, which PyYAML follows, takes 1e-3 for text, 010 for 8, 1:30 for 90.
+_NUMBERS = (
+    (_INT, re.compile(r"[-+]?[0-9]{1,18}\Z"), list("-+0123456789")),
+    (_FLOAT, re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), list("-+.0123456789")),
+    (_FLOAT, re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), list("-+.")),
+)
+_KEPT = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """Something that YAML allows and these files do not."""
+
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that refuses duplicate keys, tags, keys that are no text, and documents too deep or too large."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if node is not None and id(node) not in self._sizes:
+                raise _Refused(f"'*{event.anchor}' stands inside itself", event.start_mark)
+            return node
+        if getattr(event, "tag", None) is not None:
+            raise _Refused(f"the tag {event.tag!r} is not allowed; remove it", event.start_mark)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _Refused(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is not None:
+            _check_keys(node)
+            size = 1 + sum(self._sizes[id(child)] for child in _children(node))
+            if size > MAX_NODES:
+                raise _Refused(f"more than {MAX_NODES} values with the aliases written out", node.start_mark)
+            self._sizes[id(node)] = size
+        return node
+
+    def construct_number(self, node: ScalarNode) -> int | float:
+        """A whole number or a float by YAML 1.2's rules (never octal, never sexagesimal)."""
+        text = str(node.value)
+        if node.tag == _INT:
+            return int(text)
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that this loader or a YAML 1.1 reader would take for something else; writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in _NUMBERS:
+    _Loader.add_implicit_resolver(_tag, _pattern, _first)
+    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
+_Loader.add_constructor(_INT, _Loader.construct_number)
+_Loader.add_constructor(_FLOAT, _Loader.construct_number)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, ScalarNode):
+        return []
+    if isinstance(node, MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value)
+
+
+def _check_keys(node: Node) -> None:
+    """Raises `_Refused` for a mapping with a key twice, or with a key that is no text."""
+    if not isinstance(node, MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        if key.tag not in (_STR, _MERGE):
+            shown = repr(key.value) if isinstance(key, ScalarNode) else "a list or a mapping"
+            raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
+        if key.value in seen:
+            raise _Refused(
+                f"the key {key.value!r} comes twice (first in line {seen[key.value]}); keep one",
+                key.start_mark,
+            )
+        seen[key.value] = key.start_mark.line + 1
+
+
+def read_text(path: Path, *, what: str) -> str:
+    """The text of a small UTF-8 file; `what` names its kind in errors, e.g. ``job file``.
+
+    Raises:
+        JobError: no such file, a folder, unreadable, too large, or not UTF-8.
+    """
+    try:
+        if path.is_dir():
+            raise JobError(f"{path}: is a folder; expected a {what} (YAML)")
+        if path.exists() and not path.is_file():  # a pipe or a device could block, or never end
+            raise JobError(f"{path}: is no regular file; expected a {what} (YAML)")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise JobError(f"{path}: no such file; expected the path of a {what} (YAML)") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise JobError(f"{str(path)!r}: cannot be read: {reason}") from None
+    if len(raw) > MAX_BYTES:
+        raise JobError(f"{path}: larger than {MAX_BYTES // 1024} KiB, so hardly a {what}; check the path")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise JobError(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
+
+
+def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds.
+
+    Args:
+        source: what the text is called in errors; usually its path.
+        what: its kind, e.g. ``job file``.
+
+    Raises:
+        JobError: not YAML, no mapping, a key twice, or beyond the bounds of this module.
+    """
+    if len(text) > MAX_BYTES:
+        raise JobError(f"{source}: larger than {MAX_BYTES // 1024} KiB, so hardly a {what}")
+    try:
+        data = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        kind = "" if isinstance(error, _Refused) else "is not valid YAML: "
+        raise JobError(f"{source}: {where}{kind}{problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise JobError(f"{source}: line {line}: is not valid YAML: a character that no text file holds") from None
+    if not isinstance(data, dict):
+        came = "nothing" if data is None else {list: "a list"}.get(type(data), "a single value")
+        raise JobError(f"{source}: expected a {what} (lines of 'key: value'), got {came}")
+    return data
+
+
+def dump_mapping(data: dict[str, Any]) -> str:
+    """YAML text that `parse_mapping` reads back, equal and in the same order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
