@@ -129,7 +129,9 @@ class SupernetConfig(_Model):
     """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
 
     family: Literal["mobile-cnn"] = "mobile-cnn"
-    preset: Annotated[str | None, Field(strict=True, description="the name of a preset, e.g. tiny")] = None
+    preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
+        None
+    )
     space: SpaceConfig | None = None
     sharing: Literal["slice"] = "slice"
     from_: Annotated[

@@ -172,5 +172,8 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
 
 
 def dump_mapping(data: dict[str, Any]) -> str:
-    """YAML text that `parse_mapping` reads back, equal and in the same order."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    """YAML text that `parse_mapping` reads back, equal and in the same order.
+
+    ASCII throughout: PyYAML writes some Unicode line breaks bare and folds them when it reads them back.
+    """
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=False, default_flow_style=None, width=110)

@@ -1,0 +1,417 @@
+"""`nas.config`: what a job file may say, what comes of it, and what its errors tell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from nas.config import SearchJob, load_job, parse_job
+from nas.errors import JobError
+from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
+from supernets.families.presets import MOBILE_CNN
+from supernets.families.spec import StageSpec
+
+BASE = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\n"
+STAGE = "{stride: 1, depth: [1, 2], width: [8], kernel: [3, 5], expand: [2]}"
+FULL = f"""
+name: full-1
+seed: 7
+data: {{name: image-folder, path: pictures, image_size: 32, channels: 3, validation: 0.2, test: 50}}
+supernet:
+  family: mobile-cnn
+  space:
+    stem: 12
+    stem_stride: 2
+    stages:
+      - {STAGE}
+    head: 48
+  sharing: slice
+training:
+  strategy: sandwich
+  random_subnets: 1
+  distill: false
+  epochs: 3
+  batch_size: 32
+  learning_rate: 1e-3
+  weight_decay: 0
+  augment: {{shift: 2, flip: true}}
+  threads: 2
+hardware: [cpu-1-thread, boards/pi.yaml]
+objectives: [accuracy, latency_ms@cpu-1-thread, macs]
+search: {{algorithm: nsga2, evaluations: 20, minutes: 1.5, batch: 4, workers: 2}}
+calibration_images: 200
+"""
+
+
+def fails(text: str) -> str:
+    """The error of a text that is no job."""
+    with pytest.raises(JobError) as caught:
+        parse_job(text, source="job.yaml")
+    message = str(caught.value)
+    assert message.startswith("job.yaml: ")
+    assert message.count("\n") <= 1
+    return message
+
+
+def test_every_key_is_read() -> None:
+    job = parse_job(FULL, source="job.yaml")
+    assert (job.name, job.seed, job.calibration_images) == ("full-1", 7, 200)
+    assert (job.data.path, job.data.image_size, job.data.channels) == (Path("pictures"), 32, 3)
+    assert (job.data.validation, job.data.test) == (0.2, 50)
+    assert isinstance(job.data.test, int)
+    spec = job.supernet.spec()
+    assert spec is not None
+    assert (spec.stem, spec.stem_stride, spec.head) == (12, 2, 48)
+    assert spec.stages == (StageSpec(1, (1, 2), (8,), (3, 5), (2,)),)
+    training = job.training
+    assert (training.strategy, training.random_subnets, training.distill) == ("sandwich", 1, False)
+    assert (training.epochs, training.batch_size, training.threads) == (3, 32, 2)
+    assert (training.learning_rate, training.weight_decay) == (1e-3, 0)
+    assert (training.augment.shift, training.augment.flip) == (2, True)
+    assert job.hardware == ("cpu-1-thread", "boards/pi.yaml")
+    assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
+    search = job.search
+    assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
+    assert (search.batch, search.workers) == (4, 2)
+
+
+def test_the_models_are_frozen() -> None:
+    job = parse_job(BASE, source="job.yaml")
+    with pytest.raises(ValidationError):
+        job.search.evaluations = 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE,
+        FULL,
+        BASE + "training: {strategy: single-path}",
+        "name: '12'\ndata: {name: digits}\nsupernet: {from: run-1}",
+        "name: 1e3x\ndata: {name: fashion-mnist, path: '010'}\nsupernet: {preset: tiny, space: {head: 16}}",
+    ],
+)
+def test_a_job_written_out_is_read_back_equal(text: str) -> None:
+    job = parse_job(text, source="job.yaml")
+    assert parse_job(job.to_yaml(), source="again") == job
+
+
+def test_a_preset_is_the_base_and_the_space_replaces_its_keys() -> None:
+    job = parse_job("name: a\ndata: {name: digits}\nsupernet: {preset: tiny, space: {head: 96}}", source="job.yaml")
+    assert job.supernet.spec() == replace(MOBILE_CNN["tiny"], head=96)
+
+
+def test_a_trained_supernet_needs_no_space() -> None:
+    job = parse_job("name: a\ndata: {name: digits}\nsupernet: {from: digits-1}", source="job.yaml")
+    assert job.supernet.spec() is None
+    assert job.supernet.from_ == "digits-1"
+    assert job.supernet.from_path is None
+
+
+def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(FULL.replace("family: mobile-cnn", "from: ../trained/best"), encoding="utf-8")
+    job = load_job(path)
+    assert job.data.path == tmp_path / "pictures"
+    assert job.supernet.from_path == tmp_path / "../trained/best"
+    assert job.hardware == ("cpu-1-thread", str(tmp_path / "boards/pi.yaml"))
+    assert parse_job(job.to_yaml(), source="stored") == job
+
+
+def test_a_relative_job_path_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.yaml").write_text(FULL, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_job(Path("job.yaml")).data.path == tmp_path / "pictures"
+
+
+def test_an_unknown_home_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(FULL.replace("path: pictures", "path: ~nobody-of-this-name/x"), encoding="utf-8")
+    with pytest.raises(JobError, match="write the path in full"):
+        load_job(path)
+
+
+KEYS = [
+    # (what is appended to the base or replaces it, the path in the error, words of the error)
+    ("search: {evaluatons: 3}", "search.evaluatons", "did you mean 'evaluations'?"),
+    ("trainning: {}", "trainning", "did you mean 'training'?"),
+    ("training: {augment: {flp: true}}", "training.augment.flp", "did you mean 'flip'?"),
+    ("zzz: 1", "zzz", "unknown key 'zzz'. Known: name, seed, data,"),
+    ("search: {evaluations: 0}", "search.evaluations", "expected a whole number of at least 2, got 0"),
+    ("search: {evaluations: 1}", "search.evaluations", "at least 2, got 1"),
+    ("search: {evaluations: '12'}", "search.evaluations", "got '12'"),
+    ("search: {evaluations: 2.5}", "search.evaluations", "whole number of at least 2, got 2.5"),
+    ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
+    ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
+    ("search: {batch: 0}", "search.batch", "at least 1, got 0"),
+    ("search: {workers: -2}", "search.workers", "at least 1, got -2"),
+    ("search: {algorithm: guidd}", "search.algorithm", "did you mean 'guided'? Known: guided, nsga2, random"),
+    ("search: {algorithm: 3}", "search.algorithm", "expected guided or nsga2 or random, got 3"),
+    ("search: 3", "search", "expected a mapping with the keys algorithm, evaluations"),
+    ("search:", "search", "got nothing (null)"),
+    ("training: {epochs: -1}", "training.epochs", "expected a whole number of at least 1, got -1"),
+    ("training: {learning_rate: -1}", "training.learning_rate", "expected a number greater than 0, got -1"),
+    ("training: {learning_rate: .nan}", "training.learning_rate", "got nan"),
+    ("training: {learning_rate: fast}", "training.learning_rate", "got 'fast'"),
+    ("training: {weight_decay: -0.1}", "training.weight_decay", "at least 0, got -0.1"),
+    ("training: {batch_size: 1}", "training.batch_size", "at least 2, got 1"),
+    ("training: {threads: 0}", "training.threads", "at least 1, got 0"),
+    ("training: {distill: 1}", "training.distill", "expected true or false, got 1"),
+    ("training: {random_subnets: -1}", "training.random_subnets", "from 0 to 64, got -1"),
+    ("training: {augment: {shift: -1}}", "training.augment.shift", "got -1"),
+    ("training: {strategy: sandwhich}", "training.strategy", "did you mean 'sandwich'?"),
+    ("training: {strategy: single-path, distill: true}", "training.distill", "remove distill"),
+    ("training: {strategy: single-path, random_subnets: 2}", "training.random_subnets", "remove random_subnets"),
+    ("hardware: []", "hardware", "expected a list of profile names or paths, e.g. [cpu-1-thread], got []"),
+    ("hardware: cpu-1-thread", "hardware", "got 'cpu-1-thread'"),
+    ("hardware: [3]", "hardware[0]", "expected an entry of a list of profile names or paths"),
+    ("hardware: [a b]", "hardware[0]", "expected a profile's name or path, got 'a b'"),
+    ("hardware: [cpu-1-thread, cpu-1-thread]", "hardware[1]", "comes twice; keep one"),
+    ("hardware: [one, two]", "objectives[1]", "did you mean 'latency_ms@two'?"),
+    ("objectives: []", "objectives", "expected a list of two or more"),
+    ("objectives: [accuracy]", "objectives", "expected a list of two or more"),
+    ("objectives: [accurcy, macs]", "objectives[0]", "did you mean 'accuracy'?"),
+    ("objectives: [macs, latency_ms@gpu]", "objectives[1]", "did you mean 'latency_ms@cpu-1-thread'?"),
+    ("objectives: [macs, macs]", "objectives[1]", "comes twice"),
+    ("objectives: [latency_ms, latency_ms@cpu-1-thread]", "objectives[1]", "comes twice"),
+    ("seed: -1", "seed", "got -1"),
+    ("seed: true", "seed", "got true"),
+    ("seed: 99999999999999999999", "seed", "from 0 to 4294967295"),
+    ("calibration_images: 1", "calibration_images", "at least 2, got 1"),
+]
+
+
+@pytest.mark.parametrize(("line", "path", "words"), KEYS, ids=[f"{line}" for line, _, _ in KEYS])
+def test_a_wrong_value_is_named_with_its_path(line: str, path: str, words: str) -> None:
+    message = fails(BASE + line)
+    assert message.startswith(f"job.yaml: {path}: ")
+    assert words in message
+
+
+PARTS = [
+    ("name: b c", "name", "expected 1 to 64 letters, digits, - and _, got 'b c'"),
+    ("name: ../x", "name", "got '../x'"),
+    ("name: -x", "name", "got '-x'"),
+    ("name: 12", "name", "got 12"),
+    ("data: {name: digit}", "data.name", "did you mean 'digits'?"),
+    ("data: {}", "data.name", "is missing; expected digits or fashion-mnist or image-folder"),
+    ("data: {name: digits, path: here}", "data.path", "got 'here', remove it"),
+    ("data: {name: image-folder}", "data.path", "is missing; expected image-folder's folder"),
+    ("data: {name: fashion-mnist, path: 3}", "data.path", "expected the path of a folder, got 3"),
+    ("data: {name: digits, image_size: 2}", "data.image_size", "from 4 to 1024, got 2"),
+    ("data: {name: digits, channels: 2}", "data.channels", "expected 1 (grey) or 3 (colour), got 2"),
+    ("data: {name: digits, test: 1}", "data.test", "images (at least 2) or a share between 0 and 1, got 1"),
+    ("data: {name: digits, test: 1.0}", "data.test", "got 1.0"),
+    ("data: {name: digits, test: true}", "data.test", "got true"),
+    ("data: {name: digits, test: .nan}", "data.test", "got nan"),
+    ("data: {name: digits, test: [1]}", "data.test", "got [1]"),
+    ("data: {name: digits, test: 0.5, validation: 0.5}", "data.validation", "leave some to train on"),
+    ("supernet: {}", "supernet", "expected a preset (tiny or digits), a space, or from"),
+    ("supernet: {family: mobile, preset: tiny}", "supernet.family", "did you mean 'mobile-cnn'?"),
+    ("supernet: {preset: tny}", "supernet.preset", "did you mean 'tiny'?"),
+    ("supernet: {preset: tiny, sharing: slices}", "supernet.sharing", "did you mean 'slice'?"),
+    ("supernet: {from: ''}", "supernet.from", "expected a run's id or a folder, got ''"),
+    ("supernet: {from_: x}", "supernet.from_", "did you mean 'from'?"),
+    ("supernet: {space: {stem: 3}}", "supernet.space.stem_stride", "is missing; give it, or a preset"),
+    ("supernet: {preset: tiny, space: {head: 0}}", "supernet.space.head", "from 1 to 4096, got 0"),
+    ("supernet: {preset: tiny, space: {stages: []}}", "supernet.space.stages", "expected 1 to 16 stages, got 0"),
+]
+_STAGES = [
+    (STAGE.replace("[1, 2]", "[2, 1]"), ".depth", "ascending order, each once; got [2, 1]"),
+    (STAGE.replace("[1, 2]", "[2, 2]"), ".depth", "ascending order, each once; got [2, 2]"),
+    (STAGE.replace("[1, 2]", "[0, 1]"), ".depth", "from 1 to 32, got 0"),
+    (STAGE.replace("[1, 2]", "[]"), ".depth", "a list of whole numbers in ascending order, e.g. [8, 16, 24], got []"),
+    (STAGE.replace("[1, 2]", "2"), ".depth", "got 2"),
+    (STAGE.replace("[1, 2]", "[1, two]"), ".depth[1]", "got 'two'"),
+    (STAGE.replace("[3, 5]", "[3, 4]"), ".kernel", "odd sides, so that padding is the same on both sides; got 4"),
+    (STAGE.replace("stride: 1", "stride: 9"), ".stride", "from 1 to 4, got 9"),
+    (STAGE.replace("expand", "expan"), ".expan", "did you mean 'expand'?"),
+    (STAGE.replace(", expand: [2]", ""), ".expand", "is missing; expected a list of whole numbers"),
+]
+PARTS += [
+    (f"supernet: {{preset: tiny, space: {{stages: [{stage}]}}}}", f"supernet.space.stages[0]{key}", words)
+    for stage, key, words in _STAGES
+]
+PARTS.append(
+    (
+        f"supernet: {{preset: tiny, space: {{stages: [{STAGE.replace('[1, 2]', '[1]').replace('[3, 5]', '[3]')}]}}}}",
+        "supernet.space.stages",
+        "there is one network; give some list a second",
+    )
+)
+
+
+@pytest.mark.parametrize(("line", "path", "words"), PARTS, ids=[f"{line}" for line, _, _ in PARTS])
+def test_a_wrong_section_is_named_with_its_path(line: str, path: str, words: str) -> None:
+    key = line.partition(":")[0]
+    text = "\n".join([*(old for old in BASE.splitlines() if not old.startswith(f"{key}:")), line])
+    message = fails(text)
+    assert message.startswith(f"job.yaml: {path}: ")
+    assert words in message
+
+
+def test_several_findings_make_two_lines_and_the_slip_comes_first() -> None:
+    message = fails(BASE.replace("name: a\n", "nmae: a\n") + "seed: x\nsearch: {batch: 0}")
+    assert message.splitlines() == [
+        "job.yaml: nmae: unknown key 'nmae'; did you mean 'name'? Known: name, seed, data, supernet, training, "
+        "hardware, objectives, search, calibration_images.",
+        "Also wrong: name, seed, search.batch.",
+    ]
+
+
+BAD_VALUES = [-1, 0, 10**7, 2.5, float("nan"), "x", "", "a\x07" * 99, True, None, [], [[]], {}, {"q": 1}, [None]]
+
+
+def _field_paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, field in model.model_fields.items():
+        path = (*prefix, field.alias or name)
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += [path, *(_field_paths(inner, path) if nested else [])]  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize("path", _field_paths(SearchJob), ids=".".join)
+def test_whatever_pydantic_finds_is_said_in_our_words(path: tuple[str, ...]) -> None:
+    refused = 0
+    for value in BAD_VALUES:
+        data = yaml.safe_load(BASE)
+        place = data
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+        try:
+            parse_job(dump_mapping(data), source="job.yaml")
+        except JobError as error:
+            refused += 1
+            message = str(error)
+            assert message.startswith(f"job.yaml: {path[0]}"), message
+            assert not any(words in message for words in ("Input should", "validation error", "another value")), message
+            assert len(message) < 400
+            assert message.isprintable() or message.count("\n") == 1
+    assert refused >= 8
+
+
+FILES = [
+    ("", "expected a job file (lines of 'key: value'), got nothing"),
+    ("# only a comment\n", "got nothing"),
+    ("- a\n- b\n", "got a list"),
+    ("just words\n", "got a single value"),
+    ("name: a\ndata: [1\nseed: 3\n", "line 3: is not valid YAML: "),
+    ("name: a\n\tseed: 3\n", "line 2: is not valid YAML: "),
+    ("name: a\n---\nname: b\n", "line 2: is not valid YAML: expected a single document"),
+    ("name: a\nseed: 1\nname: b\n", "line 3: the key 'name' comes twice (first in line 1); keep one"),
+    ("search:\n  batch: 1\n  batch: 2\n", "line 3: the key 'batch' comes twice"),
+    ("1: a\n", "line 1: expected a key that is text, got '1'"),
+    ("[a]: b\n", "line 1: expected a key that is text, got a list or a mapping"),
+    (
+        "name: !!python/object/apply:os.system [ls]\n",
+        "line 1: the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
+    ),
+    ("name: !!int x\n", "line 1: the tag 'tag:yaml.org,2002:int' is not allowed; remove it"),
+    ("name: *nowhere\n", "found undefined alias 'nowhere'"),
+    ("name: &a [*a]\n", "line 1: '*a' stands inside itself"),
+    ("name: a\x00b\n", "line 1: is not valid YAML: a character that no text file holds"),
+    ("name: " + "[" * 5000, "line 1: nested deeper than 20 levels"),
+    ("name: " + "{a: " * 5000, "line 1: nested deeper than 20 levels"),
+    ("name: a\n" + "#" * MAX_BYTES, "larger than 256 KiB"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), FILES, ids=[repr(text[:30]) for text, _ in FILES])
+def test_a_text_that_is_no_job_says_why(text: str, words: str) -> None:
+    assert words in fails(text)
+
+
+def test_an_alias_bomb_is_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]  # 10 ** 9 values written out
+    assert "more than 20000 values with the aliases written out" in fails("\n".join(lines))
+
+
+def test_aliases_of_a_sane_size_and_merge_keys_are_read() -> None:
+    job = parse_job(BASE + "search: {<<: {batch: 2}, evaluations: 5}", source="job.yaml")
+    assert (job.search.batch, job.search.evaluations) == (2, 5)
+    stages = f"stages: [&s {STAGE}, *s, *s]"
+    job = parse_job(
+        f"name: a\ndata: {{name: digits}}\nsupernet: {{preset: tiny, space: {{{stages}}}}}", source="job.yaml"
+    )
+    spec = job.supernet.spec()
+    assert spec is not None
+    assert len(set(spec.stages)) == 1
+    assert len(spec.stages) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("-.inf", float("-inf")),
+        ("1_0", "1_0"),
+    ],
+)
+def test_numbers_are_read_as_people_mean_them(text: str, value: object) -> None:
+    assert parse_mapping(f"x: {text}", source="s", what="file") == {"x": value}
+
+
+_plain = st.one_of(
+    st.text(), st.integers(-(10**18) + 1, 10**18 - 1), st.floats(allow_nan=False), st.booleans(), st.none()
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.one_of(_plain, st.lists(_plain, max_size=4)), min_size=1))
+def test_whatever_is_dumped_is_read_back_equal(data: dict[str, object]) -> None:
+    assert parse_mapping(dump_mapping(data), source="s", what="file") == data
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    binary, large, pipe = tmp_path / "binary.yaml", tmp_path / "large.yaml", tmp_path / "pipe.yaml"
+    binary.write_bytes(b"name: a\nseed: \xff\n")
+    large.write_bytes(b"#" * (MAX_BYTES + 1))
+    os.mkfifo(pipe)
+    for path, words in [
+        (tmp_path / "none.yaml", "no such file; expected the path of a job file (YAML)"),
+        (tmp_path, "is a folder; expected a job file (YAML)"),
+        (binary, "line 2 is not UTF-8 text; save the job file as UTF-8"),
+        (large, "larger than 256 KiB, so hardly a job file"),
+        (pipe, "is no regular file"),
+        (binary / "x", "cannot be read: Not a directory"),
+        (tmp_path / "nul\x00", "cannot be read"),
+    ]:
+        with pytest.raises(JobError) as caught:
+            load_job(path)
+        assert words in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
+    assert load_job(path).name == "a"
+
+
+def test_objectives_are_checked_again_when_a_profile_file_gives_its_name() -> None:
+    job = parse_job(BASE + "hardware: [boards/pi.yaml]\nobjectives: [accuracy, latency_ms@pi]", source="job.yaml")
+    names = [o.name for o in job.parsed_objectives(["pi"], source="job.yaml")]
+    assert names == ["accuracy", "latency_ms@pi"]
+    with pytest.raises(JobError, match=r"^job\.yaml: objectives\[1\]: unknown objective 'latency_ms@pi'"):
+        job.parsed_objectives(["board"], source="job.yaml")
+
+
+def test_reading_a_job_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, nas.config, nas.recipes; print([m for m in ('torch', 'ray', 'pymoo') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
