@@ -1,0 +1,40 @@
+"""Ready job files, shipped in the wheel: each is a YAML file of this folder, its first line a title in a comment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from nas.errors import UnknownNameError
+
+_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe's name (the file's, without its suffix) and its one-line title."""
+
+    name: str
+    title: str
+
+
+def list_recipes() -> list[Recipe]:
+    """All recipes, by name."""
+    names = sorted(f.name.removesuffix(_SUFFIX) for f in files(__name__).iterdir() if f.name.endswith(_SUFFIX))
+    return [Recipe(name, _read(name).partition("\n")[0].lstrip("# ").rstrip()) for name in names]
+
+
+def read_recipe(name: str) -> str:
+    """The text of a recipe's job file, comments and all.
+
+    Raises:
+        UnknownNameError: no such recipe.
+    """
+    known = [recipe.name for recipe in list_recipes()]
+    if name not in known:
+        raise UnknownNameError("recipe", name, known, hint="`nas init` alone lists them with their titles.")
+    return _read(name)
+
+
+def _read(name: str) -> str:
+    return (files(__name__) / f"{name}{_SUFFIX}").read_text(encoding="utf-8")

@@ -1,0 +1,53 @@
+"""`nas.recipes`: what ships is a valid, commented job."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nas.config import parse_job
+from nas.errors import UnknownNameError
+from nas.recipes import Recipe, list_recipes, read_recipe
+from supernets.families.presets import MOBILE_CNN
+
+NAMES = [recipe.name for recipe in list_recipes()]
+
+
+def test_the_recipes_that_ship() -> None:
+    assert {"digits-cnn", "fashion-mnist-cnn"} <= set(NAMES)
+    assert sorted(NAMES) == NAMES
+    assert list_recipes()[0] == Recipe(
+        "digits-cnn", "Small CNNs for handwritten digits: data embedded, a few minutes on two cores."
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_a_job_of_its_name(name: str) -> None:
+    text = read_recipe(name)
+    job = parse_job(text, source=name)
+    assert job.name == name
+    assert job.supernet.spec() is not None
+    assert parse_job(job.to_yaml(), source="stored") == job
+    assert all(len(line) <= 125 for line in text.splitlines())
+
+
+def test_what_the_demo_spells_out_in_a_comment_is_its_preset() -> None:
+    text = read_recipe("digits-cnn")
+    block = re.search(r"^  # space:\n(  #  .*\n)+", text, re.MULTILINE)
+    assert block is not None
+    spelled = block[0].replace("  # ", "  ")
+    job = parse_job(text.replace(block[0], spelled).replace("  preset: digits", "  #"), source="digits-cnn")
+    assert job.supernet.preset is None
+    assert job.supernet.spec() == MOBILE_CNN["digits"]
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown recipe 'digit-cnn'; did you mean 'digits-cnn'\?.*`nas init`"):
+        read_recipe("digit-cnn")
+
+
+@pytest.mark.parametrize("name", ["../config", "", "digits-cnn.yaml", "__init__"])
+def test_a_recipe_is_never_looked_for_outside_the_folder(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        read_recipe(name)
