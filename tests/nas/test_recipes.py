@@ -36,7 +36,7 @@ def test_what_the_demo_spells_out_in_a_comment_is_its_preset() -> None:
     text = read_recipe("digits-cnn")
     block = re.search(r"^  # space:\n(  #  .*\n)+", text, re.MULTILINE)
     assert block is not None
-    spelled = block[0].replace("  # ", "  ")
+    spelled = re.sub("^  # ", "  ", block[0], flags=re.MULTILINE)
     job = parse_job(text.replace(block[0], spelled).replace("  preset: digits", "  #"), source="digits-cnn")
     assert job.supernet.preset is None
     assert job.supernet.spec() == MOBILE_CNN["digits"]
