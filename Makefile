@@ -1,0 +1,43 @@
+# What a person or CI runs here; each target makes .venv first where it is missing or older than pyproject.toml.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# OpenMP threads that spin while they wait make two busy cores several times slower than one.
+export OMP_WAIT_POLICY := passive
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(STAMP) ## Train and search small CNNs on the embedded digits (minutes), and plot the front
+	$(BIN)/nas search nas/recipes/digits-cnn.yaml
+
+test: $(STAMP) ## Run the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean: ## Remove .venv and caches; runs are kept
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,85 @@
+"""The import contracts of pyproject.toml hold, and each fails when a forbidden import is planted."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("nas", "predictors", "supernets", "hardware_profiles")
+CONTRACTS = {
+    contract["id"]: contract["name"]
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+}
+
+PLANTS = [
+    # (contract, file that gets the import, the import)
+    ("packages", "predictors/base.py", "import supernets.space"),
+    ("packages", "supernets/space.py", "import hardware_profiles.base"),
+    ("packages", "hardware_profiles/base.py", "import nas.errors"),
+    ("nas-layers", "nas/config.py", "import nas.store.base"),
+    ("nas-layers", "nas/errors.py", "import nas.objectives"),
+    ("nas-layers", "nas/search/base.py", "import nas.evaluation.base"),
+    ("nas-layers", "nas/a_room_without_a_place.py", ""),
+    ("supernets-layers", "supernets/errors.py", "import supernets.space"),
+    ("supernets-layers", "supernets/families/spec.py", "import supernets.strategies"),
+    ("torch", "supernets/space.py", "import torch"),
+    ("torch", "nas/config.py", "def late():\n    from torch import nn\n"),
+    ("torch", "predictors/base.py", "import torch"),
+    ("torch", "hardware_profiles/base.py", "import torch"),
+    ("supernets-for-search", "nas/search/base.py", "import supernets.families.presets"),
+    ("supernets-for-search", "nas/store/base.py", "import hardware_profiles.base"),
+    ("pymoo", "nas/search/base.py", "import pymoo"),
+    ("lightgbm", "predictors/base.py", "def late():\n    import lightgbm\n"),
+    ("ray", "nas/search/base.py", "import ray"),
+    ("ray", "supernets/space.py", "from ray import train"),
+    ("onnxruntime", "nas/config.py", "import onnxruntime"),
+    ("optuna", "predictors/base.py", "import optuna"),
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the packages and of the contracts, to plant imports in."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def lint(folder: Path) -> tuple[int, str]:
+    """Exit code and output of import-linter in a folder, its lines unwrapped."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env={"COLUMNS": "500"})
+    return done.returncode, done.stdout + done.stderr
+
+
+def broken(output: str) -> set[str]:
+    """Identifiers of the contracts that an output calls broken."""
+    return {id_ for id_, name in CONTRACTS.items() if f"{name} BROKEN" in output}
+
+
+def test_the_contracts_hold_in_the_tree(tree: Path) -> None:
+    code, output = lint(tree)
+    assert code == 0, output
+    assert f"{len(CONTRACTS)} kept, 0 broken" in output
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), PLANTS, ids=[f"{c}-{f}" for c, f, _ in PLANTS])
+def test_a_planted_import_breaks_its_contract(tree: Path, contract: str, file: str, line: str) -> None:
+    with (tree / file).open("a", encoding="utf-8") as handle:
+        handle.write(f"\n{line}\n")
+    code, output = lint(tree)
+    assert code != 0
+    assert contract in broken(output), output
+
+
+def test_every_contract_has_a_plant() -> None:
+    assert {contract for contract, _, _ in PLANTS} == set(CONTRACTS)
