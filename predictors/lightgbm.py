@@ -1,0 +1,133 @@
+"""Gradient boosting of what a base predictor leaves over (the only module that imports LightGBM)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from predictors.base import Array, Prediction, Predictor
+from predictors.checks import query_array, training_arrays
+from predictors.folds import Folds, held_out, make_folds, rest
+from predictors.intervals import Spread
+from predictors.scale import Bounds, errors_of, shifted
+
+ROUNDS: tuple[int, ...] = tuple(range(0, 401, 25))
+"""Numbers of trees that cross-validation chooses from; 0 is the base alone."""
+MINIMUM_ROWS = 20
+"""Rows below which no tree is grown: leaves of five rows need a few of them in every fold."""
+PARAMETERS: Mapping[str, Any] = {
+    "objective": "regression",
+    "num_leaves": 4,
+    "min_data_in_leaf": 5,
+    "min_data_in_bin": 1,
+    "learning_rate": 0.05,
+    "lambda_l2": 0.1,
+    "feature_fraction": 0.7,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "verbosity": -1,
+}
+"""Chosen on published latency tables with 25 to 200 rows; many rounds of very small trees."""
+
+
+class ResidualBooster:
+    """LightGBM (Ke et al. 2017) on a base's held-out errors, with the number of rounds by cross-validation."""
+
+    def __init__(self, *, seed: int) -> None:
+        self._parameters = {**PARAMETERS, "seed": seed}
+        self._model: lightgbm.Booster | None = None
+        self.rounds = 0
+
+    def fit(self, features: Array, errors: Array, folds: Folds) -> Array:
+        """Learns features (n, d) -> errors (n,).
+
+        Returns:
+            Corrections (n,) of each row by trees grown without its fold; zeros where no round helps.
+        """
+        self.rounds, self._model = 0, None
+        none = np.zeros_like(errors)
+        if len(errors) < MINIMUM_ROWS:
+            return none
+        corrections = np.zeros((len(ROUNDS), len(errors)))
+        for fold in folds:
+            training = rest(fold, len(errors))
+            model = self._train(features[training], errors[training], ROUNDS[-1])
+            for i, rounds in enumerate(ROUNDS[1:], 1):
+                corrections[i, fold] = _predict(model, features[fold], rounds)
+        losses = np.abs(errors - corrections)  # (rounds, n)
+        best = int(np.argmin(losses.mean(axis=1)))
+        gain = losses[0] - losses[best]
+        # Trees must earn their place: the best of many noisy figures is better than the base by chance alone.
+        if best == 0 or gain.mean() <= gain.std() / np.sqrt(len(gain)):
+            return none
+        self.rounds = ROUNDS[best]
+        self._model = self._train(features, errors, self.rounds)
+        held: Array = corrections[best]
+        return held
+
+    def predict(self, features: Array) -> Array:
+        """Corrections (m,) to add to errors' terms."""
+        if self._model is None or not len(features):
+            return np.zeros(len(features))
+        return _predict(self._model, features, self.rounds)
+
+    def _train(self, features: Array, errors: Array, rounds: int) -> lightgbm.Booster:
+        data = lightgbm.Dataset(features, errors, params=self._parameters)
+        return lightgbm.train(self._parameters, data, rounds)
+
+
+class LightGBMResidual:
+    """A base predictor, corrected by LightGBM fitted to its held-out errors.
+
+    They are ``log(label / base)`` for positive figures and ``label - base`` otherwise.
+
+    Args:
+        base: makes the unfitted base; must be deterministic.
+        positive: labels are above zero, and errors count as ratios.
+        seed: of the folds and of LightGBM's columns; the same at each fit.
+    """
+
+    minimum_rows = 6
+
+    def __init__(self, base: Callable[[], Predictor], *, positive: bool, seed: int) -> None:
+        self._make, self._ratio, self._seed = base, positive, seed
+        self._n_columns: int | None = None
+        self._bounds = Bounds(-np.inf, np.inf)
+        self.rounds = 0
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,).
+
+        Raises:
+            PredictorError: see `training_arrays`; fewer than 6 rows.
+        """
+        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
+        self._bounds = Bounds.of(y, ratio=self._ratio)
+        folds = make_folds(y, np.random.default_rng(self._seed))
+        base = self._bounds.clip(held_out(self._make, x, y, folds).mean)
+        errors = errors_of(y, base, ratio=self._ratio)
+        self._booster = ResidualBooster(seed=self._seed)
+        self._spread = Spread.of(errors - self._booster.fit(x, errors, folds))
+        self.rounds = self._booster.rounds
+        self._base = self._make()
+        self._base.fit(x, y)
+        self._n_columns = x.shape[1]
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d).
+
+        Raises:
+            PredictorError: see `query_array`.
+        """
+        x = query_array(features, self._n_columns)
+        base = self._bounds.clip(self._base.predict(x).mean)
+        return self._spread.around(shifted(base, self._booster.predict(x), ratio=self._ratio), ratio=self._ratio)
+
+
+def _predict(model: lightgbm.Booster, features: Array, rounds: int) -> Array:
+    found: Array = np.asarray(model.predict(features, num_iteration=rounds, num_threads=1), dtype=np.float64)
+    return found

@@ -1,0 +1,114 @@
+"""Linear models: ridge regression on all columns, and an affine function of one column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from predictors.base import Array, Prediction
+from predictors.checks import query_array, training_arrays
+from predictors.errors import PredictorError
+from predictors.intervals import Spread
+from predictors.scale import Bounds, LabelScale, errors_of
+from predictors.standardise import Standardiser
+
+PENALTIES: tuple[float, ...] = tuple(float(p) for p in 10.0 ** np.arange(-6.0, 2.01, 0.5))
+"""Penalties tried, per training row, for columns of deviation 1."""
+
+
+class RidgePredictor:
+    """Ridge regression on standardised columns; the penalty has the least leave-one-out error, in closed form.
+
+    For each penalty, row i's leave-one-out error is ``residual_i / (1 - leverage_i)`` (Allen 1974's PRESS), from one
+    singular value decomposition. The intercept is not penalised. The spread is that of the same leave-one-out errors.
+
+    Args:
+        scale: RELATIVE weighs each row by 1 / label²; LOG fits the logarithm.
+        columns: indices of the columns to use, all where None.
+    """
+
+    minimum_rows = 3
+
+    def __init__(
+        self,
+        *,
+        scale: LabelScale = LabelScale.PLAIN,
+        columns: Sequence[int] | None = None,
+        penalties: Sequence[float] = PENALTIES,
+    ) -> None:
+        self.scale = scale
+        self.penalties = tuple(penalties)
+        self._columns = None if columns is None else np.asarray(columns, dtype=np.int64)
+        self._n_columns: int | None = None
+        self._bounds = Bounds(-np.inf, np.inf)
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,).
+
+        Raises:
+            PredictorError: see `training_arrays`; fewer than 3 rows; columns that the features do not have.
+        """
+        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
+        targets = np.log(y) if self.scale is LabelScale.LOG else y
+        self._bounds = Bounds.of(y, ratio=self.scale.positive)
+        weights = np.ones_like(y)
+        if self.scale is LabelScale.RELATIVE:
+            weights = y**-2 / np.mean(y**-2)
+        self._standardise = Standardiser.of(self._selected(x), weights)
+        self._intercept = float(np.average(targets, weights=weights))
+        root = np.sqrt(weights)
+        rows = self._standardise(self._selected(x)) * root[:, None]
+        centred = (targets - self._intercept) * root
+
+        u, singular, vt = np.linalg.svd(rows, full_matrices=False)
+        kept = singular > 1e-10 * max(float(singular[0]), 1e-300)
+        u, singular, vt = u[:, kept], singular[kept], vt[kept]
+        shrink = singular**2 / (singular**2 + len(y) * np.asarray(self.penalties)[:, None])  # (penalties, rank)
+        projected = u.T @ centred
+        leverage = (u**2) @ shrink.T + (weights / weights.sum())[:, None]  # (n, penalties)
+        residual = centred[:, None] - u @ (shrink * projected).T
+        # A row that alone determines a coefficient has leverage 1 and residual 0: its error is unknown, taken as 0.
+        # The bound lies far below what the smallest penalty leaves (about 1e-7), or overfitting would look good.
+        left_out = residual / np.maximum(1.0 - leverage, 1e-11)
+        best = int(np.argmin(np.mean(left_out**2, axis=0)))
+        self.penalty = self.penalties[best]
+        self._coefficients = vt.T @ (shrink[best] * projected / singular)
+        self._n_columns = x.shape[1]
+        means = self._label(targets - left_out[:, best] / root)
+        self._spread = Spread.of(errors_of(y, means, ratio=self.scale.positive))
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d); of positive labels within `Bounds`.
+
+        Raises:
+            PredictorError: see `query_array`.
+        """
+        x = query_array(features, self._n_columns)
+        mean = self._label(self._intercept + self._standardise(self._selected(x)) @ self._coefficients)
+        return self._spread.around(mean, ratio=self.scale.positive)
+
+    def _label(self, targets: Array) -> Array:
+        """Labels from fitted targets."""
+        # Beyond e^±700 floats end.
+        labels = np.exp(np.clip(targets, -700, 700)) if self.scale is LabelScale.LOG else targets
+        return self._bounds.clip(labels)
+
+    def _selected(self, x: Array) -> Array:
+        if self._columns is None:
+            return x
+        if len(self._columns) and not 0 <= self._columns.min() <= self._columns.max() < x.shape[1]:
+            raise PredictorError(f"columns {self._columns.tolist()} were asked of features with {x.shape[1]} columns")
+        return x[:, self._columns]
+
+
+class ColumnLinearPredictor(RidgePredictor):
+    """An affine function of one column, by least squares: latency from MACs, for instance.
+
+    Args:
+        column: its index.
+        scale: see `RidgePredictor`.
+    """
+
+    def __init__(self, column: int, *, scale: LabelScale = LabelScale.PLAIN) -> None:
+        super().__init__(scale=scale, columns=[column], penalties=[0.0])

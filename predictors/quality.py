@@ -1,0 +1,88 @@
+"""How good a fit is, by cross-validation, beside the baselines that it must beat."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from predictors.base import Array
+from predictors.folds import Folds, rest
+from predictors.intervals import Spread
+from predictors.scale import errors_of, shifted
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Agreement of held-out predictions with their labels; NaN where a figure is not defined.
+
+    Attributes:
+        kendall_tau: rank agreement, tau-b, -1 to 1; NaN for constant labels or constant predictions.
+        mape: mean absolute error relative to the label, as a share; NaN where a label is 0.
+        rmse: root mean square error, in the unit of the labels.
+        coverage: share of labels inside their 90 % interval; NaN where no interval was given.
+    """
+
+    kendall_tau: float
+    mape: float
+    rmse: float
+    coverage: float
+
+    @classmethod
+    def of(cls, labels: Array, mean: Array, low: Array | None = None, high: Array | None = None) -> Scores:
+        """Scores of predictions (n,) with, where known, their intervals; all NaN for no rows.
+
+        Rows whose label is NaN (a failed measurement) are left out.
+        """
+        known = ~np.isnan(labels)
+        y, m = labels[known], mean[known]
+        if not len(y):
+            return cls(math.nan, math.nan, math.nan, math.nan)
+        tau = float(kendalltau(y, m).statistic) if len(y) > 1 and np.ptp(y) > 0 and np.ptp(m) > 0 else math.nan
+        mape = float(np.mean(np.abs((m - y) / y))) if (y != 0).all() else math.nan
+        coverage = math.nan
+        if low is not None and high is not None:
+            coverage = float(np.mean((low[known] <= y) & (y <= high[known])))
+        return cls(tau, mape, float(np.sqrt(np.mean((m - y) ** 2))), coverage)
+
+    @classmethod
+    def held_out(cls, labels: Array, mean: Array, folds: Folds, *, ratio: bool, widths: Array | None = None) -> Scores:
+        """Scores of cross-validated predictions; each fold's interval comes from the errors of the other folds."""
+        errors = errors_of(labels, mean, ratio=ratio)
+        low, high = np.empty_like(mean), np.empty_like(mean)
+        for fold in folds:
+            others = rest(fold, len(labels))
+            half = Spread.of(errors[others], None if widths is None else widths[others]).half
+            reach = half * (1.0 if widths is None else widths[fold])
+            low[fold] = shifted(mean[fold], -reach, ratio=ratio)
+            high[fold] = shifted(mean[fold], reach, ratio=ratio)
+        return cls.of(labels, mean, low, high)
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain data with None for NaN, which JSON lacks."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Cross-validated quality of a fit and of two baselines on the same folds.
+
+    The model was chosen on these folds, so that its scores flatter it a little; the baselines' do not.
+
+    Attributes:
+        model: what was chosen, e.g. ``ridge (relative) + 75 LightGBM rounds``.
+        n: training rows.
+    """
+
+    model: str
+    n: int
+    scores: Scores
+    mean: Scores
+    ridge: Scores
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``."""
+        baselines = {"mean": self.mean.to_json(), "ridge": self.ridge.to_json()}
+        return {"model": self.model, "n": self.n, **self.scores.to_json(), "baselines": baselines}
