@@ -1,0 +1,99 @@
+"""Tests of the linear models against textbook oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+
+from predictors.errors import PredictorError
+from predictors.linear import PENALTIES, ColumnLinearPredictor, RidgePredictor
+from predictors.scale import LabelScale
+from tests.contracts.predictor import PredictorContract, figures, rows
+
+
+class TestRidgePlain(PredictorContract):
+    def make(self) -> RidgePredictor:
+        return RidgePredictor()
+
+
+class TestRidgeRelative(PredictorContract):
+    positive = True
+
+    def make(self) -> RidgePredictor:
+        return RidgePredictor(scale=LabelScale.RELATIVE)
+
+
+class TestRidgeLog(PredictorContract):
+    positive = True
+
+    def make(self) -> RidgePredictor:
+        return RidgePredictor(scale=LabelScale.LOG)
+
+
+class TestColumn(PredictorContract):
+    def make(self) -> ColumnLinearPredictor:
+        return ColumnLinearPredictor(0)
+
+
+def test_penalty_is_that_of_least_leave_one_out_error() -> None:
+    """The oracle refits scikit-learn's ridge without each row, on the columns as standardised over all rows."""
+    x, y = load_diabetes(return_X_y=True)
+    x, y = x[:40], y[:40]
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    losses = {}
+    for penalty in PENALTIES:
+        errors = []
+        for i in range(40):
+            kept = np.arange(40) != i
+            model = Ridge(alpha=40 * penalty).fit(z[kept], y[kept])
+            errors.append(float(model.predict(z[i : i + 1])[0] - y[i]))
+        losses[penalty] = np.mean(np.square(errors))
+    ours = RidgePredictor()
+    ours.fit(x, y)
+    assert ours.penalty == min(losses, key=lambda p: losses[p])
+    oracle = Ridge(alpha=40 * ours.penalty).fit(z, y)
+    found = ours.predict(x)
+    np.testing.assert_allclose(found.mean, oracle.predict(z), rtol=1e-8)
+    # The centre of the columns moves when a row leaves; both forms of leave-one-out are exact about it.
+    np.testing.assert_allclose(found.std, np.sqrt(losses[ours.penalty]), rtol=1e-6)
+
+
+def test_more_columns_than_rows_do_not_look_better_than_they_are() -> None:
+    """Interpolation leaves residuals of 0; the spread must be that of rows not seen."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((25, 60)), rng.standard_normal(25)
+    model = RidgePredictor()
+    model.fit(x, y)
+    assert model.predict(x).std[0] > 0.8 * y.std()
+
+
+def test_relative_scale_minimises_relative_error() -> None:
+    x, y = rows(60), figures(rows(60), noise=0.2)
+    model = RidgePredictor(scale=LabelScale.RELATIVE, columns=[0], penalties=[0.0])
+    model.fit(x, y)
+    design = np.stack([np.ones(60), x[:, 0]], axis=1)
+    oracle = np.linalg.lstsq(design / y[:, None], np.ones(60), rcond=None)[0]
+    np.testing.assert_allclose(model.predict(x).mean, design @ oracle, rtol=1e-9)
+
+
+def test_column_model_is_a_least_squares_line() -> None:
+    x, y = rows(), figures(rows())
+    model = ColumnLinearPredictor(2)
+    model.fit(x, y)
+    np.testing.assert_allclose(model.predict(x).mean, np.polyval(np.polyfit(x[:, 2], y, 1), x[:, 2]), rtol=1e-9)
+
+
+def test_positive_figures_stay_positive_far_outside() -> None:
+    x = np.arange(1.0, 11.0)[:, None]
+    model = ColumnLinearPredictor(0, scale=LabelScale.RELATIVE)
+    model.fit(x, 2 * x[:, 0])
+    found = model.predict(np.array([[-50.0], [1e6]]))
+    np.testing.assert_allclose(found.mean, [0.2, 200.0])
+    assert (found.low > 0).all()
+
+
+def test_columns_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(PredictorError, match=r"columns \[9\] .* 7 columns"):
+        ColumnLinearPredictor(9).fit(rows(), figures(rows()))

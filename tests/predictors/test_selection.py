@@ -1,0 +1,133 @@
+"""Tests of the predictor that chooses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes
+
+from predictors.base import Array
+from predictors.errors import PredictorError
+from predictors.linear import RidgePredictor
+from predictors.mean import MeanPredictor
+from predictors.selection import MINIMUM_ROWS, AutoPredictor, FeatureLayout
+from tests.contracts.predictor import PredictorContract, figures, rows
+
+LAYOUT = FeatureLayout(macs=0, aggregates=(0, 1, 2))
+
+
+def auto(*, positive: bool, seed: int = 0) -> AutoPredictor:
+    return AutoPredictor(layout=LAYOUT, positive=positive, seed=seed)
+
+
+class TestPositive(PredictorContract):
+    positive = True
+
+    def make(self) -> AutoPredictor:
+        return auto(positive=True)
+
+
+class TestSigned(PredictorContract):
+    def make(self) -> AutoPredictor:
+        return auto(positive=False)
+
+
+@pytest.fixture
+def wide() -> Array:
+    """(80, 20) features: three analytic columns, then nothing but a code."""
+    return np.random.default_rng(0).uniform(1, 2, (80, 20))
+
+
+def test_a_line_in_the_macs_is_recognised(wide: Array) -> None:
+    model = auto(positive=True)
+    model.fit(wide, (1 + 2 * wide[:, 0]) * np.exp(0.01 * np.random.default_rng(1).standard_normal(80)))
+    # The aggregates hold the MACs: which of the two has less error here is chance.
+    assert model.quality.model in {"MACs (relative)", "ridge on aggregates (relative)"}
+    assert model.quality.scores.mape < 0.015
+
+
+def test_a_product_of_all_columns_is_fitted_in_logarithms(wide: Array) -> None:
+    model = auto(positive=True)
+    model.fit(wide, np.exp(wide @ np.linspace(-1, 1, 20)))
+    assert "(log)" in model.quality.model
+    assert model.quality.scores.mape < 0.01
+
+
+def test_noise_alone_is_left_to_the_mean(wide: Array) -> None:
+    model = auto(positive=False)
+    y = np.random.default_rng(3).standard_normal(80)
+    model.fit(wide, y)
+    assert model.quality.scores.rmse < 1.1 * model.quality.mean.rmse
+    new = np.random.default_rng(4).uniform(1, 2, (100, 20))
+    assert np.sqrt(np.mean(model.predict(new).mean ** 2)) < 0.5
+
+
+def test_real_data_are_predicted_as_well_as_by_the_best_baseline() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    seen, new = order[:100], order[100:]
+    errors = {}
+    for model in (AutoPredictor(layout=LAYOUT, positive=True, seed=0), RidgePredictor(), MeanPredictor()):
+        model.fit(x[seen], y[seen])
+        found = model.predict(x[new])
+        errors[type(model).__name__] = np.abs(found.mean / y[new] - 1).mean()
+        # Coverage on 342 rows has a standard error of 1.6 points, the quantile of 100 errors one of 3.
+        assert 0.82 < np.mean((found.low <= y[new]) & (y[new] <= found.high)) < 0.98
+    assert errors["AutoPredictor"] <= 1.02 * min(errors.values())
+
+
+def test_intervals_widen_where_the_process_knows_less() -> None:
+    """A bowl, which no linear base fits, asked for at its centre and far outside."""
+    x = np.random.default_rng(0).uniform(-1, 1, (80, 3))
+    model = auto(positive=False)
+    model.fit(x, (x**2).sum(axis=1))
+    found = model.predict(np.array([[0.1, 0.0, 0.1], [6.0, 6.0, 6.0]]))
+    assert model.quality.model.startswith("Gaussian process")
+    assert found.std[1] > 3 * found.std[0]
+
+
+def test_intervals_stay_finite_beside_wild_labels(wide: Array) -> None:
+    labels = np.where(wide[:, 0] < 1.1, 1e-4, wide[:, 1] * 50)
+    model = auto(positive=True)
+    model.fit(wide, labels)
+    found = model.predict(np.random.default_rng(5).uniform(-50, 50, (200, 20)))
+    for values in (found.mean, found.std, found.low, found.high):
+        assert np.isfinite(values).all()
+    assert (found.low > 0).all()
+
+
+@pytest.mark.parametrize("n", [MINIMUM_ROWS, 7, 12, 25])
+def test_works_from_six_rows_on(n: int) -> None:
+    model = auto(positive=True)
+    model.fit(rows(n), figures(rows(n)))
+    assert model.quality.n == n
+    assert np.isfinite(model.predict(rows(4, seed=8)).high).all()
+
+
+def test_five_rows_are_too_few() -> None:
+    with pytest.raises(PredictorError, match=r"5 training rows; .* at least 6: measure more"):
+        auto(positive=True).fit(rows(5), figures(rows(5)))
+
+
+def test_quality_reports_both_baselines_as_json() -> None:
+    model = auto(positive=True)
+    model.fit(rows(), figures(rows()))
+    data = json.loads(json.dumps(model.quality.to_json(), allow_nan=False))
+    assert set(data) == {"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines"}
+    assert data["mape"] < data["baselines"]["mean"]["mape"]
+    assert 0.7 <= data["coverage"] <= 1.0
+
+
+def test_constant_labels_have_a_quality() -> None:
+    model = auto(positive=True)
+    model.fit(rows(), np.full(40, 2.5))
+    assert model.quality.to_json()["kendall_tau"] is None
+    assert model.quality.scores.rmse == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("layout", [FeatureLayout(7, (0,)), FeatureLayout(0, (0, -1)), FeatureLayout(0, ())])
+def test_a_layout_of_other_features_is_refused(layout: FeatureLayout) -> None:
+    with pytest.raises(PredictorError, match="layout names"):
+        AutoPredictor(layout=layout, positive=True, seed=0).fit(rows(), figures(rows()))
