@@ -43,9 +43,12 @@ class Event:
 class RunStore(Protocol):
     """All rows of one run. Every write is committed when the call returns, and refused once the lease is lost.
 
+    JSON-able values are read back as plain ones: tuples as lists, NaN and infinities as None. A new run is QUEUED.
+
     Raises:
         RunHeldError: from any write, when another driver has taken the lease.
-        StoreError: the database is damaged or cannot be written.
+        StoreError: the database is damaged or cannot be written, or the store was closed.
+        TypeError: a value to keep is not JSON-able.
     """
 
     def status(self) -> RunStatus: ...
@@ -59,17 +62,31 @@ class RunStore(Protocol):
         ...
 
     def set_info(self, name: str, value: Any) -> None:
-        """Keeps one JSON-able fact of the run (its space, objectives, reference point, ...)."""
+        """Keeps one JSON-able fact of the run (its space, objectives, ...) in place of the last one of this name.
+
+        Raises:
+            ValueError: the name is ``reason``, which belongs to the status.
+        """
         ...
 
-    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None: ...
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+        """Keeps what was asked in a step, once.
+
+        Raises:
+            ValueError: the step is not the one after the last (0 for the first).
+        """
+        ...
 
     def asks(self) -> list[list[Architecture]]:
         """What was asked, by step."""
         ...
 
     def add(self, measurement: Measurement) -> None:
-        """Commits one measurement with its samples; a second one of the same request and attempt is ignored."""
+        """Commits one measurement with its samples; a second one of the same request and attempt is ignored.
+
+        Raises:
+            ValueError: a figure that is not finite.
+        """
         ...
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
@@ -84,7 +101,9 @@ class RunStore(Protocol):
         """The raw samples of the latest attempt at a request."""
         ...
 
-    def record_fit(self, fit: Fit) -> None: ...
+    def record_fit(self, fit: Fit) -> None:
+        """Keeps one fit, in place of an earlier one of the same step and objective."""
+        ...
 
     def fits(self) -> list[Fit]: ...
 

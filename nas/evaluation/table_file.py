@@ -1,0 +1,86 @@
+"""Reads the two files of a benchmark's table: its description (YAML) and its cells (CSV, which may be gzipped)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.errors import EvaluationError, UnknownNameError
+from nas.strict_yaml import parse_mapping, read_text
+
+_KEYS = ("table", "genes", "exhaustive", "numeric")
+
+
+def description(path: Path) -> tuple[Path, list[str], bool]:
+    """The CSV file, the genes, and whether the table is exhaustive, of a table's YAML file.
+
+    Raises:
+        NasError: it is missing or malformed.
+    """
+    what = "description of a table"
+    data = parse_mapping(read_text(path, what=what), source=str(path), what=what)
+    for key in data:
+        if key not in _KEYS:
+            raise UnknownNameError("key", key, _KEYS, where=str(path))
+    file, genes = data.get("table"), data.get("genes")
+    if not isinstance(file, str) or not file:
+        raise EvaluationError(f"{path}: 'table' is {file!r}; expected the name of a CSV file beside it")
+    if not isinstance(genes, list) or not genes or not all(isinstance(gene, str) for gene in genes):
+        raise EvaluationError(f"{path}: 'genes' is {genes!r}; expected a list of column names")
+    if len(set(genes)) != len(genes):
+        raise EvaluationError(f"{path}: 'genes' names a column twice; name each once")
+    for key in ("exhaustive", "numeric"):
+        if not isinstance(data.get(key, False), bool):
+            raise EvaluationError(f"{path}: {key!r} is {data[key]!r}; expected true or false")
+    return path.parent / file, genes, data.get("exhaustive", False)
+
+
+def columns(file: Path) -> dict[str, tuple[str, ...]]:
+    """Cells by column name, of a CSV file with a header.
+
+    Raises:
+        EvaluationError: the file is missing, damaged or malformed.
+    """
+    try:
+        with (
+            gzip.open(file, "rt", encoding="utf-8", newline="")
+            if file.suffix == ".gz"
+            else file.open(encoding="utf-8", newline="") as stream
+        ):
+            header, *rows = csv.reader(stream)
+    except OSError as error:  # gzip's own errors among them
+        raise EvaluationError(f"{file}: cannot be read: {error.strerror or error}; check 'table' in its YAML") from None
+    except (EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"{file}: is damaged or no CSV file: {error}; restore it from a copy") from None
+    except ValueError:  # nothing to unpack
+        raise EvaluationError(f"{file}: is empty; expected a header and rows") from None
+    if len(set(header)) != len(header):
+        raise EvaluationError(f"{file}: two columns share a name; rename one")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise EvaluationError(f"{file}: row {line} has {len(row)} cells; expected {len(header)}, as in its header")
+    if not rows:
+        raise EvaluationError(f"{file}: has no rows below its header")
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def numbers(cells: Sequence[str], where: str) -> tuple[float, ...]:
+    """The figures of a column's cells; NaN for an empty one.
+
+    Raises:
+        EvaluationError: a cell is no finite number.
+    """
+    out = []
+    for row, cell in enumerate(cells, start=2):
+        try:
+            number = float(cell) if cell else math.nan
+        except ValueError:
+            raise EvaluationError(f"{where}, row {row}: {cell!r} is no number; mend it or leave it empty") from None
+        if math.isinf(number):
+            raise EvaluationError(f"{where}, row {row}: {cell!r} is not finite; mend it or leave it empty")
+        out.append(number)
+    return tuple(out)

@@ -1,0 +1,132 @@
+"""The runs folder: one folder a run, with its job file, database, checkpoint and whatever is made of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.errors import StoreError, UnknownNameError
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps its things."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's name in commands."""
+        return self.path.name
+
+    @property
+    def job_file(self) -> Path:
+        """The job as it was submitted, with absolute paths."""
+        return self.path / "job.yaml"
+
+    @property
+    def database(self) -> Path:
+        """The run's store."""
+        return self.path / "run.db"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained supernet, where this run trained one."""
+        return self.path / "checkpoint"
+
+    @property
+    def plots(self) -> Path:
+        """Where plots go unless told otherwise."""
+        return self.path / "plots"
+
+
+@dataclass(frozen=True, slots=True)
+class RunsFolder:
+    """All runs below one folder."""
+
+    root: Path
+
+    def check_writable(self) -> None:
+        """Makes the folder where it is missing.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the runs folder {self.root} cannot be made: {error.strerror}; choose one with --runs"
+            ) from None
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise StoreError(f"the runs folder {self.root} cannot be written; choose another with --runs")
+
+    def create(self, name: str, job: str) -> RunFolder:
+        """A new run ``name-N`` that holds its job file; N is the first number that is free.
+
+        Args:
+            name: a job's name.
+            job: the text of the job file.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self.check_writable()
+        number = 1 + max(
+            (int(m[1]) for p in self.root.iterdir() if (m := re.fullmatch(rf"{name}-(\d+)", p.name))), default=0
+        )
+        while True:
+            path = self.root / f"{name}-{number}"
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise StoreError(
+                    f"the runs folder {self.root} cannot be written: {error.strerror}; choose another with --runs"
+                ) from None
+        folder = RunFolder(path)
+        write_atomically(folder.job_file, job.encode())
+        return folder
+
+    def get(self, run: str) -> RunFolder:
+        """The run of this id.
+
+        Raises:
+            UnknownNameError: there is none; the text names the nearest.
+        """
+        if _RUN_ID.fullmatch(run) and (self.root / run / "run.db").is_file():
+            return RunFolder(self.root / run)
+        raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
+
+    def list(self) -> list[RunFolder]:
+        """All runs, oldest first; folders that hold no run are passed over."""
+        if not self.root.is_dir():
+            return []
+        found = [RunFolder(path) for path in self.root.iterdir() if (path / "run.db").is_file()]
+        return sorted(
+            found, key=lambda folder: (folder.job_file.stat().st_mtime_ns if folder.job_file.exists() else 0, folder.id)
+        )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes under a temporary name, flushes, and renames: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,119 @@
+"""A run's store in memory, for tests and benchmarks: gone with its process, never held by another driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from nas.errors import StoreError
+from nas.objectives import Fidelity, Measurement, Request
+from nas.store.base import Event, Fit, RunStatus
+from nas.store.checks import check_step, checked_fact
+from nas.store.json_values import plain
+from nas.store.rows import latest, storable
+from supernets.space import Architecture
+
+
+class MemoryStore:
+    """All rows of one run in dicts and lists; what is read is a copy of the caller's own.
+
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._closed = False
+        self._status, self._reason = RunStatus.QUEUED, ""
+        self._info: dict[str, Any] = {}
+        self._asks: list[list[Architecture]] = []
+        self._measurements: dict[tuple[Request, int], Measurement] = {}
+        self._latest: dict[Request, Measurement] = {}
+        self._fits: dict[tuple[int, str], Fit] = {}
+        self._events: list[Event] = []
+
+    def status(self) -> RunStatus:
+        self._check_open()
+        return self._status
+
+    def set_status(self, status: RunStatus, *, reason: str = "") -> None:
+        self._check_open()
+        self._status, self._reason = status, reason
+
+    def info(self) -> dict[str, Any]:
+        self._check_open()
+        return {**deepcopy(self._info), "reason": self._reason}
+
+    def set_info(self, name: str, value: Any) -> None:
+        self._check_open()
+        self._info[name] = checked_fact(name, value)
+
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+        self._check_open()
+        check_step(step, len(self._asks))
+        self._asks.append(list(architectures))
+
+    def asks(self) -> list[list[Architecture]]:
+        self._check_open()
+        return [list(asked) for asked in self._asks]
+
+    def add(self, measurement: Measurement) -> None:
+        self._check_open()
+        kept = storable(measurement)
+        if (kept.request, kept.attempt) in self._measurements:
+            return
+        self._measurements[kept.request, kept.attempt] = kept
+        last = self._latest.get(kept.request)
+        if last is None or last.attempt < kept.attempt:
+            self._latest[kept.request] = kept
+
+    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        self._check_open()
+        return {r: _without_samples(self._latest[r]) for r in requests if r in self._latest}
+
+    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+        self._check_open()
+        kept = latest(self._measurements.values())
+        return [_without_samples(m) for m in kept if fidelity is None or m.request.fidelity is fidelity]
+
+    def samples(self, request: Request) -> bytes | None:
+        self._check_open()
+        found = self._latest.get(request)
+        return None if found is None else found.samples
+
+    def record_fit(self, fit: Fit) -> None:
+        self._check_open()
+        self._fits.pop((fit.step, fit.objective), None)
+        self._fits[fit.step, fit.objective] = replace(fit, quality=plain(fit.quality, where="quality"))
+
+    def fits(self) -> list[Fit]:
+        self._check_open()
+        return deepcopy(list(self._fits.values()))
+
+    def record_event(self, kind: str, detail: Mapping[str, Any]) -> None:
+        self._check_open()
+        self._events.append(Event(kind, plain(detail, where="detail"), self._clock()))
+
+    def events(self) -> list[Event]:
+        self._check_open()
+        return deepcopy(self._events)
+
+    def close(self) -> None:
+        """Ends the use of this store; idempotent."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store in memory was closed; make another")
+
+
+def _without_samples(measurement: Measurement) -> Measurement:
+    return replace(
+        measurement,
+        samples=None,
+        environment=deepcopy(measurement.environment),
+        detail=deepcopy(measurement.detail),
+    )

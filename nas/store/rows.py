@@ -1,0 +1,106 @@
+"""Measurements as rows: what is kept of one, and the one that a row holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.store.json_values import plain
+from supernets.space import Architecture
+
+
+def storable(measurement: Measurement) -> Measurement:
+    """The measurement exactly as reading it back gives it, but for its samples.
+
+    Raises:
+        ValueError: a figure that is not finite (a candidate without a figure is FAILED).
+        TypeError: its environment or detail is not JSON-able.
+    """
+    figures = {"value": measurement.value, "error": measurement.error, "seconds": measurement.seconds}
+    for name, figure in figures.items():
+        if figure is not None and not math.isfinite(figure):
+            request = measurement.request
+            raise ValueError(
+                f"the {name} of {request.metric} of {request.architecture.key} is {figure}; expected a finite number "
+                "(give a candidate without a figure the status FAILED)"
+            )
+    return replace(
+        measurement,
+        value=None if measurement.value is None else float(measurement.value),
+        error=None if measurement.error is None else float(measurement.error),
+        seconds=float(measurement.seconds),
+        environment=plain(measurement.environment, where="environment"),
+        detail=plain(measurement.detail, where="detail"),
+        # An error's text may quote a file name that is no UTF-8, which no database takes.
+        message=measurement.message.encode(errors="backslashreplace").decode(),
+    )
+
+
+def request_columns(request: Request) -> dict[str, str]:
+    """A request by column name. No profile is "", not NULL: in SQL two NULLs differ, so no UNIQUE would hold."""
+    return {
+        "architecture": request.architecture.key,
+        "metric": request.metric,
+        "profile": request.profile or "",
+        "fidelity": str(request.fidelity),
+        "precision": request.precision,
+    }
+
+
+def measurement_columns(measurement: Measurement) -> dict[str, Any]:
+    """A storable measurement by column name, without its samples."""
+    return {
+        **request_columns(measurement.request),
+        "attempt": measurement.attempt,
+        "status": str(measurement.status),
+        "value": measurement.value,
+        "error": measurement.error,
+        "weights": measurement.weights,
+        "data": measurement.data,
+        "protocol": measurement.protocol,
+        "environment": measurement.environment,
+        "detail": measurement.detail,
+        "seconds": measurement.seconds,
+        "message": measurement.message,
+    }
+
+
+def measurement_of(row: Mapping[str, Any]) -> Measurement:
+    """The measurement that a row holds, without samples.
+
+    Raises:
+        ValueError, SpaceError: the row holds what was never written.
+    """
+    request = Request(
+        Architecture.parse(row["architecture"]),
+        row["metric"],
+        row["profile"] or None,
+        Fidelity(row["fidelity"]),
+        row["precision"],
+    )
+    return Measurement(
+        request,
+        Status(row["status"]),
+        row["value"],
+        row["error"],
+        weights=row["weights"],
+        data=row["data"],
+        protocol=row["protocol"],
+        environment=row["environment"],
+        detail=row["detail"],
+        attempt=row["attempt"],
+        seconds=row["seconds"],
+        message=row["message"],
+    )
+
+
+def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Of each request the highest attempt alone, in the order given."""
+    ordered = list(measurements)
+    last: dict[Request, int] = {}
+    for measurement in ordered:
+        last[measurement.request] = max(measurement.attempt, last.get(measurement.request, 0))
+    return [m for m in ordered if m.attempt == last[m.request]]

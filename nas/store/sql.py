@@ -1,0 +1,266 @@
+"""A run's store in an SQL database: one SQLite file a run, written by the one driver that holds its lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+
+from nas.errors import RunHeldError, StoreError
+from nas.objectives import Fidelity, Measurement, Request
+from nas.store import tables
+from nas.store.base import Event, Fit, RunStatus
+from nas.store.checks import check_step, checked_fact
+from nas.store.json_values import plain
+from nas.store.lease import Holder, RunLock
+from nas.store.rows import latest, measurement_columns, measurement_of, request_columns, storable
+from nas.store.sqlite import WRITES, damage_of, explain, reading_engine, writing_engine
+from supernets.errors import SpaceError
+from supernets.space import Architecture
+
+_KEYS_A_QUERY = 500
+"""Well below the number of parameters that any database takes in one statement."""
+
+
+class SqlStore:
+    """All rows of one run in a database; made by `open`. Safe to use from several threads of one process.
+
+    Args:
+        engine: connections to the database.
+        name: what the database is called in errors.
+        lock: the run's lock, released by `close`; None where the engine needs none.
+        lease: the number that every write must find in the database; None for a store that only reads.
+    """
+
+    def __init__(
+        self, engine: Engine, *, name: str, lock: RunLock | None, lease: int | None, clock: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**{WRITES: True})
+        self._name, self._lock, self._lease, self._clock = name, lock, lease, clock
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool, driver: bool, clock: Callable[[], float] = time.time) -> Self:
+        """The store of a run's database file.
+
+        Args:
+            create: make the database if there is none (or if its making was interrupted); needs `driver`.
+            driver: take the run's lease, to write; without it the store only reads, also beside a live driver.
+            clock: seconds since the epoch.
+
+        Raises:
+            RunHeldError: another live driver has the lease.
+            StoreError: no such database, damaged, of another version, or it cannot be written.
+        """
+        path = Path(path)
+        if create and not driver:
+            raise ValueError("a database is made by a driver; open with driver=True, or with create=False")
+        if not path.parent.is_dir():
+            raise StoreError(f"{path}: there is no folder {path.parent}; check the run's name or make the folder")
+        if not path.exists() and not create:
+            raise StoreError(f"{path}: no such file; check the run's name (a run's database is made when it starts)")
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path}: is no regular file; expected the database of a run")
+        if not driver:
+            store = cls(reading_engine(path), name=str(path), lock=None, lease=None, clock=clock)
+            with store._translated():
+                store._check_version()
+            return store
+        holder = Holder.this()
+        lock = RunLock(path.with_name(f"{path.name}.lock"), holder)
+        store = cls(writing_engine(path, create=create), name=str(path), lock=lock, lease=None, clock=clock)
+        try:
+            with store._translated():
+                store._make_or_check(create=create)
+                store._lease = store._take_lease(holder)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def status(self) -> RunStatus:
+        with self._reading() as connection:
+            found = connection.execute(select(tables.status.c.status).order_by(tables.status.c.id.desc()).limit(1))
+            return RunStatus(found.scalar_one_or_none() or RunStatus.QUEUED)
+
+    def set_status(self, status: RunStatus, *, reason: str = "") -> None:
+        self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
+
+    def info(self) -> dict[str, Any]:
+        last = select(tables.status.c.reason).order_by(tables.status.c.id.desc()).limit(1)
+        with self._reading() as connection:
+            reason = connection.execute(last).scalar_one_or_none() or ""
+            rows = connection.execute(select(tables.info.c.name, tables.info.c.value).order_by(tables.info.c.name))
+            return {**{row.name: row.value for row in rows}, "reason": reason}
+
+    def set_info(self, name: str, value: Any) -> None:
+        kept = checked_fact(name, value)
+        with self._writing() as connection:
+            connection.execute(delete(tables.info).where(tables.info.c.name == name))
+            connection.execute(insert(tables.info).values(name=name, value=kept))
+
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+        keys = [architecture.key for architecture in architectures]
+        with self._writing() as connection:
+            last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
+            check_step(step, 0 if last is None else last + 1)
+            connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
+
+    def asks(self) -> list[list[Architecture]]:
+        with self._reading() as connection:
+            rows = connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step))
+            return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
+
+    def add(self, measurement: Measurement) -> None:
+        kept = storable(measurement)
+        same = {**request_columns(kept.request), "attempt": kept.attempt}
+        known = select(tables.measurements.c.id).filter_by(**same)
+        with self._writing() as connection:
+            if connection.execute(known).first() is not None:
+                return
+            values = {**measurement_columns(kept), "time": self._clock()}
+            made = connection.execute(
+                insert(tables.measurements).values(**values).returning(tables.measurements.c.id)
+            ).scalar_one()
+            if kept.samples is not None:
+                connection.execute(insert(tables.samples).values(measurement=made, samples=kept.samples))
+
+    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        wanted = set(requests)
+        keys = list(dict.fromkeys(request.architecture.key for request in requests))
+        found: list[Measurement] = []
+        with self._reading() as connection:
+            for start in range(0, len(keys), _KEYS_A_QUERY):
+                some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
+                rows = connection.execute(select(tables.measurements).where(some))
+                found += [measurement_of(row._asdict()) for row in rows]
+        return {m.request: m for m in latest(found) if m.request in wanted}
+
+    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+        query = select(tables.measurements).order_by(tables.measurements.c.id)
+        if fidelity is not None:
+            query = query.filter_by(fidelity=str(fidelity))
+        with self._reading() as connection:
+            return latest([measurement_of(row._asdict()) for row in connection.execute(query)])
+
+    def samples(self, request: Request) -> bytes | None:
+        query = (
+            select(tables.samples.c.samples)
+            .select_from(tables.measurements.outerjoin(tables.samples))
+            .filter_by(**request_columns(request))
+            .order_by(tables.measurements.c.attempt.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            found: bytes | None = connection.execute(query).scalar_one_or_none()
+            return found
+
+    def record_fit(self, fit: Fit) -> None:
+        quality = plain(fit.quality, where="quality")
+        with self._writing() as connection:  # a search killed between its fit and its ask fits the same step again
+            connection.execute(delete(tables.fits).filter_by(step=fit.step, objective=fit.objective))
+            connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
+
+    def fits(self) -> list[Fit]:
+        with self._reading() as connection:
+            rows = connection.execute(select(tables.fits).order_by(tables.fits.c.id))
+            return [Fit(row.step, row.objective, row.quality) for row in rows]
+
+    def record_event(self, kind: str, detail: Mapping[str, Any]) -> None:
+        self._insert(tables.events, kind=kind, detail=plain(detail, where="detail"), time=self._clock())
+
+    def events(self) -> list[Event]:
+        with self._reading() as connection:
+            rows = connection.execute(select(tables.events).order_by(tables.events.c.id))
+            return [Event(row.kind, row.detail, row.time) for row in rows]
+
+    def close(self) -> None:
+        """Closes the database, then frees the lease; idempotent."""
+        self._closed = True
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _insert(self, table: Table, **values: Any) -> None:
+        with self._writing() as connection:
+            connection.execute(insert(table).values(**values))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """One consistent view; a row that cannot be decoded is damage."""
+        with self._translated(), self._engine.connect() as connection:
+            try:
+                yield connection
+            except (ValueError, TypeError, KeyError, SpaceError) as error:
+                raise StoreError(
+                    f"{self._name}: holds a row that no run writes ({error}); restore a copy, or start a new run"
+                ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction under the lease, committed at its end."""
+        if self._lease is None:
+            raise StoreError(f"{self._name}: was opened for reading; open it as the run's driver to write")
+        with self._translated(), self._writer.begin() as connection:
+            self._check_lease(connection)
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The database's errors as what went wrong with this run."""
+        if self._closed:
+            raise StoreError(f"{self._name}: was closed; open it again")
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(f"{self._name}: {explain(error)}") from error
+
+    def _check_lease(self, connection: Connection) -> None:
+        # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.
+        held = connection.execute(select(tables.lease).with_for_update()).one_or_none()
+        if held is None or held.number != self._lease:
+            other = "another driver" if held is None else str(Holder(held.pid, held.host))
+            raise RunHeldError(
+                f"{self._name}: the run was taken over by {other}, so this driver writes no more (what it committed is "
+                "kept); let the other one finish, or stop it and resume the run"
+            )
+
+    def _take_lease(self, holder: Holder) -> int:
+        with self._writer.begin() as connection:
+            last: int | None = connection.execute(select(tables.lease.c.number).with_for_update()).scalar_one_or_none()
+            number = (last or 0) + 1
+            connection.execute(delete(tables.lease))
+            row = {"id": 1, "number": number, "pid": holder.pid, "host": holder.host, "time": self._clock()}
+            connection.execute(insert(tables.lease).values(**row))
+        return number
+
+    def _make_or_check(self, *, create: bool) -> None:
+        """Makes the tables of an empty database, all or none; otherwise checks that they are a run's."""
+        if damage := damage_of(self._engine):
+            raise StoreError(f"{self._name}: is damaged ({damage}); restore it from a copy, or start a new run")
+        if create:
+            with self._writer.begin() as connection:
+                if not inspect(connection).get_table_names():
+                    tables.METADATA.create_all(connection)
+                    connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
+        self._check_version()
+
+    def _check_version(self) -> None:
+        with self._engine.connect() as connection:
+            if not inspect(connection).has_table(tables.schema.name):
+                raise StoreError(
+                    f"{self._name}: holds no run (its making was interrupted, or it is another program's database); "
+                    "start a new run"
+                )
+            version = connection.execute(select(tables.schema.c.version)).scalar_one_or_none()
+        if version != tables.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._name}: was written by another version of this program (tables of version {version}; this one "
+                f"reads {tables.SCHEMA_VERSION}); open it with the version that made it, or start a new run"
+            )

@@ -1,0 +1,93 @@
+"""Everything that is SQLite's alone: engines over one database file, and what its errors mean to a user."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+_TIMEOUT_S = 30.0
+"""How long a statement waits for another process's write to end; such writes take milliseconds."""
+WRITES = "nas_writes"
+"""Execution option of connections whose transactions write."""
+
+
+def writing_engine(path: Path, *, create: bool) -> Engine:
+    """An engine over a database file, in WAL mode with synchronous=NORMAL: a commit survives kill -9, no power cut."""
+
+    def connect() -> sqlite3.Connection:
+        connection = _connect(path, f"mode={'rwc' if create else 'rw'}")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, json_serializer=partial(json.dumps, allow_nan=False)
+    )
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def reading_engine(path: Path) -> Engine:
+    """An engine that cannot write, over a database that another process may be writing.
+
+    Every use opens the file anew, because how to open it depends on whether a writer is there.
+    """
+
+    def connect() -> sqlite3.Connection:
+        # SQLite makes two files beside a WAL database even to read it. Where it cannot and no writer has made them, the
+        # database is complete and nobody is changing it.
+        alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+        return _connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def damage_of(engine: Engine) -> str:
+    """The first damage that SQLite's own check finds in the database; "" for none."""
+    with engine.connect() as connection:
+        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    return "" if found == "ok" else found
+
+
+def explain(error: DBAPIError) -> str:
+    """What went wrong and what to do, for the user."""
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    said = str(error.orig)
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return f"is damaged or no database of a run ({said}); restore it from a copy, or start a new run"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return f"cannot be opened or written ({said}); check that it and its folder exist and their permissions"
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return f"cannot be read or written ({said}); check the free space and the health of its disk"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"is locked by another process for more than {_TIMEOUT_S:g} s ({said}); stop that process"
+    return f"holds other tables than a run's ({said}); give the path of a run, or start a new one"
+
+
+def _connect(path: Path, query: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{query}",
+        uri=True,
+        timeout=_TIMEOUT_S,
+        isolation_level=None,  # the driver would begin a transaction only at the first write: too late for the lease
+        check_same_thread=False,
+    )
+
+
+def _begin(connection: Connection) -> None:
+    writes: Any = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
