@@ -41,7 +41,7 @@ def test_the_check_sees_what_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["--help"], "search"), (["search", "--help"], "--json"), (["init"], "digits-cnn")],
-    ids=" ".join,
+    ids=["help", "search-help", "init"],
 )
 def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str) -> None:
     heavy, output = loaded(arguments)
