@@ -1,0 +1,1 @@
+"""What a run gives: its report, plots and pages, and the exported networks."""

@@ -1,0 +1,159 @@
+"""What the two charts of a run show, whichever library draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import NasError
+from nas.export.report import Point, RunReport
+from nas.export.select import Limit
+from nas.export.units import bound_text, shown_scale
+from nas.objectives import Objective
+from nas.pareto import non_dominated
+
+LOG_SPAN = 8.0
+"""An axis is logarithmic where its largest figure is at least so many times its smallest."""
+CONVERGED = 0.99
+"""The share of the last hypervolume at which a search is said to have come close."""
+
+# Okabe and Ito (2008): told apart with every common colour blindness, and by lightness.
+FRONT_COLOUR = "#0072B2"
+EVALUATED_COLOUR = "#9AA3AD"
+PREDICTED_COLOUR = "#D55E00"
+SMALLEST_COLOUR = "#009E73"
+LARGEST_COLOUR = "#CC79A7"
+# On a dark page, the lighter of the same palette.
+FRONT_COLOUR_DARK = "#56B4E9"
+PREDICTED_COLOUR_DARK = "#E69F00"
+
+_SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+
+PREDICTED_NAME = "predicted, not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A pair of objectives: what is paid (x) and what is gained (y)."""
+
+    x: Objective
+    y: Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """Hypervolume after each evaluation, (n,) each.
+
+    Attributes:
+        share: of the last value, in per cent; of 1 where the last value is 0.
+        close_at: the evaluation after which `CONVERGED` of the last value was reached; None where the last value is 0.
+    """
+
+    evaluations: NDArray[np.int64]
+    share: NDArray[np.float64]
+    close_at: int | None
+
+    @property
+    def close_text(self) -> str:
+        """What is written beside `close_at`."""
+        return f"{100 * CONVERGED:g} % after {self.close_at} evaluations"
+
+    @property
+    def close_late(self) -> bool:
+        """Whether `close_at` lies so far right that its text belongs on its left."""
+        return self.close_at is not None and self.close_at > 0.6 * int(self.evaluations[-1])
+
+
+def panels(report: RunReport) -> list[Panel]:
+    """Every pair of objectives: costs along x, quality along y.
+
+    Raises:
+        NasError: the run has one objective alone, or nothing is measured yet.
+    """
+    if len(report.objectives) < 2:
+        raise NasError(
+            f"run {report.run!r} has the single objective {report.objectives[0].name}; a front needs at least two"
+        )
+    if not report.evaluated:
+        raise NasError(
+            f"run {report.run!r} ({report.status}) has no measured network to plot; `nas resume {report.run}` goes on"
+        )
+    # Along x: latencies first, as they are what users limit; quality never.
+    ordered = sorted(report.objectives, key=lambda o: (o == report.primary, o.metric != "latency_ms"))
+    return [Panel(x, y) for x, y in sorted(combinations(ordered, 2), key=lambda pair: pair[1] != report.primary)]
+
+
+def figures(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
+    """The points' figures in the unit shown, (n,)."""
+    return np.array([p.values[objective.name] for p in points], dtype=np.float64) * shown_scale(objective)
+
+
+def errors(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
+    """The points' errors in the unit shown, (n,)."""
+    return np.array([p.errors[objective.name] for p in points], dtype=np.float64) * shown_scale(objective)
+
+
+def placeable(points: Sequence[Point], panel: Panel) -> list[Point]:
+    """The points that have both of the panel's figures (a predicted one may lack an exact figure)."""
+    return [p for p in points if panel.x.name in p.values and panel.y.name in p.values]
+
+
+def predicted_front(points: Sequence[Point], panel: Panel) -> list[Point]:
+    """The non-dominated of the predicted points, along x."""
+    if not points:
+        return []
+    values = np.array([[o.sign * p.values[o.name] for o in (panel.x, panel.y)] for p in points])
+    kept = [p for p, keep in zip(points, non_dominated(values).tolist(), strict=True) if keep]
+    return sorted(kept, key=lambda p: p.values[panel.x.name])
+
+
+def is_log(report: RunReport, objective: Objective) -> bool:
+    """Whether the objective's axis is logarithmic: a cost whose measured figures span at least `LOG_SPAN` times."""
+    if objective.metric == "accuracy":
+        return False
+    found = figures([*report.evaluated, *report.front], objective)
+    return bool(found.min() > 0 and found.max() / found.min() >= LOG_SPAN)
+
+
+def log_ticks(report: RunReport, objective: Objective) -> list[float]:
+    """Ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten, from below its figures to above them."""
+    found = figures([*report.evaluated, *report.front], objective)
+    powers = range(math.floor(math.log10(found.min())), math.ceil(math.log10(found.max())) + 1)
+    return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+
+
+def convergence(report: RunReport) -> Convergence | None:
+    """How the hypervolume grew; None until the run's reference point is set."""
+    if not report.hypervolume:
+        return None
+    numbers = np.array([n for n, _ in report.hypervolume], dtype=np.int64)
+    volumes = np.array([volume for _, volume in report.hypervolume], dtype=np.float64)
+    if volumes[-1] <= 0:
+        return Convergence(numbers, 100.0 * volumes, None)
+    share = 100.0 * volumes / volumes[-1]
+    return Convergence(numbers, share, int(numbers[np.argmax(share >= 100.0 * CONVERGED)]))
+
+
+def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float, str]]:
+    """Where the limits on one objective lie on its axis, in the unit shown, and how they read."""
+    found = [limit for limit in limits if limit.objective == objective]
+    return [(x.bound * shown_scale(objective), f"{_SIGNS[x.sign]} {bound_text(objective, x.bound)}") for x in found]
+
+
+def muted(report: RunReport) -> list[Point]:
+    """The evaluated points that no other series shows: neither on the front nor an anchor."""
+    shown = {p.architecture for p in [*report.front, *report.anchors.values()]}
+    return [p for p in report.evaluated if p.architecture not in shown]
+
+
+def heading(report: RunReport) -> tuple[str, str]:
+    """The run's title, and a line of its profiles, size and state."""
+    title = report.name if report.name == report.run else f"{report.name} · {report.run}"
+    profiles = ", ".join(report.profiles)
+    count = f"{report.n_evaluations} networks evaluated, {len(report.front)} on the front"
+    return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)

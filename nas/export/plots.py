@@ -1,0 +1,280 @@
+"""The charts of a run as PNG and SVG (matplotlib, no global state), and all its plots as files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from nas.errors import NasError
+from nas.export import charts
+from nas.export.page import page
+from nas.export.report import Point, RunReport
+from nas.export.select import Limit
+from nas.export.units import title_of
+from nas.store.folder import write_atomically
+
+_INK, _SOFT, _RULE = "#22262B", "#5F6770", "#E4E7EA"
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "svg.hashsalt": "subnet-nas",  # the same report gives the same bytes
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": "#B9BFC6",
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "legend.frameon": False,
+}
+_DPI = 150
+_HEAD_INCHES = 0.62
+
+
+def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()) -> list[Path]:
+    """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
+
+    Each file appears whole or not at all. The convergence is left out while the run has no reference point.
+
+    Raises:
+        NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
+        StoreError: a file cannot be written.
+    """
+    contents: dict[str, bytes] = {}
+    with matplotlib.rc_context(_STYLE):
+        drawn = {"front": front_figure(report, limits=limits), "convergence": convergence_figure(report)}
+        for name, figure in drawn.items():
+            if figure is not None:
+                contents[f"{name}.png"] = _bytes(figure, "png")
+                contents[f"{name}.svg"] = _bytes(figure, "svg")
+    contents["front.html"] = page(report, limits=limits).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"the plots folder {folder} cannot be made: {error.strerror}; name another folder") from None
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure:
+    """The front among everything measured and predicted, one panel a pair of objectives.
+
+    Raises:
+        NasError: as `charts.panels`.
+    """
+    panels = charts.panels(report)
+    n_columns = min(3, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    size = (8.0, 5.4) if len(panels) == 1 else (4.6 * n_columns, 4.1 * n_rows + 1.2)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for panel, axis in zip(panels, axes, strict=False):
+        _draw_panel(axis, report, panel, limits, joined=len(panels) == 1)
+    for spare in axes[len(panels) :]:
+        spare.set_visible(False)
+    _finish(figure, report, axes[0], n_columns=3 if len(panels) == 1 else 5)
+    return figure
+
+
+def convergence_figure(report: RunReport) -> Figure | None:
+    """How the hypervolume grew with the evaluations; None until the run's reference point is set."""
+    curve = charts.convergence(report)
+    if curve is None:
+        return None
+    figure = Figure(figsize=(8.0, 4.4))
+    axis = figure.subplots()
+    axis.plot(
+        curve.evaluations,
+        curve.share,
+        drawstyle="steps-post",
+        color=charts.FRONT_COLOUR,
+        linewidth=2,
+        label="hypervolume",
+    )
+    n_anchors = len(report.anchors)
+    axis.plot(
+        curve.evaluations[:n_anchors],
+        curve.share[:n_anchors],
+        "o",
+        color=charts.SMALLEST_COLOUR,
+        markersize=7,
+        markeredgecolor="white",
+        label="smallest and largest network",
+    )
+    if curve.close_at is not None:
+        axis.axvline(curve.close_at, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        axis.annotate(
+            curve.close_text,
+            (curve.close_at, 0.04),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6 if curve.close_late else 6, 0),
+            textcoords="offset points",
+            ha="right" if curve.close_late else "left",
+            color=_SOFT,
+        )
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("Evaluations")
+    axis.set_ylabel("Hypervolume (% of its last value)")
+    _finish(figure, report, axis, n_columns=2)
+    return figure
+
+
+def _finish(figure: Figure, report: RunReport, axis: Axes, *, n_columns: int) -> None:
+    """Adds the title above and the legend below, and leaves room for both."""
+    height = figure.get_figheight()
+    title, line = charts.heading(report)
+    figure.text(0.015, 1 - 0.14 / height, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.015, 1 - 0.42 / height, line, va="top", color=_SOFT)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD_INCHES / height))
+    figure.set_layout_engine(layout)
+    handles, labels = axis.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("front"))  # what matters most first
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside lower center",
+        ncols=n_columns,
+        columnspacing=1.8,
+    )
+
+
+def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequence[Limit], *, joined: bool) -> None:
+    evaluated = charts.muted(report)
+    predicted = charts.placeable(report.predicted, panel)
+    axis.plot(
+        *_xy(evaluated, panel),
+        "o",
+        color=charts.EVALUATED_COLOUR,
+        markersize=4.5,
+        alpha=0.7,
+        markeredgewidth=0,
+        label="measured",
+        zorder=2,
+    )
+    if predicted:
+        _draw_predicted(axis, predicted, panel, joined=joined)
+    axis.errorbar(
+        *_xy(report.front, panel),
+        xerr=charts.errors(report.front, panel.x),
+        yerr=charts.errors(report.front, panel.y),
+        fmt="o-" if joined else "o",
+        color=charts.FRONT_COLOUR,
+        ecolor=charts.FRONT_COLOUR,
+        elinewidth=1.1,
+        linewidth=1.6,
+        markersize=6,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        label="front, measured (± error)",
+        zorder=4,
+    )
+    for name, marker, colour in (("smallest", "v", charts.SMALLEST_COLOUR), ("largest", "^", charts.LARGEST_COLOUR)):
+        points = [point for anchor, point in report.anchors.items() if anchor == name]
+        axis.plot(
+            *_xy(points, panel),
+            marker,
+            color=colour,
+            markersize=10,
+            markeredgecolor="white",
+            markeredgewidth=1,
+            label=f"{name} network",
+            zorder=5,
+        )
+    _set_axes(axis, report, panel)
+    _draw_limits(axis, panel, limits)
+
+
+def _draw_predicted(axis: Axes, points: Sequence[Point], panel: charts.Panel, *, joined: bool) -> None:
+    axis.plot(
+        *_xy(points, panel),
+        "D",
+        markerfacecolor="none",
+        markeredgecolor=charts.PREDICTED_COLOUR,
+        markersize=4.5,
+        markeredgewidth=1,
+        label=None if joined else charts.PREDICTED_NAME,
+        zorder=3,
+    )
+    if joined:  # one legend entry, with its dashes
+        axis.plot(
+            *_xy(charts.predicted_front(points, panel), panel),
+            "D",
+            linestyle=(0, (4, 2.5)),
+            color=charts.PREDICTED_COLOUR,
+            markerfacecolor="none",
+            markersize=4.5,
+            markeredgewidth=1,
+            linewidth=1.1,
+            label=charts.PREDICTED_NAME,
+            zorder=3,
+        )
+
+
+def _set_axes(axis: Axes, report: RunReport, panel: charts.Panel) -> None:
+    for side, objective in ((axis.xaxis, panel.x), (axis.yaxis, panel.y)):
+        if charts.is_log(report, objective):
+            # Through the axes: an axis alone has no public way to change its scale.
+            (axis.set_xscale if side is axis.xaxis else axis.set_yscale)("log")
+            side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            side.set_minor_formatter(NullFormatter())
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_xlabel(title_of(panel.x))
+    axis.set_ylabel(title_of(panel.y))
+
+
+def _draw_limits(axis: Axes, panel: charts.Panel, limits: Sequence[Limit]) -> None:
+    for place, text in charts.limits_on(limits, panel.x):
+        axis.axvline(place, color=_INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
+        axis.annotate(
+            text,
+            (place, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            rotation=90,
+            va="bottom",
+            fontsize=9,
+            color=_INK,
+        )
+    for place, text in charts.limits_on(limits, panel.y):
+        axis.axhline(place, color=_INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
+        axis.annotate(
+            text,
+            (0.99, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=_INK,
+        )
+
+
+def _xy(points: Sequence[Point], panel: charts.Panel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return charts.figures(points, panel.x), charts.figures(points, panel.y)
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date and a version the same report gives the same bytes.
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
+    return buffer.getvalue()

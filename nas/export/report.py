@@ -1,0 +1,274 @@
+"""The read-only view of a run that `nas show`, `nas plot` and `nas export` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.errors import StoreError
+from nas.export.comparisons import distinguishable
+from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
+from nas.objectives import EXACT_METRICS, Fidelity, Goal, Objective
+from nas.pareto import hypervolume, hypervolume_history, non_dominated
+from nas.store.base import RunStatus, RunStore
+from supernets.errors import SpaceError
+from supernets.space import Architecture, Option, SearchSpace
+
+Anchor = Literal["smallest", "largest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One architecture and its figures.
+
+    Attributes:
+        described: option values by choice name; inactive choices are absent.
+        values: figures by objective name, in the objective's unit and natural sign.
+        errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
+            `source` is ``predicted``, one predictive standard deviation.
+        source: ``predicted`` points were never measured: they enter no front.
+        test: ``{"accuracy": share, "error": one standard error}`` on the test part, for what was scored on it.
+        fidelity: ``final`` where a figure comes from the longer protocol.
+    """
+
+    architecture: Architecture
+    described: Mapping[str, Option]
+    values: Mapping[str, float]
+    errors: Mapping[str, float]
+    source: Literal["measured", "predicted"] = "measured"
+    test: Mapping[str, float] | None = None
+    fidelity: Fidelity = Fidelity.SEARCH
+
+    @property
+    def key(self) -> str:
+        """The architecture's key."""
+        return self.architecture.key
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorReport:
+    """How well one objective was predicted: quality of the latest fit, and of every fit as (step, quality)."""
+
+    latest: Mapping[str, Any]
+    history: tuple[tuple[int, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything that is shown of a run, from its stored rows alone.
+
+    Attributes:
+        run: the run's id.
+        name: the job's name; the id where it has none.
+        n_evaluations: architectures evaluated, failed ones included.
+        budget: evaluations that the job allows; None where only time limits it.
+        evaluated: measured architectures in the order told, with their search figures.
+        failed: why, by key of each architecture that has no figure in some objective.
+        front: the measured non-dominated architectures, best first objective-to-minimise first (the fastest, as a
+            rule); once candidates were measured again, those only and with their final figures.
+        anchors: the smallest and the largest network, as far as they are measured.
+        reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
+        hypervolume: (evaluations, value) after each evaluation, of search figures, in the objectives' units multiplied.
+        front_hypervolume: of `front`, from the figures it shows; None until the reference is set.
+        predictors: by objective name.
+        predicted: architectures never measured whose every measured objective the latest models predicted.
+        distinguishable: by objective name, whether the front's fastest and most accurate members differ; empty while
+            there is no front.
+    """
+
+    run: str
+    name: str
+    status: RunStatus
+    reason: str
+    objectives: tuple[Objective, ...]
+    profiles: tuple[str, ...]
+    n_evaluations: int
+    budget: int | None
+    evaluated: tuple[Point, ...]
+    failed: Mapping[str, str]
+    front: tuple[Point, ...]
+    anchors: Mapping[Anchor, Point]
+    reference: Mapping[str, float]
+    hypervolume: tuple[tuple[int, float], ...]
+    front_hypervolume: float | None
+    predictors: Mapping[str, PredictorReport]
+    predicted: tuple[Point, ...]
+    distinguishable: Mapping[str, bool]
+
+    @property
+    def primary(self) -> Objective:
+        """What quality means here: accuracy if it is an objective, else the first objective."""
+        return next((o for o in self.objectives if o.metric == "accuracy"), self.objectives[0])
+
+    @property
+    def cost(self) -> Objective:
+        """What it is traded for: the first latency, else the first objective to minimise, else the first."""
+        return cost_objective(self.objectives)
+
+
+def cost_objective(objectives: Sequence[Objective]) -> Objective:
+    """The first latency, else the first objective to minimise, else the first."""
+    latencies = [o for o in objectives if o.metric == "latency_ms"]
+    costs = [o for o in objectives if o.goal is Goal.MINIMIZE]
+    return [*latencies, *costs, *objectives][0]
+
+
+def best(points: Sequence[Point], objective: Objective) -> Point:
+    """The point with the best figure in one objective; the first of equals. `points` must not be empty."""
+    return min(points, key=lambda point: objective.sign * point.values[objective.name])
+
+
+def build_report(store: RunStore, *, run: str) -> RunReport:
+    """The report of a run in any state, from its store.
+
+    Raises:
+        StoreError: the store lacks the facts of a search (for instance, the run is a training), or is damaged.
+    """
+    info = store.info()
+    try:
+        space = SearchSpace.from_json(info["space"])
+        profiles = tuple(str(p) for p in info["profiles"])
+        objectives = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
+    except KeyError as error:
+        raise StoreError(
+            f"run {run!r} has no {error.args[0]!r} in its store, so it is no search (a training has no front to show); "
+            "`nas runs` lists what each run is"
+        ) from None
+    except SpaceError as error:
+        raise StoreError(f"run {run!r}: its store is damaged: {error}") from None
+    measured = MeasuredRun(store, objectives, info)
+
+    def point(architecture: Architecture, *, final: bool) -> Point:
+        return _measured_point(measured, space, architecture, final=final)
+
+    evaluated = tuple(point(a, final=False) for a in measured.complete)
+    front = _front(measured, objectives, point)
+    values = info.get("reference")
+    reference = {} if values is None else {o.name: float(v) for o, v in zip(objectives, values, strict=True)}
+    budget = info.get("evaluations")
+    return RunReport(
+        run=run,
+        name=str(info.get("name") or run),
+        status=store.status(),
+        reason=str(info.get("reason") or ""),
+        objectives=objectives,
+        profiles=profiles,
+        n_evaluations=len(measured.told),
+        budget=None if budget is None else int(budget),
+        evaluated=evaluated,
+        failed=measured.failures(),
+        front=front,
+        anchors=_anchors(measured, info, point),
+        reference=reference,
+        hypervolume=_history(measured, evaluated, objectives, reference),
+        front_hypervolume=_front_hypervolume(front, objectives, reference),
+        predictors=_predictors(store, objectives),
+        predicted=_predicted(store, measured, space, objectives),
+        distinguishable=_ends_differ(store, front, objectives),
+    )
+
+
+_Maker = Callable[..., Point]
+
+
+def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Architecture, *, final: bool) -> Point:
+    figures = {o.name: measured.figure(architecture, o, final=final) for o in measured.objectives}
+    again = any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
+    return Point(
+        architecture,
+        described=space.values(architecture),
+        values={name: float(m.value) for name, m in figures.items() if m.value is not None},
+        errors={name: float(m.error or 0.0) for name, m in figures.items()},
+        test=measured.test_score(architecture),
+        fidelity=Fidelity.FINAL if again else Fidelity.SEARCH,
+    )
+
+
+def _front(measured: MeasuredRun, objectives: Sequence[Objective], point: _Maker) -> tuple[Point, ...]:
+    candidates = [point(a, final=True) for a in measured.candidates()]
+    if not candidates:
+        return ()
+    kept = non_dominated(_minimised(candidates, objectives))
+    front = [p for p, keep in zip(candidates, kept.tolist(), strict=True) if keep]
+    cost = cost_objective(objectives)
+    return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
+
+
+def _anchors(measured: MeasuredRun, info: Mapping[str, Any], point: _Maker) -> dict[Anchor, Point]:
+    found: dict[Anchor, Point] = {}
+    names: tuple[Anchor, ...] = ("smallest", "largest")
+    for name in names:
+        architecture = Architecture.parse(info[name]) if name in info else None
+        if architecture in measured.complete:
+            found[name] = point(architecture, final=True)
+    return found
+
+
+def _history(
+    measured: MeasuredRun,
+    evaluated: Sequence[Point],
+    objectives: Sequence[Objective],
+    reference: Mapping[str, float],
+) -> tuple[tuple[int, float], ...]:
+    if not reference or not evaluated:
+        return ()
+    order = {architecture: n for n, architecture in enumerate(measured.told, start=1)}
+    volumes = hypervolume_history(_minimised(evaluated, objectives), _corner(objectives, reference))
+    return tuple((order[p.architecture], float(v)) for p, v in zip(evaluated, volumes.tolist(), strict=True))
+
+
+def _front_hypervolume(
+    front: Sequence[Point], objectives: Sequence[Objective], reference: Mapping[str, float]
+) -> float | None:
+    if not reference or not front:
+        return None
+    return float(hypervolume(_minimised(front, objectives), _corner(objectives, reference)))
+
+
+def _predictors(store: RunStore, objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
+    histories = {o.name: tuple(predictor_history(store, o).items()) for o in objectives}
+    return {name: PredictorReport(history[-1][1], history) for name, history in histories.items() if history}
+
+
+def _predicted(
+    store: RunStore, measured: MeasuredRun, space: SearchSpace, objectives: Sequence[Objective]
+) -> tuple[Point, ...]:
+    needed = [o.name for o in objectives if o.metric not in EXACT_METRICS]
+    points = []
+    for architecture, predicted in predicted_figures(store).items():
+        if architecture in measured.told or any(name not in predicted for name in needed):
+            continue
+        figures = dict(predicted)
+        for objective in objectives:
+            exact = measured.exact(architecture, objective) if objective.metric in EXACT_METRICS else None
+            if exact is not None:
+                figures[objective.name] = (exact, 0.0)
+        points.append(
+            Point(
+                architecture,
+                described=space.values(architecture),
+                values={name: mean for name, (mean, _) in figures.items()},
+                errors={name: std for name, (_, std) in figures.items()},
+                source="predicted",
+            )
+        )
+    return tuple(points)
+
+
+def _ends_differ(store: RunStore, front: Sequence[Point], objectives: Sequence[Objective]) -> dict[str, bool]:
+    if not front:
+        return {}
+    primary = next((o for o in objectives if o.metric == "accuracy"), objectives[0])
+    fastest, most_accurate = best(front, cost_objective(objectives)), best(front, primary)
+    return {o.name: distinguishable(store, fastest.architecture, most_accurate.architecture, o) for o in objectives}
+
+
+def _minimised(points: Sequence[Point], objectives: Sequence[Objective]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([[o.sign * p.values[o.name] for o in objectives] for p in points], dtype=np.float64)
+
+
+def _corner(objectives: Sequence[Objective], reference: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([o.sign * reference[o.name] for o in objectives], dtype=np.float64)

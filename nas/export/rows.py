@@ -1,0 +1,90 @@
+"""What a run's stored rows say was measured, measured again, tested and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.objectives import Fidelity, Measurement, Objective, Request
+from nas.store.base import RunStore
+from supernets.space import Architecture
+
+
+class MeasuredRun:
+    """The measurements of a run, read once, by architecture.
+
+    Attributes:
+        objectives: of the run.
+        told: architectures that every objective has a measurement of, failed ones included, in the order told: the
+            smallest and the largest, then what was asked, then any other in the order committed.
+        complete: those of `told` in which nothing failed, in the same order.
+    """
+
+    def __init__(self, store: RunStore, objectives: Sequence[Objective], info: Mapping[str, Any]) -> None:
+        self.objectives = tuple(objectives)
+        self._measurements = {m.request: m for m in store.measurements()}
+        self._final_keys: Sequence[str] = info.get("final") or ()
+        anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
+        asked = [architecture for step in store.asks() for architecture in step]
+        seen = dict.fromkeys([*anchors, *asked, *(request.architecture for request in self._measurements)])
+        self.told: dict[Architecture, None] = {a: None for a in seen if self._measured(a)}
+        self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
+
+    def _measured(self, architecture: Architecture) -> bool:
+        return all(Request.of(architecture, o) in self._measurements for o in self.objectives)
+
+    def _failures(self, architecture: Architecture) -> list[Measurement]:
+        found = [self._measurements[Request.of(architecture, o)] for o in self.objectives]
+        return [m for m in found if m.value is None]
+
+    def failures(self) -> dict[str, str]:
+        """Why, by key of each told architecture that has no figure in some objective."""
+        return {a.key: self._failures(a)[0].message for a in self.told if a not in self.complete}
+
+    def candidates(self) -> list[Architecture]:
+        """What the front is chosen from: the complete architectures measured again, or all while none were."""
+        chosen = [Architecture.parse(key) for key in self._final_keys]
+        return [a for a in chosen if a in self.complete] or list(self.complete)
+
+    def figure(self, architecture: Architecture, objective: Objective, *, final: bool) -> Measurement:
+        """The measurement of a complete architecture; with `final`, the longer protocol's where it gave a figure."""
+        again = self._measurements.get(Request.of(architecture, objective, Fidelity.FINAL))
+        if final and again is not None and again.value is not None:
+            return again
+        return self._measurements[Request.of(architecture, objective)]
+
+    def exact(self, architecture: Architecture, objective: Objective) -> float | None:
+        """A computed figure of an architecture that need not be complete; None where it is not stored."""
+        found = self._measurements.get(Request.of(architecture, objective))
+        return None if found is None else found.value
+
+    def test_score(self, architecture: Architecture) -> dict[str, float] | None:
+        """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
+        found = self._measurements.get(Request(architecture, "accuracy", fidelity=Fidelity.TEST))
+        if found is None or found.value is None:
+            return None
+        return {"accuracy": found.value, "error": found.error or 0.0}
+
+
+def predictor_history(store: RunStore, objective: Objective) -> dict[int, Mapping[str, Any]]:
+    """Quality of every recorded fit of an objective's predictor, by step in ascending order."""
+    fits = [fit for fit in store.fits() if fit.objective == objective.name]
+    return {fit.step: fit.quality["quality"] for fit in sorted(fits, key=lambda fit: fit.step)}
+
+
+def predicted_figures(store: RunStore) -> dict[Architecture, dict[str, tuple[float, float]]]:
+    """Means and standard deviations by architecture and objective name, as the last step's models predicted them.
+
+    Earlier steps are left out: their models knew less.
+    """
+    fits = store.fits()
+    last = max((fit.step for fit in fits), default=0)
+    found: dict[Architecture, dict[str, tuple[float, float]]] = {}
+    for fit in fits:
+        if fit.step != last:
+            continue
+        for key, (mean, std) in fit.quality["predictions"].items():
+            if mean is None or std is None:  # a store keeps None for what was not finite
+                continue
+            found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
+    return found

@@ -1,0 +1,55 @@
+"""How figures are written for people: units, scales and digits."""
+
+from __future__ import annotations
+
+from nas.objectives import Objective
+
+_SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
+    "accuracy": ("Accuracy", "%", 100.0),
+    "latency_ms": ("Latency", "ms", 1.0),
+    "macs": ("Multiply-accumulates", "M", 1e-6),
+    "parameters": ("Parameters", "k", 1e-3),
+    "activation_bytes": ("Activations", "KiB", 1 / 1024),
+}
+
+
+def shown_scale(objective: Objective) -> float:
+    """The factor that turns a stored figure into the unit that is shown (accuracy: share to per cent)."""
+    return _SHOWN[objective.metric][2]
+
+
+def title_of(objective: Objective) -> str:
+    """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
+    title, unit, _ = _SHOWN[objective.metric]
+    profile = f", {objective.profile}" if objective.profile else ""
+    return f"{title} ({unit}){profile}"
+
+
+def figure_text(objective: Objective, value: float, error: float | None = None) -> str:
+    """The figure in its shown unit, with its error where that is above 0: ``88.95 ± 0.31 %``."""
+    _, unit, factor = _SHOWN[objective.metric]
+    shown, spread = value * factor, (error or 0.0) * factor
+    if not spread:
+        return f"{_digits(shown)} {unit}"
+    decimals = _decimals(spread)
+    return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}"
+
+
+def bound_text(objective: Objective, bound: float) -> str:
+    """A bound that somebody chose, in the shown unit and with no more digits than it needs: ``1 ms``."""
+    _, unit, factor = _SHOWN[objective.metric]
+    return f"{bound * factor:.6g} {unit}"
+
+
+def _decimals(spread: float) -> int:
+    """Decimals that show two significant digits of an error."""
+    decimals = 0
+    while decimals < 6 and spread * 10**decimals < 9.5:
+        decimals += 1
+    return decimals
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, never in exponents."""
+    decimals = max(0, 4 - len(str(int(abs(value)))))
+    return f"{value:.{decimals}f}"

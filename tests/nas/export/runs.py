@@ -1,0 +1,129 @@
+"""A made-up run whose every figure follows from a formula, for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.objectives import Fidelity, Measurement, Objective, Request, Status
+from nas.store.base import Fit, RunStatus, RunStore
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture, Choice, SearchSpace
+
+PROFILE = "cpu-1-thread"
+TWO = ("accuracy", f"latency_ms@{PROFILE}")
+FOUR = (*TWO, "macs", "parameters")
+N_IMAGES = 1000
+NOISE_FLOOR = 0.02
+
+SPACE = SearchSpace(
+    [
+        Choice("depth", (1, 2, 3)),
+        *(Choice(f"stage{i}.width", (8, 16, 24, 32)) for i in range(3)),
+        Choice("block2.kernel", (3, 5), requires=("depth", 1)),
+        Choice("block3.kernel", (3, 5, 7), requires=("depth", 2)),
+    ]
+)
+
+
+def effort(architecture: Architecture) -> float:
+    """How large the network is, in [0, 1]."""
+    return sum(max(gene, 0) for gene in architecture.genes) / sum(int(n) - 1 for n in SPACE.levels)
+
+
+def answers(architecture: Architecture) -> NDArray[np.uint8]:
+    """Which of the images the network gets right: harder ones need more effort, some are luck."""
+    luck = np.random.default_rng(abs(hash(architecture.genes)) % 2**32).random(N_IMAGES) < 0.03
+    difficulty = np.linspace(0, 1.0, N_IMAGES)
+    reach = 0.72 + 0.2 * effort(architecture) ** 0.5
+    right: NDArray[np.bool_] = (difficulty < reach) ^ luck
+    return right.astype(np.uint8)
+
+
+def figure(architecture: Architecture, objective: Objective) -> tuple[float, float]:
+    """The search figure and its error."""
+    size = effort(architecture)
+    wobble = 1 + 0.3 * (abs(hash(architecture.genes)) % 97) / 97
+    match objective.metric:
+        case "accuracy":
+            share = float(answers(architecture).mean())
+            return share, float(np.sqrt(share * (1 - share) / N_IMAGES))
+        case "latency_ms":
+            latency = 0.08 * float(np.exp(3.2 * size)) * wobble
+            return latency, NOISE_FLOOR * latency
+        case "macs":
+            return 1e6 * float(np.exp(4 * size)), 0.0
+        case _:
+            return float(round(2e4 * (1 + 10 * size * wobble))), 0.0
+
+
+def measure(
+    store: RunStore, architecture: Architecture, objectives: Sequence[Objective], fidelity: Fidelity = Fidelity.SEARCH
+) -> None:
+    """Adds the measurements of one architecture; final latencies come out 10 % lower."""
+    for objective in objectives:
+        value, error = figure(architecture, objective)
+        if fidelity is Fidelity.FINAL:
+            value, error = 0.9 * value, 0.45 * error
+        bits = np.packbits(answers(architecture)).tobytes() if objective.metric == "accuracy" else None
+        detail = {"images": N_IMAGES} if bits is not None else {}
+        request = Request.of(architecture, objective, fidelity)
+        store.add(Measurement(request, Status.OK, value, error, data="images", detail=detail, samples=bits))
+
+
+def fail(store: RunStore, architecture: Architecture, objectives: Sequence[Objective]) -> None:
+    """Adds measurements of which the last failed."""
+    measure(store, architecture, objectives[:-1])
+    request = Request.of(architecture, objectives[-1])
+    store.add(Measurement(request, Status.FAILED, None, None, message="the worker died"))
+
+
+def predict(store: RunStore, step: int, architectures: Sequence[Architecture], objectives: Sequence[Objective]) -> None:
+    """Records fits that predict the true figures, 1 % too high."""
+    for objective in objectives:
+        pairs = {a.key: [1.01 * figure(a, objective)[0], 0.05 * figure(a, objective)[0]] for a in architectures}
+        quality = {"mape": 0.1 / step, "kendall_tau": 0.8}
+        store.record_fit(Fit(step, objective.name, {"quality": quality, "predictions": pairs}))
+
+
+def example_run(
+    names: Sequence[str] = TWO, *, n: int = 40, final: bool = True, name: str = "digits-cnn"
+) -> MemoryStore:
+    """A finished search of `n` evaluations in steps of ten after the smallest and the largest."""
+    store = MemoryStore()
+    objectives = [Objective.parse(o, [PROFILE]) for o in names]
+    rng = np.random.default_rng(0)
+    pool = list(dict.fromkeys(SPACE.sample(rng) for _ in range(4 * n)))
+    pool = [a for a in pool if a not in (SPACE.smallest, SPACE.largest)]
+    told, spare = pool[: n - 2], pool[n - 2 : n + 28]
+    anchors = [SPACE.smallest, SPACE.largest]
+    store.set_info("name", name)
+    store.set_info("space", SPACE.to_json())
+    store.set_info("objectives", list(names))
+    store.set_info("profiles", [PROFILE])
+    store.set_info("smallest", anchors[0].key)
+    store.set_info("largest", anchors[1].key)
+    store.set_info("evaluations", n)
+    ends = [[figure(a, o)[0] for a in anchors] for o in objectives]
+    reference = []
+    for objective, (small, large) in zip(objectives, ends, strict=True):
+        worst = max(objective.sign * small, objective.sign * large)
+        reference.append(objective.sign * (worst + 0.1 * abs(large - small)))
+    store.set_info("reference", reference)
+    for step, batch in enumerate([anchors, *(told[i : i + 10] for i in range(0, len(told), 10))]):
+        store.record_ask(step, batch)
+        for architecture in batch:
+            measure(store, architecture, objectives)
+        if step:
+            predict(store, step, [*batch, *spare], objectives)
+    if final:
+        measured_again = [*anchors, *told]
+        store.set_info("final", [a.key for a in measured_again])
+        test = [Objective.parse("accuracy", [])]
+        for architecture in measured_again:
+            measure(store, architecture, [o for o in objectives if o.profile], Fidelity.FINAL)
+            measure(store, architecture, test, Fidelity.TEST)
+        store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
+    return store
