@@ -153,7 +153,7 @@ def muted(report: RunReport) -> list[Point]:
 
 def heading(report: RunReport) -> tuple[str, str]:
     """The run's title, and a line of its profiles, size and state."""
-    title = report.name if report.name == report.run else f"{report.name} · {report.run}"
+    title = report.run if report.run.startswith(report.name) else f"{report.name} · {report.run}"  # ids are NAME-N
     profiles = ", ".join(report.profiles)
     count = f"{report.n_evaluations} networks evaluated, {len(report.front)} on the front"
     return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)

@@ -1,0 +1,101 @@
+"""The page is whole by itself, and what it shows is escaped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from nas.export.page import page
+from nas.export.report import RunReport, build_report
+from nas.export.select import parse_limits
+from tests.nas.export.runs import FOUR, example_run
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and the texts of table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "td":
+            self._in_cell = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.cells[-1] += data
+
+
+def outline(text: str) -> Outline:
+    parser = Outline()
+    parser.feed(text)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def report() -> RunReport:
+    return build_report(example_run(), run="example-1")
+
+
+def test_the_page_fetches_nothing(report: RunReport) -> None:
+    found = outline(page(report))
+    assert not [tag for tag, attrs in found.tags if tag in ("link", "img", "iframe") or "src" in attrs]
+    assert {attrs.get("id") for tag, attrs in found.tags if tag == "div"} >= {"front", "convergence"}
+
+
+def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:
+    cells = outline(page(report)).cells
+    assert len(cells) == 5 * len(report.front)
+    rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
+    assert [row[0] for row in rows] == [str(i) for i in range(len(report.front))]
+    assert rows[0][1:4] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
+    assert report.front[0].key in rows[0][4]
+    assert "depth 1" in rows[0][4]
+
+
+def test_hover_tells_figures_errors_and_source(report: RunReport) -> None:
+    text = page(report)
+    assert "number 3 on the front" in text
+    assert "accuracy on the test part" in text
+    assert "predicted, not measured" in text
+
+
+def test_limits_and_the_reference_point_are_shown(report: RunReport) -> None:
+    text = page(report, limits=parse_limits(report, "latency_ms<=1.0"))
+    assert re.search(r"(\\u2264|≤) 1 ms", text)
+    assert "from the reference point accuracy 69.96 %" in text
+    assert "99 % after" in text
+
+
+def test_names_are_escaped(report: RunReport) -> None:
+    evil = "</script><script>alert(1)</script>"
+    points = tuple(replace(p, described={"stage<b>": evil}) for p in report.front)
+    text = page(replace(report, name=evil, front=points, reference=report.reference))
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_page_of_four_objectives_has_six_panels() -> None:
+    text = page(build_report(example_run(FOUR), run="x"))
+    assert '"xaxis6"' in text
+    assert '"xaxis7"' not in text
+
+
+def test_a_run_without_reference_has_no_convergence(report: RunReport) -> None:
+    found = outline(page(replace(report, hypervolume=(), reference={})))
+    assert "convergence" not in {attrs.get("id") for _, attrs in found.tags}
+
+
+def test_the_same_report_gives_the_same_page(report: RunReport) -> None:
+    assert page(report) == page(report)

@@ -1,0 +1,163 @@
+"""Charts show every series where it is measured, and their files are whole and repeatable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas.errors import NasError
+from nas.export import charts
+from nas.export.plots import convergence_figure, front_figure, write_plots
+from nas.export.report import RunReport, build_report
+from nas.export.select import parse_limits
+from tests.nas.export.runs import FOUR, PROFILE, example_run
+
+LATENCY = f"latency_ms@{PROFILE}"
+FILES = ["front.png", "front.svg", "convergence.png", "convergence.svg", "front.html"]
+
+
+@pytest.fixture(scope="module")
+def report() -> RunReport:
+    return build_report(example_run(), run="example-1")
+
+
+def series(axis: Axes, label: str) -> NDArray[np.float64]:
+    (line,) = [line for line in axis.get_lines() if line.get_label() == label]
+    return np.asarray(line.get_xydata(), dtype=np.float64)
+
+
+def front_of(axis: Axes) -> ErrorbarContainer:
+    """The chart's one series with error bars."""
+    (container,) = axis.containers
+    assert isinstance(container, ErrorbarContainer)
+    return container
+
+
+def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport) -> None:
+    (axis,) = front_figure(report).axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("Latency (ms), cpu-1-thread", "Accuracy (%)")
+    assert axis.get_xscale() == "log"  # the smallest and the largest are more than eight times apart
+    assert axis.get_yscale() == "linear"
+    line = front_of(axis).lines[0]
+    assert line is not None
+    front = np.asarray(line.get_xydata())
+    expected = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in report.front]
+    np.testing.assert_allclose(front, expected, rtol=1e-12)
+    small = report.anchors["smallest"]
+    np.testing.assert_allclose(
+        series(axis, "smallest network"), [[small.values[LATENCY], 100 * small.values["accuracy"]]], rtol=1e-12
+    )
+    off_front = {p.architecture for p in report.evaluated} - {p.architecture for p in report.front}
+    assert len(series(axis, "measured")) == len(off_front)
+
+
+def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
+    (axis,) = front_figure(report).axes
+    lines = [line for line in axis.get_lines() if line.get_markerfacecolor() == "none"]
+    assert [len(np.asarray(lines[0].get_xdata())), lines[0].get_marker()] == [len(report.predicted), "D"]
+    assert lines[1].get_label() == "predicted, not measured"
+    assert lines[1].is_dashed()
+    names = [text.get_text() for text in front_figure(report).legends[0].get_texts()]
+    assert names[0].startswith("front, measured")
+    assert "predicted, not measured" in names
+    without = front_figure(replace(report, predicted=()))
+    assert "predicted, not measured" not in [text.get_text() for text in without.legends[0].get_texts()]
+
+
+def test_error_bars_span_the_errors(report: RunReport) -> None:
+    (axis,) = front_figure(report).axes
+    horizontal, vertical = front_of(axis).lines[2]
+    widths = [segment[1][0] - segment[0][0] for segment in horizontal.get_segments()]
+    heights = [segment[1][1] - segment[0][1] for segment in vertical.get_segments()]
+    np.testing.assert_allclose(widths, [2 * p.errors[LATENCY] for p in report.front], rtol=1e-9)
+    np.testing.assert_allclose(heights, [200 * p.errors["accuracy"] for p in report.front], rtol=1e-9)
+
+
+def test_limits_are_dashed_lines_with_their_bounds(report: RunReport) -> None:
+    (axis,) = front_figure(report, limits=parse_limits(report, "latency_ms<=1.0, accuracy>=0.8")).axes
+    assert {text.get_text() for text in axis.texts} == {"≤ 1 ms", "≥ 80 %"}
+    ends = [np.asarray(line.get_xydata()).tolist() for line in axis.get_lines() if line.is_dashed()]
+    assert [[1.0, 0.0], [1.0, 1.0]] in ends
+    assert [[0.0, 80.0], [1.0, 80.0]] in ends
+
+
+def test_every_pair_of_objectives_has_a_panel_with_costs_along_x() -> None:
+    found = build_report(example_run(FOUR), run="x")
+    pairs = [(p.x.metric, p.y.metric) for p in charts.panels(found)]
+    assert pairs[:3] == [("latency_ms", "accuracy"), ("macs", "accuracy"), ("parameters", "accuracy")]
+    assert len({frozenset(pair) for pair in pairs}) == 6
+    figure = front_figure(found)
+    assert sum(axis.get_visible() for axis in figure.axes) == 6
+
+
+def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
+    figure = convergence_figure(report)
+    assert figure is not None
+    curve = series(figure.axes[0], "hypervolume")
+    assert curve[:, 0].tolist() == list(range(1, 41))
+    assert curve[-1, 1] == 100.0
+    assert len(series(figure.axes[0], "smallest and largest network")) == 2
+    facts = charts.convergence(report)
+    assert facts is not None
+    assert facts.close_at is not None
+    assert curve[facts.close_at - 1, 1] >= 99 > curve[facts.close_at - 2, 1]
+
+
+def test_a_volume_of_zero_is_drawn_as_such(report: RunReport) -> None:
+    flat = charts.convergence(replace(report, hypervolume=((1, 0.0), (2, 0.0))))
+    assert flat is not None
+    assert (flat.share.tolist(), flat.close_at) == ([0.0, 0.0], None)
+    assert convergence_figure(replace(report, hypervolume=((1, 0.0), (2, 0.0)))) is not None
+
+
+def test_all_files_are_written_whole(report: RunReport, tmp_path: Path) -> None:
+    paths = write_plots(report, tmp_path / "plots")
+    assert [path.name for path in paths] == FILES
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(FILES)
+    with Image.open(paths[0]) as image:
+        assert image.size == (1200, 810)
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 50
+    root = ElementTree.parse(paths[1]).getroot()
+    assert root.tag.endswith("svg")
+
+
+def test_vector_and_raster_files_are_repeatable(report: RunReport, tmp_path: Path) -> None:
+    first, second = write_plots(report, tmp_path / "a"), write_plots(report, tmp_path / "b")
+    for one, other in zip(first[:4], second[:4], strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    assert not re.search(r"<dc:date>", first[1].read_text())
+
+
+def test_names_are_drawn_as_they_are(report: RunReport, tmp_path: Path) -> None:
+    odd = replace(report, name=r"$\frac$ & <b>", run="odd")
+    paths = write_plots(odd, tmp_path)
+    assert len(paths) == 5
+
+
+def test_without_a_reference_there_is_no_convergence(report: RunReport, tmp_path: Path) -> None:
+    early = replace(report, hypervolume=(), reference={})
+    assert [p.name for p in write_plots(early, tmp_path)] == ["front.png", "front.svg", "front.html"]
+
+
+def test_nothing_to_plot_is_said(report: RunReport, tmp_path: Path) -> None:
+    with pytest.raises(NasError, match="no measured network to plot"):
+        write_plots(replace(report, evaluated=(), front=()), tmp_path / "none")
+    with pytest.raises(NasError, match="single objective accuracy"):
+        write_plots(replace(report, objectives=report.objectives[:1]), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(report: RunReport, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NasError, match="cannot be made"):
+        write_plots(report, tmp_path / "file" / "plots")

@@ -1,0 +1,191 @@
+"""A report says what the stored rows say, at any moment of a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nas.errors import StoreError
+from nas.export.report import Point, RunReport, build_report
+from nas.export.report_json import search_json, show_json
+from nas.objectives import Fidelity, Objective
+from nas.store.base import RunStatus
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture
+from tests.nas.export.runs import FOUR, N_IMAGES, PROFILE, SPACE, TWO, example_run, fail, figure, measure, predict
+
+LATENCY = f"latency_ms@{PROFILE}"
+OBJECTIVES = [Objective.parse(o, [PROFILE]) for o in TWO]
+
+
+def dominates(a: Point, b: Point, report: RunReport) -> bool:
+    pairs = [(o.sign * a.values[o.name], o.sign * b.values[o.name]) for o in report.objectives]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def report() -> RunReport:
+    return build_report(example_run(), run="example-1")
+
+
+def test_evaluated_points_come_in_the_order_told_with_their_search_figures(report: RunReport) -> None:
+    asked = [a for step in example_run().asks() for a in step]
+    assert [p.architecture for p in report.evaluated] == asked
+    for point in report.evaluated:
+        for objective in report.objectives:
+            assert (point.values[objective.name], point.errors[objective.name]) == figure(point.architecture, objective)
+        assert point.described == SPACE.values(point.architecture)
+        assert point.fidelity is Fidelity.SEARCH
+    assert report.n_evaluations == report.budget == 40
+
+
+def test_front_is_what_nothing_dominates_in_final_figures(report: RunReport) -> None:
+    for point in report.front:
+        latency = figure(point.architecture, OBJECTIVES[1])[0]
+        assert point.values[LATENCY] == pytest.approx(0.9 * latency)
+        assert point.fidelity is Fidelity.FINAL
+        assert point.test is not None
+        share, error = figure(point.architecture, OBJECTIVES[0])
+        assert point.test == {"accuracy": share, "error": error}
+    # The final latencies are all 10 % lower, so that what dominates what is as it was while searching.
+    expected = {p.key for p in report.evaluated if not any(dominates(q, p, report) for q in report.evaluated)}
+    assert {p.key for p in report.front} == expected
+    latencies = [p.values[LATENCY] for p in report.front]
+    assert latencies == sorted(latencies)
+
+
+def test_only_what_was_measured_again_can_be_on_the_final_front() -> None:
+    store = example_run()
+    few = [SPACE.smallest, SPACE.largest]
+    store.set_info("final", [a.key for a in few])
+    found = build_report(store, run="x")
+    assert {p.architecture for p in found.front} == set(few)
+    assert found.distinguishable == {"accuracy": True, LATENCY: True}
+
+
+def test_a_run_before_its_final_measurements_shows_the_search_front() -> None:
+    found = build_report(example_run(final=False), run="x")
+    assert all(p.fidelity is Fidelity.SEARCH and p.test is None for p in found.front)
+    assert found.front
+
+
+def test_hypervolume_grows_and_its_end_is_that_of_all_evaluated(report: RunReport) -> None:
+    numbers = [n for n, _ in report.hypervolume]
+    volumes = [v for _, v in report.hypervolume]
+    assert numbers == list(range(1, 41))
+    assert volumes == sorted(volumes)
+    # By hand: the union of rectangles from each point to the reference, as strips along latency.
+    corner = report.reference
+    points = sorted((p.values[LATENCY], p.values["accuracy"]) for p in report.evaluated)
+    area, best = 0.0, corner["accuracy"]
+    for latency, accuracy in points:
+        if accuracy > best and latency < corner[LATENCY]:
+            area += (corner[LATENCY] - latency) * (accuracy - best)
+            best = accuracy
+    assert volumes[-1] == pytest.approx(area, rel=1e-12)
+    assert report.front_hypervolume is not None
+    assert report.front_hypervolume > volumes[-1]  # final latencies are lower
+
+
+def test_failed_candidates_count_but_are_no_points() -> None:
+    store = example_run(n=12, final=False)
+    failed = SPACE.canonical([1, 3, 3, 3, 1, 0])
+    store.record_ask(2, [failed])
+    fail(store, failed, OBJECTIVES)
+    found = build_report(store, run="x")
+    assert found.n_evaluations == 13
+    assert len(found.evaluated) == 12
+    assert found.failed == {failed.key: "the worker died"}
+    assert [n for n, _ in found.hypervolume] == list(range(1, 13))
+
+
+def test_half_measured_architectures_do_not_count_yet() -> None:
+    store = example_run(n=12, final=False)
+    half = SPACE.canonical([1, 3, 3, 3, 1, 0])
+    store.record_ask(2, [half])
+    measure(store, half, OBJECTIVES[:1])
+    found = build_report(store, run="x")
+    assert found.n_evaluations == len(found.evaluated) == 12
+
+
+def test_predicted_points_are_those_never_measured_that_the_last_models_predict(report: RunReport) -> None:
+    measured = {p.architecture for p in report.evaluated}
+    assert len(report.predicted) == 30
+    for point in report.predicted:
+        assert point.source == "predicted"
+        assert point.architecture not in measured
+        assert point.values[LATENCY] == pytest.approx(1.01 * figure(point.architecture, OBJECTIVES[1])[0])
+    assert not {p.key for p in report.predicted} & {p.key for p in report.front}
+
+
+def test_points_that_one_model_alone_predicts_are_left_out() -> None:
+    store = example_run(final=False)
+    lone = SPACE.canonical([2, 3, 3, 2, 1, 2])
+    predict(store, 9, [lone], OBJECTIVES[:1])
+    assert build_report(store, run="x").predicted == ()
+    predict(store, 9, [lone], OBJECTIVES[1:])
+    assert [p.architecture for p in build_report(store, run="x").predicted] == [lone]
+
+
+def test_predictors_carry_the_latest_quality_and_its_history(report: RunReport) -> None:
+    latest = report.predictors[LATENCY]
+    assert [step for step, _ in latest.history] == [1, 2, 3, 4]
+    assert latest.latest == latest.history[-1][1] == {"mape": 0.025, "kendall_tau": 0.8}
+
+
+def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
+    full, store = example_run(), MemoryStore()
+    for name in ("name", "space", "objectives", "profiles", "smallest", "largest"):
+        store.set_info(name, full.info()[name])
+    found = build_report(store, run="x")
+    assert (found.front, found.evaluated, found.hypervolume, found.front_hypervolume) == ((), (), (), None)
+    assert show_json(found)["anchors"] == {"smallest": None, "largest": None}
+    assert found.distinguishable == {}
+
+
+def test_a_training_has_no_front_to_report() -> None:
+    with pytest.raises(StoreError, match=r"run 'train-1' has no 'space'.*no search"):
+        build_report(MemoryStore(), run="train-1")
+
+
+def test_json_is_plain_and_has_what_scripts_rely_on(report: RunReport) -> None:
+    data = json.loads(json.dumps(show_json(report), allow_nan=False))
+    assert {key: data[key] for key in search_json(report)} == json.loads(json.dumps(search_json(report)))
+    assert (data["run"], data["status"], data["evaluations"]) == ("example-1", RunStatus.FINISHED.value, 40)
+    member = data["front"][0]
+    assert set(member) >= {"key", "architecture", "values", "errors", "source", "test"}
+    assert member["source"] == "measured"
+    assert Architecture.parse(member["key"]) == report.front[0].architecture
+    assert data["objectives"][0] == {"name": "accuracy", "unit": "share", "goal": "maximize"}
+    assert data["hypervolume"]["reference"] == dict(report.reference)
+    assert data["hypervolume"]["history"][-1] == list(report.hypervolume[-1])
+    assert data["distinguishable"] == {"accuracy": True, LATENCY: True}
+    assert data["anchors"]["smallest"]["key"] == SPACE.smallest.key
+    assert data["predictors"]["accuracy"]["quality"]["kendall_tau"] == 0.8
+
+
+def test_four_objectives_make_a_front_of_all() -> None:
+    found = build_report(example_run(FOUR), run="x")
+    for point in found.front:
+        assert set(point.values) == set(FOUR)
+        assert point.errors["macs"] == 0.0
+        assert not any(dominates(other, point, found) for other in found.front)
+
+
+def test_accuracy_errors_are_of_the_stored_answers(report: RunReport) -> None:
+    point = report.front[0]
+    share = point.values["accuracy"]
+    assert point.errors["accuracy"] == pytest.approx(float(np.sqrt(share * (1 - share) / N_IMAGES)))
+
+
+def test_reading_a_run_loads_neither_torch_nor_a_plotting_library() -> None:
+    code = (
+        "import sys, nas.export.report, nas.export.select, nas.export.report_json, nas.export.charts, nas.export.page\n"
+        "print([m for m in ('torch', 'matplotlib', 'plotly', 'pandas', 'ray') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
