@@ -203,10 +203,21 @@ def _hover(report: RunReport, point: Point) -> str:
             lines.append(f"{escape(objective.name)}  <b>{escape(text)}</b>")
     if point.test is not None:
         lines.append(f"accuracy on the test part  <b>{_test_text(point)}</b>")
-    described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     lines.append("")
-    lines.extend(escape(part) for part in wrap(described, width=72))
+    lines.extend(escape(line) for line in _described_lines(point))
     return "<br>".join(lines)
+
+
+def _described_lines(point: Point) -> list[str]:
+    """The architecture's options, those of one stage together: ``stage1  depth 2, block1.kernel 3, ...``."""
+    stages: dict[str, list[str]] = {}
+    for name, value in point.described.items():
+        stage, _, rest = name.partition(".")
+        stages.setdefault(stage if rest else "", []).append(f"{rest or name}\N{NO-BREAK SPACE}{value}")
+    lines = []
+    for stage, options in stages.items():
+        lines += wrap(", ".join(options), width=72, initial_indent=f"{stage}  " if stage else "")
+    return lines
 
 
 def _test_text(point: Point) -> str:
@@ -247,14 +258,15 @@ def _limit_line(
 
 
 def _dress_chart(figure: Any) -> None:
+    font = {"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13}
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
+        font=font,
         margin={"l": 70, "r": 20, "t": 20, "b": 60},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "xanchor": "left"},
-        hoverlabel={"align": "left", "bgcolor": "#22262B", "font": {"size": 12, "color": "#FFFFFF"}},
+        hoverlabel={"align": "left", "bgcolor": "#22262B", "font": {**font, "size": 12, "color": "#FFFFFF"}},
         hovermode="closest",
     )
 
