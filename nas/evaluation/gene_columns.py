@@ -15,8 +15,8 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[SearchSpace, list[Architecture]]:
     """The space that gene columns span, and each row's architecture in it.
 
-    A choice's options are the different values of its column: sorted whole numbers if all are, else numbers, else texts.
-    An empty cell is an inactive gene; it must be explained by one earlier gene and level (see `Choice.requires`).
+    A choice's options are the different values of its column, sorted: whole numbers if all are, else numbers, else
+    texts. An empty cell is an inactive gene, which one earlier gene and level must explain (see `Choice.requires`).
 
     Args:
         columns: cells by gene name, in the space's order, equally many of each.
@@ -80,7 +80,7 @@ def _explanation(
     if not found:
         row = own.index(INACTIVE) + 2  # the header is line 1
         raise EvaluationError(
-            f"{source}: line {row}: the gene {name!r} is empty, but no earlier gene explains where it is and is not "
+            f"{source}: row {row}: the gene {name!r} is empty, but no earlier gene explains where it is and is not "
             f"(among {', '.join(names[: len(levels)]) or 'none'}); its condition must be 'an earlier gene is at "
             "least at some option', with that gene before it in 'genes'"
         )

@@ -11,8 +11,8 @@ from typing import Any
 
 from nas.errors import EvaluationError, UnknownNameError
 from nas.evaluation.gene_columns import space_of
-from nas.objectives import Measurement, Request, Status
 from nas.evaluation.table_file import columns, description, numbers
+from nas.objectives import Measurement, Request, Status
 from supernets.space import Architecture, SearchSpace
 
 
@@ -155,7 +155,7 @@ def _different(
             one, two = column[other], column[row]
             if one != two and not (math.isnan(one) and math.isnan(two)):
                 raise EvaluationError(
-                    f"{file}: rows {other + 2} and {row + 2} are one architecture, but differ in {name} ({one:g} and {two:g}); "
-                    "keep one"
+                    f"{file}: rows {other + 2} and {row + 2} are one architecture, but differ in {name} "
+                    f"({one:g} and {two:g}); keep one"
                 )
     return first

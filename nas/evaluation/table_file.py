@@ -47,11 +47,11 @@ def columns(file: Path) -> dict[str, tuple[str, ...]]:
     """
     try:
         with (
-            gzip.open(file, "rt", encoding="utf-8", newline="")
+            gzip.open(file, "rt", encoding="utf-8-sig", newline="")
             if file.suffix == ".gz"
-            else file.open(encoding="utf-8", newline="") as stream
+            else file.open(encoding="utf-8-sig", newline="") as stream
         ):
-            header, *rows = csv.reader(stream)
+            header, *rows = (row for row in csv.reader(stream) if row)
     except OSError as error:  # gzip's own errors among them
         raise EvaluationError(f"{file}: cannot be read: {error.strerror or error}; check 'table' in its YAML") from None
     except (EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, inspect, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import RunHeldError, StoreError
@@ -119,8 +119,8 @@ class SqlStore:
 
     def add(self, measurement: Measurement) -> None:
         kept = storable(measurement)
-        same = {**request_columns(kept.request), "attempt": kept.attempt}
-        known = select(tables.measurements.c.id).filter_by(**same)
+        same = [*_same(kept.request), tables.measurements.c.attempt == kept.attempt]
+        known = select(tables.measurements.c.id).where(*same)
         with self._writing() as connection:
             if connection.execute(known).first() is not None:
                 return
@@ -145,7 +145,7 @@ class SqlStore:
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         query = select(tables.measurements).order_by(tables.measurements.c.id)
         if fidelity is not None:
-            query = query.filter_by(fidelity=str(fidelity))
+            query = query.where(tables.measurements.c.fidelity == str(fidelity))
         with self._reading() as connection:
             return latest([measurement_of(row._asdict()) for row in connection.execute(query)])
 
@@ -153,7 +153,7 @@ class SqlStore:
         query = (
             select(tables.samples.c.samples)
             .select_from(tables.measurements.outerjoin(tables.samples))
-            .filter_by(**request_columns(request))
+            .where(*_same(request))
             .order_by(tables.measurements.c.attempt.desc())
             .limit(1)
         )
@@ -164,7 +164,8 @@ class SqlStore:
     def record_fit(self, fit: Fit) -> None:
         quality = plain(fit.quality, where="quality")
         with self._writing() as connection:  # a search killed between its fit and its ask fits the same step again
-            connection.execute(delete(tables.fits).filter_by(step=fit.step, objective=fit.objective))
+            same = [tables.fits.c.step == fit.step, tables.fits.c.objective == fit.objective]
+            connection.execute(delete(tables.fits).where(*same))
             connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
 
     def fits(self) -> list[Fit]:
@@ -264,3 +265,8 @@ class SqlStore:
                 f"{self._name}: was written by another version of this program (tables of version {version}; this one "
                 f"reads {tables.SCHEMA_VERSION}); open it with the version that made it, or start a new run"
             )
+
+
+def _same(request: Request) -> list[ColumnElement[bool]]:
+    """Conditions that a measurement's row is of this request."""
+    return [tables.measurements.c[name] == value for name, value in request_columns(request).items()]

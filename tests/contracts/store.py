@@ -1,0 +1,213 @@
+"""What every run store must do; subclasses give the `store` fixture a fresh one, its clock stopped at `NOW`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nas.errors import StoreError
+from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.store.base import Event, Fit, RunStatus, RunStore
+from supernets.space import INACTIVE, Architecture
+
+NOW = 1_700_000_000.25
+
+
+def architecture(number: int) -> Architecture:
+    """One of many different architectures, with an inactive gene."""
+    return Architecture((number, INACTIVE, 1))
+
+
+def request(number: int, fidelity: Fidelity = Fidelity.SEARCH) -> Request:
+    return Request(architecture(number), "latency_ms", "cpu-1-thread", fidelity)
+
+
+def measured(number: int, *, attempt: int = 0, value: float = 1.5, samples: bytes | None = None) -> Measurement:
+    """A measurement in which no field has its default, but for the message."""
+    return Measurement(
+        request(number),
+        Status.NOISY,
+        value,
+        0.01,
+        weights="w1",
+        data="d1",
+        protocol="interleaved-floor/v1",
+        environment={"cpu": "x", "cores": 2},
+        detail={"p50_ms": 1.75, "rounds": [5, 5]},
+        samples=samples,
+        attempt=attempt,
+        seconds=0.125,
+    )
+
+
+def failed(number: int, *, attempt: int = 0) -> Measurement:
+    return Measurement(request(number), Status.FAILED, None, None, message="it broke", attempt=attempt)
+
+
+class StoreContract:
+    """One test class for every `RunStore`."""
+
+    def test_a_new_run_is_queued_and_empty(self, store: RunStore) -> None:
+        assert store.status() is RunStatus.QUEUED
+        assert store.info() == {"reason": ""}
+        assert (store.asks(), store.measurements(), store.fits(), store.events()) == ([], [], [], [])
+        assert store.find([request(1)]) == {}
+        assert store.samples(request(1)) is None
+
+    def test_the_last_status_and_its_reason_hold(self, store: RunStore) -> None:
+        store.set_status(RunStatus.RUNNING, reason="started")
+        assert (store.status(), store.info()["reason"]) == (RunStatus.RUNNING, "started")
+        store.set_status(RunStatus.FINISHED)
+        assert (store.status(), store.info()["reason"]) == (RunStatus.FINISHED, "")
+
+    def test_the_last_value_of_a_fact_holds(self, store: RunStore) -> None:
+        store.set_info("space", [{"name": "a", "options": [1, 2.5, "x"]}])
+        store.set_info("front", None)
+        store.set_info("space", {"Größe": True})
+        assert store.info() == {"space": {"Größe": True}, "front": None, "reason": ""}
+
+    def test_the_reason_is_no_fact(self, store: RunStore) -> None:
+        with pytest.raises(ValueError, match="set_status"):
+            store.set_info("reason", "mine")
+        assert store.info() == {"reason": ""}
+
+    def test_values_are_read_back_plain(self, store: RunStore) -> None:
+        store.set_info("mixed", {"tuple": (1, 2), "nan": math.nan, "inf": [math.inf], "numpy": np.int64(3)})
+        store.set_info("numpy", np.float32(0.5))
+        found = store.info()
+        assert found["mixed"] == {"tuple": [1, 2], "nan": None, "inf": [None], "numpy": 3}
+        assert found["numpy"] == 0.5
+
+    @pytest.mark.parametrize("value", [{"a": {1: 2}}, {"a": b"bytes"}, {1, 2}])
+    def test_what_is_no_json_is_refused_by_name(self, store: RunStore, value: object) -> None:
+        with pytest.raises(TypeError, match="fact"):
+            store.set_info("fact", value)
+        assert "fact" not in store.info()
+
+    def test_what_is_read_is_the_readers_own(self, store: RunStore) -> None:
+        given = {"list": [1]}
+        store.set_info("fact", given)
+        store.add(measured(1))
+        given["list"].append(2)
+        store.info()["fact"]["list"].append(3)
+        dict(store.find([request(1)])[request(1)].detail)["rounds"].append(9)
+        assert store.info()["fact"] == {"list": [1]}
+        assert store.find([request(1)])[request(1)].detail["rounds"] == [5, 5]
+
+    def test_asks_are_read_by_step(self, store: RunStore) -> None:
+        store.record_ask(0, [architecture(3), architecture(1)])
+        store.record_ask(1, [architecture(2)])
+        assert store.asks() == [[architecture(3), architecture(1)], [architecture(2)]]
+
+    @pytest.mark.parametrize("step", [0, 2, -1])
+    def test_only_the_next_step_can_be_asked(self, store: RunStore, step: int) -> None:
+        store.record_ask(0, [architecture(1)])
+        with pytest.raises(ValueError, match=f"step 1, got step {step}"):
+            store.record_ask(step, [architecture(2)])
+        assert store.asks() == [[architecture(1)]]
+
+    @pytest.mark.parametrize("make", [measured, failed])
+    def test_a_measurement_comes_back_as_it_was(self, store: RunStore, make: Callable[[int], Measurement]) -> None:
+        store.add(make(7))
+        assert store.find([request(7), request(8)]) == {request(7): make(7)}
+        assert store.measurements() == [make(7)]
+
+    def test_a_request_without_profile_comes_back(self, store: RunStore) -> None:
+        exact = Measurement(Request(architecture(1), "macs"), Status.OK, 12345.0, 0.0)
+        store.add(exact)
+        store.add(exact)
+        assert store.measurements() == [exact]
+        assert store.find([exact.request]) == {exact.request: exact}
+
+    def test_what_differs_in_any_part_of_the_request_is_kept_apart(self, store: RunStore) -> None:
+        base = request(1)
+        requests = [
+            base,
+            Request(base.architecture, "accuracy"),
+            Request(base.architecture, base.metric, "cpu-2-threads"),
+            Request(base.architecture, base.metric, base.profile, Fidelity.FINAL),
+            Request(base.architecture, base.metric, base.profile, Fidelity.SEARCH, "int8"),
+            request(2),
+        ]
+        for number, one in enumerate(requests):
+            store.add(Measurement(one, Status.OK, float(number), 0.0))
+        assert {r: m.value for r, m in store.find(requests).items()} == dict(zip(requests, range(6), strict=True))
+        assert [m.request for m in store.measurements(Fidelity.FINAL)] == [requests[3]]
+
+    def test_samples_come_back_only_when_asked_for(self, store: RunStore) -> None:
+        raw = bytes(range(256)) * 40
+        store.add(measured(1, samples=raw))
+        assert store.samples(request(1)) == raw
+        assert store.find([request(1)])[request(1)].samples is None
+        assert store.measurements()[0].samples is None
+
+    def test_a_second_of_one_attempt_is_ignored(self, store: RunStore) -> None:
+        store.add(measured(1, value=1.0, samples=b"one"))
+        store.add(measured(1, value=2.0, samples=b"two"))
+        assert [m.value for m in store.measurements()] == [1.0]
+        assert store.samples(request(1)) == b"one"
+
+    def test_the_latest_attempt_holds_whatever_the_order(self, store: RunStore) -> None:
+        store.add(failed(1))
+        store.add(measured(1, attempt=2, value=2.0, samples=b"two"))
+        store.add(measured(2, value=5.0))
+        store.add(measured(1, attempt=1, value=1.0, samples=b"one"))
+        assert store.find([request(1)])[request(1)].value == 2.0
+        assert [(m.request, m.attempt) for m in store.measurements()] == [(request(1), 2), (request(2), 0)]
+        assert store.samples(request(1)) == b"two"
+
+    def test_a_later_attempt_without_samples_has_none(self, store: RunStore) -> None:
+        store.add(measured(1, samples=b"one"))
+        store.add(failed(1, attempt=1))
+        assert store.samples(request(1)) is None
+
+    def test_measurements_come_in_the_order_committed(self, store: RunStore) -> None:
+        order = [5, 3, 9, 1]
+        for number in order:
+            store.add(measured(number))
+        assert [m.request for m in store.measurements()] == [request(number) for number in order]
+
+    def test_thousands_of_requests_are_found_at_once(self, store: RunStore) -> None:
+        for number in (0, 1_999):
+            store.add(measured(number))
+        assert set(store.find([request(n) for n in range(2_000)] * 2)) == {request(0), request(1_999)}
+        assert store.find([]) == {}
+
+    @pytest.mark.parametrize("figure", [math.nan, math.inf])
+    def test_a_figure_that_is_not_finite_is_refused(self, store: RunStore, figure: float) -> None:
+        with pytest.raises(ValueError, match="FAILED"):
+            store.add(measured(1, value=figure))
+        with pytest.raises(ValueError, match="error"):
+            store.add(Measurement(request(1), Status.OK, 1.0, figure))
+        assert store.measurements() == []
+
+    def test_a_message_that_is_no_utf8_does_not_end_the_run(self, store: RunStore) -> None:
+        store.add(Measurement(request(1), Status.FAILED, None, None, message="no file \udcff.png"))
+        assert store.measurements()[0].message == r"no file \udcff.png"
+
+    def test_fits_come_in_order_and_a_repeated_one_replaces(self, store: RunStore) -> None:
+        store.record_fit(Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": math.nan}))
+        store.record_fit(Fit(1, "macs", {}))
+        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.6}))
+        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.7}))
+        assert store.fits() == [
+            Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": None}),
+            Fit(1, "macs", {}),
+            Fit(2, "accuracy", {"kendall_tau": 0.7}),
+        ]
+
+    def test_events_come_in_order_with_their_time(self, store: RunStore) -> None:
+        store.record_event("retry", {"key": "1-x-1"})
+        store.record_event("retry", {"key": "2-x-1"})
+        assert store.events() == [Event("retry", {"key": k}, NOW) for k in ("1-x-1", "2-x-1")]
+
+    def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.add(measured(1))
+        with pytest.raises(StoreError, match="closed"):
+            store.measurements()
