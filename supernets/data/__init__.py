@@ -1,0 +1,12 @@
+"""Data sets as three parts that never mix: `load_data` reads a source, splits it and normalises its images.
+
+A source (`digits`, `fashion_mnist`, `image_folder`) gives a `source.Source`; `splitting` makes three parts of its
+examples without looking at what they are; `pixels` turns images into tensors. Data of another kind has its place beside
+`pixels`.
+"""
+
+from supernets.data.batching import augment, batches
+from supernets.data.loading import NAMES, load_data
+from supernets.data.parts import DataSet, Part, head
+
+__all__ = ["NAMES", "DataSet", "Part", "augment", "batches", "head", "load_data"]

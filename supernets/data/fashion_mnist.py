@@ -1,0 +1,93 @@
+"""Fashion-MNIST: where its files are found, or fetched to, and what they hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from supernets.data.idx import read_idx
+from supernets.data.source import Examples, Source
+from supernets.errors import DataError
+
+CLASS_NAMES = (
+    "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_VALIDATION = 10_000
+_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+
+def fashion_mnist(path: Path | None) -> Source:
+    """60,000 grey images of 28 x 28 pixels and 10,000 to test on (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747).
+
+    Args:
+        path: the folder of the four IDX files, gzipped or not; None looks for Debian's package, then in the cache
+            folder, and then has torchvision download them there.
+
+    Raises:
+        DataError: the files are missing, cannot be downloaded, or are damaged.
+    """
+    folder = _find() if path is None else path
+    missing = [name for name in _FILES if _file(folder, name) is None]
+    if missing:
+        state = f"lacks {', '.join(f'{name}.gz' for name in missing)}" if folder.is_dir() else "is no folder"
+        raise DataError(
+            f"{folder}: {state}; expected the four files of Fashion-MNIST; correct the path, or leave it out to use "
+            "Debian's package dataset-fashion-mnist or a download"
+        )
+    return Source(
+        str(folder), CLASS_NAMES, _examples(folder, "train"), test=_examples(folder, "t10k"),
+        default_validation=_VALIDATION,
+    )  # fmt: skip
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((file for file in (folder / f"{name}.gz", folder / name) if file.is_file()), None)
+
+
+def _examples(folder: Path, part: str) -> Examples:
+    images_file, labels_file = (_file(folder, name) for name in _FILES if name.startswith(part))
+    if images_file is None or labels_file is None:
+        raise DataError(f"{folder}: the files of {part} are gone; restore them")
+    images, labels = read_idx(images_file, n_dims=3), read_idx(labels_file, n_dims=1)
+    if len(images) != len(labels) or images.shape[1] != images.shape[2]:
+        raise DataError(
+            f"{images_file}: holds {'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} "
+            "labels; expected square images and one label for each; replace both files"
+        )
+    if len(labels) and labels.max() >= len(CLASS_NAMES):
+        raise DataError(
+            f"{labels_file}: holds the label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it"
+        )
+    return Examples(
+        images[:, None], labels.astype(np.int64), tuple(f"{images_file.name}[{i}]" for i in range(len(labels)))
+    )
+
+
+def _find() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas"
+    downloaded = base / "FashionMNIST" / "raw"  # torchvision's layout
+    for folder in (DEBIAN_FOLDER, downloaded):
+        if all(_file(folder, name) for name in _FILES):
+            return folder
+    _download(base)
+    return downloaded
+
+
+def _download(base: Path) -> None:
+    try:
+        from torchvision.datasets import FashionMNIST
+    except ImportError:
+        raise DataError(
+            f"fashion-mnist: its files are neither in {DEBIAN_FOLDER} nor in {base}; install Debian's package "
+            "(apt install dataset-fashion-mnist), or install subnet-nas[download] to have torchvision fetch them"
+        ) from None
+    try:
+        FashionMNIST(base, download=True)
+    except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError when every mirror failed
+        raise DataError(
+            f"fashion-mnist: the download to {base} failed ({error}); try again, or install Debian's package "
+            "(apt install dataset-fashion-mnist) or put the four files in a folder and name it as path"
+        ) from None

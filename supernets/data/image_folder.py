@@ -1,0 +1,141 @@
+"""The user's own images: one folder a class, divided into parts by the user or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from supernets.data.image_files import SUFFIXES, Shape, read_images, read_shape
+from supernets.data.pixels import check_memory
+from supernets.data.source import Examples, Source
+from supernets.errors import DataError
+
+_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+"""What systems leave in folders of images, beside hidden files."""
+_LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
+
+
+class _Found(NamedTuple):
+    files: list[Path]
+    labels: list[int]
+
+
+def image_folder(path: Path, *, image_size: int | None, channels: int | None) -> Source:
+    """The images of ``path/CLASS/*`` or of ``path/{train,val|validation,test}/CLASS/*``, classes sorted by name.
+
+    Validation and test are optional in the second layout.
+
+    Args:
+        image_size: see `image_files.read_images`; None takes the short side that all images have.
+        channels: 1 or 3; None gives 1 if all images are grey, else 3.
+
+    Raises:
+        DataError: the folder is missing, empty or otherwise laid out; an image cannot be read; the sizes differ and
+            `image_size` is None; or the images would take too much memory.
+    """
+    parts, class_names = _find(path)
+    files = [file for part in parts.values() for file in part.files]
+    shapes = [read_shape(file) for file in files]
+    size = _common_size(path, shapes) if image_size is None else image_size
+    n_channels = channels or (1 if all(shape.grey for shape in shapes) else 3)
+    check_memory(len(files), channels=n_channels, image_size=size, where=str(path))
+    examples = {
+        name: Examples(
+            read_images(part.files, image_size=size, channels=n_channels),
+            np.array(part.labels, dtype=np.int64),
+            tuple(str(file.relative_to(path)) for file in part.files),
+        )
+        for name, part in parts.items()
+    }
+    return Source(str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"))
+
+
+def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
+    """The files of each part, and the names of the classes."""
+    folders = _folders(path)
+    # A folder named `train` that holds images itself is a class of trains.
+    divided = [folder for folder in folders if folder.name in _PARTS and any(f.is_dir() for f in _entries(folder))]
+    if not divided:
+        class_names = tuple(folder.name for folder in folders)
+        return {"train": _collect(folders, class_names)}, class_names
+    names = [folder.name for folder in folders]
+    if "train" not in names or len({_PARTS.get(name, "") for name in names} - {""}) != len(names):
+        raise DataError(
+            f"{path}: holds the folders {_listed(names)}; expected train, with val (or validation) and test beside it "
+            "if you have them, and nothing else"
+        )
+    train = next(folder for folder in folders if folder.name == "train")
+    class_names = tuple(folder.name for folder in _folders(train))
+    parts = {}
+    for folder in sorted(folders, key=lambda f: f != train):
+        classes = _folders(folder)
+        unknown = [c.name for c in classes if c.name not in class_names]
+        if unknown:
+            raise DataError(
+                f"{folder}: holds the classes {_listed(unknown)}, which {train} lacks; give it the same classes"
+            )
+        parts[_PARTS[folder.name]] = _collect(classes, class_names)
+    return parts, class_names
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted by name, without hidden files and clutter."""
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder}: {state}; expected a folder with one folder of images for each class")
+    try:
+        found = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
+    return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER]
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder that should hold folders of images."""
+    entries = _entries(folder)
+    folders = [entry for entry in entries if entry.is_dir()]
+    loose = [entry.name for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
+    if loose:
+        raise DataError(
+            f"{folder}: holds {len(loose)} images outside of class folders ({_listed(loose)}); expected {_LAYOUT}; "
+            "move each into the folder of its class"
+        )
+    if not folders:
+        raise DataError(f"{folder}: holds no folders; expected {_LAYOUT}")
+    return folders
+
+
+def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
+    """The images in these class folders."""
+    found = _Found([], [])
+    for folder in folders:
+        entries = _entries(folder)
+        for entry in entries:
+            if entry.is_dir():
+                raise DataError(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
+            if entry.suffix.lower() not in SUFFIXES:
+                raise DataError(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
+        if not entries:
+            raise DataError(
+                f"{folder}: holds no images; expected {', '.join(SUFFIXES)} files; add some or remove the folder"
+            )
+        found.files.extend(entries)
+        found.labels.extend([class_names.index(folder.name)] * len(entries))
+    return found
+
+
+def _common_size(path: Path, shapes: list[Shape]) -> int:
+    sizes = sorted({(shape.long_side, shape.short_side) for shape in shapes})
+    if len(sizes) > 1:
+        raise DataError(
+            f"{path}: its images have {len(sizes)} sizes, from {sizes[0][0]}x{sizes[0][1]} to "
+            f"{sizes[-1][0]}x{sizes[-1][1]} pixels; give the image_size to bring them to"
+        )
+    return sizes[0][1]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,178 @@
+"""Divides labelled examples of any kind into three parts: seeded, stratified, and with no example in two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.data.source import Examples, Source
+from supernets.errors import DataError
+
+
+class Split(NamedTuple):
+    """The three parts, each in an order whose every stretch holds the classes in their shares."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def split(source: Source, *, validation: int | float | None, test: int | float | None, seed: int) -> Split:
+    """The three parts of a source: its own where it has them, the others taken from its training examples.
+
+    Every class comes in every part, in proportion. Copies (equal inputs) stay in one part and count once. The same seed
+    and data give the same parts in every process and with every version of numpy.
+
+    Args:
+        validation, test: a number of examples, or a share (below 1) of the source's training examples, rounded.
+
+    Raises:
+        DataError: a part is asked for that the source has itself, or is too small or too large; there are fewer than
+            two classes or too few examples of one; the source's parts share an example; copies differ in their class.
+    """
+    if len(source.class_names) < 2:
+        raise DataError(
+            f"{source.where}: holds {len(source.class_names)} class ({', '.join(source.class_names)}: "
+            f"{len(source.train)} image(s)); expected at least 2 classes to tell apart; add another class folder"
+        )
+    wanted = _wanted(source, validation, test)
+    firsts = _first_copies(source)
+    _check_own_parts(source, firsts)
+    pool = np.unique(firsts)  # one of each set of copies
+    keys = _random_keys(seed, 2 * len(source.train)).reshape(2, -1)
+    taken: dict[str, Examples] = {}
+    counts = {part: _count(part, amount, len(pool)) for part, amount in wanted.items()}
+    for part, count in counts.items():
+        chosen = _take(source, part, pool, count, n_parts=len(wanted) + 1 - len(taken), keys=keys[0])
+        taken[part] = source.train.take(np.flatnonzero(np.isin(firsts, chosen)))
+        pool = np.setdiff1d(pool, chosen)
+    train = np.flatnonzero(np.isin(firsts, pool))
+    return Split(
+        _mixed(source.train.take(train), keys[1][train]),
+        *(
+            _mixed(examples, _random_keys(seed, len(examples)))
+            for examples in (taken.get("validation", source.validation), taken.get("test", source.test))
+            if examples is not None
+        ),
+    )
+
+
+def _wanted(source: Source, validation: int | float | None, test: int | float | None) -> dict[str, int | float]:
+    """How much to take for each part that the source has not."""
+    wanted = {}
+    for part, amount, own, default in (
+        ("test", test, source.test, source.default_test),
+        ("validation", validation, source.validation, source.default_validation),
+    ):
+        if own is None:
+            wanted[part] = default if amount is None else amount
+        elif amount is not None:
+            raise DataError(
+                f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own "
+                f"({len(own)} images); leave {part} out"
+            )
+    return wanted
+
+
+def _random_keys(seed: int, n: int) -> NDArray[np.uint64]:
+    """Random numbers to sort by; raw ones, since numpy keeps their stream over versions, but not its shuffles'."""
+    return np.asarray(np.random.PCG64(seed).random_raw(n), dtype=np.uint64)
+
+
+def _first_copies(source: Source) -> NDArray[np.int64]:
+    """For each training example, the index of the first with equal inputs (mostly its own), (n,)."""
+    examples = source.train
+    seen: dict[bytes, int] = {}
+    out = np.empty(len(examples), dtype=np.int64)
+    for i, digest in enumerate(_digests(examples)):
+        first = seen.setdefault(digest, i)
+        if examples.labels[first] != examples.labels[i]:
+            classes = [source.class_names[examples.labels[j]] for j in (first, i)]
+            raise DataError(
+                f"{source.where}: {examples.name(first)} and {examples.name(i)} are the same image in two classes "
+                f"({classes[0]}, {classes[1]}); remove the wrong one"
+            )
+        out[i] = first
+    return out
+
+
+def _digests(examples: Examples) -> list[bytes]:
+    inputs = np.ascontiguousarray(examples.inputs)
+    return [hashlib.blake2b(memoryview(row).cast("B"), digest_size=16).digest() for row in inputs]
+
+
+def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
+    """Each class must be in each of the source's parts, with enough left to split; no example may be in two."""
+    own = {"train": source.train, "validation": source.validation, "test": source.test}
+    missing = [part for part, examples in own.items() if examples is None]
+    for part, examples in own.items():
+        if examples is None:
+            continue
+        labels = examples.labels[np.unique(firsts)] if part == "train" else examples.labels
+        needed = 1 + len(missing) if part == "train" else 1
+        counts = np.bincount(labels, minlength=len(source.class_names))
+        if counts.min() < needed:
+            few = int(counts.argmin())
+            why = (
+                f"one each for train, {' and '.join(missing)}" if part == "train" and missing else f"in the {part} part"
+            )
+            raise DataError(
+                f"{source.where}: class {source.class_names[few]!r} has {counts[few]} different images in the {part} "
+                f"part; expected at least {needed} ({why}); add images or remove the class"
+            )
+    seen: dict[bytes, tuple[str, str]] = {}
+    for part, examples in own.items():
+        if examples is None or len(missing) == 2:
+            continue
+        for i, digest in enumerate(_digests(examples)):
+            first_part, first = seen.setdefault(digest, (part, examples.name(i)))
+            if first_part != part:
+                raise DataError(
+                    f"{source.where}: {first} ({first_part}) and {examples.name(i)} ({part}) are the same image, so "
+                    f"the {part} part would not be unseen; remove one of them"
+                )
+
+
+def _count(part: str, amount: int | float, n: int) -> int:
+    if isinstance(amount, bool) or not (0 < amount < 1 if isinstance(amount, float) else amount >= 1):
+        raise DataError(f"{part}={amount!r}: expected a number of images (a whole number) or a share between 0 and 1")
+    return round(amount * n) if isinstance(amount, float) else amount
+
+
+def _take(
+    source: Source, part: str, pool: NDArray[np.int64], count: int, *, n_parts: int, keys: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Indices of a part: `count` of the pool, with every class in it and left for the `n_parts - 1` others."""
+    n_classes = len(source.class_names)
+    labels = source.train.labels[pool]
+    most = len(pool) - (n_parts - 1) * n_classes
+    if not n_classes <= count <= most:
+        raise DataError(
+            f"{source.where}: the {part} part would have {count} of {len(pool)} different images; expected "
+            f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part; change {part}"
+        )
+    counts = np.bincount(labels, minlength=n_classes)
+    # One of each class for each part is set apart first; the rest goes by largest remainder.
+    spare = counts - n_parts
+    ideal = (count - n_classes) * spare / max(1, int(spare.sum()))
+    quota = np.floor(ideal).astype(np.int64)
+    by_remainder = np.argsort(-(ideal - quota), kind="stable")
+    quota[by_remainder[: count - n_classes - int(quota.sum())]] += 1
+    chosen = []
+    for label in range(n_classes):
+        members = pool[labels == label]
+        chosen.append(members[np.argsort(keys[members], kind="stable")][: quota[label] + 1])
+    return np.concatenate(chosen)
+
+
+def _mixed(examples: Examples, keys: NDArray[np.uint64]) -> Examples:
+    """The examples, shuffled with each class spread evenly: any head holds every class in its share."""
+    order = np.lexsort((keys, examples.labels))
+    counts = np.bincount(examples.labels)
+    starts = np.cumsum(counts) - counts
+    sorted_labels = examples.labels[order]
+    place = (np.arange(len(order)) - starts[sorted_labels] + 0.5) / counts[sorted_labels]
+    return examples.take(order[np.lexsort((keys[order], place))])
