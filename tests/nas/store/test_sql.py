@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from nas.errors import RunHeldError, StoreError
 from nas.objectives import Fidelity
@@ -221,3 +224,9 @@ def test_a_full_disk_is_told_and_keeps_what_was_committed(store: SqlStore) -> No
     with pytest.raises(StoreError, match="free space"):
         store.add(measured(2, samples=bytes(100_000)))
     assert store.measurements() == [measured(1)]
+
+
+@pytest.mark.parametrize("table", tables.METADATA.sorted_tables, ids=lambda table: str(table.name))
+def test_the_tables_can_be_made_in_postgresql(table: Table) -> None:
+    made = str(CreateTable(table).compile(dialect=postgresql.dialect()))
+    assert made.strip().startswith(f"CREATE TABLE {table.name}")
