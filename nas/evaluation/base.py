@@ -12,7 +12,7 @@ class Evaluator(Protocol):
     """Turns requests into measurements: by measuring, from a table, from a store, or by handing them on."""
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        """Exactly one measurement a request, as each arrives, in any order; a candidate's failure is a FAILED measurement.
+        """One measurement a request, as each arrives, in any order; a candidate's failure is a FAILED measurement.
 
         Raises:
             NasError: nothing can be measured at all (the worker is gone for good, the data are missing, ...).

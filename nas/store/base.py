@@ -23,7 +23,7 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Quality of one predictor fit, as the run keeps it (see `predictors.quality`)."""
+    """One predictor fit, as `SearchAlgorithm.fits` gives it: its ``quality`` and its ``predictions``."""
 
     step: int
     objective: str

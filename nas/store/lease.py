@@ -69,6 +69,26 @@ class RunLock:
             self._descriptor = None
 
 
+def is_held(database: Path) -> bool:
+    """Whether a live driver has the lock of the run with this database; only looks, and needs no right to write."""
+    try:
+        descriptor = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # never driven, or not readable by this user: nothing here says that it is
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def lock_path(database: Path) -> Path:
+    """The lock file of a run's database."""
+    return database.with_name(f"{database.name}.lock")
+
+
 def _holder_named_in(descriptor: int) -> str:
     try:
         found = json.loads(os.pread(descriptor, 4096, 0))

@@ -17,7 +17,7 @@ from nas.store import tables
 from nas.store.base import Event, Fit, RunStatus
 from nas.store.checks import check_step, checked_fact
 from nas.store.json_values import plain
-from nas.store.lease import Holder, RunLock
+from nas.store.lease import Holder, RunLock, lock_path
 from nas.store.rows import latest, measurement_columns, measurement_of, request_columns, storable
 from nas.store.sqlite import WRITES, damage_of, explain, reading_engine, writing_engine
 from supernets.errors import SpaceError
@@ -73,7 +73,7 @@ class SqlStore:
                 store._check_version()
             return store
         holder = Holder.this()
-        lock = RunLock(path.with_name(f"{path.name}.lock"), holder)
+        lock = RunLock(lock_path(path), holder)
         store = cls(writing_engine(path, create=create), name=str(path), lock=lock, lease=None, clock=clock)
         try:
             with store._translated():

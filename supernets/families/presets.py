@@ -12,9 +12,9 @@ MOBILE_CNN: Mapping[str, CNNSpec] = {
         stem=16,
         stem_stride=2,
         stages=(
-            StageSpec(stride=1, depth=(1, 2, 3), width=(8, 16, 24), kernel=(3, 5), expand=(2, 3, 4)),
-            StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 40), kernel=(3, 5), expand=(2, 3, 4)),
-            StageSpec(stride=2, depth=(1, 2, 3), width=(32, 48, 64), kernel=(3, 5), expand=(2, 3, 4)),
+            StageSpec(stride=1, depth=(1, 2), width=(12, 16), kernel=(3, 5), expand=(2, 3, 4)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(16, 24, 32), kernel=(3, 5), expand=(2, 3, 4)),
+            StageSpec(stride=2, depth=(1, 2, 3, 4), width=(48, 64, 80), kernel=(3, 5), expand=(2, 3, 4)),
         ),
         head=128,
     ),

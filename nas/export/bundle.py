@@ -1,0 +1,181 @@
+"""Exports one subnet: ONNX checked against torch on real images, its weights, and a manifest that names all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as serialise_tensors
+from torch import nn
+
+from hardware_profiles.runtime import run_model
+from nas.errors import ExportFailedError
+from nas.export.report import Point, RunReport
+from nas.objectives import Fidelity, Objective, Request
+from nas.store.base import RunStore
+from nas.store.folder import write_atomically
+from supernets.checkpoint import Checkpoint
+from supernets.data import DataSet
+from supernets.onnx_export import INPUT, to_onnx
+from supernets.recalibration import recalibrate
+
+MAX_PARITY = 1e-4
+"""Largest difference from torch that is accepted, over the standard deviation of torch's outputs."""
+_CHECKED_BATCHES = (1, 8)
+_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
+
+
+def export_bundle(
+    point: Point,
+    path: Path,
+    *,
+    report: RunReport,
+    store: RunStore,
+    checkpoint: Checkpoint,
+    data: DataSet,
+    calibration: torch.Tensor,
+    calibration_batch: int,
+) -> dict[str, Any]:
+    """Writes ``FILE.onnx``, ``FILE.safetensors`` and ``FILE.json`` (the manifest), once all checks passed.
+
+    Args:
+        point: what to export; its figures go into the file.
+        path: of the ONNX file; must end in ``.onnx``.
+        calibration: training images for the batch-norm statistics, those that the search used, in the same batches.
+
+    Returns:
+        ``path``, ``sha256``, ``parity``, ``values``, ``architecture`` and the paths of the two other files.
+
+    Raises:
+        ExportFailedError: the path will not do, or the file does not compute what torch does.
+        ExportError: torch's exporter refuses the network.
+    """
+    _check_path(path)
+    module = recalibrate(checkpoint.supernet.extract(point.architecture), calibration.split(calibration_batch))
+    images = data.validation.images
+    if len(images) < max(_CHECKED_BATCHES):
+        images = images[np.resize(np.arange(len(images)), max(_CHECKED_BATCHES))]
+    facts = _facts(point, report, store, checkpoint, data)
+    model = _with_metadata(to_onnx(module, images[:2]), facts)
+    onnx.checker.check_model(model, full_check=True)
+    parity = max(compare(module, model, images[:n].numpy()) for n in _CHECKED_BATCHES)
+    weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
+    sha256 = hashlib.sha256(model).hexdigest()
+    weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
+    manifest = {
+        "format": "subnet-nas/export",
+        "version": 1,
+        **facts,
+        "parity": parity,
+        "files": {
+            path.name: {"sha256": sha256, "bytes": len(model)},
+            weights_path.name: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
+        },
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    # The manifest last: where it stands, the files that it names stand too.
+    write_atomically(weights_path, weights)
+    write_atomically(path, model)
+    write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
+    return {
+        "path": str(path),
+        "sha256": sha256,
+        "parity": parity,
+        "values": dict(point.values),
+        "architecture": dict(point.described),
+        "key": point.key,
+        "weights": str(weights_path),
+        "manifest": str(manifest_path),
+    }
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix != ".onnx":
+        raise ExportFailedError(f"{path}: the file to write must end in .onnx")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ExportFailedError(f"{path}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise ExportFailedError(f"{path}: the folder {folder} cannot be written")
+
+
+def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> float:
+    """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
+
+    Raises:
+        ExportFailedError: shapes differ, outputs do not depend on the image, or the difference is over `MAX_PARITY`.
+        ModelError: the runtime refuses the model.
+    """
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(images)).numpy()
+    (came,) = run_model(model, {INPUT: images})
+    if came.shape != expected.shape:
+        raise ExportFailedError(f"the exported file gives outputs of shape {came.shape}, torch of {expected.shape}")
+    # Outputs that hardly vary over the images would agree whatever the weights are.
+    if len(images) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
+        raise ExportFailedError("the network gives the same outputs for every image, so agreement would prove nothing")
+    parity = float(np.abs(came - expected).max() / expected.std())
+    if not parity <= MAX_PARITY:
+        raise ExportFailedError(
+            f"the exported file differs from torch by {parity:.2g} of its outputs' deviation (at most {MAX_PARITY:g})"
+        )
+    return parity
+
+
+def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpoint, data: DataSet) -> dict[str, Any]:
+    """Everything that the file should say of itself, JSON-able."""
+    return {
+        "run": report.run,
+        "key": point.key,
+        "architecture": dict(point.described),
+        "family": checkpoint.supernet.family.to_json(),
+        "supernet_weights": checkpoint.weights_digest,
+        "source": point.source,
+        "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
+        "measured_with": {o.name: _provenance(o, point, store) for o in report.objectives},
+        "profiles": list(report.profiles),
+        "input": {
+            "name": INPUT,
+            "shape": ["batch", data.channels, data.image_size, data.image_size],
+            "dtype": "float32",
+            "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
+            "mean": list(data.mean),
+            "std": list(data.std),
+        },
+        "classes": list(data.class_names),
+    }
+
+
+def _provenance(objective: Objective, point: Point, store: RunStore) -> Mapping[str, Any]:
+    """How an objective's figure came about: the final measurement where there is one."""
+    requests = [Request.of(point.architecture, objective, fidelity) for fidelity in (Fidelity.FINAL, Fidelity.SEARCH)]
+    found = store.find(requests)
+    measurement = next((found[r] for r in requests if r in found), None)
+    if measurement is None:
+        return {}
+    return {
+        "protocol": measurement.protocol,
+        "fidelity": measurement.request.fidelity.value,
+        "environment": dict(measurement.environment),
+        **measurement.detail,
+    }
+
+
+def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
+    """The model with the facts as its ``metadata_props``, one a key; what is no text is JSON."""
+    proto = onnx.load_model_from_string(model)
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    proto.producer_name = "subnet-nas"
+    return bytes(proto.SerializeToString())

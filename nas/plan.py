@@ -1,0 +1,107 @@
+"""What a job's space holds and costs, before anything is paid for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hardware_profiles.transport import LocalProfiler
+
+from hardware_profiles.base import Deployment, LatencyFailure
+from nas.errors import EvaluationError
+from nas.job import Prepared
+from supernets.cost import Cost
+from supernets.onnx_export import INPUT, to_onnx_quick
+from supernets.space import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The smallest or the largest network of a space.
+
+    Attributes:
+        latency_ms: by profile name: (measured milliseconds a batch, noise floor in ms), of untrained or given weights,
+            which makes no difference to time.
+    """
+
+    architecture: Architecture
+    cost: Cost
+    latency_ms: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job before it is run.
+
+    Attributes:
+        size: number of different architectures, exact.
+        images: of the three parts of the data.
+    """
+
+    name: str
+    size: int
+    n_choices: int
+    smallest: Extreme
+    largest: Extreme
+    images: dict[str, int]
+    evaluations: int
+    epochs: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `nas plan --json` prints."""
+        return {
+            "name": self.name,
+            "space": {"size": self.size, "choices": self.n_choices},
+            "smallest": _extreme_json(self.smallest),
+            "largest": _extreme_json(self.largest),
+            "images": self.images,
+            "evaluations": self.evaluations,
+            "epochs": self.epochs,
+        }
+
+
+def plan(prepared: Prepared) -> Plan:
+    """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
+
+    Raises:
+        EvaluationError: one of the two cannot be timed.
+    """
+    job, data, space = prepared.job, prepared.data, prepared.family.space
+    supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
+    ends = [space.smallest, space.largest]
+    models = [to_onnx_quick(supernet.extract(a), data.validation.images[:2]) for a in ends]
+    latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
+    for profile in prepared.profiles:
+        profiler = LocalProfiler(profile, seed=job.seed)
+        try:
+            deployments = [Deployment.single(model, {INPUT: prepared.examples(profile)}) for model in models]
+            for latency, result in zip(latencies, profiler.measure(deployments), strict=True):
+                if isinstance(result, LatencyFailure):
+                    raise EvaluationError(f"profile {profile.name}: {result.message}")
+                latency[profile.name] = (result.latency_ms, result.latency_ms * result.resolution)
+        finally:
+            profiler.close()
+    smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
+    return Plan(
+        name=job.name,
+        size=space.size,
+        n_choices=len(space),
+        smallest=smallest,
+        largest=largest,
+        images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
+        evaluations=job.search.evaluations,
+        epochs=None if prepared.checkpoint is not None else job.training.epochs,
+    )
+
+
+def _extreme_json(extreme: Extreme) -> dict[str, Any]:
+    cost = asdict(extreme.cost)
+    cost["blocks"] = [{"name": name, **block} for name, block in cost["blocks"]]
+    for block in cost["blocks"]:
+        block.pop("blocks")
+    return {
+        "key": extreme.architecture.key,
+        **cost,
+        **{f"latency_ms@{name}": value for name, (value, _) in extreme.latency_ms.items()},
+        "errors": {f"latency_ms@{name}": error for name, (_, error) in extreme.latency_ms.items()},
+    }

@@ -1,0 +1,90 @@
+"""A run on disk, open for reading: its report, its plots, and (through the composition root) its exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from nas.config import SearchJob, load_job
+from nas.export.report import Point, RunReport, build_report
+from nas.store.base import RunStore
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.sql import SqlStore
+
+Kind = Literal["training", "search"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, whatever its state; every access reads its store anew."""
+
+    folder: RunFolder
+    runs: RunsFolder
+
+    @classmethod
+    def open(cls, runs: RunsFolder, run: str) -> Run:
+        """The run of this id.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        return cls(runs.get(run), runs)
+
+    @property
+    def id(self) -> str:
+        """The run's name in commands."""
+        return self.folder.id
+
+    @contextmanager
+    def store(self) -> Iterator[RunStore]:
+        """The run's store, for reading."""
+        store = SqlStore.open(self.folder.database, create=False, driver=False)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it trains a supernet only, or searches one."""
+        with self.store() as store:
+            return cast(Kind, store.info().get("kind", "search"))
+
+    @property
+    def job(self) -> SearchJob:
+        """The job that made it."""
+        return load_job(self.folder.job_file)
+
+    @property
+    def report(self) -> RunReport:
+        """Everything that is shown of a search."""
+        with self.store() as store:
+            return build_report(store, run=self.id)
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The measured front, the fastest first."""
+        return self.report.front
+
+    def plot(self, folder: Path | None = None, *, select: str | None = None) -> list[Path]:
+        """Writes the plots and the page; returns their paths.
+
+        Args:
+            folder: where; None is the run's own folder for them.
+            select: limits to draw as lines, e.g. ``latency_ms<=1.0``.
+        """
+        from nas.export.plots import write_plots
+        from nas.export.select import parse_limits
+
+        report = self.report
+        limits = () if select is None else parse_limits(report, select)
+        return write_plots(report, folder or self.folder.plots, limits=limits)
+
+    def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
+        """Writes one member of the front as checked ONNX; see `nas.job.export`."""
+        from nas.job import export  # torch, which reading does without
+
+        return export(self.runs, self.id, Path(path), select=select, index=index)

@@ -1,0 +1,78 @@
+"""Many architectures at once, as arrays of genes: canonical form, random rows, neighbours and children."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.space import INACTIVE, Architecture, SearchSpace
+
+Rows = NDArray[np.int64]
+"""Canonical genes of architectures, (n, n_choices)."""
+
+
+class GeneRows:
+    """The array form of a space's operations; agrees with `SearchSpace.canonical` row by row."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.levels = space.levels
+        index = {choice.name: i for i, choice in enumerate(space.choices)}
+        self._requires = [
+            (i, index[choice.requires[0]], choice.requires[1])
+            for i, choice in enumerate(space.choices)
+            if choice.requires
+        ]
+
+    def of(self, architectures: Sequence[Architecture]) -> Rows:
+        """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
+        genes = np.array([a.genes for a in architectures], dtype=np.int64)
+        return genes.reshape(len(architectures), len(self.levels))
+
+    def architectures(self, rows: Rows) -> list[Architecture]:
+        """The architectures of canonical rows."""
+        return [Architecture(tuple(genes)) for genes in rows.tolist()]
+
+    def canonical(self, levels: Rows) -> Rows:
+        """Rows of levels, each within its choice's, with the genes of inactive choices blanked."""
+        rows = levels.copy()
+        for child, parent, level in self._requires:  # parents come first
+            rows[rows[:, parent] < level, child] = INACTIVE
+        return rows
+
+    def random(self, n: int, rng: np.random.Generator) -> Rows:
+        """`n` rows, every gene uniform over its levels."""
+        return self.canonical(rng.integers(0, self.levels, size=(n, len(self.levels))))
+
+    def filled(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """Rows whose inactive genes have random levels, so that they can be bred from."""
+        return np.where(rows == INACTIVE, rng.integers(0, self.levels, size=rows.shape), rows)
+
+    def scaled(self, n: int, rng: np.random.Generator) -> Rows:
+        """`n` rows spread evenly from small to large: every gene lies about the same share of the way up."""
+        top = self.levels - 1
+        share = (rng.permutation(n) + rng.random(n))[:, None] / n
+        noisy = np.round(share * top + rng.normal(0.0, 0.25, size=(n, len(top))) * top)
+        return self.canonical(np.clip(noisy, 0, top).astype(np.int64))
+
+    def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+        """`n` rows that differ from one of `rows` in one gene (and in those that it activates or blanks).
+
+        Inactive genes are not picked on purpose; where one is, the row comes back unchanged.
+        """
+        movable = np.flatnonzero(self.levels > 1)
+        if not len(rows) or not len(movable):
+            return rows[:0]
+        out = self.filled(rows[rng.integers(len(rows), size=n)], rng)
+        gene = movable[rng.integers(len(movable), size=n)]
+        step = rng.integers(1, self.levels[gene])
+        line = np.arange(n)
+        out[line, gene] = (out[line, gene] + step) % self.levels[gene]
+        return self.canonical(out)
+
+    def children(self, first: Rows, second: Rows, rng: np.random.Generator) -> Rows:
+        """One child a pair: uniform crossover, then each gene is redrawn with probability 1 / n_choices."""
+        levels = np.where(rng.random(first.shape) < 0.5, self.filled(first, rng), self.filled(second, rng))
+        redraw = rng.random(first.shape) < 1.0 / len(self.levels)
+        return self.canonical(np.where(redraw, rng.integers(0, self.levels, size=first.shape), levels))

@@ -1,0 +1,148 @@
+"""Predictor-guided search: small batches that promise the most hypervolume under what models expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.objectives import Evaluation, Objective, minimised
+from nas.pareto import MARGIN, non_dominated
+from nas.search.acquisition import pick_greedily
+from nas.search.candidates import Effort, candidates
+from nas.search.draws import draw_unknown
+from nas.search.genes import GeneRows
+from nas.search.models import ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
+from nas.search.start import spread_out
+from predictors.selection import FeatureLayout
+from predictors.threads import one_thread
+from supernets.space import Architecture, SearchSpace
+
+Figures = Callable[[Sequence[Architecture]], NDArray[np.float64]]
+
+N_DRAWS = 8
+OPTIMISM = 0.4
+INITIAL = 20
+_LEAST_MODELLED = 4
+
+
+class GuidedSearch:
+    """Models are fitted to everything told; an inner evolution over them proposes; greedy picks are asked for.
+
+    An ask is a function of the seed and of what was told (and of what was asked and not told yet), so that nothing of
+    it needs to be kept: a resumed search fits once and goes on.
+
+    Args:
+        seed: at least 0.
+        features: analytic features for `AutoPredictor`, (n, d); used where `layout` is given.
+        layout: what the columns of `features` are; None leaves the Gaussian process over genes alone.
+        exact: figures in their natural sign, (n,), by the name of each objective that is computed, not modelled.
+        reference: the run's reference point, minimised, (m,); None takes `reference_point` of the first two told.
+        initial: how many evaluations, those told before the first ask included, come before the models.
+
+    Raises:
+        ValueError: no objectives, or an exact figure for none of them.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        *,
+        seed: int,
+        features: Figures | None = None,
+        layout: FeatureLayout | None = None,
+        exact: Mapping[str, Figures] | None = None,
+        reference: NDArray[np.float64] | None = None,
+        initial: int = INITIAL,
+        kinds: Sequence[ModelKind] | None = None,
+        effort: Effort | None = None,
+    ) -> None:
+        self._space, self._objectives, self._seed = space, list(objectives), seed
+        self._exact = dict(exact or {})
+        stray = sorted(set(self._exact) - {o.name for o in self._objectives})
+        if stray or not self._objectives:
+            raise ValueError(f"exact figures for {stray}, objectives {[o.name for o in self._objectives]}")
+        self._kinds = list(kinds) if kinds is not None else [hamming_kind(space, seed=seed)]
+        if kinds is None and features is not None and layout is not None:
+            self._kinds.append(auto_kind(features, layout, seed=seed))
+        self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
+        self._genes = GeneRows(space)
+        self._told: dict[Architecture, NDArray[np.float64]] = {}
+        self._known: set[Architecture] = set()
+        self._fits: dict[str, dict[str, Any]] = {}
+
+    def ask(self, n: int) -> list[Architecture]:
+        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        rng = np.random.default_rng([self._seed, len(self._told)])
+        self._fits = {}
+        if len(self._finite()[0]) < self._initial:
+            asked = spread_out(self._space, self._known, list(self._told), n, rng)
+        else:
+            with one_thread():
+                asked = self._ask_models(n, rng)
+        self._known.update(asked)
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Takes figures into the history; those with a NaN teach nothing, but are never asked for again."""
+        for evaluation, row in zip(evaluations, minimised(evaluations, self._objectives), strict=True):
+            self._told[evaluation.architecture] = row
+            self._known.add(evaluation.architecture)
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """By the name of each modelled objective; empty when the last ask came before the models."""
+        return self._fits
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """Returns `asked` and knows it; nothing is computed."""
+        self._known.update(asked)
+        self._fits = {}
+        return list(asked)
+
+    def _finite(self) -> tuple[list[Architecture], NDArray[np.float64]]:
+        """What has figures in all objectives, in the order told, and the figures, minimised."""
+        kept = {a: row for a, row in self._told.items() if np.isfinite(row).all()}
+        return list(kept), np.array(list(kept.values())).reshape(len(kept), len(self._objectives))
+
+    def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
+        told, values = self._finite()
+        models = {
+            o.name: ObjectiveModel.choose(self._kinds, o, told, o.sign * values[:, j])
+            for j, o in enumerate(self._objectives)
+            if o.name not in self._exact
+        }
+        outlook = Outlook(self._objectives, models, self._exact)
+        first = non_dominated(values)
+        reference = self._picking_reference(values)
+        front = self._genes.of([a for a, keep in zip(told, first, strict=True) if keep])
+        pool = candidates(
+            self._genes,
+            self._known,
+            front,
+            lambda architectures: outlook.figures(architectures, 0.0),
+            rng,
+            self._effort,
+        )
+        z = -OPTIMISM * np.abs(rng.standard_normal((N_DRAWS, len(pool), len(self._objectives))))
+        picks = pick_greedily(outlook.figures(pool, z), outlook.figures(pool, 0.0), values[first], reference, n, rng)
+        asked = [pool[i] for i in picks]
+        asked += draw_unknown(self._space, {*self._known, *asked}, n - len(asked), rng)
+        self._keep_fits(models, asked)
+        return asked
+
+    def _picking_reference(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        front = values[non_dominated(values)]
+        nadir = front.max(axis=0)
+        return nadir + MARGIN * (nadir - front.min(axis=0))
+
+    def _keep_fits(self, models: Mapping[str, ObjectiveModel], asked: Sequence[Architecture]) -> None:
+        for name, model in models.items():
+            found = model.predictor.predict(model.inputs(asked))
+            pairs = np.column_stack([found.mean, found.std]).tolist()
+            self._fits[name] = {
+                "quality": model.predictor.quality.to_json(),
+                "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
+            }

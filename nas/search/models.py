@@ -1,0 +1,152 @@
+"""What a guided search believes about architectures: a model for each objective, chosen by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nas.objectives import Goal, Objective
+from nas.pareto import Array
+from nas.search.surrogate import HammingProcess
+from predictors.base import Predictor
+from predictors.quality import Quality
+from predictors.selection import AutoPredictor, FeatureLayout
+from supernets.space import Architecture, SearchSpace
+
+Inputs = Callable[[Sequence[Architecture]], Array]
+"""Architectures to feature rows, (n, d)."""
+
+
+class ScoredPredictor(Predictor, Protocol):
+    """A predictor that cross-validates itself as it is fitted."""
+
+    @property
+    def quality(self) -> Quality:
+        """Of the last fit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """One way of modelling: what the model sees, and how it is made.
+
+    Attributes:
+        make: given whether errors count as ratios (positive costs), an unfitted predictor.
+        minimum_rows: fewer are not tried.
+    """
+
+    inputs: Inputs
+    make: Callable[[bool], ScoredPredictor]
+    minimum_rows: int
+
+
+def hamming_kind(space: SearchSpace, *, seed: int) -> ModelKind:
+    """`HammingProcess` on the one-hot and the ordinal columns of `SearchSpace.encode`, each choice with two weights."""
+    n = len(space)
+    groups = np.concatenate([np.repeat(np.arange(n), space.levels), n + np.arange(n)])
+    return ModelKind(
+        space.encode,
+        lambda ratio: HammingProcess(groups, goal=Goal.MINIMIZE if ratio else Goal.MAXIMIZE, seed=seed),
+        HammingProcess.minimum_rows,
+    )
+
+
+def auto_kind(features: Inputs, layout: FeatureLayout, *, seed: int) -> ModelKind:
+    """`AutoPredictor` on analytic features."""
+    return ModelKind(
+        features, lambda ratio: AutoPredictor(layout=layout, positive=ratio, seed=seed), AutoPredictor.minimum_rows
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveModel:
+    """A fitted model of one objective."""
+
+    inputs: Inputs
+    predictor: ScoredPredictor
+    ratio: bool
+
+    @classmethod
+    def choose(
+        cls, kinds: Sequence[ModelKind], objective: Objective, architectures: Sequence[Architecture], labels: Array
+    ) -> ObjectiveModel:
+        """The kind of least cross-validated error, fitted on natural figures (n,), all finite."""
+        ratio = objective.goal is Goal.MINIMIZE and bool((labels > 0).all())
+        fitted = []
+        for kind in kinds:
+            if len(labels) >= kind.minimum_rows:
+                predictor = kind.make(ratio)
+                predictor.fit(kind.inputs(architectures), labels)
+                fitted.append(cls(kind.inputs, predictor, ratio))
+        return min(fitted, key=lambda model: model.loss)
+
+    @property
+    def loss(self) -> float:
+        """Cross-validated error: relative where errors count as ratios."""
+        scores = self.predictor.quality.scores
+        return scores.mape if self.ratio else scores.rmse
+
+    def latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
+        """Mean and deviation (n,) in the terms in which the figure is about normal; `figure` leads back."""
+        rows = self.inputs(architectures)
+        if isinstance(self.predictor, HammingProcess):
+            return self.predictor.latent(rows)
+        found = self.predictor.predict(rows)
+        if not self.ratio:
+            return found.mean, found.std
+        mean = np.maximum(found.mean, np.finfo(np.float64).tiny)
+        return np.log(mean), found.std / mean
+
+    def figure(self, latent: Array) -> Array:
+        """Natural figures of latent ones, of any shape."""
+        if isinstance(self.predictor, HammingProcess):
+            return self.predictor.figure(latent)
+        return np.exp(np.clip(latent, -700, 700)) if self.ratio else latent
+
+
+class Outlook:
+    """What is expected of architectures in all objectives, exact or modelled; each architecture is predicted once."""
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        models: Mapping[str, ObjectiveModel],
+        exact: Mapping[str, Inputs],
+    ) -> None:
+        self._objectives, self._models, self._exact = objectives, models, exact
+        self._known: dict[Architecture, tuple[Array, Array]] = {}
+
+    def figures(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
+        """Minimised figures `z` deviations from the expected ones; negative is better.
+
+        Args:
+            z: a number, or an array of shape (..., n, m).
+
+        Returns:
+            (..., n, m); exact figures do not depend on `z`.
+        """
+        mean, std = self._latent(architectures)
+        z = np.broadcast_to(np.asarray(z, dtype=np.float64), np.broadcast_shapes(np.shape(z), mean.shape))
+        out = np.empty(z.shape)
+        for j, objective in enumerate(self._objectives):
+            latent = mean[:, j] + objective.sign * z[..., j] * std[:, j]
+            exact = objective.name in self._exact
+            out[..., j] = objective.sign * (latent if exact else self._models[objective.name].figure(latent))
+        return out
+
+    def _latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
+        new = [a for a in dict.fromkeys(architectures) if a not in self._known]
+        if new:
+            mean, std = np.empty((len(new), len(self._objectives))), np.zeros((len(new), len(self._objectives)))
+            for j, objective in enumerate(self._objectives):
+                if objective.name in self._exact:
+                    mean[:, j] = self._exact[objective.name](new)
+                else:
+                    mean[:, j], std[:, j] = self._models[objective.name].latent(new)
+            self._known.update(zip(new, zip(mean, std, strict=True), strict=True))
+        found = [self._known[a] for a in architectures]
+        shape = (len(found), len(self._objectives))
+        return np.array([m for m, _ in found]).reshape(shape), np.array([s for _, s in found]).reshape(shape)

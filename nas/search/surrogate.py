@@ -1,0 +1,196 @@
+"""A Gaussian process over genes: an exponential Hamming kernel with a weight of its own for each gene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
+from scipy.optimize import minimize
+from scipy.stats import norm
+
+from nas.objectives import Goal
+from nas.search.warp import BestWarp, LogWarp, Warp
+from predictors.base import Array, Prediction
+from predictors.checks import query_array, training_arrays
+from predictors.folds import Folds, held_out, make_folds
+from predictors.intervals import LEVEL
+from predictors.linear import RidgePredictor
+from predictors.mean import MeanPredictor
+from predictors.quality import Quality, Scores
+from predictors.scale import Bounds, LabelScale
+from predictors.threads import one_thread
+
+LIKELIHOOD_ROWS = 200
+"""Rows that the weights are learnt from at most; each likelihood costs n³."""
+ITERATIONS = 40
+PRIOR_SIGMA = 1.0
+"""Of the logarithm of each gene's weight about the genes' common one: a factor of e either way is unremarkable."""
+_NOISES = (1e-3, 1e-2, 1e-1)
+_REACHES = (0.3, 1.0, 3.0, 10.0)
+"""Grid that the search for the likeliest parameters starts from: noise variance, and the exponent at which two random
+architectures stand, both for labels of deviation 1."""
+_JITTER = 1e-8
+_Z = float(norm.ppf(0.5 + LEVEL / 2))
+
+
+class HammingProcess:
+    """k(a, b) = s² exp(-sum over columns c of w(c) (a_c - b_c)² / 2) + noise (Rasmussen and Williams 2006, chapter 5).
+
+    On one-hot columns that share a weight the sum counts the genes in which two architectures differ, each by its
+    weight. Weights, amplitude and noise are those of greatest posterior density: each weight's prior is log-normal
+    about the common weight of greatest likelihood, without which 45 weights fit themselves to 50 labels.
+
+    Args:
+        groups: for each feature column the number of its weight, 0, 1, 2, ...; a column of -1 is not used.
+        goal: MINIMIZE learns the logarithm of positive labels; MAXIMIZE learns them by `BestWarp`.
+        seed: of the folds that `quality` is taken on.
+    """
+
+    minimum_rows = 3
+
+    def __init__(self, groups: Sequence[int] | NDArray[np.int64], *, goal: Goal, seed: int = 0) -> None:
+        self.goal, self.seed = goal, seed
+        groups = np.asarray(groups, dtype=np.int64)
+        self._columns = np.flatnonzero(groups >= 0)
+        self._groups = groups[self._columns]
+        self._n_groups = int(self._groups.max()) + 1
+        self._n_columns: int | None = None
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,); sets `quality`.
+
+        Raises:
+            PredictorError: see `training_arrays`; fewer than 3 rows.
+        """
+        ratio = self.goal is Goal.MINIMIZE
+        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=ratio)
+        self._warp: Warp = LogWarp() if ratio else BestWarp(y)
+        targets = self._warp.forward(y)
+        self._centre, deviation = float(targets.mean()), float(targets.std())
+        self._unit = deviation if deviation > 1e-12 * max(abs(self._centre), 1e-300) else 1.0
+        self._x, self._z = x[:, self._columns], (targets - self._centre) / self._unit
+        with one_thread():
+            some = np.unique(np.linspace(0, len(x) - 1, min(len(x), LIKELIHOOD_ROWS)).astype(np.int64))
+            self._theta = self._most_likely(self._x[some], self._z[some])
+            kernel = self._kernel(self._x, self._x)
+            kernel[np.diag_indices_from(kernel)] += np.exp(self._theta[1]) + _JITTER
+            self._factor = cho_factor(kernel, lower=True)
+            self._alpha = cho_solve(self._factor, self._z)
+            self.quality = self._report(x, y)
+        self._n_columns = x.shape[1]
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d); noise is part of the deviation. The mean is the figure of the process's mean."""
+        centred, variance = self._posterior(features)
+        return self._prediction(centred, np.sqrt(variance + np.exp(self._theta[1])))
+
+    def latent(self, features: Array) -> tuple[Array, Array]:
+        """Mean and deviation (m,) of the warped figure itself, without the noise of measuring it."""
+        centred, variance = self._posterior(features)
+        return self._centre + self._unit * centred, self._unit * np.sqrt(variance)
+
+    def figure(self, latent: Array) -> Array:
+        """Figures of warped ones, of any shape."""
+        return self._warp.inverse(latent)
+
+    def _report(self, x: Array, y: Array) -> Quality:
+        folds, ratio = make_folds(y, np.random.default_rng(self.seed)), self.goal is Goal.MINIMIZE
+        found = self._held_out(folds)
+        ridge = LabelScale.RELATIVE if ratio else LabelScale.PLAIN
+        baselines = [
+            held_out(partial(MeanPredictor, scale=LabelScale.LOG if ratio else LabelScale.PLAIN), x, y, folds).mean,
+            Bounds.of(y, ratio=ratio).clip(held_out(partial(RidgePredictor, scale=ridge), x, y, folds).mean),
+        ]
+        mean, by_ridge = (Scores.held_out(y, m, folds, ratio=ratio) for m in baselines)
+        scores = Scores.of(y, found.mean, found.low, found.high)
+        return Quality("Gaussian process over genes", len(y), scores, mean, by_ridge)
+
+    def _held_out(self, folds: Folds) -> Prediction:
+        """Predictions of the training rows (n,), each without its fold and with the parameters of all rows.
+
+        Closed form, as for leaving one out (Rasmussen and Williams 2006, section 5.4.2).
+        """
+        inverse = cho_solve(self._factor, np.eye(len(self._z)))
+        mean, variance = np.empty_like(self._z), np.empty_like(self._z)
+        for fold in folds:
+            covariance = np.linalg.inv(inverse[np.ix_(fold, fold)])
+            mean[fold] = self._z[fold] - covariance @ self._alpha[fold]
+            variance[fold] = np.diag(covariance)
+        return self._prediction(mean, np.sqrt(np.maximum(variance, _JITTER)))
+
+    def _posterior(self, features: Array) -> tuple[Array, Array]:
+        """Mean and variance of the noiseless process in standardised terms, each (m,)."""
+        x = query_array(features, self._n_columns)[:, self._columns]
+        with one_thread():
+            cross = self._kernel(x, self._x)
+            solved = solve_triangular(self._factor[0], cross.T, lower=True, check_finite=False)
+            variance = np.exp(self._theta[0]) - np.einsum("ij,ij->j", solved, solved)
+            return cross @ self._alpha, np.maximum(variance, _JITTER)
+
+    def _prediction(self, centred: Array, std: Array) -> Prediction:
+        mean, std = self._centre + self._unit * centred, self._unit * std
+        figure, low, high = (self._warp.inverse(v) for v in (mean, mean - _Z * std, mean + _Z * std))
+        return Prediction(figure, self._warp.slope(figure) * std, low, high)
+
+    def _kernel(self, one: Array, two: Array) -> Array:
+        """Without noise, (n, m). theta: log s², log noise, log weights."""
+        weights = np.exp(self._theta[2:])[self._groups]
+        kernel: Array = np.exp(self._theta[0] - _distances(one, two, weights))
+        return kernel
+
+    def _most_likely(self, x: Array, z: Array) -> Array:
+        """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid."""
+        apart = max(float(_distances(x, x, np.ones(x.shape[1])).mean()), 1e-12)
+        starts = [
+            np.concatenate([[0.0, np.log(noise)], np.full(self._n_groups, np.log(reach / apart))])
+            for noise in _NOISES
+            for reach in _REACHES
+        ]
+        start = min(starts, key=lambda theta: self._loss(theta, x, z, theta[2])[0])
+        bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0))] + [(start[2] - 6.0, start[2] + 6.0)] * self._n_groups
+        found = minimize(
+            self._loss,
+            start,
+            args=(x, z, start[2]),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": ITERATIONS},
+        )
+        best: Array = found.x
+        return best
+
+    def _loss(self, theta: Array, x: Array, z: Array, common: float) -> tuple[float, Array]:
+        """Negative log posterior density and its gradient; the weights' prior is centred on `common`."""
+        weights = np.exp(theta[2:])
+        smooth = np.exp(theta[0] - _distances(x, x, weights[self._groups]))
+        kernel = smooth.copy()
+        kernel[np.diag_indices_from(kernel)] += np.exp(theta[1]) + _JITTER
+        factor, _ = cho_factor(kernel, lower=True, check_finite=False)
+        alpha = cho_solve((factor, True), z, check_finite=False)
+        inverse = lapack.dpotri(factor, lower=1)[0]
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        loss = 0.5 * float(z @ alpha) + float(np.log(np.diag(factor)).sum())
+        outer = np.outer(alpha, alpha) - inverse
+        inner = outer * smooth
+        by_column = (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
+        by_group = np.bincount(self._groups, by_column, minlength=self._n_groups)
+        gradient = np.concatenate(
+            [[-0.5 * inner.sum(), -0.5 * np.exp(theta[1]) * np.trace(outer)], 0.5 * weights * by_group]
+        )
+        away = (theta[2:] - common) / PRIOR_SIGMA
+        loss += 0.5 * float(away @ away) + 0.5 * float(theta[0] ** 2) / 4.0
+        gradient[2:] += away / PRIOR_SIGMA
+        gradient[0] += theta[0] / 4.0
+        return loss, gradient
+
+
+def _distances(one: Array, two: Array, weights: Array) -> Array:
+    """Half the weighted squared distances, (n, m)."""
+    scaled = one * weights
+    squares = 0.5 * (scaled * one).sum(axis=1)[:, None] + 0.5 * (two**2 @ weights)[None, :]
+    distances: Array = np.maximum(squares - scaled @ two.T, 0.0)
+    return distances

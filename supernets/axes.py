@@ -1,0 +1,145 @@
+"""Named axes of tensors: sizes, slices and permutations, written once for all families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supernets.errors import SpaceError
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One elastic dimension, shared by every tensor that names it.
+
+    Attributes:
+        size: its full size, that of the largest network.
+        slice: which part a smaller network uses: the first units, or the middle (kernels).
+    """
+
+    name: str
+    size: int
+    slice: Literal["prefix", "centre"] = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """A tensor dimension that is several dimensions one after another (e.g. the input of a layer after a `cat`)."""
+
+    parts: tuple[Dim, ...]
+
+
+Dim = int | str | tuple["Dim", ...] | Concat
+"""Of one tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
+
+Axes = Mapping[str, Axis]
+Sizes = Mapping[str, int]
+
+
+def size_of(dim: Dim, sizes: Sizes) -> int:
+    """The size of a dimension when its axes have these sizes."""
+    if isinstance(dim, int):
+        return dim
+    if isinstance(dim, str):
+        return sizes[dim]
+    if isinstance(dim, Concat):
+        return sum(size_of(part, sizes) for part in dim.parts)
+    return prod(size_of(part, sizes) for part in dim)
+
+
+def sizes_of_many(dim: Dim, sizes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64] | int:
+    """`size_of` for many networks at once: each axis gives (n,) sizes."""
+    if isinstance(dim, int):
+        return dim
+    if isinstance(dim, str):
+        return sizes[dim]
+    total: NDArray[np.int64] | int = 0 if isinstance(dim, Concat) else 1
+    for part in dim.parts if isinstance(dim, Concat) else dim:
+        size = sizes_of_many(part, sizes)
+        total = total + size if isinstance(dim, Concat) else total * size
+    return total
+
+
+def full_sizes(axes: Axes) -> dict[str, int]:
+    """The sizes of the largest network."""
+    return {name: axis.size for name, axis in axes.items()}
+
+
+def slice_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, sizes: Sizes) -> Tensor:
+    """The part of a full tensor that a network of these sizes uses; a view where that is possible."""
+    for position, dim in enumerate(dims):
+        tensor = _slice_dim(tensor, position, dim, axes, sizes)
+    return tensor
+
+
+def _slice_dim(tensor: Tensor, position: int, dim: Dim, axes: Axes, sizes: Sizes) -> Tensor:
+    if isinstance(dim, int):
+        return tensor
+    if isinstance(dim, str):
+        axis, size = axes[dim], sizes[dim]
+        if size == axis.size:
+            return tensor
+        start = 0 if axis.slice == "prefix" else (axis.size - size) // 2
+        return tensor.narrow(position, start, size)
+    full = full_sizes(axes)
+    if isinstance(dim, Concat):
+        pieces = tensor.split([size_of(part, full) for part in dim.parts], dim=position)
+        cut = [_slice_dim(t, position, part, axes, sizes) for t, part in zip(pieces, dim.parts, strict=True)]
+        return torch.cat(cut, dim=position)
+    tensor = tensor.unflatten(position, [size_of(part, full) for part in dim])
+    for offset, part in enumerate(dim):
+        tensor = _slice_dim(tensor, position + offset, part, axes, sizes)
+    return tensor.flatten(position, position + len(dim) - 1)
+
+
+def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, order: Tensor) -> Tensor:
+    """A copy of a full tensor whose units along `axis` stand in `order`; the tensor itself where it lacks the axis.
+
+    Args:
+        order: (axes[axis].size,) a permutation: new position i holds what was at order[i].
+    """
+    for position, dim in enumerate(dims):
+        index = _permuted_index(dim, axes, axis, order)
+        if index is not None:
+            tensor = tensor.index_select(position, index)
+    return tensor
+
+
+def _permuted_index(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor | None:
+    """Positions along one tensor dimension after the permutation; None where it does not have the axis."""
+    if isinstance(dim, int):
+        return None
+    if isinstance(dim, str):
+        return order if dim == axis else None
+    full = full_sizes(axes)
+    parts: tuple[Dim, ...] = dim.parts if isinstance(dim, Concat) else dim
+    found = [_permuted_index(part, axes, axis, order) for part in parts]
+    if all(index is None for index in found):
+        return None
+    lengths = [size_of(part, full) for part in parts]
+    indices = [torch.arange(n) if i is None else i for i, n in zip(found, lengths, strict=True)]
+    if isinstance(dim, Concat):
+        starts = np.cumsum([0, *lengths[:-1]]).tolist()
+        return torch.cat([index + start for index, start in zip(indices, starts, strict=True)])
+    flat = indices[0]
+    for index, length in zip(indices[1:], lengths[1:], strict=True):
+        flat = (flat[:, None] * length + index[None, :]).flatten()
+    return flat
+
+
+def check_dims(shapes: Mapping[str, Sequence[int]], dims: Mapping[str, Sequence[Dim]], axes: Axes) -> None:
+    """Raises `SpaceError` unless `dims` names every tensor and gives its full shape."""
+    if missing := sorted(set(shapes) ^ set(dims)):
+        raise SpaceError(f"the family's dims and its template disagree on tensors: {', '.join(missing[:5])}")
+    full = full_sizes(axes)
+    for name, shape in shapes.items():
+        declared = tuple(size_of(dim, full) for dim in dims[name])
+        if declared != tuple(shape):
+            raise SpaceError(f"tensor {name} has shape {tuple(shape)}, but its axes say {declared}")

@@ -1,0 +1,177 @@
+"""The supernet and the three plug-ins that make it: family, sharing and training strategy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Dim, check_dims
+from supernets.cost import Cost, CostModel, CostTable
+from supernets.live import clone_tree, place
+from supernets.space import Architecture, SearchSpace
+
+
+class Family(Protocol):
+    """A kind of network with elastic dimensions."""
+
+    name: str
+    space: SearchSpace
+    axes: Axes
+    blocks: tuple[str, ...]
+    """Module names that costs are given by; together they hold every parameter."""
+
+    def template(self) -> nn.Module:
+        """The largest network, freshly initialised (from torch's global generator, which the caller seeds)."""
+        ...
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every parameter and buffer of the template."""
+        ...
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        """Axis sizes of an architecture."""
+        ...
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        """Names of the template's modules that the architecture lacks."""
+        ...
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """A plain module made by its constructor, independent of the template; its names are the template's."""
+        ...
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        """An input of zeros."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that it takes to make this family again, for checkpoints."""
+        ...
+
+
+class Sharing(nn.Module, ABC):
+    """Owns the stored tensors of a supernet and makes a subnet's tensors of them."""
+
+    @abstractmethod
+    def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The tensors of a subnet by the template's names, on the autograd graph; buffers are cloned in training."""
+
+    @abstractmethod
+    def permute(self, axis: str, order: Tensor) -> None:
+        """Reorders the units of an axis in every stored tensor that has it; the largest network's function stays."""
+
+    @property
+    @abstractmethod
+    def template(self) -> nn.Module:
+        """The module tree that live subnets are cloned from."""
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module with its tensors laid out so that depthwise convolutions are about twice as fast on CPUs."""
+    return cast(nn.Module, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+
+class Supernet(nn.Module):
+    """All subnets of a family over one set of stored tensors. `supernet(x, architecture)` is for training.
+
+    Whatever is scored, measured or exported is an extracted module after `recalibrate`.
+
+    Raises:
+        SpaceError: the family's dims do not fit its template.
+    """
+
+    def __init__(self, family: Family, sharing: Sharing) -> None:
+        super().__init__()
+        self.family = family
+        self.sharing = sharing
+        dims = family.dims()
+        template = family.template()
+        check_dims({name: t.shape for name, t in template.state_dict().items()}, dims, family.axes)
+        self._cost_model = CostModel(template, dims, family.blocks, family.example())
+
+    @property
+    def space(self) -> SearchSpace:
+        """The architectures that this supernet holds."""
+        return self.family.space
+
+    def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The tensors of a subnet: the only place where sharing is decided."""
+        return self.sharing.weights(architecture)
+
+    def subnet(self, architecture: Architecture) -> nn.Module:
+        """A live subnet, for one step: never keep it over an optimiser's step."""
+        tree = clone_tree(self.sharing.template, self.family.dropped(architecture))
+        return place(tree, self.weights(architecture))
+
+    def forward(self, x: Tensor, architecture: Architecture) -> Tensor:
+        """The outputs of a subnet."""
+        return cast(Tensor, self.subnet(architecture)(x))
+
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """A plain module of its own storage, in eval mode; recalibrate it before anything is measured on it."""
+        self.space.check(architecture)
+        module = channels_last(self.family.build(architecture))
+        with torch.no_grad():
+            module.load_state_dict(self.weights(architecture), strict=True)
+        return module.eval()
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """Exact parameters, MACs and activation bytes for one example, total and by block."""
+        return self._cost_model.cost(self.family.sizes(architecture), self.family.dropped(architecture))
+
+    def costs(self, architectures: Sequence[Architecture]) -> CostTable:
+        """The same for many architectures at once, as arrays."""
+        rows = [self.family.sizes(a) for a in architectures]
+        sizes = {name: np.array([row[name] for row in rows], dtype=np.int64) for name in self.family.axes}
+        return self._cost_model.costs(sizes, [self.family.dropped(a) for a in architectures])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLoss:
+    """Cross-entropy against the labels."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """KL divergence from the (detached) outputs of an earlier pass of the same step.
+
+    Attributes:
+        teacher: index of that pass; it must have seen the same part of the batch.
+    """
+
+    teacher: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward and backward of an optimiser's step.
+
+    Attributes:
+        part: ``(i, n)``: it sees the i-th of n equal parts of the step's batch.
+    """
+
+    architecture: Architecture
+    terms: tuple[LabelLoss | Distillation, ...]
+    part: tuple[int, int] = (0, 1)
+
+
+class TrainingStrategy(Protocol):
+    """Decides which subnets a step trains, and against what; the trainer owns the loop, the optimiser and the reduction."""
+
+    def plan(self, step: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+        """The passes of one optimiser's step; their gradients are summed.
+
+        Args:
+            step: counts from 0 over the whole training.
+            probe: gives a subnet's current loss on the step's batch, for strategies that choose by it.
+        """
+        ...

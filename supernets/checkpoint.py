@@ -1,0 +1,221 @@
+"""Checkpoints: safetensors and JSON, written under another name and renamed, so that a kill leaves the last good one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from supernets.base import Family, Supernet
+from supernets.errors import CheckpointError, SupernetError
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.sharing.slices import SliceSharing
+
+INDEX = "checkpoint.json"
+_FORMAT, _VERSION = "subnet-nas/checkpoint", 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read.
+
+    Attributes:
+        progress: what the trainer recorded: epochs done, history, settings, data digest, ...
+        optimizer: the optimiser's tensors; empty once training is finished.
+        weights_digest: of the supernet's tensors.
+    """
+
+    supernet: Supernet
+    progress: Mapping[str, Any]
+    optimizer: Mapping[str, Tensor]
+    weights_digest: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs were trained."""
+        return bool(self.progress["epoch"] == self.progress["epochs"])
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that name these tensors, equal in every process."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def make_supernet(family: Family, sharing: str) -> Supernet:
+    """A freshly initialised supernet of a family under a way of sharing."""
+    match sharing:
+        case "slice":
+            return Supernet(family, SliceSharing(family))
+        case _:
+            raise CheckpointError(f"unknown sharing {sharing!r}; this version knows: slice")
+
+
+def family_from_json(data: Mapping[str, Any]) -> Family:
+    """The family that a checkpoint describes.
+
+    Raises:
+        CheckpointError: this version does not know it.
+    """
+    match data.get("family"):
+        case MobileCNNFamily.name:
+            return MobileCNNFamily.from_json(data)
+        case other:
+            raise CheckpointError(f"unknown family {other!r}; this version knows: {MobileCNNFamily.name}")
+
+
+def save_checkpoint(
+    folder: Path,
+    supernet: Supernet,
+    *,
+    sharing: str,
+    progress: Mapping[str, Any],
+    optimizer: Mapping[str, Tensor],
+) -> str:
+    """Writes a checkpoint atomically and removes the one before it; returns the digest of the weights.
+
+    Args:
+        progress: JSON-able; ``epoch`` and ``epochs`` are required.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in supernet.sharing.state_dict().items()}
+    files = {"weights": tensors, "optimizer": dict(optimizer)}
+    names = {}
+    for kind, content in files.items():
+        if content:
+            name = f"{kind}-{progress['epoch']:04d}.safetensors"
+            _replace(folder / name, content)
+            names[kind] = {"file": name, "sha256": _sha256(folder / name)}
+    digest = weights_digest(tensors)
+    index = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "family": supernet.family.to_json(),
+        "space": supernet.space.to_json(),
+        "sharing": sharing,
+        "progress": dict(progress),
+        "weights_digest": digest,
+        "files": names,
+    }
+    temporary = folder / f".{INDEX}.{os.getpid()}"
+    with temporary.open("w") as file:
+        json.dump(index, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / INDEX)
+    kept = {entry["file"] for entry in names.values()}
+    for old in folder.glob("*.safetensors"):
+        if old.name not in kept:
+            old.unlink()
+    return digest
+
+
+def _replace(path: Path, tensors: dict[str, Tensor]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the folder holds a checkpoint (whole or damaged)."""
+    return (folder / INDEX).is_file()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Reads a checkpoint and makes its supernet.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged, truncated, of another version or of another space.
+    """
+    index = _read_index(folder)
+    try:
+        family = family_from_json(index["family"])
+        if family.space.to_json() != index["space"]:
+            raise CheckpointError(
+                f"{folder}: the checkpoint's space is not the one that its family makes; it comes from another version"
+            )
+        supernet = make_supernet(family, index["sharing"])
+        tensors = _read_tensors(folder, index["files"]["weights"])
+        optimizer = _read_tensors(folder, index["files"]["optimizer"]) if "optimizer" in index["files"] else {}
+        progress, digest = index["progress"], index["weights_digest"]
+        progress["epoch"], progress["epochs"]
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, SupernetError) as error:
+        raise CheckpointError(f"{folder / INDEX}: damaged checkpoint index ({error!r}); train again") from None
+    try:
+        supernet.sharing.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise CheckpointError(f"{folder}: the weights are those of another space: {lines[-1].strip()}") from None
+    if weights_digest(tensors) != digest:
+        raise CheckpointError(f"{folder}: the weights are not those that the index names; train again")
+    return Checkpoint(supernet, progress, optimizer, digest)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: no checkpoint here (expected a {INDEX}); give a run or a folder that `nas train` made"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); train again") from None
+    if not isinstance(index, dict) or index.get("format") != _FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this project")
+    if index.get("version") != _VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {index.get('version')}, this version reads {_VERSION}")
+    return index
+
+
+def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
+    path = folder / Path(entry["file"]).name
+    try:
+        if _sha256(path) != entry["sha256"]:
+            raise CheckpointError(f"{path}: truncated or changed since it was written (sha256 differs); train again")
+        tensors: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing, though the checkpoint names it; train again") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); train again") from None
+    return tensors
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
+    """The optimiser's state as tensors named ``field.parameter``; `names` are its parameters' names in order."""
+    out: dict[str, Tensor] = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for field, value in state.items():
+            out[f"{field}.{names[index]}"] = torch.as_tensor(value).detach().clone()
+    return out
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        field, _, name = key.partition(".")
+        state.setdefault(names.index(name), {})[field] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

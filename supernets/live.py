@@ -1,0 +1,94 @@
+"""Live subnets: a shallow clone of a module tree into which a subnet's tensors are placed, for one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
+    """A copy of the module tree without the modules named in `dropped`; tensors and hooks are shared, nothing is copied.
+
+    Sequential and iterated ModuleList run on without the dropped children, under the names that the others had.
+    """
+    new: nn.Module = module.__class__.__new__(module.__class__)
+    state = new.__dict__ = dict(module.__dict__)
+    state["_parameters"] = dict(module._parameters)
+    state["_buffers"] = dict(module._buffers)
+    state["_modules"] = {
+        name: child and clone_tree(child, dropped, f"{prefix}{name}.")
+        for name, child in module._modules.items()
+        if f"{prefix}{name}" not in dropped
+    }
+    return new
+
+
+def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
+    """Puts the tensors under their names into a cloned tree, where they stay on the autograd graph; returns the module.
+
+    Attributes that restate a shape (``in_channels``, ``padding``, ...) are set to fit. A tensor that `weights` lacks would
+    silently stay the full one, so that is refused.
+
+    Raises:
+        KeyError: a parameter or buffer of the tree has no tensor in `weights`.
+    """
+    own: dict[str, Tensor] = {}
+    boxes: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    for box in boxes:
+        for name, old in box.items():
+            if old is not None:
+                box[name] = own[name] = weights[prefix + name]
+    for name, child in module._modules.items():
+        if child is not None:
+            place(child, weights, f"{prefix}{name}.")
+    if own:
+        _fit_attributes(module, own)
+    return module
+
+
+def _fit_conv(conv: nn.Module, own: Mapping[str, Tensor]) -> None:
+    assert isinstance(conv, nn.Conv2d)
+    weight = own["weight"]
+    depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1
+    conv.out_channels = weight.shape[0]
+    if depthwise:
+        conv.groups = weight.shape[0]
+    conv.in_channels = weight.shape[1] * conv.groups
+    old, new = conv.kernel_size, tuple(weight.shape[2:])
+    if old != new:
+        padding = conv.padding
+        assert not isinstance(padding, str)
+        conv.kernel_size = new
+        conv.padding = tuple(p - d * (a - b) // 2 for p, d, a, b in zip(padding, conv.dilation, old, new, strict=True))
+        # Only read by padding modes other than zeros, but stale values would be a trap.
+        conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]
+
+
+def _fit_linear(linear: nn.Module, own: Mapping[str, Tensor]) -> None:
+    assert isinstance(linear, nn.Linear)
+    linear.out_features, linear.in_features = own["weight"].shape
+
+
+def _fit_batch_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.num_features = own["running_mean"].shape[0]
+
+
+_FIT: Mapping[type[nn.Module], Callable[[nn.Module, Mapping[str, Tensor]], None]] = {
+    nn.Conv2d: _fit_conv,
+    nn.Linear: _fit_linear,
+    nn.BatchNorm2d: _fit_batch_norm,
+}
+
+
+def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
+    """Sets the attributes that restate shapes; a module of ours may bring its own ``fit(weights)``."""
+    fit = getattr(module, "fit", None)
+    if callable(fit):
+        fit(own)
+    elif type(module) in _FIT:
+        _FIT[type(module)](module, own)
+    else:
+        raise TypeError(f"no rule to fit a {type(module).__name__} to sliced weights; give it a fit(weights) method")

@@ -1,0 +1,39 @@
+"""Batch-norm statistics of an extracted subnet, taken anew from training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@torch.no_grad()
+def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Replaces the running statistics of every batch norm by the average over `batches`; returns the module in eval mode.
+
+    A subnet's statistics differ from the supernet's, so this precedes every accuracy, latency and export. Only the batch
+    norms are in training mode meanwhile. A module without batch norms is returned unchanged.
+
+    Args:
+        module: an extracted one (a live subnet shares its statistics with the supernet).
+        batches: inputs, each (n, ...); the same ones for every subnet.
+    """
+    module.eval()
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return module
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over batches
+        norm.train()
+    try:
+        for images in batches:
+            module(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.eval()
+    return module

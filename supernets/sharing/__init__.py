@@ -1,0 +1,1 @@
+"""How subnets share weights: one file a technique."""

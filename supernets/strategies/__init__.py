@@ -1,0 +1,1 @@
+"""Training strategies: which subnets a step trains; one file each."""

@@ -1,0 +1,28 @@
+"""The sandwich rule: the largest, the smallest and a few random subnets every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from supernets.base import Distillation, LabelLoss, Pass
+from supernets.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class SandwichStrategy:
+    """Largest, smallest and `random_subnets` random ones a step (Yu and Huang 2019, arXiv 1903.05134).
+
+    With `distill`, all but the largest learn from the largest's outputs alone (in-place distillation, same paper).
+    """
+
+    space: SearchSpace
+    random_subnets: int = 2
+    distill: bool = True
+
+    def plan(self, step: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+        others = [self.space.smallest, *(self.space.sample(rng) for _ in range(self.random_subnets))]
+        term = Distillation(teacher=0) if self.distill else LabelLoss()
+        return [Pass(self.space.largest, (LabelLoss(),)), *(Pass(a, (term,)) for a in others)]

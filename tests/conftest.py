@@ -1,0 +1,56 @@
+"""What several rooms' tests share: a supernet that was really trained, once a run of the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.data import DataSet, head, load_data
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.trainer import TrainingSettings, train
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A supernet trained on the digits, with its checkpoint."""
+
+    supernet: Supernet
+    data: DataSet
+    checkpoint: Path
+    settings: TrainingSettings
+    digest: str
+
+    @property
+    def calibration(self) -> torch.Tensor:
+        return head(self.data.train, 500).images
+
+
+def digits_family(data: DataSet) -> MobileCNNFamily:
+    return MobileCNNFamily(
+        MOBILE_CNN["digits"], image_size=data.image_size, channels=data.channels, n_classes=data.n_classes
+    )
+
+
+@pytest.fixture(scope="session")
+def digits() -> DataSet:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def trained(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Twelve epochs of the digits: some ten seconds, and every subnet is far better than chance."""
+    torch.manual_seed(0)
+    supernet = make_supernet(digits_family(digits), "slice")
+    settings = TrainingSettings(epochs=12, batch_size=32, calibration_images=500, seed=0)
+    folder = tmp_path_factory.mktemp("trained") / "checkpoint"
+    digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder, sharing="slice")
+    return Trained(supernet, digits, folder, settings, digest)
