@@ -53,8 +53,6 @@ def load_data(
     fitted = Split(*(fit(part, max_value=source.max_value, image_size=size, channels=n_channels) for part in examples))
     max_value = source.max_value if size == native_size else 255  # resizing scales to bytes
     mean, std = statistics(fitted.train.inputs, max_value)
-    if fitted.train.inputs.min() == fitted.train.inputs.max():
-        raise DataError(f"{source.where}: all training images are one colour; there is nothing to learn from them")
     train, val, unseen = (normalise(part, max_value=max_value, mean=mean, std=std) for part in fitted)
     return DataSet(name, train, val, unseen, source.class_names, mean, std, size, n_channels)
 

@@ -38,15 +38,14 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
             f"{source.where}: holds {len(source.class_names)} class ({', '.join(source.class_names)}: "
             f"{len(source.train)} image(s)); expected at least 2 classes to tell apart; add another class folder"
         )
-    wanted = _wanted(source, validation, test)
     firsts = _first_copies(source)
     _check_own_parts(source, firsts)
     pool = np.unique(firsts)  # one of each set of copies
     keys = _random_keys(seed, 2 * len(source.train)).reshape(2, -1)
     taken: dict[str, Examples] = {}
-    counts = {part: _count(part, amount, len(pool)) for part, amount in wanted.items()}
+    counts = _counts(source, validation, test, len(pool))
     for part, count in counts.items():
-        chosen = _take(source, part, pool, count, n_parts=len(wanted) + 1 - len(taken), keys=keys[0])
+        chosen = _take(source, part, pool, count, n_parts=len(counts) + 1 - len(taken), keys=keys[0])
         taken[part] = source.train.take(np.flatnonzero(np.isin(firsts, chosen)))
         pool = np.setdiff1d(pool, chosen)
     train = np.flatnonzero(np.isin(firsts, pool))
@@ -60,21 +59,24 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
     )
 
 
-def _wanted(source: Source, validation: int | float | None, test: int | float | None) -> dict[str, int | float]:
-    """How much to take for each part that the source has not."""
-    wanted = {}
+def _counts(source: Source, validation: int | float | None, test: int | float | None, n: int) -> dict[str, int]:
+    """How many of `n` different examples to take for each part that the source has not."""
+    counts = {}
     for part, amount, own, default in (
         ("test", test, source.test, source.default_test),
         ("validation", validation, source.validation, source.default_validation),
     ):
-        if own is None:
-            wanted[part] = default if amount is None else amount
+        if own is None and amount is None:
+            counts[part] = max(
+                _count(part, default, n), len(source.class_names)
+            )  # a share of a small folder is too few
+        elif own is None and amount is not None:
+            counts[part] = _count(part, amount, n)
         elif amount is not None:
             raise DataError(
-                f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own "
-                f"({len(own)} images); leave {part} out"
+                f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own; leave {part} out"
             )
-    return wanted
+    return counts
 
 
 def _random_keys(seed: int, n: int) -> NDArray[np.uint64]:

@@ -1,0 +1,239 @@
+"""`supernets.data.image_folder`: the layouts that are read, and a clear error for every other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supernets.data import load_data, pixels
+from supernets.errors import DataError
+from tests.supernets.data.raw import raw_rows
+
+
+def write_images(folder: Path, n: int, *, size: tuple[int, int] = (12, 12), mode: str = "RGB", seed: int = 0) -> None:
+    """`n` different images of noise, ``00.png`` and on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, *folder.name.encode()])
+    for i in range(n):
+        noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        noise.convert(mode).save(folder / f"{i:02}.png")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A folder of two classes with 10 images each."""
+    for name in ("dog", "cat"):
+        write_images(tmp_path / "pets" / name, 10)
+    return tmp_path / "pets"
+
+
+class TestImageFolder:
+    def test_one_folder_a_class_is_split(self, pets: Path) -> None:
+        data = load_data("image-folder", path=pets)
+        assert [len(p) for p in (data.train, data.validation, data.test)] == [12, 4, 4]
+        assert [p.labels.bincount().tolist() for p in (data.train, data.validation, data.test)] == [
+            [6] * 2,
+            [2] * 2,
+            [2] * 2,
+        ]
+        assert (data.class_names, data.image_size, data.channels) == (("cat", "dog"), 12, 3)
+        expected = {
+            np.asarray(Image.open(file)).transpose(2, 0, 1).tobytes(): ("cat", "dog").index(file.parent.name)
+            for file in pets.rglob("*.png")
+        }
+        found: dict[bytes, int] = {}
+        for part in (data.train, data.validation, data.test):
+            found.update(zip(raw_rows(data, part), part.labels.tolist(), strict=True))
+        assert found == expected
+
+    @pytest.mark.parametrize("validation", ["val", "validation"])
+    def test_the_users_own_parts_are_kept(self, tmp_path: Path, validation: str) -> None:
+        for seed, (part, n) in enumerate({"train": 6, validation: 2, "test": 3}.items()):
+            for name in ("a", "b"):
+                write_images(tmp_path / part / name, n, seed=seed)
+        data = load_data("image-folder", path=tmp_path)
+        assert [len(p) for p in (data.train, data.validation, data.test)] == [12, 4, 6]
+        expected = {np.asarray(Image.open(f)).transpose(2, 0, 1).tobytes() for f in (tmp_path / "test").rglob("*.png")}
+        assert set(raw_rows(data, data.test)) == expected
+
+    def test_parts_that_the_user_lacks_are_taken_from_train(self, tmp_path: Path) -> None:
+        for seed, (part, n) in enumerate({"train": 10, "test": 3}.items()):
+            for name in ("a", "b"):
+                write_images(tmp_path / part / name, n, seed=seed)
+        data = load_data("image-folder", path=tmp_path, validation=0.3)
+        assert [len(p) for p in (data.train, data.validation, data.test)] == [14, 6, 6]
+
+    def test_a_class_may_be_named_train(self, tmp_path: Path) -> None:
+        for name in ("bus", "train"):
+            write_images(tmp_path / name, 5)
+        assert load_data("image-folder", path=tmp_path).class_names == ("bus", "train")
+
+    def test_grey_images_have_one_channel_unless_asked_otherwise(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            write_images(tmp_path / name, 5, mode="L")
+        assert load_data("image-folder", path=tmp_path).train.images.shape == (6, 1, 12, 12)
+        assert load_data("image-folder", path=tmp_path, channels=3).train.images.shape == (6, 3, 12, 12)
+
+    def test_images_are_resized_by_the_short_side_and_cut_in_the_middle(self, tmp_path: Path) -> None:
+        for name, size in (("wide", (60, 20)), ("tall", (20, 60))):
+            write_images(tmp_path / name, 3, size=size, mode="L")
+        data = load_data("image-folder", path=tmp_path, image_size=4)
+        expected = set()
+        for file in tmp_path.rglob("*.png"):
+            image = Image.open(file)
+            resized = image.resize((image.width // 5, image.height // 5), Image.Resampling.BILINEAR)
+            left, top = (resized.width - 4) // 2, (resized.height - 4) // 2
+            expected.add(resized.crop((left, top, left + 4, top + 4)).tobytes())
+        assert {row for p in (data.train, data.validation, data.test) for row in raw_rows(data, p)} == expected
+
+    def test_every_format_and_mode_of_eight_bits_is_read(self, tmp_path: Path) -> None:
+        kinds = [("JPG", "RGB"), ("jpeg", "CMYK"), ("bmp", "L"), ("webp", "RGBA"), ("png", "LA"), ("png", "1")]
+        for seed, name in enumerate(("a", "b")):
+            rng = np.random.default_rng(seed)
+            (tmp_path / name).mkdir()
+            for i, (suffix, mode) in enumerate(kinds):
+                noise = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+                noise.convert(mode).save(tmp_path / name / f"{i}.{suffix}")
+            noise.convert("P").save(tmp_path / name / "palette.png", transparency=bytes((0, 1)))
+            (tmp_path / name / ".DS_Store").write_text("clutter")
+            (tmp_path / name / "Thumbs.db").write_text("clutter")
+        data = load_data("image-folder", path=tmp_path)
+        assert sum(map(len, (data.train, data.validation, data.test))) == 14
+        assert data.channels == 3
+
+    def test_turned_photographs_are_set_upright(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            write_images(tmp_path / name, 3)
+        upright = load_data("image-folder", path=tmp_path).train.digest
+        for file in tmp_path.rglob("*.png"):
+            exif = Image.Exif()
+            exif[0x0112] = 6  # orientation: turn by 90 degrees clockwise to see it upright
+            Image.open(file).transpose(Image.Transpose.ROTATE_90).save(file, exif=exif)
+        assert load_data("image-folder", path=tmp_path).train.digest == upright
+
+    def test_too_much_for_memory_is_refused_before_it_is_read(
+        self, pets: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(
+            DataError, match=r"20 images of 9000x9000 .* take 18\.1 GiB .* at most 4 GiB; lower image_size"
+        ):
+            load_data("image-folder", path=pets, image_size=9000)
+        monkeypatch.setattr(pixels, "MAX_GIB", 20 * 12 * 12 * 3 * 4 / 2**30)
+        assert len(load_data("image-folder", path=pets).train) == 12  # the bound itself is allowed
+
+
+class TestImageFolderErrors:
+    def check(self, path: Path, message: str, **options: int) -> None:
+        with pytest.raises(DataError, match=message) as caught:
+            load_data("image-folder", path=path, **options)
+        assert str(path) in str(caught.value)
+        assert str(caught.value).count("\n") <= 1
+
+    def test_no_path(self) -> None:
+        with pytest.raises(DataError, match="image-folder needs a path"):
+            load_data("image-folder")
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        self.check(
+            tmp_path / "nowhere", "nowhere: does not exist; expected a folder with one folder of images for each class"
+        )
+
+    def test_file_in_place_of_a_folder(self, pets: Path) -> None:
+        self.check(pets / "cat" / "00.png", r"00\.png: is a file; expected a folder")
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        self.check(tmp_path, "holds no folders; expected path/CLASS/IMAGE")
+
+    def test_empty_class(self, pets: Path) -> None:
+        (pets / "bird").mkdir()
+        self.check(pets, "bird: holds no images")
+
+    def test_one_image(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "cat", 1)
+        self.check(tmp_path, r"holds 1 class \(cat: 1 image\(s\)\); expected at least 2 classes")
+
+    def test_one_class(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "cat", 9)
+        self.check(tmp_path, r"holds 1 class \(cat: 9 image\(s\)\)")
+
+    def test_class_with_too_few_images(self, pets: Path) -> None:
+        write_images(pets / "bird", 2)
+        self.check(pets, "class 'bird' has 2 different images .* at least 3 .one each for train, validation and test")
+
+    def test_class_with_too_few_different_images(self, pets: Path) -> None:
+        write_images(pets / "bird", 2)
+        for i in range(5):
+            (pets / "bird" / f"copy{i}.png").write_bytes((pets / "bird" / "00.png").read_bytes())
+        self.check(pets, "class 'bird' has 2 different images")
+
+    def test_images_outside_of_class_folders(self, pets: Path) -> None:
+        write_images(pets, 2)
+        self.check(pets, r"holds 2 images outside of class folders \(00.png, 01.png\)")
+
+    def test_folder_inside_a_class(self, pets: Path) -> None:
+        write_images(pets / "cat" / "kittens", 1)
+        self.check(pets, "kittens: is a folder inside a class folder")
+
+    def test_file_that_is_no_image(self, pets: Path) -> None:
+        (pets / "cat" / "a.gif").write_bytes(b"GIF89a")
+        self.check(pets, r"a\.gif: is no \.png")
+
+    @pytest.mark.parametrize("content", [b"", b"no image", "half"])
+    def test_unreadable_image(self, pets: Path, content: bytes | str) -> None:
+        file = pets / "dog" / "05.png"
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+        self.check(
+            pets, r"dog.05\.png: cannot be read as an image \(.+\); expected a whole PNG, JPEG, BMP or WEBP file"
+        )
+
+    def test_sixteen_bits(self, pets: Path) -> None:
+        Image.fromarray(np.zeros((12, 12), dtype=np.uint16)).save(pets / "dog" / "05.png")
+        self.check(pets, r"05\.png: has more than 8 bits a channel")
+
+    def test_far_too_large_an_image(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 143)
+        self.check(pets, r"00\.png: cannot be read as an image .*decompression bomb")
+
+    def test_different_sizes_without_an_image_size(self, pets: Path) -> None:
+        write_images(pets / "dog", 1, size=(9, 20))
+        self.check(pets, "its images have 2 sizes, from 12x12 to 20x9 pixels; give the image_size")
+        assert load_data("image-folder", path=pets, image_size=9).image_size == 9
+
+    def test_parts_beside_other_folders(self, tmp_path: Path) -> None:
+        for part in ("train", "extra"):
+            write_images(tmp_path / part / "a", 3)
+        self.check(tmp_path, "holds the folders extra, train; expected train, with val")
+
+    def test_validation_twice(self, tmp_path: Path) -> None:
+        for part in ("train", "val", "validation"):
+            write_images(tmp_path / part / "a", 3)
+        self.check(tmp_path, "holds the folders train, val, validation; expected train, with val")
+
+    def test_test_part_without_train(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "test" / "a", 3)
+        self.check(tmp_path, "holds the folders test; expected train")
+
+    def test_parts_with_different_classes(self, tmp_path: Path) -> None:
+        for seed, folder in enumerate(("train/a", "train/b", "test/a", "test/c")):
+            write_images(tmp_path / folder, 3, seed=seed)
+        self.check(tmp_path, "test: holds the classes c, which .*train lacks")
+        for file in (tmp_path / "test" / "c").iterdir():
+            file.unlink()
+        (tmp_path / "test" / "c").rmdir()
+        self.check(tmp_path, "class 'b' has 0 different images in the test part; expected at least 1")
+
+    def test_one_image_in_train_and_test(self, tmp_path: Path) -> None:
+        for seed, folder in enumerate(("train/a", "train/b", "test/a", "test/b")):
+            write_images(tmp_path / folder, 3, seed=seed)
+        Image.open(tmp_path / "train" / "b" / "01.png").save(
+            tmp_path / "test" / "b" / "x.bmp"
+        )  # other bytes, same pixels
+        self.check(tmp_path, r"train.b.01\.png \(train\) and test.b.x\.bmp \(test\) are the same image")
+
+    def test_one_image_in_two_classes(self, pets: Path) -> None:
+        (pets / "dog" / "x.png").write_bytes((pets / "cat" / "03.png").read_bytes())
+        self.check(pets, r"cat.03\.png and dog.x\.png are the same image in two classes \(cat, dog\)")
