@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,12 +57,10 @@ class Architecture:
         Raises:
             SpaceError: the text is no key.
         """
-        try:
-            return cls(tuple(INACTIVE if part == "x" else int(part) for part in key.split("-")))
-        except ValueError:
-            raise SpaceError(
-                f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'"
-            ) from None
+        # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
+        if not re.fullmatch(r"(x|0|[1-9][0-9]*)(-(x|0|[1-9][0-9]*))*", key):
+            raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'")
+        return cls(tuple(INACTIVE if part == "x" else int(part) for part in key.split("-")))
 
 
 class SearchSpace:
@@ -75,9 +74,11 @@ class SearchSpace:
         self.choices: tuple[Choice, ...] = tuple(choices)
         self._index = {choice.name: i for i, choice in enumerate(self.choices)}
         if len(self._index) != len(self.choices):
-            raise SpaceError("two choices of the space share a name")
+            names = [choice.name for choice in self.choices]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SpaceError(f"two choices of the space share the name {twice!r}; give each its own")
         if not self.choices:
-            raise SpaceError("the space has no choices")
+            raise SpaceError("the space has no choices; give at least one")
         self._requires: list[tuple[int, int] | None] = []
         for i, choice in enumerate(self.choices):
             if choice.requires is None:
@@ -178,7 +179,13 @@ class SearchSpace:
         return self.canonical(self.levels - 1)
 
     def scaled(self, t: float) -> Architecture:
-        """Uniform scaling: every gene at level ``round(t * (n - 1))`` for t in [0, 1]."""
+        """Uniform scaling: every gene at level ``round(t * (n - 1))`` for t in [0, 1].
+
+        Raises:
+            SpaceError: t is outside of [0, 1].
+        """
+        if not 0 <= t <= 1:
+            raise SpaceError(f"cannot scale a network to t={t}; expected 0 (smallest) to 1 (largest)")
         return self.canonical([round(t * (n - 1)) for n in self.levels.tolist()])
 
     def uniform_scalings(self) -> list[Architecture]:
@@ -196,12 +203,21 @@ class SearchSpace:
 
         Returns:
             (n, d) with d = `sum(levels) + n_choices`; (0, d) for no architectures.
+
+        Raises:
+            SpaceError: an architecture has another number of genes, or a level that its choice lacks.
         """
         n_choices, offsets = len(self.choices), np.concatenate([[0], np.cumsum(self.levels)])
         out = np.zeros((len(architectures), int(offsets[-1]) + n_choices))
         if not architectures:
             return out
+        foreign = next((a for a in architectures if len(a.genes) != n_choices), None)
+        if foreign is not None:
+            raise SpaceError(f"an architecture of this space has {n_choices} genes, got {len(foreign.genes)} to encode")
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
+        outside = np.flatnonzero(((genes < INACTIVE) | (genes >= self.levels)).any(axis=1))
+        if outside.size:
+            raise SpaceError(f"architecture {architectures[outside[0]].genes} has a level that its choice lacks")
         rows, columns = np.nonzero(genes != INACTIVE)
         active = genes[rows, columns]
         out[rows, offsets[columns] + active] = 1.0
@@ -236,11 +252,24 @@ class SearchSpace:
             SpaceError: the data is malformed.
         """
         try:
-            choices = []
-            for item in data:
-                requires = item["requires"]
-                assert_pair = None if requires is None else (str(requires[0]), int(requires[1]))  # type: ignore[index]
-                choices.append(Choice(str(item["name"]), tuple(item["options"]), assert_pair))  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            choices = [_choice_from_json(item) for item in data]
+        except KeyError as error:
+            raise SpaceError(f"not the description of a search space: a choice lacks {error}") from None
+        except (TypeError, ValueError) as error:
             raise SpaceError(f"not the description of a search space: {error}") from None
         return cls(choices)
+
+
+def _choice_from_json(item: Mapping[str, object]) -> Choice:
+    name, options, requires = item["name"], item["options"], item["requires"]
+    if not isinstance(name, str):
+        raise TypeError(f"a choice is named {name!r}; expected a text")
+    if not isinstance(options, list) or not all(isinstance(option, Option) for option in options):
+        raise TypeError(f"choice {name!r} has the options {options!r}; expected a list of numbers or texts")
+    match requires:
+        case None:
+            return Choice(name, tuple(options))
+        case [str(other), int(level)]:
+            return Choice(name, tuple(options), (other, level))
+        case _:
+            raise TypeError(f"choice {name!r} requires {requires!r}; expected [name, level] or null")
