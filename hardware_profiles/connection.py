@@ -1,0 +1,142 @@
+"""A connection to a measuring process: lines of JSON, each awaited for a limited time."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from hardware_profiles.errors import WorkerError
+
+WORKER_FILE = Path(__file__).with_name("worker.py")
+_CLOSE_SECONDS = 2.0
+
+
+class WorkerDiedError(WorkerError):
+    """The process ended, or gave no answer in time and was ended.
+
+    Attributes:
+        suspects: indices of the graphs that it was working on; empty where none can be to blame.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.suspects: tuple[int, ...] = ()
+
+
+class Connection(Protocol):
+    """Where commands go and answers come from; a transport to another machine is one more of these."""
+
+    def send(self, command: Mapping[str, Any]) -> None:
+        """Hands over a command.
+
+        Raises:
+            WorkerDiedError: there is nobody to take it.
+        """
+        ...
+
+    def receive(self, *, seconds: float) -> dict[str, Any]:
+        """The next answer.
+
+        Raises:
+            WorkerDiedError: none came within the time, or the process ended.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the process; idempotent."""
+        ...
+
+
+def local_command() -> list[str]:
+    """The worker by its file: -P keeps its folder, whose modules it must not find, out of the import path."""
+    return [sys.executable, "-P", str(WORKER_FILE)]
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """This process's environment, with every thread pool held to `threads` and none of them spinning."""
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(pools, str(threads)), "OMP_WAIT_POLICY": "passive"}
+
+
+class LocalConnection:
+    """A child process.
+
+    Raises:
+        WorkerError: it cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        # A file and not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise WorkerError(f"the measuring process cannot be started ({command[0]}): {error.strerror}") from None
+        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018 - for the type checker
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, command: Mapping[str, Any]) -> None:
+        try:
+            self._stdin.write(json.dumps(command).encode() + b"\n")
+        except (BrokenPipeError, ValueError):  # ValueError: closed on our side
+            raise self._dead() from None
+
+    def receive(self, *, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._stdout], [], [], left)[0]:
+                self._process.kill()
+                raise WorkerDiedError(f"the measuring process gave no answer in {seconds:.0f} s and was ended")
+            chunk = os.read(self._stdout.fileno(), 1 << 16)
+            if not chunk:
+                raise self._dead()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Asks by ending the input, and kills what is still there shortly after."""
+        self._stdin.close()
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+        self._errors.close()
+
+    def _dead(self) -> WorkerDiedError:
+        try:
+            code = self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed its output and lives on
+            self._process.kill()
+            code = self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - 2000))
+        last = self._errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        return WorkerDiedError(f"the measuring process died ({how}{': ' + last[0][:300] if last else ''})")

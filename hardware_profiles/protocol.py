@@ -1,0 +1,140 @@
+"""The measuring protocol `interleaved-floor/v1`: plans of rounds, estimates and ties. Pure; no I/O.
+
+All entries of a session run in each of a few rounds, in an order shuffled anew each round. What a busy machine adds to a
+run is never negative, so the rounds' minima are what repeats; their median ignores a round that was disturbed throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PROTOCOL = "interleaved-floor/v1"
+SEARCH_ROUNDS = 6
+LONGER_ROUNDS = 20
+ROUND_MS = 25.0
+"""Time an entry gets in a round, unless that is less than MIN_RUNS runs."""
+MIN_RUNS = 5
+MAX_RUNS = 1000
+"""Beyond this many runs a minimum gains nothing, and entries of microseconds would flood the raw samples."""
+MAX_RETRIES = 2
+
+_MAD_TO_SIGMA = 1.4826
+_MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
+"""Standard error of a median over that of a mean, for normal errors (asymptotic)."""
+_LOST_SHARE, _LOST_MS = 0.05, 0.02
+"""A run lost its CPU if its wall time exceeds its CPU time by more than both: a context switch costs microseconds."""
+_NOISY_FACTOR, _NOISY_LEAST = 3.0, 0.01
+_LEAST_NOISE = 0.001
+"""A/A differences of six rounds are sometimes zero by chance; no machine is that quiet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The timed runs of one entry: for each round the wall and thread CPU times in milliseconds and the involuntary
+    context switches of the process, each (n_runs,)."""
+
+    wall_ms: tuple[Floats, ...] = field(repr=False)
+    cpu_ms: tuple[Floats, ...] = field(repr=False)
+    switches: tuple[Floats, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an entry's rounds say.
+
+    Attributes:
+        floor_ms: ranking latency.
+        floors_ms: (n_rounds,), what it is the median of.
+        spread: relative standard error of `floor_ms`, from the rounds' scatter.
+        p50_ms: median wall time of all runs.
+        clock: ``wall`` or ``thread-cpu``.
+    """
+
+    floor_ms: float
+    floors_ms: Floats = field(repr=False)
+    spread: float
+    p50_ms: float
+    preempted_share: float
+    clock: str
+
+
+def runs_per_round(floor_ms: float) -> int:
+    """Timed runs in a round of an entry that takes about `floor_ms` > 0."""
+    return min(max(MIN_RUNS, math.ceil(ROUND_MS / floor_ms)), MAX_RUNS) if floor_ms > 0 else MAX_RUNS
+
+
+def plan_rounds(
+    n_runs: Sequence[int], rng: np.random.Generator, *, longer: bool = False
+) -> list[list[tuple[int, int]]]:
+    """For each round, (entry's index, its number of runs) in the order to run in; each entry once a round."""
+    n_rounds = LONGER_ROUNDS if longer else SEARCH_ROUNDS
+    return [[(int(i), n_runs[i]) for i in rng.permutation(len(n_runs))] for _ in range(n_rounds)]
+
+
+def estimate(rounds: Rounds, *, threads: int) -> Estimate:
+    """Ranking latency of an entry: median over rounds of each round's minimum, of the wall clock.
+
+    With more than one thread the 10th percentile replaces the minimum, since a lucky overlap of threads is no floor.
+    Where most runs of one thread were preempted (as all are that outlast a time slice of a busy core), its CPU time
+    replaces the wall time.
+    """
+    wall = np.concatenate(rounds.wall_ms)
+    lost = _lost_cpu(rounds, threads=threads)
+    clock = "thread-cpu" if threads == 1 and lost > 0.5 else "wall"
+    times = rounds.cpu_ms if clock == "thread-cpu" else rounds.wall_ms
+    floors = np.array([np.min(t) if threads == 1 else np.percentile(t, 10) for t in times])
+    floor = float(np.median(floors))
+    return Estimate(floor, floors, _standard_error(floors) / floor, float(np.median(wall)), lost, clock)
+
+
+def noise_floor(first: Floats, second: Floats) -> float:
+    """Relative A/A difference that two entries of one model showed in the same rounds, (n_rounds,) floors each.
+
+    The larger of what the two estimates differ by and of two standard errors of that difference: the first alone is
+    one draw, and may be small by luck.
+    """
+    level = (float(np.median(first)) + float(np.median(second))) / 2
+    offset = abs(float(np.median(first)) - float(np.median(second)))
+    return max(offset / level, 2 * _standard_error(first - second) / level, _LEAST_NOISE)
+
+
+def resolution(noise: float, spread: float) -> float:
+    """Relative difference below which an entry ties with another: the session's noise, or two of its own errors."""
+    return max(noise, 2 * spread)
+
+
+def is_noisy(noise: float, spread: float) -> bool:
+    """Whether an entry's rounds scatter far more than the session's noise explains."""
+    return 2 * spread > max(_NOISY_FACTOR * noise, _NOISY_LEAST)
+
+
+def tied(first_ms: float, second_ms: float, resolution: float) -> bool:
+    """Whether two latencies differ by no more than the relative resolution of the larger."""
+    return abs(first_ms - second_ms) <= resolution * max(first_ms, second_ms)
+
+
+def _standard_error(values: Floats) -> float:
+    """Robust standard error of a median, from the median absolute deviation; 0 for one value."""
+    deviation = float(np.median(np.abs(values - np.median(values))))
+    return _MEDIAN_EFFICIENCY * _MAD_TO_SIGMA * deviation / math.sqrt(len(values))
+
+
+def _lost_cpu(rounds: Rounds, *, threads: int) -> float:
+    """Share of runs that lost time to others.
+
+    Involuntary switches alone do not tell: most on an idle core cost nothing. One thread shows its loss as wall time
+    beyond CPU time; of several, whose main thread also waits for the others, a run is counted that was switched away
+    from and took longer than the entry's fastest.
+    """
+    wall, cpu = np.concatenate(rounds.wall_ms), np.concatenate(rounds.cpu_ms)
+    if threads == 1:
+        return float(np.mean(wall - cpu > np.maximum(_LOST_SHARE * cpu, _LOST_MS)))
+    slow = wall - wall.min() > np.maximum(_LOST_SHARE * wall.min(), _LOST_MS)
+    return float(np.mean((np.concatenate(rounds.switches) > 0) & slow))

@@ -1,0 +1,40 @@
+"""Builds the sentinel, a small fixed network that is timed twice in every session to tell the session's noise.
+
+``python -m hardware_profiles.sentinel`` writes ``data/sentinel.onnx`` anew; its figures are comparable only while the
+file stays the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+CHANNELS, SIZE, LAYERS = 16, 32, 6
+
+
+def build_sentinel() -> bytes:
+    """Serialised ONNX: six 3 × 3 convolutions of 16 channels with ReLU on 32 × 32 pixels, batch 1, fixed weights."""
+    shape = (CHANNELS, CHANNELS, 3, 3)
+    # Arithmetic on whole numbers gives the same weights everywhere; a random generator's stream may change.
+    grid = np.arange(np.prod(shape) * LAYERS, dtype=np.int64) * 7919 % 1013
+    weights = ((grid - 506) / np.float64(506 * 6)).astype(np.float32).reshape(LAYERS, *shape)
+    nodes, initializers, at = [], [], "input"
+    for i, weight in enumerate(weights):
+        initializers.append(numpy_helper.from_array(weight, f"weight{i}"))
+        nodes.append(helper.make_node("Conv", [at, f"weight{i}"], [f"conv{i}"], pads=[1, 1, 1, 1]))
+        at = "output" if i == LAYERS - 1 else f"relu{i}"
+        nodes.append(helper.make_node("Relu", [f"conv{i}"], [at]))
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, CHANNELS, SIZE, SIZE]) for n in ("input", "output")]
+    graph = helper.make_graph(nodes, "sentinel", ends[:1], ends[1:], initializers)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, producer_name="sentinel"
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "data" / "sentinel.onnx").write_bytes(build_sentinel())

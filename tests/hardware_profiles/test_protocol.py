@@ -1,0 +1,98 @@
+"""The protocol's arithmetic, against figures worked out by hand and simulated load."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hardware_profiles import protocol
+from hardware_profiles.protocol import Rounds, estimate, is_noisy, noise_floor, plan_rounds, runs_per_round, tied
+
+
+def rounds(wall: list[list[float]], cpu: list[list[float]] | None = None, switches: float = 0) -> Rounds:
+    walls = tuple(np.array(w) for w in wall)
+    return Rounds(walls, tuple(np.array(c) for c in cpu or wall), tuple(np.full(len(w), switches) for w in wall))
+
+
+@pytest.mark.parametrize(
+    ("floor_ms", "n"), [(0.5, 50), (0.6, 42), (4.0, 7), (5.0, 5), (1000.0, 5), (1e-6, 1000), (0.0, 1000)]
+)
+def test_an_entry_runs_for_25_ms_or_5_times_a_round(floor_ms: float, n: int) -> None:
+    assert runs_per_round(floor_ms) == n
+
+
+def test_every_entry_is_in_every_round_once_and_orders_differ() -> None:
+    plan = plan_rounds([5, 6, 7, 8, 9], np.random.default_rng(3))
+    assert len(plan) == 6
+    assert len(plan_rounds([5], np.random.default_rng(3), longer=True)) == 20
+    assert all(sorted(order) == [(0, 5), (1, 6), (2, 7), (3, 8), (4, 9)] for order in plan)
+    assert len({tuple(order) for order in plan}) > 1
+    assert plan == plan_rounds([5, 6, 7, 8, 9], np.random.default_rng(3))
+
+
+def test_one_thread_takes_the_median_of_the_rounds_minima() -> None:
+    found = estimate(rounds([[3, 2, 9], [2.5, 4, 4], [8, 7, 7]]), threads=1)
+    assert found.floor_ms == 2.5
+    assert found.floors_ms.tolist() == [2, 2.5, 7]
+    assert found.p50_ms == 4
+    assert found.clock == "wall"
+    # the median absolute deviation of 2, 2.5, 7 is 0.5; 1.4826 makes it a deviation, 1.2533 / sqrt(3) a median's error
+    assert found.spread == pytest.approx(1.2533 * 1.4826 * 0.5 / 3**0.5 / 2.5, rel=1e-4)
+
+
+def test_more_threads_take_the_10th_percentile() -> None:
+    found = estimate(rounds([list(range(1, 12)), list(range(2, 13)), list(range(3, 14))]), threads=2)
+    assert found.floors_ms.tolist() == [2, 3, 4]
+    assert found.floor_ms == 3
+
+
+def test_where_most_runs_lost_the_cpu_one_thread_is_read_by_its_cpu_time() -> None:
+    lost = rounds([[22, 23, 8.3], [22, 25, 24]], [[8.3, 8.2, 8.3], [8.2, 8.4, 8.3]])
+    found = estimate(lost, threads=1)
+    assert (found.floor_ms, found.clock) == (8.2, "thread-cpu")
+    assert found.preempted_share == pytest.approx(5 / 6)
+    assert estimate(lost, threads=2).clock == "wall"
+
+
+def test_waiting_for_other_threads_is_no_preemption() -> None:
+    waiting = rounds([[4.0, 4.01], [4.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]])
+    assert estimate(waiting, threads=2).preempted_share == 0
+    switched = rounds([[4.0, 4.01], [4.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]], switches=1)
+    assert estimate(switched, threads=2).preempted_share == 0.25
+
+
+def test_load_that_moves_the_median_leaves_the_floor() -> None:
+    rng = np.random.default_rng(0)
+    noise = [rng.exponential(0.2, 40) * (rng.random(40) < 0.7) for _ in range(6)]
+    found = estimate(rounds([(2.0 + n).tolist() for n in noise], [[2.0] * 40] * 6), threads=1)
+    assert found.floor_ms == pytest.approx(2.0, rel=1e-3)
+    assert found.p50_ms > 2.02
+
+
+def test_the_noise_floor_is_the_offset_or_two_errors_of_the_difference() -> None:
+    flat = np.full(6, 1.0)
+    assert noise_floor(flat, flat * 1.02) == pytest.approx(0.02 / 1.01)
+    wobble = np.array([0.98, 1.02, 0.98, 1.02, 1.0, 1.0])
+    assert noise_floor(flat, wobble) == pytest.approx(2 * 1.2533 * 1.4826 * 0.02 / 6**0.5, rel=1e-4)
+    assert noise_floor(flat, flat) == 0.001
+
+
+def test_the_noise_floor_covers_most_differences_of_equal_entries() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(400):
+        a, b, c, d = rng.normal(1.0, 0.01, (4, 6))
+        covered += abs(np.median(c) - np.median(d)) <= noise_floor(a, b)
+    assert covered / 400 > 0.8  # with six rounds the error itself is uncertain; twenty come nearer to 95 %
+
+
+def test_noisy_is_far_beyond_the_noise_floor_and_ties_are_within_the_resolution() -> None:
+    assert not is_noisy(0.001, 0.0049)  # below one per cent nothing is called noisy
+    assert is_noisy(0.001, 0.0051)
+    assert not is_noisy(0.02, 0.029)
+    assert is_noisy(0.02, 0.031)
+    assert protocol.resolution(0.01, 0.002) == 0.01
+    assert protocol.resolution(0.01, 0.02) == 0.04
+    assert tied(100, 101, 0.01)
+    assert tied(101, 100, 0.01)
+    assert not tied(100, 102, 0.01)

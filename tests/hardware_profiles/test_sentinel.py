@@ -1,0 +1,20 @@
+"""The sentinel that is shipped is the one that the package can build, and it computes something."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardware_profiles.runtime import run_model
+from hardware_profiles.sentinel import build_sentinel
+from hardware_profiles.session import read_sentinel
+
+
+def test_the_shipped_file_is_what_is_built() -> None:
+    assert read_sentinel().model == build_sentinel()
+
+
+def test_its_output_varies_and_has_no_denormals() -> None:
+    graph = read_sentinel()
+    (output,) = run_model(graph.model, graph.inputs)
+    assert output.shape == (1, 16, 32, 32)
+    assert output.std() > 1e-3  # arithmetic on denormal numbers would be slower than on others
