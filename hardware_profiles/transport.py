@@ -64,6 +64,11 @@ class LocalProfiler:
         self._environment: dict[str, object] = {}
         self._deaths_in_a_row = 0
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id, None while there is none."""
+        return None if self._connection is None else self._connection.pid
+
     def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result a deployment, in order, in batches that are measured in the same rounds; see `LatencyProfiler`."""
         check_machine(self._profile)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hardware_profiles.runtime import run_model
 from hardware_profiles.sentinel import build_sentinel
 from hardware_profiles.session import read_sentinel

@@ -1,0 +1,165 @@
+"""The local profiler, with real models in a real worker; nothing here depends on how fast the machine is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware_profiles import transport
+from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.session import Limits
+from hardware_profiles.transport import LocalProfiler
+from tests.hardware_profiles.networks import conv_net, endless
+
+PROFILE = HardwareProfile("test")
+IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+
+
+def deployment(channels: int = 8, depth: int = 2) -> Deployment:
+    return Deployment.single(conv_net(channels, depth), {"x": IMAGE})
+
+
+@pytest.fixture(scope="module")
+def profiler() -> Iterator[LocalProfiler]:
+    with LocalProfiler(PROFILE) as made:
+        yield made
+
+
+def measured(result: LatencyMeasurement | LatencyFailure) -> LatencyMeasurement:
+    assert isinstance(result, LatencyMeasurement), result
+    return result
+
+
+def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: LocalProfiler) -> None:
+    small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
+    assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
+    for found in (small, large):
+        assert found.protocol == "interleaved-floor/v1"
+        assert len(found.round_lengths) == 6
+        assert found.raw_ms.shape == found.raw_cpu_ms.shape == (found.samples,) == (sum(found.round_lengths),)
+        rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
+        if found.environment["graphs"][0]["clock"] == "wall":
+            assert found.latency_ms == np.median([times.min() for times in rounds])
+        assert found.p50_ms == np.median(found.raw_ms)
+        assert found.resolution >= found.environment["noise"] > 0
+        assert found.seconds > 0
+        assert json.loads(json.dumps(found.environment)) == found.environment
+    assert small.environment["pinned_cpus"] == large.environment["pinned_cpus"]
+    assert {"cpu", "cores", "governor", "onnxruntime", "numpy", "provider", "threads", "platform"} <= set(
+        small.environment
+    )
+
+
+def test_a_model_that_does_not_run_fails_alone(profiler: LocalProfiler) -> None:
+    good, junk, wrong_input, no_graph = profiler.measure(
+        [
+            deployment(),
+            Deployment.single(b"junk", {"x": IMAGE}),
+            Deployment.single(conv_net(), {"x": IMAGE[:, :2]}),
+            Deployment(()),
+        ]
+    )
+    measured(good)
+    assert isinstance(junk, LatencyFailure)
+    assert "protobuf" in junk.message.lower()
+    assert isinstance(wrong_input, LatencyFailure)
+    assert "x" in wrong_input.message
+    assert no_graph == LatencyFailure("the deployment has no graph; it needs one at least")
+
+
+def test_two_graphs_add_up_calls_times_latency(profiler: LocalProfiler) -> None:
+    once = Graph(conv_net(8, 2), {"x": IMAGE}, name="encoder")
+    often = Graph(conv_net(8, 1), {"x": IMAGE}, name="decoder", calls=7)
+    found, broken = profiler.measure(
+        [Deployment((once, often)), Deployment((once, Graph(b"junk", {}, name="decoder")))]
+    )
+    parts = measured(found).environment["graphs"]
+    assert [part["name"] for part in parts] == ["encoder", "decoder"]
+    assert measured(found).latency_ms == pytest.approx(parts[0]["latency_ms"] + 7 * parts[1]["latency_ms"])
+    assert len(measured(found).round_lengths) == 12
+    assert isinstance(broken, LatencyFailure)
+    assert broken.message.startswith("graph 'decoder': ")
+
+
+def test_nothing_asked_is_nothing_measured(profiler: LocalProfiler) -> None:
+    assert list(profiler.measure([])) == []
+
+
+def test_more_threads_than_cores_are_refused_before_anything_starts() -> None:
+    with (
+        LocalProfiler(replace(PROFILE, threads=1000)) as made,
+        pytest.raises(ProfileError, match="asks for 1000 threads"),
+    ):
+        list(made.measure([deployment()]))
+
+
+def test_a_worker_killed_between_measurements_is_started_again() -> None:
+    with LocalProfiler(PROFILE) as made:
+        measured(next(made.measure([deployment()])))
+        assert made.worker_pid is not None
+        killed = made.worker_pid
+        os.kill(killed, signal.SIGKILL)
+        measured(next(made.measure([deployment()])))
+        assert made.worker_pid != killed
+    made.close()
+    assert made.worker_pid is None
+
+
+def test_a_model_that_hangs_fails_alone_and_the_others_are_measured() -> None:
+    forever = Deployment.single(endless(), {"x": np.ones(1, np.float32)})
+    with LocalProfiler(PROFILE, limits=Limits(answer=2.0)) as made:
+        first, hung, last = made.measure([deployment(), forever, deployment()])
+    measured(first)
+    measured(last)
+    assert isinstance(hung, LatencyFailure)
+    assert hung.message == "the measuring process gave no answer in 2 s and was ended, while running this model alone"
+
+
+def test_a_worker_that_always_dies_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "local_command", lambda: [sys.executable, "-c", "raise SystemExit('no runtime')"])
+    with (
+        LocalProfiler(PROFILE) as made,
+        pytest.raises(WorkerError, match=r"exit code 1: no runtime\), 6 times in a row"),
+    ):
+        list(made.measure([deployment()]))
+
+
+def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> None:
+    lock, told = tmp_path / "lock", list[str]()
+    with lock.open("w") as file, LocalProfiler(PROFILE, lock=lock, on_wait=told.append) as made:
+        file.write("4711")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        release = threading.Timer(0.5, fcntl.flock, (file, fcntl.LOCK_UN))
+        release.start()
+        measured(next(made.measure([deployment()])))
+        release.join()
+    assert told == ["waiting for another measurement on this machine (process 4711) to end"]
+
+
+def test_waiting_ends(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with lock.open("w") as file, LocalProfiler(PROFILE, lock=lock, limits=Limits(lock=0.1)) as made:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(WorkerError, match=r"another measurement \(process unknown\) has held this machine"):
+            list(made.measure([deployment()]))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_two_threads_are_read_by_the_10th_percentile() -> None:
+    with LocalProfiler(replace(PROFILE, threads=2)) as made:
+        found = measured(next(made.measure([deployment(32, 3)])))
+    rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
+    assert found.latency_ms == np.median([np.percentile(times, 10) for times in rounds])
+    assert found.environment["threads"] == len(found.environment["pinned_cpus"]) == 2
