@@ -25,12 +25,14 @@ def volume_gains(values: Array, front: Array, reference: Array, points: Array | 
     front = front[non_dominated(front)]
     if values.shape[1] == 1:
         best = min([float(reference[0]), *front[:, 0].tolist()])
-        return np.maximum(best - values[:, 0], 0.0)
+        gained: Array = np.maximum(best - values[:, 0], 0.0)
+        return gained
     if values.shape[1] == 2:
         return _gains_of_two(values, front, reference)
     if points is None:
         raise ValueError("gains of three or more objectives need points to count")
-    free = points[~(front[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)]
+    covered = np.all(front[None, :, :] <= points[:, None, :], axis=2)
+    free = points[~np.any(covered, axis=1)]
     return np.array([(row <= free).all(axis=1).sum() for row in values], dtype=np.float64)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.pareto import Array
 from nas.search.acquisition import survivors
@@ -61,6 +62,7 @@ def candidates(
     return [a for a in seen if a not in known]
 
 
-def _tournaments(n: int, winners: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _tournaments(n: int, winners: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of the better (lower) of two rows each, of `n` rows that are sorted from best to worst."""
-    return rng.integers(n, size=(winners, 2)).min(axis=1)
+    better: NDArray[np.int64] = rng.integers(n, size=(winners, 2)).min(axis=1)
+    return better

@@ -22,15 +22,16 @@ from supernets.space import INACTIVE, Architecture, SearchSpace
 
 POPULATION = 30
 ETA = 3.0
-"""Distribution index of both operators, which pymoo's documentation proposes for integers: larger ones round to no change."""
+"""Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""
 
 
 class EvolutionSearch:
     """NSGA-II (Deb et al. 2002) with simulated binary crossover and polynomial mutation on rounded levels.
 
-    Departures: an architecture that is known is never bred again; failed evaluations enter no population; a generation
-    is bred as it is asked for, in batches of any size, and closed once `population` figures have been told. The genes
-    of inactive choices are inherited unseen, so that a layer which comes back has its parents' levels.
+    Departures: an architecture that is known is never bred again; failed evaluations enter no population; after the
+    first population every batch is a generation, whatever its size (on NAS-Bench-201 batches of 10 need fewer
+    evaluations than generations of the population's size). The genes of inactive choices are inherited unseen, so that
+    a layer which comes back has its parents' levels.
 
     Args:
         seed: at least 0. All randomness comes from it, none from numpy's global generator.
@@ -52,11 +53,10 @@ class EvolutionSearch:
         if population < 2:
             raise ValueError(f"a population of {population} cannot breed; give at least 2")
         self._space, self._objectives, self._population = space, list(objectives), population
-        self._generation = generation
         self._rng = np.random.default_rng(seed)
         self._known: set[Architecture] = set()
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
-        self._told: list[tuple[Architecture, NDArray[np.float64]]] = []  # of the open generation
+        self._told: list[tuple[Architecture, NDArray[np.float64]]] = []  # since the last generation
         self._algorithm = self._make_algorithm(seed)
 
     def ask(self, n: int) -> list[Architecture]:
@@ -69,7 +69,7 @@ class EvolutionSearch:
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes figures into the open generation; those with a NaN or an infinity are only remembered as known."""
+        """Takes figures into the next generation; those with a NaN or an infinity are only remembered as known."""
         for evaluation, row in zip(evaluations, minimised(evaluations, self._objectives), strict=True):
             self._known.add(evaluation.architecture)
             if np.isfinite(row).all():
@@ -87,15 +87,15 @@ class EvolutionSearch:
         return again
 
     def _advance(self) -> None:
-        """Closes the open generation if it is full: survival among parents and children."""
-        if len(self._told) < (self._population if not self._algorithm.is_initialized else self._generation):
+        """Survival among parents and what was told since, once there is a population to start from."""
+        if len(self._told) < (1 if self._algorithm.is_initialized else self._population):
             return
         levels = np.array([self._levels_of(architecture) for architecture, _ in self._told])
         self._algorithm.tell(infills=Population.new("X", levels, "F", np.array([row for _, row in self._told])))
         self._told = []
 
     def _breed(self, n: int) -> list[Architecture]:
-        """Up to `n` unknown architectures: children once there are parents, else (and where breeding fails) random ones."""
+        """Up to `n` unknown architectures: children once there are parents; before, and where breeding fails, random."""
         if not self._algorithm.is_initialized:
             return draw_unknown(self._space, self._known, n, self._rng)
         self._algorithm.n_offsprings = n

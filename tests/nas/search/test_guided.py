@@ -1,0 +1,191 @@
+"""The predictor-guided search and its parts, against independent computations."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nas.objectives import Goal, minimised
+from nas.pareto import hypervolume
+from nas.search.acquisition import sample_points, survivors, volume_gains
+from nas.search.base import SearchAlgorithm
+from nas.search.candidates import Effort
+from nas.search.genes import GeneRows
+from nas.search.guided import GuidedSearch
+from nas.search.random import RandomSearch
+from nas.search.surrogate import HammingProcess
+from nas.search.warp import BestWarp, LogWarp
+from predictors.selection import FeatureLayout
+from supernets.space import Architecture, SearchSpace
+from tests.contracts.search import OBJECTIVES, SearchContract, anchors, asks_of, evaluate, space_of
+
+QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
+
+
+class TestGuidedSearch(SearchContract):
+    @staticmethod
+    def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
+        return GuidedSearch(space, OBJECTIVES, seed=seed, initial=12, effort=QUICK)
+
+
+def volume_after(algorithm: SearchAlgorithm, space: SearchSpace, batches: Sequence[int]) -> float:
+    asked = [a for ask in asks_of(algorithm, space, batches) for a in ask]
+    return hypervolume(minimised(evaluate(space, [*anchors(space), *asked]), OBJECTIVES), np.array([0.0, 15.0]))
+
+
+def test_it_finds_more_volume_than_chance() -> None:
+    space = space_of(8)
+    for seed in range(2):
+        guided = GuidedSearch(space, OBJECTIVES, seed=seed, effort=QUICK)
+        assert volume_after(guided, space, [10] * 5) > volume_after(RandomSearch(space, seed=seed), space, [10] * 5)
+
+
+def test_a_search_of_one_and_of_three_objectives_runs() -> None:
+    space = space_of(5)
+    for objectives in (OBJECTIVES[:1], (*OBJECTIVES, OBJECTIVES[1])):
+        algorithm = GuidedSearch(space, objectives, seed=0, initial=10, effort=QUICK)
+        asks = asks_of(algorithm, space, [10, 5])
+        assert [len(ask) for ask in asks] == [10, 5]
+
+
+def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    return minimised(evaluate(space, architectures), OBJECTIVES[1:])
+
+
+def test_models_are_reported_for_what_is_not_exact() -> None:
+    space = space_of(6)
+    algorithm = GuidedSearch(
+        space,
+        OBJECTIVES,
+        seed=0,
+        initial=12,
+        effort=QUICK,
+        features=lambda architectures: np.hstack([costs(space, architectures), space.encode(architectures)]),
+        layout=FeatureLayout(macs=0, aggregates=(0,)),
+        exact={"latency_ms@cpu": lambda architectures: costs(space, architectures)[:, 0]},
+    )
+    algorithm.tell(evaluate(space, anchors(space)))
+    algorithm.tell(evaluate(space, algorithm.ask(10)))
+    assert algorithm.fits() == {}
+    asked = algorithm.ask(6)
+    fits = json.loads(json.dumps(algorithm.fits()))
+    assert list(fits) == ["accuracy"]
+    assert fits["accuracy"]["quality"]["n"] == 12
+    assert set(fits["accuracy"]["predictions"]) == {a.key for a in asked}
+    for mean, std in fits["accuracy"]["predictions"].values():
+        assert math.isfinite(mean)
+        assert std > 0
+    algorithm.replay(asked)
+    assert algorithm.fits() == {}
+
+
+def test_exact_figures_of_no_objective_are_refused() -> None:
+    with pytest.raises(ValueError, match="macs"):
+        GuidedSearch(
+            space_of(2), OBJECTIVES, seed=0, exact={"macs": lambda architectures: np.zeros(len(architectures))}
+        )
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_rows_agree_with_the_space(seed: int) -> None:
+    space, rng = space_of(4), np.random.default_rng(seed)
+    genes = GeneRows(space)
+    levels = rng.integers(0, space.levels, size=(5, len(space)))
+    assert genes.architectures(genes.canonical(levels)) == [space.canonical(row) for row in levels]
+    rows = genes.random(5, rng)
+    for made in (rows, genes.scaled(5, rng), genes.neighbours(rows, 5, rng), genes.children(rows, rows[::-1], rng)):
+        for architecture in genes.architectures(made):
+            space.check(architecture)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_gains_are_differences_of_exact_volumes(m: int) -> None:
+    rng = np.random.default_rng(m)
+    front, values, reference = rng.random((6, m)) * 1.2, rng.random((40, m)) * 1.2, np.ones(m)
+    before = hypervolume(front, reference)
+    expected = [hypervolume(np.vstack([front, row]), reference) - before for row in values]
+    assert volume_gains(values, front, reference) == pytest.approx(expected, abs=1e-12)
+    alone = [hypervolume(row[None], reference) for row in values]
+    assert volume_gains(values, front[:0], reference) == pytest.approx(alone, abs=1e-12)
+
+
+def test_counted_gains_of_three_objectives_are_near_the_exact_ones() -> None:
+    rng = np.random.default_rng(0)
+    front, values, reference = rng.random((6, 3)), rng.random((40, 3)), np.ones(3)
+    points = sample_points(np.zeros((1, 3)), reference, rng)
+    before = hypervolume(front, reference)
+    exact = np.array([hypervolume(np.vstack([front, row]), reference) - before for row in values])
+    counted = volume_gains(values, front, reference, points) / len(points)
+    # 2,000 points: four standard errors of a share p are 4 sqrt(p / 2000).
+    assert (np.abs(counted - exact) <= 4 * np.sqrt(exact / len(points)) + 4 / len(points)).all()
+
+
+def test_survivors_come_by_front_and_then_by_crowding() -> None:
+    values = np.array([[3.0, 3.0], [0.0, 2.0], [2.0, 0.0], [1.0, 1.0], [0.9, 1.15], [9.0, 9.0]])
+    assert sorted(survivors(values, 3)[:2].tolist()) == [1, 2]
+    assert survivors(values, 6).tolist()[-2:] == [0, 5]
+
+
+def test_the_process_interpolates_and_knows_what_it_does_not_know() -> None:
+    space, rng = space_of(5), np.random.default_rng(0)
+    genes = GeneRows(space)
+    architectures = genes.architectures(rng.permutation(np.unique(genes.random(120, rng), axis=0)))
+    x = space.encode(architectures)
+    n = len(space)
+    groups = np.concatenate([np.repeat(np.arange(n), space.levels), n + np.arange(n)])
+    for objective in OBJECTIVES:
+        y = objective.sign * minimised(evaluate(space, architectures), [objective])[:, 0]
+        model = HammingProcess(groups, goal=objective.goal)
+        model.fit(x[:60], y[:60])
+        seen, new = model.predict(x[:60]), model.predict(x[60:])
+        assert np.corrcoef(new.mean, y[60:])[0, 1] > 0.9
+        assert np.abs(seen.mean - y[:60]).mean() < np.abs(new.mean - y[60:]).mean()
+        assert seen.std.mean() < new.std.mean()
+        assert (new.low <= new.mean).all()
+        assert (new.mean <= new.high).all()
+        assert model.quality.scores.kendall_tau > model.quality.mean.kendall_tau or math.isnan(
+            model.quality.mean.kendall_tau
+        )
+
+
+def test_the_gradient_of_the_posterior_density_is_that_of_differences() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, size=(25, 6)).astype(np.float64)
+    model = HammingProcess([0, 0, 1, 1, 2, -1], goal=Goal.MAXIMIZE)
+    model.fit(x, x @ np.arange(6.0) + rng.normal(size=25))
+    theta, used, z = np.array([0.3, -2.0, -1.0, 0.2, -0.5]), x[:, :5], rng.normal(size=25)
+    gradient = model._loss(theta, used, z, -0.4)[1]
+    for i, step in enumerate(np.eye(5) * 1e-5):
+        upper, lower = (model._loss(theta + s, used, z, -0.4)[0] for s in (step, -step))
+        assert gradient[i] == pytest.approx((upper - lower) / 2e-5, rel=1e-5, abs=1e-6)
+
+
+def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 2, size=(20, 4)).astype(np.float64)
+    y = x @ np.array([1.0, 2.0, 0.5, 0.0]) + rng.normal(size=20) * 0.1
+    model = HammingProcess([0, 1, 2, 3], goal=Goal.MAXIMIZE)
+    model.fit(x, y)
+    fold, rest = np.arange(0, 20, 5), np.setdiff1d(np.arange(20), np.arange(0, 20, 5))
+    kernel = model._kernel(x, x) + (np.exp(model._theta[1]) + 1e-8) * np.eye(20)
+    expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], model._z[rest])
+    found = model._held_out([fold, rest]).mean[fold]
+    assert found == pytest.approx(model.figure(model._centre + model._unit * expected), rel=1e-6)
+
+
+@given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))
+def test_warps_lead_back_and_rise(figures: list[float]) -> None:
+    y = np.array(sorted(figures))
+    for warp in (LogWarp(), BestWarp(y)):
+        warped = warp.forward(y)
+        assert (np.diff(warped) >= 0).all()
+        assert warp.inverse(warped) == pytest.approx(y, rel=1e-6, abs=1e-6)
+        assert (warp.slope(y) > 0).all()

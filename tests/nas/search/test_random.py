@@ -1,0 +1,14 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from nas.search.base import SearchAlgorithm
+from nas.search.random import RandomSearch
+from supernets.space import SearchSpace
+from tests.contracts.search import SearchContract
+
+
+class TestRandomSearch(SearchContract):
+    @staticmethod
+    def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
+        return RandomSearch(space, seed=seed)
