@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,15 +29,14 @@ def results(
     Args:
         seconds: what the session took, shared out among the deployments.
     """
-    first, second = (estimate(rounds, threads=profile.threads) for rounds in session.sentinels)
-    noise = noise_floor(first.floors_ms, second.floors_ms)
+    noise, sentinel_ms = (math.nan, math.nan) if session.sentinels is None else _noise(session.sentinels, profile)
     about = {
         **environment,
         "profile": profile.name,
         "batch_size": profile.batch_size,
         "precision": profile.precision,
         "noise": noise,
-        "sentinel_ms": (first.floor_ms + second.floor_ms) / 2,
+        "sentinel_ms": sentinel_ms,
         "measured_together": len(deployments),
     }
     rounds = iter(session.graphs)
@@ -59,6 +59,12 @@ def keep_best(attempts: Sequence[Result]) -> Result:
     figures = [found.latency_ms for found in measured]
     differ = (max(figures) - min(figures)) / best.latency_ms
     return replace(best, resolution=max(best.resolution, differ), seconds=seconds)
+
+
+def _noise(sentinels: tuple[Rounds, Rounds], profile: HardwareProfile) -> tuple[float, float]:
+    """The session's noise floor (A/A) and the sentinel's latency."""
+    first, second = (estimate(rounds, threads=profile.threads) for rounds in sentinels)
+    return noise_floor(first.floors_ms, second.floors_ms), (first.floor_ms + second.floor_ms) / 2
 
 
 def _result(

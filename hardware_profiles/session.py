@@ -33,10 +33,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Rounds of each graph, or why it has none, and of the two sentinels."""
+    """Rounds of each graph, or why it has none, and of the two sentinels (None where no graph could be loaded)."""
 
     graphs: tuple[Rounds | str, ...] = field(repr=False)
-    sentinels: tuple[Rounds, Rounds] = field(repr=False)
+    sentinels: tuple[Rounds, Rounds] | None = field(repr=False)
 
 
 def read_sentinel() -> Graph:
@@ -70,19 +70,13 @@ def run_session(
         entries = [read_sentinel()] * _SENTINELS + list(graphs)
         files = [_write(Path(folder), i, graph) for i, graph in enumerate(entries)]
         _acquire(connection, lock, limits, on_wait)
-        warm_ms: dict[int, float] = {}
-        failures: dict[int, str] = {}
-        for i, file in enumerate(files):
-            answer = _ask(connection, {"do": "load", **file}, limits.answer, range(i, i + 1))
-            if answer["event"] == "loaded":
-                warm_ms[i] = float(answer["warm_ms"])
-            else:
-                failures[i] = str(answer["message"])
-        live = sorted(warm_ms)
+        warm_ms, failures = _load(connection, files, limits)
+        _check_sentinels(failures)
+        live = sorted(warm_ms) if len(warm_ms) > _SENTINELS else []  # sentinels alone have nothing to tell
         n_runs = [runs_per_round(warm_ms[i]) for i in live]
         expected_s = sum(n * warm_ms[i] for n, i in zip(n_runs, live, strict=True)) / 1e3
         runs: dict[int, list[dict[str, Any]]] = {i: [] for i in live}
-        for order in plan_rounds(n_runs, rng, longer=longer):
+        for order in plan_rounds(n_runs, rng, longer=longer) if live else ():
             command = {"do": "round", "order": [(str(live[k]), n) for k, n in order if live[k] not in failures]}
             answer = _ask(connection, command, limits.answer + _SLOWER * expected_s, live)
             for key, times in answer["entries"].items():
@@ -91,11 +85,30 @@ def run_session(
                 else:
                     runs[int(key)].append(times)
         _ask(connection, {"do": "release"}, limits.answer, ())
-    found = [failures[i] if i in failures else _rounds(runs[i]) for i in range(len(entries))]
-    first, second = found[:_SENTINELS]
-    if isinstance(first, str) or isinstance(second, str):
-        raise WorkerError(f"the runtime does not run the sentinel model: {first if isinstance(first, str) else second}")
-    return Session(tuple(found[_SENTINELS:]), (first, second))
+    _check_sentinels(failures)
+    found = tuple(failures[i] if i in failures else _rounds(runs[i]) for i in range(_SENTINELS, len(entries)))
+    return Session(found, (_rounds(runs[0]), _rounds(runs[1])) if live else None)
+
+
+def _load(
+    connection: Connection, files: Sequence[dict[str, Any]], limits: Limits
+) -> tuple[dict[int, float], dict[int, str]]:
+    """By index, the warm-up's fastest run in milliseconds, or why there is none."""
+    warm_ms: dict[int, float] = {}
+    failures: dict[int, str] = {}
+    for i, file in enumerate(files):
+        answer = _ask(connection, {"do": "load", **file}, limits.answer, (i,))
+        if answer["event"] == "loaded":
+            warm_ms[i] = float(answer["warm_ms"])
+        else:
+            failures[i] = str(answer["message"])
+    return warm_ms, failures
+
+
+def _check_sentinels(failures: dict[int, str]) -> None:
+    for i in range(_SENTINELS):
+        if i in failures:
+            raise WorkerError(f"the runtime does not run the sentinel model, as it should any: {failures[i]}")
 
 
 def _write(folder: Path, i: int, graph: Graph) -> dict[str, Any]:

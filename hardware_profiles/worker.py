@@ -35,7 +35,6 @@ import onnxruntime
 _STABLE_RUNS, _STABLE_GAIN = 4, 0.02
 """Warm-up ends when this many runs in a row beat the fastest so far by no more than this share."""
 _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
-_POLL_SECONDS = 0.02
 _PARENT_SECONDS = 0.5
 
 
@@ -115,22 +114,15 @@ class Worker:
         """Takes the host's lock. The system gives it back when this process ends, however it does."""
         # The name holds the user's id, and no link is followed: the folder is everybody's.
         file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        deadline = time.monotonic() + seconds
-        told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                holder = os.pread(file, 32, 0).decode("ascii", "replace")
-            if not told:
-                self.say("waiting", holder=holder)
-                told = True
-            if time.monotonic() > deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 32, 0).decode("ascii", "replace")
+            self.say("waiting", holder=holder)
+            if not _wait_for(file, seconds):
                 os.close(file)
                 self.say("refused", holder=holder)
                 return
-            time.sleep(_POLL_SECONDS)
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._lock = file
@@ -187,6 +179,23 @@ class Worker:
         if used[0] != self._provider:
             raise RuntimeError(f"the provider {self._provider} was asked for, and the runtime fell back to {used}")
         return session
+
+
+def _wait_for(file: int, seconds: float) -> bool:
+    """Whether the lock came within the time. Asking again and again would lose it to a driver with batch after batch."""
+
+    def expire(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _warm_up(session: Any, feeds: dict[str, Any]) -> float:

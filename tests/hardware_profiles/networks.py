@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 Shape = list[int | str | None]
 
@@ -26,7 +26,7 @@ def conv_net(channels: int = 8, depth: int = 2, *, size: int = 16, batch: int | 
     graph = helper.make_graph(
         nodes, "net", [declare("x", [batch, 3, size, size])], [declare("y", [batch, channels, 1, 1])], weights
     )
-    return _model(graph).SerializeToString()
+    return bytes(_model(graph).SerializeToString())
 
 
 def identity(*inputs: ValueInfoProto) -> ModelProto:
@@ -55,11 +55,10 @@ def endless() -> bytes:
     )
     true = numpy_helper.from_array(np.array(True), "true")
     nodes = [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)]
-    return _model(
-        helper.make_graph(nodes, "endless", [declare("x", [1])], [declare("y", [1])], [true])
-    ).SerializeToString()
+    graph = helper.make_graph(nodes, "endless", [declare("x", [1])], [declare("y", [1])], [true])
+    return bytes(_model(graph).SerializeToString())
 
 
-def _model(graph: object) -> ModelProto:
+def _model(graph: GraphProto) -> ModelProto:
     model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return model

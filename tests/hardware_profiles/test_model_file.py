@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
 from hardware_profiles.base import HardwareProfile
@@ -18,7 +20,7 @@ from tests.hardware_profiles.networks import conv_net, declare, identity
 BATCH_4 = HardwareProfile("test-batch-4", batch_size=4)
 
 
-def inputs_of(*inputs: ValueInfoProto) -> dict[str, np.ndarray]:
+def inputs_of(*inputs: ValueInfoProto) -> dict[str, NDArray[Any]]:
     return make_inputs(identity(*inputs), BATCH_4, np.random.default_rng(0), source="m.onnx")
 
 
