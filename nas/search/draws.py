@@ -9,7 +9,7 @@ import numpy as np
 from supernets.space import Architecture, SearchSpace
 
 ENUMERABLE = 50_000
-"""Spaces up to this size are listed when chance no longer finds an unknown architecture (about 0.2 s)."""
+"""Spaces up to this size are listed when chance no longer finds an unknown architecture."""
 _TRIES_SMALL = 30
 _TRIES_LARGE = 2_000
 """Draws for each architecture wanted before giving up: after so many, nearly all of a large space's draws are known."""

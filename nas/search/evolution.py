@@ -29,8 +29,7 @@ class EvolutionSearch:
     """NSGA-II (Deb et al. 2002) with simulated binary crossover and polynomial mutation on rounded levels.
 
     Departures: an architecture that is known is never bred again; failed evaluations enter no population; after the
-    first population every batch is a generation, whatever its size (on NAS-Bench-201 batches of 10 need fewer
-    evaluations than generations of the population's size). The genes of inactive choices are inherited unseen, so that
+    first population every batch is a generation, whatever its size. The genes of inactive choices are inherited unseen, so that
     a layer which comes back has its parents' levels.
 
     Args:

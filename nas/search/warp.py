@@ -48,7 +48,8 @@ class BestWarp:
     """-log(1 + (best - figure) / c) for figures to maximise: what lies far below the best counts little.
 
     Accuracies fall off a cliff: a few collapsed networks have most of the variance, and a process fitted to them is
-    blurred where the front is. On NAS-Bench-201 the error among the good networks halves. No figure above best + c can
+    blurred where the front is. On NAS-Bench-201 (100 and 200
+    samples) it lowers the RMSE among networks above 65 % by about 40 %. No figure above best + c can
     come back.
 
     Args:
