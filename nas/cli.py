@@ -323,8 +323,8 @@ def _print_report(report: Any) -> None:
     for name, predictor in report.predictors.items():
         quality = predictor.latest
         figures = [
-            f"{label} {quality[key]:.2f}{unit}"
-            for key, label, unit in (("kendall_tau", "Kendall tau", ""), ("mape", "off by", " %"))
+            f"{label} {quality[key]:{form}}"
+            for key, label, form in (("kendall_tau", "Kendall tau", ".2f"), ("mape", "off by", ".2%"))
             if quality.get(key) is not None
         ]
         print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *figures])} (cross-validated)")

@@ -52,7 +52,7 @@ class ConsoleDisplay:
         share = _LINES * done // max(1, total)
         if not self._console.is_terminal and share > self._told.get(phase, 0):
             self._told[phase] = share
-            self._console.print(f"{phase}: {done} of {total}  {figures}".rstrip(), highlight=False, markup=False)
+            self.note(f"{phase}: {done} of {total}  {figures}".rstrip())
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:
@@ -72,4 +72,4 @@ class ConsoleDisplay:
         self._update(progress.phase, progress.done, progress.total, figures)
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

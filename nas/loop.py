@@ -113,15 +113,24 @@ class _Search:
             self._evaluate(asked)
             step += 1
         self._store.set_info("stopped", reason)
+        self._record_outlook(step)
         return self._told
+
+    def _record_outlook(self, step: int) -> None:
+        """Keeps what the last models expect of the networks that would be measured next: shown, as predicted."""
+        if self._algorithm.fits() and self._algorithm.ask(self._batch):
+            self._record_fits(step)
+
+    def _record_fits(self, step: int) -> None:
+        for objective, fit in self._algorithm.fits().items():
+            self._store.record_fit(Fit(step, objective, fit))
 
     def _ask(self, step: int) -> list[Architecture]:
         if step == 0:
             asked = list(dict.fromkeys([self._space.smallest, self._space.largest]))
         else:
             asked = self._algorithm.ask(min(self._batch, self._budget.evaluations - len(self._told)))
-            for objective, fit in self._algorithm.fits().items():
-                self._store.record_fit(Fit(step, objective, fit))
+            self._record_fits(step)
         if asked:
             self._store.record_ask(step, asked)
         return asked
@@ -191,13 +200,14 @@ def _why(evaluation: Evaluation) -> str:
 def finalists(
     evaluations: Sequence[Evaluation], objectives: Sequence[Objective], anchors: Sequence[Architecture]
 ) -> list[Architecture]:
-    """The architectures to measure again: the front, those that it leads by no more than the noise, and the anchors.
+    """The architectures to measure again: the front, those that it leads by no more than timing noise, and the anchors.
 
-    A network whose figures are all within its own errors of the front may belong there; the longer protocol decides.
+    Only latency can come out otherwise when it is measured again: a network that would be on the front if it were faster
+    by its noise floor may belong there, and the longer protocol decides.
     """
     usable = [e for e in evaluations if not e.failed]
     values = minimised(usable, objectives)
-    errors = np.array([[e.measurements[o.name].error or 0.0 for o in objectives] for e in usable])
+    errors = np.array([[(e.measurements[o.name].error or 0.0) * (o.profile is not None) for o in objectives] for e in usable])
     front = non_dominated(values)
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
     optimistic = values - errors

@@ -1,0 +1,210 @@
+"""Guided search against random search and uniform scaling on a trained supernet, by re-measured hypervolume.
+
+    python -m tests.benchmarks.search_on_supernet JOB.yaml --from RUN_OR_PATH [--seeds 5] [--evaluations 100] [--json]
+
+Method. Each algorithm searches the same trained supernet with the same budget of real evaluations (the smallest and the
+largest network included) through the engine's own loop. Uniform scaling evaluates every distinct architecture whose
+genes all stand at level round(t (n - 1)). Accuracy depends on the weights alone and is taken once an architecture;
+latency is measured anew in every search. Then, seed by seed, the finalists of all three are timed together by the longer
+protocol, in the same shuffled rounds, and scored on the test part. The hypervolume of each one's re-measured front is
+taken to one reference point: the worst figures of the smallest and the largest network, moved out by 10 % of their
+difference; shown as a share of the box between that point and the best figures seen by anyone in that seed.
+
+Resumable: searches and figures are kept in the folder given by --work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.transport import LocalProfiler
+from nas.config import SearchJob, load_job
+from nas.evaluation.cached import Cached
+from nas.evaluation.ray_pool import RayPool, available_cpus, start_ray, stop_ray
+from nas.evaluation.subnets import InlineScoring, Task
+from nas.job import Prepared
+from nas.loop import Budget, finalists, search
+from nas.objectives import Evaluation, Measurement, Request, Status
+from nas.pareto import hypervolume, reference_point
+from nas.store.folder import RunsFolder
+from nas.store.sql import SqlStore
+from supernets.onnx_export import INPUT
+from supernets.space import Architecture
+
+ALGORITHMS = ("guided", "random", "uniform scaling")
+_TOGETHER = 24
+
+
+class UniformScaling:
+    """Asks for all uniformly scaled architectures, smallest first."""
+
+    def __init__(self, architectures: Sequence[Architecture]) -> None:
+        self._left = list(architectures[1:-1])  # the loop measures the smallest and the largest itself
+
+    def ask(self, n: int) -> list[Architecture]:
+        asked, self._left = self._left[:n], self._left[n:]
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Learns nothing."""
+
+    def fits(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        return self.ask(len(asked))
+
+
+class Bench:
+    """One trained supernet with what the searches share: scoring processes and accuracies already taken."""
+
+    def __init__(self, job: SearchJob, work: Path, runs: Path) -> None:
+        self.prepared = Prepared(job, RunsFolder(runs), source="benchmark")
+        if self.prepared.checkpoint is None:
+            raise SystemExit("give a trained supernet with --from")
+        self.checkpoint, self.work = self.prepared.checkpoint, work
+        self.accuracies = SqlStore.open(work / "accuracies.db", create=True, driver=True)
+        part = self.prepared.data.validation
+        self.pool = RayPool(
+            self.checkpoint.supernet, self.prepared.calibration, part.images, part.labels,
+            sharing=job.supernet.sharing, workers=available_cpus(),
+        )  # fmt: skip
+        test = self.prepared.data.test
+        self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, test.images, test.labels)
+
+    def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
+        """One search, or the rest of it."""
+        prepared, supernet = self.prepared, self.checkpoint.supernet
+        own = Prepared.__new__(Prepared)
+        own.__dict__.update(prepared.__dict__)
+        own.job = job.model_copy(
+            update={
+                "seed": seed,
+                "search": job.search.model_copy(
+                    update={"algorithm": algorithm if algorithm in ("guided", "random") else "random"}
+                ),
+            }
+        )
+        measured = prepared.evaluator(
+            supernet, self.checkpoint.weights_digest, prepared.data.validation, self.pool, seed=seed, note=print
+        )
+        store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
+        shared = Cached(measured, self._known_accuracies, keep=self._keep_accuracy)
+        chosen = (
+            UniformScaling(prepared.family.space.uniform_scalings())
+            if algorithm == "uniform scaling"
+            else own.algorithm(supernet)
+        )
+        try:
+            return search(
+                prepared.family.space, prepared.objectives, chosen, shared, store,
+                Budget(job.search.evaluations), batch=job.search.batch,
+            )  # fmt: skip
+        finally:
+            store.close()
+            for timed in measured._profiles.values():
+                timed.profiler.close()
+
+    def _known_accuracies(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        return self.accuracies.find([r for r in requests if r.metric == "accuracy"])
+
+    def _keep_accuracy(self, measurement: Measurement) -> None:
+        if measurement.request.metric == "accuracy" and measurement.status is Status.OK:
+            self.accuracies.add(measurement)
+
+    def measure_again(self, architectures: Sequence[Architecture], seed: int) -> dict[Architecture, tuple[float, float]]:
+        """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
+        profile = self.prepared.profiles[0]
+        scored = {
+            s.task.architecture: s
+            for s in self.test.score([Task(a, accuracy=True, model=True) for a in architectures])
+        }
+        profiler = LocalProfiler(profile, seed=seed)
+        examples = {INPUT: self.prepared.examples(profile)}
+        deployments = [Deployment.single(scored[a].model or b"", examples) for a in architectures]
+        out = {}
+        for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
+            if isinstance(latency, LatencyFailure):
+                raise SystemExit(latency.message)
+            out[a] = (scored[a].n_correct / len(self.prepared.data.test.labels), latency.latency_ms)
+        profiler.close()
+        return out
+
+
+def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
+    """All three algorithms of one seed, measured again together."""
+    space, objectives = bench.prepared.family.space, bench.prepared.objectives
+    ends = [space.smallest, space.largest]
+    told = {name: bench.search(job, name, seed) for name in ALGORITHMS}
+    chosen = {name: finalists(evaluations, objectives, ends) for name, evaluations in told.items()}
+    union = list(dict.fromkeys(a for found in chosen.values() for a in found))
+    again = bench.measure_again(union, seed)
+    validation = {e.architecture: e.value(objectives[0]) for found in told.values() for e in found}
+    row: dict[str, Any] = {"seed": seed, "evaluations": {name: len(found) for name, found in told.items()}}
+    for label, accuracy in (("validation", validation), ("test", {a: figures[0] for a, figures in again.items()})):
+        points = {a: np.array([-accuracy[a], again[a][1]]) for a in union}
+        reference = reference_point(points[ends[0]], points[ends[1]])
+        ideal: NDArray[np.float64] = np.min(list(points.values()), axis=0)
+        box = float(np.prod(reference - ideal))
+        row[label] = {
+            name: hypervolume(np.array([points[a] for a in found]), reference) / box for name, found in chosen.items()
+        }
+    return row
+
+
+def main(
+    job: Path,
+    from_: Annotated[str, typer.Option("--from", help="A trained supernet: a run, or a checkpoint's path.")],
+    seeds: int = 5,
+    evaluations: int = 100,
+    work: Path = Path("runs/search-on-supernet"),
+    runs: Path = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Prints one row a seed and who was ahead how often."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    loaded = load_job(job)
+    loaded = loaded.model_copy(
+        update={
+            "supernet": loaded.supernet.model_copy(update={"from_": from_}),
+            "search": loaded.search.model_copy(update={"evaluations": evaluations}),
+        }
+    )
+    start_ray()
+    bench = Bench(loaded, work, runs)
+    rows = []
+    for seed in range(1, seeds + 1):
+        kept = work / f"seed-{seed}-{evaluations}.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(compare_seed(bench, loaded, seed)))
+        rows.append(json.loads(kept.read_text()))
+        if not as_json:
+            _print_row(rows[-1])
+    stop_ray()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for part in ("validation", "test"):
+        ahead = sum(all(row[part]["guided"] > row[part][other] for other in ALGORITHMS[1:]) for row in rows)
+        means = ", ".join(f"{name} {np.mean([row[part][name] for row in rows]):.4f}" for name in ALGORITHMS)
+        print(f"{part} accuracy, mean share: {means}; guided ahead of both in {ahead} of {len(rows)} seeds")
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    for part in ("validation", "test"):
+        shares = ", ".join(f"{name} {row[part][name]:.4f} ({row['evaluations'][name]} evaluations)" for name in ALGORITHMS)
+        print(f"seed {row['seed']}, {part} accuracy and re-measured latency: {shares}", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

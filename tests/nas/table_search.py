@@ -1,0 +1,65 @@
+"""A whole search on the table that the tests ship: the real loop, algorithms and store, in a process that can be killed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nas.evaluation.table import Table, TableEvaluator
+from nas.loop import Budget, Progress, search
+from nas.objectives import Evaluation, Objective
+from nas.search.base import SearchAlgorithm
+from nas.search.evolution import EvolutionSearch
+from nas.search.guided import GuidedSearch
+from nas.search.random import RandomSearch
+from nas.store.base import RunStatus, RunStore
+from nas.store.sql import SqlStore
+
+TABLE = Path(__file__).parents[1] / "data" / "digits_cnn.yaml"
+PROFILE = "cpu-1-thread-batch-16"
+OBJECTIVES = [Objective.parse(name, [PROFILE]) for name in ("accuracy", "latency_ms")]
+COLUMNS = {"accuracy": "accuracy", f"latency_ms@{PROFILE}": "latency_ms"}
+
+
+def make_algorithm(name: str, table: Table, seed: int) -> SearchAlgorithm:
+    match name:
+        case "random":
+            return RandomSearch(table.space, seed=seed)
+        case "nsga2":
+            return EvolutionSearch(table.space, OBJECTIVES, seed=seed)
+        case "guided":
+            return GuidedSearch(table.space, OBJECTIVES, seed=seed)
+    raise ValueError(name)
+
+
+def run_search(
+    store: RunStore, algorithm: str, seed: int, evaluations: int, *, delay_s: float = 0.0, counter: int | None = None
+) -> list[Evaluation]:
+    """Searches to the end; `counter` is a file descriptor that each evaluation counted is written to."""
+    table = Table.load(TABLE)
+
+    def count(progress: Progress) -> None:
+        if counter is not None:
+            os.write(counter, f"{progress.done}\n".encode())
+
+    return search(
+        table.space,
+        OBJECTIVES,
+        make_algorithm(algorithm, table, seed),
+        TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}, delay_s=delay_s),
+        store,
+        Budget(evaluations),
+        batch=8,
+        on_progress=count,
+    )
+
+
+def drive(database: Path, algorithm: str, seed: int, evaluations: int, delay_s: float, counter: Path) -> None:
+    """A driver's process: starts the run, or resumes what is there, and marks it finished."""
+    store = SqlStore.open(database, create=True, driver=True)
+    descriptor = os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    store.set_status(RunStatus.RUNNING)
+    run_search(store, algorithm, seed, evaluations, delay_s=delay_s, counter=descriptor)
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+

@@ -1,0 +1,163 @@
+"""The loop: budgets, anchors, reference point, failures, replays and finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from nas.errors import EvaluationError
+from nas.evaluation.table import Table, TableEvaluator
+from nas.loop import Budget, finalists, measure_again, search
+from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status
+from nas.search.random import RandomSearch
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture
+from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search
+
+
+@dataclass
+class Counting:
+    """An evaluator that notes what it was asked, and fails chosen architectures."""
+
+    inner: TableEvaluator
+    failing: set[Architecture] = field(default_factory=set)
+    fail_all_but: set[Architecture] | None = None
+    asked: list[Request] = field(default_factory=list)
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        for m in self.inner.evaluate(requests):
+            self.asked.append(m.request)
+            a = m.request.architecture
+            if a in self.failing or (self.fail_all_but is not None and a not in self.fail_all_but):
+                yield Measurement(m.request, Status.FAILED, None, None, message="it broke")
+            else:
+                yield m
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.load(TABLE)
+
+
+@pytest.fixture
+def evaluator(table: Table) -> Counting:
+    return Counting(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
+
+
+def run(table: Table, evaluator: Counting, store: MemoryStore, n: int, *, minutes: float | None = None) -> list[Evaluation]:
+    ticks = iter(range(0, 10_000, 30))
+    return search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(n, minutes), batch=8,
+        clock=lambda: float(next(ticks)),
+    )  # fmt: skip
+
+
+def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    told = run(table, evaluator, store, 20)
+    assert [e.architecture for e in told[:2]] == [table.space.smallest, table.space.largest]
+    assert len(told) == len({e.architecture for e in told}) == 20
+    small, large = ({o.name: e.value(o) for o in OBJECTIVES} for e in told[:2])
+    latency = f"latency_ms@{PROFILE}"
+    accuracy, slowest = store.info()["reference"]
+    spread = abs(large["accuracy"] - small["accuracy"])
+    assert accuracy == pytest.approx(min(small["accuracy"], large["accuracy"]) - 0.1 * spread)
+    assert slowest == pytest.approx(large[latency] + 0.1 * abs(large[latency] - small[latency]))
+
+
+def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    assert 2 <= len(run(table, evaluator, store, 400, minutes=1.0)) < 100
+    assert "1 minutes" in store.info()["stopped"]
+
+
+def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    assert len(run(table, evaluator, store, 10_000)) == table.space.size
+    assert "every architecture" in store.info()["stopped"]
+
+
+def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    evaluator.failing = {run(table, Counting(evaluator.inner), MemoryStore(), 12)[5].architecture}
+    told = run(table, evaluator, store, 12)
+    assert [e.failed for e in told].count(True) == 1
+    assert len(told) == 12
+
+
+def test_an_evaluator_that_always_fails_ends_a_search_with_its_message(table: Table, evaluator: Counting) -> None:
+    evaluator.fail_all_but = {table.space.smallest, table.space.largest}
+    with pytest.raises(EvaluationError, match="20 candidates failed.*it broke"):
+        run(table, evaluator, MemoryStore(), 100)
+
+
+def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Counting) -> None:
+    evaluator.failing = {table.space.largest}
+    with pytest.raises(EvaluationError, match="largest network.*it broke"):
+        run(table, evaluator, MemoryStore(), 100)
+
+
+def test_resuming_measures_only_what_is_missing(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    run(table, evaluator, store, 18)
+    n = len(evaluator.asked)
+    told = run(table, evaluator, store, 26)
+    assert len(evaluator.asked) - n == 8 * len(OBJECTIVES)
+    assert [e.architecture for e in told] == [e.architecture for e in run(table, evaluator, MemoryStore(), 26)]
+
+
+def test_a_replayed_ask_that_differs_is_taken_as_recorded_and_noted(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    other = RandomSearch(table.space, seed=2)
+    search(table.space, OBJECTIVES, other, evaluator, store, Budget(10), batch=8)
+    recorded = store.asks()
+    told = run(table, evaluator, store, 10)
+    assert [e.architecture for e in told] == [a for step in recorded for a in step]
+    assert [event.kind for event in store.events()] == ["replay-differs"]
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "guided"])
+def test_the_same_seed_gives_the_same_search(algorithm: str) -> None:
+    first, second = MemoryStore(), MemoryStore()
+    run_search(first, algorithm, 5, 40)
+    run_search(second, algorithm, 5, 40)
+    assert first.asks() == second.asks()
+
+
+def test_finalists_are_the_front_its_ties_and_the_anchors(table: Table) -> None:
+    accuracy, latency = OBJECTIVES
+    chosen = table.architectures[:5]
+    figures = [(0.90, 1.0), (0.95, 2.0), (0.949, 2.005), (0.80, 3.0), (0.949, 2.5)]
+
+    def evaluation(a: Architecture, acc: float, ms: float) -> Evaluation:
+        return Evaluation(
+            a,
+            {
+                accuracy.name: Measurement(Request.of(a, accuracy), Status.OK, acc, 0.003),
+                latency.name: Measurement(Request.of(a, latency), Status.OK, ms, 0.01 * ms),
+            },
+        )
+
+    evaluations = [evaluation(a, *f) for a, f in zip(chosen, figures, strict=True)]
+    found = finalists(evaluations, OBJECTIVES, [chosen[3]])
+    assert found == [chosen[0], chosen[1], chosen[2], chosen[3]]
+
+
+def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    told = run(table, evaluator, store, 12)
+    chosen = finalists(told, OBJECTIVES, [table.space.smallest, table.space.largest])
+    evaluator.asked.clear()
+    measure_again(chosen, OBJECTIVES, evaluator, store)
+    fidelities = {(r.metric, r.fidelity) for r in evaluator.asked}
+    assert fidelities == {("accuracy", Fidelity.TEST), ("latency_ms", Fidelity.FINAL)}
+    assert store.info()["final"] == [a.key for a in chosen]
+    evaluator.asked.clear()
+    measure_again(chosen, OBJECTIVES, evaluator, store)
+    assert evaluator.asked == []
+
