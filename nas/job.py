@@ -13,12 +13,12 @@ from typing import Any, assert_never
 
 import numpy as np
 import torch
-from hardware_profiles.catalog import check_machine, load_profile
-from hardware_profiles.transport import LocalProfiler
 from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import check_machine, load_profile
 from hardware_profiles.errors import ProfilingError
+from hardware_profiles.transport import LocalProfiler
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
 from nas.errors import EvaluationError, JobError, NasError

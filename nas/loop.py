@@ -207,7 +207,9 @@ def finalists(
     """
     usable = [e for e in evaluations if not e.failed]
     values = minimised(usable, objectives)
-    errors = np.array([[(e.measurements[o.name].error or 0.0) * (o.profile is not None) for o in objectives] for e in usable])
+    errors = np.array(
+        [[(e.measurements[o.name].error or 0.0) * (o.profile is not None) for o in objectives] for e in usable]
+    )
     front = non_dominated(values)
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
     optimistic = values - errors

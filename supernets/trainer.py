@@ -212,7 +212,7 @@ def _accumulate(supernet: Supernet, passes: Sequence[Pass], images: Tensor, labe
                     loss = loss + weight * functional.kl_div(
                         logits.log_softmax(1), soft, reduction="batchmean", log_target=True
                     )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if index in taught_by:
             teachers[index] = logits.detach().log_softmax(1)
         if index == 0:

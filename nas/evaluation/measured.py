@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hardware_profiles.samples import encode_samples
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.samples import encode_samples
 from nas.evaluation.subnets import Scored, Scoring, Task
 from nas.objectives import EXACT_METRICS, Fidelity, Measurement, Request, Status
 from supernets.cost import Cost

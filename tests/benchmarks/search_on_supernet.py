@@ -67,7 +67,7 @@ class UniformScaling:
 class Bench:
     """One trained supernet with what the searches share: scoring processes and accuracies already taken."""
 
-    def __init__(self, job: SearchJob, work: Path, runs: Path) -> None:
+    def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int) -> None:
         self.prepared = Prepared(job, RunsFolder(runs), source="benchmark")
         if self.prepared.checkpoint is None:
             raise SystemExit("give a trained supernet with --from")
@@ -76,7 +76,7 @@ class Bench:
         part = self.prepared.data.validation
         self.pool = RayPool(
             self.checkpoint.supernet, self.prepared.calibration, part.images, part.labels,
-            sharing=job.supernet.sharing, workers=available_cpus(),
+            sharing=job.supernet.sharing, workers=workers,
         )  # fmt: skip
         test = self.prepared.data.test
         self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, test.images, test.labels)
@@ -121,12 +121,13 @@ class Bench:
         if measurement.request.metric == "accuracy" and measurement.status is Status.OK:
             self.accuracies.add(measurement)
 
-    def measure_again(self, architectures: Sequence[Architecture], seed: int) -> dict[Architecture, tuple[float, float]]:
+    def measure_again(
+        self, architectures: Sequence[Architecture], seed: int
+    ) -> dict[Architecture, tuple[float, float]]:
         """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
         profile = self.prepared.profiles[0]
         scored = {
-            s.task.architecture: s
-            for s in self.test.score([Task(a, accuracy=True, model=True) for a in architectures])
+            s.task.architecture: s for s in self.test.score([Task(a, accuracy=True, model=True) for a in architectures])
         }
         profiler = LocalProfiler(profile, seed=seed)
         examples = {INPUT: self.prepared.examples(profile)}
@@ -164,6 +165,7 @@ def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
 def main(
     job: Path,
     from_: Annotated[str, typer.Option("--from", help="A trained supernet: a run, or a checkpoint's path.")],
+    workers: Annotated[int | None, typer.Option(help="Scoring processes; one a core by default.")] = None,
     seeds: int = 5,
     evaluations: int = 100,
     work: Path = Path("runs/search-on-supernet"),
@@ -181,7 +183,7 @@ def main(
         }
     )
     start_ray()
-    bench = Bench(loaded, work, runs)
+    bench = Bench(loaded, work, runs, workers or available_cpus())
     rows = []
     for seed in range(1, seeds + 1):
         kept = work / f"seed-{seed}-{evaluations}.json"
@@ -202,7 +204,9 @@ def main(
 
 def _print_row(row: dict[str, Any]) -> None:
     for part in ("validation", "test"):
-        shares = ", ".join(f"{name} {row[part][name]:.4f} ({row['evaluations'][name]} evaluations)" for name in ALGORITHMS)
+        shares = ", ".join(
+            f"{name} {row[part][name]:.4f} ({row['evaluations'][name]} evaluations)" for name in ALGORITHMS
+        )
         print(f"seed {row['seed']}, {part} accuracy and re-measured latency: {shares}", flush=True)
 
 

@@ -62,4 +62,3 @@ def drive(database: Path, algorithm: str, seed: int, evaluations: int, delay_s: 
     run_search(store, algorithm, seed, evaluations, delay_s=delay_s, counter=descriptor)
     store.set_status(RunStatus.FINISHED)
     store.close()
-

@@ -47,9 +47,7 @@ def kill_and_resume(folder: Path, algorithm: str, seed: int, rng: np.random.Gene
     database, counter = folder / "run.db", folder / "counted"
     done = 0
     while True:
-        driver = context.Process(
-            target=drive, args=(database, algorithm, seed, EVALUATIONS[algorithm], 0.002, counter)
-        )
+        driver = context.Process(target=drive, args=(database, algorithm, seed, EVALUATIONS[algorithm], 0.002, counter))
         driver.start()
         if done < kills:
             driver.join(float(rng.uniform(0.02, 0.9)))
@@ -87,7 +85,8 @@ def test_a_killed_search_ends_with_the_uninterrupted_front(algorithm: str, tmp_p
 @pytest.mark.slow
 def test_a_hundred_kills(tmp_path: Path) -> None:
     total = sum(
-        _check_kills(tmp_path / name, name, total=share) for name, share in (("random", 30), ("nsga2", 50), ("guided", 20))
+        _check_kills(tmp_path / name, name, total=share)
+        for name, share in (("random", 30), ("nsga2", 50), ("guided", 20))
     )
     assert total >= KILLS
 

@@ -11,6 +11,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.table import Table, TableEvaluator
 from nas.loop import Budget, finalists, measure_again, search
 from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status
+from nas.search.evolution import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
@@ -49,7 +50,9 @@ def evaluator(table: Table) -> Counting:
     return Counting(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
 
 
-def run(table: Table, evaluator: Counting, store: MemoryStore, n: int, *, minutes: float | None = None) -> list[Evaluation]:
+def run(
+    table: Table, evaluator: Counting, store: MemoryStore, n: int, *, minutes: float | None = None
+) -> list[Evaluation]:
     ticks = iter(range(0, 10_000, 30))
     return search(
         table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(n, minutes), batch=8,
@@ -92,13 +95,13 @@ def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) ->
 
 def test_an_evaluator_that_always_fails_ends_a_search_with_its_message(table: Table, evaluator: Counting) -> None:
     evaluator.fail_all_but = {table.space.smallest, table.space.largest}
-    with pytest.raises(EvaluationError, match="20 candidates failed.*it broke"):
+    with pytest.raises(EvaluationError, match=r"20 candidates failed.*it broke"):
         run(table, evaluator, MemoryStore(), 100)
 
 
 def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Counting) -> None:
     evaluator.failing = {table.space.largest}
-    with pytest.raises(EvaluationError, match="largest network.*it broke"):
+    with pytest.raises(EvaluationError, match=r"largest network.*it broke"):
         run(table, evaluator, MemoryStore(), 100)
 
 
@@ -113,10 +116,14 @@ def test_resuming_measures_only_what_is_missing(table: Table, evaluator: Countin
 
 def test_a_replayed_ask_that_differs_is_taken_as_recorded_and_noted(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
-    other = RandomSearch(table.space, seed=2)
-    search(table.space, OBJECTIVES, other, evaluator, store, Budget(10), batch=8)
+
+    def by(seed: int) -> list[Evaluation]:
+        algorithm = EvolutionSearch(table.space, OBJECTIVES, seed=seed)
+        return search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(10), batch=8)
+
+    by(2)
     recorded = store.asks()
-    told = run(table, evaluator, store, 10)
+    told = by(1)
     assert [e.architecture for e in told] == [a for step in recorded for a in step]
     assert [event.kind for event in store.events()] == ["replay-differs"]
 
@@ -160,4 +167,3 @@ def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, ev
     evaluator.asked.clear()
     measure_again(chosen, OBJECTIVES, evaluator, store)
     assert evaluator.asked == []
-

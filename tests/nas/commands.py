@@ -1,0 +1,78 @@
+"""Runs the command line inside the tests' process, and makes jobs small enough for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.cli import main
+
+SMALL_JOB = """
+name: small
+seed: 3
+data: {name: digits, validation: 0.25, test: 0.25}
+supernet:
+  family: mobile-cnn
+  space:
+    stem: 8
+    stem_stride: 1
+    stages:
+      - {stride: 2, depth: [1, 2], width: [4, 16], kernel: [3], expand: [1, 4]}
+      - {stride: 2, depth: [1, 2], width: [8, 32], kernel: [3], expand: [1, 4]}
+    head: 32
+training: {epochs: 4, batch_size: 64, random_subnets: 1}
+hardware: [cpu-1-thread]
+objectives: [accuracy, latency_ms]
+search: {algorithm: guided, evaluations: 30, batch: 7}
+calibration_images: 300
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """Its JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Calls ``nas`` with arguments, in a folder of its own."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    def nas(self, *args: str | Path) -> Answer:
+        self.capsys.readouterr()
+        self.monkeypatch.chdir(self.folder)
+        self.monkeypatch.setattr(sys, "argv", ["nas", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
+        captured = self.capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    def job(self, text: str = SMALL_JOB, name: str = "job.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def runs(self) -> set[str]:
+        """Folders below ``runs``."""
+        root = self.folder / "runs"
+        return {p.name for p in root.iterdir()} if root.is_dir() else set()

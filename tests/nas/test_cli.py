@@ -1,0 +1,298 @@
+"""The commands as a user gives them: the whole path in one small run, then what is wrong in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from PIL import Image
+
+from nas.store.sql import SqlStore
+from tests.nas.commands import SMALL_JOB, Answer, Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the job and its finished run ``small-1``, made by the real command in a process of its own."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "job.yaml").write_text(SMALL_JOB)
+    made = subprocess.run(
+        [sys.executable, "-m", "nas.cli", "search", "job.yaml", "--inline", "--json"],
+        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (folder / "search.json").write_text(made.stdout)
+    return folder
+
+
+@pytest.fixture
+def after(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A shell in a copy of the folder with the finished run."""
+    shutil.copytree(searched, tmp_path / "work")
+    return Shell(tmp_path / "work", capsys, monkeypatch)
+
+
+class TestTheWholePath:
+    def test_search_prints_the_front_by_its_contract(self, searched: Path) -> None:
+        made = json.loads((searched / "search.json").read_text())
+        assert (made["run"], made["status"], made["evaluations"]) == ("small-1", "finished", 30)
+        assert len(made["front"]) >= 2
+        for point in [*made["front"], *made["anchors"].values()]:
+            assert set(point["values"]) == set(point["errors"]) == {"accuracy", "latency_ms@cpu-1-thread"}
+            assert point["source"] == "measured"
+            assert 0 < point["test"]["accuracy"] <= 1
+            assert point["values"]["latency_ms@cpu-1-thread"] > 0
+            assert point["architecture"]["stage0.depth"] in (1, 2)
+        latencies = [p["values"]["latency_ms@cpu-1-thread"] for p in made["front"]]
+        accuracies = [p["values"]["accuracy"] for p in made["front"]]
+        assert latencies == sorted(latencies)
+        assert accuracies == sorted(accuracies)
+        assert {Path(p).name for p in made["plots"]} >= {"front.png", "front.svg", "convergence.png", "front.html"}
+        assert all((searched / p).stat().st_size > 1000 for p in made["plots"])
+
+    def test_show_says_more_of_the_same(self, after: Shell) -> None:
+        made = json.loads((after.folder / "search.json").read_text())
+        shown = after.nas("show", "small-1", "--json").data
+        assert shown["front"] == made["front"]
+        assert [o["name"] for o in shown["objectives"]] == ["accuracy", "latency_ms@cpu-1-thread"]
+        assert set(shown["hypervolume"]["reference"]) == {"accuracy", "latency_ms@cpu-1-thread"}
+        volumes = [v for _, v in shown["hypervolume"]["history"]]
+        assert volumes == sorted(volumes)
+        assert len(volumes) == 30
+        quality = shown["predictors"]["latency_ms@cpu-1-thread"]["quality"]
+        assert quality["n"] > 0
+        assert {"mean", "ridge"} <= set(quality["baselines"])
+        text = after.nas("show", "small-1")
+        assert "hypervolume" in text.out
+        assert "test accuracy" in text.out
+
+    def test_runs_lists_it(self, after: Shell) -> None:
+        (row,) = after.nas("runs", "--json").data
+        assert (row["run"], row["kind"], row["status"], row["done"], row["live"]) == (
+            "small-1", "search", "finished", 30, False,
+        )  # fmt: skip
+        assert "small-1" in after.nas("runs").out
+
+    def test_plot_draws_limits(self, after: Shell) -> None:
+        (after.folder / "out").mkdir()
+        paths = after.nas("plot", "small-1", "-o", "out", "--select", "latency_ms<=1", "--json").data["paths"]
+        assert all(Path(p).parent.name == "out" for p in paths)
+        page = (after.folder / "out" / "front.html").read_text()
+        assert "plotly" in page.lower()
+        assert 'src="http' not in page
+
+    def test_export_runs_where_only_onnxruntime_and_numpy_are(self, after: Shell) -> None:
+        made = after.nas("export", "small-1", "--index", "0", "-o", "model.onnx", "--json").data
+        assert made["parity"] <= 1e-4
+        manifest = json.loads((after.folder / "model.json").read_text())
+        assert manifest["files"]["model.onnx"]["sha256"] == made["sha256"]
+        assert manifest["figures"]["values"] == made["values"]
+        model = onnx.load(after.folder / "model.onnx")
+        facts = {p.key: p.value for p in model.metadata_props}
+        assert json.loads(facts["classes"]) == [str(n) for n in range(10)]
+        assert json.loads(facts["input"])["shape"] == ["batch", 1, 8, 8]
+        assert facts["run"] == "small-1"
+        script = (
+            "import sys, numpy, onnxruntime\n"
+            "s = onnxruntime.InferenceSession('model.onnx', providers=['CPUExecutionProvider'])\n"
+            "for n in (1, 8): assert s.run(None, {'input': numpy.zeros((n, 1, 8, 8), 'float32')})[0].shape == (n, 10)\n"
+            "assert not {'torch', 'nas', 'supernets', 'onnx'} & set(sys.modules)\n"
+        )
+        subprocess.run([sys.executable, "-I", "-c", script], cwd=after.folder, check=True, timeout=60)
+
+    def test_export_takes_the_most_accurate_that_satisfies_a_selection(self, after: Shell) -> None:
+        front = json.loads((after.folder / "search.json").read_text())["front"]
+        bound = front[-1]["values"]["latency_ms@cpu-1-thread"] * 1.0001
+        made = after.nas("export", "small-1", "--select", f"latency_ms<={bound}", "-o", "m.onnx", "--json").data
+        assert made["values"] == front[-1]["values"]
+
+    def test_profile_measures_the_exported_file(self, after: Shell) -> None:
+        after.nas("export", "small-1", "--knee", "-o", "model.onnx")
+        made = after.nas("profile", "model.onnx", "--profile", "cpu-1-thread", "--json").data
+        assert set(made) == {
+            "profile", "latency_ms", "p50_ms", "samples", "resolution", "preempted_share", "protocol", "environment",
+        }  # fmt: skip
+        assert made["protocol"] == "interleaved-floor/v1"
+        assert made["latency_ms"] > 0
+        assert 0 <= made["resolution"] < 1
+
+    def test_the_same_seed_and_replayed_measurements_give_the_same_front(self, after: Shell) -> None:
+        again = after.nas("search", "job.yaml", "--inline", "--replay", "small-1", "--json")
+        assert again.code == 0, again.err
+        first = json.loads((after.folder / "search.json").read_text())
+        assert again.data["run"] == "small-2"
+        assert again.data["front"] == first["front"]
+
+    def test_a_trained_run_is_searched_without_training(self, after: Shell) -> None:
+        job = yaml.safe_load(SMALL_JOB)
+        job["supernet"] = {"from": "small-1"}
+        job["hardware"] = ["cpu-1-thread-batch-16"]
+        job["search"] = {"algorithm": "nsga2", "evaluations": 6, "batch": 4}
+        made = after.nas("search", after.job(yaml.safe_dump(job), "again.yaml"), "--inline", "--json")
+        assert made.code == 0, made.err
+        assert made.data["evaluations"] == 6
+        assert not (after.folder / "runs" / "small-2" / "checkpoint").exists()
+
+    def test_a_finished_run_is_not_resumed(self, after: Shell) -> None:
+        assert_error(after.nas("resume", "small-1"), "small-1 is finished")
+
+    def test_plan_costs_nothing(self, shell: Shell) -> None:
+        made = shell.nas("plan", shell.job(), "--json").data
+        assert made["space"]["size"] == (2 * (2 + 4)) ** 2
+        assert made["smallest"]["macs"] < made["largest"]["macs"]
+        assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
+        assert sum(made["images"].values()) == 1797
+        assert shell.runs() == set()
+        assert "smallest" in shell.nas("plan", "job.yaml").out
+
+    def test_train_keeps_a_supernet_as_a_run(self, shell: Shell) -> None:
+        made = shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 2")), "--json").data
+        assert (made["kind"], made["status"], made["epoch"], made["epochs"]) == ("training", "finished", 2, 2)
+        shown = shell.nas("show", made["run"], "--json").data
+        assert [e["epoch"] for e in shown["history"]] == [1, 2]
+        (row,) = shell.nas("runs", "--json").data
+        assert row["kind"] == "training"
+
+    def test_init_lists_and_writes_recipes(self, shell: Shell) -> None:
+        assert {r["name"] for r in shell.nas("init", "--json").data} == {"digits-cnn", "fashion-mnist-cnn"}
+        assert shell.nas("init", "digits-cnn").code == 0
+        assert (shell.folder / "digits-cnn.yaml").is_file()
+        assert_error(shell.nas("init", "digits-cnn"), "exists already")
+
+    def test_profiles_are_listed(self, shell: Shell) -> None:
+        assert {"cpu-1-thread", "cpu-2-threads"} <= {p["name"] for p in shell.nas("profiles", "--json").data}
+        assert "cpu-1-thread-batch-16" in shell.nas("profiles").out
+
+
+def assert_error(answer: Answer, *parts: str) -> None:
+    """One or two lines on stderr that hold all parts, nothing on stdout, a non-zero exit."""
+    assert answer.code == 1, answer
+    assert answer.out == ""
+    message = answer.err.strip().splitlines()
+    assert len(message) <= 2, answer.err
+    assert message[-1].startswith("error: ") or message[0].startswith("error: ")
+    for part in parts:
+        assert part in answer.err, answer.err
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("old", "new", "parts"),
+        [
+            ("seed: 3", "seeds: 3", ("job.yaml", "seeds", "seed")),
+            ("family: mobile-cnn", "family: mobile-cn", ("supernet.family", "mobile-cnn")),
+            ("[cpu-1-thread]", "[cpu-1-threads]", ("cpu-1-threads", "cpu-1-thread")),
+            ("[accuracy, latency_ms]", "[accuracy, latency]", ("objectives", "latency_ms")),
+            ("evaluations: 30", "evaluations: 0", ("search.evaluations", "0")),
+            ("epochs: 4,", "epochs: 4, threads: 99,", ("training.threads", "99", "cores")),
+            ("depth: [1, 2], width: [4, 16]", "depth: [2, 1], width: [4, 16]", ("depth",)),
+        ],
+    )  # fmt: skip
+    def test_a_job_that_will_not_do(self, shell: Shell, old: str, new: str, parts: tuple[str, ...]) -> None:
+        assert old in SMALL_JOB
+        assert_error(shell.nas("search", shell.job(SMALL_JOB.replace(old, new)), "--inline"), *parts)
+        assert shell.runs() == set()
+
+    def test_a_space_of_one_architecture(self, shell: Shell) -> None:
+        text = (
+            SMALL_JOB.replace("[1, 2]", "[1]")
+            .replace("[4, 16]", "[4]")
+            .replace("[8, 32]", "[8]")
+            .replace("[1, 4]", "[1]")
+        )
+        assert_error(shell.nas("search", shell.job(text), "--inline"), "one network")
+        assert shell.runs() == set()
+
+    @pytest.mark.parametrize(
+        ("images", "parts"),
+        [
+            ({}, ("expected",)),
+            ({"cat": 1}, ("cat",)),
+            ({"cat": 9}, ("2 classes",)),
+            ({"cat": 9, "dog": 1}, ("dog",)),
+        ],
+    )
+    def test_an_image_folder_that_will_not_do(
+        self, shell: Shell, images: dict[str, int], parts: tuple[str, ...]
+    ) -> None:
+        root = shell.folder / "images"
+        root.mkdir()
+        rng = np.random.default_rng(0)
+        for name, n in images.items():
+            (root / name).mkdir()
+            for i in range(n):
+                Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(root / name / f"{i}.png")
+        text = SMALL_JOB.replace("{name: digits, validation: 0.25, test: 0.25}", "{name: image-folder, path: images}")
+        assert_error(shell.nas("search", shell.job(text), "--inline"), "images", *parts)
+        assert shell.runs() == set()
+
+    def test_unknown_names(self, after: Shell) -> None:
+        assert_error(after.nas("init", "digit-cnn"), "digits-cnn")
+        assert_error(after.nas("show", "smal-1"), "small-1")
+        assert_error(after.nas("export", "../small-1", "-o", "x.onnx"), "unknown run")
+        assert_error(after.nas("plan", "nothing.yaml"), "nothing.yaml")
+        assert_error(after.nas("export", "small-1", "--select", "speed<=1", "-o", "x.onnx"), "speed")
+
+    def test_a_constraint_that_nothing_meets_names_the_nearest(self, after: Shell) -> None:
+        answer = after.nas("export", "small-1", "--select", "latency_ms<=0.000001", "-o", "x.onnx")
+        assert_error(answer, "nearest", "latency_ms@cpu-1-thread")
+        assert not (after.folder / "x.onnx").exists()
+
+    def test_export_into_nowhere(self, after: Shell) -> None:
+        assert_error(after.nas("export", "small-1", "-o", "no/folder/x.onnx"), "no folder")
+        assert_error(after.nas("export", "small-1", "-o", "x.pt"), ".onnx")
+        assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), "one of")
+
+    def test_a_truncated_checkpoint(self, after: Shell) -> None:
+        (weights,) = (after.folder / "runs" / "small-1" / "checkpoint").glob("weights-*")
+        weights.write_bytes(weights.read_bytes()[:100])
+        assert_error(after.nas("export", "small-1", "-o", "x.onnx"), "truncated")
+        assert not list(after.folder.glob("x.*"))
+
+    def test_a_checkpoint_of_another_space(self, after: Shell) -> None:
+        text = SMALL_JOB.replace("head: 32", "head: 16").replace("  family:", "  from: small-1\n  family:")
+        assert_error(after.nas("search", after.job(text), "--inline"), "another space")
+        assert after.runs() == {"small-1"}
+
+    def test_a_corrupt_store(self, after: Shell) -> None:
+        database = after.folder / "runs" / "small-1" / "run.db"
+        database.write_bytes(b"no database" * 1000)
+        assert_error(after.nas("show", "small-1"), "run.db")
+        (row,) = after.nas("runs", "--json").data
+        assert row["status"] == "damaged"
+
+    def test_a_run_that_another_driver_holds(self, after: Shell) -> None:
+        held = SqlStore.open(after.folder / "runs" / "small-1" / "run.db", create=False, driver=True)
+        try:
+            assert_error(after.nas("resume", "small-1"), "another live driver", str(os.getpid()))
+            (row,) = after.nas("runs", "--json").data
+            assert row["live"] is True
+        finally:
+            held.close()
+
+    def test_a_model_that_is_none(self, shell: Shell) -> None:
+        (shell.folder / "model.onnx").write_bytes(b"not a model")
+        assert_error(shell.nas("profile", "model.onnx"), "model.onnx")
+        assert_error(shell.nas("profile", "absent.onnx"), "absent.onnx")
+
+    def test_more_threads_than_cores(self, shell: Shell) -> None:
+        (shell.folder / "big.yaml").write_text("name: big\nthreads: 512\n")
+        text = SMALL_JOB.replace("[cpu-1-thread]", "[./big.yaml]")
+        assert_error(shell.nas("plan", shell.job(text)), "512")
+
+    def test_a_runs_folder_that_cannot_be_written(self, shell: Shell) -> None:
+        (shell.folder / "taken").write_text("a file")
+        assert_error(shell.nas("search", shell.job(), "--inline", "--runs", "taken"), "taken", "--runs")
