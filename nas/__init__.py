@@ -1,1 +1,36 @@
-"""Neural architecture search: joins supernets, predictors and hardware profiles into jobs, runs and fronts."""
+"""Neural architecture search: joins supernets, predictors and hardware profiles into jobs, runs and fronts.
+
+import nas
+run = nas.run(nas.load_job("digits-cnn.yaml"))
+run.export("model.onnx", select="latency_ms<=0.02")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.config import load_job as load_job
+    from nas.job import How as How
+    from nas.job import open_run as open_run
+    from nas.job import resume as resume
+    from nas.job import search as run
+    from nas.job import train as train
+
+__all__ = ["How", "load_job", "open_run", "resume", "run", "train"]
+
+_HOMES = {
+    "How": ("nas.job", "How"),
+    "load_job": ("nas.config", "load_job"),
+    "open_run": ("nas.job", "open_run"),
+    "resume": ("nas.job", "resume"),
+    "run": ("nas.job", "search"),
+    "train": ("nas.job", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, imported when they are first used: the command's help needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -280,8 +280,14 @@ def _how(runs: Path, *, inline: bool = False, address: str | None = None, replay
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    with ConsoleDisplay(_stderr()) as display:
-        yield How(_folder(runs), inline=inline, address=address, replay=replay, display=display)
+    # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
+    try:
+        with redirect_stdout(sys.stderr), ConsoleDisplay(_stderr()) as display:
+            yield How(_folder(runs), inline=inline, address=address, replay=replay, display=display)
+    except KeyboardInterrupt:
+        text = "interrupted; what was measured is kept: `nas runs` lists the run, `nas resume RUN` goes on"
+        print(text, file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _finish(run: Run, as_json: bool) -> None:
@@ -382,12 +388,6 @@ def main() -> None:
     """The entry point of the command ``nas``."""
     try:
         app()
-    except KeyboardInterrupt:
-        print(
-            "interrupted; what was measured is kept: `nas runs` lists the run, `nas resume RUN` goes on",
-            file=sys.stderr,
-        )
-        sys.exit(130)
     except Exception as error:
         if not _is_user_error(error):
             raise

@@ -64,7 +64,7 @@ class How:
         replay: another run of the same supernet whose measurements are taken where it has them.
     """
 
-    runs: RunsFolder
+    runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
     inline: bool = False
     address: str | None = None
     replay: str | None = None
@@ -277,22 +277,32 @@ def export(
         )  # fmt: skip
 
 
-def train(job: SearchJob, how: How, *, source: str = "job") -> Run:
+def open_run(run: str, runs: Path | str = "runs") -> Run:
+    """A run of a runs folder, for reading.
+
+    Raises:
+        UnknownNameError: there is none of this id.
+    """
+    return Run.open(RunsFolder(Path(runs)), run)
+
+
+def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
     """Trains the job's supernet and keeps it as a run."""
-    return _start(job, how, "training", source)
+    return _start(job, how or How(), "training", source)
 
 
-def search(job: SearchJob, how: How, *, source: str = "job") -> Run:
+def search(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
     """Trains the job's supernet (or takes the one that it names) and searches it."""
-    return _start(job, how, "search", source)
+    return _start(job, how or How(), "search", source)
 
 
-def resume(run: str, how: How) -> Run:
+def resume(run: str, how: How | None = None) -> Run:
     """Goes on with a run where it stopped, whatever stopped it.
 
     Raises:
         NasError: the run is finished, or another live driver holds it.
     """
+    how = how or How()
     folder = how.runs.get(run)
     store = SqlStore.open(folder.database, create=False, driver=True)
     try:

@@ -19,7 +19,7 @@ from supernets.cost import Cost
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture
 
-ACCURACY_PROTOCOL = "recalibrated-top1/v1"
+ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
 
 
 @dataclass(frozen=True, slots=True)

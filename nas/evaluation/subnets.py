@@ -1,4 +1,4 @@
-"""Scores subnets: extracts one, recalibrates it, takes its accuracy, and lowers that same module to ONNX for timing."""
+"""Scores subnets: extracts one, recalibrates it, lowers it to ONNX, and takes the accuracy of that: what ships is scored."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
-from supernets.onnx_export import to_onnx_quick
+from supernets.onnx_export import INPUT, to_onnx_quick
 from supernets.recalibration import recalibrate
-from supernets.scoring import correct_predictions
 from supernets.space import Architecture
 
 CALIBRATION_BATCH = 250
+_SCORING_BATCH = 100
+"""Images a call of the runtime; its activations stay in the cache, and larger ones were slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to do with one architecture: take its accuracy, lower it to ONNX, or both from one recalibrated module."""
+    """What is wanted of one architecture: its accuracy, its ONNX model, or both, of one recalibrated module."""
 
     architecture: Architecture
     accuracy: bool
@@ -70,7 +72,7 @@ class InlineScoring:
     def __init__(self, supernet: Supernet, calibration: Tensor, images: Tensor, labels: Tensor) -> None:
         self._supernet = supernet.eval()
         self._calibration = calibration.split(CALIBRATION_BATCH)
-        self._images, self._labels = images, labels
+        self._examples, self._images, self._labels = images[:2], images.numpy(), labels.numpy()
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
         for task in tasks:
@@ -81,14 +83,16 @@ class InlineScoring:
         started = time.perf_counter()
         try:
             module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
+            model = to_onnx_quick(module, self._examples)
             correct, n_correct = None, 0
             if task.accuracy:
-                hits = correct_predictions(module, self._images, self._labels).numpy()
+                # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
+                (logits,) = run_model(model, {INPUT: self._images}, batch_size=_SCORING_BATCH)
+                hits = logits.argmax(axis=1) == self._labels
                 correct, n_correct = np.packbits(hits).tobytes(), int(hits.sum())
-            model = to_onnx_quick(module, self._images[:2]) if task.model else None
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-        return Scored(task, correct, n_correct, model, time.perf_counter() - started)
+        return Scored(task, correct, n_correct, model if task.model else None, time.perf_counter() - started)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -136,6 +136,18 @@ class TestTheWholePath:
         assert again.data["run"] == "small-2"
         assert again.data["front"] == first["front"]
 
+    def test_the_same_from_python(self, after: Shell) -> None:
+        import nas
+
+        front = json.loads((after.folder / "search.json").read_text())["front"]
+        run = nas.open_run("small-1", after.folder / "runs")
+        assert [dict(p.values) for p in run.front] == [p["values"] for p in front]
+        made = run.export(after.folder / "python.onnx", select="latency_ms<=1000")
+        assert made["values"] == front[-1]["values"]
+        assert nas.load_job(after.folder / "job.yaml").name == "small"
+        with pytest.raises(AttributeError, match="no attribute"):
+            nas.nothing  # noqa: B018
+
     def test_a_trained_run_is_searched_without_training(self, after: Shell) -> None:
         job = yaml.safe_load(SMALL_JOB)
         job["supernet"] = {"from": "small-1"}

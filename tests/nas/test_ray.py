@@ -1,0 +1,125 @@
+"""Searching through Ray: actors do the scoring, and a driver killed in the middle goes on to the uninterrupted front."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import SMALL_JOB
+
+_JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
+_ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+_PATIENCE_S = 240
+
+
+def nas(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas.cli", *args],
+        cwd=folder, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 0, err
+    return out
+
+
+def progress_of(folder: Path, run: str) -> tuple[str, int]:
+    for row in json.loads(finish(nas(folder, "runs", "--json"))):
+        if row["run"] == run:
+            return row["status"], row["done"]
+    return "absent", 0
+
+
+def wait_for(folder: Path, run: str, done: int) -> int:
+    """Waits until so many evaluations are committed; returns how many are."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        _, came = progress_of(folder, run)
+        if came >= done:
+            return came
+        time.sleep(0.2)
+    raise AssertionError(f"{run} did not reach {done} evaluations in {_PATIENCE_S} s")
+
+
+@pytest.mark.slow
+def test_two_kills_through_ray_end_with_the_uninterrupted_front(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(_JOB)
+    whole = json.loads(finish(nas(tmp_path, "search", "job.yaml", "--json")))
+    assert (whole["run"], whole["evaluations"]) == ("small-1", 30)
+    # The same search again, with the first one's measurements where it has them, killed twice on the way.
+    driver = nas(tmp_path, "search", "job.yaml", "--replay", "small-1")
+    for done in (3, 12):
+        counted = wait_for(tmp_path, "small-2", done)
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate(timeout=_PATIENCE_S)
+        status, kept = progress_of(tmp_path, "small-2")
+        assert kept >= counted
+        if status == "finished":
+            break
+        driver = nas(tmp_path, "resume", "small-2", "--json")
+    out, err = driver.communicate(timeout=_PATIENCE_S)
+    shown = json.loads(finish(nas(tmp_path, "show", "small-2", "--json")))
+    assert shown["status"] == "finished", (out, err)
+    assert shown["front"] == whole["front"]
+    assert shown["evaluations"] == 30
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(_JOB)
+    driver = nas(tmp_path, "search", "job.yaml", "--json")
+    killed = 0
+    deadline = time.monotonic() + _PATIENCE_S
+    while driver.poll() is None and killed < 2 and time.monotonic() < deadline:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and is_actor_of(int(entry.name), driver.pid):
+                try:
+                    os.kill(int(entry.name), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                killed += 1
+                time.sleep(1.0)  # let the driver notice and go on before the next one dies
+                break
+        time.sleep(0.05)
+    made = json.loads(finish(driver))
+    assert killed >= 1
+    assert made["evaluations"] == 30
+
+
+def is_actor_of(pid: int, driver: int) -> bool:
+    """Whether a process is a scoring actor below the driver."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"ray::_Scorer" not in command:
+            return False
+        while pid > 1:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if pid == driver:
+                return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return False
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(_JOB)
+    driver = nas(tmp_path, "search", "job.yaml", "--inline")
+    wait_for(tmp_path, "small-1", 4)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=_PATIENCE_S)
+    assert driver.returncode == 130
+    assert "nas resume" in err
+    status, _ = progress_of(tmp_path, "small-1")
+    assert status == "cancelled"
+    resumed = json.loads(finish(nas(tmp_path, "resume", "small-1", "--inline", "--json")))
+    assert (resumed["status"], resumed["evaluations"]) == ("finished", 30)
