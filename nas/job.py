@@ -62,6 +62,7 @@ class How:
         inline: score in this process, without Ray.
         address: a running Ray cluster to join; None starts one here.
         replay: another run of the same supernet whose measurements are taken where it has them.
+        retry_failures: measure again what failed before; `resume` sets it for a run that ended as failed.
     """
 
     runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
@@ -69,6 +70,7 @@ class How:
     address: str | None = None
     replay: str | None = None
     display: Display = field(default_factory=Silent)
+    retry_failures: bool = False
 
 
 class Prepared:
@@ -309,8 +311,12 @@ def resume(run: str, how: How | None = None) -> Run:
         if store.status() is RunStatus.FINISHED:
             raise NasError(f"run {run} is finished; there is nothing to resume")
         info = store.info()
+        if "kind" not in info:
+            raise NasError(
+                f"run {run} was killed while it was being made, before anything was measured; start the job again"
+            )
         prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
-        how = replace(how, replay=info.get("replay"))
+        how = replace(how, replay=info.get("replay"), retry_failures=store.status() is RunStatus.FAILED)
         return _drive(folder, store, prepared, info["kind"], how)
     finally:
         store.close()
@@ -335,7 +341,7 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
     """The facts of a run that never change."""
     space = prepared.family.space
-    facts: dict[str, Any] = {"name": prepared.job.name, "kind": kind, "seed": prepared.job.seed}
+    facts: dict[str, Any] = {"name": prepared.job.name, "seed": prepared.job.seed}
     if prepared.checkpoint is None:
         facts["epochs"] = prepared.job.training.epochs
     if kind == "search":
@@ -349,7 +355,7 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None
             "algorithm": prepared.job.search.algorithm,
             "replay": how.replay,
         }
-    for name, value in facts.items():
+    for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
 
 
@@ -402,6 +408,7 @@ def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: st
             store,
             Budget(job.search.evaluations, job.search.minutes),
             batch=job.search.batch,
+            retry_failures=how.retry_failures,
             on_progress=how.display.progress,
         )
     space = prepared.family.space

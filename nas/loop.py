@@ -57,6 +57,7 @@ def search(
     budget: Budget,
     *,
     batch: int,
+    retry_failures: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Evaluation]:
@@ -65,10 +66,14 @@ def search(
     What the store holds is replayed first: recorded asks are told with their stored measurements (only missing ones are
     measured), so that a search that was killed goes on as if it had not been. The time budget counts from here.
 
+    Args:
+        retry_failures: measure again what the store holds as failed; else the failure is replayed like a figure.
+
     Raises:
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
     """
-    return _Search(space, objectives, algorithm, evaluator, store, budget, batch, on_progress, clock).run()
+    cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
+    return _Search(space, objectives, algorithm, cached, store, budget, batch, on_progress, clock).run()
 
 
 class _Search:
@@ -89,7 +94,7 @@ class _Search:
         self._space, self._objectives, self._algorithm = space, list(objectives), algorithm
         self._store, self._budget, self._batch = store, budget, batch
         self._on_progress, self._clock = on_progress, clock
-        self._evaluator = Cached(evaluator, store.find, keep=store.add, replay_failures=True)
+        self._evaluator = evaluator
         self._told: list[Evaluation] = []
         self._values = np.empty((0, len(objectives)))
         self._reference: NDArray[np.float64] | None = None
@@ -231,12 +236,12 @@ def measure_again(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
-    """Times the finalists by the longer protocol and scores them on the test part; what the store holds is not redone."""
+    """Times the finalists by the longer protocol and scores them on the test part; figures in the store are not redone."""
     store.set_info("final", [a.key for a in architectures])
     requests = [Request(a, "accuracy", None, Fidelity.TEST) for a in architectures]
     requests += [Request.of(a, o, Fidelity.FINAL) for o in objectives if o.profile is not None for a in architectures]
     missing = {a: sum(r.architecture == a for r in requests) for a in architectures}
-    for measurement in Cached(evaluator, store.find, keep=store.add, replay_failures=True).evaluate(requests):
+    for measurement in Cached(evaluator, store.find, keep=store.add).evaluate(requests):
         missing[measurement.request.architecture] -= 1
         done = sum(n == 0 for n in missing.values())
         on_progress(Progress("measuring the front again", done, len(missing)))

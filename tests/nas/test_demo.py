@@ -1,0 +1,33 @@
+"""The demo keeps its word: the recipe ``digits-cnn`` as it ships, through Ray, to exported files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.nas.test_ray import finish, nas
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path) -> None:
+    finish(nas(tmp_path, "init", "digits-cnn"))
+    made = json.loads(finish(nas(tmp_path, "search", "digits-cnn.yaml", "--json")))
+    assert made["evaluations"] == 60
+    assert len(made["front"]) >= 6
+    shown = json.loads(finish(nas(tmp_path, "show", "digits-cnn-1", "--json")))
+    assert shown["distinguishable"] == {"accuracy": True, "latency_ms@cpu-1-thread": True}
+    for index in range(len(made["front"])):
+        path = f"member-{index}.onnx"
+        exported = json.loads(
+            finish(nas(tmp_path, "export", "digits-cnn-1", "--index", str(index), "-o", path, "--json"))
+        )
+        assert exported["parity"] <= 1e-4
+        assert exported["values"] == made["front"][index]["values"]
+    # Trained again from the same seed, with the measurements replayed: the weights are the same, and so is the front.
+    again = json.loads(
+        finish(nas(tmp_path, "search", "digits-cnn.yaml", "--inline", "--replay", "digits-cnn-1", "--json"))
+    )
+    assert again["front"] == made["front"]
+    assert again["anchors"] == made["anchors"]
