@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.config import load_job as load_job
-    from nas.job import How as How
-    from nas.job import open_run as open_run
-    from nas.job import resume as resume
-    from nas.job import search as run
-    from nas.job import train as train
+    from nas.driver import How as How
+    from nas.driver import open_run as open_run
+    from nas.driver import resume as resume
+    from nas.driver import search as run
+    from nas.driver import train as train
 
 __all__ = ["How", "load_job", "open_run", "resume", "run", "train"]
 
 _HOMES = {
-    "How": ("nas.job", "How"),
+    "How": ("nas.driver", "How"),
     "load_job": ("nas.config", "load_job"),
-    "open_run": ("nas.job", "open_run"),
-    "resume": ("nas.job", "resume"),
-    "run": ("nas.job", "search"),
-    "train": ("nas.job", "train"),
+    "open_run": ("nas.driver", "open_run"),
+    "resume": ("nas.driver", "resume"),
+    "run": ("nas.driver", "search"),
+    "train": ("nas.driver", "train"),
 }
 
 

@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.job import How
+    from nas.driver import How
     from nas.reader import Run
     from nas.store.folder import RunsFolder
 
@@ -107,7 +107,7 @@ def plan(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 def train(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
     from nas.config import load_job
-    from nas.job import train as train_job
+    from nas.driver import train as train_job
 
     with _how(runs) as how:
         run = train_job(load_job(job), how, source=str(job))
@@ -125,7 +125,7 @@ def search(
 ) -> None:
     """Train the supernet (or take the one that the job names), search it, and measure the front again."""
     from nas.config import load_job
-    from nas.job import search as search_job
+    from nas.driver import search as search_job
 
     with _how(runs, inline=inline, address=address, replay=replay) as how:
         run = search_job(load_job(job), how, source=str(job))
@@ -137,7 +137,7 @@ def resume(
     run: RunId, runs: Runs = DEFAULT_RUNS, inline: Inline = False, address: Address = None, as_json: Json = False
 ) -> None:
     """Go on with a run that was interrupted, killed or failed."""
-    from nas.job import resume as resume_run
+    from nas.driver import resume as resume_run
 
     with _how(runs, inline=inline, address=address) as how:
         resumed = resume_run(run, how)
@@ -211,8 +211,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write one member of the front as ONNX, checked against torch, with its manifest and weights."""
+    from nas.driver import export as export_run
     from nas.errors import SelectionError
-    from nas.job import export as export_run
 
     if (select is not None) + (index is not None) + knee > 1:
         raise SelectionError("give one of --select, --index and --knee")
@@ -274,7 +274,7 @@ def _folder(runs: Path) -> RunsFolder:
 def _how(runs: Path, *, inline: bool = False, address: str | None = None, replay: str | None = None) -> Iterator[How]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
     from nas.console import ConsoleDisplay
-    from nas.job import How
+    from nas.driver import How
 
     def stop(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt

@@ -84,7 +84,7 @@ class Run:
         return write_plots(report, folder or self.folder.plots, limits=limits)
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
-        """Writes one member of the front as checked ONNX; see `nas.job.export`."""
-        from nas.job import export  # torch, which reading does without
+        """Writes one member of the front as checked ONNX; see `nas.driver.export`."""
+        from nas.driver import export  # torch, which reading does without
 
         return export(self.runs, self.id, Path(path), select=select, index=index)

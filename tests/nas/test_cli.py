@@ -14,8 +14,12 @@ import onnx
 import pytest
 import yaml
 from PIL import Image
+from sklearn.datasets import load_digits
 
+import nas
+from nas.objectives import Fidelity
 from nas.store.sql import SqlStore
+from supernets.data import load_data
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 
 
@@ -137,8 +141,6 @@ class TestTheWholePath:
         assert again.data["front"] == first["front"]
 
     def test_the_same_from_python(self, after: Shell) -> None:
-        import nas
-
         front = json.loads((after.folder / "search.json").read_text())["front"]
         run = nas.open_run("small-1", after.folder / "runs")
         assert [dict(p.values) for p in run.front] == [p["values"] for p in front]
@@ -147,6 +149,48 @@ class TestTheWholePath:
         assert nas.load_job(after.folder / "job.yaml").name == "small"
         with pytest.raises(AttributeError, match="no attribute"):
             nas.nothing  # noqa: B018
+
+    def test_only_the_final_figures_come_from_the_test_part(self, searched: Path) -> None:
+        data = load_data("digits", validation=0.25, test=0.25)
+        with nas.open_run("small-1", searched / "runs").store() as store:
+            accuracies = [m for m in store.measurements() if m.request.metric == "accuracy"]
+            final = set(store.info()["final"])
+        of_search = {m.data for m in accuracies if m.request.fidelity is Fidelity.SEARCH}
+        of_test = {m.data for m in accuracies if m.request.fidelity is Fidelity.TEST}
+        assert of_search == {data.validation.digest}
+        assert of_test == {data.test.digest}
+        tested = [m.request.architecture.key for m in accuracies if m.request.fidelity is Fidelity.TEST]
+        assert set(tested) == final
+        # Everything of the test part was measured after everything of the search.
+        order = [m.request.fidelity for m in accuracies]
+        assert order == sorted(order, key=lambda fidelity: fidelity is Fidelity.TEST)
+
+    def test_your_own_images_on_two_profiles(self, shell: Shell) -> None:
+        digits = load_digits()
+        for i, (pixels, label) in enumerate(zip(digits.images[:400], digits.target[:400], strict=True)):
+            folder = shell.folder / "photos" / f"digit-{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            grey = (pixels * 15).astype(np.uint8)
+            Image.fromarray(np.stack([grey, grey // 2, 255 - grey], axis=2)).save(folder / f"{i}.png")
+        job = yaml.safe_load(SMALL_JOB)
+        job["data"] = {"name": "image-folder", "path": "photos", "image_size": 12}
+        job["training"] |= {"epochs": 1, "strategy": "single-path"}
+        del job["training"]["random_subnets"]
+        job["hardware"] = ["cpu-1-thread", "cpu-1-thread-batch-16"]
+        names = ["accuracy", "latency_ms@cpu-1-thread", "latency_ms@cpu-1-thread-batch-16", "macs"]
+        job["objectives"] = names
+        job["search"] = {"algorithm": "random", "evaluations": 5, "batch": 2}
+        made = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline", "--json")
+        assert made.code == 0, made.err
+        assert made.data["evaluations"] == 5
+        assert all(list(point["values"]) == names for point in made.data["front"])
+        assert all(point["errors"]["macs"] == 0 for point in made.data["front"])
+        exported = shell.nas("export", made.data["run"], "-o", "photo.onnx", "--json").data
+        assert exported["parity"] <= 1e-4
+        facts = {p.key: p.value for p in onnx.load(shell.folder / "photo.onnx").metadata_props}
+        assert json.loads(facts["input"])["shape"] == ["batch", 3, 12, 12]
+        assert len(json.loads(facts["input"])["mean"]) == 3
+        assert json.loads(facts["classes"])[0] == "digit-0"
 
     def test_a_trained_run_is_searched_without_training(self, after: Shell) -> None:
         job = yaml.safe_load(SMALL_JOB)
