@@ -95,7 +95,7 @@ def plan(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     ]
     for name in made.smallest.latency_ms:
         ends = (made.smallest.latency_ms[name], made.largest.latency_ms[name])
-        rows.append([f"latency on {name}, ms (measured)", *(f"{value:.3f} ± {error:.3f}" for value, error in ends)])
+        rows.append([f"latency on {name}, ms (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     _print_table(["", "smallest", "largest"], rows)
     parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
     print(f"images: {parts}")
@@ -164,16 +164,18 @@ def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: 
     from nas.export.select import select as select_point
     from nas.overview import training_json
     from nas.reader import Run
+    from nas.store.lease import is_held
 
     opened = Run.open(_folder(runs), run)
-    if opened.kind == "training":
+    if opened.kind == "training" and select is None:
         made = training_json(opened)
         return _print_json(made) if as_json else _print_training(made)
     report = opened.report
     if select is not None:
         point = select_point(report, select)
         return _print_json(point_json(point)) if as_json else _print_points(report, [("", point)])
-    return _print_json(show_json(report)) if as_json else _print_report(report)
+    live = is_held(opened.folder.database)
+    return _print_json({**show_json(report), "live": live}) if as_json else _print_report(report, live=live)
 
 
 @app.command()
@@ -318,9 +320,12 @@ def _print_training(made: dict[str, Any]) -> None:
         print(f"search it with   supernet: {{from: {made['run']}}}")
 
 
-def _print_report(report: Any) -> None:
+def _print_report(report: Any, *, live: bool = False) -> None:
+    from nas.overview import shown_status
+
+    status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""
-    print(f"{report.run}: {report.status}, {report.n_evaluations} evaluations{reason}")
+    print(f"{report.run}: {status}, {report.n_evaluations} evaluations{reason}")
     points = [(str(i), point) for i, point in enumerate(report.front)]
     _print_points(report, points + [(name, point) for name, point in report.anchors.items()])
     if report.front_hypervolume is not None:

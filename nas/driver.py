@@ -14,7 +14,7 @@ import torch
 from hardware_profiles.errors import ProfilingError
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
-from nas.errors import EvaluationError, JobError, NasError
+from nas.errors import JobError, NasError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.evaluation.measured import Measured
@@ -30,11 +30,14 @@ from nas.store.sql import SqlStore
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint
-from supernets.errors import SupernetError
+from supernets.errors import CheckpointError, SupernetError
 from supernets.trainer import train as train_supernet
 
 USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """What is told to the user as a message; anything else is a fault of ours and keeps its traceback."""
+
+
+Lookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ def export(
     prepared = Prepared(opened.job, runs, source=str(opened.folder.job_file))
     checkpoint = prepared.checkpoint or load_checkpoint(opened.folder.checkpoint)
     with opened.store() as store:
+        info = store.info()
+        _check_conditions(run, info["conditions"], prepared.conditions(measured=False))
+        _check_weights(run, info.get("weights"), checkpoint.weights_digest)
         return export_bundle(
             point, path, report=report, store=store, checkpoint=checkpoint, data=prepared.data,
             calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
@@ -126,7 +132,10 @@ def resume(run: str, how: How | None = None) -> Run:
                 f"run {run} was killed while it was being made, before anything was measured; start the job again"
             )
         prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
-        how = replace(how, replay=info.get("replay"), retry_failures=store.status() is RunStatus.FAILED)
+        _check_conditions(run, info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
+        if store.status() is RunStatus.FAILED:
+            store.set_info("retry_failures", True)
+        how = replace(how, replay=info.get("replay"), retry_failures=bool(store.info().get("retry_failures")))
         return _drive(folder, store, prepared, info["kind"], how)
     finally:
         store.close()
@@ -135,10 +144,12 @@ def resume(run: str, how: How | None = None) -> Run:
 def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     if kind == "training" and job.supernet.from_ is not None:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
-    if how.replay is not None:
-        how.runs.get(how.replay)
     how.runs.check_writable()
     prepared = Prepared(job, how.runs, source=source)
+    if kind == "search":
+        prepared.check_measurable()
+    if how.replay is not None:
+        _check_replay(how.runs, how.replay, prepared)
     folder = how.runs.create(job.name, job.to_yaml())
     store = SqlStore.open(folder.database, create=True, driver=True)
     try:
@@ -151,7 +162,11 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
     """The facts of a run that never change."""
     space = prepared.family.space
-    facts: dict[str, Any] = {"name": prepared.job.name, "seed": prepared.job.seed}
+    facts: dict[str, Any] = {
+        "name": prepared.job.name,
+        "seed": prepared.job.seed,
+        "conditions": prepared.conditions(measured=kind == "search"),
+    }
     if prepared.checkpoint is None:
         facts["epochs"] = prepared.job.training.epochs
     if kind == "search":
@@ -174,6 +189,7 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
     store.set_status(RunStatus.RUNNING)
     try:
         supernet, weights = _supernet(folder, store, prepared, how.display)
+        _check_weights(folder.id, store.info().get("weights"), weights)
         store.set_info("weights", weights)
         if kind == "search":
             _search(store, prepared, supernet, weights, how)
@@ -183,6 +199,7 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
     except USER_ERRORS as error:
         store.set_status(RunStatus.FAILED, reason=str(error))
         raise
+    store.set_info("retry_failures", False)
     store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
     return Run(folder, how.runs)
 
@@ -201,13 +218,70 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, display: D
         supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint,
         sharing=prepared.job.supernet.sharing, on_step=display.step, on_epoch=on_epoch,
     )  # fmt: skip
+    store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
     return supernet, digest
 
 
+def _check_conditions(run: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuses to put figures beside those that a run took under other conditions.
+
+    Raises:
+        NasError: names the first condition that differs.
+    """
+    for name, now in ours.items():
+        was = theirs.get(name)
+        if was == now:
+            continue
+        detail = ""
+        if isinstance(was, dict) and isinstance(now, dict):
+            key = next(k for k in [*now, *was] if was.get(k) != now.get(k))
+            detail = f", {key}: was {was.get(key)}, is {now.get(key)}"
+        elif not isinstance(now, list):
+            detail = f": was {was}, is {now}"
+        raise NasError(f"run {run} was made under other conditions: {name}{detail}; put it back, or start a new run")
+
+
+def _check_weights(run: str, was: str | None, now: str) -> None:
+    """Refuses weights that are not those that a run's figures were taken on."""
+    if was is not None and was != now:
+        raise CheckpointError(
+            f"run {run}: its figures are of the weights {was}, but the checkpoint now holds {now}; put the checkpoint "
+            "back, or start a new run"
+        )
+
+
+def _check_replay(runs: RunsFolder, run: str, prepared: Prepared) -> None:
+    """Refuses a source of replayed measurements that a search of this job could not have taken.
+
+    Raises:
+        NasError: it is no search, or was made under other conditions.
+    """
+    with Run.open(runs, run).store() as store:
+        info = store.info()
+    if info.get("kind") != "search":
+        raise NasError(
+            f"--replay {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
+        )
+    theirs, ours = info["conditions"], prepared.conditions(measured=True)
+    ours["profiles"] = {name: p for name, p in ours["profiles"].items() if name in theirs["profiles"]}
+    theirs["profiles"] = {name: p for name, p in theirs["profiles"].items() if name in ours["profiles"]}
+    if prepared.checkpoint is not None:
+        _check_weights(run, info.get("weights"), prepared.checkpoint.weights_digest)
+        del ours["supernet"]
+    _check_conditions(run, theirs, ours)
+
+
 def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How) -> None:
-    job, data = prepared.job, prepared.data
     torch.set_num_threads(1)
-    replayed = _replay_source(how, weights)
+    with _replaying(how, weights) as replayed:
+        _search_replaying(store, prepared, supernet, weights, how, replayed)
+
+
+def _search_replaying(
+    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How, replayed: Lookup | None
+) -> None:
+    """Searches, then measures the finalists again."""
+    job, data = prepared.job, prepared.data
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note)
     with _scoring(prepared, supernet, how) as scoring, _closing(measure(data.validation, scoring)) as measured:
         evaluations = run_search(
@@ -262,29 +336,15 @@ def _ray_scoring(prepared: Prepared, supernet: Supernet, address: str | None, wo
         stop_ray()
 
 
-Lookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
-
-
-def _replay_source(how: How, weights: str) -> Lookup | None:
-    """Finds what another run measured on the same weights.
-
-    Raises:
-        EvaluationError: that run is of other weights.
-    """
+@contextmanager
+def _replaying(how: How, weights: str) -> Iterator[Lookup | None]:
+    """What finds another run's measurements of the same weights; None where none is replayed."""
     if how.replay is None:
-        return None
-    store = SqlStore.open(how.runs.get(how.replay).database, create=False, driver=False)
-    theirs = store.info().get("weights")
-    if theirs != weights:
-        store.close()
-        raise EvaluationError(
-            f"--replay {how.replay}: its measurements are of other weights ({theirs}) than this supernet's ({weights})"
-        )
-
-    def lookup(requests: Sequence[Request]) -> dict[Request, Measurement]:
-        return {r: replace(m, samples=store.samples(r)) for r, m in store.find(requests).items()}
-
-    return lookup
+        yield None
+        return
+    with Run.open(how.runs, how.replay).store() as store:
+        _check_weights(how.replay, store.info().get("weights"), weights)
+        yield lambda requests: {r: replace(m, samples=store.samples(r)) for r, m in store.find(requests).items()}
 
 
 def _with_replay(measured: Measured, replayed: Lookup | None) -> Evaluator:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from nas.errors import JobError
 from nas.evaluation.features import architecture_features, feature_layout
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
-from nas.objectives import EXACT_METRICS
+from nas.objectives import EXACT_METRICS, Objective
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
@@ -45,11 +47,7 @@ class Prepared:
     """
 
     def __init__(self, job: SearchJob, runs: RunsFolder, *, source: str = "job") -> None:
-        self.job, self._runs = job, runs
-        self.profiles: list[HardwareProfile] = [load_profile(name) for name in job.hardware]
-        for profile in self.profiles:
-            check_machine(profile)
-        self.objectives = job.parsed_objectives([p.name for p in self.profiles], source=source)
+        self.job, self._runs, self._source = job, runs, source
         cores = len(os.sched_getaffinity(0))
         if job.training.threads > cores:
             raise JobError(
@@ -69,6 +67,47 @@ class Prepared:
         if self.checkpoint is not None:
             self._check_data(self.checkpoint)
         self.family = self._family()
+
+    @cached_property
+    def profiles(self) -> list[HardwareProfile]:
+        """The job's hardware profiles, read when they are first needed: training and exporting do without.
+
+        Raises:
+            ProfileError: unknown, or its file is missing or malformed.
+            JobError: two share a name.
+        """
+        profiles = [load_profile(name) for name in self.job.hardware]
+        for i, profile in enumerate(profiles):
+            if profile.name in (earlier.name for earlier in profiles[:i]):
+                raise JobError(
+                    f"{self._source}: hardware[{i}]: a second profile named {profile.name!r}; rename it in its file"
+                )
+        return profiles
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """The job's objectives."""
+        return self.job.parsed_objectives([p.name for p in self.profiles], source=self._source)
+
+    def check_measurable(self) -> None:
+        """Raises `ProfileError` unless this machine has what every profile asks for, `JobError` for an unknown objective."""
+        for profile in self.profiles:
+            check_machine(profile)
+        self.objectives  # noqa: B018  parsing them is the check
+
+    def conditions(self, *, measured: bool) -> dict[str, Any]:
+        """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
+        data, checkpoint = self.data, self.checkpoint
+        supernet = asdict(self.settings()) if checkpoint is None else {"weights": checkpoint.weights_digest}
+        found: dict[str, Any] = {
+            "space": self.family.space.to_json(),
+            "data": {part: getattr(data, part).digest for part in ("train", "validation", "test")},
+            "calibration_images": self.job.calibration_images,
+            "supernet": supernet | {"strategy": self.job.training.strategy} if checkpoint is None else supernet,
+        }
+        if measured:
+            found["profiles"] = {profile.name: asdict(profile) for profile in self.profiles}
+        return cast(dict[str, Any], json.loads(json.dumps(found)))
 
     def _load_from(self) -> Checkpoint | None:
         source = self.job.supernet.from_

@@ -21,6 +21,7 @@ from supernets.space import Architecture, SearchSpace
 _MAX_FAILURES_IN_A_ROW = 20
 """After so many failed candidates one after another, the fault is not the candidates'."""
 _MAX_FINALISTS = 40
+_EVALUATIONS_USED = "the budget of evaluations is used up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,14 @@ class _Search:
     def run(self) -> list[Evaluation]:
         recorded = self._store.asks()
         deadline = None if self._budget.minutes is None else self._clock() + 60 * self._budget.minutes
-        step, reason = 0, "the budget of evaluations is used up"
+        stopped = self._store.info().get("stopped")
+        step, reason = 0, _EVALUATIONS_USED
         while len(self._told) < self._budget.evaluations:
             if step < len(recorded):
                 asked = self._replay(step, recorded[step])
+            elif stopped not in (None, _EVALUATIONS_USED):  # it ended, and is not taken up again by a resume
+                reason = str(stopped)
+                break
             elif deadline is not None and self._clock() >= deadline and step > 0:
                 reason = f"the budget of {self._budget.minutes:g} minutes is used up"
                 break

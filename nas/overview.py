@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.errors import NasError
+from nas.errors import NasError, StoreError
 from nas.objectives import Fidelity
 from nas.reader import Run
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.lease import is_held
+
+INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,22 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row for people."""
-        killed = self.status == RunStatus.RUNNING and not self.live
-        status = "interrupted" if killed else self.status
-        reason = f"no driver; go on with: nas resume {self.run}" if killed else self.reason
+        status, reason = shown_status(self.status, live=self.live), self.reason
+        if status == INTERRUPTED:
+            reason = f"no driver; go on with: nas resume {self.run}"
+        elif status == NEVER_STARTED:
+            reason = "killed while it was being made; start the job again"
         unit = "epochs" if self.kind == "training" else "evaluations"
         return [self.run, self.kind, status, f"{self.done} of {self.total} {unit}", reason]
+
+
+def shown_status(status: str, *, live: bool) -> str:
+    """A stored status as people read it: a running run without a driver was interrupted."""
+    if not live and status == RunStatus.RUNNING:
+        return INTERRUPTED
+    if not live and status == RunStatus.QUEUED:
+        return NEVER_STARTED
+    return status
 
 
 def overview(runs: RunsFolder) -> list[Row]:
@@ -59,8 +73,10 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
             if kind == "training":
                 done, total = int(info.get("epoch", 0)), int(info.get("epochs", 0))
             else:
-                measured = store.measurements(Fidelity.SEARCH)
-                done, total = len({m.request.architecture for m in measured}), int(info.get("evaluations", 0))
+                measured = Counter(m.request.architecture for m in store.measurements(Fidelity.SEARCH))
+                n_objectives = len(info.get("objectives", ()))
+                done = sum(count >= n_objectives for count in measured.values())
+                total = int(info.get("evaluations", 0))
     except NasError as error:
         return Row(folder.id, "?", "damaged", False, 0, 0, str(error))
     return Row(folder.id, kind, str(status), is_held(folder.database), done, total, str(info.get("reason") or ""))
@@ -71,7 +87,10 @@ def training_json(run: Run) -> dict[str, Any]:
     with run.store() as store:
         info, status = store.info(), store.status()
     index = run.folder.checkpoint / "checkpoint.json"
-    progress = json.loads(index.read_text())["progress"] if index.is_file() else {"history": []}
+    try:
+        history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{index}: damaged checkpoint index ({error!r}); train again") from None
     return {
         "run": run.id,
         "kind": "training",
@@ -81,5 +100,5 @@ def training_json(run: Run) -> dict[str, Any]:
         "epochs": int(info.get("epochs", 0)),
         "checkpoint": str(run.folder.checkpoint),
         "weights": info.get("weights"),
-        "history": progress["history"],
+        "history": history,
     }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hardware_profiles.transport import LocalProfiler
-
 from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.transport import LocalProfiler
 from nas.errors import EvaluationError
 from nas.job import Prepared
 from supernets.cost import Cost
@@ -66,6 +65,7 @@ def plan(prepared: Prepared) -> Plan:
     Raises:
         EvaluationError: one of the two cannot be timed.
     """
+    prepared.check_measurable()
     job, data, space = prepared.job, prepared.data, prepared.family.space
     supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
     ends = [space.smallest, space.largest]

@@ -207,7 +207,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     out: dict[str, Tensor] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for field, value in state.items():
-            out[f"{field}.{names[index]}"] = torch.as_tensor(value).detach().clone()
+            # Moments are laid out as their parameters are (channels last); safetensors takes plain layouts only.
+            out[f"{field}.{names[index]}"] = torch.as_tensor(value).detach().contiguous().clone()
     return out
 
 

@@ -101,7 +101,6 @@ def train(
     """
     torch.set_num_threads(settings.threads)
     named = list(supernet.sharing.named_parameters())
-    names = [name for name, _ in named]
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for _, p in named if p.ndim > 1], "weight_decay": settings.weight_decay},

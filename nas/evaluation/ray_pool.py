@@ -110,7 +110,7 @@ class RayPool:
                 if attempt < _TRIES:
                     waiting.append((task, attempt + 1))
                 else:
-                    yield Scored(task, failure=f"its worker died {_TRIES} times: {type(error).__name__}")
+                    yield Scored(task, failure=f"its worker died {_TRIES} times: {error}")
             else:
                 self._idle.append(actor)
                 yield scored

@@ -32,6 +32,7 @@ from supernets.recalibration import recalibrate
 MAX_PARITY = 1e-4
 """Largest difference from torch that is accepted, over the standard deviation of torch's outputs."""
 _CHECKED_BATCHES = (1, 8)
+_FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -73,7 +74,7 @@ def export_bundle(
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
     manifest = {
-        "format": "subnet-nas/export",
+        "format": _FORMAT,
         "version": 1,
         **facts,
         "parity": parity,
@@ -84,7 +85,8 @@ def export_bundle(
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    # The manifest last: where it stands, the files that it names stand too.
+    # An earlier export's manifest goes first and the new one comes last: where one stands, the files it names stand too.
+    manifest_path.unlink(missing_ok=True)
     write_atomically(weights_path, weights)
     write_atomically(path, model)
     write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
@@ -108,6 +110,17 @@ def _check_path(path: Path) -> None:
         raise ExportFailedError(f"{path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK):
         raise ExportFailedError(f"{path}: the folder {folder} cannot be written")
+    manifest = path.with_suffix(".json")
+    if manifest.exists() and not _is_manifest(manifest):
+        raise ExportFailedError(f"{manifest} exists and is no manifest of an export; choose another name, or move it")
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == _FORMAT
 
 
 def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> float:

@@ -134,8 +134,8 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         objectives = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
     except KeyError as error:
         raise StoreError(
-            f"run {run!r} has no {error.args[0]!r} in its store, so it is no search (a training has no front to show); "
-            "`nas runs` lists what each run is"
+            f"run {run!r} is no search (its store has no {error.args[0]!r}), so it has no front; a training is "
+            f"searched by a job with   supernet: {{from: {run}}}"
         ) from None
     except SpaceError as error:
         raise StoreError(f"run {run!r}: its store is damaged: {error}") from None

@@ -44,7 +44,12 @@ class MeasuredRun:
     def candidates(self) -> list[Architecture]:
         """What the front is chosen from: the complete architectures measured again, or all while none were."""
         chosen = [Architecture.parse(key) for key in self._final_keys]
-        return [a for a in chosen if a in self.complete] or list(self.complete)
+        return [a for a in chosen if a in self.complete and not self._failed_again(a)] or list(self.complete)
+
+    def _failed_again(self, architecture: Architecture) -> bool:
+        """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
+        again = [self._measurements.get(Request.of(architecture, o, Fidelity.FINAL)) for o in self.objectives]
+        return any(m is not None and m.value is None for m in again)
 
     def figure(self, architecture: Architecture, objective: Objective, *, final: bool) -> Measurement:
         """The measurement of a complete architecture; with `final`, the longer protocol's where it gave a figure."""

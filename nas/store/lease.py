@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from nas.errors import RunHeldError, StoreError
+
+_TRIES, _BETWEEN_TRIES_S = 20, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class RunLock:
                 f"{path}: cannot be written: {error.strerror}; check the folder and its permissions"
             ) from None
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_patiently(self._descriptor)
         except BlockingIOError:
             other = _holder_named_in(self._descriptor)
             self.release()
@@ -67,6 +71,20 @@ class RunLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _lock_patiently(descriptor: int) -> None:
+    """Takes the lock, past the moments in which `is_held` looks at it.
+
+    Raises:
+        BlockingIOError: somebody keeps it.
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_BETWEEN_TRIES_S)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_held(database: Path) -> bool:

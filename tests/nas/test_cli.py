@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.datasets import load_digits
 
 import nas
 from nas.objectives import Fidelity
+from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from supernets.data import load_data
 from tests.nas.commands import SMALL_JOB, Answer, Shell
@@ -174,7 +176,7 @@ class TestTheWholePath:
             Image.fromarray(np.stack([grey, grey // 2, 255 - grey], axis=2)).save(folder / f"{i}.png")
         job = yaml.safe_load(SMALL_JOB)
         job["data"] = {"name": "image-folder", "path": "photos", "image_size": 12}
-        job["training"] |= {"epochs": 1, "strategy": "single-path"}
+        job["training"] |= {"epochs": 2, "strategy": "single-path"}
         del job["training"]["random_subnets"]
         job["hardware"] = ["cpu-1-thread", "cpu-1-thread-batch-16"]
         names = ["accuracy", "latency_ms@cpu-1-thread", "latency_ms@cpu-1-thread-batch-16", "macs"]
@@ -322,6 +324,48 @@ class TestBadInput:
         text = SMALL_JOB.replace("head: 32", "head: 16").replace("  family:", "  from: small-1\n  family:")
         assert_error(after.nas("search", after.job(text), "--inline"), "another space")
         assert after.runs() == {"small-1"}
+
+    def test_weights_that_are_not_those_of_the_figures(self, after: Shell) -> None:
+        """A checkpoint put in place of the one that was searched: neither exported nor resumed with the old figures."""
+        text = SMALL_JOB.replace("seed: 3", "seed: 4").replace("name: small", "name: other")
+        assert after.nas("train", after.job(text, "other.yaml")).code == 0
+        own = after.folder / "runs" / "small-1" / "checkpoint"
+        shutil.rmtree(own)
+        shutil.copytree(after.folder / "runs" / "other-1" / "checkpoint", own)
+        assert_error(after.nas("export", "small-1", "-o", "x.onnx"), "weights")
+        assert not list(after.folder.glob("x.*"))
+
+    def test_measurements_of_other_conditions_are_not_replayed(self, after: Shell) -> None:
+        text = SMALL_JOB.replace("calibration_images: 300", "calibration_images: 20")
+        answer = after.nas("search", after.job(text, "other.yaml"), "--inline", "--replay", "small-1")
+        assert_error(answer, "small-1", "calibration_images", "300", "20")
+        assert after.runs() == {"small-1"}
+
+    def test_a_profile_that_changed_is_not_mixed_with_what_it_was(self, after: Shell) -> None:
+        (after.folder / "mine.yaml").write_text("name: mine\nbatch_size: 2\n")
+        job = yaml.safe_load(SMALL_JOB)
+        job |= {"supernet": {"from": "small-1"}, "hardware": ["./mine.yaml"], "name": "own"}
+        job["search"] = {"algorithm": "random", "evaluations": 3, "batch": 3}
+        made = after.nas("search", after.job(yaml.safe_dump(job), "own.yaml"), "--inline", "--json")
+        assert made.code == 0, made.err
+        database = after.folder / "runs" / "own-1" / "run.db"
+        with closing(SqlStore.open(database, create=False, driver=True)) as store:
+            store.set_status(RunStatus.CANCELLED, reason="as if interrupted")
+        (after.folder / "mine.yaml").write_text("name: mine\nbatch_size: 64\n")
+        assert_error(after.nas("resume", "own-1"), "own-1", "profiles", "mine")
+
+    def test_an_export_leaves_other_files_alone(self, after: Shell) -> None:
+        (after.folder / "keep.json").write_text('{"mine": true}')
+        assert_error(after.nas("export", "small-1", "-o", "keep.onnx"), "keep.json")
+        assert json.loads((after.folder / "keep.json").read_text()) == {"mine": True}
+        assert after.nas("export", "small-1", "-o", "twice.onnx").code == 0
+        assert after.nas("export", "small-1", "--index", "0", "-o", "twice.onnx").code == 0
+
+    def test_a_damaged_checkpoint_index_of_a_training(self, shell: Shell) -> None:
+        assert shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 1"))).code == 0
+        (shell.folder / "runs" / "small-1" / "checkpoint" / "checkpoint.json").write_text("{")
+        assert_error(shell.nas("show", "small-1"), "checkpoint.json", "train again")
+        assert_error(shell.nas("plot", "small-1"), "no search", "supernet: {from: small-1}")
 
     def test_a_corrupt_store(self, after: Shell) -> None:
         database = after.folder / "runs" / "small-1" / "run.db"

@@ -79,6 +79,14 @@ def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> No
     assert "1 minutes" in store.info()["stopped"]
 
 
+def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator: Counting) -> None:
+    """A kill after the search, in the final stage: the resumed run measures the finalists of the search that there was."""
+    store = MemoryStore()
+    told = run(table, evaluator, store, 400, minutes=1.0)
+    again = run(table, evaluator, store, 400, minutes=1.0)
+    assert [e.architecture for e in again] == [e.architecture for e in told]
+
+
 def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     assert len(run(table, evaluator, store, 10_000)) == table.space.size

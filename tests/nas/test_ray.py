@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.reader import Run
+from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
@@ -71,6 +73,37 @@ def test_two_kills_through_ray_end_with_the_uninterrupted_front(tmp_path: Path) 
     assert shown["status"] == "finished", (out, err)
     assert shown["front"] == whole["front"]
     assert shown["evaluations"] == 30
+
+
+@pytest.mark.slow
+def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(_JOB)
+    whole = json.loads(finish(nas(tmp_path, "train", "job.yaml", "--json")))
+    driver = nas(tmp_path, "search", "job.yaml", "--inline")
+    runs = RunsFolder(tmp_path / "runs")
+
+    def kill_when(fact: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            assert driver.poll() is None, driver.communicate()
+            if (runs.root / "small-2" / "run.db").is_file():
+                with Run.open(runs, "small-2").store() as store:
+                    if fact in store.info():
+                        break
+            time.sleep(0.02)
+        driver.kill()
+        driver.communicate(timeout=_PATIENCE_S)
+
+    kill_when("epoch")
+    driver = nas(tmp_path, "resume", "small-2", "--inline")
+    kill_when("final")
+    with Run.open(runs, "small-2").store() as store:
+        asked = store.asks()
+        assert store.info()["weights"] == whole["weights"]  # trained in two parts, and the same
+    made = json.loads(finish(nas(tmp_path, "resume", "small-2", "--inline", "--json")))
+    assert (made["status"], made["evaluations"]) == ("finished", 30)
+    with Run.open(runs, "small-2").store() as store:
+        assert store.asks() == asked
 
 
 @pytest.mark.slow

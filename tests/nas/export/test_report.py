@@ -148,7 +148,7 @@ def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
 
 
 def test_a_training_has_no_front_to_report() -> None:
-    with pytest.raises(StoreError, match=r"run 'train-1' has no 'space'.*no search"):
+    with pytest.raises(StoreError, match=r"run 'train-1' is no search .*'space'"):
         build_report(MemoryStore(), run="train-1")
 
 
