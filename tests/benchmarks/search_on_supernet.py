@@ -16,7 +16,8 @@ Resumable: searches and figures are kept in the folder given by --work.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,11 +31,12 @@ from hardware_profiles.transport import LocalProfiler
 from nas.config import SearchJob, load_job
 from nas.evaluation.cached import Cached
 from nas.evaluation.ray_pool import RayPool, available_cpus, start_ray, stop_ray
-from nas.evaluation.subnets import InlineScoring, Task
+from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.job import Prepared
 from nas.loop import Budget, finalists, search
 from nas.objectives import Evaluation, Measurement, Request, Status
 from nas.pareto import hypervolume, reference_point
+from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
 from supernets.onnx_export import INPUT
@@ -64,11 +66,25 @@ class UniformScaling:
         return self.ask(len(asked))
 
 
+class Shared:
+    """Scoring processes that outlive the evaluator which is given them."""
+
+    def __init__(self, pool: RayPool) -> None:
+        self._pool = pool
+
+    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+        return self._pool.score(tasks)
+
+    def close(self) -> None:
+        """Leaves them running."""
+
+
 class Bench:
     """One trained supernet with what the searches share: scoring processes and accuracies already taken."""
 
     def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int) -> None:
-        self.prepared = Prepared(job, RunsFolder(runs), source="benchmark")
+        self.runs = RunsFolder(runs)
+        self.prepared = Prepared(job, self.runs, source="benchmark")
         if self.prepared.checkpoint is None:
             raise SystemExit("give a trained supernet with --from")
         self.checkpoint, self.work = self.prepared.checkpoint, work
@@ -83,36 +99,28 @@ class Bench:
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
         """One search, or the rest of it."""
-        prepared, supernet = self.prepared, self.checkpoint.supernet
-        own = Prepared.__new__(Prepared)
-        own.__dict__.update(prepared.__dict__)
-        own.job = job.model_copy(
-            update={
-                "seed": seed,
-                "search": job.search.model_copy(
-                    update={"algorithm": algorithm if algorithm in ("guided", "random") else "random"}
-                ),
-            }
-        )
+        chosen: SearchAlgorithm
+        if algorithm == "uniform scaling":
+            chosen = UniformScaling(self.prepared.family.space.uniform_scalings())
+        else:
+            own = job.search.model_copy(update={"algorithm": algorithm})
+            seeded = Prepared(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")
+            chosen = seeded.algorithm(self.checkpoint.supernet)
+        prepared, weights = self.prepared, self.checkpoint.weights_digest
         measured = prepared.evaluator(
-            supernet, self.checkpoint.weights_digest, prepared.data.validation, self.pool, seed=seed, note=print
+            self.checkpoint.supernet, weights, prepared.data.validation, Shared(self.pool), seed=seed, note=print
         )
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
-        shared = Cached(measured, self._known_accuracies, keep=self._keep_accuracy)
-        chosen = (
-            UniformScaling(prepared.family.space.uniform_scalings())
-            if algorithm == "uniform scaling"
-            else own.algorithm(supernet)
-        )
-        try:
+        with closing(store), closing(measured):
             return search(
-                prepared.family.space, prepared.objectives, chosen, shared, store,
-                Budget(job.search.evaluations), batch=job.search.batch,
-            )  # fmt: skip
-        finally:
-            store.close()
-            for timed in measured._profiles.values():
-                timed.profiler.close()
+                prepared.family.space,
+                prepared.objectives,
+                chosen,
+                Cached(measured, self._known_accuracies, keep=self._keep_accuracy),
+                store,
+                Budget(job.search.evaluations),
+                batch=job.search.batch,
+            )
 
     def _known_accuracies(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         return self.accuracies.find([r for r in requests if r.metric == "accuracy"])
