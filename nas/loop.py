@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,46 +74,44 @@ def search(
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
     """
     cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
-    return _Search(space, objectives, algorithm, cached, store, budget, batch, on_progress, clock).run()
+    return _Search(space, list(objectives), algorithm, cached, store, budget, batch, on_progress, clock).run()
 
 
+@dataclass
 class _Search:
-    """The state of one search: what was told, and how far the display is."""
+    """A search under way: its parts, what was told, and the reference point once it is set."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        algorithm: SearchAlgorithm,
-        evaluator: Evaluator,
-        store: RunStore,
-        budget: Budget,
-        batch: int,
-        on_progress: Callable[[Progress], None],
-        clock: Callable[[], float],
-    ) -> None:
-        self._space, self._objectives, self._algorithm = space, list(objectives), algorithm
-        self._store, self._budget, self._batch = store, budget, batch
-        self._on_progress, self._clock = on_progress, clock
-        self._evaluator = evaluator
-        self._told: list[Evaluation] = []
-        self._values = np.empty((0, len(objectives)))
-        self._reference: NDArray[np.float64] | None = None
-        self._failures_in_a_row = 0
+    space: SearchSpace
+    objectives: list[Objective]
+    algorithm: SearchAlgorithm
+    evaluator: Evaluator
+    store: RunStore
+    budget: Budget
+    batch: int
+    on_progress: Callable[[Progress], None]
+    clock: Callable[[], float]
+    told: list[Evaluation] = field(default_factory=list)
+    reference: NDArray[np.float64] | None = None
+    volume: float | None = None
+    n_front: int = 0
+    failures_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        self.values = np.empty((0, len(self.objectives)))
 
     def run(self) -> list[Evaluation]:
-        recorded = self._store.asks()
-        deadline = None if self._budget.minutes is None else self._clock() + 60 * self._budget.minutes
-        stopped = self._store.info().get("stopped")
+        recorded = self.store.asks()
+        deadline = None if self.budget.minutes is None else self.clock() + 60 * self.budget.minutes
+        stopped = self.store.info().get("stopped")
         step, reason = 0, _EVALUATIONS_USED
-        while len(self._told) < self._budget.evaluations:
+        while len(self.told) < self.budget.evaluations:
             if step < len(recorded):
                 asked = self._replay(step, recorded[step])
             elif stopped not in (None, _EVALUATIONS_USED):  # it ended, and is not taken up again by a resume
                 reason = str(stopped)
                 break
-            elif deadline is not None and self._clock() >= deadline and step > 0:
-                reason = f"the budget of {self._budget.minutes:g} minutes is used up"
+            elif deadline is not None and self.clock() >= deadline and step > 0:
+                reason = f"the budget of {self.budget.minutes:g} minutes is used up"
                 break
             else:
                 asked = self._ask(step)
@@ -122,85 +120,78 @@ class _Search:
                 break
             self._evaluate(asked)
             step += 1
-        self._store.set_info("stopped", reason)
+        self.store.set_info("stopped", reason)
         self._record_outlook(step)
-        return self._told
+        return self.told
 
     def _record_outlook(self, step: int) -> None:
         """Keeps what the last models expect of the networks that would be measured next: shown, as predicted."""
-        if self._algorithm.fits() and self._algorithm.ask(self._batch):
+        if self.algorithm.fits() and self.algorithm.ask(self.batch):
             self._record_fits(step)
 
     def _record_fits(self, step: int) -> None:
-        for objective, fit in self._algorithm.fits().items():
-            self._store.record_fit(Fit(step, objective, fit))
+        for objective, fit in self.algorithm.fits().items():
+            self.store.record_fit(Fit(step, objective, fit))
 
     def _ask(self, step: int) -> list[Architecture]:
         if step == 0:
-            asked = list(dict.fromkeys([self._space.smallest, self._space.largest]))
+            asked = list(dict.fromkeys([self.space.smallest, self.space.largest]))
         else:
-            asked = self._algorithm.ask(min(self._batch, self._budget.evaluations - len(self._told)))
+            asked = self.algorithm.ask(min(self.batch, self.budget.evaluations - len(self.told)))
             self._record_fits(step)
         if asked:
-            self._store.record_ask(step, asked)
+            self.store.record_ask(step, asked)
         return asked
 
     def _replay(self, step: int, recorded: list[Architecture]) -> list[Architecture]:
         if step == 0:
             return recorded
-        again = self._algorithm.replay(recorded)
+        again = self.algorithm.replay(recorded)
         if list(again) != recorded:
-            self._store.record_event(
+            self.store.record_event(
                 "replay-differs", {"step": step, "recorded": [a.key for a in recorded], "now": [a.key for a in again]}
             )
         return recorded
 
     def _evaluate(self, asked: list[Architecture]) -> None:
         found: dict[Request, Measurement] = {}
-        missing = {a: len(self._objectives) for a in asked}
-        for measurement in self._evaluator.evaluate([Request.of(a, o) for a in asked for o in self._objectives]):
+        missing = {a: len(self.objectives) for a in asked}
+        for measurement in self.evaluator.evaluate([Request.of(a, o) for a in asked for o in self.objectives]):
             found[measurement.request] = measurement  # the cache has committed it
             missing[measurement.request.architecture] -= 1
             self._show(sum(n == 0 for n in missing.values()))
-        evaluations = [Evaluation(a, {o.name: found[Request.of(a, o)] for o in self._objectives}) for a in asked]
+        evaluations = [Evaluation(a, {o.name: found[Request.of(a, o)] for o in self.objectives}) for a in asked]
         self._check_failures(evaluations)
-        self._algorithm.tell(evaluations)
-        self._told += evaluations
-        self._values = np.vstack([self._values, minimised(evaluations, self._objectives)])
-        if self._reference is None:
-            self._set_reference(evaluations)
+        self.algorithm.tell(evaluations)
+        self.told += evaluations
+        self.values = np.vstack([self.values, minimised(evaluations, self.objectives)])
+        reference = self._set_reference(evaluations) if self.reference is None else self.reference
+        self.volume, self.n_front = hypervolume(self.values, reference), int(non_dominated(self.values).sum())
         self._show(0)
 
-    def _set_reference(self, anchors: list[Evaluation]) -> None:
+    def _set_reference(self, anchors: list[Evaluation]) -> NDArray[np.float64]:
         """The hypervolume's reference point, once for the run, from the smallest and the largest network."""
         for evaluation in anchors:
             if evaluation.failed:
-                which = "smallest" if evaluation.architecture == self._space.smallest else "largest"
+                which = "smallest" if evaluation.architecture == self.space.smallest else "largest"
                 raise EvaluationError(f"the {which} network could not be evaluated: {_why(evaluation)}")
-        self._reference = reference_point(self._values[0], self._values[-1])
-        natural = [o.sign * float(r) for o, r in zip(self._objectives, self._reference, strict=True)]
-        self._store.set_info("reference", natural)
+        self.reference = reference_point(self.values[0], self.values[-1])
+        natural = [o.sign * float(r) for o, r in zip(self.objectives, self.reference, strict=True)]
+        self.store.set_info("reference", natural)
+        return self.reference
 
     def _check_failures(self, evaluations: list[Evaluation]) -> None:
         for evaluation in evaluations:
-            self._failures_in_a_row = self._failures_in_a_row + 1 if evaluation.failed else 0
-            if self._failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
+            self.failures_in_a_row = self.failures_in_a_row + 1 if evaluation.failed else 0
+            if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 raise EvaluationError(
-                    f"{self._failures_in_a_row} candidates failed one after another, the last with: {_why(evaluation)}"
+                    f"{self.failures_in_a_row} candidates failed one after another, the last with: {_why(evaluation)}"
                 )
 
     def _show(self, in_flight: int) -> None:
-        volume = None if self._reference is None else hypervolume(self._values, self._reference)
-        self._on_progress(
-            Progress(
-                "searching",
-                len(self._told) + in_flight,
-                self._budget.evaluations,
-                volume,
-                int(non_dominated(self._values).sum()),
-                sum(e.failed for e in self._told),
-            )
-        )
+        failures = sum(e.failed for e in self.told)
+        done = len(self.told) + in_flight
+        self.on_progress(Progress("searching", done, self.budget.evaluations, self.volume, self.n_front, failures))
 
 
 def _why(evaluation: Evaluation) -> str:
