@@ -46,6 +46,7 @@ Select = Annotated[
     typer.Option("--select", help='The most accurate that satisfies it, e.g. "latency_ms<=1.0".', show_default=False),
 ]
 DEFAULT_RUNS = Path("runs")
+_INTERRUPTED = 130
 
 
 @app.command()
@@ -147,8 +148,11 @@ def resume(
 @app.command("runs")
 def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List all runs, trainings and searches, with where they stand."""
+    from nas.errors import StoreError
     from nas.overview import overview
 
+    if runs != DEFAULT_RUNS and not runs.is_dir():
+        raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names a folder that holds runs")
     rows = overview(_folder(runs))
     if as_json:
         return _print_json([row.to_json() for row in rows])
@@ -173,7 +177,7 @@ def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: 
     report = opened.report
     if select is not None:
         point = select_point(report, select)
-        return _print_json(point_json(point)) if as_json else _print_points(report, [("", point)])
+        return _print_json(point_json(point)) if as_json else _print_points(report, [(_number(report, point), point)])
     live = is_held(opened.folder.database)
     return _print_json({**show_json(report), "live": live}) if as_json else _print_report(report, live=live)
 
@@ -287,9 +291,7 @@ def _how(runs: Path, *, inline: bool = False, address: str | None = None, replay
         with redirect_stdout(sys.stderr), ConsoleDisplay(_stderr()) as display:
             yield How(_folder(runs), inline=inline, address=address, replay=replay, display=display)
     except KeyboardInterrupt:
-        text = "interrupted; what was measured is kept: `nas runs` lists the run, `nas resume RUN` goes on"
-        print(text, file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _finish(run: Run, as_json: bool) -> None:
@@ -331,6 +333,8 @@ def _print_report(report: Any, *, live: bool = False) -> None:
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
         print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference})")
+    if not report.predictors:
+        print("predictors: none (only the guided search fits them, once it has its first evaluations)")
     for name, predictor in report.predictors.items():
         quality = predictor.latest
         figures = [
@@ -341,15 +345,22 @@ def _print_report(report: Any, *, live: bool = False) -> None:
         print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *figures])} (cross-validated)")
 
 
+def _number(report: Any, point: Any) -> str:
+    """The number of a member of the front, which `--index` takes."""
+    return str([member.key for member in report.front].index(point.key))
+
+
 def _print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     """A table of points: measured figures with their errors, and the accuracy on the test part."""
     from nas.export.units import figure_text
+    from nas.objectives import Objective
 
+    accuracy = Objective.parse("accuracy", [])
     header = ["#", *(o.name for o in report.objectives), "test accuracy", "architecture"]
     rows = []
     for label, point in points:
         figures = [figure_text(o, point.values[o.name], point.errors.get(o.name, 0.0)) for o in report.objectives]
-        test = "" if point.test is None else f"{point.test['accuracy']:.2%}"
+        test = "" if point.test is None else figure_text(accuracy, point.test["accuracy"], point.test["error"])
         rows.append([label, *figures, test, point.key])
     _print_table(header, rows)
 
@@ -393,6 +404,10 @@ def main() -> None:
     """The entry point of the command ``nas``."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("interrupted; what was measured or trained until now is kept", file=sys.stderr)
+        raise
     except Exception as error:
         if not _is_user_error(error):
             raise

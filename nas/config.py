@@ -299,12 +299,13 @@ def is_profile_path(text: str) -> bool:
     return "/" in text or text.endswith((".yaml", ".yml"))
 
 
-def load_job(path: Path) -> SearchJob:
+def load_job(path: Path | str) -> SearchJob:
     """The job of a file, with its paths made absolute.
 
     Raises:
         JobError: the file is missing, is no YAML, or says something that cannot be done.
     """
+    path = Path(path)
     return parse_job(read_text(path, what=_WHAT), source=str(path)).resolved(path.absolute().parent)
 
 

@@ -194,7 +194,9 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
         if kind == "search":
             _search(store, prepared, supernet, weights, how)
     except KeyboardInterrupt:
-        store.set_status(RunStatus.CANCELLED, reason=f"interrupted; go on with: nas resume {folder.id}")
+        reason = f"interrupted; go on with: nas resume {folder.id}"
+        store.set_status(RunStatus.CANCELLED, reason=reason)
+        how.display.note(reason)
         raise
     except USER_ERRORS as error:
         store.set_status(RunStatus.FAILED, reason=str(error))
@@ -268,6 +270,11 @@ def _check_replay(runs: RunsFolder, run: str, prepared: Prepared) -> None:
     if prepared.checkpoint is not None:
         _check_weights(run, info.get("weights"), prepared.checkpoint.weights_digest)
         del ours["supernet"]
+    elif "weights" in theirs["supernet"]:
+        raise NasError(
+            f"--replay {run}: it searched a trained supernet, and this job trains its own; "
+            "name the same one with supernet.from"
+        )
     _check_conditions(run, theirs, ours)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
+from hardware_profiles.errors import ProfileError
 from hardware_profiles.transport import LocalProfiler
 from nas.config import SearchJob
 from nas.errors import JobError
@@ -73,10 +74,14 @@ class Prepared:
         """The job's hardware profiles, read when they are first needed: training and exporting do without.
 
         Raises:
-            ProfileError: unknown, or its file is missing or malformed.
-            JobError: two share a name.
+            JobError: one is unknown, its file is missing or malformed, or two share a name.
         """
-        profiles = [load_profile(name) for name in self.job.hardware]
+        profiles = []
+        for i, name in enumerate(self.job.hardware):
+            try:
+                profiles.append(load_profile(name))
+            except ProfileError as error:
+                raise JobError(f"{self._source}: hardware[{i}]: {error}") from None
         for i, profile in enumerate(profiles):
             if profile.name in (earlier.name for earlier in profiles[:i]):
                 raise JobError(
@@ -128,7 +133,8 @@ class Prepared:
         if trained_on["digest"] != ours.digest:
             raise CheckpointError(
                 f"supernet.from: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
-                f"job's training part ({self.data.name}, {ours.digest}); its validation images may be among them"
+                f"job's training part ({self.data.name}, {ours.digest}); its validation images may be among them; "
+                "write the data section of the job that trained it, shares included"
             )
 
     def _family(self) -> Family:

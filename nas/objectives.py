@@ -89,7 +89,11 @@ class Objective:
         if metric in _METRICS and _METRICS[metric][2] and not profile and len(profiles) == 1:
             text = f"{metric}@{profiles[0]}"
         if text not in known:
-            raise UnknownNameError("objective", text, known, where=where)
+            hint = ""
+            if metric in _METRICS and _METRICS[metric][2] and not profile:
+                hint = f"With several profiles, say which: {' or '.join(f'{metric}@{p}' for p in profiles)}."
+            short = [m for m, (_, _, per) in _METRICS.items() if per and len(profiles) == 1 and not profile]
+            raise UnknownNameError("objective", text, [*short, *known], where=where, hint=hint)
         unit, goal, _ = _METRICS[metric]
         return cls(text, unit, goal)
 

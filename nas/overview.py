@@ -25,6 +25,7 @@ class Row:
         status: as stored, or ``damaged``.
         live: whether a driver holds the run now; a running one without was killed, and can be resumed.
         done: evaluations (search) or epochs (training); total: of how many.
+        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
     """
 
     run: str
@@ -33,6 +34,8 @@ class Row:
     live: bool
     done: int
     total: int
+    epoch: int
+    epochs: int
     reason: str
 
     def to_json(self) -> dict[str, Any]:
@@ -46,8 +49,10 @@ class Row:
             reason = f"no driver; go on with: nas resume {self.run}"
         elif status == NEVER_STARTED:
             reason = "killed while it was being made; start the job again"
-        unit = "epochs" if self.kind == "training" else "evaluations"
-        return [self.run, self.kind, status, f"{self.done} of {self.total} {unit}", reason]
+        progress = f"{self.done} of {self.total} evaluations"
+        if self.epoch < self.epochs or self.kind == "training":
+            progress = f"{self.epoch} of {self.epochs} epochs"
+        return [self.run, self.kind, status, progress, reason]
 
 
 def shown_status(status: str, *, live: bool) -> str:
@@ -78,8 +83,10 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
                 done = sum(count >= n_objectives for count in measured.values())
                 total = int(info.get("evaluations", 0))
     except NasError as error:
-        return Row(folder.id, "?", "damaged", False, 0, 0, str(error))
-    return Row(folder.id, kind, str(status), is_held(folder.database), done, total, str(info.get("reason") or ""))
+        return Row(folder.id, "?", "damaged", False, 0, 0, 0, 0, str(error))
+    epoch, epochs = int(info.get("epoch", 0)), int(info.get("epochs", 0))
+    reason = str(info.get("reason") or "")
+    return Row(folder.id, kind, str(status), is_held(folder.database), done, total, epoch, epochs, reason)
 
 
 def training_json(run: Run) -> dict[str, Any]:

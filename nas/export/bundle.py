@@ -111,16 +111,19 @@ def _check_path(path: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise ExportFailedError(f"{path}: the folder {folder} cannot be written")
     manifest = path.with_suffix(".json")
-    if manifest.exists() and not _is_manifest(manifest):
-        raise ExportFailedError(f"{manifest} exists and is no manifest of an export; choose another name, or move it")
+    exported = _files_of(manifest)
+    for file in (manifest, path, path.with_suffix(".safetensors")):
+        if file.exists() and file.name not in exported:
+            raise ExportFailedError(f"{file} exists and is of no earlier export; choose another name, or move it")
 
 
-def _is_manifest(path: Path) -> bool:
+def _files_of(manifest: Path) -> set[str]:
+    """Names of the files of an earlier export, which a new one may replace; empty where there was none."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("format") == _FORMAT
+        found = json.loads(manifest.read_text())
+        return {manifest.name, *found["files"]} if found["format"] == _FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> float:

@@ -148,7 +148,8 @@ class TestTheWholePath:
         assert [dict(p.values) for p in run.front] == [p["values"] for p in front]
         made = run.export(after.folder / "python.onnx", select="latency_ms<=1000")
         assert made["values"] == front[-1]["values"]
-        assert nas.load_job(after.folder / "job.yaml").name == "small"
+        assert nas.load_job(str(after.folder / "job.yaml")).name == "small"
+        assert {"load_job", "run", "open_run"} <= set(dir(nas))
         with pytest.raises(AttributeError, match="no attribute"):
             nas.nothing  # noqa: B018
 
@@ -358,6 +359,9 @@ class TestBadInput:
         (after.folder / "keep.json").write_text('{"mine": true}')
         assert_error(after.nas("export", "small-1", "-o", "keep.onnx"), "keep.json")
         assert json.loads((after.folder / "keep.json").read_text()) == {"mine": True}
+        (after.folder / "own.safetensors").write_text("mine")
+        assert_error(after.nas("export", "small-1", "-o", "own.onnx"), "own.safetensors", "no earlier export")
+        assert (after.folder / "own.safetensors").read_text() == "mine"
         assert after.nas("export", "small-1", "-o", "twice.onnx").code == 0
         assert after.nas("export", "small-1", "--index", "0", "-o", "twice.onnx").code == 0
 
