@@ -22,7 +22,7 @@ class Row:
     """One run.
 
     Attributes:
-        status: as stored, or ``damaged``.
+        status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
         live: whether a driver holds the run now; a running one without was killed, and can be resumed.
         done: evaluations (search) or epochs (training); total: of how many.
         epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
@@ -83,7 +83,8 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
                 done = sum(count >= n_objectives for count in measured.values())
                 total = int(info.get("evaluations", 0))
     except NasError as error:
-        return Row(folder.id, "?", "damaged", False, 0, 0, 0, 0, str(error))
+        live = is_held(folder.database)  # its driver is making it at this moment
+        return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
     epoch, epochs = int(info.get("epoch", 0)), int(info.get("epochs", 0))
     reason = str(info.get("reason") or "")
     return Row(folder.id, kind, str(status), is_held(folder.database), done, total, epoch, epochs, reason)

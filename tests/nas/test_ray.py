@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nas.errors import NasError
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
@@ -75,6 +77,15 @@ def test_two_kills_through_ray_end_with_the_uninterrupted_front(tmp_path: Path) 
     assert shown["evaluations"] == 30
 
 
+def facts_of(runs: RunsFolder, run: str) -> dict[str, Any]:
+    """What a run's store says of it; nothing while the run is still being made."""
+    try:
+        with Run.open(runs, run).store() as store:
+            return store.info()
+    except NasError:
+        return {}
+
+
 @pytest.mark.slow
 def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(_JOB)
@@ -86,11 +97,11 @@ def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             assert driver.poll() is None, driver.communicate()
-            if (runs.root / "small-2" / "run.db").is_file():
-                with Run.open(runs, "small-2").store() as store:
-                    if fact in store.info():
-                        break
+            if fact in facts_of(runs, "small-2"):
+                break
             time.sleep(0.02)
+        else:
+            raise AssertionError(f"small-2 has no {fact} after {_PATIENCE_S} s")
         driver.kill()
         driver.communicate(timeout=_PATIENCE_S)
 
