@@ -1,0 +1,52 @@
+"""Slices, permutations and sizes of products and concatenations, against plain indexing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from supernets.axes import Axis, Concat, Dim, check_dims, permute_tensor, size_of, slice_tensor
+from supernets.errors import SpaceError
+
+AXES = {"a": Axis("a", 4), "b": Axis("b", 3), "k": Axis("k", 5, slice="centre")}
+SIZES = {"a": 2, "b": 1, "k": 3}
+
+
+@pytest.mark.parametrize(
+    ("dim", "full", "kept"),
+    [
+        (7, 7, [0, 1, 2, 3, 4, 5, 6]),
+        ("a", 4, [0, 1]),
+        ("k", 5, [1, 2, 3]),
+        ((2, "a"), 8, [0, 1, 4, 5]),
+        (("a", 2), 8, [0, 1, 2, 3]),
+        (Concat(("a", "b")), 7, [0, 1, 4]),
+        (Concat((2, ("b", 2))), 8, [0, 1, 2, 3]),
+    ],
+)
+def test_a_slice_keeps_these_positions(dim: Dim, full: int, kept: list[int]) -> None:
+    tensor = torch.arange(2.0 * full).reshape(2, full)
+    assert torch.equal(slice_tensor(tensor, (2, dim), AXES, SIZES), tensor[:, kept])
+    assert size_of(dim, SIZES) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("dim", "order"),
+    [
+        ("a", [3, 1, 0, 2]),
+        ((2, "a"), [3, 1, 0, 2, 7, 5, 4, 6]),
+        (("a", 2), [6, 7, 2, 3, 0, 1, 4, 5]),
+        (Concat(("b", "a")), [0, 1, 2, 6, 4, 3, 5]),
+        ("b", [0, 1, 2]),
+    ],
+)
+def test_a_permutation_of_one_axis_moves_its_units_wherever_they_stand(dim: Dim, order: list[int]) -> None:
+    tensor = torch.arange(float(len(order)))
+    assert torch.equal(permute_tensor(tensor, (dim,), AXES, "a", torch.tensor([3, 1, 0, 2])), tensor[order])
+
+
+def test_dims_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(SpaceError, match="its axes say"):
+        check_dims({"w": (4, 2)}, {"w": ("a", 3)}, AXES)
+    with pytest.raises(SpaceError, match="disagree on tensors: v"):
+        check_dims({"w": (4,)}, {"w": ("a",), "v": ("b",)}, AXES)
