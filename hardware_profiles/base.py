@@ -12,21 +12,31 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
-    """A machine as a deployment sees it.
+    """A machine as a deployment sees it, and where it is.
 
     Attributes:
         threads: intra-op threads of the runtime, each on a CPU of its own.
         batch_size: examples a call.
         provider: execution provider of ONNX Runtime.
-        precision: what the models are run in.
+        placement: Ray resources of the node to measure on, e.g. ``{"hw-raspberrypi5": 1}``; empty for this machine.
+        ssh: where to measure by ssh, as its command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
+            `placement`.
+        python: the interpreter on an ssh host, which needs numpy and onnxruntime alone.
     """
 
     name: str
     threads: int = 1
     batch_size: int = 1
     provider: str = "CPUExecutionProvider"
-    precision: str = "fp32"
+    placement: Mapping[str, float] = field(default_factory=dict)
+    ssh: str = ""
+    python: str = "python3"
     description: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is measured elsewhere than on this machine."""
+        return bool(self.placement or self.ssh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,12 @@ class LatencyMeasurement:
             time where most runs were preempted), per batch.
         resolution: relative noise floor of the session (A/A); differences below it are ties.
         p50_ms: median of all samples; service latency.
+        p90_ms, p99_ms: service latency in the tail; None where there are too few samples to say (64 and 662).
         samples: number of timed runs.
+        session_ms: wall time that making the runtime's session took.
+        peak_mib: memory that the session and one run of it added to a process, at most at once.
+        discarded_rounds: rounds left out because the sentinel strayed in them.
+        drift: relative change of the sentinel between the start, the middle and the end, the largest of the three.
         preempted_share: share of runs in which the worker lost the CPU.
         noisy: the figure did not settle within the retries; its resolution is widened to what was seen.
         raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
@@ -71,7 +86,13 @@ class LatencyMeasurement:
     latency_ms: float
     resolution: float
     p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
     samples: int
+    session_ms: float
+    peak_mib: float
+    discarded_rounds: int
+    drift: float
     preempted_share: float
     noisy: bool
     protocol: str
@@ -91,6 +112,14 @@ class LatencyFailure:
 
 class LatencyProfiler(Protocol):
     """Measures deployments on one profile; keeps one worker process."""
+
+    def environment(self) -> Mapping[str, Any]:
+        """What the worker says of its machine and versions, before anything is measured; JSON-able.
+
+        Raises:
+            WorkerError, ProfileError: as `measure`.
+        """
+        ...
 
     def measure(
         self, deployments: Sequence[Deployment], *, longer: bool = False

@@ -35,8 +35,11 @@ class WorkerDiedError(WorkerError):
 class Connection(Protocol):
     """Where commands go and answers come from; a transport to another machine is one more of these."""
 
-    def send(self, command: Mapping[str, Any]) -> None:
-        """Hands over a command.
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
+        """Hands over a command, and bytes that follow it (a model, its inputs): no file system is shared.
+
+        Args:
+            payloads: their lengths are sent as the command's ``payloads``.
 
         Raises:
             WorkerDiedError: there is nobody to take it.
