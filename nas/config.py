@@ -226,6 +226,13 @@ class SearchJob(_Model):
     objectives: Annotated[
         tuple[_Text, ...], Field(min_length=2, description="a list of two or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
+    precisions: Annotated[
+        tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
+        Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),
+    ] = ("fp32",)
+    lookup_tables: Annotated[
+        tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
+    ] = ()
     search: SearchConfig = SearchConfig()
     calibration_images: _TwoOrMore = 1000
 
@@ -236,6 +243,9 @@ class SearchJob(_Model):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
             if text in self.hardware[:i]:
                 raise problem(f"hardware[{i}]", f"{show(text)} comes twice; keep one")
+        for i, precision in enumerate(self.precisions):
+            if precision in self.precisions[:i]:
+                raise problem(f"precisions[{i}]", f"{show(precision)} comes twice; keep one")
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
         return self
@@ -283,7 +293,8 @@ class SearchJob(_Model):
         if supernet.from_path is not None:
             supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
         hardware = tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware)
-        return self.model_copy(update={"data": data, "supernet": supernet, "hardware": hardware})
+        changed = {"data": data, "supernet": supernet, "hardware": hardware}
+        return self.model_copy(update=changed | {"lookup_tables": tuple(absolute(path) for path in self.lookup_tables)})
 
     def to_yaml(self) -> str:
         """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""

@@ -71,5 +71,8 @@ class ConsoleDisplay:
             figures += f"  failed {progress.failures}"
         self._update(progress.phase, progress.done, progress.total, figures)
 
+    def count(self, phase: str, done: int, total: int) -> None:
+        self._update(phase, done, total, "")
+
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

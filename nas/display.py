@@ -23,6 +23,10 @@ class Display(Protocol):
         """The search went on."""
         ...
 
+    def count(self, phase: str, done: int, total: int) -> None:
+        """So much of some other work is done."""
+        ...
+
     def note(self, text: str) -> None:
         """Something worth a line."""
         ...
@@ -38,6 +42,9 @@ class Silent:
         """Shows nothing."""
 
     def progress(self, progress: Progress) -> None:
+        """Shows nothing."""
+
+    def count(self, phase: str, done: int, total: int) -> None:
         """Shows nothing."""
 
     def note(self, text: str) -> None:

@@ -17,6 +17,7 @@ from nas.display import Display, Silent
 from nas.errors import JobError, NasError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
+from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
 from nas.job import Prepared
@@ -161,7 +162,7 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
 
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
     """The facts of a run that never change."""
-    space = prepared.family.space
+    space = prepared.space
     facts: dict[str, Any] = {
         "name": prepared.job.name,
         "seed": prepared.job.seed,
@@ -174,14 +175,24 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None
             "space": space.to_json(),
             "objectives": [o.name for o in prepared.objectives],
             "profiles": [p.name for p in prepared.profiles],
+            "precisions": list(prepared.precisions.names),
             "smallest": space.smallest.key,
             "largest": space.largest.key,
             "evaluations": prepared.job.search.evaluations,
             "algorithm": prepared.job.search.algorithm,
             "replay": how.replay,
+            "machines": _machines_of(how),
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
+
+
+def _machines_of(how: How) -> Any:
+    """The environments that a new run's figures must come from: those of the run that it replays, if any."""
+    if how.replay is None:
+        return {}
+    with Run.open(how.runs, how.replay).store() as store:
+        return store.info().get("machines") or {}
 
 
 def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
@@ -289,27 +300,30 @@ def _search_replaying(
 ) -> None:
     """Searches, then measures the finalists again."""
     job, data = prepared.job, prepared.data
-    measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note)
+    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"))
+    measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
     with _scoring(prepared, supernet, how) as scoring, _closing(measure(data.validation, scoring)) as measured:
         evaluations = run_search(
-            prepared.family.space,
+            prepared.space,
             prepared.objectives,
             prepared.algorithm(supernet),
             _with_replay(measured, replayed),
             store,
             Budget(job.search.evaluations, job.search.minutes),
             batch=job.search.batch,
+            precisions=prepared.precisions,
             retry_failures=how.retry_failures,
             on_progress=how.display.progress,
         )
-    space = prepared.family.space
+    space = prepared.space
     chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest])
     # Only now, with the search over, is the test part put before an evaluator.
     test = InlineScoring(supernet, prepared.calibration, data.test.images, data.test.labels)
     with _closing(measure(data.test, test)) as measured:
         measure_again(
-            chosen, prepared.objectives, _with_replay(measured, replayed), store, on_progress=how.display.progress
-        )
+            chosen, prepared.objectives, _with_replay(measured, replayed), store,
+            precisions=prepared.precisions, on_progress=how.display.progress,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
 from hardware_profiles.errors import ProfileError
+from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import LocalProfiler
 from nas.config import SearchJob
 from nas.errors import JobError
 from nas.evaluation.features import architecture_features, feature_layout
+from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
 from nas.objectives import EXACT_METRICS, Objective
+from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
@@ -68,6 +71,9 @@ class Prepared:
         if self.checkpoint is not None:
             self._check_data(self.checkpoint)
         self.family = self._family()
+        self.precisions = Precisions(job.precisions)
+        self.space = self.precisions.space(self.family.space)
+        """Of candidates: the family's networks, in each of the precisions."""
 
     @cached_property
     def profiles(self) -> list[HardwareProfile]:
@@ -95,10 +101,18 @@ class Prepared:
         return self.job.parsed_objectives([p.name for p in self.profiles], source=self._source)
 
     def check_measurable(self) -> None:
-        """Raises `ProfileError` unless this machine has what every profile asks for, `JobError` for an unknown objective."""
+        """Raises unless every profile can be measured in every precision, and the objectives and lookup tables are known.
+
+        Raises:
+            ProfileError, PrecisionError: this machine does not have what a profile asks for; a remote one is asked later.
+            JobError: an objective is unknown.
+            LookupTableError: a table is damaged, or of another profile.
+        """
         for profile in self.profiles:
             check_machine(profile)
-        self.objectives  # noqa: B018  parsing them is the check
+            for precision in self.precisions.names:
+                check_precision(precision, profile.provider)
+        self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
 
     def conditions(self, *, measured: bool) -> dict[str, Any]:
         """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
@@ -195,7 +209,7 @@ class Prepared:
 
     def algorithm(self, supernet: Supernet) -> SearchAlgorithm:
         """The job's search algorithm, over this supernet's space."""
-        seed, space = self.job.seed, self.family.space
+        seed, space = self.job.seed, self.space
         match self.job.search.algorithm:
             case "random":
                 from nas.search.random import RandomSearch
@@ -225,8 +239,9 @@ class Prepared:
                 assert_never(other)
 
     def evaluator(
-        self, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *, seed: int, note: Callable[[str], None]
-    ) -> Measured:
+        self, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
+        seed: int, note: Callable[[str], None], machines: Machines,
+    ) -> Measured:  # fmt: skip
         """What measures this supernet's subnets, with accuracy on one part of the data."""
         profiles = {
             profile.name: Timed(LocalProfiler(profile, seed=seed, on_wait=note), self.examples(profile))
@@ -235,7 +250,7 @@ class Prepared:
         environment = {"torch": torch.__version__, "threads": 1, "machine": platform.machine()}
         return Measured(
             scoring, supernet.cost, profiles,
-            n_images=len(part.labels), weights=weights, data=part.digest, environment=environment,
+            n_images=len(part.labels), weights=weights, data=part.digest, environment=environment, machines=machines,
         )  # fmt: skip
 
     def examples(self, profile: HardwareProfile) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.objectives import Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised
 from nas.pareto import hypervolume, non_dominated, reference_point
+from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
@@ -58,6 +59,7 @@ def search(
     budget: Budget,
     *,
     batch: int,
+    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     retry_failures: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
@@ -68,13 +70,16 @@ def search(
     measured), so that a search that was killed goes on as if it had not been. The time budget counts from here.
 
     Args:
+        space: of candidates: `Precisions.space` of the networks'.
         retry_failures: measure again what the store holds as failed; else the failure is replayed like a figure.
 
     Raises:
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
     """
     cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
-    return _Search(space, list(objectives), algorithm, cached, store, budget, batch, on_progress, clock).run()
+    return _Search(
+        space, list(objectives), algorithm, cached, store, budget, batch, precisions, on_progress, clock
+    ).run()
 
 
 @dataclass
@@ -88,6 +93,7 @@ class _Search:
     store: RunStore
     budget: Budget
     batch: int
+    precisions: Precisions
     on_progress: Callable[[Progress], None]
     clock: Callable[[], float]
     told: list[Evaluation] = field(default_factory=list)
@@ -156,11 +162,12 @@ class _Search:
     def _evaluate(self, asked: list[Architecture]) -> None:
         found: dict[Request, Measurement] = {}
         missing = {a: len(self.objectives) for a in asked}
-        for measurement in self.evaluator.evaluate([Request.of(a, o) for a in asked for o in self.objectives]):
+        request = self.precisions.request
+        for measurement in self.evaluator.evaluate([request(a, o) for a in asked for o in self.objectives]):
             found[measurement.request] = measurement  # the cache has committed it
-            missing[measurement.request.architecture] -= 1
+            missing[self.precisions.candidate(measurement.request)] -= 1
             self._show(sum(n == 0 for n in missing.values()))
-        evaluations = [Evaluation(a, {o.name: found[Request.of(a, o)] for o in self.objectives}) for a in asked]
+        evaluations = [Evaluation(a, {o.name: found[request(a, o)] for o in self.objectives}) for a in asked]
         self._check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self.told += evaluations
@@ -230,14 +237,16 @@ def measure_again(
     evaluator: Evaluator,
     store: RunStore,
     *,
+    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Times the finalists by the longer protocol and scores them on the test part; figures in the store are not redone."""
     store.set_info("final", [a.key for a in architectures])
-    requests = [Request(a, "accuracy", None, Fidelity.TEST) for a in architectures]
-    requests += [Request.of(a, o, Fidelity.FINAL) for o in objectives if o.profile is not None for a in architectures]
-    missing = {a: sum(r.architecture == a for r in requests) for a in architectures}
+    requests = [precisions.test_request(a) for a in architectures]
+    timed = [o for o in objectives if o.profile is not None]
+    requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
+    missing = {a: 1 + len(timed) for a in architectures}
     for measurement in Cached(evaluator, store.find, keep=store.add).evaluate(requests):
-        missing[measurement.request.architecture] -= 1
+        missing[precisions.candidate(measurement.request)] -= 1
         done = sum(n == 0 for n in missing.values())
         on_progress(Progress("measuring the front again", done, len(missing)))

@@ -46,12 +46,18 @@ class Status(StrEnum):
 _METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belongs to a hardware profile
     "accuracy": ("share", Goal.MAXIMIZE, False),
     "latency_ms": ("ms", Goal.MINIMIZE, True),
+    "throughput": ("images/s", Goal.MAXIMIZE, True),
+    "peak_mib": ("MiB", Goal.MINIMIZE, True),
+    "session_ms": ("ms", Goal.MINIMIZE, True),
     "macs": ("MACs", Goal.MINIMIZE, False),
     "parameters": ("parameters", Goal.MINIMIZE, False),
     "activation_bytes": ("bytes", Goal.MINIMIZE, False),
 }
 EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 """Metrics that are computed, never measured or predicted."""
+TIMED_METRICS = frozenset(metric for metric, (_, _, timed) in _METRICS.items() if timed)
+"""Metrics that come of timing a deployment on a hardware profile: latency, examples a second, memory that making and
+running the session takes at most, and the time that making it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +114,13 @@ def known_objectives(profiles: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to measure: one metric of one architecture; the key of a `Measurement` inside a run."""
+    """What to measure: one metric of one architecture in one precision; the key of a `Measurement` inside a run."""
 
     architecture: Architecture
     metric: str
     profile: str | None = None
     fidelity: Fidelity = Fidelity.SEARCH
     precision: str = "fp32"
-
-    @classmethod
-    def of(cls, architecture: Architecture, objective: Objective, fidelity: Fidelity = Fidelity.SEARCH) -> Request:
-        """The request that yields this objective's figure."""
-        return cls(architecture, objective.metric, objective.profile, fidelity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All objectives of one architecture: a view over its measurements, by objective name."""
+    """All objectives of one candidate: a view over its measurements, by objective name."""
 
     architecture: Architecture
     measurements: Mapping[str, Measurement]

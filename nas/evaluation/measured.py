@@ -1,9 +1,8 @@
-"""Measures: accuracy by scoring subnets, latency by timing them on their hardware profiles, never both at once."""
+"""Measures: accuracy by scoring subnets, latency and its kin by timing them on their profiles, never both at once."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,16 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.samples import encode_samples
+from nas.errors import EvaluationError
+from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import Scored, Scoring, Task
-from nas.objectives import EXACT_METRICS, Fidelity, Measurement, Request, Status
+from nas.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
 from supernets.cost import Cost
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture
 
+_Variant = tuple[Architecture, str]
+"""A network in a precision."""
 ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
 
 
@@ -36,6 +39,7 @@ class Measured:
     Args:
         n_images: images behind an accuracy.
         weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
+        environment: of accuracies; machines: the environments that timed figures must come from.
     """
 
     def __init__(
@@ -48,31 +52,34 @@ class Measured:
         weights: str,
         data: str,
         environment: Mapping[str, Any],
+        machines: Machines | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._n_images, self._weights, self._data = n_images, weights, data
-        self._environment = environment
+        self._environment, self._machines = environment, machines or Machines()
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        wanted: dict[Architecture, list[Request]] = {}
+        wanted: dict[_Variant, list[Request]] = {}
         for request in requests:
-            wanted.setdefault(request.architecture, []).append(request)
+            wanted.setdefault((request.architecture, request.precision), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
         tasks = []
-        for architecture, own in wanted.items():
+        for (architecture, precision), own in wanted.items():
             metrics = {request.metric for request in own}
             if metrics - EXACT_METRICS:
-                tasks.append(Task(architecture, accuracy="accuracy" in metrics, model="latency_ms" in metrics))
-        models: dict[Architecture, Scored] = {}
+                accuracy, model = "accuracy" in metrics, not metrics.isdisjoint(TIMED_METRICS)
+                tasks.append(Task(architecture, precision, accuracy=accuracy, model=model))
+        models: dict[_Variant, Scored] = {}
         for scored in self._scoring.score(tasks):
-            models[scored.task.architecture] = scored
-            yield from (self._accuracy(r, scored) for r in wanted[scored.task.architecture] if r.metric == "accuracy")
+            variant = scored.task.architecture, scored.task.precision
+            models[variant] = scored
+            yield from (self._accuracy(r, scored) for r in wanted[variant] if r.metric == "accuracy")
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
-        latencies = [request for request in requests if request.metric == "latency_ms"]
-        for name in dict.fromkeys(request.profile for request in latencies):
+        timed = [request for request in requests if request.metric in TIMED_METRICS]
+        for name in dict.fromkeys(request.profile for request in timed):
             for longer in (False, True):
-                group = [r for r in latencies if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
-                yield from self._latencies(group, models, longer=longer)
+                group = [r for r in timed if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
+                yield from self._time(group, models, longer=longer)
 
     def close(self) -> None:
         self._scoring.close()
@@ -104,37 +111,68 @@ class Measured:
     def _failed(self, request: Request, message: str, seconds: float = 0.0) -> Measurement:
         return Measurement(request, Status.FAILED, None, None, weights=self._weights, message=message, seconds=seconds)
 
-    def _latencies(
-        self, requests: Sequence[Request], models: Mapping[Architecture, Scored], *, longer: bool
+    def _time(
+        self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
     ) -> Iterator[Measurement]:
-        timed = [r for r in requests if models[r.architecture].model is not None]
-        yield from (self._failed(r, models[r.architecture].failure) for r in requests if r not in timed)
-        if not timed:
+        """Answers to requests of one profile: a network is timed once, whatever is asked of it."""
+        wanted: dict[_Variant, list[Request]] = {}
+        for request in requests:
+            scored = models[request.architecture, request.precision]
+            if scored.model is None:
+                yield self._failed(request, scored.failure)
+            else:
+                wanted.setdefault((request.architecture, request.precision), []).append(request)
+        if not wanted:
             return
-        profile = self._profiles[str(timed[0].profile)]
-        deployments = [Deployment.single(models[r.architecture].model or b"", {INPUT: profile.examples}) for r in timed]
-        started = time.perf_counter()
-        for request, result in zip(timed, profile.profiler.measure(deployments, longer=longer), strict=True):
-            seconds, started = time.perf_counter() - started, time.perf_counter()
-            yield self._latency(request, result, seconds)
+        profile = self._profiles[str(requests[0].profile)]
+        inputs = {INPUT: profile.examples}
+        deployments = [Deployment.single(models[variant].model or b"", inputs) for variant in wanted]
+        results = profile.profiler.measure(deployments, longer=longer)
+        for own, result in zip(wanted.values(), results, strict=True):
+            if isinstance(result, LatencyFailure):
+                yield from (self._failed(request, result.message) for request in own)
+                continue
+            self._machines.check(str(requests[0].profile), result.environment)
+            yield from (self._timed(request, result, len(profile.examples)) for request in own)
 
-    def _latency(self, request: Request, result: LatencyMeasurement | LatencyFailure, seconds: float) -> Measurement:
-        if isinstance(result, LatencyFailure):
-            return self._failed(request, result.message, seconds)
+    def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
+        value, error = _figure(request.metric, result, batch_size)
         return Measurement(
             request,
             Status.NOISY if result.noisy else Status.OK,
-            result.latency_ms,
-            result.latency_ms * result.resolution,
+            value,
+            error,
             weights=self._weights,
             protocol=result.protocol,
             environment=result.environment,
             detail={
                 "resolution": result.resolution,
                 "p50_ms": result.p50_ms,
+                "p90_ms": result.p90_ms,
+                "p99_ms": result.p99_ms,
                 "samples": result.samples,
+                "session_ms": result.session_ms,
+                "peak_mib": result.peak_mib,
+                "discarded_rounds": result.discarded_rounds,
+                "drift": result.drift,
                 "preempted_share": result.preempted_share,
             },
-            samples=encode_samples(result),
-            seconds=result.seconds or seconds,
+            samples=encode_samples(result) if request.metric == "latency_ms" else None,
+            seconds=result.seconds,
         )
+
+
+def _figure(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
+    """A timed metric's figure and its error."""
+    match metric:
+        case "latency_ms":
+            return result.latency_ms, result.latency_ms * result.resolution
+        case "throughput":
+            value = 1e3 * batch_size / result.latency_ms
+            return value, value * result.resolution
+        case "peak_mib":
+            return result.peak_mib, result.peak_error_mib
+        case "session_ms":
+            return result.session_ms, result.session_error_ms
+        case _:
+            raise EvaluationError(f"no timing gives {metric!r}; expected one of {', '.join(sorted(TIMED_METRICS))}")

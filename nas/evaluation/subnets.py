@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
-from supernets.onnx_export import INPUT, to_onnx_quick
+from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 
@@ -21,11 +22,24 @@ _SCORING_BATCH = 100
 """Images a call of the runtime; its activations stay in the cache, and larger ones were slower."""
 
 
+def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) -> bytes:
+    """An ONNX model in the precision that it is scored, timed and shipped in.
+
+    Args:
+        calibration: batches of training images, (n, c, h, w) each; lower precisions take their ranges from the first.
+
+    Raises:
+        PrecisionError: the model cannot be converted.
+    """
+    return convert(model, precision, [{INPUT: calibration[0].numpy()}])
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is wanted of one architecture: its accuracy, its ONNX model, or both, of one recalibrated module."""
+    """What is wanted of one network in a precision: its accuracy, its ONNX model, or both, of one recalibrated module."""
 
     architecture: Architecture
+    precision: str
     accuracy: bool
     model: bool
 
@@ -72,7 +86,7 @@ class InlineScoring:
     def __init__(self, supernet: Supernet, calibration: Tensor, images: Tensor, labels: Tensor) -> None:
         self._supernet = supernet.eval()
         self._calibration = calibration.split(CALIBRATION_BATCH)
-        self._examples, self._images, self._labels = images[:2], images.numpy(), labels.numpy()
+        self._images, self._labels = images.numpy(), labels.numpy()
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
         for task in tasks:
@@ -83,7 +97,8 @@ class InlineScoring:
         started = time.perf_counter()
         try:
             module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
-            model = to_onnx_quick(module, self._examples)
+            model = onnx_model(module, self._calibration[0][:2])
+            model = in_precision(model, task.precision, self._calibration)
             correct, n_correct = None, 0
             if task.accuracy:
                 # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.

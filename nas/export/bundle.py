@@ -20,18 +20,21 @@ from torch import nn
 
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
+from nas.evaluation.subnets import in_precision
 from nas.export.report import Point, RunReport
-from nas.objectives import Fidelity, Objective, Request
+from nas.objectives import Fidelity, Objective
+from nas.precisions import Precisions
 from nas.store.base import RunStore
 from nas.store.folder import write_atomically
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet
-from supernets.onnx_export import INPUT, to_onnx
+from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 
 MAX_PARITY = 1e-4
 """Largest difference from torch that is accepted, over the standard deviation of torch's outputs."""
 _CHECKED_BATCHES = (1, 8)
+_COMPARED_IMAGES = 1000
 _FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -55,21 +58,28 @@ def export_bundle(
         calibration: training images for the batch-norm statistics, those that the search used, in the same batches.
 
     Returns:
-        ``path``, ``sha256``, ``parity``, ``values``, ``architecture`` and the paths of the two other files.
+        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of images
+        that the written model and the fp32 one classify alike), ``values``, ``architecture`` and the paths of the two
+        other files.
 
     Raises:
         ExportFailedError: the path will not do, or the file does not compute what torch does.
         ExportError: torch's exporter refuses the network.
+        PrecisionError: the network cannot be written in its precision.
     """
     _check_path(path)
-    module = recalibrate(checkpoint.supernet.extract(point.architecture), calibration.split(calibration_batch))
+    network, precision = Precisions.of_run(store.info()).split(point.architecture)
+    batches = calibration.split(calibration_batch)
+    module = recalibrate(checkpoint.supernet.extract(network), batches)
     images = data.validation.images
     if len(images) < max(_CHECKED_BATCHES):
         images = images[np.resize(np.arange(len(images)), max(_CHECKED_BATCHES))]
-    facts = _facts(point, report, store, checkpoint, data)
-    model = _with_metadata(to_onnx(module, images[:2]), facts)
+    exact = onnx_model(module, batches[0][:2])
+    parity = max(compare(module, exact, images[:n].numpy()) for n in _CHECKED_BATCHES)
+    facts = {**_facts(point, report, store, checkpoint, data), "precision": precision}
+    model = _with_metadata(in_precision(exact, precision, batches), facts)
     onnx.checker.check_model(model, full_check=True)
-    parity = max(compare(module, model, images[:n].numpy()) for n in _CHECKED_BATCHES)
+    agreement = _agreement(exact, model, images[:_COMPARED_IMAGES].numpy())
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -78,6 +88,7 @@ def export_bundle(
         "version": 1,
         **facts,
         "parity": parity,
+        "agreement": agreement,
         "files": {
             path.name: {"sha256": sha256, "bytes": len(model)},
             weights_path.name: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
@@ -94,6 +105,8 @@ def export_bundle(
         "path": str(path),
         "sha256": sha256,
         "parity": parity,
+        "precision": precision,
+        "agreement": agreement,
         "values": dict(point.values),
         "architecture": dict(point.described),
         "key": point.key,
@@ -149,6 +162,12 @@ def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> flo
     return parity
 
 
+def _agreement(one: bytes, two: bytes, images: NDArray[np.float32]) -> float:
+    """The share of images that two models classify alike."""
+    decisions = [run_model(model, {INPUT: images}, batch_size=100)[0].argmax(axis=1) for model in (one, two)]
+    return float(np.mean(decisions[0] == decisions[1]))
+
+
 def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpoint, data: DataSet) -> dict[str, Any]:
     """Everything that the file should say of itself, JSON-able."""
     return {
@@ -175,7 +194,9 @@ def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpo
 
 def _provenance(objective: Objective, point: Point, store: RunStore) -> Mapping[str, Any]:
     """How an objective's figure came about: the final measurement where there is one."""
-    requests = [Request.of(point.architecture, objective, fidelity) for fidelity in (Fidelity.FINAL, Fidelity.SEARCH)]
+    precisions = Precisions.of_run(store.info())
+    fidelities = (Fidelity.FINAL, Fidelity.SEARCH)
+    requests = [precisions.request(point.architecture, objective, fidelity) for fidelity in fidelities]
     found = store.find(requests)
     measurement = next((found[r] for r in requests if r in found), None)
     if measurement is None:

@@ -38,6 +38,26 @@ PREDICTED_NAME = "predicted, not measured"
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How points of a precision are drawn: matplotlib's marker, plotly's symbol, and a grey for those off the front."""
+
+    marker: str
+    symbol: str
+    grey: str
+    grey_dark: str
+
+
+MARKS = {
+    "": Mark("o", "circle", EVALUATED_COLOUR, EVALUATED_COLOUR),
+    "fp32": Mark("o", "circle", EVALUATED_COLOUR, EVALUATED_COLOUR),
+    "int8": Mark("s", "square", "#4D5560", "#D5DBE1"),
+    "fp16": Mark("P", "cross", "#6F6455", "#C7BDAE"),
+    "bf16": Mark("X", "x", "#556F64", "#AEC7BD"),
+}
+"""By `Point.precision`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """A pair of objectives: what is paid (x) and what is gained (y)."""
 
@@ -103,8 +123,8 @@ def placeable(points: Sequence[Point], panel: Panel) -> list[Point]:
     return [p for p in points if panel.x.name in p.values and panel.y.name in p.values]
 
 
-def predicted_front(points: Sequence[Point], panel: Panel) -> list[Point]:
-    """The non-dominated of the predicted points, along x."""
+def non_dominated_of(points: Sequence[Point], panel: Panel) -> list[Point]:
+    """The non-dominated of some points in a panel's two objectives, along x."""
     if not points:
         return []
     values = np.array([[o.sign * p.values[o.name] for o in (panel.x, panel.y)] for p in points])
@@ -137,6 +157,22 @@ def convergence(report: RunReport) -> Convergence | None:
         return Convergence(numbers, 100.0 * volumes, None)
     share = 100.0 * volumes / volumes[-1]
     return Convergence(numbers, share, int(numbers[np.argmax(share >= 100.0 * CONVERGED)]))
+
+
+def by_precision(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Points by their precision; one group, "", where the run has a single one."""
+    return {mark: found for mark in MARKS if (found := [p for p in points if p.precision == mark])}
+
+
+def named(text: str, precision: str) -> str:
+    """A series' name with its precision, where there are several."""
+    return f"{text}, {precision}" if precision else text
+
+
+def precision_fronts(report: RunReport, panel: Panel) -> dict[str, list[Point]]:
+    """What each precision alone would have as its front, by search figures along x; empty for a single precision."""
+    groups = by_precision(report.evaluated)
+    return {name: non_dominated_of(points, panel) for name, points in groups.items()} if len(groups) > 1 else {}
 
 
 def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float, str]]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import StoreError
-from nas.objectives import EXACT_METRICS, Fidelity, Measurement, Objective, Request
+from nas.objectives import EXACT_METRICS, Fidelity, Measurement, Objective
+from nas.precisions import Precisions
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -87,8 +88,9 @@ def _figures(
     store: RunStore, a: Architecture, b: Architecture, objective: Objective
 ) -> tuple[Measurement, Measurement]:
     levels = (Fidelity.FINAL, Fidelity.SEARCH) if objective.profile else (Fidelity.SEARCH,)
+    precisions = Precisions.of_run(store.info())
     for fidelity in levels:
-        requests = [Request.of(architecture, objective, fidelity) for architecture in (a, b)]
+        requests = [precisions.request(candidate, objective, fidelity) for candidate in (a, b)]
         found = store.find(requests)
         pair = [found[request] for request in requests if request in found and found[request].value is not None]
         if len(pair) == 2:

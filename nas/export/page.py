@@ -141,16 +141,16 @@ def _front_chart(report: RunReport, limits: Sequence[Limit]) -> Any:
 
 def _traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
     """Plotly scatter traces of one panel, back to front."""
-    grey = {"color": charts.EVALUATED_COLOUR, "size": 7, "opacity": 0.75, "line": {"width": 0}}
-    traces = [_trace(report, panel, charts.muted(report), "measured") | {"mode": "markers", "marker": grey}]
+    traces = _measured_traces(report, panel, joined=joined)
     traces += _predicted_traces(report, panel, joined=joined)
     bars = {"color": charts.FRONT_COLOUR, "thickness": 1.2, "width": 0, "type": "data"}
+    symbols = [charts.MARKS[point.precision].symbol for point in report.front]
     traces.append(
         _trace(report, panel, report.front, "front, measured (± error)")
         | {
             "mode": "lines+markers" if joined else "markers",
             "line": {"color": charts.FRONT_COLOUR, "width": 2},
-            "marker": {"color": charts.FRONT_COLOUR, "size": 9, "line": {"width": 0}},
+            "marker": {"color": charts.FRONT_COLOUR, "size": 9, "symbol": symbols, "line": {"width": 0}},
             "error_x": {**bars, "array": charts.errors(report.front, panel.x).tolist()},
             "error_y": {**bars, "array": charts.errors(report.front, panel.y).tolist()},
             "meta": _FRONT_SHADES,
@@ -165,6 +165,24 @@ def _traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dic
     return traces
 
 
+def _measured_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
+    """What is not on the front, by precision, and the line of each precision's own front where there are several."""
+    traces = []
+    for precision, points in charts.by_precision(charts.muted(report)).items():
+        mark = charts.MARKS[precision]
+        marker = {"color": mark.grey, "size": 7, "symbol": mark.symbol, "opacity": 0.75, "line": {"width": 0}}
+        shades = {"light": mark.grey, "dark": mark.grey_dark}
+        trace = _trace(report, panel, points, charts.named("measured", precision))
+        traces.append(trace | {"mode": "markers", "marker": marker, "meta": shades})
+    for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
+        mark = charts.MARKS[precision]
+        trace = _trace(report, panel, points, charts.named("measured", precision))
+        line = {"color": mark.grey, "width": 1}
+        shades = {"light": mark.grey, "dark": mark.grey_dark}
+        traces.append(trace | {"mode": "lines", "line": line, "meta": shades, "showlegend": False, "hoverinfo": "skip"})
+    return traces
+
+
 def _predicted_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
     """Hollow markers and, where the front is a line, the dashed line of the best predictions."""
     predicted = charts.placeable(report.predicted, panel)
@@ -174,7 +192,7 @@ def _predicted_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -
     dots = _trace(report, panel, predicted, charts.PREDICTED_NAME) | {"mode": "markers", "marker": hollow}
     traces = [dots | {"meta": _PREDICTED_SHADES}]
     if joined:
-        edge = _trace(report, panel, charts.predicted_front(predicted, panel), charts.PREDICTED_NAME)
+        edge = _trace(report, panel, charts.non_dominated_of(predicted, panel), charts.PREDICTED_NAME)
         line = {"color": charts.PREDICTED_COLOUR, "dash": "dash", "width": 1.5}
         traces.append(edge | {"mode": "lines", "line": line, "meta": _PREDICTED_SHADES, "showlegend": False})
     return traces

@@ -159,33 +159,46 @@ def _finish(figure: Figure, report: RunReport, axis: Axes, *, n_columns: int) ->
 def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequence[Limit], *, joined: bool) -> None:
     evaluated = charts.muted(report)
     predicted = charts.placeable(report.predicted, panel)
-    axis.plot(
-        *_xy(evaluated, panel),
-        "o",
-        color=charts.EVALUATED_COLOUR,
-        markersize=4.5,
-        alpha=0.7,
-        markeredgewidth=0,
-        label="measured",
-        zorder=2,
-    )
+    for precision, points in charts.by_precision(evaluated).items():
+        mark = charts.MARKS[precision]
+        axis.plot(
+            *_xy(points, panel),
+            mark.marker,
+            color=mark.grey,
+            markersize=4.5,
+            alpha=0.7,
+            markeredgewidth=0,
+            label=charts.named("measured", precision),
+            zorder=2,
+        )
+    for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
+        axis.plot(*_xy(points, panel), "-", color=charts.MARKS[precision].grey, linewidth=1, alpha=0.8, zorder=1.8)
     if predicted:
         _draw_predicted(axis, predicted, panel, joined=joined)
     axis.errorbar(
         *_xy(report.front, panel),
         xerr=charts.errors(report.front, panel.x),
         yerr=charts.errors(report.front, panel.y),
-        fmt="o-" if joined else "o",
+        fmt="-" if joined else "none",
         color=charts.FRONT_COLOUR,
         ecolor=charts.FRONT_COLOUR,
         elinewidth=1.1,
         linewidth=1.6,
-        markersize=6,
-        markeredgecolor="white",
-        markeredgewidth=0.8,
-        label="front, measured (± error)",
         zorder=4,
     )
+    for precision, points in charts.by_precision(report.front).items():
+        axis.plot(
+            *_xy(points, panel),
+            charts.MARKS[precision].marker,
+            color=charts.FRONT_COLOUR,
+            linestyle="-" if joined and not precision else "none",
+            linewidth=1.6,
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            label=charts.named("front, measured (± error)", precision),
+            zorder=4.1,
+        )
     for name, marker, colour in (("smallest", "v", charts.SMALLEST_COLOUR), ("largest", "^", charts.LARGEST_COLOUR)):
         points = [point for anchor, point in report.anchors.items() if anchor == name]
         axis.plot(
@@ -215,7 +228,7 @@ def _draw_predicted(axis: Axes, points: Sequence[Point], panel: charts.Panel, *,
     )
     if joined:  # one legend entry, with its dashes
         axis.plot(
-            *_xy(charts.predicted_front(points, panel), panel),
+            *_xy(charts.non_dominated_of(points, panel), panel),
             "D",
             linestyle=(0, (4, 2.5)),
             color=charts.PREDICTED_COLOUR,

@@ -13,6 +13,7 @@ from nas.export.comparisons import distinguishable
 from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
 from nas.objectives import EXACT_METRICS, Fidelity, Goal, Objective
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
+from nas.precisions import PRECISION
 from nas.store.base import RunStatus, RunStore
 from supernets.errors import SpaceError
 from supernets.space import Architecture, Option, SearchSpace
@@ -46,6 +47,11 @@ class Point:
     def key(self) -> str:
         """The architecture's key."""
         return self.architecture.key
+
+    @property
+    def precision(self) -> str:
+        """The precision that it is deployed in, where the run has several; else ""."""
+        return str(self.described.get(PRECISION, ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.objectives import Fidelity, Measurement, Objective, Request
+from nas.objectives import Fidelity, Measurement, Objective
+from nas.precisions import Precisions
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -22,19 +23,26 @@ class MeasuredRun:
 
     def __init__(self, store: RunStore, objectives: Sequence[Objective], info: Mapping[str, Any]) -> None:
         self.objectives = tuple(objectives)
+        self._precisions = precisions = Precisions.of_run(info)
         self._measurements = {m.request: m for m in store.measurements()}
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
         asked = [architecture for step in store.asks() for architecture in step]
-        seen = dict.fromkeys([*anchors, *asked, *(request.architecture for request in self._measurements)])
+        seen = dict.fromkeys(
+            [
+                *anchors,
+                *asked,
+                *(precisions.candidate(r) for r in self._measurements if r.precision in precisions.names),
+            ]
+        )
         self.told: dict[Architecture, None] = {a: None for a in seen if self._measured(a)}
         self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
 
     def _measured(self, architecture: Architecture) -> bool:
-        return all(Request.of(architecture, o) in self._measurements for o in self.objectives)
+        return all(self._precisions.request(architecture, o) in self._measurements for o in self.objectives)
 
     def _failures(self, architecture: Architecture) -> list[Measurement]:
-        found = [self._measurements[Request.of(architecture, o)] for o in self.objectives]
+        found = [self._measurements[self._precisions.request(architecture, o)] for o in self.objectives]
         return [m for m in found if m.value is None]
 
     def failures(self) -> dict[str, str]:
@@ -48,24 +56,26 @@ class MeasuredRun:
 
     def _failed_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
-        again = [self._measurements.get(Request.of(architecture, o, Fidelity.FINAL)) for o in self.objectives]
+        again = [
+            self._measurements.get(self._precisions.request(architecture, o, Fidelity.FINAL)) for o in self.objectives
+        ]
         return any(m is not None and m.value is None for m in again)
 
     def figure(self, architecture: Architecture, objective: Objective, *, final: bool) -> Measurement:
         """The measurement of a complete architecture; with `final`, the longer protocol's where it gave a figure."""
-        again = self._measurements.get(Request.of(architecture, objective, Fidelity.FINAL))
+        again = self._measurements.get(self._precisions.request(architecture, objective, Fidelity.FINAL))
         if final and again is not None and again.value is not None:
             return again
-        return self._measurements[Request.of(architecture, objective)]
+        return self._measurements[self._precisions.request(architecture, objective)]
 
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""
-        found = self._measurements.get(Request.of(architecture, objective))
+        found = self._measurements.get(self._precisions.request(architecture, objective))
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
         """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
-        found = self._measurements.get(Request(architecture, "accuracy", fidelity=Fidelity.TEST))
+        found = self._measurements.get(self._precisions.test_request(architecture))
         if found is None or found.value is None:
             return None
         return {"accuracy": found.value, "error": found.error or 0.0}

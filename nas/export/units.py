@@ -7,6 +7,9 @@ from nas.objectives import Objective
 _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
     "accuracy": ("Accuracy", "%", 100.0),
     "latency_ms": ("Latency", "ms", 1.0),
+    "throughput": ("Throughput", "images/s", 1.0),
+    "peak_mib": ("Peak memory", "MiB", 1.0),
+    "session_ms": ("Time to load", "ms", 1.0),
     "macs": ("Multiply-accumulates", "M", 1e-6),
     "parameters": ("Parameters", "k", 1e-3),
     "activation_bytes": ("Activations", "KiB", 1 / 1024),

@@ -14,9 +14,8 @@ from nas.search.acquisition import pick_greedily
 from nas.search.candidates import Effort, candidates
 from nas.search.draws import draw_unknown
 from nas.search.genes import GeneRows
-from nas.search.models import ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
+from nas.search.models import FeatureSource, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
 from nas.search.start import spread_out
-from predictors.selection import FeatureLayout
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
@@ -38,8 +37,8 @@ class GuidedSearch:
 
     Args:
         seed: at least 0.
-        features: analytic features for `AutoPredictor`, (n, d); used where `layout` is given.
-        layout: what the columns of `features` are; None leaves the Gaussian process over genes alone.
+        features: analytic features by the name of each objective that has some; the Gaussian process over genes
+            models the others alone.
         exact: figures in their natural sign, (n,), by the name of each objective that is computed, not modelled.
         reference: bounds the volume that picks are judged by, minimised, (m,); None takes the nadir of the measured
             front, moved out by 10 % of the front's range, at each ask.
@@ -57,8 +56,7 @@ class GuidedSearch:
         objectives: Sequence[Objective],
         *,
         seed: int,
-        features: Figures | None = None,
-        layout: FeatureLayout | None = None,
+        features: Mapping[str, FeatureSource] | None = None,
         exact: Mapping[str, Figures] | None = None,
         reference: NDArray[np.float64] | None = None,
         initial: int = INITIAL,
@@ -71,9 +69,14 @@ class GuidedSearch:
         if stray or not self._objectives:
             names = [o.name for o in self._objectives]
             raise ValueError(f"exact figures for {stray}, which are no objectives; the objectives are {names}")
-        self._kinds = list(kinds) if kinds is not None else [hamming_kind(space, seed=seed)]
-        if kinds is None and features is not None and layout is not None:
-            self._kinds.append(auto_kind(features, layout, seed=seed))
+        genes = hamming_kind(space, seed=seed)
+        sources = features or {}
+        self._kinds = {
+            o.name: list(kinds)
+            if kinds is not None
+            else [genes, *(auto_kind(sources[name], seed=seed) for name in [o.name] if name in sources)]
+            for o in self._objectives
+        }
         self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
         self._genes = GeneRows(space)
         self._told: dict[Architecture, NDArray[np.float64]] = {}
@@ -116,7 +119,7 @@ class GuidedSearch:
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         told, values = self._finite()
         models = {
-            o.name: ObjectiveModel.choose(self._kinds, o, told, o.sign * values[:, j])
+            o.name: ObjectiveModel.choose(self._kinds[o.name], o, told, o.sign * values[:, j])
             for j, o in enumerate(self._objectives)
             if o.name not in self._exact
         }

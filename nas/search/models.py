@@ -43,6 +43,14 @@ class ModelKind:
     minimum_rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """Analytic features for `AutoPredictor`, and what their columns are."""
+
+    rows: Inputs
+    layout: FeatureLayout
+
+
 def hamming_kind(space: SearchSpace, *, seed: int) -> ModelKind:
     """`HammingProcess` on the one-hot and the ordinal columns of `SearchSpace.encode`, each choice with two weights."""
     n = len(space)
@@ -54,10 +62,12 @@ def hamming_kind(space: SearchSpace, *, seed: int) -> ModelKind:
     )
 
 
-def auto_kind(features: Inputs, layout: FeatureLayout, *, seed: int) -> ModelKind:
+def auto_kind(source: FeatureSource, *, seed: int) -> ModelKind:
     """`AutoPredictor` on analytic features."""
     return ModelKind(
-        features, lambda ratio: AutoPredictor(layout=layout, positive=ratio, seed=seed), AutoPredictor.minimum_rows
+        source.rows,
+        lambda ratio: AutoPredictor(layout=source.layout, positive=ratio, seed=seed),
+        AutoPredictor.minimum_rows,
     )
 
 

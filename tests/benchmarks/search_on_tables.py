@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.evaluation.table import Table, TableEvaluator
-from nas.objectives import Evaluation, Goal, Objective, Request, minimised
+from nas.objectives import Evaluation, Goal, Objective, minimised
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
+from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution import EvolutionSearch
 from nas.search.guided import GuidedSearch
@@ -63,9 +64,9 @@ class Problem:
 
     def evaluate(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
         """The table's figures."""
-        requests = [Request.of(a, o) for a in architectures for o in self.objectives]
+        requests = [Precisions().request(a, o) for a in architectures for o in self.objectives]
         found = {m.request: m for m in self.evaluator.evaluate(requests)}
-        return [Evaluation(a, {o.name: found[Request.of(a, o)] for o in self.objectives}) for a in architectures]
+        return [Evaluation(a, {o.name: found[Precisions().request(a, o)] for o in self.objectives}) for a in architectures]
 
     def algorithm(self, name: str, seed: int) -> SearchAlgorithm:
         """An algorithm by the name that job files give it."""

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from nas.objectives import Evaluation, Goal, Measurement, Objective, Request, Status
+from nas.objectives import Evaluation, Goal, Measurement, Objective, Status
+from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -46,7 +47,7 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
     figures = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
     found = {}
     for objective in OBJECTIVES:
-        request = Request.of(architecture, objective)
+        request = Precisions().request(architecture, objective)
         value = None if failed else figures[objective.name]
         status = Status.FAILED if failed else Status.OK
         found[objective.name] = Measurement(request, status, value, None if failed else 0.0)

@@ -11,6 +11,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.table import Table, TableEvaluator
 from nas.loop import Budget, finalists, measure_again, search
 from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status
+from nas.precisions import Precisions
 from nas.search.evolution import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
@@ -153,8 +154,8 @@ def test_finalists_are_the_front_its_ties_and_the_anchors(table: Table) -> None:
         return Evaluation(
             a,
             {
-                accuracy.name: Measurement(Request.of(a, accuracy), Status.OK, acc, 0.003),
-                latency.name: Measurement(Request.of(a, latency), Status.OK, ms, 0.01 * ms),
+                accuracy.name: Measurement(Precisions().request(a, accuracy), Status.OK, acc, 0.003),
+                latency.name: Measurement(Precisions().request(a, latency), Status.OK, ms, 0.01 * ms),
             },
         )
 

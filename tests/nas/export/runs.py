@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Fidelity, Measurement, Objective, Request, Status
+from nas.objectives import Fidelity, Measurement, Objective, Status
+from nas.precisions import Precisions
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace
@@ -69,14 +70,14 @@ def measure(
             value, error = 0.9 * value, 0.5 * 0.9 * error
         bits = np.packbits(answers(architecture)).tobytes() if objective.metric == "accuracy" else None
         detail = {"images": N_IMAGES} if bits is not None else {}
-        request = Request.of(architecture, objective, fidelity)
+        request = Precisions().request(architecture, objective, fidelity)
         store.add(Measurement(request, Status.OK, value, error, data="images", detail=detail, samples=bits))
 
 
 def fail(store: RunStore, architecture: Architecture, objectives: Sequence[Objective]) -> None:
     """Adds measurements of which the last failed."""
     measure(store, architecture, objectives[:-1])
-    request = Request.of(architecture, objectives[-1])
+    request = Precisions().request(architecture, objectives[-1])
     store.add(Measurement(request, Status.FAILED, None, None, message="the worker died"))
 
 

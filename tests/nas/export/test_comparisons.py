@@ -9,7 +9,8 @@ import pytest
 
 from nas.errors import StoreError
 from nas.export.comparisons import compare, distinguishable, paired_standard_error
-from nas.objectives import Fidelity, Measurement, Objective, Request, Status
+from nas.objectives import Fidelity, Measurement, Objective, Status
+from nas.precisions import Precisions
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 
@@ -26,12 +27,12 @@ def add_accuracy(
     error = math.sqrt(share * (1 - share) / len(right))
     samples = np.packbits(np.array(right, dtype=np.uint8)).tobytes() if keep else None
     detail = {"images": len(right)}
-    request = Request.of(architecture, ACCURACY)
+    request = Precisions().request(architecture, ACCURACY)
     store.add(Measurement(request, Status.OK, share, error, data=data, detail=detail, samples=samples))
 
 
 def add(store: MemoryStore, architecture: Architecture, objective: Objective, value: float, error: float) -> None:
-    store.add(Measurement(Request.of(architecture, objective), Status.OK, value, error))
+    store.add(Measurement(Precisions().request(architecture, objective), Status.OK, value, error))
 
 
 def test_paired_standard_error_is_that_of_the_mean_difference() -> None:
@@ -99,9 +100,9 @@ def test_final_latencies_decide_where_both_were_measured_again() -> None:
     store = MemoryStore()
     add(store, A, LATENCY, 1.0, 0.1)
     add(store, B, LATENCY, 1.05, 0.1)
-    store.add(Measurement(Request.of(A, LATENCY, Fidelity.FINAL), Status.OK, 1.0, 0.01))
+    store.add(Measurement(Precisions().request(A, LATENCY, Fidelity.FINAL), Status.OK, 1.0, 0.01))
     assert compare(store, A, B, LATENCY).threshold == 0.1
-    store.add(Measurement(Request.of(B, LATENCY, Fidelity.FINAL), Status.OK, 1.05, 0.01))
+    store.add(Measurement(Precisions().request(B, LATENCY, Fidelity.FINAL), Status.OK, 1.05, 0.01))
     assert compare(store, A, B, LATENCY).threshold == 0.01
     assert distinguishable(store, A, B, LATENCY)
 
@@ -125,7 +126,13 @@ def test_damaged_answers_are_an_error() -> None:
     store = MemoryStore()
     add_accuracy(store, A, [1, 0, 1])
     bad = Measurement(
-        Request.of(B, ACCURACY), Status.OK, 0.5, 0.1, data="validation", detail={"images": 90}, samples=b"\x01"
+        Precisions().request(B, ACCURACY),
+        Status.OK,
+        0.5,
+        0.1,
+        data="validation",
+        detail={"images": 90},
+        samples=b"\x01",
     )
     store.add(bad)
     with pytest.raises(StoreError, match="damaged: 1 bytes for 90 images"):

@@ -19,6 +19,7 @@ from nas.search.base import SearchAlgorithm
 from nas.search.candidates import Effort
 from nas.search.genes import GeneRows
 from nas.search.guided import GuidedSearch
+from nas.search.models import FeatureSource
 from nas.search.random import RandomSearch
 from nas.search.surrogate import HammingProcess
 from nas.search.warp import BestWarp, LogWarp
@@ -61,14 +62,17 @@ def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[
 
 def test_models_are_reported_for_what_is_not_exact() -> None:
     space = space_of(6)
+
+    def rows(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        return np.hstack([costs(space, architectures), space.encode(architectures)])
+
     algorithm = GuidedSearch(
         space,
         OBJECTIVES,
         seed=0,
         initial=12,
         effort=QUICK,
-        features=lambda architectures: np.hstack([costs(space, architectures), space.encode(architectures)]),
-        layout=FeatureLayout(macs=0, aggregates=(0,)),
+        features={"accuracy": FeatureSource(rows, FeatureLayout(macs=0, aggregates=(0,)))},
         exact={"latency_ms@cpu": lambda architectures: costs(space, architectures)[:, 0]},
     )
     algorithm.tell(evaluate(space, anchors(space)))

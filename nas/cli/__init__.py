@@ -1,0 +1,33 @@
+"""The command line: parse, call, print, exit code. Data go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+# Their commands register themselves, in the order that help lists them in.
+from nas.cli import benchmarks, hardware, jobs, results  # noqa: F401
+from nas.cli.app import INTERRUPTED, app
+
+
+def is_user_error(error: Exception) -> bool:
+    from hardware_profiles.errors import ProfilingError
+    from nas.errors import NasError
+    from predictors.errors import PredictorError
+    from supernets.errors import SupernetError
+
+    return isinstance(error, NasError | SupernetError | ProfilingError | PredictorError)
+
+
+def main() -> None:
+    """The entry point of the command ``nas``."""
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted; what was measured or trained until now is kept", file=sys.stderr)
+        raise
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

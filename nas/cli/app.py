@@ -1,0 +1,38 @@
+"""The Typer application, and the options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Everything heavy is imported inside the commands: `nas --help` answers in a blink.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, "
+    "and the one you choose as verified ONNX.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder that runs are kept in.")]
+Job = Annotated[Path, typer.Argument(help="A job file; `nas init` makes one.", show_default=False)]
+RunId = Annotated[str, typer.Argument(help="A run; `nas runs` lists them.", show_default=False)]
+Inline = Annotated[bool, typer.Option("--inline", help="Score in this process, without Ray.")]
+Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster to join.", show_default=False)]
+Replay = Annotated[
+    str | None,
+    typer.Option(
+        "--replay", help="Take measurements of this run, of the same supernet, where it has them.", show_default=False
+    ),
+]
+Select = Annotated[
+    str | None,
+    typer.Option("--select", help='The most accurate that satisfies it, e.g. "latency_ms<=1.0".', show_default=False),
+]
+DEFAULT_RUNS = Path("runs")
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""

@@ -1,0 +1,166 @@
+"""Commands about hardware: profiles, profile, calibrate."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, Json, Runs, app
+from nas.cli.output import print_json, print_table
+from nas.cli.running import driving, folder
+
+if TYPE_CHECKING:
+    from hardware_profiles.base import HardwareProfile
+
+ProfileName = Annotated[str, typer.Option("--profile", help="A profile of the catalog, or a profile file.")]
+
+
+@app.command()
+def profiles(as_json: Json = False) -> None:
+    """List the hardware profiles of the catalog."""
+    from dataclasses import asdict
+
+    from hardware_profiles.catalog import known_profiles
+
+    found = known_profiles()
+    if as_json:
+        return print_json([asdict(p) for p in found])
+    rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in found]
+    return print_table(["profile", "threads", "batch", "provider", "what it stands for"], rows)
+
+
+@app.command()
+def profile(
+    model: Annotated[Path | None, typer.Argument(help="Any ONNX model.", show_default=False)] = None,
+    name: ProfileName = "cpu-1-thread",
+    shape: Annotated[
+        list[str] | None,
+        typer.Option("--shape", help="Of an input with dynamic dimensions, e.g. input=1x3x224x224.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32 measures the model as it is; int8, fp16 and bf16 convert it first.")
+    ] = "fp32",
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep", help="A job file: find the widths of its stages that cost no more than narrower ones.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="With --sweep, the folder to draw into.")
+    ] = Path("sweep"),
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure an ONNX model on a hardware profile; or, with --sweep JOB, latency against the widths of a job's blocks."""
+    from hardware_profiles.catalog import load_profile
+    from nas.errors import SelectionError
+
+    if (model is None) == (sweep is None):
+        raise SelectionError("expected either a model to measure, or --sweep with a job file")
+    chosen = load_profile(name)
+    if sweep is not None:
+        if shape or precision != "fp32":
+            raise SelectionError(
+                "--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32"
+            )
+        return _sweep(sweep, chosen, output, runs, as_json)
+    assert model is not None
+    return _profile_model(model, chosen, shape or [], precision, as_json)
+
+
+def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
+    from hardware_profiles.model_file import parse_shapes, profile_model, summary
+
+    measured = profile_model(
+        model,
+        chosen,
+        shapes=parse_shapes(shapes),
+        precision=precision,
+        on_wait=lambda text: print(text, file=sys.stderr),
+    )
+    made = summary(chosen, measured)
+    if as_json:
+        return print_json(made)
+    print(
+        f"{model} on {chosen.name} (batch {chosen.batch_size}): "
+        f"{made['latency_ms']:.4f} ± {made['latency_ms'] * made['resolution']:.4f} ms"
+    )
+    tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
+    print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
+    return print(
+        f"session made in {made['session_ms']:.1f} ms, peak memory {made['peak_mib']:.1f} MiB, "
+        f"drift {made['drift']:.2%}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
+    )
+
+
+def _sweep(job: Path, chosen: HardwareProfile, output: Path, runs: Path, as_json: bool) -> None:
+    from nas.config import load_job
+    from nas.export.sweep_plot import plot_sweep
+    from nas.job import Prepared
+    from nas.sweep import job_snippet, sweep, to_json
+
+    prepared = Prepared(load_job(job), folder(runs), source=str(job))
+    with driving(runs) as how:
+        found = sweep(prepared, chosen, on_progress=partial(how.display.count, "measuring widths"))
+    paths = plot_sweep(found, chosen.name, output)
+    if as_json:
+        made: dict[str, Any] = {
+            "profile": chosen.name,
+            "stages": to_json(found),
+            "plots": [str(path) for path in paths],
+        }
+        return print_json(made)
+    rows = [[str(s.stage), _listed(s.widths), _listed(s.aligned), _listed(s.chosen)] for s in found]
+    print_table(["stage", "widths measured", "aligned", "nearest to the job's"], rows)
+    print("\n".join(str(path) for path in paths))
+    return print(f"in the job file:\n{job_snippet(found)}")
+
+
+def _listed(widths: tuple[int, ...]) -> str:
+    shown = [str(width) for width in widths]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:5], "…", *shown[-5:]])
+
+
+@app.command()
+def calibrate(
+    name: Annotated[str, typer.Argument(help="A profile of the catalog, or a profile file.", show_default=False)],
+    job: Annotated[Path, typer.Option("--job", help="The job whose blocks are measured.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The table to write; JOB.PROFILE.lookup.json by default.", show_default=False
+        ),
+    ] = None,
+    subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the table's scale on.", min=5)] = 30,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Measure the blocks of a job's space, so that few subnets are enough to predict the latency of all."""
+    from hardware_profiles.catalog import load_profile
+    from nas.calibrate import calibrate as calibrate_job
+    from nas.calibrate import summary
+    from nas.config import load_job
+    from nas.job import Prepared
+
+    chosen, loaded = load_profile(name), load_job(job)
+    path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
+    prepared = Prepared(loaded, folder(runs), source=str(job))
+    with driving(runs) as how:
+        table = calibrate_job(
+            prepared, chosen, path, subnets=subnets, on_progress=partial(how.display.count, "measuring blocks")
+        )
+    made = {"path": str(path), **summary(table)}
+    if as_json:
+        return print_json(made)
+    for precision, row in made["precisions"].items():
+        print(
+            f"{precision}: {row['entries']} blocks; latency = {row['scale']:.3f} x sum + {row['offset_ms']:.4f} ms, "
+            f"off by {row['mape']:.2%} (left out one by one, {row['subnets']} subnets)"
+        )
+    return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")

@@ -1,0 +1,108 @@
+"""Commands that take a job and drive a run: init, plan, train, search, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, Replay, RunId, Runs, app
+from nas.cli.output import print_json, print_table
+from nas.cli.running import driving, finish, folder
+
+
+@app.command()
+def init(
+    recipe: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or write one as a commented job file into this folder."""
+    from nas.recipes import list_recipes, read_recipe
+
+    if recipe is None:
+        recipes = list_recipes()
+        if as_json:
+            return print_json([{"name": r.name, "title": r.title} for r in recipes])
+        return print_table(["recipe", "what it does"], [[r.name, r.title] for r in recipes])
+    text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
+    from nas.errors import JobError
+
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise JobError(f"{path} exists already and was left alone; move it, or work elsewhere") from None
+    except OSError as error:
+        raise JobError(f"{path} cannot be written: {error.strerror}") from None
+    if as_json:
+        return print_json({"path": str(path)})
+    return print(f"wrote {path}; next: nas plan {path}")
+
+
+@app.command()
+def plan(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+    """Show what a job's space holds and costs, before anything is paid for."""
+    from nas.config import load_job
+    from nas.job import Prepared
+    from nas.plan import plan as make_plan
+
+    made = make_plan(Prepared(load_job(job), folder(runs), source=str(job)))
+    if as_json:
+        return print_json(made.to_json())
+    print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
+    costs = (made.smallest.cost, made.largest.cost)
+    rows = [
+        ["parameters", *(f"{cost.parameters:,}" for cost in costs)],
+        ["MACs", *(f"{cost.macs:,}" for cost in costs)],
+        ["activations, KiB", *(f"{cost.activation_bytes / 1024:,.1f}" for cost in costs)],
+    ]
+    for name in made.smallest.latency_ms:
+        ends = (made.smallest.latency_ms[name], made.largest.latency_ms[name])
+        rows.append([f"latency on {name}, ms (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
+    print_table(["", "smallest", "largest"], rows)
+    parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
+    print(f"images: {parts}")
+    trained = "the supernet is trained already" if made.epochs is None else f"{made.epochs} epochs of training"
+    return print(f"then: {trained}, {made.evaluations} evaluations")
+
+
+@app.command()
+def train(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+    """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
+    from nas.config import load_job
+    from nas.driver import train as train_job
+
+    with driving(runs) as how:
+        run = train_job(load_job(job), how, source=str(job))
+    finish(run, as_json)
+
+
+@app.command()
+def search(
+    job: Job,
+    runs: Runs = DEFAULT_RUNS,
+    inline: Inline = False,
+    address: Address = None,
+    replay: Replay = None,
+    as_json: Json = False,
+) -> None:
+    """Train the supernet (or take the one that the job names), search it, and measure the front again."""
+    from nas.config import load_job
+    from nas.driver import search as search_job
+
+    with driving(runs, inline=inline, address=address, replay=replay) as how:
+        run = search_job(load_job(job), how, source=str(job))
+    finish(run, as_json)
+
+
+@app.command()
+def resume(
+    run: RunId, runs: Runs = DEFAULT_RUNS, inline: Inline = False, address: Address = None, as_json: Json = False
+) -> None:
+    """Go on with a run that was interrupted, killed or failed."""
+    from nas.driver import resume as resume_run
+
+    with driving(runs, inline=inline, address=address) as how:
+        resumed = resume_run(run, how)
+    finish(resumed, as_json)

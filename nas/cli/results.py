@@ -1,0 +1,99 @@
+"""Commands that read runs: runs, show, plot, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, Json, RunId, Runs, Select, app
+from nas.cli.output import number, print_json, print_points, print_report, print_table, print_training
+from nas.cli.running import folder
+
+
+@app.command("runs")
+def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+    """List all runs, trainings and searches, with where they stand."""
+    from nas.errors import StoreError
+    from nas.overview import overview
+
+    if runs != DEFAULT_RUNS and not runs.is_dir():
+        raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names a folder that holds runs")
+    rows = overview(folder(runs))
+    if as_json:
+        return print_json([row.to_json() for row in rows])
+    if not rows:
+        return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
+    return print_table(["run", "kind", "status", "progress", "reason"], [row.cells() for row in rows])
+
+
+@app.command()
+def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: Json = False) -> None:
+    """Show a run: its front, its anchors, how good its predictors are."""
+    from nas.export.report_json import point_json, show_json
+    from nas.export.select import select as select_point
+    from nas.overview import training_json
+    from nas.reader import Run
+    from nas.store.lease import is_held
+
+    opened = Run.open(folder(runs), run)
+    if opened.kind == "training" and select is None:
+        made = training_json(opened)
+        return print_json(made) if as_json else print_training(made)
+    report = opened.report
+    if select is not None:
+        point = select_point(report, select)
+        return print_json(point_json(point)) if as_json else print_points(report, [(number(report, point), point)])
+    live = is_held(opened.folder.database)
+    return print_json({**show_json(report), "live": live}) if as_json else print_report(report, live=live)
+
+
+@app.command()
+def plot(
+    run: RunId,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write to; the run's own by default.", show_default=False),
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option("--select", help='Limits to draw, e.g. "latency_ms<=1.0".', show_default=False)
+    ] = None,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Draw the front and the convergence: PNG, SVG, and one page to look around in."""
+    from nas.reader import Run
+
+    paths = Run.open(folder(runs), run).plot(output, select=select)
+    if as_json:
+        return print_json({"paths": [str(path) for path in paths]})
+    return print("\n".join(str(path) for path in paths))
+
+
+@app.command()
+def export(
+    run: RunId,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
+    select: Select = None,
+    index: Annotated[
+        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
+    ] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")] = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Write one member of the front as ONNX, checked against torch, with its manifest and weights."""
+    from nas.driver import export as export_run
+    from nas.errors import SelectionError
+
+    if (select is not None) + (index is not None) + knee > 1:
+        raise SelectionError("give one of --select, --index and --knee")
+    made = export_run(folder(runs), run, output, select=select, index=index)
+    if as_json:
+        return print_json(made)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
+    return print(
+        f"wrote {made['path']} ({figures})\nparity with torch {made['parity']:.1e}, sha256 {made['sha256']}\n"
+        f"wrote {made['weights']}\nwrote {made['manifest']}"
+    )

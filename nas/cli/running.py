@@ -1,0 +1,63 @@
+"""How a command drives a run: progress on stderr, signals, and what it prints at the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from nas.cli.app import INTERRUPTED
+from nas.cli.output import print_json, print_report, print_training, stderr
+
+if TYPE_CHECKING:
+    from nas.driver import How
+    from nas.reader import Run
+    from nas.store.folder import RunsFolder
+
+
+def folder(runs: Path) -> RunsFolder:
+    from nas.store.folder import RunsFolder
+
+    return RunsFolder(runs)
+
+
+@contextmanager
+def driving(
+    runs: Path, *, inline: bool = False, address: str | None = None, replay: str | None = None
+) -> Iterator[How]:
+    """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
+    from nas.console import ConsoleDisplay
+    from nas.driver import How
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
+    try:
+        with redirect_stdout(sys.stderr), ConsoleDisplay(stderr()) as display:
+            yield How(folder(runs), inline=inline, address=address, replay=replay, display=display)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def finish(run: Run, as_json: bool) -> None:
+    """Prints what a driver's command ends with: the training, or the front and the paths of its plots."""
+    from nas.export.report_json import search_json
+    from nas.overview import training_json
+
+    if run.kind == "training":
+        made = training_json(run)
+        return print_json(made) if as_json else print_training(made)
+    report = run.report
+    paths = run.plot()
+    if as_json:
+        return print_json({**search_json(report), "plots": [str(path) for path in paths]})
+    print_report(report)
+    print("\n".join(str(path) for path in paths))
+    return print(f"next: nas export {run.id} -o model.onnx")

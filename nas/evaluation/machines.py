@@ -1,0 +1,44 @@
+"""Which environment each profile's figures come from: figures of two environments are never put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hardware_profiles.environment import differences
+
+from nas.errors import EvaluationError
+
+Environment = Mapping[str, Any]
+
+
+class Machines:
+    """The environments of a run, by profile: the first figure of a profile sets its own, the others must agree.
+
+    Args:
+        known: those of figures taken before.
+        keep: called with all of them whenever one is added.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, Environment] | None = None,
+        keep: Callable[[Mapping[str, Environment]], None] = lambda machines: None,
+    ) -> None:
+        self._known, self._keep = dict(known or {}), keep
+
+    def check(self, profile: str, environment: Environment) -> None:
+        """Lets a figure's environment pass, or keeps it where it is the profile's first.
+
+        Raises:
+            EvaluationError: it is another one than that of the run's figures; the text names what differs.
+        """
+        was = self._known.get(profile)
+        if was is None:
+            self._known[profile] = dict(environment)
+            self._keep(self._known)
+        elif found := differences(was, environment):
+            raise EvaluationError(
+                f"profile {profile}: this run's figures come from another environment ({'; '.join(found)}); "
+                "put it back and resume, or start a new run"
+            )
