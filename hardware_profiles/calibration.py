@@ -76,7 +76,8 @@ def _run(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> NDA
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = [session.run(None, dict(batch)) for batch in calibration]
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise PrecisionError(f"the model does not run on the calibration inputs: {error}") from error
+        told = " ".join(str(error).split())
+        raise PrecisionError(f"the model does not run on the calibration inputs: {told}") from error
     return np.array(found, dtype=np.float32).reshape(len(calibration), 2, -1)
 
 

@@ -60,6 +60,7 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
             f"the model has no weights to quantize (no {', '.join(_WEIGHTED)} with constant weights); run it in fp32"
         )
     _leave_outputs(quantized)
+    quantizer.model.topological_sort()  # the quantizer appends, and ONNX wants nodes after what they read
     return bytes(quantized.SerializeToString(deterministic=True))
 
 
