@@ -23,3 +23,7 @@ class TrainingError(SupernetError):
 
 class ExportError(SupernetError):
     """A subnet could not be written as ONNX."""
+
+
+class LoweringError(SupernetError):
+    """A module holds an operation that the walk of `supernets.graph` cannot write as ONNX nodes."""

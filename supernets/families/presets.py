@@ -18,6 +18,21 @@ MOBILE_CNN: Mapping[str, CNNSpec] = {
         ),
         head=128,
     ),
+    # MobileNetV2's size (arXiv 1801.04381) for colour images of 224 pixels; widths are multiples of 8, as runtimes like.
+    "mobile": CNNSpec(
+        stem=32,
+        stem_stride=2,
+        stages=(
+            StageSpec(stride=1, depth=(1,), width=(8, 16), kernel=(3,), expand=(1,)),
+            StageSpec(stride=2, depth=(1, 2), width=(16, 24), kernel=(3, 5, 7), expand=(3, 4, 6)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32), kernel=(3, 5, 7), expand=(3, 4, 6)),
+            StageSpec(stride=2, depth=(2, 3, 4), width=(48, 64), kernel=(3, 5, 7), expand=(3, 4, 6)),
+            StageSpec(stride=1, depth=(1, 2, 3), width=(64, 96), kernel=(3, 5, 7), expand=(3, 4, 6)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(112, 160), kernel=(3, 5, 7), expand=(3, 4, 6)),
+            StageSpec(stride=1, depth=(1,), width=(224, 320), kernel=(3, 5, 7), expand=(3, 4, 6)),
+        ),
+        head=1280,
+    ),
     # 8 x 8 grey images: the stem keeps the resolution, and its first stage needs no wide kernel. The smallest network
     # is small enough to be worse, though the digits are easy.
     "digits": CNNSpec(

@@ -16,7 +16,7 @@ from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.onnx_export import INPUT, to_onnx, to_onnx_quick
+from supernets.onnx_export import INPUT, to_onnx, onnx_model
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 from tests.conftest import Trained
@@ -208,7 +208,7 @@ class TestI4Onnx:
             module = recalibrate(trained.supernet.extract(architecture), [trained.calibration])
             with torch.no_grad():
                 expected = module(images)
-            model = to_onnx_quick(module, trained.data.validation.images[:2])
+            model = onnx_model(module, trained.data.validation.images[:2])
             (came,) = run_model(model, {INPUT: images.numpy()})
             assert relative(torch.from_numpy(came), expected) <= 1e-4
             if batch > 1:

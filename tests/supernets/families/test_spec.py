@@ -69,7 +69,7 @@ def test_a_missing_key_is_refused() -> None:
 
 
 def test_the_presets_are_named_by_family_and_need_no_torch() -> None:
-    assert set(PRESETS["mobile-cnn"]) == {"tiny", "digits"}
+    assert set(PRESETS["mobile-cnn"]) == {"tiny", "mobile", "digits"}
     code = "import sys, supernets.families.presets; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

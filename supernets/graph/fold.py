@@ -1,0 +1,78 @@
+"""Batch norms folded into the convolutions and linear layers before them, as every runtime would do anyway."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.graph.ir import Graph, Node
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], Arrays]:
+    """The nodes without those batch norms that follow a layer whose output nothing else reads.
+
+    Args:
+        nodes: some of the graph's, in order.
+        output: the value that the caller takes out of them, which must keep its name.
+
+    Returns:
+        The nodes, and the arrays that they read, by name; those of folded layers are new.
+    """
+    readers = Counter(name for node in nodes for name in node.inputs)
+    readers[output] += 1
+    arrays: Arrays = {}
+    kept: list[Node] = []
+    producers: dict[str, int] = {}
+    for node in nodes:
+        at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
+        if at is not None and kept[at].op in ("Conv", "Gemm") and readers[node.inputs[0]] == 1:
+            layer = kept[at]
+            weight, bias = f"{layer.inputs[1]}.folded", f"{layer.inputs[1]}.folded_bias"
+            arrays[weight], arrays[bias] = _folded(graph, layer, node)
+            kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
+        else:
+            at = len(kept)
+            kept.append(node)
+        producers.update(dict.fromkeys(node.outputs, at))
+    for node in kept:
+        for name in node.inputs:
+            if name not in arrays and (array := _array(graph, name)) is not None:
+                arrays[name] = array
+    read = {name for node in kept for name in node.inputs}
+    return kept, {name: array for name, array in arrays.items() if name in read}
+
+
+def _array(graph: Graph, name: str) -> NDArray[np.generic] | None:
+    found = graph.parameters.get(name)
+    return graph.constants.get(name) if found is None else found
+
+
+def _folded(graph: Graph, layer: Node, norm: Node) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Weight and bias of a layer that computes what the layer and the norm do; in double precision, then rounded."""
+
+    def float64(name: str) -> NDArray[np.float64]:
+        array = _array(graph, name)
+        assert array is not None
+        return array.astype(np.float64)
+
+    scale, shift, mean, variance = (float64(name) for name in norm.inputs[1:])
+    epsilon = norm.attributes["epsilon"]
+    assert isinstance(epsilon, float)
+    factor = scale / np.sqrt(variance + epsilon)
+    bias = float64(layer.inputs[2]) if len(layer.inputs) > 2 else np.zeros_like(mean)
+    weight = graph.parameters[layer.inputs[1]]
+    by_output = factor.astype(np.float32).reshape(-1, *(1,) * (weight.ndim - 1))
+    # In the logical order: a strided result would be copied once more when it is written.
+    folded = np.multiply(weight, by_output, order="C")
+    return folded, ((bias - mean) * factor + shift).astype(np.float32)
+
+
+def names_read(nodes: Sequence[Node], arrays: Mapping[str, object]) -> list[str]:
+    """The values that the nodes read and neither write nor hold, each once, in the order of reading."""
+    written = {name for node in nodes for name in node.outputs}
+    return list(dict.fromkeys(n for node in nodes for n in node.inputs if n and n not in written and n not in arrays))

@@ -1,0 +1,239 @@
+"""Elementwise functions, sums over dimensions and changes of shape as nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod, sqrt
+
+from supernets.errors import LoweringError
+from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
+
+Operand = Value | int | float
+
+
+def dimension(dim: int, rank: int) -> int:
+    """A dimension counted from the front.
+
+    Raises:
+        LoweringError: there is no such dimension.
+    """
+    if not -rank <= dim < rank:
+        raise LoweringError(f"dimension {dim} of a tensor that has {rank}")
+    return dim % rank
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    rank = max(len(a), len(b))
+    a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    for position, (m, n) in enumerate(zip(a, b, strict=True)):
+        if (m != n and 1 not in (m, n)) or (position > 0 and BATCH_SIZE in (m, n)):
+            raise LoweringError(f"shapes {a} and {b} do not go together")
+    return tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
+
+
+def _binary(graph: Graph, op: str, a: Operand, b: Operand) -> Value:
+    left, right = (x if isinstance(x, Value) else graph.scalar(x) for x in (a, b))
+    return graph.add(op, [left, right], _broadcast(left.shape, right.shape))
+
+
+def add(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a + b."""
+    return _binary(graph, "Add", a, b)
+
+
+def subtract(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a - b."""
+    return _binary(graph, "Sub", a, b)
+
+
+def multiply(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a * b."""
+    return _binary(graph, "Mul", a, b)
+
+
+def divide(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a / b."""
+    return _binary(graph, "Div", a, b)
+
+
+def relu(graph: Graph, x: Value, inplace: bool = False) -> Value:
+    """max(x, 0)."""
+    return graph.add("Relu", [x], x.shape)
+
+
+def relu6(graph: Graph, x: Value, inplace: bool = False) -> Value:
+    """x between 0 and 6."""
+    return graph.add("Clip", [x, graph.scalar(0.0), graph.scalar(6.0)], x.shape)
+
+
+def sigmoid(graph: Graph, x: Value) -> Value:
+    """1 / (1 + exp(-x))."""
+    return graph.add("Sigmoid", [x], x.shape)
+
+
+def tanh(graph: Graph, x: Value) -> Value:
+    """The hyperbolic tangent."""
+    return graph.add("Tanh", [x], x.shape)
+
+
+def silu(graph: Graph, x: Value, inplace: bool = False) -> Value:
+    """x * sigmoid(x)."""
+    return multiply(graph, x, sigmoid(graph, x))
+
+
+def hardswish(graph: Graph, x: Value, inplace: bool = False) -> Value:
+    """x * hardsigmoid(x)."""
+    return graph.add("HardSwish", [x], x.shape)
+
+
+def hardsigmoid(graph: Graph, x: Value, inplace: bool = False) -> Value:
+    """x / 6 + 1/2, between 0 and 1."""
+    return graph.add("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5)
+
+
+def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:
+    """x times the normal distribution's function, which this opset has no operation for; runtimes know the pattern."""
+    if approximate != "none":
+        raise LoweringError(f"gelu(approximate={approximate!r}) is not lowered")
+    erf = graph.add("Erf", [divide(graph, x, sqrt(2.0))], x.shape)
+    return multiply(graph, multiply(graph, x, add(graph, erf, 1.0)), 0.5)
+
+
+def softmax(graph: Graph, x: Value, dim: int | None = None, dtype: object = None) -> Value:
+    """Softmax over one dimension, which must be given."""
+    if dim is None or dtype is not None:
+        raise LoweringError("softmax without a dimension, or to another type, is not lowered")
+    return graph.add("Softmax", [x], x.shape, axis=dimension(dim, x.rank))
+
+
+def dropout(graph: Graph, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False) -> Value:
+    """The input itself, out of training."""
+    if training:
+        raise LoweringError("a dropout in training mode is not lowered")
+    return x
+
+
+def mean(graph: Graph, x: Value, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
+    """The mean over some dimensions, none of them the batch.
+
+    Over the two sides of an image it is written as the pooling that runtimes keep in their own layout of channels.
+    """
+    if dim is None:
+        raise LoweringError("a mean over all dimensions, the batch's included, is not lowered")
+    axes = sorted({dimension(d, x.rank) for d in ([dim] if isinstance(dim, int) else dim)})
+    if not axes or (x.batched and 0 in axes):
+        raise LoweringError(f"a mean over the dimensions {tuple(axes)}, the batch's included, is not lowered")
+    if x.rank == 4 and axes == [2, 3]:
+        pooled = graph.add("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
+        return pooled if keepdim else flatten(graph, pooled, 1)
+    kept = (1 if i in axes else n for i, n in enumerate(x.shape))
+    left = (n for i, n in enumerate(x.shape) if i not in axes)
+    shape = tuple(kept if keepdim else left)
+    return graph.add("ReduceMean", [x, graph.integers(axes)], shape, keepdims=int(keepdim))
+
+
+def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    """Several dimensions as one; the batch is none of them."""
+    start, end = dimension(start_dim, x.rank), dimension(end_dim, x.rank)
+    if x.batched and start == 0 and end > 0:
+        raise LoweringError("flattening the batch together with other dimensions is not lowered")
+    shape = (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+    if start == 1 and end == x.rank - 1:
+        return graph.add("Flatten", [x], shape, axis=1)
+    return graph.add("Reshape", [x, graph.integers(shape)], shape)
+
+
+def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
+    """Another shape of the same numbers; the batch stays the first dimension, and the size -1 is worked out."""
+    shape = [n for size in sizes for n in ([size] if isinstance(size, int) else size)]
+    leading = [BATCH_SIZE] if x.batched else []
+    rest, numbers = shape[len(leading) :], prod(x.shape[len(leading) :])
+    if rest.count(-1) == 1:
+        rest[rest.index(-1)] = numbers // max(1, -prod(rest))
+    if shape[: len(leading)] != leading or any(n < 1 for n in rest) or prod(rest) != numbers:
+        raise LoweringError(
+            f"a reshape of {x.shape} to {tuple(shape)} mixes the batch with other dimensions, or does not fit"
+        )
+    return graph.add("Reshape", [x, graph.integers([*leading, *rest])], (*leading, *rest))
+
+
+def permute(graph: Graph, x: Value, *dims: int | Sequence[int]) -> Value:
+    """The dimensions in another order; the batch stays first."""
+    order = [dimension(d, x.rank) for dim in dims for d in ([dim] if isinstance(dim, int) else dim)]
+    if sorted(order) != list(range(x.rank)) or (x.batched and order[0] != 0):
+        raise LoweringError(
+            f"a permutation of {x.rank} dimensions to {tuple(order)} is not lowered: the batch must stay first"
+        )
+    return graph.add("Transpose", [x], tuple(x.shape[d] for d in order), perm=tuple(order))
+
+
+def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
+    """Two dimensions exchanged; neither is the batch."""
+    order = list(range(x.rank))
+    a, b = dimension(dim0, x.rank), dimension(dim1, x.rank)
+    order[a], order[b] = b, a
+    return permute(graph, x, order)
+
+
+def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
+    """Tensors one after another along a dimension that is not the batch."""
+    first = tensors[0]
+    axis = dimension(dim, first.rank)
+
+    def others(x: Value) -> Shape:
+        return x.shape[:axis] + x.shape[axis + 1 :]
+
+    if (first.batched and axis == 0) or any(others(x) != others(first) for x in tensors):
+        raise LoweringError(f"joining {[x.shape for x in tensors]} along dimension {axis} is not lowered")
+    shape = (*first.shape[:axis], sum(x.shape[axis] for x in tensors), *first.shape[axis + 1 :])
+    return graph.add("Concat", tensors, shape, axis=axis)
+
+
+def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """Equal parts along a dimension that is not the batch."""
+    axis = dimension(dim, x.rank)
+    if (x.batched and axis == 0) or x.shape[axis] % chunks:
+        raise LoweringError(f"cutting dimension {axis} of {x.shape} into {chunks} parts is not lowered")
+    part = (*x.shape[:axis], x.shape[axis] // chunks, *x.shape[axis + 1 :])
+    return tuple(graph.add_many("Split", [x], [part] * chunks, axis=axis, num_outputs=chunks))
+
+
+def matmul(graph: Graph, a: Value, b: Value) -> Value:
+    """The product of (stacks of) matrices."""
+    if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-2]:
+        raise LoweringError(f"the product of {a.shape} and {b.shape} is not lowered")
+    return graph.add("MatMul", [a, b], (*_broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+
+
+def attention(
+    graph: Graph,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Value:
+    """softmax(q k^T / sqrt(d)) v, of tensors (n, heads, tokens, d), as torch's ``scaled_dot_product_attention``."""
+    if attn_mask is not None or dropout_p or is_causal:
+        raise LoweringError("scaled_dot_product_attention with a mask or dropout is not lowered")
+    # Scaling the queries costs less than scaling the scores.
+    scaled = multiply(graph, query, query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = matmul(graph, scaled, transpose(graph, key, -2, -1))
+    return matmul(graph, softmax(graph, scores, -1), value)
+
+
+def element(graph: Graph, x: Value, index: object) -> Value:
+    """``x[:, 2]`` and the like: whole dimensions, and one whole number, which is not of the batch."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    picks = [(i, part) for i, part in enumerate(parts) if isinstance(part, int)]
+    if len(picks) != 1 or parts.count(slice(None)) != len(parts) - 1 or len(parts) > x.rank:
+        raise LoweringError(f"indexing a tensor by {index!r} is not lowered")
+    axis, position = picks[0]
+    if (x.batched and axis == 0) or not -x.shape[axis] <= position < x.shape[axis]:
+        raise LoweringError(f"indexing dimension {axis} of {x.shape} by {position} is not lowered")
+    where = graph.integers([position % x.shape[axis]])
+    picked = graph.add("Gather", [x, where], (*x.shape[:axis], 1, *x.shape[axis + 1 :]), axis=axis)
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    return graph.add("Squeeze", [picked, graph.integers([axis])], shape)

@@ -1,0 +1,110 @@
+"""A walked network cut into its blocks, each with what tells it from blocks that compute something else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.errors import LoweringError
+from supernets.graph.fold import Arrays, fold, names_read
+from supernets.graph.ir import Graph, Node, Shape
+from supernets.graph.walk import Span, Walked
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The nodes of one block: one value goes in, one comes out."""
+
+    name: str
+    nodes: Sequence[Node]
+    arrays: Arrays
+    input: str
+    output: str
+    input_shape: Shape
+    output_shape: Shape
+    constants: Mapping[str, NDArray[np.generic]]
+
+    @property
+    def key(self) -> str:
+        """Equal for pieces of equal operations on equal shapes, whatever their names and weights are."""
+        seen: dict[str, int] = {}
+
+        def told(name: str) -> object:
+            if name in self.constants:
+                return self.constants[name].tolist()
+            number = seen.setdefault(name, len(seen))
+            return [number, *self.arrays[name].shape] if name in self.arrays else number
+
+        told(self.input)
+        rows = [
+            [node.op, [told(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
+            for node in self.nodes
+        ]
+        text = json.dumps([self.input_shape, rows, told(self.output)])
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def whole(walked: Walked) -> Piece:
+    """The network in one piece."""
+    return _piece(walked, "", walked.graph.nodes, walked.input.name, walked.output.name)
+
+
+def cut(walked: Walked) -> list[Piece]:
+    """The pieces of the modules that the walk was asked to find, in the order of their calls.
+
+    Operations without parameters that follow a block and read it alone belong to it (for instance, the pooling between
+    the last convolution and the classifier). So the pieces of blocks that hold every parameter make up the network.
+
+    Raises:
+        LoweringError: a module is called twice, lies within another one, or is not one tensor in and one out.
+    """
+    graph = walked.graph
+    spans = _apart(walked.spans)
+    pieces = []
+    for i, span in enumerate(spans):
+        limit = spans[i + 1].start if i + 1 < len(spans) else len(graph.nodes)
+        nodes = graph.nodes[span.start : _end(graph, span, limit)]
+        outside = names_read(nodes, {**graph.parameters, **graph.constants})
+        later = [name for node in graph.nodes[span.start + len(nodes) :] for name in node.inputs]
+        later.append(walked.output.name)
+        left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
+        if len(outside) != 1 or len(left) != 1:
+            raise LoweringError(
+                f"block {span.name} takes {len(outside)} tensors and gives {len(left)}; expected one of each"
+            )
+        pieces.append(_piece(walked, span.name, nodes, outside[0], next(iter(left))))
+    return pieces
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """The spans in order; refused where they overlap or come twice. A module that computes nothing has none."""
+    ordered = sorted((span for span in spans if span.end > span.start), key=lambda span: (span.start, span.end))
+    for before, after in pairwise(ordered):
+        if before.name == after.name:
+            raise LoweringError(f"block {before.name} is called twice; a block is called once")
+        if after.start < before.end:
+            raise LoweringError(f"blocks {before.name} and {after.name} lie within each other; name one of them")
+    return ordered
+
+
+def _end(graph: Graph, span: Span, limit: int) -> int:
+    """Where a block ends, with the operations that belong to it."""
+    own = {name for node in graph.nodes[span.start : span.end] for name in node.outputs}
+    end = span.end
+    while end < limit and all(name in own or name in graph.constants for name in graph.nodes[end].inputs):
+        own.update(graph.nodes[end].outputs)
+        end += 1
+    return end
+
+
+def _piece(walked: Walked, name: str, nodes: Sequence[Node], input: str, output: str) -> Piece:
+    graph = walked.graph
+    kept, arrays = fold(graph, nodes, output)
+    shapes = graph.shapes
+    return Piece(name, kept, arrays, input, output, shapes[input], shapes[output], graph.constants)

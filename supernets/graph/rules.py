@@ -1,0 +1,203 @@
+"""How each plain torch module becomes nodes: one rule a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from supernets.errors import LoweringError
+from supernets.graph import functions
+from supernets.graph.ir import Graph, Value
+
+Rule = Callable[[Graph, Any, str, Value], Value]
+"""From the graph, the module, its name in the tree and its input to its output."""
+
+
+def _own(graph: Graph, module: nn.Module, path: str, name: str) -> Value | None:
+    """A parameter or buffer of the module; None where it has none of that name."""
+    tensor = getattr(module, name)
+    return None if tensor is None else graph.parameter(f"{path}.{name}" if path else name, tensor)
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _check_rank(module: nn.Module, x: Value, rank: int) -> None:
+    if x.rank != rank:
+        raise LoweringError(f"{type(module).__name__} got an input of {x.rank} dimensions; expected {rank}")
+
+
+def _conv_pads(conv: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Rows and columns before, then after."""
+    if not isinstance(conv.padding, str):
+        (top, left) = _pair(conv.padding)
+        return (top, left, top, left)
+    if conv.padding == "valid":
+        return (0, 0, 0, 0)
+    totals = [d * (k - 1) for d, k in zip(_pair(conv.dilation), _pair(conv.kernel_size), strict=True)]
+    before = [total // 2 for total in totals]
+    return (before[0], before[1], totals[0] - before[0], totals[1] - before[1])
+
+
+def _conv2d(graph: Graph, conv: nn.Conv2d, path: str, x: Value) -> Value:
+    _check_rank(conv, x, 4)
+    if conv.padding_mode != "zeros":
+        raise LoweringError(f"Conv2d(padding_mode={conv.padding_mode!r}) is not lowered")
+    if x.shape[1] != conv.in_channels:
+        raise LoweringError(f"{path or 'Conv2d'} takes {conv.in_channels} channels, and gets {x.shape[1]}")
+    kernel, stride, dilation = _pair(conv.kernel_size), _pair(conv.stride), _pair(conv.dilation)
+    pads = _conv_pads(conv)
+    sides = [
+        (x.shape[2 + i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    ]
+    inputs = [x, _own(graph, conv, path, "weight"), _own(graph, conv, path, "bias")]
+    return graph.add(
+        "Conv",
+        inputs if inputs[2] is not None else inputs[:2],
+        (x.shape[0], conv.out_channels, *sides),
+        kernel_shape=kernel,
+        strides=stride,
+        dilations=dilation,
+        pads=pads,
+        group=conv.groups,
+    )
+
+
+def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
+    if x.rank < 2 or x.shape[-1] != linear.in_features:
+        raise LoweringError(f"{path or 'Linear'} takes {linear.in_features} features, and gets a shape of {x.shape}")
+    weight, bias = _own(graph, linear, path, "weight"), _own(graph, linear, path, "bias")
+    shape = (*x.shape[:-1], linear.out_features)
+    if x.rank == 2:
+        return graph.add("Gemm", [x, weight, bias] if bias is not None else [x, weight], shape, transB=1)
+    # Gemm knows matrices only. The transposition is of a constant, and is done when the model is opened.
+    assert weight is not None
+    transposed = graph.add("Transpose", [weight], weight.shape[::-1], perm=(1, 0))
+    product = graph.add("MatMul", [x, transposed], shape)
+    return product if bias is None else graph.add("Add", [product, bias], shape)
+
+
+def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, path: str, x: Value) -> Value:
+    names = ("weight", "bias", "running_mean", "running_var")
+    mean, variance = _own(graph, norm, path, names[2]), _own(graph, norm, path, names[3])
+    if mean is None or variance is None:
+        raise LoweringError(
+            f"{path or type(norm).__name__} keeps no running statistics; what it computes depends on the batch"
+        )
+    scale, shift = _own(graph, norm, path, names[0]), _own(graph, norm, path, names[1])
+    scale = scale or graph.constant(np.ones(mean.shape, dtype=np.float32))
+    shift = shift or graph.constant(np.zeros(mean.shape, dtype=np.float32))
+    return graph.add("BatchNormalization", [x, scale, shift, mean, variance], x.shape, epsilon=norm.eps)
+
+
+def _layer_norm(graph: Graph, norm: nn.LayerNorm, path: str, x: Value) -> Value:
+    shape = tuple(norm.normalized_shape)
+    scale, shift = _own(graph, norm, path, "weight"), _own(graph, norm, path, "bias")
+    scale = scale or graph.constant(np.ones(shape, dtype=np.float32))
+    inputs = [x, scale] if shift is None else [x, scale, shift]
+    return graph.add("LayerNormalization", inputs, x.shape, axis=-len(shape), epsilon=norm.eps)
+
+
+def _embedding(graph: Graph, embedding: nn.Embedding, path: str, x: Value) -> Value:
+    if embedding.max_norm is not None:
+        raise LoweringError("Embedding(max_norm=...) changes its table as it is read; it is not lowered")
+    table = _own(graph, embedding, path, "weight")
+    return graph.add("Gather", [table, x], (*x.shape, embedding.embedding_dim), axis=0)
+
+
+def _pooled(x: Value, pool: Any, dilation: tuple[int, int]) -> list[int]:
+    kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
+    sides = []
+    for i in (0, 1):
+        room = x.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1
+        side = -(-room // stride[i]) + 1 if pool.ceil_mode else room // stride[i] + 1
+        # As torch has it, the last window must begin inside of the image or its padding before.
+        if pool.ceil_mode and (side - 1) * stride[i] >= x.shape[2 + i] + padding[i]:
+            side -= 1
+        sides.append(side)
+    return sides
+
+
+def _max_pool2d(graph: Graph, pool: nn.MaxPool2d, _: str, x: Value) -> Value:
+    _check_rank(pool, x, 4)
+    if pool.return_indices:
+        raise LoweringError("MaxPool2d(return_indices=True) is not lowered")
+    dilation = _pair(pool.dilation)
+    return graph.add(
+        "MaxPool",
+        [x],
+        (*x.shape[:2], *_pooled(x, pool, dilation)),
+        kernel_shape=_pair(pool.kernel_size),
+        strides=_pair(pool.stride),
+        pads=_pair(pool.padding) * 2,
+        dilations=dilation,
+        ceil_mode=int(pool.ceil_mode),
+    )
+
+
+def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, _: str, x: Value) -> Value:
+    _check_rank(pool, x, 4)
+    if pool.divisor_override is not None or pool.ceil_mode:
+        raise LoweringError("AvgPool2d with divisor_override or ceil_mode is not lowered")
+    return graph.add(
+        "AveragePool",
+        [x],
+        (*x.shape[:2], *_pooled(x, pool, (1, 1))),
+        kernel_shape=_pair(pool.kernel_size),
+        strides=_pair(pool.stride),
+        pads=_pair(pool.padding) * 2,
+        count_include_pad=int(pool.count_include_pad),
+    )
+
+
+def _adaptive_avg_pool2d(graph: Graph, pool: nn.AdaptiveAvgPool2d, _: str, x: Value) -> Value:
+    _check_rank(pool, x, 4)
+    asked = pool.output_size if isinstance(pool.output_size, tuple) else (pool.output_size, pool.output_size)
+    sides = [x.shape[2 + i] if side is None else side for i, side in enumerate(asked)]
+    if prod(sides) == 1:
+        return graph.add("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
+    if any(x.shape[2 + i] % side for i, side in enumerate(sides)):
+        raise LoweringError(f"AdaptiveAvgPool2d({tuple(sides)}) of {x.shape[2:]} needs windows of different sizes")
+    window = (x.shape[2] // sides[0], x.shape[3] // sides[1])
+    return graph.add("AveragePool", [x], (*x.shape[:2], *sides), kernel_shape=window, strides=window)
+
+
+def _same(graph: Graph, module: nn.Module, path: str, x: Value) -> Value:
+    return x
+
+
+def _function(function: Callable[[Graph, Value], Value]) -> Rule:
+    """The rule of a module that has no settings."""
+    return lambda graph, module, path, x: function(graph, x)
+
+
+RULES: Mapping[type[nn.Module], Rule] = {
+    nn.Conv2d: _conv2d,
+    nn.Linear: _linear,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.Embedding: _embedding,
+    nn.MaxPool2d: _max_pool2d,
+    nn.AvgPool2d: _avg_pool2d,
+    nn.AdaptiveAvgPool2d: _adaptive_avg_pool2d,
+    nn.Identity: _same,
+    nn.Dropout: _same,
+    nn.Dropout2d: _same,
+    nn.ReLU: _function(functions.relu),
+    nn.ReLU6: _function(functions.relu6),
+    nn.Sigmoid: _function(functions.sigmoid),
+    nn.Tanh: _function(functions.tanh),
+    nn.SiLU: _function(functions.silu),
+    nn.Hardswish: _function(functions.hardswish),
+    nn.Hardsigmoid: _function(functions.hardsigmoid),
+    nn.GELU: lambda graph, module, path, x: functions.gelu(graph, x, approximate=module.approximate),
+    nn.Softmax: lambda graph, module, path, x: functions.softmax(graph, x, module.dim),
+    nn.Flatten: lambda graph, module, path, x: functions.flatten(graph, x, module.start_dim, module.end_dim),
+}
+"""By exact type: a subclass may compute something else, and is traced."""

@@ -1,0 +1,90 @@
+"""Nodes and arrays as the bytes of an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from supernets.graph.ir import BATCH_SIZE, Attribute, Node, Shape
+
+OPSET = 18
+"""What torch's current exporter writes by itself, too."""
+IR_VERSION = 10
+"""Read by every runtime since 2024 (onnx 1.16)."""
+_TYPES = {np.dtype(np.float32): onnx.TensorProto.FLOAT, np.dtype(np.int64): onnx.TensorProto.INT64}
+
+
+def serialise(
+    nodes: Sequence[Node],
+    arrays: Mapping[str, NDArray[np.generic]],
+    *,
+    input: tuple[str, str, Shape],
+    output: tuple[str, str, Shape],
+    batch: str,
+) -> bytes:
+    """A model of one input and one output.
+
+    Args:
+        input: its name among the nodes, its name in the model, its shape.
+        output: the same of the output.
+        batch: the name of the dynamic first dimension.
+    """
+    model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
+    model.opset_import.add(domain="", version=OPSET)
+    graph = onnx.GraphProto(name="network")
+    renamed = {input[0]: input[1], output[0]: output[1]}
+    for node in nodes:
+        proto = graph.node.add(op_type=node.op, name=node.outputs[0])
+        proto.input.extend([renamed.get(name, name) for name in node.inputs])
+        proto.output.extend([renamed.get(name, name) for name in node.outputs])
+        for key, value in node.attributes.items():
+            _write_attribute(proto, key, value)
+    for values, (_, name, shape) in ((graph.input, input), (graph.output, output)):
+        tensor = values.add(name=name).type.tensor_type
+        tensor.elem_type = onnx.TensorProto.FLOAT
+        for size in shape:
+            if size == BATCH_SIZE:
+                tensor.shape.dim.add(dim_param=batch)
+            else:
+                tensor.shape.dim.add(dim_value=size)
+    body = [graph.SerializeToString(), *(part for item in arrays.items() for part in _initializer(*item))]
+    return b"".join([model.SerializeToString(), _header("graph", onnx.ModelProto, sum(map(len, body))), *body])
+
+
+def _initializer(name: str, array: NDArray[np.generic]) -> list[bytes]:
+    """A tensor as the parts of a field of the graph, in protobuf's wire format.
+
+    The numbers are copied once here and once when all parts are joined; through protobuf's own objects it would be twice
+    more, which is most of the time that a network of megabytes takes.
+    """
+    data = array.tobytes()  # in the logical order whatever the strides; of an array without dimensions too
+    tensor = onnx.TensorProto(name=name, data_type=_TYPES[array.dtype], dims=array.shape).SerializeToString()
+    inner = [tensor, _header("raw_data", onnx.TensorProto, len(data)), data]
+    return [_header("initializer", onnx.GraphProto, sum(map(len, inner))), *inner]
+
+
+def _header(field: str, message: Any, size: int) -> bytes:
+    """What precedes a field of `size` bytes: its number with wire type 2 (a length follows), and the length, as varints."""
+    out = bytearray()
+    for number in (message.DESCRIPTOR.fields_by_name[field].number << 3 | 2, size):
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
+    return bytes(out)
+
+
+def _write_attribute(node: onnx.NodeProto, name: str, value: Attribute) -> None:
+    kinds = onnx.AttributeProto
+    if isinstance(value, int):
+        node.attribute.add(name=name, type=kinds.INT, i=value)
+    elif isinstance(value, float):
+        node.attribute.add(name=name, type=kinds.FLOAT, f=value)
+    elif isinstance(value, str):
+        node.attribute.add(name=name, type=kinds.STRING, s=value.encode())
+    else:
+        node.attribute.add(name=name, type=kinds.INTS, ints=value)

@@ -1,0 +1,179 @@
+"""The walk over a module tree: plain modules by their rules, composite ones by the graphs of their forwards."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from supernets.errors import LoweringError
+from supernets.graph import functions
+from supernets.graph.calls import FUNCTIONS, METHODS
+from supernets.graph.ir import BATCH_SIZE, Graph, Value
+from supernets.graph.rules import RULES
+from supernets.graph.trace import bind, trace
+
+INPUT, OUTPUT, BATCH = "input", "logits", "batch"
+
+
+class BatchSize:
+    """What a forward gets for ``x.shape[0]``: something that can be handed to a reshape, and to nothing else."""
+
+
+_BATCH_SIZE = BatchSize()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The nodes that a named module wrote: ``graph.nodes[start:end]``."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A module as a graph.
+
+    Attributes:
+        spans: of the modules that were asked for, in the order of their calls.
+    """
+
+    graph: Graph
+    input: Value
+    output: Value
+    spans: tuple[Span, ...]
+
+
+def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] = ()) -> Walked:
+    """The graph of a module in eval mode; nothing is run, and no tensor is copied.
+
+    Args:
+        input_shape: of one example, without the batch.
+        names: of the modules whose nodes the caller wants to find again.
+
+    Raises:
+        LoweringError: the module is in training mode, has hooks, or holds an operation that has no rule.
+    """
+    _check(module)
+    graph = Graph()
+    x = graph.input(INPUT, (BATCH_SIZE, *input_shape))
+    walker = _Walker(graph, frozenset(names))
+    output = walker.call(module, "", (x,), {})
+    if not isinstance(output, Value):
+        raise LoweringError(f"{type(module).__name__} gives {type(output).__name__}; expected one tensor")
+    if not graph.nodes or output.name in graph.parameters or output.name == x.name:
+        output = graph.add("Identity", [output], output.shape)
+    return Walked(graph, x, output, tuple(walker.spans))
+
+
+def _check(module: nn.Module) -> None:
+    for name, child in module.named_modules():
+        where = f"{name or 'the network'} ({type(child).__name__})"
+        if child.training:
+            raise LoweringError(f"{where} is in training mode; call eval() first")
+        if child._forward_hooks or child._forward_pre_hooks:
+            raise LoweringError(f"{where} has forward hooks, which a graph would leave out; remove them first")
+        if "forward" in child.__dict__:
+            raise LoweringError(f"{where} has a forward of its own, unlike its class; make it a class")
+
+
+class _Walker:
+    def __init__(self, graph: Graph, names: frozenset[str]) -> None:
+        self.graph = graph
+        self.names = names
+        self.spans: list[Span] = []
+
+    def call(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What a module's forward gives, written to the graph."""
+        start = len(self.graph.nodes)
+        rule = RULES.get(type(module))
+        if rule is not None:
+            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+                raise LoweringError(f"{path} ({type(module).__name__}) is called with more than one tensor")
+            result: Any = rule(self.graph, module, path, args[0])
+        elif type(module).forward is nn.Sequential.forward:
+            (result,) = args
+            for name, child in module._modules.items():
+                assert child is not None
+                result = self.call(child, _join(path, name), (result,), {})
+        elif type(module).__module__.startswith("torch.nn."):
+            raise LoweringError(
+                f"there is no rule for modules of type {type(module).__name__} ({path or 'the network'})"
+            )
+        else:
+            result = self._composite(module, path, args, kwargs)
+        if path in self.names:
+            self.spans.append(Span(path, start, len(self.graph.nodes)))
+        return result
+
+    def _composite(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        bound = bind(module, args, kwargs)
+        fixed = {name: value for name, value in bound.items() if not _depends_on_input(value)}
+        values: dict[fx.Node, Any] = {}
+        given = iter(bound.values())
+        for node in trace(module, fixed).nodes:
+            arguments = fx.node.map_arg(node.args, values.__getitem__)
+            named = fx.node.map_arg(node.kwargs, values.__getitem__)
+            match node.op:
+                case "placeholder":
+                    values[node] = next(given)
+                case "get_attr":
+                    values[node] = self._tensor(module, path, node.target)
+                case "call_module":
+                    child = module.get_submodule(node.target)
+                    values[node] = self.call(child, _join(path, node.target), arguments, named)
+                case "call_function" | "call_method":
+                    values[node] = self._apply(node, module, path, arguments, named)
+                case "output":
+                    return arguments[0]
+        raise LoweringError(f"the forward of {type(module).__name__} gives nothing")
+
+    def _tensor(self, module: nn.Module, path: str, name: str) -> Value:
+        owner, _, leaf = name.rpartition(".")
+        tensor = getattr(module.get_submodule(owner), leaf, None)
+        if not isinstance(tensor, Tensor):
+            raise LoweringError(f"{type(module).__name__} reads a tensor that is neither a parameter nor a buffer")
+        return self.graph.parameter(_join(path, name), tensor)
+
+    def _apply(self, node: fx.Node, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
+        """One function or method of a trace."""
+        target = node.target
+        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        where = f"{type(module).__name__} ({path or 'the network'})"
+        try:
+            if target is getattr and args[1] == "shape":
+                return _sizes(args[0])
+            if target == "size":
+                sizes = _sizes(args[0])
+                return sizes[args[1]] if len(args) > 1 else sizes
+            if target is operator.getitem:
+                return args[0][args[1]] if isinstance(args[0], tuple) else functions.element(self.graph, *args)
+            table: Mapping[Any, Callable[..., Any]] = METHODS if node.op == "call_method" else FUNCTIONS
+            if target not in table:
+                raise LoweringError(f"there is no rule for {name}")
+            if table[target] is functions.reshape:
+                args = fx.node.map_aggregate(args, lambda a: BATCH_SIZE if isinstance(a, BatchSize) else a)
+            return table[target](self.graph, *args, **kwargs)
+        except LoweringError as error:
+            raise LoweringError(f"{where}: {error}") from None
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
+            raise LoweringError(f"{where}: {name} is called in a way that has no rule: {error}") from None
+
+
+def _depends_on_input(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_depends_on_input(part) for part in value)
+    return isinstance(value, Value | BatchSize)
+
+
+def _sizes(x: Value) -> tuple[int | BatchSize, ...]:
+    return tuple(_BATCH_SIZE if n == BATCH_SIZE else n for n in x.shape)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
