@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from nas.display import Display, Silent
 from nas.errors import JobError, NasError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
+from nas.evaluation.cluster import connected
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
@@ -291,7 +292,8 @@ def _check_replay(runs: RunsFolder, run: str, prepared: Prepared) -> None:
 
 def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How) -> None:
     torch.set_num_threads(1)
-    with _replaying(how, weights) as replayed:
+    cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
+    with _replaying(how, weights) as replayed, cluster:
         _search_replaying(store, prepared, supernet, weights, how, replayed)
 
 
@@ -302,7 +304,7 @@ def _search_replaying(
     job, data = prepared.job, prepared.data
     machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"))
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
-    with _scoring(prepared, supernet, how) as scoring, _closing(measure(data.validation, scoring)) as measured:
+    with _closing(measure(data.validation, _scoring(prepared, supernet, how))) as measured:
         evaluations = run_search(
             prepared.space,
             prepared.objectives,
@@ -334,27 +336,17 @@ def _closing(evaluator: Measured) -> Iterator[Measured]:
         evaluator.close()
 
 
-def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> AbstractContextManager[Scoring]:
+def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
     """Scoring on the validation part: here, or by Ray actors."""
-    part, job = prepared.data.validation, prepared.job
+    part, search = prepared.data.validation, prepared.job.search
     if how.inline:
-        return nullcontext(InlineScoring(supernet, prepared.calibration, part.images, part.labels))
-    return _ray_scoring(prepared, supernet, how.address, job.search.workers)
+        return InlineScoring(supernet, prepared.calibration, part.images, part.labels)
+    from nas.evaluation.ray_pool import RayPool, available_cpus
 
-
-@contextmanager
-def _ray_scoring(prepared: Prepared, supernet: Supernet, address: str | None, workers: int | None) -> Iterator[Scoring]:
-    from nas.evaluation.ray_pool import RayPool, available_cpus, start_ray, stop_ray
-
-    start_ray(address)
-    try:
-        part = prepared.data.validation
-        yield RayPool(
-            supernet, prepared.calibration, part.images, part.labels,
-            sharing=prepared.job.supernet.sharing, workers=min(workers or available_cpus(), available_cpus()),
-        )  # fmt: skip
-    finally:
-        stop_ray()
+    return RayPool(
+        supernet, prepared.calibration, part.images, part.labels,
+        sharing=prepared.job.supernet.sharing, workers=min(search.workers or available_cpus(), available_cpus()),
+    )  # fmt: skip
 
 
 @contextmanager

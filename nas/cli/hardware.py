@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Json, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, folder
 
@@ -54,24 +54,25 @@ def profile(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="With --sweep, the folder to draw into.")
     ] = Path("sweep"),
+    address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Measure an ONNX model on a hardware profile; or, with --sweep JOB, latency against the widths of a job's blocks."""
     from hardware_profiles.catalog import load_profile
     from nas.errors import SelectionError
+    from nas.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
         raise SelectionError("expected either a model to measure, or --sweep with a job file")
+    if sweep is not None and (shape or precision != "fp32"):
+        raise SelectionError("--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32")
     chosen = load_profile(name)
-    if sweep is not None:
-        if shape or precision != "fp32":
-            raise SelectionError(
-                "--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32"
-            )
+    with connected(address, spread=False, profiles=[chosen]):
+        if model is not None:
+            return _profile_model(model, chosen, shape or [], precision, as_json)
+        assert sweep is not None
         return _sweep(sweep, chosen, output, runs, as_json)
-    assert model is not None
-    return _profile_model(model, chosen, shape or [], precision, as_json)
 
 
 def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
@@ -138,6 +139,7 @@ def calibrate(
         ),
     ] = None,
     subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the table's scale on.", min=5)] = 30,
+    address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
@@ -146,12 +148,13 @@ def calibrate(
     from nas.calibrate import calibrate as calibrate_job
     from nas.calibrate import summary
     from nas.config import load_job
+    from nas.evaluation.cluster import connected
     from nas.job import Prepared
 
     chosen, loaded = load_profile(name), load_job(job)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     prepared = Prepared(loaded, folder(runs), source=str(job))
-    with driving(runs) as how:
+    with driving(runs) as how, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
             prepared, chosen, path, subnets=subnets, on_progress=partial(how.display.count, "measuring blocks")
         )

@@ -41,13 +41,16 @@ def init(
 
 
 @app.command()
-def plan(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+def plan(job: Job, runs: Runs = DEFAULT_RUNS, address: Address = None, as_json: Json = False) -> None:
     """Show what a job's space holds and costs, before anything is paid for."""
     from nas.config import load_job
+    from nas.evaluation.cluster import connected
     from nas.job import Prepared
     from nas.plan import plan as make_plan
 
-    made = make_plan(Prepared(load_job(job), folder(runs), source=str(job)))
+    prepared = Prepared(load_job(job), folder(runs), source=str(job))
+    with connected(address, spread=False, profiles=prepared.profiles):
+        made = make_plan(prepared)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")

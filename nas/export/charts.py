@@ -169,6 +169,11 @@ def named(text: str, precision: str) -> str:
     return f"{text}, {precision}" if precision else text
 
 
+def alone(precision: str) -> str:
+    """The name of the line through a precision's own front."""
+    return f"front of {precision} alone, while searching"
+
+
 def precision_fronts(report: RunReport, panel: Panel) -> dict[str, list[Point]]:
     """What each precision alone would have as its front, by search figures along x; empty for a single precision."""
     groups = by_precision(report.evaluated)

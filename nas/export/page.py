@@ -176,10 +176,10 @@ def _measured_traces(report: RunReport, panel: charts.Panel, *, joined: bool) ->
         traces.append(trace | {"mode": "markers", "marker": marker, "meta": shades})
     for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
         mark = charts.MARKS[precision]
-        trace = _trace(report, panel, points, charts.named("measured", precision))
+        trace = _trace(report, panel, points, charts.alone(precision))
         line = {"color": mark.grey, "width": 1}
         shades = {"light": mark.grey, "dark": mark.grey_dark}
-        traces.append(trace | {"mode": "lines", "line": line, "meta": shades, "showlegend": False, "hoverinfo": "skip"})
+        traces.append(trace | {"mode": "lines", "line": line, "meta": shades, "hoverinfo": "skip"})
     return traces
 
 

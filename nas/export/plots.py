@@ -172,7 +172,9 @@ def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequ
             zorder=2,
         )
     for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
-        axis.plot(*_xy(points, panel), "-", color=charts.MARKS[precision].grey, linewidth=1, alpha=0.8, zorder=1.8)
+        grey = charts.MARKS[precision].grey
+        name = charts.alone(precision)
+        axis.plot(*_xy(points, panel), "-", color=grey, linewidth=1, alpha=0.8, label=name, zorder=1.8)
     if predicted:
         _draw_predicted(axis, predicted, panel, joined=joined)
     axis.errorbar(

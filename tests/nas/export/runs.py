@@ -30,8 +30,10 @@ SPACE = SearchSpace(
 
 
 def effort(architecture: Architecture) -> float:
-    """How large the network is, in [0, 1]."""
-    return sum(max(gene, 0) for gene in architecture.genes) / sum(int(n) - 1 for n in SPACE.levels)
+    """How large the network is, in [0, 1]; half as large in int8, whose gene 0 comes last where there are precisions."""
+    network = architecture.genes[: len(SPACE)]
+    whole = sum(max(gene, 0) for gene in network) / sum(int(n) - 1 for n in SPACE.levels)
+    return whole * (0.5 if architecture.genes[len(SPACE) :] == (0,) else 1.0)
 
 
 def answers(architecture: Architecture) -> NDArray[np.uint8]:
@@ -61,7 +63,11 @@ def figure(architecture: Architecture, objective: Objective) -> tuple[float, flo
 
 
 def measure(
-    store: RunStore, architecture: Architecture, objectives: Sequence[Objective], fidelity: Fidelity = Fidelity.SEARCH
+    store: RunStore,
+    architecture: Architecture,
+    objectives: Sequence[Objective],
+    fidelity: Fidelity = Fidelity.SEARCH,
+    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
 ) -> None:
     """Adds the measurements of one architecture; final latencies come out 10 % lower, with half the error."""
     for objective in objectives:
@@ -70,7 +76,7 @@ def measure(
             value, error = 0.9 * value, 0.5 * 0.9 * error
         bits = np.packbits(answers(architecture)).tobytes() if objective.metric == "accuracy" else None
         detail = {"images": N_IMAGES} if bits is not None else {}
-        request = Precisions().request(architecture, objective, fidelity)
+        request = precisions.request(architecture, objective, fidelity)
         store.add(Measurement(request, Status.OK, value, error, data="images", detail=detail, samples=bits))
 
 
@@ -90,18 +96,25 @@ def predict(store: RunStore, step: int, architectures: Sequence[Architecture], o
 
 
 def example_run(
-    names: Sequence[str] = TWO, *, n: int = 40, final: bool = True, name: str = "digits-cnn"
+    names: Sequence[str] = TWO,
+    *,
+    n: int = 40,
+    final: bool = True,
+    name: str = "digits-cnn",
+    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
 ) -> MemoryStore:
     """A finished search of `n` evaluations in steps of ten after the smallest and the largest."""
     store = MemoryStore()
     objectives = [Objective.parse(o, [PROFILE]) for o in names]
     rng = np.random.default_rng(0)
-    pool = list(dict.fromkeys(SPACE.sample(rng) for _ in range(4 * n)))
-    pool = [a for a in pool if a not in (SPACE.smallest, SPACE.largest)]
+    space = precisions.space(SPACE)
+    pool = list(dict.fromkeys(space.sample(rng) for _ in range(4 * n)))
+    pool = [a for a in pool if a not in (space.smallest, space.largest)]
     told, spare = pool[: n - 2], pool[n - 2 : n + 28]
-    anchors = [SPACE.smallest, SPACE.largest]
+    anchors = [space.smallest, space.largest]
     store.set_info("name", name)
-    store.set_info("space", SPACE.to_json())
+    store.set_info("space", space.to_json())
+    store.set_info("precisions", list(precisions.names))
     store.set_info("objectives", list(names))
     store.set_info("profiles", [PROFILE])
     store.set_info("smallest", anchors[0].key)
@@ -116,7 +129,7 @@ def example_run(
     for step, batch in enumerate([anchors, *(told[i : i + 10] for i in range(0, len(told), 10))]):
         store.record_ask(step, batch)
         for architecture in batch:
-            measure(store, architecture, objectives)
+            measure(store, architecture, objectives, precisions=precisions)
         if step:
             predict(store, step, [*batch, *spare], objectives)
     if final:
@@ -124,7 +137,7 @@ def example_run(
         store.set_info("final", [a.key for a in measured_again])
         test = [Objective.parse("accuracy", [])]
         for architecture in measured_again:
-            measure(store, architecture, [o for o in objectives if o.profile], Fidelity.FINAL)
-            measure(store, architecture, test, Fidelity.TEST)
+            measure(store, architecture, [o for o in objectives if o.profile], Fidelity.FINAL, precisions)
+            measure(store, architecture, test, Fidelity.TEST, precisions)
         store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     return store

@@ -19,6 +19,7 @@ from nas.export import charts
 from nas.export.plots import convergence_figure, front_figure, write_plots
 from nas.export.report import RunReport, build_report
 from nas.export.select import parse_limits
+from nas.precisions import Precisions
 from tests.nas.export.runs import FOUR, PROFILE, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"
@@ -58,6 +59,33 @@ def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport
     )
     off_front = {p.architecture for p in report.evaluated} - {p.architecture for p in report.front}
     assert len(series(axis, "measured")) == len(off_front)
+
+
+def test_precisions_are_told_apart_and_each_has_its_front() -> None:
+    found = build_report(example_run(precisions=Precisions(("fp32", "int8"))), run="example-1")
+    (axis,) = front_figure(found).axes
+    drawn = {}
+    for precision, marker in (("fp32", "o"), ("int8", "s")):
+        names = [f"front, measured (± error), {precision}", f"measured, {precision}"]
+        lines = [line for line in axis.get_lines() if line.get_label() in names]
+        assert {line.get_marker() for line in lines} == {marker}
+        drawn[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
+    muted = {p.architecture for p in [*found.front, *charts.muted(found)]}
+    assert sum(drawn.values()) == len(muted)
+    assert drawn == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
+    (panel,) = charts.panels(found)
+    for precision, points in charts.precision_fronts(found, panel).items():
+        rivals = [p for p in found.evaluated if p.precision == precision]
+        for point in points:
+            better = [
+                r
+                for r in rivals
+                if r.values[LATENCY] <= point.values[LATENCY]
+                and r.values["accuracy"] >= point.values["accuracy"]
+                and r.values != point.values
+            ]
+            assert not better
+    assert charts.precision_fronts(build_report(example_run(), run="x"), panel) == {}
 
 
 def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
