@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, assert_never, cast
 
 import numpy as np
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
-from hardware_profiles.errors import ProfileError
+from hardware_profiles.errors import ProfileError, ProfilingError
+from hardware_profiles.lookup import load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
-from hardware_profiles.transport import LocalProfiler
+from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob
 from nas.errors import JobError
-from nas.evaluation.features import architecture_features, feature_layout
+from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
 from nas.objectives import EXACT_METRICS, Objective
 from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
+from nas.search.models import FeatureSource
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
@@ -39,6 +42,8 @@ from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.trainer import TrainingSettings
 
+_OF_TIME = frozenset({"latency_ms", "throughput"})
+"""Metrics that the latencies of blocks tell about."""
 SPLIT_SEED = 0
 """Of the data's split: not the job's seed, or a search with another one would see images that were trained on."""
 
@@ -94,6 +99,28 @@ class Prepared:
                     f"{self._source}: hardware[{i}]: a second profile named {profile.name!r}; rename it in its file"
                 )
         return profiles
+
+    @cached_property
+    def lookup_tables(self) -> dict[str, Path]:
+        """The job's lookup tables by the profile that each is of; only files that hold one of a profile of the job.
+
+        Raises:
+            LookupTableError: a file is missing, damaged, unfinished, or was measured otherwise.
+            JobError: it is of no profile of the job, or two are of one.
+        """
+        found: dict[str, Path] = {}
+        for i, path in enumerate(self.job.lookup_tables):
+            where = f"{self._source}: lookup_tables[{i}]"
+            name = profile_of(path)
+            profile = next((p for p in self.profiles if p.name == name), None)
+            if profile is None:
+                known = ", ".join(p.name for p in self.profiles)
+                raise JobError(f"{where}: {path} is of profile {name!r}, and the job measures on {known}; remove it")
+            if name in found:
+                raise JobError(f"{where}: a second table of profile {name!r}, after {found[name]}; keep one")
+            load_lookup(path, profile=profile, environment=None)
+            found[name] = path
+        return found
 
     @cached_property
     def objectives(self) -> list[Objective]:
@@ -227,31 +254,45 @@ class Prepared:
                     for o in self.objectives
                     if o.metric in EXACT_METRICS
                 }
-                return GuidedSearch(
-                    space,
-                    self.objectives,
-                    seed=seed,
-                    features=partial(architecture_features, supernet),
-                    layout=feature_layout(len(self.family.blocks)),
-                    exact=exact,
-                )
+                return GuidedSearch(space, self.objectives, seed=seed, features=self._features(supernet), exact=exact)
             case other:
                 assert_never(other)
+
+    def _features(self, supernet: Supernet) -> dict[str, FeatureSource]:
+        """Analytic features by the name of each objective that is modelled; with block latencies where there are some."""
+        plain = partial(architecture_features, supernet, precisions=self.precisions)
+        costs = FeatureSource(plain, feature_layout(len(self.family.blocks)))
+        found = {o.name: costs for o in self.objectives if o.metric not in EXACT_METRICS}
+        for profile in self.profiles:
+            if (path := self.lookup_tables.get(profile.name)) is not None:
+                table = load_lookup(path, profile=profile, environment=None)
+                rows = LatencyFeatures(supernet, table, self.precisions)
+                timed = [o.name for o in self.objectives if o.profile == profile.name and o.metric in _OF_TIME]
+                found |= dict.fromkeys(timed, FeatureSource(rows, rows.layout))
+        return found
 
     def evaluator(
         self, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
         seed: int, note: Callable[[str], None], machines: Machines,
     ) -> Measured:  # fmt: skip
         """What measures this supernet's subnets, with accuracy on one part of the data."""
-        profiles = {
-            profile.name: Timed(LocalProfiler(profile, seed=seed, on_wait=note), self.examples(profile))
-            for profile in self.profiles
-        }
+        profiles = {profile.name: self._timed(profile, seed=seed, note=note) for profile in self.profiles}
         environment = {"torch": torch.__version__, "threads": 1, "machine": platform.machine()}
         return Measured(
             scoring, supernet.cost, profiles,
             n_images=len(part.labels), weights=weights, data=part.digest, environment=environment, machines=machines,
         )  # fmt: skip
+
+    def _timed(self, profile: HardwareProfile, *, seed: int, note: Callable[[str], None]) -> Timed:
+        """A profile's profiler; its lookup table, where it has one, must be of the machine that answers."""
+        profiler = open_profiler(profile, seed=seed, on_wait=note)
+        if (path := self.lookup_tables.get(profile.name)) is not None:
+            try:
+                load_lookup(path, profile=profile, environment=profiler.environment())
+            except ProfilingError:
+                profiler.close()
+                raise
+        return Timed(profiler, self.examples(profile))
 
     def examples(self, profile: HardwareProfile) -> NDArray[np.float32]:
         """Real images for a profile's batch, (batch, c, h, w), from the validation part."""

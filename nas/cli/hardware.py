@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +23,6 @@ ProfileName = Annotated[str, typer.Option("--profile", help="A profile of the ca
 @app.command()
 def profiles(as_json: Json = False) -> None:
     """List the hardware profiles of the catalog."""
-    from dataclasses import asdict
-
     from hardware_profiles.catalog import known_profiles
 
     found = known_profiles()
@@ -146,7 +145,6 @@ def calibrate(
     """Measure the blocks of a job's space, so that few subnets are enough to predict the latency of all."""
     from hardware_profiles.catalog import load_profile
     from nas.calibrate import calibrate as calibrate_job
-    from nas.calibrate import summary
     from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.job import Prepared
@@ -156,14 +154,15 @@ def calibrate(
     prepared = Prepared(loaded, folder(runs), source=str(job))
     with driving(runs) as how, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
-            prepared, chosen, path, subnets=subnets, on_progress=partial(how.display.count, "measuring blocks")
-        )
-    made = {"path": str(path), **summary(table)}
+            prepared, chosen, path,
+            subnets=subnets, on_progress=partial(how.display.count, "measuring blocks"), on_wait=how.display.note,
+        )  # fmt: skip
     if as_json:
-        return print_json(made)
-    for precision, row in made["precisions"].items():
+        fits = {name: {"blocks": len(table.entries[name]), **asdict(fit)} for name, fit in table.fits.items()}
+        return print_json({"path": str(path), "profile": chosen.name, "protocol": table.protocol, "fits": fits})
+    for precision, fit in table.fits.items():
         print(
-            f"{precision}: {row['entries']} blocks; latency = {row['scale']:.3f} x sum + {row['offset_ms']:.4f} ms, "
-            f"off by {row['mape']:.2%} (left out one by one, {row['subnets']} subnets)"
+            f"{precision}: {len(table.entries[precision])} blocks; latency = {fit.scale:.3f} x sum + {fit.offset_ms:.4f} "
+            f"ms, off by {fit.mape:.2%} (each of {fit.n} subnets by the fit to the others)"
         )
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")
