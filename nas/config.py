@@ -145,7 +145,7 @@ class SupernetConfig(_Model):
         if self.preset is not None and self.preset not in presets:
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
         if self.preset is None and self.space is None and self.from_ is None:
-            raise problem("", f"expected a preset ({' or '.join(presets)}), a space, or from (a trained run); got none")
+            raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
         try:
             spec = self.spec()
         except SpaceError as error:

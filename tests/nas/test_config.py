@@ -46,6 +46,8 @@ training:
   augment: {{shift: 2, flip: true}}
   threads: 2
 hardware: [cpu-1-thread, boards/pi.yaml]
+precisions: [fp32, int8]
+lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 search: {{algorithm: nsga2, evaluations: 20, minutes: 1.5, batch: 4, workers: 2}}
 calibration_images: 200
@@ -78,6 +80,8 @@ def test_every_key_is_read() -> None:
     assert (training.learning_rate, training.weight_decay) == (1e-3, 0)
     assert (training.augment.shift, training.augment.flip) == (2, True)
     assert job.hardware == ("cpu-1-thread", "boards/pi.yaml")
+    assert job.precisions == ("fp32", "int8")
+    assert job.lookup_tables == (Path("tables/pi.lookup.json"),)
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
@@ -124,6 +128,7 @@ def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
     assert job.data.path == tmp_path / "pictures"
     assert job.supernet.from_path == tmp_path / "../trained/best"
     assert job.hardware == ("cpu-1-thread", str(tmp_path / "boards/pi.yaml"))
+    assert job.lookup_tables == (tmp_path / "tables/pi.lookup.json",)
     assert parse_job(job.to_yaml(), source="stored") == job
 
 
@@ -176,6 +181,10 @@ KEYS = [
     ("hardware: [3]", "hardware[0]", "expected an entry of a list of profile names or paths"),
     ("hardware: [a b]", "hardware[0]", "expected a profile's name or path, got 'a b'"),
     ("hardware: [cpu-1-thread, cpu-1-thread]", "hardware[1]", "comes twice; keep one"),
+    ("precisions: []", "precisions", "expected a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8], got []"),
+    ("precisions: [fp31]", "precisions[0]", "fp32"),
+    ("precisions: [int8, int8]", "precisions[1]", "'int8' comes twice; keep one"),
+    ("lookup_tables: 3", "lookup_tables", "got 3"),
     ("hardware: [one, two]", "objectives[1]", "did you mean 'latency_ms@two'?"),
     ("objectives: []", "objectives", "expected a list of two or more"),
     ("objectives: [accuracy]", "objectives", "expected a list of two or more"),
@@ -215,7 +224,7 @@ PARTS = [
     ("data: {name: digits, test: .nan}", "data.test", "got nan"),
     ("data: {name: digits, test: [1]}", "data.test", "got [1]"),
     ("data: {name: digits, test: 0.5, validation: 0.5}", "data.validation", "leave some to train on"),
-    ("supernet: {}", "supernet", "expected a preset (tiny or digits), a space, or from"),
+    ("supernet: {}", "supernet", "expected a preset (tiny, mobile, digits), a space, or from"),
     ("supernet: {family: mobile, preset: tiny}", "supernet.family", "did you mean 'mobile-cnn'?"),
     ("supernet: {preset: tny}", "supernet.preset", "did you mean 'tiny'?"),
     ("supernet: {preset: tiny, sharing: slices}", "supernet.sharing", "did you mean 'slice'?"),
@@ -263,7 +272,7 @@ def test_several_findings_make_two_lines_and_the_slip_comes_first() -> None:
     message = fails(BASE.replace("name: a\n", "nmae: a\n") + "seed: x\nsearch: {batch: 0}")
     assert message.splitlines() == [
         "job.yaml: nmae: unknown key 'nmae'; did you mean 'name'? Known: name, seed, data, supernet, training, "
-        "hardware, objectives, search, calibration_images.",
+        "hardware, objectives, precisions, lookup_tables, search, calibration_images.",
         "Also wrong: name, seed, search.batch.",
     ]
 
