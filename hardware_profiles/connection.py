@@ -1,4 +1,4 @@
-"""A connection to a measuring process: lines of JSON, each awaited for a limited time."""
+"""A connection to a measuring process: lines of JSON, and bytes behind them, each awaited for a limited time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hardware_profiles.errors import WorkerError
 
 WORKER_FILE = Path(__file__).with_name("worker.py")
 _CLOSE_SECONDS = 2.0
+_SEND_SECONDS = 120.0
+"""After which a process that takes nothing more is given up; a slow line to a board takes some of it all the time."""
 
 
 class WorkerDiedError(WorkerError):
@@ -94,17 +96,27 @@ class LocalConnection:
             raise WorkerError(f"the measuring process cannot be started ({command[0]}): {error.strerror}") from None
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018 - for the type checker
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        os.set_blocking(self._stdin.fileno(), False)  # so that a process that has stopped reading cannot hold us
         self._buffer = b""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, command: Mapping[str, Any]) -> None:
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
+        told = {**command, "payloads": [len(payload) for payload in payloads]} if payloads else command
         try:
-            self._stdin.write(json.dumps(command).encode() + b"\n")
+            for part in (json.dumps(told).encode() + b"\n", *payloads):
+                self._write(memoryview(part))
         except (BrokenPipeError, ValueError):  # ValueError: closed on our side
             raise self._dead() from None
+
+    def _write(self, left: memoryview) -> None:
+        while left:
+            if not select.select([], [self._stdin], [], _SEND_SECONDS)[1]:
+                self._process.kill()
+                raise WorkerDiedError(f"the measuring process took nothing in {_SEND_SECONDS:.0f} s and was ended")
+            left = left[os.write(self._stdin.fileno(), left) :]
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds

@@ -23,7 +23,16 @@ ROUND_MS = 25.0
 MIN_RUNS = 5
 MAX_RUNS = 1000
 """Beyond this many runs a minimum gains nothing, and entries of microseconds would flood the raw samples."""
+TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
+"""Runs of a longer measurement's round that show its p99 even where three rounds are discarded, and what they may take."""
+P90_SAMPLES, P99_SAMPLES = 64, 662
+"""Below these a tail is not shown: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, section IV)."""
 MAX_RETRIES = 2
+MAX_RESOLUTION = 0.25
+"""A figure that says less than this is none: the architectures of one search often lie within a factor of a few."""
+STRAY = 0.05
+"""How far the sentinels may exceed their calm level before a round counts as disturbed. Beside one busy core a round's floor
+moves by 1.7 %, beside two by 3.6 %; what lies beyond is a frequency step or a neighbour for the length of a round."""
 
 _MAD_TO_SIGMA = 1.4826
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
@@ -45,6 +54,11 @@ class Rounds:
     cpu_ms: tuple[Floats, ...] = field(repr=False)
     switches: tuple[Floats, ...] = field(repr=False)
 
+    def only(self, which: Sequence[int]) -> Rounds:
+        """Some of the rounds, by index."""
+        wall, cpu, switches = (tuple(t[i] for i in which) for t in (self.wall_ms, self.cpu_ms, self.switches))
+        return Rounds(wall, cpu, switches)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -55,6 +69,7 @@ class Estimate:
         floors_ms: (n_rounds,), what it is the median of.
         spread: relative standard error of `floor_ms`, from the rounds' scatter.
         p50_ms: median wall time of all runs.
+        p90_ms, p99_ms: percentiles of the same; None where there are too few runs to say.
         clock: ``wall`` or ``thread-cpu``.
     """
 
@@ -62,13 +77,33 @@ class Estimate:
     floors_ms: Floats = field(repr=False)
     spread: float
     p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
     preempted_share: float
     clock: str
 
 
-def runs_per_round(floor_ms: float) -> int:
-    """Timed runs in a round of an entry that takes about `floor_ms` > 0."""
-    return min(max(MIN_RUNS, math.ceil(ROUND_MS / floor_ms)), MAX_RUNS) if floor_ms > 0 else MAX_RUNS
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """Which rounds count.
+
+    Attributes:
+        kept: indices of rounds, at least half of them, in order.
+        discarded: the others'.
+        disturbed: more than half of the rounds strayed, so that some of the kept ones did.
+    """
+
+    kept: tuple[int, ...]
+    discarded: tuple[int, ...]
+    disturbed: bool
+
+
+def runs_per_round(floor_ms: float, *, longer: bool = False) -> int:
+    """Timed runs in a round of an entry that takes about `floor_ms` > 0; in longer measurements enough for p99, if fast."""
+    if floor_ms <= 0:
+        return MAX_RUNS
+    n = min(max(MIN_RUNS, math.ceil(ROUND_MS / floor_ms)), MAX_RUNS)
+    return max(n, TAIL_RUNS) if longer and floor_ms * TAIL_RUNS <= TAIL_ROUND_MS else n
 
 
 def plan_rounds(
@@ -92,7 +127,39 @@ def estimate(rounds: Rounds, *, threads: int) -> Estimate:
     times = rounds.cpu_ms if clock == "thread-cpu" else rounds.wall_ms
     floors = np.array([np.min(t) if threads == 1 else np.percentile(t, 10) for t in times])
     floor = float(np.median(floors))
-    return Estimate(floor, floors, _standard_error(floors) / floor, float(np.median(wall)), lost, clock)
+    p50, p90, p99 = (float(value) for value in np.percentile(wall, (50, 90, 99)))
+    return Estimate(
+        floor,
+        floors,
+        _standard_error(floors) / floor,
+        p50,
+        p90 if len(wall) >= P90_SAMPLES else None,
+        p99 if len(wall) >= P99_SAMPLES else None,
+        lost,
+        clock,
+    )
+
+
+def sieve(first: Floats, second: Floats) -> Sieve:
+    """Which rounds to keep, by the floors of the two sentinels in them, (n_rounds,) each.
+
+    A round strays where the mean of its two floors exceeds the lower quartile of these means by more than `STRAY`: up to
+    three quarters of the rounds may be disturbed, and the quartile is still a calm one. At most half are discarded, the
+    worst. The sentinels are treated alike and only their mean is looked at, which says nothing about their difference, the
+    A/A noise; and that is taken from all rounds (see `noise_floor`), so that no choice of rounds can make it small.
+    """
+    level = (first + second) / 2
+    strayed = np.flatnonzero(level > (1 + STRAY) * np.percentile(level, 25))
+    worst = strayed[np.argsort(-level[strayed], kind="stable")][: len(level) // 2]
+    discarded = tuple(sorted(int(i) for i in worst))
+    kept = tuple(i for i in range(len(level)) if i not in discarded)
+    return Sieve(kept, discarded, len(strayed) > len(level) // 2)
+
+
+def drift(first: Floats, second: Floats) -> float:
+    """Largest relative change of the sentinels' level between the first, the middle and the last third of all rounds."""
+    thirds = [float(np.median(part)) for part in np.array_split((first + second) / 2, 3) if len(part)]
+    return max(thirds) / min(thirds) - 1
 
 
 def noise_floor(first: Floats, second: Floats) -> float:

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.protocol import PROTOCOL, Rounds, estimate, is_noisy, noise_floor, resolution
-from hardware_profiles.session import Session
+from hardware_profiles.protocol import (
+    MAX_RESOLUTION,
+    PROTOCOL,
+    Estimate,
+    Sieve,
+    drift,
+    estimate,
+    is_noisy,
+    noise_floor,
+    resolution,
+    sieve,
+)
+from hardware_profiles.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibration:
+    """What the two sentinels tell of a session; the errors are relative."""
+
+    noise: float
+    level_ms: float
+    drift: float
+    sieve: Sieve
+    session_error: float
+    peak_error: float
 
 
 def results(
@@ -29,89 +52,135 @@ def results(
     Args:
         seconds: what the session took, shared out among the deployments.
     """
-    noise, sentinel_ms = (math.nan, math.nan) if session.sentinels is None else _noise(session.sentinels, profile)
     about = {
         **environment,
+        **session.conditions,
         "profile": profile.name,
         "batch_size": profile.batch_size,
-        "precision": profile.precision,
-        "noise": noise,
-        "sentinel_ms": sentinel_ms,
+        "protocol": PROTOCOL,
         "measured_together": len(deployments),
     }
-    rounds = iter(session.graphs)
+    told = None if session.sentinels is None else _calibrate(session.sentinels, threads=profile.threads)
+    if told is not None:
+        about |= {"noise": told.noise, "sentinel_ms": told.level_ms, "discarded_rounds": list(told.sieve.discarded)}
+    graphs = iter(session.graphs)
     return [
-        _result(deployment, rounds, noise, about, threads=profile.threads, seconds=seconds / len(deployments))
+        _result(deployment, graphs, told, about, threads=profile.threads, seconds=seconds / len(deployments))
         for deployment in deployments
     ]
 
 
 def keep_best(attempts: Sequence[Result]) -> Result:
-    """The last attempt if it is quiet or failed, else the one of least resolution, widened to what the attempts differ by."""
+    """The last attempt if it is quiet or failed, else the one of least resolution, widened to what the attempts differ by.
+
+    Where even that tells less than `MAX_RESOLUTION`, it is a failure: no figure where none is deserved.
+    """
     seconds = sum(found.seconds for found in attempts if isinstance(found, LatencyMeasurement))
     last = attempts[-1]
     if isinstance(last, LatencyFailure):
         return last
-    if not last.noisy:
-        return replace(last, seconds=seconds)
-    measured = [found for found in attempts if isinstance(found, LatencyMeasurement)]
-    best = min(measured, key=lambda found: found.resolution)
-    figures = [found.latency_ms for found in measured]
-    differ = (max(figures) - min(figures)) / best.latency_ms
-    return replace(best, resolution=max(best.resolution, differ), seconds=seconds)
+    best = last
+    if last.noisy:
+        measured = [found for found in attempts if isinstance(found, LatencyMeasurement)]
+        best = min(measured, key=lambda found: found.resolution)
+        figures = [found.latency_ms for found in measured]
+        differ = (max(figures) - min(figures)) / best.latency_ms
+        best = replace(best, resolution=max(best.resolution, differ))
+    if best.resolution > MAX_RESOLUTION:
+        times = f"{len(attempts)} measurements" if len(attempts) > 1 else "one measurement"
+        return LatencyFailure(
+            f"the machine is too noisy to say anything: after {times} latencies less than {best.resolution:.0%} apart cannot "
+            f"be told from each other, and {MAX_RESOLUTION:.0%} is the most that is accepted; stop other work on the machine, "
+            f"leave this one CPUs of its own, or take a profile of fewer threads"
+        )
+    return replace(best, seconds=seconds)
 
 
-def _noise(sentinels: tuple[Rounds, Rounds], profile: HardwareProfile) -> tuple[float, float]:
-    """The session's noise floor (A/A) and the sentinel's latency."""
-    first, second = (estimate(rounds, threads=profile.threads) for rounds in sentinels)
-    return noise_floor(first.floors_ms, second.floors_ms), (first.floor_ms + second.floor_ms) / 2
+def _calibrate(sentinels: tuple[Timed, Timed], *, threads: int) -> _Calibration:
+    first, second = (estimate(found.rounds, threads=threads) for found in sentinels)
+    floors = first.floors_ms, second.floors_ms
+    return _Calibration(
+        noise=noise_floor(*floors),
+        level_ms=(first.floor_ms + second.floor_ms) / 2,
+        drift=drift(*floors),
+        sieve=sieve(*floors),
+        session_error=_differ(*(found.session_ms for found in sentinels)),
+        peak_error=_differ(*(found.peak_mib for found in sentinels)),
+    )
+
+
+def _differ(first: float, second: float) -> float:
+    """Relative to their mean; 0 where both are 0."""
+    return 2 * abs(first - second) / (first + second) if first + second > 0 else 0.0
 
 
 def _result(
     deployment: Deployment,
-    rounds: Iterator[Rounds | str],
-    noise: float,
+    graphs: Iterator[Timed | str],
+    told: _Calibration | None,
     about: Mapping[str, Any],
     *,
     threads: int,
     seconds: float,
 ) -> Result:
-    """A deployment's latency is the sum over its graphs of calls x latency; the samples are kept graph after graph."""
-    own = [next(rounds) for _ in deployment.graphs]
+    """A deployment's figures are sums over its graphs, of latency times calls; the samples are kept graph after graph."""
+    own = [next(graphs) for _ in deployment.graphs]
     if not own:
         return LatencyFailure("the deployment has no graph; it needs one at least")
     for graph, found in zip(deployment.graphs, own, strict=True):
         if isinstance(found, str):
             where = f"graph {graph.name!r}: " if len(own) > 1 else ""
             return LatencyFailure(f"{where}{found}")
-    timed = [found for found in own if isinstance(found, Rounds)]
-    parts = [estimate(found, threads=threads) for found in timed]
+    timed = [found for found in own if isinstance(found, Timed)]
+    assert told is not None  # for the type checker: the sentinels ran where any graph did
+    kept = [found.rounds.only(told.sieve.kept) for found in timed]
+    parts = [estimate(rounds, threads=threads) for rounds in kept]
     calls = np.array([graph.calls for graph in deployment.graphs], dtype=np.float64)
     floors, spreads = np.array([p.floor_ms for p in parts]), np.array([p.spread for p in parts])
     latency = float(calls @ floors)
     spread = float(np.hypot.reduce(calls * floors * spreads)) / latency
-    wall = [times for found in timed for times in found.wall_ms]
-    graphs = [
+    wall = [times for found in timed for times in found.rounds.wall_ms]
+    session_ms, peak_mib = sum(found.session_ms for found in timed), sum(found.peak_mib for found in timed)
+    return LatencyMeasurement(
+        latency_ms=latency,
+        resolution=resolution(told.noise, spread),
+        p50_ms=float(calls @ [part.p50_ms for part in parts]),
+        p90_ms=_tail(calls, [part.p90_ms for part in parts]),
+        p99_ms=_tail(calls, [part.p99_ms for part in parts]),
+        samples=sum(len(times) for rounds in kept for times in rounds.wall_ms),
+        session_ms=session_ms,
+        peak_mib=peak_mib,
+        session_error_ms=told.session_error * session_ms,
+        peak_error_mib=told.peak_error * peak_mib,
+        discarded_rounds=len(told.sieve.discarded),
+        drift=told.drift,
+        preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
+        noisy=told.sieve.disturbed or is_noisy(told.noise, spread),
+        protocol=PROTOCOL,
+        environment={**about, "graphs": _graphs(deployment, timed, parts)},
+        raw_ms=np.concatenate(wall),
+        raw_cpu_ms=np.concatenate([times for found in timed for times in found.rounds.cpu_ms]),
+        round_lengths=tuple(len(times) for times in wall),
+        seconds=seconds,
+    )
+
+
+def _tail(calls: NDArray[np.float64], percentiles: Sequence[float | None]) -> float | None:
+    """Sum over graphs of calls times percentile (graphs that are slow at the same time), None if one has none."""
+    known = [value for value in percentiles if value is not None]
+    return float(calls @ known) if len(known) == len(percentiles) else None
+
+
+def _graphs(deployment: Deployment, timed: Sequence[Timed], parts: Sequence[Estimate]) -> list[dict[str, Any]]:
+    """How each graph was measured; JSON-able."""
+    return [
         {
             "name": graph.name,
             "calls": graph.calls,
             "latency_ms": part.floor_ms,
             "clock": part.clock,
-            "rounds": len(t.wall_ms),
+            "rounds": len(found.rounds.wall_ms),
+            "providers": list(found.providers),
         }
-        for graph, part, t in zip(deployment.graphs, parts, timed, strict=True)
+        for graph, found, part in zip(deployment.graphs, timed, parts, strict=True)
     ]
-    return LatencyMeasurement(
-        latency_ms=latency,
-        resolution=resolution(noise, spread),
-        p50_ms=float(calls @ [part.p50_ms for part in parts]),
-        samples=sum(len(times) for times in wall),
-        preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
-        noisy=is_noisy(noise, spread),
-        protocol=PROTOCOL,
-        environment={**about, "graphs": graphs},
-        raw_ms=np.concatenate(wall),
-        raw_cpu_ms=np.concatenate([times for found in timed for times in found.cpu_ms]),
-        round_lengths=tuple(len(times) for times in wall),
-        seconds=seconds,
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -32,11 +32,32 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """Rounds of each graph, or why it has none, and of the two sentinels (None where no graph could be loaded)."""
+class Timed:
+    """What a session tells of one graph.
 
-    graphs: tuple[Rounds | str, ...] = field(repr=False)
-    sentinels: tuple[Rounds, Rounds] | None = field(repr=False)
+    Attributes:
+        session_ms: wall time that making a runtime session of it took.
+        peak_mib: resident memory that this and one run added at most, in a process of its own.
+        providers: what the runtime used, the first first.
+    """
+
+    rounds: Rounds = field(repr=False)
+    session_ms: float
+    peak_mib: float
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What each graph took, or why it has no figures; the same of the two sentinels (None where no graph could be loaded).
+
+    Attributes:
+        conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; JSON-able.
+    """
+
+    graphs: tuple[Timed | str, ...] = field(repr=False)
+    sentinels: tuple[Timed, Timed] | None = field(repr=False)
+    conditions: Mapping[str, Any]
 
 
 def read_sentinel() -> Graph:
@@ -50,7 +71,7 @@ def run_session(
     connection: Connection,
     graphs: Sequence[Graph],
     *,
-    lock: Path,
+    lock: str | Path,
     limits: Limits,
     rng: np.random.Generator,
     longer: bool,
@@ -59,6 +80,8 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
+        lock: name of what whoever measures on a host holds: a file in the worker's own temporary folder, one a user. A
+            path is taken as it is.
         rng: draws the order of the entries in each round.
         on_wait: told once, where another measurement holds the host.
 
@@ -66,43 +89,44 @@ def run_session(
         WorkerDiedError: the process died or hung; its `suspects` are set.
         WorkerError: the lock was not to be had in time, or the sentinel does not run.
     """
-    with tempfile.TemporaryDirectory(prefix="hardware-profiles-") as folder:  # readable by this user alone
-        entries = [read_sentinel()] * _SENTINELS + list(graphs)
-        files = [_write(Path(folder), i, graph) for i, graph in enumerate(entries)]
-        _acquire(connection, lock, limits, on_wait)
-        warm_ms, failures = _load(connection, files, limits)
-        _check_sentinels(failures)
-        live = sorted(warm_ms) if len(warm_ms) > _SENTINELS else []  # sentinels alone have nothing to tell
-        n_runs = [runs_per_round(warm_ms[i]) for i in live]
-        expected_s = sum(n * warm_ms[i] for n, i in zip(n_runs, live, strict=True)) / 1e3
-        runs: dict[int, list[dict[str, Any]]] = {i: [] for i in live}
-        for order in plan_rounds(n_runs, rng, longer=longer) if live else ():
-            command = {"do": "round", "order": [(str(live[k]), n) for k, n in order if live[k] not in failures]}
-            answer = _ask(connection, command, limits.answer + _SLOWER * expected_s, live)
-            for key, times in answer["entries"].items():
-                if "message" in times:
-                    failures[int(key)] = str(times["message"])
-                else:
-                    runs[int(key)].append(times)
-        _ask(connection, {"do": "release"}, limits.answer, ())
+    entries = [read_sentinel()] * _SENTINELS + list(graphs)
+    _acquire(connection, str(lock), limits, on_wait)
+    loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
-    found = tuple(failures[i] if i in failures else _rounds(runs[i]) for i in range(_SENTINELS, len(entries)))
-    return Session(found, (_rounds(runs[0]), _rounds(runs[1])) if live else None)
+    live = sorted(loaded) if len(loaded) > _SENTINELS else []  # sentinels alone have nothing to tell
+    warm_ms = [float(loaded[i]["warm_ms"]) for i in live]
+    n_runs = [runs_per_round(ms, longer=longer) for ms in warm_ms]
+    expected_s = sum(n * ms for n, ms in zip(n_runs, warm_ms, strict=True)) / 1e3
+    runs: dict[int, list[dict[str, Any]]] = {i: [] for i in live}
+    for order in plan_rounds(n_runs, rng, longer=longer) if live else ():
+        command = {"do": "round", "order": [(str(live[k]), n) for k, n in order if live[k] not in failures]}
+        answer = _ask(connection, command, limits.answer + _SLOWER * expected_s, live)
+        for key, times in answer["entries"].items():
+            if "message" in times:
+                failures[int(key)] = str(times["message"])
+            else:
+                runs[int(key)].append(times)
+    conditions = _ask(connection, {"do": "release"}, limits.answer, ())["conditions"]
+    _check_sentinels(failures)
+    found = [failures[i] if i in failures else _timed(loaded[i], runs[i]) for i in range(_SENTINELS, len(entries))]
+    sentinels = (_timed(loaded[0], runs[0]), _timed(loaded[1], runs[1])) if live else None
+    return Session(tuple(found), sentinels, conditions)
 
 
 def _load(
-    connection: Connection, files: Sequence[dict[str, Any]], limits: Limits
-) -> tuple[dict[int, float], dict[int, str]]:
-    """By index, the warm-up's fastest run in milliseconds, or why there is none."""
-    warm_ms: dict[int, float] = {}
+    connection: Connection, entries: Sequence[Graph], limits: Limits
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By index, what loading told, or why it failed."""
+    loaded: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
-    for i, file in enumerate(files):
-        answer = _ask(connection, {"do": "load", **file}, limits.answer, (i,))
+    for i, graph in enumerate(entries):
+        command = {"do": "load", "id": str(i), "names": list(graph.inputs)}  # a name may be any text: beside the arrays
+        answer = _ask(connection, command, limits.answer, (i,), (graph.model, _packed(graph)))
         if answer["event"] == "loaded":
-            warm_ms[i] = float(answer["warm_ms"])
+            loaded[i] = answer
         else:
             failures[i] = str(answer["message"])
-    return warm_ms, failures
+    return loaded, failures
 
 
 def _check_sentinels(failures: dict[int, str]) -> None:
@@ -111,16 +135,14 @@ def _check_sentinels(failures: dict[int, str]) -> None:
             raise WorkerError(f"the runtime does not run the sentinel model, as it should any: {failures[i]}")
 
 
-def _write(folder: Path, i: int, graph: Graph) -> dict[str, Any]:
-    """Model and inputs as files; the inputs' names, which may be any text, beside them."""
-    model, inputs = folder / f"{i}.onnx", folder / f"{i}.npz"
-    model.write_bytes(graph.model)
-    np.savez(inputs, *graph.inputs.values())
-    return {"id": str(i), "model": str(model), "inputs": str(inputs), "names": list(graph.inputs)}
+def _packed(graph: Graph) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, *graph.inputs.values())
+    return file.getvalue()
 
 
-def _acquire(connection: Connection, lock: Path, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
-    command = {"do": "acquire", "lock": str(lock), "seconds": limits.lock}
+def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
+    command = {"do": "acquire", "lock": lock, "seconds": limits.lock}
     answer = _ask(connection, command, limits.answer, ())
     if answer["event"] == "waiting":
         if on_wait is not None:
@@ -129,14 +151,20 @@ def _acquire(connection: Connection, lock: Path, limits: Limits, on_wait: Callab
     if answer["event"] != "acquired":
         raise WorkerError(
             f"another measurement (process {answer['holder'] or 'unknown'}) has held this machine for {limits.lock:.0f} s "
-            f"(lock {lock}); wait until it ends, or end it"
+            f"(lock {answer['lock']}); wait until it ends, or end it"
         )
 
 
-def _ask(connection: Connection, command: dict[str, Any], seconds: float, working_on: Sequence[int]) -> dict[str, Any]:
+def _ask(
+    connection: Connection,
+    command: dict[str, Any],
+    seconds: float,
+    working_on: Sequence[int],
+    payloads: Sequence[bytes] = (),
+) -> dict[str, Any]:
     """The answer to a command; if there is none, whoever was being worked on is the suspect."""
     try:
-        connection.send(command)
+        connection.send(command, payloads)
         return connection.receive(seconds=seconds)
     except WorkerDiedError as death:
         death.suspects = tuple(i - _SENTINELS for i in working_on if i >= _SENTINELS)
@@ -145,8 +173,10 @@ def _ask(connection: Connection, command: dict[str, Any], seconds: float, workin
         raise WorkerError(f"the measuring process answers what is no JSON: {error}") from None
 
 
-def _rounds(runs: list[dict[str, Any]]) -> Rounds:
+def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Timed:
     wall, cpu, switches = (
         tuple(np.asarray(run[key], dtype=np.float64) for run in runs) for key in ("wall_ms", "cpu_ms", "switches")
     )
-    return Rounds(wall, cpu, switches)
+    return Timed(
+        Rounds(wall, cpu, switches), float(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"])
+    )

@@ -1,41 +1,60 @@
-"""The measuring process: pinned and alone on its host, it times ONNX models as it is told to, line by line.
+"""The measuring process: pinned and alone on its host, it times ONNX models as it is told to, command by command.
 
-It needs Python on Linux, numpy and onnxruntime alone: this one file can be copied to a board and run there. It decides
-nothing about protocols; who drives it does. A line of JSON in is a command, and each is answered by a line of JSON out:
+It needs Python >= 3.9 on Linux, numpy and onnxruntime alone: this one file can be sent to a board and run there. It
+decides nothing about protocols; who drives it does. A command is a line of JSON; where that has "payloads": [length, ...],
+so many bytes each follow it. Each is answered by a line of JSON:
 
-    {"do": "start", "threads", "provider"}       -> {"event": "ready", "environment"}
-    {"do": "acquire", "lock", "seconds"}         -> [{"event": "waiting", "holder"}] {"event": "acquired" | "refused"}
-    {"do": "load", "id", "model", "inputs", "names"} -> {"event": "loaded", "warm_ms"} | {"event": "failed", "message"}
-    {"do": "round", "order": [[id, n_runs], …]}  -> {"event": "round", "entries": {id: {"wall_ms", …} | {"message"}}}
-    {"do": "release"}                            -> {"event": "released"}
+    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unfit", "message"}
+    {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}] {"event": "acquired" | "refused"}
+    {"do": "load", "id", "names"}, payloads: the model, its inputs as .npz
+                                             -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
+                                              | {"event": "failed", "message"}
+    {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
+    {"do": "release"}                        -> {"event": "released", "conditions"}
 
 It ends at the end of its input.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import gc
+import hashlib
+import io
 import json
 import os
 import platform
 import resource
 import select
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
-import numpy as np
-import onnxruntime
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")  # before numpy is loaded: threads of its own would disturb what is timed
 
-_STABLE_RUNS, _STABLE_GAIN = 4, 0.02
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+
+_STABLE_RUNS, _STABLE_GAIN = 3, 0.02
 """Warm-up ends when this many runs in a row beat the fastest so far by no more than this share."""
 _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
 _PARENT_SECONDS = 0.5
+_MIB = 2**20
+_PR_SET_PDEATHSIG = 1
+_ISA = (
+    "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "rvv",
+)  # fmt: skip
+"""Flags that decide which of the runtime's kernels run; those that begin with avx512 count as well."""
 
 
 def _watch_parent(parent: int) -> None:
@@ -63,25 +82,109 @@ def _choose_cpus(n: int) -> list[int]:
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:  # not every kernel and board has every file
+    except (OSError, UnicodeDecodeError):  # not every kernel and board has every file
         return ""
 
 
-def _cpu_model() -> str:
+def _cpu() -> tuple[str, list[str]]:
+    """The processor's name (x86 tells one; ARM tells the board's and its parts' numbers), and its flags, sorted."""
+    lines: dict[str, list[str]] = {}
     for line in _read("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        key, _, value = line.partition(":")
+        lines.setdefault(key.strip(), []).append(value.strip())
+    names = [lines[key][0] for key in ("model name", "Model", "Hardware", "uarch") if key in lines][:1]
+    parts = sorted({f"part {part}" for part in lines.get("CPU part", [])})
+    flags = (lines.get("flags") or lines.get("Features") or lines.get("isa") or [""])[0].split()
+    return " ".join(names + parts) or platform.processor() or platform.machine(), sorted(set(flags))
+
+
+def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float | None:
+    """CPUs that the control groups of this process grant it, the least of all levels; None without a limit."""
+    found = []
+    for line in _read(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = Path(root, "cpu" if controllers else "")
+        group = Path(path.lstrip("/"))
+        for level in (group, *group.parents):  # a container may see its own group as the root
+            if controllers:
+                quota, period = (_read(str(folder / level / f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
+            else:
+                quota, _, period = _read(str(folder / level / "cpu.max")).partition(" ")
+            if quota.isdigit() and period.isdigit() and int(period) > 0:  # without a limit: "max" or -1
+                found.append(int(quota) / int(period))
+    return min(found) if found else None
+
+
+def _cpu_times(cpus: list[int]) -> tuple[int, int]:
+    """Ticks of these CPUs that the hypervisor gave to others, and all of them."""
+    stolen = total = 0
+    for line in _read("/proc/stat").splitlines():
+        name, _, values = line.partition(" ")
+        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in cpus:
+            ticks = [int(value) for value in values.split()[:8]]  # what follows is counted in these already
+            stolen, total = stolen + (ticks[7] if len(ticks) > 7 else 0), total + sum(ticks)
+    return stolen, total
+
+
+def _load() -> float | None:
+    return float(_read("/proc/loadavg").split()[0]) if _read("/proc/loadavg") else None
+
+
+def _environment(cpus: list[int], allowed: int, provider: str) -> dict[str, Any]:
+    model, flags = _cpu()
+    own = f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq"
+    return {
+        "cpu": model,
+        "machine": platform.machine(),
+        "flags": hashlib.sha256(" ".join(flags).encode()).hexdigest()[:16],
+        "isa": [flag for flag in flags if flag in _ISA or flag.startswith("avx512")],
+        "cores": os.cpu_count(),
+        "allowed_cpus": allowed,
+        "pinned_cpus": cpus,
+        "quota_cpus": cpu_quota(),
+        "governor": _read(f"{own}/scaling_governor") or None,
+        "max_khz": int(_read(f"{own}/cpuinfo_max_freq") or 0) or None,
+        "load_1m": _load(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+        "available_providers": onnxruntime.get_available_providers(),
+        "provider": provider,
+        "threads": len(cpus),
+    }
+
+
+def _unfit(threads: int, provider: str) -> str:
+    """Why this machine is not what was asked for; empty if it is."""
+    allowed = len(os.sched_getaffinity(0))
+    if threads > allowed:
+        return (
+            f"{threads} threads were asked for, each on a CPU of its own, and the process may use {allowed} "
+            f"CPU{'s' if allowed > 1 else ''} on {platform.node()}; take a profile of fewer threads or allow it more CPUs"
+        )
+    providers = onnxruntime.get_available_providers()
+    if provider not in providers:
+        return (
+            f"the provider {provider!r} was asked for, and ONNX Runtime {onnxruntime.__version__} on {platform.node()} has "
+            f"{', '.join(providers)}; change the profile, or install a build of ONNX Runtime there that has it"
+        )
+    return ""
 
 
 class Worker:
     """The commands, and what is loaded."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, zygote: Zygote | None) -> None:
+        self._out, self._zygote = out, zygote
         self._cpus: list[int] = []
         self._provider = ""
         self._lock: int | None = None
+        self._ticks = (0, 0)
         self._loaded: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def say(self, event: str, **values: Any) -> None:
@@ -90,56 +193,61 @@ class Worker:
 
     def start(self, threads: int, provider: str) -> None:
         """Pins this thread to the first of its CPUs; ONNX Runtime pins its own threads to the others."""
+        if self._zygote is None:
+            self.say(
+                "unfit", message=f"latency is measured on Linux, which can pin processes, and this is {sys.platform}"
+            )
+            return
+        unfit = _unfit(threads, provider)
+        if unfit:
+            self.say("unfit", message=unfit)
+            return
         allowed = len(os.sched_getaffinity(0))
         self._cpus, self._provider = _choose_cpus(threads), provider
         os.sched_setaffinity(0, self._cpus[:1])
-        self.say(
-            "ready",
-            environment={
-                "cpu": _cpu_model(),
-                "cores": os.cpu_count(),
-                "allowed_cpus": allowed,
-                "pinned_cpus": self._cpus,
-                "governor": _read(f"/sys/devices/system/cpu/cpu{self._cpus[0]}/cpufreq/scaling_governor") or None,
-                "platform": platform.platform(),
-                "python": platform.python_version(),
-                "onnxruntime": onnxruntime.__version__,
-                "numpy": np.__version__,
-                "provider": provider,
-                "threads": threads,
-            },
-        )
+        self.say("ready", environment=_environment(self._cpus, allowed, provider))
 
     def acquire(self, lock: str, seconds: float) -> None:
-        """Takes the host's lock. The system gives it back when this process ends, however it does."""
+        """Takes the host's lock. The system gives it back when this process ends, however it does.
+
+        Args:
+            lock: a name, for a file of this user in this machine's temporary folder; or a path, which is taken as it is.
+        """
+        path = lock if os.sep in lock else os.path.join(tempfile.gettempdir(), f"{lock}-{os.getuid()}.lock")
         # The name holds the user's id, and no link is followed: the folder is everybody's.
-        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(file, 32, 0).decode("ascii", "replace")
-            self.say("waiting", holder=holder)
+            self.say("waiting", holder=holder, lock=path)
             if not _wait_for(file, seconds):
                 os.close(file)
-                self.say("refused", holder=holder)
+                self.say("refused", holder=holder, lock=path)
                 return
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
-        self._lock = file
+        self._lock, self._ticks = file, _cpu_times(self._cpus)
         self.say("acquired")
 
-    def load(self, id: str, model: str, inputs: str, names: list[str]) -> None:
-        """Makes a session and warms it up until it is stable."""
+    def load(self, id: str, names: list[str], payloads: list[bytes]) -> None:
+        """Makes a session and warms it up until it is stable, after another process has told what that takes.
+
+        The time that making the session takes is the shorter of both: what disturbs adds to it alone.
+        """
+        assert self._zygote is not None  # "start" has refused without
         try:
-            with np.load(inputs, allow_pickle=False) as arrays:
-                feeds = {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
-            session = self._session(model)
+            alone = self._zygote.measure(self._cpus, self._provider, names, payloads)
+            model, inputs = payloads
+            feeds = _feeds(inputs, names)
+            session, session_ms = _make_session(model, self._cpus, self._provider)
             warm_ms = _warm_up(session, feeds)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self.say("failed", message=_told(error))
             return
         self._loaded[id] = session, feeds
-        self.say("loaded", warm_ms=warm_ms)
+        told = {"warm_ms": warm_ms, "session_ms": min(session_ms, alone["session_ms"]), "peak_mib": alone["peak_mib"]}
+        self.say("loaded", **told, providers=session.get_providers())
 
     def round(self, order: list[tuple[str, int]]) -> None:
         """Runs the entries one after the other, each so many times in a row."""
@@ -156,29 +264,141 @@ class Worker:
         self.say("round", entries=entries)
 
     def release(self) -> None:
-        """Drops what is loaded and gives the host's lock back."""
+        """Drops what is loaded, gives the host's lock back, and tells how the machine was since it was taken."""
         self._loaded.clear()
+        stolen, total = (now - was for was, now in zip(self._ticks, _cpu_times(self._cpus)))  # noqa: B905 - Python 3.9
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self.say("released")
+        self.say("released", conditions={"steal": stolen / total if total > 0 else 0.0, "load_1m": _load()})
 
-    def _session(self, model: str) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(self._cpus)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        if len(self._cpus) > 1:  # the runtime numbers processors from 1, and its first thread is the calling one
-            others = ";".join(str(cpu + 1) for cpu in self._cpus[1:])
-            options.add_session_config_entry("session.intra_op_thread_affinities", others)
-        session = onnxruntime.InferenceSession(model, options, providers=[self._provider])
-        session.disable_fallback()
-        used = session.get_providers()
-        if used[0] != self._provider:
-            raise RuntimeError(f"the provider {self._provider} was asked for, and the runtime fell back to {used}")
-        return session
+
+class Zygote:
+    """A process that forks others: each makes one session, in a memory that no other has used, and tells what that takes.
+
+    It is forked itself before this process has any session, pool or thread that a fork would miss.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        own, self.pid = os.getpid(), os.fork()
+        if self.pid == 0:
+            _die_with(own)
+            self._control.close()
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, 0)  # so that whoever drives the worker sees it end
+            os.dup2(nowhere, 1)
+            try:
+                _serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def measure(self, cpus: list[int], provider: str, names: list[str], payloads: list[bytes]) -> dict[str, float]:
+        """Milliseconds to make the model's session, and the MiB that it and one run of it added at most.
+
+        Raises:
+            RuntimeError: the model does not load or run, with the runtime's message; or the process died of it.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                socket.send_fds(self._control, [b"x"], [theirs.fileno()])
+            request = {"cpus": cpus, "provider": provider, "names": names, "payloads": [len(p) for p in payloads]}
+            with contextlib.suppress(BrokenPipeError), ours.makefile("wb") as out:  # what it died of follows
+                out.write(json.dumps(request).encode() + b"\n")
+                out.writelines(payloads)
+            answer = {}
+            with contextlib.suppress(ConnectionError), ours.makefile("rb") as answers:
+                answer = json.loads(answers.readline() or b"{}")
+        if "peak_mib" not in answer:
+            raise RuntimeError(answer.get("message") or "a process that loaded this model and ran it once died of it")
+        found: dict[str, float] = answer
+        return found
+
+
+def _serve(control: socket.socket) -> None:
+    """The zygote's life: a fork for each conversation that it is handed, until the worker is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    own = os.getpid()
+    while True:
+        _, handles, _, _ = socket.recv_fds(control, 1, 1)
+        if not handles:
+            return
+        child = os.fork()
+        if child == 0:
+            _die_with(own)
+            try:
+                with socket.socket(fileno=handles[0]) as conversation:
+                    _answer_alone(conversation)
+            finally:
+                os._exit(0)
+        os.close(handles[0])
+        os.waitpid(child, 0)
+
+
+def _answer_alone(conversation: socket.socket) -> None:
+    """The fork's life: reads one model, makes and runs it, tells what that took."""
+    with conversation.makefile("rb") as file, conversation.makefile("w", encoding="utf-8") as out:
+        (request,) = list(_commands(file, once=True))
+        model, inputs = request["payloads"]
+        os.sched_setaffinity(0, request["cpus"][:1])
+        try:
+            feeds = _feeds(inputs, request["names"])
+            before = _reset_peak()
+            session, session_ms = _make_session(model, request["cpus"], request["provider"])
+            session.run(None, feeds)
+            answer: dict[str, Any] = {"session_ms": session_ms, "peak_mib": max(0.0, _peak() - before) / _MIB}
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            answer = {"message": _told(error)}
+        out.write(json.dumps(answer) + "\n")
+
+
+def _die_with(parent: int) -> None:
+    """Has the system kill this process when its parent dies, even in the middle of an endless run."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before
+        os._exit(0)
+
+
+def _reset_peak() -> float:
+    """Starts the peak of this process's resident memory anew, and returns it, in bytes."""
+    with contextlib.suppress(OSError):  # where the kernel cannot, the peak so far is where it starts
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _peak()
+
+
+def _peak() -> float:
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _feeds(inputs: bytes, names: list[str]) -> dict[str, Any]:
+    with np.load(io.BytesIO(inputs), allow_pickle=False) as arrays:
+        return {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
+
+
+def _make_session(model: bytes, cpus: list[int], provider: str) -> tuple[Any, float]:
+    """A session of the model, and the milliseconds that making it took."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(cpus)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if len(cpus) > 1:  # the runtime numbers processors from 1, and its first thread is the calling one
+        others = ";".join(str(cpu + 1) for cpu in cpus[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", others)
+    start = time.perf_counter()
+    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    session_ms = (time.perf_counter() - start) * 1e3
+    session.disable_fallback()
+    used = session.get_providers()
+    if used[0] != provider:
+        raise RuntimeError(f"the provider {provider} was asked for, and the runtime fell back to {used}")
+    return session, session_ms
 
 
 def _wait_for(file: int, seconds: float) -> bool:
@@ -230,19 +450,30 @@ def _told(error: Exception) -> str:
     return text if len(text) <= 400 else text[:397] + "..."
 
 
+def _commands(file: BinaryIO | io.BufferedReader, *, once: bool = False) -> Iterator[dict[str, Any]]:
+    """Commands as they come, with their payloads' bytes in the place of their lengths; ends with the input."""
+    for line in iter(file.readline, b""):
+        command = json.loads(line)
+        if "payloads" in command:
+            command["payloads"] = [file.read(length) for length in command["payloads"]]
+        yield command
+        if once:
+            return
+
+
 def main() -> None:
     """Answers commands until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what it means
+    zygote = Zygote() if sys.platform == "linux" else None  # before there is a second thread
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not fall between the answers
-    worker = Worker(out)
+    worker = Worker(out, zygote)
     commands: dict[str, Callable[..., None]] = {
         command.__name__: command
         for command in (worker.start, worker.acquire, worker.load, worker.round, worker.release)
     }
-    for line in sys.stdin:
-        command = json.loads(line)
+    for command in _commands(sys.stdin.buffer):
         commands[command.pop("do")](**command)
 
 
