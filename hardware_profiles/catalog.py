@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import fields
@@ -17,13 +18,17 @@ from hardware_profiles.errors import ProfileError
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
-PRECISIONS = ("fp32",)
-"""What models can be run in so far; a profile that asks for more is refused, not run in something else."""
 
 _KEYS = tuple(field.name for field in fields(HardwareProfile))
 _WHOLE = {"threads": MAX_THREADS, "batch_size": MAX_BATCH}
+_ELSEWHERE = {
+    "precision": "precision is the job's, not the machine's: write `precisions: [fp32, int8]` in the job file",
+}
+"""What people write here that stands elsewhere."""
 # A name stands in objectives (latency_ms@NAME), file names and URLs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+# No blanks, and no dash in front, which ssh would take for an option.
+_SSH = re.compile(r"[^\s-]\S*\Z")
 
 
 def known_profiles() -> list[HardwareProfile]:
@@ -64,11 +69,13 @@ def load_profile(name_or_path: str) -> HardwareProfile:
 
 
 def check_machine(profile: HardwareProfile) -> None:
-    """Returns if this machine has what a profile asks for.
+    """Returns if this machine has what a profile asks for; of a machine elsewhere, its own worker tells when it starts.
 
     Raises:
         ProfileError: too few cores, or a provider that the installed ONNX Runtime does not have.
     """
+    if profile.remote:
+        return
     if not hasattr(os, "sched_getaffinity"):
         raise ProfileError(
             f"profile {profile.name}: latency is measured on Linux alone, which can pin a process to CPUs"
@@ -83,8 +90,10 @@ def check_machine(profile: HardwareProfile) -> None:
 
     providers = onnxruntime.get_available_providers()
     if profile.provider not in providers:
+        # A provider that exists is no slip of the pen: nothing near it is meant.
+        near = "" if profile.provider in onnxruntime.get_all_providers() else _nearest(profile.provider, providers)
         raise ProfileError(
-            f"profile {profile.name} asks for the provider {profile.provider!r}{_nearest(profile.provider, providers)}; "
+            f"profile {profile.name} asks for the provider {profile.provider!r}{near}; "
             f"ONNX Runtime {onnxruntime.__version__} here has {', '.join(providers)}: "
             f"change the profile, or install a build of ONNX Runtime that has it"
         )
@@ -99,6 +108,8 @@ def _parse(text: str, source: str) -> HardwareProfile:
     if not isinstance(data, dict):
         raise ProfileError(f"{source}: expected a mapping with the keys {', '.join(_KEYS)}, got {_shown(data)}")
     for key, value in data.items():
+        if key in _ELSEWHERE:
+            raise ProfileError(f"{source}: {key}: {_ELSEWHERE[key]}")
         if key not in _KEYS:
             near = _nearest(str(key), _KEYS)
             raise ProfileError(f"{source}: unknown key {key!r}{near}. A profile has {', '.join(_KEYS)}")
@@ -107,6 +118,15 @@ def _parse(text: str, source: str) -> HardwareProfile:
             raise ProfileError(f"{source}: {key}: expected {wanted}, got {_shown(value)}")
     if "name" not in data:
         raise ProfileError(f"{source}: the key name is missing; a profile needs one, such as {Path(source).stem!r}")
+    if data.get("placement") and data.get("ssh"):
+        raise ProfileError(
+            f"{source}: placement (a node of the Ray cluster) and ssh (a host outside it) name two places to measure at; "
+            "leave one of them out"
+        )
+    if "python" in data and not data.get("ssh"):
+        raise ProfileError(
+            f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or leave it out"
+        )
     return HardwareProfile(**data)
 
 
@@ -118,9 +138,21 @@ def _unmet(key: str, value: object) -> str:
     if key == "name":
         good = isinstance(value, str) and _NAME.match(value) is not None
         return "" if good else "a name of letters, digits, '.', '_' and '-', at most 64"
-    if key == "precision":
-        return "" if value in PRECISIONS else f"one of: {', '.join(PRECISIONS)}"
+    if key == "placement":
+        return "" if _is_placement(value) else "Ray resources with their amounts above 0, such as {hw-raspberrypi5: 1}"
+    if key == "ssh":
+        good = isinstance(value, str) and (not value or _SSH.match(value) is not None)
+        return "" if good else "a host as the ssh command takes it, such as pi@raspberrypi"
+    if key == "python":
+        return "" if isinstance(value, str) and value.strip() else "the path of an interpreter, such as venv/bin/python"
     return "" if isinstance(value, str) else "text"
+
+
+def _is_placement(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(resource, str) and resource and type(amount) in (int, float) and 0 < amount < math.inf
+        for resource, amount in value.items()
+    )
 
 
 def _nearest(name: str, known: Any) -> str:

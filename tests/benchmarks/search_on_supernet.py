@@ -27,7 +27,7 @@ import typer
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
-from hardware_profiles.transport import LocalProfiler
+from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob, load_job
 from nas.evaluation.cached import Cached
 from nas.evaluation.ray_pool import RayPool, available_cpus, start_ray, stop_ray
@@ -137,7 +137,7 @@ class Bench:
         scored = {
             s.task.architecture: s for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
         }
-        profiler = LocalProfiler(profile, seed=seed)
+        profiler = open_profiler(profile, seed=seed)
         examples = {INPUT: self.prepared.examples(profile)}
         deployments = [Deployment.single(scored[a].model or b"", examples) for a in architectures]
         out = {}

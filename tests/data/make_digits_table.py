@@ -18,7 +18,7 @@ import torch
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.transport import LocalProfiler
+from hardware_profiles.transport import open_profiler
 from nas.evaluation.subnets import InlineScoring, Task
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
@@ -56,7 +56,7 @@ def main() -> None:
     part = data.validation
     scoring = InlineScoring(supernet, head(data.train, 500).images, part.images, part.labels)
     architectures = family.space.enumerate()
-    profiler = LocalProfiler(load_profile(PROFILE))
+    profiler = open_profiler(load_profile(PROFILE))
     examples = {INPUT: part.images[:16].numpy()}
     rows = []
     for start in range(0, len(architectures), TOGETHER):

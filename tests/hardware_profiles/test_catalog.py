@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from hardware_profiles.base import HardwareProfile
@@ -13,14 +14,16 @@ from hardware_profiles.catalog import check_machine, known_profiles, load_profil
 from hardware_profiles.errors import ProfileError
 
 
-def test_the_catalog_has_one_and_two_threads_with_batch_1_and_16() -> None:
-    assert {(p.name, p.threads, p.batch_size) for p in known_profiles()} == {
+def test_the_catalog_has_one_and_two_threads_with_batch_1_and_16_and_a_gpu() -> None:
+    cpus = [p for p in known_profiles() if p.provider == "CPUExecutionProvider"]
+    assert {(p.name, p.threads, p.batch_size) for p in cpus} == {
         ("cpu-1-thread", 1, 1),
         ("cpu-2-threads", 2, 1),
         ("cpu-1-thread-batch-16", 1, 16),
         ("cpu-2-threads-batch-16", 2, 16),
     }
-    assert all(p.provider == "CPUExecutionProvider" and p.description for p in known_profiles())
+    assert [(p.name, p.provider) for p in known_profiles() if p not in cpus] == [("cuda", "CUDAExecutionProvider")]
+    assert all(p.description and not p.remote for p in known_profiles())
 
 
 def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
@@ -28,6 +31,12 @@ def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nthreads: 3\n")
     assert load_profile(str(path)) == HardwareProfile("mine", threads=3)
+    path.write_text("name: pi\nssh: pi@raspberrypi\npython: ~/venv/bin/python\n")
+    assert load_profile(str(path)) == HardwareProfile("pi", ssh="pi@raspberrypi", python="~/venv/bin/python")
+    path.write_text("name: node\nplacement: {hw-raspberrypi5: 1, GPU: 0.5}\n")
+    node = load_profile(str(path))
+    assert node.placement == {"hw-raspberrypi5": 1, "GPU": 0.5}
+    assert node.remote
 
 
 @pytest.mark.parametrize(
@@ -37,7 +46,16 @@ def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
         ("name: a\nthreads: two\n", ["threads: expected a whole number from 1", "'two' (str)"]),
         ("name: a\nthreads: true\n", ["threads: expected a whole number", "True (bool)"]),
         ("name: a\nbatch_size: 0\n", ["batch_size: expected a whole number from 1", "0 (int)"]),
-        ("name: a\nprecision: int8\n", ["precision: expected one of: fp32", "'int8'"]),
+        ("name: a\nprecision: int8\n", ["precision is the job's", "write `precisions: [fp32, int8]` in the job file"]),
+        ("name: a\nplacement: {x: 1}\nssh: b\n", ["placement", "and ssh", "leave one of them out"]),
+        ("name: a\nplacement: hw-x\n", ["placement: expected Ray resources with their amounts", "'hw-x' (str)"]),
+        ("name: a\nplacement: {hw-x: 0}\n", ["placement: expected", "above 0", "{'hw-x': 0} (dict)"]),
+        ("name: a\nplacement: {hw-x: .inf}\n", ["placement: expected"]),
+        ("name: a\nplacement: {1: 1}\n", ["placement: expected"]),
+        ("name: a\nssh: -oProxyCommand=true\n", ["ssh: expected a host", "such as pi@raspberrypi"]),
+        ("name: a\nssh: 10\n", ["ssh: expected a host", "10 (int)"]),
+        ("name: a\nssh: b\npython: ' '\n", ["python: expected the path of an interpreter"]),
+        ("name: a\npython: python3\n", ["python: it is the interpreter on an ssh host; add `ssh: user@host`"]),
         ("name: ../a\n", ["name: expected a name of letters"]),
         ("threads: 2\n", ["the key name is missing"]),
         ("name: cpu-1-thread\nthreads: 2\n", ["'cpu-1-thread' is taken"]),
@@ -73,3 +91,15 @@ def test_a_machine_with_too_few_cores_or_without_the_provider_is_refused() -> No
         check_machine(replace(profile, threads=available + 1))
     with pytest.raises(ProfileError, match=r"'CPUProvider' \(did you mean 'CPUExecutionProvider'\?\)"):
         check_machine(replace(profile, provider="CPUProvider"))
+    # What a machine elsewhere has, nobody can tell from here; its own worker will.
+    check_machine(replace(profile, threads=available + 1, provider="CPUProvider", ssh="board"))
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this runtime has the provider"
+)
+def test_the_shipped_gpu_profile_is_refused_where_the_runtime_has_none() -> None:
+    with pytest.raises(
+        ProfileError, match=r"cuda asks for the provider 'CUDAExecutionProvider'; ONNX Runtime .* install"
+    ):
+        check_machine(load_profile("cuda"))

@@ -1,4 +1,4 @@
-"""The local profiler, with real models in a real worker; nothing here depends on how fast the machine is."""
+"""The profiler of this machine, with real models in a real worker; nothing here depends on how fast the machine is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware_profiles import transport
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.connection import LocalConnection, local_command, worker_environment
 from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.profiler import WorkerProfiler
 from hardware_profiles.session import Limits
-from hardware_profiles.transport import LocalProfiler
+from hardware_profiles.transport import open_profiler
 from tests.hardware_profiles.networks import conv_net, endless
 
 PROFILE = HardwareProfile("test")
@@ -31,8 +32,8 @@ def deployment(channels: int = 8, depth: int = 2) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def profiler() -> Iterator[LocalProfiler]:
-    with LocalProfiler(PROFILE) as made:
+def profiler() -> Iterator[WorkerProfiler]:
+    with open_profiler(PROFILE) as made:
         yield made
 
 
@@ -41,7 +42,7 @@ def measured(result: LatencyMeasurement | LatencyFailure) -> LatencyMeasurement:
     return result
 
 
-def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: LocalProfiler) -> None:
+def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: WorkerProfiler) -> None:
     small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
     assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
     for found in (small, large):
@@ -61,7 +62,7 @@ def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: LocalProfi
     )
 
 
-def test_a_model_that_does_not_run_fails_alone(profiler: LocalProfiler) -> None:
+def test_a_model_that_does_not_run_fails_alone(profiler: WorkerProfiler) -> None:
     good, junk, wrong_input, no_graph = profiler.measure(
         [
             deployment(),
@@ -78,7 +79,7 @@ def test_a_model_that_does_not_run_fails_alone(profiler: LocalProfiler) -> None:
     assert no_graph == LatencyFailure("the deployment has no graph; it needs one at least")
 
 
-def test_two_graphs_add_up_calls_times_latency(profiler: LocalProfiler) -> None:
+def test_two_graphs_add_up_calls_times_latency(profiler: WorkerProfiler) -> None:
     once = Graph(conv_net(8, 2), {"x": IMAGE}, name="encoder")
     often = Graph(conv_net(8, 1), {"x": IMAGE}, name="decoder", calls=7)
     found, broken = profiler.measure(
@@ -92,33 +93,44 @@ def test_two_graphs_add_up_calls_times_latency(profiler: LocalProfiler) -> None:
     assert broken.message.startswith("graph 'decoder': ")
 
 
-def test_nothing_asked_is_nothing_measured(profiler: LocalProfiler) -> None:
+def test_nothing_asked_is_nothing_measured(profiler: WorkerProfiler) -> None:
     assert list(profiler.measure([])) == []
 
 
 def test_more_threads_than_cores_are_refused_before_anything_starts() -> None:
-    with (
-        LocalProfiler(replace(PROFILE, threads=1000)) as made,
-        pytest.raises(ProfileError, match="asks for 1000 threads"),
-    ):
-        list(made.measure([deployment()]))
+    with pytest.raises(ProfileError, match="asks for 1000 threads"):
+        open_profiler(replace(PROFILE, threads=1000))
 
 
 def test_a_worker_killed_between_measurements_is_started_again() -> None:
-    with LocalProfiler(PROFILE) as made:
+    started: list[LocalConnection] = []
+
+    def connect() -> LocalConnection:
+        started.append(LocalConnection(local_command(), worker_environment(1)))
+        return started[-1]
+
+    with WorkerProfiler(PROFILE, connect) as made:
         measured(next(made.measure([deployment()])))
-        assert made.worker_pid is not None
-        killed = made.worker_pid
-        os.kill(killed, signal.SIGKILL)
+        os.kill(started[0].pid, signal.SIGKILL)
         measured(next(made.measure([deployment()])))
-        assert made.worker_pid != killed
+        assert len(started) == 2
     made.close()
-    assert made.worker_pid is None
+    assert not Path(f"/proc/{started[1].pid}").exists()
+
+
+def test_the_environment_is_told_before_anything_is_measured_and_stands_in_every_record() -> None:
+    with open_profiler(PROFILE) as made:
+        told = made.environment()
+        found = measured(next(made.measure([deployment()])))
+    assert told["threads"] == 1
+    assert told["provider"] == "CPUExecutionProvider"
+    lasting = ("cpu", "cores", "pinned_cpus", "onnxruntime", "numpy", "platform")
+    assert {key: told[key] for key in lasting} == {key: found.environment[key] for key in lasting}
 
 
 def test_a_model_that_hangs_fails_alone_and_the_others_are_measured() -> None:
     forever = Deployment.single(endless(), {"x": np.ones(1, np.float32)})
-    with LocalProfiler(PROFILE, limits=Limits(answer=2.0)) as made:
+    with open_profiler(PROFILE, limits=Limits(answer=2.0)) as made:
         first, hung, last = made.measure([deployment(), forever, deployment()])
     measured(first)
     measured(last)
@@ -126,18 +138,17 @@ def test_a_model_that_hangs_fails_alone_and_the_others_are_measured() -> None:
     assert hung.message == "the measuring process gave no answer in 2 s and was ended, while running this model alone"
 
 
-def test_a_worker_that_always_dies_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "local_command", lambda: [sys.executable, "-c", "raise SystemExit('no runtime')"])
-    with (
-        LocalProfiler(PROFILE) as made,
-        pytest.raises(WorkerError, match=r"exit code 1: no runtime\), 6 times in a row"),
-    ):
-        list(made.measure([deployment()]))
+def test_a_worker_that_always_dies_is_the_machines_fault() -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no runtime')"]
+    with WorkerProfiler(PROFILE, lambda: LocalConnection(command, worker_environment(1))) as made:
+        for ask in (lambda: list(made.measure([deployment()])), made.environment):
+            with pytest.raises(WorkerError, match=r"exit code 1: no runtime\), 6 times in a row"):
+                ask()
 
 
 def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> None:
     lock, told = tmp_path / "lock", list[str]()
-    with lock.open("w") as file, LocalProfiler(PROFILE, lock=lock, on_wait=told.append) as made:
+    with lock.open("w") as file, open_profiler(PROFILE, lock=str(lock), on_wait=told.append) as made:
         file.write("4711")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -150,7 +161,7 @@ def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> No
 
 def test_waiting_ends(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with lock.open("w") as file, LocalProfiler(PROFILE, lock=lock, limits=Limits(lock=0.1)) as made:
+    with lock.open("w") as file, open_profiler(PROFILE, lock=str(lock), limits=Limits(lock=0.1)) as made:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(WorkerError, match=r"another measurement \(process unknown\) has held this machine"):
             list(made.measure([deployment()]))
@@ -158,7 +169,7 @@ def test_waiting_ends(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 def test_two_threads_are_read_by_the_10th_percentile() -> None:
-    with LocalProfiler(replace(PROFILE, threads=2)) as made:
+    with open_profiler(replace(PROFILE, threads=2)) as made:
         found = measured(next(made.measure([deployment(32, 3)])))
     rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
     assert found.latency_ms == np.median([np.percentile(times, 10) for times in rounds])

@@ -1,0 +1,217 @@
+"""Measures deployments by a worker, wherever it runs: batches, retries, and what to do when the worker dies."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.connection import Connection, WorkerDiedError
+from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.protocol import MAX_RETRIES
+from hardware_profiles.remote_errors import ConnectionLostError, UnreachableError
+from hardware_profiles.results import Result, keep_best, results
+from hardware_profiles.session import Limits, run_session
+
+MAX_BATCH = 20
+"""Deployments measured together; more keep a round's ends too far apart in time."""
+MAX_BATCH_BYTES = 512 * 1024 * 1024
+MAX_DEATHS = 6
+"""Deaths in a row, with nothing measured between them, after which the machine is to blame."""
+
+
+LOCK = "hardware-profiles"
+"""Name of what whoever measures on a host holds; the worker puts it into its own temporary folder, one a user."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Before each new try to reach a machine that has been lost: some may be restarting, none is worth a minute."""
+
+
+class WorkerProfiler:
+    """Measures by a worker process on one machine; implements `LatencyProfiler`. It is started when first needed.
+
+    The host's lock is held while a batch is measured, not longer: several profilers of one host take turns.
+
+    Args:
+        connect: starts a worker where the profile says, and returns the connection to it.
+        seed: of the order of entries within rounds.
+        on_wait: told in a sentence when another measurement must be waited for.
+        pauses_s: before the tries to reach a machine again.
+    """
+
+    def __init__(
+        self,
+        profile: HardwareProfile,
+        connect: Callable[[], Connection],
+        *,
+        seed: int = 0,
+        on_wait: Callable[[str], None] | None = None,
+        limits: Limits | None = None,
+        lock: str = LOCK,
+        pauses_s: Sequence[float] = PAUSES_S,
+    ) -> None:
+        self._profile = profile
+        self._connect = connect
+        self._rng = np.random.default_rng(seed)
+        self._on_wait = on_wait
+        self._limits = limits or Limits()
+        self._lock = lock
+        self._pauses_s = pauses_s
+        self._connection: Connection | None = None
+        self._environment: Mapping[str, Any] = {}
+        self._deaths_in_a_row = 0
+
+    def environment(self) -> Mapping[str, Any]:
+        while True:
+            try:
+                self._started()
+                return self._environment
+            except WorkerDiedError as death:
+                self.close()
+                self._count_death(death)
+
+    def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
+        """One result a deployment, in order, in batches that are measured in the same rounds; see `LatencyProfiler`."""
+        for batch in _batches(deployments):
+            yield from self._measure_batch(batch, longer=longer)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _measure_batch(self, batch: Sequence[Deployment], *, longer: bool) -> list[Result]:
+        """The batch's results; whoever is noisy is measured again, at most twice, and keeps its quietest attempt."""
+        attempts: list[list[Result]] = [[] for _ in batch]
+        pending = list(range(len(batch)))
+        for _ in range(1 + MAX_RETRIES):
+            for i, result in self._measure_surviving(batch, pending, longer=longer).items():
+                attempts[i].append(result)
+            pending = [i for i in pending if _is_noisy(attempts[i][-1])]
+            if not pending:
+                break
+        return [keep_best(found) for found in attempts]
+
+    def _measure_surviving(
+        self, batch: Sequence[Deployment], which: Sequence[int], *, longer: bool
+    ) -> dict[int, Result]:
+        """Results by index. Where the worker dies, the suspect is measured alone, and fails if it dies there again."""
+        found: dict[int, Result] = {}
+        deaths: Counter[int] = Counter()
+        queue = deque([list(which)])
+        while queue:
+            group = queue.popleft()
+            try:
+                measured = self._session([batch[i] for i in group], longer=longer)
+            except WorkerDiedError as death:
+                self._count_death(death)
+                suspects = [group[k] for k in death.suspects]
+                deaths.update(suspects)
+                if len(group) == 1 and deaths[group[0]] > 1:
+                    found[group[0]] = LatencyFailure(f"{death}, while running this model alone")
+                else:
+                    queue.extendleft(reversed(_regroup(group, suspects)))
+            else:
+                self._deaths_in_a_row = 0
+                found.update(zip(group, measured, strict=True))
+        return found
+
+    def _session(self, deployments: Sequence[Deployment], *, longer: bool) -> list[Result]:
+        graphs = [graph for deployment in deployments for graph in deployment.graphs]
+        owners = [i for i, deployment in enumerate(deployments) for _ in deployment.graphs]
+        started = time.perf_counter()
+        try:
+            session = run_session(
+                self._started(),
+                graphs,
+                lock=self._lock,
+                limits=self._limits,
+                rng=self._rng,
+                longer=longer,
+                on_wait=self._on_wait,
+            )
+        except BaseException as error:
+            self.close()  # whatever happened, the process may be in the middle of something
+            if isinstance(error, ConnectionLostError):
+                error.suspects = ()
+            elif isinstance(error, WorkerDiedError):
+                error.suspects = tuple(dict.fromkeys(owners[k] for k in error.suspects))
+            raise
+        seconds = time.perf_counter() - started
+        return results(deployments, session, self._profile, self._environment, seconds=seconds)
+
+    def _started(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._reach()
+            profile = self._profile
+            self._connection.send({"do": "start", "threads": profile.threads, "provider": profile.provider})
+            answer = self._connection.receive(seconds=self._limits.start)
+            if answer["event"] == "unfit":
+                self.close()
+                raise ProfileError(f"profile {profile.name}: {answer['message']}")
+            self._environment = answer["environment"]
+        return self._connection
+
+    def _reach(self) -> Connection:
+        """A new connection; a machine that was reached before may be away for a moment."""
+        if not self._environment:
+            return self._connect()
+        for pause_s in self._pauses_s:
+            try:
+                return self._connect()
+            except UnreachableError:
+                time.sleep(pause_s)
+        try:
+            return self._connect()
+        except UnreachableError as error:
+            raise WorkerError(
+                f"the machine of profile {self._profile.name} was there and is gone: {error}. "
+                "What was measured is kept; when the machine is back, go on with `nas resume`"
+            ) from error
+
+    def _count_death(self, death: WorkerDiedError) -> None:
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row >= MAX_DEATHS:
+            self._deaths_in_a_row = 0  # whoever asks again has done something about it
+            raise WorkerError(
+                f"{death}, {MAX_DEATHS} times in a row; look at the machine's memory and at "
+                f"whether `import onnxruntime` works there"
+            ) from death
+
+
+def _is_noisy(result: Result) -> bool:
+    return isinstance(result, LatencyMeasurement) and result.noisy
+
+
+def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
+    """What to measure after a death: a lone suspect by itself, after the others; halves where anyone could be it."""
+    if len(suspects) == 1:
+        rest = [i for i in group if i not in suspects]
+        return [part for part in (rest, suspects) if part]
+    if not suspects or len(group) == 1:
+        return [group]
+    return [group[: len(group) // 2], group[len(group) // 2 :]]
+
+
+def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
+    batch: list[Deployment] = []
+    size = 0
+    for deployment in deployments:
+        own = sum(len(graph.model) for graph in deployment.graphs)
+        if batch and (len(batch) == MAX_BATCH or size + own > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(deployment)
+        size += own
+    if batch:
+        yield batch

@@ -1,0 +1,148 @@
+"""A worker on the node of a Ray cluster that offers what a profile asks for; an actor there passes its lines on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.connection import LocalConnection, WorkerDiedError, local_command, worker_environment
+from hardware_profiles.errors import ProfileError
+from hardware_profiles.remote_errors import ConnectionLostError, UnreachableError
+
+_START_SECONDS = 60.0
+_SEND_SECONDS = 600.0
+"""For a large model on a slow network; that a node is dead, Ray finds out sooner."""
+_GRACE_SECONDS = 10.0
+"""What passing a message on may take, besides what its answer may."""
+
+
+class _Relay:
+    """The actor: a worker as its child process. What goes wrong is an answer, for Ray would wrap an exception in its own."""
+
+    def __init__(self, threads: int) -> None:
+        environment = worker_environment(threads)
+        if environment.get("CUDA_VISIBLE_DEVICES") == "":
+            del environment["CUDA_VISIBLE_DEVICES"]  # so Ray hides the GPUs from an actor that reserves none
+        self._connection = LocalConnection(local_command(), environment)
+
+    def pid(self) -> int:
+        """Of the worker."""
+        return self._connection.pid
+
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes]) -> str:
+        """Why the worker does not take it; empty if it does."""
+        try:
+            self._connection.send(command, payloads)
+        except WorkerDiedError as death:
+            return str(death)
+        return ""
+
+    def receive(self, seconds: float) -> tuple[dict[str, Any], str]:
+        """The answer, and why there is none."""
+        try:
+            return self._connection.receive(seconds=seconds), ""
+        except WorkerDiedError as death:
+            return {}, str(death)
+
+
+class RayConnection:
+    """A worker on one node; implements `Connection`."""
+
+    def __init__(self, actor: Any, node: Mapping[str, Any], where: str) -> None:
+        self._actor, self._where = actor, where
+        self._node = {"ray_node": str(node["NodeID"]), "host": str(node["NodeManagerAddress"])}
+
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
+        died = self._answer(self._actor.send.remote(command, list(payloads)), _SEND_SECONDS)
+        if died:
+            raise WorkerDiedError(died)
+
+    def receive(self, *, seconds: float) -> dict[str, Any]:
+        answer, died = self._answer(self._actor.receive.remote(seconds), seconds + _GRACE_SECONDS)
+        if died:
+            raise WorkerDiedError(died)
+        if answer["event"] == "ready":  # a record says which of the nodes it comes from
+            answer["environment"] |= self._node
+        found: dict[str, Any] = answer
+        return found
+
+    def close(self) -> None:
+        """Ends the actor, whatever it is waiting for; its worker looks for it twice a second, and ends too."""
+        if ray.is_initialized():
+            ray.kill(self._actor)
+
+    def _answer(self, reference: Any, seconds: float) -> Any:
+        try:
+            return ray.get(reference, timeout=seconds)
+        except RayTaskError:
+            raise  # the relay itself failed: nothing is lost, something is wrong
+        except RayError as error:
+            raise ConnectionLostError(f"{self._where} is gone, or its actor ({_last_line(error)})") from error
+
+
+def connect_by_ray(profile: HardwareProfile) -> RayConnection:
+    """A worker on the first node, by its id, that offers the profile's resources.
+
+    The actor reserves nothing. A reservation lasts as long as an actor, and two profiles of one board would wait for each
+    other for ever; what keeps measurements apart is the host's lock, held while a batch is measured. And an actor that
+    needs no CPU finds a place where scoring has taken them all, and on a node that offers none, so that no scoring
+    disturbs it: start a board's node with ``--num-cpus=0``.
+
+    Raises:
+        ProfileError: no cluster is connected, or the node cannot start a worker.
+        UnreachableError: no living node offers the resources.
+    """
+    if not ray.is_initialized():
+        raise ProfileError(
+            f"profile {profile.name} is measured on the Ray node that offers {_told(profile.placement)}, and this program "
+            "is connected to no Ray cluster; run without --inline, or with --address of the cluster"
+        )
+    while True:
+        node = _find_node(profile)
+        where = f"the Ray node {node['NodeManagerAddress']} that offers {_told(profile.placement)}"
+        placed = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=placed)(_Relay).remote(profile.threads)
+        try:
+            ray.get(actor.pid.remote(), timeout=_START_SECONDS)
+            return RayConnection(actor, node, where)
+        except (RayActorError, RayTaskError, GetTimeoutError) as error:
+            ray.kill(actor)
+            if _is_alive(node["NodeID"]):
+                raise ProfileError(
+                    f"profile {profile.name}: {where} starts no worker ({_last_line(error)}); "
+                    "look whether this package is installed there, in the same version as here"
+                ) from error
+            # It had died and was still listed; the next look finds another, or none.
+
+
+def _find_node(profile: HardwareProfile) -> Mapping[str, Any]:
+    living: list[dict[str, Any]] = sorted((n for n in ray.nodes() if n["Alive"]), key=lambda node: str(node["NodeID"]))
+    for node in living:
+        if all(node["Resources"].get(name, 0.0) >= amount for name, amount in profile.placement.items()):
+            return node
+    offered = sorted({name for node in living for name in node["Resources"] if not name.startswith("node:")})
+    raise UnreachableError(
+        f"profile {profile.name} is measured on the Ray node that offers {_told(profile.placement)}, and none of the "
+        f"{len(living)} nodes does; they offer {', '.join(offered)}. Start Ray on that machine with "
+        f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
+    )
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def _told(placement: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}: {amount:g}" for name, amount in placement.items())
+
+
+def _last_line(error: Exception) -> str:
+    """What an error of Ray's comes down to, which it says after its traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

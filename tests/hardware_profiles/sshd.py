@@ -1,0 +1,128 @@
+"""An ssh server of the tests' own, on the loopback interface, with keys and configuration in a temporary folder."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = shutil.which("sshd", path=os.defpath + ":/usr/sbin:/usr/local/sbin")
+PRIVILEGE_FOLDER = Path("/run/sshd")
+
+
+def missing() -> str:
+    """Why no server can be started here; empty where it can."""
+    return "" if SSHD and shutil.which("ssh") else "needs sshd and ssh (Debian's openssh-server)"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its process id, and a configuration for ssh with the aliases of `serve`."""
+
+    pid: int
+    config: Path
+
+    def sessions(self) -> list[int]:
+        """Its processes that serve a connection, without the commands that they run."""
+        return _sessions(self.pid)
+
+    def commands(self) -> list[int]:
+        """The processes that it runs for its clients, shells and what they have started."""
+        return [pid for pid in descendants(self.pid) if not _serves(pid)]
+
+
+def _sessions(pid: int) -> list[int]:
+    return [child for child in descendants(pid) if _serves(child)]
+
+
+def _serves(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text().startswith("sshd")
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [found for child in children for found in (child, *descendants(child))]
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """A server that knows one key, and a client configuration with the hosts
+
+    ``board`` (it works), ``stranger`` (an unknown host key), ``intruder`` (another user's key), ``closed`` (nobody
+    listens) and ``nowhere`` (no such name).
+    """
+    for name in ("host", "user", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    port, closed = _free_port(), _free_port()
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
+        f"PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\n"
+    )
+    kind, key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    (folder / "none").write_text("")
+    common = (
+        f"HostName 127.0.0.1\nUser {getpass.getuser()}\nIdentitiesOnly yes\nIdentityAgent none\n"
+        "GlobalKnownHostsFile none\n"
+    )
+    hosts = {
+        "board": (port, "known", "user"),
+        "stranger": (port, "none", "user"),
+        "intruder": (port, "known", "other"),
+        "closed": (closed, "known", "user"),
+    }
+    config = folder / "config"
+    config.write_text(
+        "".join(
+            f"Host {host}\n{common}Port {at}\nUserKnownHostsFile {folder}/{known}\nIdentityFile {folder}/{identity}\n\n"
+            for host, (at, known, identity) in hosts.items()
+        )
+        + "Host nowhere\nHostName nowhere.invalid\n"
+    )
+    assert SSHD is not None
+    # A service's start makes it, which a container has not seen; sshd run by root asks for it.
+    made = os.getuid() == 0 and not PRIVILEGE_FOLDER.exists()
+    if made:
+        PRIVILEGE_FOLDER.mkdir(mode=0o755)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=log
+        )
+    try:
+        _await_listening(process, port, folder / "log")
+        yield Server(process.pid, config)
+    finally:
+        for session in _sessions(process.pid) if process.poll() is None else ():
+            os.kill(session, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        if made:
+            PRIVILEGE_FOLDER.rmdir()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise RuntimeError(f"sshd does not listen: {log.read_text()}")

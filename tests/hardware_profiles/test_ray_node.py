@@ -1,0 +1,153 @@
+"""Measuring on a node of a Ray cluster: two real nodes on this machine, one of which offers the resource."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
+from hardware_profiles.connection import Connection
+from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.profiler import WorkerProfiler
+from hardware_profiles.ray_node import connect_by_ray
+from hardware_profiles.remote_errors import UnreachableError
+from hardware_profiles.transport import open_profiler
+from tests.hardware_profiles.networks import conv_net
+from tests.hardware_profiles.sshd import descendants
+
+pytestmark = pytest.mark.slow
+
+PROFILE = HardwareProfile("a-node", placement={"hw-test": 1})
+IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8, 1), (64, 6)))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[Any]:
+    """A node without CPUs, as a board should join, that offers the resource."""
+    made = cluster.add_node(num_cpus=0, resources={"hw-test": 1})
+    yield made
+    if made in cluster.list_all_nodes():
+        cluster.remove_node(made, allow_graceful=False)
+
+
+def workers(node: Any) -> list[int]:
+    """The measuring processes among what a node runs."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    return [pid for pid in descendants(raylet) if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+class Watched:
+    """A connection that does something once, while the worker is in the second round of a batch."""
+
+    def __init__(self, inner: Connection, act: Callable[[], None]) -> None:
+        self._inner, self._act, self._rounds = inner, act, 0
+
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
+        self._inner.send(command, payloads)
+        self._rounds += command["do"] == "round"
+        if self._rounds == 2:
+            self._act()
+
+    def receive(self, *, seconds: float) -> dict[str, Any]:
+        return self._inner.receive(seconds=seconds)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def test_without_a_cluster_the_way_to_one_is_told() -> None:
+    assert not ray.is_initialized()
+    with open_profiler(PROFILE) as profiler, pytest.raises(ProfileError, match=r"no Ray cluster; run without --inline"):
+        profiler.environment()
+
+
+def test_models_are_measured_on_the_node_that_offers_the_resource(node: Any) -> None:
+    # Two profiles of one node take turns: neither keeps the resource from the other.
+    with open_profiler(PROFILE) as first, open_profiler(replace(PROFILE, name="twin")) as second:
+        results = [next(profiler.measure([SMALL])) for profiler in (first, second)]
+        assert first.environment()["ray_node"] == node.node_id
+    for found, name in zip(results, ("a-node", "twin"), strict=True):
+        assert isinstance(found, LatencyMeasurement)
+        assert found.environment["ray_node"] == node.node_id
+        assert found.environment["profile"] == name
+
+
+def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
+    def kill() -> None:
+        for pid in workers(node):
+            os.kill(pid, signal.SIGKILL)
+
+    tries = [lambda: Watched(connect_by_ray(PROFILE), kill)]
+    with WorkerProfiler(PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE)) as profiler:
+        small, large = profiler.measure([SMALL, LARGE])
+    assert isinstance(small, LatencyMeasurement)
+    assert isinstance(large, LatencyMeasurement)
+    assert small.latency_ms < large.latency_ms / 5
+
+
+def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster, node: Any) -> None:
+    made: list[Any] = []
+
+    def replace_node() -> None:
+        cluster.remove_node(node, allow_graceful=False)
+        made.append(cluster.add_node(num_cpus=0, resources={"hw-test": 1}))
+
+    tries = [lambda: Watched(connect_by_ray(PROFILE), replace_node)]
+    with WorkerProfiler(PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE)) as profiler:
+        (found,) = profiler.measure([SMALL])
+    cluster.remove_node(made[0], allow_graceful=False)
+    assert isinstance(found, LatencyMeasurement)
+    assert found.environment["ray_node"] == made[0].node_id
+
+
+def test_a_node_that_dies_and_stays_away_ends_the_measuring_with_what_is_kept(cluster: Cluster, node: Any) -> None:
+    def remove() -> None:
+        cluster.remove_node(node, allow_graceful=False)
+
+    tries = [lambda: Watched(connect_by_ray(PROFILE), remove)]
+    with (
+        WorkerProfiler(
+            PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE), pauses_s=(0.0, 0.0)
+        ) as profiler,
+        pytest.raises(WorkerError, match=r"a-node was there and is gone: .*offers hw-test: 1.*kept; .* `nas resume`"),
+    ):
+        list(profiler.measure([SMALL]))
+
+
+def test_a_resource_that_no_node_offers_is_told_with_those_that_there_are(cluster: Cluster) -> None:
+    with (
+        open_profiler(replace(PROFILE, placement={"hw-absent": 2})) as profiler,
+        pytest.raises(
+            UnreachableError, match=r"offers hw-absent: 2, and none of the \d+ nodes does; they offer CPU, .*ray start"
+        ),
+    ):
+        profiler.environment()
+
+
+def test_what_the_node_cannot_do_is_told_by_its_worker(node: Any) -> None:
+    with (
+        open_profiler(replace(PROFILE, threads=1000)) as profiler,
+        pytest.raises(ProfileError, match=r"profile a-node: .*1000 threads"),
+    ):
+        profiler.environment()
