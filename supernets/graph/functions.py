@@ -99,7 +99,7 @@ def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:
     return multiply(graph, multiply(graph, x, add(graph, erf, 1.0)), 0.5)
 
 
-def softmax(graph: Graph, x: Value, dim: int | None = None, dtype: object = None) -> Value:
+def softmax(graph: Graph, x: Value, dim: int | None = None, dtype: object = None, _stacklevel: int = 3) -> Value:
     """Softmax over one dimension, which must be given."""
     if dim is None or dtype is not None:
         raise LoweringError("softmax without a dimension, or to another type, is not lowered")

@@ -137,7 +137,7 @@ class _Walker:
         owner, _, leaf = name.rpartition(".")
         tensor = getattr(module.get_submodule(owner), leaf, None)
         if not isinstance(tensor, Tensor):
-            raise LoweringError(f"{type(module).__name__} reads a tensor that is neither a parameter nor a buffer")
+            raise LoweringError(f"{type(module).__name__} makes a tensor of its own in its forward; make it a buffer")
         return self.graph.parameter(_join(path, name), tensor)
 
     def _apply(self, node: fx.Node, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
@@ -151,6 +151,8 @@ class _Walker:
             if target == "size":
                 sizes = _sizes(args[0])
                 return sizes[args[1]] if len(args) > 1 else sizes
+            if getattr(target, "__module__", "") == "_operator" and all(isinstance(a, int | float) for a in args):
+                return target(*args)  # type: ignore[operator]  # sums of sizes and settings, no tensors
             if target is operator.getitem:
                 return args[0][args[1]] if isinstance(args[0], tuple) else functions.element(self.graph, *args)
             table: Mapping[Any, Callable[..., Any]] = METHODS if node.op == "call_method" else FUNCTIONS

@@ -16,7 +16,7 @@ from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.onnx_export import INPUT, to_onnx, onnx_model
+from supernets.onnx_export import INPUT, onnx_model, to_onnx
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 from tests.conftest import Trained

@@ -1,0 +1,302 @@
+"""Lowering: ONNX Runtime on what the walk wrote gives torch's outputs, for every family and for plain networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.errors import LoweringError
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.graph import BATCH, INPUT, OUTPUT, lower, lower_blocks
+from supernets.onnx_export import to_onnx
+from supernets.space import Architecture
+from tests.supernets.plain_networks import ResNet, ViT, difference, mobilenet, outputs, prepared, run
+
+TOLERANCE = 1e-4
+"""Of the output's scale: single precision in another order of summation."""
+SIZES = {"tiny": (28, 1), "digits": (8, 1), "mobile": (224, 3)}
+
+
+def supernet(preset: str) -> Supernet:
+    torch.manual_seed(0)
+    size, channels = SIZES[preset]
+    family = MobileCNNFamily(MOBILE_CNN[preset], image_size=size, channels=channels, n_classes=10)
+    return make_supernet(family, "slice").eval()
+
+
+def images(shape: tuple[int, ...], n: int = 8) -> Tensor:
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1))
+
+
+def architectures(net: Supernet, n: int) -> list[Architecture]:
+    rng = np.random.default_rng(7)
+    return [net.space.smallest, net.space.largest, *(net.space.sample(rng) for _ in range(n))]
+
+
+def assert_lowered(module: nn.Module, x: Tensor, *, n_norms: int = 0) -> bytes:
+    """The model is valid, has a dynamic batch, folded its norms, and computes what torch computes."""
+    model = lower(module, x.shape[1:])
+    onnx.checker.check_model(model, full_check=True)
+    proto = onnx.load_model_from_string(model)
+    (declared,), (result,) = proto.graph.input, proto.graph.output
+    assert (declared.name, result.name) == (INPUT, OUTPUT)
+    assert [d.type.tensor_type.shape.dim[0].dim_param for d in (declared, result)] == [BATCH, BATCH]
+    expected = outputs(module, x)
+    assert [d.dim_value for d in result.type.tensor_type.shape.dim][1:] == list(expected.shape[1:])
+    assert [node.op_type for node in proto.graph.node].count("BatchNormalization") == n_norms
+    for batch in (1, 2, len(x)):
+        assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= TOLERANCE
+    return model
+
+
+class TestFamilies:
+    @pytest.mark.parametrize("preset", ["tiny", "digits"])
+    def test_every_subnet_computes_what_torch_does(self, preset: str) -> None:
+        net = supernet(preset)
+        x = images(tuple(net.family.example().shape[1:]), 8)
+        for architecture in architectures(net, 20):
+            module = prepared(net.extract(architecture), x)
+            model = assert_lowered(module, x)
+            # The extracted module is in channels last; the same tensors in the usual layout give the same bytes.
+            assert lower(module.to(memory_format=torch.contiguous_format), x.shape[1:]) == model
+
+    def test_the_mobile_preset(self) -> None:
+        net = supernet("mobile")
+        x = images((3, 224, 224), 3)
+        for architecture in (net.space.smallest, net.space.sample(np.random.default_rng(3))):
+            assert_lowered(prepared(net.extract(architecture), x), x)
+
+    def test_a_live_subnet_gives_the_bytes_of_the_extracted_module(self) -> None:
+        net = supernet("tiny")
+        for architecture in architectures(net, 5):
+            live, extracted = net.subnet(architecture), net.extract(architecture)
+            assert lower(live, (1, 28, 28)) == lower(extracted, (1, 28, 28))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("preset", ["tiny", "digits"])
+    def test_torchs_exporter_agrees(self, preset: str) -> None:
+        net = supernet(preset)
+        x = images(tuple(net.family.example().shape[1:]))
+        for architecture in architectures(net, 2):
+            module = prepared(net.extract(architecture), x)
+            assert difference(run(lower(module, x.shape[1:]), x), run(to_onnx(module, x), x)) <= TOLERANCE
+
+    def test_negative_control_a_wrong_statistic_is_found(self) -> None:
+        net = supernet("tiny")
+        x = images((1, 28, 28))
+        module = prepared(net.extract(net.space.smallest), x)
+        model, expected = lower(module, (1, 28, 28)), outputs(module, x)
+        assert difference(run(model, x), expected) <= TOLERANCE
+        module.get_buffer("head.norm.running_mean").add_(0.05)
+        assert difference(run(lower(module, (1, 28, 28)), x), expected) > 10 * TOLERANCE
+
+
+class TestPlainNetworks:
+    @pytest.mark.parametrize(
+        "build",
+        [
+            ResNet,
+            lambda: mobilenet(gated=False),
+            lambda: mobilenet(gated=True),
+            lambda: ViT(fused=False),
+            lambda: ViT(fused=True),
+        ],
+        ids=["resnet", "mobilenet_v2", "mobilenet_v3", "vit", "vit_fused"],
+    )
+    def test_a_network_by_hand_and_torchs_exporter(self, build: type[nn.Module]) -> None:
+        torch.manual_seed(1)
+        x = images((3, 32, 32))
+        module = prepared(build(), x)
+        model = assert_lowered(module, x)
+        assert difference(run(model, x), run(to_onnx(module, x), x)) <= TOLERANCE
+
+    def test_modules_of_one_class_and_other_flags_are_not_taken_for_each_other(self) -> None:
+        x = images((4,))
+
+        class Scaled(nn.Module):
+            def __init__(self, factor: float, *, doubled: bool) -> None:
+                super().__init__()
+                self.layer, self.factor, self.doubled = nn.Linear(4, 4), factor, doubled
+
+            def forward(self, x: Tensor, extra: bool = False) -> Tensor:
+                y: Tensor = self.layer(x) * self.factor * self.layer.out_features
+                y = y + x if extra else y
+                return y + y if self.doubled else y
+
+        class Both(nn.Module):
+            def __init__(self, inner: nn.Module) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.inner(x, extra=True) - self.inner(x) * 3
+
+        for factor, doubled in ((1.0, False), (2.0, False), (2.0, True)):
+            assert_lowered(Scaled(factor, doubled=doubled).eval(), x)
+            assert_lowered(Both(Scaled(factor, doubled=doubled)).eval(), x)
+
+    def test_a_norm_whose_input_is_read_elsewhere_is_kept(self) -> None:
+        class Forked(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.conv(x)
+                return (y + self.norm(y)).mean((2, 3))
+
+        x = images((3, 9, 9))
+        assert_lowered(prepared(Forked(), x), x, n_norms=1)
+
+    def test_a_norm_without_a_convolution_before_it_is_kept(self) -> None:
+        x = images((3, 9, 9))
+        assert_lowered(prepared(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3)), x), x, n_norms=1)
+
+    def test_the_identity(self) -> None:
+        assert_lowered(nn.Sequential(nn.Identity(), nn.Dropout(0.5)).eval(), images((3,)))
+
+
+class Sorting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sort(x)[0]
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class OverBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+class FoldsBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, 2)
+
+
+class Adds(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.shape[0]
+
+
+class Own(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.ones(3)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("module", "shape", "message"),
+        [
+            (nn.Sequential(nn.PReLU()), (4,), r"no rule for modules of type PReLU \(0\)"),
+            (Sorting(), (4,), "Sorting.*no rule for sort"),
+            (Branching(), (4,), "forward of Branching cannot be traced"),
+            (OverBatch(), (4,), "OverBatch.*mean over the dimensions \\(0,\\), the batch's included"),
+            (FoldsBatch(), (4,), "FoldsBatch.*mixes the batch"),
+            (Adds(), (4,), "Adds.*add is called in a way that has no rule"),
+            (Own(), (3,), "Own makes a tensor of its own in its forward"),
+            (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), (3, 8, 8), "padding_mode='reflect'"),
+            (nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 2, 2), "the input is too small for the network"),
+            (nn.Conv2d(3, 4, 3), (1, 8, 8), "takes 3 channels, and gets 1"),
+            (nn.BatchNorm2d(3, track_running_stats=False), (3, 8, 8), "keeps no running statistics"),
+            (nn.Linear(4, 2).double(), (4,), "weight is of torch.float64"),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+    )
+    def test_what_has_no_rule_is_refused_by_name(self, module: nn.Module, shape: tuple[int, ...], message: str) -> None:
+        with pytest.raises(LoweringError, match=message):
+            lower(module.eval(), shape)
+
+    def test_training_mode_and_hooks_are_refused(self) -> None:
+        module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+        with pytest.raises(LoweringError, match="is in training mode"):
+            lower(module, (4,))
+        module.eval()[0].register_forward_hook(lambda *_: None)
+        with pytest.raises(LoweringError, match=r"0 \(Linear\) has forward hooks"):
+            lower(module, (4,))
+
+
+class TestBlocks:
+    def test_the_blocks_chained_are_the_network(self) -> None:
+        net = supernet("tiny")
+        x = images((1, 28, 28))
+        for architecture in architectures(net, 5):
+            module = prepared(net.extract(architecture), x)
+            blocks = lower_blocks(module, (1, 28, 28), net.family.blocks)
+            dropped = net.family.dropped(architecture)
+            assert [b.name for b in blocks] == [name for name in net.family.blocks if name not in dropped]
+            came = x.numpy()
+            for block in blocks:
+                onnx.checker.check_model(block.model, full_check=True)
+                assert came.shape[1:] == block.input_shape
+                came = run(block.model, torch.from_numpy(came))
+            assert difference(came, outputs(module, x)) <= TOLERANCE
+
+    def test_shapes_are_those_that_torch_sees(self) -> None:
+        net = supernet("tiny")
+        module = net.extract(net.space.largest)
+        seen: dict[str, tuple[int, ...]] = {}
+        handles = [
+            module.get_submodule(name).register_forward_pre_hook(
+                lambda _m, args, name=name: seen.update({name: tuple(args[0].shape[1:])})
+            )
+            for name in net.family.blocks
+        ]
+        module(images((1, 28, 28), 1))
+        for handle in handles:
+            handle.remove()
+        assert {b.name: b.input_shape for b in lower_blocks(module, (1, 28, 28), net.family.blocks)} == seen
+
+    def test_a_network_of_residual_blocks_and_one_of_a_transformer(self) -> None:
+        x = images((3, 32, 32))
+        for module, names in (
+            (ResNet(), ["conv1", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "fc"]),
+            (ViT(fused=False), ["blocks.0", "blocks.1", "head"]),
+        ):
+            for block in lower_blocks(prepared(module, x), (3, 32, 32), names):
+                own = module.get_submodule(block.name)
+                given = images(block.input_shape)
+                came = run(block.model, given)
+                if block.name not in ("conv1", "layer2.1", "blocks.1"):  # those are followed by operations of their own
+                    assert difference(came, outputs(own, given)) <= TOLERANCE
+
+    def test_keys_tell_operations_and_shapes_and_nothing_else(self) -> None:
+        def conv(inputs: int, outputs: int, kernel: int = 3, **settings: int) -> nn.Module:
+            return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, **settings)  # type: ignore[arg-type]
+
+        module = nn.Sequential(
+            nn.Sequential(conv(4, 4), nn.ReLU()),
+            nn.Sequential(conv(4, 4), nn.ReLU()),
+            nn.Sequential(conv(4, 4), nn.Sigmoid()),
+            nn.Sequential(conv(4, 4, 5), nn.ReLU()),
+            nn.Sequential(conv(4, 4, dilation=1, stride=2), nn.ReLU()),
+            nn.Sequential(conv(4, 4), nn.ReLU()),  # as the first, on a smaller image
+            nn.Sequential(conv(4, 4, groups=4), nn.ReLU()),
+            nn.Sequential(conv(4, 4), nn.BatchNorm2d(4), nn.ReLU()),  # as the one before last, once folded
+        ).eval()
+        keys = [b.key for b in lower_blocks(module, (4, 8, 8), [str(i) for i in range(8)])]
+        assert keys[0] == keys[1]
+        assert keys[5] == keys[7]
+        assert len(set(keys)) == 6
+
+    def test_a_block_that_is_no_chain_is_refused(self) -> None:
+        class Skips(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.b(self.b(self.a(x)))
+
+        with pytest.raises(LoweringError, match="block b is called twice"):
+            lower_blocks(Skips().eval(), (4,), ["a", "b"])
+        with pytest.raises(LoweringError, match="lie within each other"):
+            lower_blocks(nn.Sequential(nn.Sequential(nn.Linear(4, 4))).eval(), (4,), ["0", "0.0"])

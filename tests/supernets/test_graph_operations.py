@@ -1,0 +1,177 @@
+"""Every rule by itself: one operation, ONNX Runtime against torch, for a batch of 1, 2 and 5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.errors import LoweringError
+from supernets.graph import lower
+from supernets.graph.calls import FUNCTIONS, METHODS
+from supernets.graph.rules import RULES
+from tests.supernets.plain_networks import difference, run
+
+IMAGE, TOKENS, VECTOR = (4, 9, 8), (6, 8), (8,)
+MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
+    (nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2)), IMAGE),
+    (nn.Conv2d(4, 6, 3, groups=2, bias=False), IMAGE),
+    (nn.Conv2d(4, 6, 3, padding="valid"), IMAGE),
+    (nn.Conv2d(4, 6, 4, padding="same"), IMAGE),
+    (nn.Linear(8, 3), VECTOR),
+    (nn.Linear(8, 3, bias=False), VECTOR),
+    (nn.Linear(8, 3), TOKENS),
+    (nn.Linear(8, 3, bias=False), TOKENS),
+    (nn.BatchNorm2d(4), IMAGE),
+    (nn.BatchNorm2d(4, affine=False), IMAGE),
+    (nn.BatchNorm1d(8), VECTOR),
+    (nn.LayerNorm(8), TOKENS),
+    (nn.LayerNorm((6, 8), elementwise_affine=False), TOKENS),
+    (nn.LayerNorm(8, bias=False), TOKENS),
+    (nn.MaxPool2d(3, 2, 1), IMAGE),
+    (nn.MaxPool2d(2, ceil_mode=True), IMAGE),
+    (nn.MaxPool2d((3, 2), dilation=2, stride=1), IMAGE),
+    (nn.AvgPool2d(3, 2, 1), IMAGE),
+    (nn.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGE),
+    (nn.AdaptiveAvgPool2d(1), IMAGE),
+    (nn.AdaptiveAvgPool2d((3, None)), IMAGE),
+    (nn.Identity(), VECTOR),
+    (nn.Dropout(0.5), VECTOR),
+    (nn.Dropout2d(0.5), IMAGE),
+    (nn.ReLU(), VECTOR),
+    (nn.ReLU6(), VECTOR),
+    (nn.Sigmoid(), VECTOR),
+    (nn.Tanh(), VECTOR),
+    (nn.SiLU(), VECTOR),
+    (nn.Hardswish(), VECTOR),
+    (nn.Hardsigmoid(), VECTOR),
+    (nn.GELU(), VECTOR),
+    (nn.Softmax(-1), TOKENS),
+    (nn.Softmax(1), TOKENS),
+    (nn.Flatten(), IMAGE),
+    (nn.Flatten(2), IMAGE),
+    (nn.Flatten(1, 2), IMAGE),
+]
+CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
+    ("arithmetic", lambda x: (x + 1) * 2 - x / (x * x + 3) - 4 + 2 * x, VECTOR),
+    ("torch's arithmetic", lambda x: torch.mul(torch.add(x, x), torch.sub(x, 1)).div(2).add(x).sub(x).mul(x), VECTOR),
+    ("torch.div", lambda x: torch.div(x, 3.0), VECTOR),
+    ("activations", lambda x: torch.relu(x) + x.relu() + functional.relu(x) + functional.relu6(x * 9), VECTOR),
+    ("sigmoids", lambda x: torch.sigmoid(x) + x.sigmoid() + functional.sigmoid(x) + torch.tanh(x) + x.tanh(), VECTOR),
+    ("smooth", lambda x: functional.silu(x) + functional.hardswish(x) + functional.gelu(x), VECTOR),
+    ("hardsigmoid", lambda x: functional.hardsigmoid(x), VECTOR),
+    ("softmax", lambda x: functional.softmax(x, dim=-1) + torch.softmax(x, 1) + x.softmax(-1), TOKENS),
+    ("dropout", lambda x: functional.dropout(x, 0.5, training=False), VECTOR),
+    ("mean over the sides", lambda x: x.mean((2, 3)), IMAGE),
+    ("mean over the sides, kept", lambda x: torch.mean(x, (-2, -1), keepdim=True), IMAGE),
+    ("mean over a dimension", lambda x: x.mean(dim=1) + x.mean(1, keepdim=True).flatten(1), TOKENS),
+    ("flatten", lambda x: torch.flatten(x, 1) + x.flatten(1), IMAGE),
+    ("view", lambda x: x.view(x.size(0), -1) + x.reshape(x.shape[0], 4, -1).flatten(1), IMAGE),
+    ("reshape to the same numbers", lambda x: torch.reshape(x, (-1, 72, 4)), IMAGE),
+    ("permute", lambda x: x.permute(0, 2, 3, 1).contiguous() + torch.permute(x, (0, 2, 3, 1)), IMAGE),
+    ("transpose", lambda x: torch.transpose(x, 1, 2) + x.transpose(-1, -2), TOKENS),
+    ("cat", lambda x: torch.cat([x, x * 2], dim=1) + torch.concat((x, x), 1), IMAGE),
+    ("chunk", lambda x: x.chunk(2, dim=1)[0] - torch.chunk(x, 2, 1)[1], IMAGE),
+    ("matmul", lambda x: x @ x.transpose(1, 2) + torch.matmul(x, x.transpose(1, 2)), TOKENS),
+    ("bmm", lambda x: torch.bmm(x, x.transpose(1, 2)).matmul(x), TOKENS),
+    ("attention", lambda x: functional.scaled_dot_product_attention(x, x + 1, x * 2), (2, 6, 8)),
+    ("attention, scaled", lambda x: functional.scaled_dot_product_attention(x, x, x, scale=0.5), (2, 6, 8)),
+    ("one of a dimension", lambda x: x[:, 0] + x[:, -1], TOKENS),
+    ("one of the last dimension", lambda x: x[:, :, 2], TOKENS),
+]
+
+
+class Call(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def assert_agrees(module: nn.Module, shape: tuple[int, ...]) -> None:
+    module.eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    x = torch.randn(5, *shape, generator=generator)
+    model = lower(module, shape)
+    onnx.checker.check_model(model, full_check=True)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    assert expected.std(axis=0).max() > 0.01
+    declared = onnx.load_model_from_string(model).graph.output[0].type.tensor_type.shape.dim
+    assert [d.dim_value for d in declared][1:] == list(expected.shape[1:])
+    for batch in (1, 2, 5):
+        assert difference(run(model, x[:batch]), expected[:batch]) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # that it is uneven is what is tested
+@pytest.mark.parametrize(("module", "shape"), MODULES, ids=[repr(module) for module, _ in MODULES])
+def test_modules(module: nn.Module, shape: tuple[int, ...]) -> None:
+    assert_agrees(module, shape)
+
+
+@pytest.mark.parametrize(("function", "shape"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS])
+def test_functions(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
+    assert_agrees(Call(function), shape)
+
+
+def test_an_embedding_of_positions() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(6, 8)
+            self.register_buffer("index", torch.arange(6).flip(0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.table(self.index)
+
+    assert_agrees(Positions(), TOKENS)
+
+
+def test_a_linear_layer_takes_the_norm_after_it() -> None:
+    module = nn.Sequential(nn.Linear(8, 5, bias=False), nn.BatchNorm1d(5), nn.ReLU())
+    assert_agrees(module, VECTOR)
+    ops = [node.op_type for node in onnx.load_model_from_string(lower(module, VECTOR)).graph.node]
+    assert ops == ["Gemm", "Relu"]
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "message"),
+    [
+        (lambda x: x[:, 1:], TOKENS, "indexing a tensor by"),
+        (lambda x: x[0], TOKENS, "indexing dimension 0"),
+        (lambda x: x.mean(), TOKENS, "a mean over all dimensions"),
+        (lambda x: x.flatten(), TOKENS, "flattening the batch"),
+        (lambda x: x.transpose(0, 1), TOKENS, "the batch must stay first"),
+        (lambda x: x.view(x.shape[0] * 2, -1), TOKENS, "mul is called in a way that has no rule"),
+        (lambda x: torch.cat([x, x]), TOKENS, "joining"),
+        (lambda x: x.chunk(3, dim=1)[0], IMAGE, "into 3 parts"),
+        (lambda x: functional.gelu(x, approximate="tanh"), VECTOR, "gelu"),
+        (lambda x: functional.dropout(x), VECTOR, "training mode"),
+        (lambda x: x.mul_(2), VECTOR, "no rule for mul_"),
+        (lambda x: x == 1, VECTOR, "comparing tensors"),
+        (lambda x: x.view(-1, 7), TOKENS, "does not fit"),
+        (lambda x: (x, x), VECTOR, "gives tuple; expected one tensor"),
+    ],
+)
+def test_refusals_say_what(function: Callable[[Tensor], Tensor], shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(LoweringError, match=message):
+        lower(Call(function).eval(), shape)
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {type(module) for module, _ in MODULES} | {nn.Embedding} == set(RULES)
+    text = repr([c[1].__code__.co_names for c in CALLS])
+    assert not [name for name in METHODS if f"'{name}'" not in text]
+    names = {f.__name__ for f in FUNCTIONS} - {"_assert", "_assert_is_none", "eq"}
+    operators = {"add", "iadd", "sub", "mul", "imul", "truediv", "matmul"}
+    assert not [name for name in names - operators if f"'{name}'" not in text]

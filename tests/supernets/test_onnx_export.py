@@ -1,0 +1,60 @@
+"""`onnx_model` writes directly what it can, and turns to torch's exporter for the rest."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets import onnx_export
+from supernets.errors import ExportError, LoweringError
+from supernets.graph import INPUT, OUTPUT, lower
+from supernets.onnx_export import onnx_model
+from tests.supernets.plain_networks import difference, mobilenet, outputs, prepared, run
+
+
+class Cumulated(nn.Module):
+    """An operation that our walk has no rule for, and torch's exporter has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.cumsum(x, dim=1))
+
+
+class Untraceable(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum().item() > 0 else -x
+
+
+def test_what_the_walk_knows_needs_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("torch's exporter was asked")
+
+    monkeypatch.setattr(onnx_export, "to_onnx", refuse)
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    module = prepared(mobilenet(gated=False), x)
+    model = onnx_model(module, x[:2])
+    assert model == lower(module, (3, 32, 32))
+    assert difference(run(model, x), outputs(module, x)) <= 1e-4
+
+
+def test_the_rest_goes_to_torchs_exporter() -> None:
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    module = Cumulated().eval()
+    with pytest.raises(LoweringError, match=r"Cumulated.*no rule for cumsum"):
+        lower(module, (6,))
+    model = onnx_model(module, x[:2])
+    onnx.checker.check_model(model, full_check=True)
+    graph = onnx.load_model_from_string(model).graph
+    assert [graph.input[0].name, graph.output[0].name] == [INPUT, OUTPUT]
+    for batch in (1, 2, 5):
+        assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5
+
+
+def test_what_neither_can_write_is_told_with_both_reasons() -> None:
+    with pytest.raises(ExportError, match=r"(?s)torch's exporter refused.*the forward of Untraceable cannot be traced"):
+        onnx_model(Untraceable().eval(), torch.zeros(2, 3))
