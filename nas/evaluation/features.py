@@ -1,4 +1,4 @@
-"""Analytic features of architectures for the predictors: exact costs, total and by block, beside the one-hot genes."""
+"""Analytic features of candidates for the predictors: exact costs and measured blocks, beside the one-hot genes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,131 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.selection import FeatureLayout
+from hardware_profiles.lookup import LookupTable
+from nas.errors import EvaluationError
+from nas.precisions import Precisions
+from predictors.layout import FeatureLayout
 from supernets.base import Supernet
-from supernets.space import Architecture
+from supernets.blocks import BlockKeys
+from supernets.space import Architecture, SearchSpace
 
 _N_TOTALS = 3
+_FP32 = Precisions()
 
 
-def feature_layout(n_blocks: int) -> FeatureLayout:
-    """Where `architecture_features` puts what: total MACs in column 0, aggregates before the genes."""
-    return FeatureLayout(macs=0, aggregates=tuple(range(_N_TOTALS + 3 * n_blocks)))
+def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLayout:
+    """Where `architecture_features` puts what: total MACs in column 0, aggregates before the genes.
+
+    Args:
+        space: of the candidates; with it the layout tells which gene each column encodes.
+    """
+    n_costs = _N_TOTALS + 3 * n_blocks
+    return FeatureLayout(macs=0, aggregates=tuple(range(n_costs)), groups=_groups(n_costs, space))
 
 
-def architecture_features(supernet: Supernet, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-    """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`."""
-    table = supernet.costs(architectures)
+def architecture_features(
+    supernet: Supernet, candidates: Sequence[Architecture], precisions: Precisions = _FP32
+) -> NDArray[np.float64]:
+    """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
+
+    Args:
+        candidates: of `precisions.space`; the gene of the precision is the last choice that is encoded.
+    """
+    costs, genes = _costs(supernet, candidates, precisions)
+    return np.hstack([costs, genes])
+
+
+class LatencyFeatures:
+    """Features of candidates for predicting latency on one profile.
+
+    They are those of `architecture_features`; with a lookup table, the latency that it estimates and the net
+    milliseconds of each block come between the costs and the genes.
+
+    Args:
+        table: of the profile, complete; None where there is none.
+        precisions: of the candidates; the table needs a fit in each.
+
+    Raises:
+        EvaluationError: the table holds no block of the supernet's smallest and largest network: it is of another space.
+        LookupTableError: it lacks a precision.
+    """
+
+    def __init__(self, supernet: Supernet, table: LookupTable | None, precisions: Precisions = _FP32) -> None:
+        self._supernet, self._table, self._precisions = supernet, table, precisions
+        self._n_blocks = len(supernet.family.blocks)
+        self._estimated: set[tuple[str, str]] = set()
+        if table is not None:
+            self._blocks = BlockKeys(supernet)
+            self._check(table)
+
+    @property
+    def layout(self) -> FeatureLayout:
+        """Where the columns are."""
+        space = self._precisions.space(self._supernet.space)
+        if self._table is None:
+            return feature_layout(self._n_blocks, space)
+        n_costs = _N_TOTALS + 3 * self._n_blocks
+        n_aggregates = n_costs + 1 + self._n_blocks
+        return FeatureLayout(
+            macs=0, aggregates=tuple(range(n_aggregates)), lookup=n_costs, groups=_groups(n_aggregates, space)
+        )
+
+    @property
+    def n_estimated(self) -> int:
+        """Number of different blocks met so far that the table lacks and that were estimated by their MACs."""
+        return len(self._estimated)
+
+    def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Features, (n, d)."""
+        costs, genes = _costs(self._supernet, candidates, self._precisions)
+        if self._table is None:
+            return np.hstack([costs, genes])
+        return np.hstack([costs, self._lookup(self._table, candidates), genes])
+
+    def _lookup(self, table: LookupTable, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Estimated latency and net milliseconds by block, (n, 1 + n_blocks)."""
+        split = [self._precisions.split(candidate) for candidate in candidates]
+        networks, own = [network for network, _ in split], np.array([precision for _, precision in split])
+        found = np.zeros((len(candidates), 1 + self._n_blocks))
+        if not candidates:
+            return found
+        keys, macs = self._blocks.of(networks), self._supernet.costs(networks).macs
+        for precision in self._precisions.names:
+            rows = own == precision
+            if rows.any():
+                self._estimated |= {(precision, key) for key in table.missing(keys[rows], precision)}
+                blocks = table.by_block(keys[rows], macs[rows], precision)
+                found[rows, 0] = table.estimate(blocks.sum(axis=1), precision)
+                found[rows, 1:] = blocks
+        return found
+
+    def _check(self, table: LookupTable) -> None:
+        space = self._supernet.space
+        keys = self._blocks.of([space.smallest, space.largest])
+        for precision in self._precisions.names:
+            table.estimate(np.zeros(1), precision)  # has a fit
+            lacking = table.missing(keys, precision)
+            if lacking.issuperset(set(keys.ravel().tolist()) - {""}):
+                raise EvaluationError(
+                    f"the lookup table of profile {table.profile.get('name')} holds none of the {len(lacking)} blocks of "
+                    "the space's smallest and largest network, so it is of another space; calibrate with this job"
+                )
+
+
+def _groups(n_aggregates: int, space: SearchSpace | None) -> tuple[int, ...]:
+    """For each column the number of what it encodes: a gene's one-hot columns share one, its ordinal has its own."""
+    if space is None:
+        return ()
+    n = len(space)
+    return (*[-1] * n_aggregates, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
+
+
+def _costs(
+    supernet: Supernet, candidates: Sequence[Architecture], precisions: Precisions
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Costs, total and by block, (n, 3 + 3 n_blocks), and the genes encoded, (n, d)."""
+    table = supernet.costs([precisions.split(candidate)[0] for candidate in candidates])
     by_block = [table.macs, table.parameters, table.activation_bytes]
     totals = np.stack([block.sum(axis=1) for block in by_block], axis=1)
-    return np.hstack([totals, *by_block, supernet.space.encode(architectures)]).astype(np.float64)
+    costs = np.hstack([totals, *by_block]).astype(np.float64)
+    return costs, precisions.space(supernet.space).encode(candidates)

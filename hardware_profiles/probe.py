@@ -1,0 +1,76 @@
+"""What a block is measured behind, and without: so that its entry in a lookup table holds what it adds to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+_INNER, _WEIGHT = "probe-out", "probe-weight"
+_LANES = 4
+"""ONNX Runtime's blocked layout takes tensors whose channels are a multiple of this."""
+_OPSET, _IR_VERSION = 18, 8
+
+
+def probed(shape: Sequence[int]) -> bool:
+    """Whether a block with inputs of this shape (of one example) is put behind a convolution: images of many channels.
+
+    A convolution network's inner tensors stand in a blocked layout (NCHWc), which a block that is measured by itself
+    has to make and undo; a whole network does so once. Behind a convolution the block finds its input in that layout
+    already. What the convolution alone takes holds the same change of its input and that of its output back, so that
+    the difference of the two is the block, plus the change back of its output, minus that of its input: along a chain
+    of blocks these cancel but for the ends. The cost of calling the runtime cancels too.
+    """
+    return len(shape) == 3 and shape[0] % _LANES == 0
+
+
+def baseline(shape: Sequence[int], name: str) -> bytes:
+    """What to subtract: a depthwise 1 x 1 convolution where `probed`, else an Identity.
+
+    Args:
+        shape: of one example; the batch is dynamic.
+        name: of the input.
+    """
+    sizes: list[str | int | None] = ["batch", *shape]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in (name, _INNER)]
+    model = helper.make_model(
+        helper.make_graph([], "baseline", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    if probed(shape):
+        _prepend(model, shape, name)
+    else:
+        model.graph.node.append(helper.make_node("Identity", [name], [_INNER]))
+    return bytes(model.SerializeToString())
+
+
+def behind(model: bytes, shape: Sequence[int], name: str) -> bytes:
+    """The block as it is to be measured: behind the convolution of `baseline` where `probed`, else itself.
+
+    Args:
+        model: ONNX with one input, of this name and shape.
+    """
+    if not probed(shape):
+        return model
+    whole = onnx.load_from_string(model)
+    for node in whole.graph.node:
+        _rename(node, name)
+    _prepend(whole, shape, name)
+    return bytes(whole.SerializeToString())
+
+
+def _prepend(model: ModelProto, shape: Sequence[int], name: str) -> None:
+    """Puts the convolution before all nodes; its weights are ones, so that it changes no value."""
+    weight = np.ones((shape[0], 1, 1, 1), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, _WEIGHT))
+    node = helper.make_node("Conv", [name, _WEIGHT], [_INNER], name="probe", group=shape[0], kernel_shape=[1, 1])
+    model.graph.node.insert(0, node)
+
+
+def _rename(node: NodeProto, name: str) -> None:
+    for i, read in enumerate(node.input):
+        if read == name:
+            node.input[i] = _INNER

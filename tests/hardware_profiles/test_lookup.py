@@ -1,0 +1,183 @@
+"""Lookup tables: sums, the affine fit against its definition, and files that are refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.lookup import (
+    AffineFit,
+    Entry,
+    LookupTable,
+    LookupTableError,
+    Subnet,
+    fit_affine,
+    load_lookup,
+    profile_of,
+    save_lookup,
+)
+from hardware_profiles.protocol import PROTOCOL
+
+PROFILE = HardwareProfile("board", threads=2, placement={"hw-board": 1})
+ENVIRONMENT = {"cpu": "a fast one", "onnxruntime": "1.32", "threads": 2, "pinned_cpus": [1, 0]}
+
+
+def table() -> LookupTable:
+    entries = {"a": Entry(0.5, 0.01, 100), "b": Entry(1.5, 0.02, 300), "tiny": Entry(-0.001, 0.002, 0)}
+    return LookupTable(
+        asdict(PROFILE),
+        PROTOCOL,
+        ENVIRONMENT,
+        "a space",
+        0.25,
+        entries={"fp32": entries},
+        subnets={"fp32": {"0-1": Subnet(2.0, 0.02), "1-1": Subnet(3.0, 0.02), "1-0": Subnet(4.5, 0.02)}},
+        fits={"fp32": AffineFit(0.9, 0.1, 3, 0.02)},
+        complete=True,
+    )
+
+
+def test_blocks_are_looked_up_wherever_they_stand() -> None:
+    keys = np.array([["a", "b", ""], ["b", "", "tiny"]])
+    found = table().by_block(keys, np.zeros((2, 3), np.int64), "fp32")
+    np.testing.assert_array_equal(found, [[0.5, 1.5, 0.0], [1.5, 0.0, -0.001]])
+    np.testing.assert_allclose(table().estimate(found.sum(axis=1), "fp32"), [0.9 * 2.0 + 0.1, 0.9 * 1.499 + 0.1])
+    assert table().by_block(np.empty((0, 3), dtype=np.str_), np.empty((0, 3), np.int64), "fp32").shape == (0, 3)
+
+
+def test_a_block_that_is_lacking_is_put_where_its_macs_put_it() -> None:
+    # Entries on the line net = 0.005 x MACs give that line back, for each lacking key its own.
+    known = replace(table(), entries={"fp32": {"a": Entry(0.5, 0.0, 100), "b": Entry(1.5, 0.0, 300)}})
+    keys, macs = np.array([["a", "new"], ["newer", ""], ["new", "b"]]), np.array([[100, 200], [800, 0], [200, 300]])
+    found = known.by_block(keys, macs, "fp32")
+    np.testing.assert_allclose(found, [[0.5, 1.0], [4.0, 0.0], [1.0, 1.5]], rtol=1e-12)
+    assert known.missing(keys, "fp32") == {"new", "newer"}
+    one = replace(table(), entries={"fp32": {"a": Entry(0.5, 0.0, 100)}})
+    assert np.isfinite(one.by_block(keys, macs, "fp32")).all()
+
+
+def test_entries_are_means_of_their_measurements() -> None:
+    one, two, three = Entry(1.0, 0.3, 5), Entry(2.0, 0.4, 5), Entry(6.0, 0.0, 5)
+    assert one.mean_with(two) == Entry(1.5, 0.25, 5, 2)
+    assert one.mean_with(two).mean_with(three).net_ms == pytest.approx((1 + 2 + 6) / 3)
+
+
+def test_a_precision_that_is_lacking_is_named() -> None:
+    keys = np.array([["a"]])
+    with pytest.raises(LookupTableError, match="profile board has no blocks in int8; it has fp32"):
+        table().by_block(keys, np.array([[1]]), "int8")
+    with pytest.raises(LookupTableError, match="no fit for int8; it has fp32"):
+        table().estimate(np.array([1.0]), "int8")
+
+
+def test_the_fit_is_of_least_relative_error_and_its_mape_is_by_leaving_out() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.uniform(1.0, 9.0, 25)
+    latencies = (0.8 * sums + 0.3) * rng.normal(1.0, 0.03, 25)
+
+    def by_weights(rows: list[int]) -> Any:
+        # numpy's own weighted line: weights multiply the residuals.
+        return np.polyfit(sums[rows], latencies[rows], 1, w=1 / latencies[rows])
+
+    fit = fit_affine(sums, latencies)
+    np.testing.assert_allclose([fit.scale, fit.offset_ms], by_weights(list(range(25))), rtol=1e-9)
+    left_out = [
+        abs(np.polyval(by_weights([j for j in range(25) if j != i]), sums[i]) / latencies[i] - 1) for i in range(25)
+    ]
+    assert fit.mape == pytest.approx(np.mean(left_out), rel=1e-9)
+    assert fit.n == 25
+
+
+def test_too_little_to_fit_is_told() -> None:
+    with pytest.raises(LookupTableError, match="needs 3 networks of different blocks at least, got 2"):
+        fit_affine(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    with pytest.raises(LookupTableError, match="got 4 with 1 different sums"):
+        fit_affine(np.ones(4), np.arange(1.0, 5.0))
+
+
+def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    save_lookup(replace(table(), complete=False), path)
+    save_lookup(table(), path)  # over the one that is there
+    assert load_lookup(path, profile=PROFILE, environment=ENVIRONMENT) == table()
+    assert load_lookup(path, profile=replace(PROFILE, description="else", python="python3.9"), environment=None)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+    assert profile_of(path) == "board"
+    assert json.loads(path.read_text())["format"] == "latency-lookup-table/v1"
+
+
+def test_figures_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    broken = replace(table(), entries={"fp32": {"a": Entry(float("nan"), 0.0, 1)}})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_lookup(broken, tmp_path / "table.json")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LookupTableError, match="cannot be written: No such file or directory"):
+        save_lookup(table(), tmp_path / "nowhere" / "table.json")
+
+
+def test_an_unfinished_table_is_for_going_on_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    save_lookup(replace(table(), complete=False), path)
+    with pytest.raises(
+        LookupTableError, match=r"interrupted; go on with: nas calibrate board --job JOB -o .*table\.json"
+    ):
+        load_lookup(path, profile=PROFILE, environment=ENVIRONMENT)
+    assert not load_lookup(path, profile=PROFILE, environment=ENVIRONMENT, unfinished=True).complete
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"format": "latency-lookup-table/v9"},
+            "expected a lookup table of the format 'latency-lookup-table/v1', got 'la",
+        ),
+        ({"protocol": "mean-of-ten/v1"}, f"by the protocol 'mean-of-ten/v1', figures are now taken by '{PROTOCOL}'"),
+        ({"profile": {"name": "phone"}}, "of profile 'phone', expected one of 'board'"),
+        ({"profile": {**asdict(PROFILE), "threads": 1}}, "threads: was 1, is 2"),
+        ({"environment": {**ENVIRONMENT, "cpu": "a slow one"}}, r"on another machine .*a slow one.*a fast one"),
+        (
+            {"entries": {"fp32": {"a": {"net_ms": float("nan"), "error_ms": 0.0, "macs": 1, "n": 1}}}},
+            "'a' has the figure nan",
+        ),
+        ({"entries": {"fp32": {"a": {"net_ms": True, "error_ms": 0.0, "macs": 1, "n": 1}}}}, "'a' has the figure True"),
+        ({"entries": {"fp32": {"a": {"net_ms": 1.0, "error_ms": 0.0, "macs": -1, "n": 1}}}}, "'a' has the count -1"),
+        ({"entries": {"fp32": {"a": {"net_ms": 1.0, "error_ms": 0.0, "macs": 1, "n": 0}}}}, "'a' has the count 0"),
+        ({"sentinel_ms": 0}, "'sentinel_ms' has the figure 0"),
+        ({"entries": {"fp32": {"a": {"net_ms": 1.0}}}}, "damaged: it lacks 'error_ms'"),
+        ({"entries": {"fp32": 3}}, "damaged: 'int' object"),
+        ({"subnets": {"fp32": {"0-1": {"latency_ms": 0.0, "error_ms": 0.0}}}}, "'0-1' has the figure 0.0"),
+        ({"fits": {"fp32": {"scale": "1", "offset_ms": 0, "n": 3, "mape": 0}}}, "'fp32' has the figure '1'"),
+        ({"complete": "yes"}, "complete is 'yes'"),
+    ],
+)
+def test_files_of_something_else_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    path = tmp_path / "table.json"
+    save_lookup(table(), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(LookupTableError, match=told) as raised:
+        load_lookup(path, profile=PROFILE, environment=ENVIRONMENT)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"format": ', "damaged"),
+        (b"\xff\xfe", "damaged"),
+        (b"[]", "got no format"),
+        (None, "cannot be read: No such"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "table.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LookupTableError, match=told):
+        load_lookup(path, profile=PROFILE, environment=None)

@@ -1,0 +1,39 @@
+"""What blocks are measured behind changes no value, and is all that the baseline holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from hardware_profiles.probe import baseline, behind, probed
+from hardware_profiles.runtime import run_model
+from tests.hardware_profiles.networks import conv_net, declare, identity
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 5), (3, 5, 5), (7,), (64,)])
+def test_a_baseline_gives_its_input_back(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
+    model = baseline(shape, "x")
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+    (y,) = run_model(model, {"x": x}, batch_size=2)
+    np.testing.assert_array_equal(y, x)
+
+
+def test_a_block_behind_the_convolution_computes_what_it_did() -> None:
+    block = identity(declare("x", ["batch", 8, 5, 5]))
+    block.graph.node.append(onnx.helper.make_node("Add", ["x", "x-out"], ["twice"]))
+    block.graph.node.append(onnx.helper.make_node("Add", ["x", "twice"], ["thrice"]))
+    block.graph.output[0].name = "thrice"  # the input is read three times over
+    whole = behind(block.SerializeToString(), (8, 5, 5), "x")
+    found = onnx.load_from_string(whole)
+    onnx.checker.check_model(found, full_check=True)
+    assert [node.op_type for node in found.graph.node] == ["Conv", "Identity", "Add", "Add"]
+    assert sum("x" in node.input for node in found.graph.node) == 1
+    x = np.random.default_rng(0).standard_normal((2, 8, 5, 5)).astype(np.float32)
+    np.testing.assert_allclose(run_model(whole, {"x": x}, batch_size=2)[0], 3 * x, rtol=1e-6)
+
+
+def test_what_no_blocked_layout_takes_stands_alone() -> None:
+    assert [probed(shape) for shape in ((3, 16, 16), (64,), (4, 1, 1))] == [False, False, True]
+    assert behind(conv_net(), (3, 16, 16), "x") == conv_net()
