@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.connection import LocalConnection, local_command, worker_environment
@@ -42,17 +43,25 @@ def measured(result: LatencyMeasurement | LatencyFailure) -> LatencyMeasurement:
     return result
 
 
+def kept_rounds(found: LatencyMeasurement) -> list[NDArray[np.float64]]:
+    """The wall times of the rounds that the figures are of, all others left out."""
+    rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
+    return [times for i, times in enumerate(rounds) if i not in found.environment["discarded_rounds"]]
+
+
 def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: WorkerProfiler) -> None:
     small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
     assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
     for found in (small, large):
         assert found.protocol == "interleaved-floor/v1"
         assert len(found.round_lengths) == 6
-        assert found.raw_ms.shape == found.raw_cpu_ms.shape == (found.samples,) == (sum(found.round_lengths),)
-        rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
+        assert found.raw_ms.shape == found.raw_cpu_ms.shape == (sum(found.round_lengths),)
+        rounds = kept_rounds(found)
+        assert len(rounds) == 6 - found.discarded_rounds >= 3
+        assert found.samples == sum(map(len, rounds))
         if found.environment["graphs"][0]["clock"] == "wall":
             assert found.latency_ms == np.median([times.min() for times in rounds])
-        assert found.p50_ms == np.median(found.raw_ms)
+        assert found.p50_ms == np.median(np.concatenate(rounds))
         assert found.resolution >= found.environment["noise"] > 0
         assert found.seconds > 0
         assert json.loads(json.dumps(found.environment)) == found.environment
@@ -171,6 +180,5 @@ def test_waiting_ends(tmp_path: Path) -> None:
 def test_two_threads_are_read_by_the_10th_percentile() -> None:
     with open_profiler(replace(PROFILE, threads=2)) as made:
         found = measured(next(made.measure([deployment(32, 3)])))
-    rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
-    assert found.latency_ms == np.median([np.percentile(times, 10) for times in rounds])
+    assert found.latency_ms == np.median([np.percentile(times, 10) for times in kept_rounds(found)])
     assert found.environment["threads"] == len(found.environment["pinned_cpus"]) == 2
