@@ -13,22 +13,23 @@ _MIN_WIDTHS = 5
 _LEAST_ERROR = 1e-6
 """A relative error below which nothing is measured; keeps the fit from dividing by 0."""
 _JUMP = 1.5
-"""A step's end costs at least so many times what a smooth curve through all widths rises there."""
+"""A step's end costs at least so many times what a smooth curve through the widths rises there."""
 _SHARE = 0.5
 """A staircase rises at least by this share of the whole at the ends of its steps."""
 
 
 def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Sequence[float]) -> tuple[int, ...]:
-    """The widths at which going one further costs a jump, and that no wider one matches in speed; all where none do.
+    """The widths at the end of a step of latency, where one more channel costs a jump; all where nothing steps.
 
-    Kernels work on whole vectors, so that latency often rises in steps: any width within a step pays for all of it. A
-    wider network that is as fast replaces a narrower one, so jumps are looked for in the least latency among a width and
-    all wider ones; what is slower than something wider (30 channels than 32) thus never ends a step. A jump exceeds the
-    errors of its two sides, and 1.5 times the rise there of the parabola through these least latencies.
+    Kernels work on whole vectors and blocks of channels, so that any width within a step pays for all of it. Found thus:
 
-    Where a parabola fits all latencies within the errors, or the jumps make less than half of the rise, there is no staircase, and
-    every width is as good as its neighbours: all come back. Of a staircase the last width never does, since what follows
-    it is not known. Fewer than five widths tell nothing: all come back.
+    1. Where a parabola fits all latencies within their errors, nothing steps, and every width comes back.
+    2. A width is left out where a wider one is faster by more than the error (30 channels slower than 32).
+    3. Of those left, a width ends a step where the next one's latency (or that of the fastest wider one) is higher by
+       more than the errors, and by more than 1.5 times what the parabola through those left rises there. Where such
+       jumps make less than half of the whole rise, all those left come back.
+
+    The last width never ends a step, since what follows it is not known. Fewer than five widths all come back.
 
     Args:
         widths: (n,), ascending.
@@ -45,23 +46,33 @@ def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Seq
         )
     if (np.diff(w) <= 0).any():
         raise ValueError(f"expected ascending widths, got {list(widths)}")
-    everything = tuple(int(width) for width in widths)
-    if len(w) < _MIN_WIDTHS:
-        return everything
     errors = np.maximum(errors, _LEAST_ERROR * latency)
-    if np.mean(((latency - _parabola(w, latency, errors)) / errors) ** 2) <= 1:
-        return everything
-    least = least_latency(latency)
-    rises, smooth = np.diff(least), np.diff(_parabola(w, least, errors))
-    ends = rises > np.maximum(np.maximum(errors[:-1], errors[1:]), _JUMP * smooth)
-    if not ends.any() or rises[ends].sum() < _SHARE * rises.sum():
-        return everything
-    return tuple(width for width, end in zip(everything, ends.tolist(), strict=False) if end)
+    if len(w) < _MIN_WIDTHS or _is_smooth(w, latency, errors):
+        return tuple(widths)
+    left = np.flatnonzero(latency - least_latency(latency) <= errors)
+    chosen = left
+    if len(left) >= _MIN_WIDTHS:
+        jumps = _jumps(w[left], latency[left], errors[left])
+        chosen = left[:-1][jumps] if jumps.any() else left
+    return tuple(widths[i] for i in chosen.tolist())
 
 
 def least_latency(latency_ms: Sequence[float] | Floats) -> Floats:
     """The least latency among each width and all wider ones, (n,): what one pays for that many channels or more."""
     return np.minimum.accumulate(np.asarray(latency_ms, dtype=np.float64)[::-1])[::-1]
+
+
+def _is_smooth(w: Floats, latency: Floats, errors: Floats) -> bool:
+    return bool(np.mean(((latency - _parabola(w, latency, errors)) / errors) ** 2) <= 1)
+
+
+def _jumps(w: Floats, latency: Floats, errors: Floats) -> NDArray[np.bool_]:
+    """Whether latency jumps after each width but the last, (n - 1,); nowhere where jumps make too little of its rise."""
+    least = least_latency(latency)
+    rises, smooth = np.diff(least), np.diff(_parabola(w, least, errors))
+    jumps = rises > np.maximum(np.maximum(errors[:-1], errors[1:]), _JUMP * smooth)
+    enough = rises[jumps].sum() >= _SHARE * rises.sum()
+    return np.asarray(jumps & enough, dtype=np.bool_)
 
 
 def _parabola(w: Floats, latency: Floats, errors: Floats) -> Floats:
