@@ -32,7 +32,10 @@ def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], 
         at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
         if at is not None and kept[at].op in ("Conv", "Gemm") and readers[node.inputs[0]] == 1:
             layer = kept[at]
-            weight, bias = f"{layer.inputs[1]}.folded", f"{layer.inputs[1]}.folded_bias"
+            weight = f"{layer.inputs[1]}.folded"
+            if weight in arrays:  # a layer that is called twice, with another norm each time
+                weight += f"_{at}"
+            bias = f"{weight}_bias"
             arrays[weight], arrays[bias] = _folded(graph, layer, node)
             kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
         else:

@@ -82,7 +82,7 @@ class Graph:
 
     def constant(self, array: NDArray[np.generic]) -> Value:
         """A number or an array that belongs to an operation."""
-        name = f"constant_{len(self.constants)}"
+        name = f"/constant_{len(self.constants)}"  # no parameter's name has a slash
         self.constants[name] = array
         return self.input(name, array.shape)
 
@@ -110,7 +110,7 @@ class Graph:
         for i, shape in enumerate(shapes):
             if any(n < 1 for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] != BATCH_SIZE):
                 raise LoweringError(f"{op} gives an output of shape {shape}; the input is too small for the network")
-            outputs.append(self.input(f"{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
+            outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
         names = tuple("" if value is None else value.name for value in inputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs

@@ -72,6 +72,8 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
 
 
 def _check(module: nn.Module) -> None:
+    if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers}:
+        raise LoweringError(f"the network has a tensor named {taken.pop()!r}, as the graph's own is; rename it")
     for name, child in module.named_modules():
         where = f"{name or 'the network'} ({type(child).__name__})"
         if child.training:

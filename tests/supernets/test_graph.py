@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +22,13 @@ from tests.supernets.plain_networks import ResNet, ViT, difference, mobilenet, o
 
 TOLERANCE = 1e-4
 """Of the output's scale: single precision in another order of summation."""
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+    "resnet": ResNet,
+    "mobilenet_v2": lambda: mobilenet(gated=False),
+    "mobilenet_v3": lambda: mobilenet(gated=True),
+    "vit": lambda: ViT(fused=False),
+    "vit_fused": lambda: ViT(fused=True),
+}
 SIZES = {"tiny": (28, 1), "digits": (8, 1), "mobile": (224, 3)}
 
 
@@ -98,23 +107,19 @@ class TestFamilies:
 
 
 class TestPlainNetworks:
-    @pytest.mark.parametrize(
-        "build",
-        [
-            ResNet,
-            lambda: mobilenet(gated=False),
-            lambda: mobilenet(gated=True),
-            lambda: ViT(fused=False),
-            lambda: ViT(fused=True),
-        ],
-        ids=["resnet", "mobilenet_v2", "mobilenet_v3", "vit", "vit_fused"],
-    )
-    def test_a_network_by_hand_and_torchs_exporter(self, build: type[nn.Module]) -> None:
+    @pytest.mark.parametrize("name", list(NETWORKS))
+    def test_a_network_by_hand(self, name: str) -> None:
         torch.manual_seed(1)
         x = images((3, 32, 32))
-        module = prepared(build(), x)
-        model = assert_lowered(module, x)
-        assert difference(run(model, x), run(to_onnx(module, x), x)) <= TOLERANCE
+        assert_lowered(prepared(NETWORKS[name](), x), x)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", list(NETWORKS))
+    def test_torchs_exporter_agrees(self, name: str) -> None:
+        torch.manual_seed(1)
+        x = images((3, 32, 32))
+        module = prepared(NETWORKS[name](), x)
+        assert difference(run(lower(module, (3, 32, 32)), x), run(to_onnx(module, x), x)) <= TOLERANCE
 
     def test_modules_of_one_class_and_other_flags_are_not_taken_for_each_other(self) -> None:
         x = images((4,))
@@ -153,6 +158,18 @@ class TestPlainNetworks:
 
         x = images((3, 9, 9))
         assert_lowered(prepared(Forked(), x), x, n_norms=1)
+
+    def test_a_layer_that_is_called_twice_with_other_norms(self) -> None:
+        class Shared(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.a, self.b = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.a(self.conv(x)) - 2 * self.b(self.conv(x))
+
+        x = images((3, 9, 9))
+        assert_lowered(prepared(Shared(), x), x)
 
     def test_a_norm_without_a_convolution_before_it_is_kept(self) -> None:
         x = images((3, 9, 9))
@@ -214,6 +231,18 @@ class TestRefusals:
     def test_what_has_no_rule_is_refused_by_name(self, module: nn.Module, shape: tuple[int, ...], message: str) -> None:
         with pytest.raises(LoweringError, match=message):
             lower(module.eval(), shape)
+
+    def test_a_parameter_of_the_inputs_name_is_refused(self) -> None:
+        class Named(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.input = nn.Parameter(torch.ones(4))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x + self.input
+
+        with pytest.raises(LoweringError, match="a tensor named 'input'"):
+            lower(Named().eval(), (4,))
 
     def test_training_mode_and_hooks_are_refused(self) -> None:
         module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
