@@ -1,0 +1,120 @@
+"""The evaluator that measures: every metric of real subnets, in two precisions, with the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.transport import open_profiler
+from nas.errors import EvaluationError
+from nas.evaluation.base import Evaluator
+from nas.evaluation.machines import Machines
+from nas.evaluation.measured import Measured, Timed
+from nas.evaluation.subnets import InlineScoring
+from nas.objectives import TIMED_METRICS, Request, Status
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.data import load_data
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from tests.contracts.evaluator import EvaluatorContract
+
+PROFILE = load_profile("cpu-1-thread-batch-16")
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    torch.manual_seed(0)
+    family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+    return make_supernet(family, "slice")
+
+
+def measured(supernet: Supernet, machines: Machines | None = None) -> Measured:
+    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    part = data.validation
+    scoring = InlineScoring(supernet, data.train.images[:200], part.images, part.labels)
+    return Measured(
+        scoring,
+        supernet.cost,
+        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), part.images[:16].numpy())},
+        n_images=len(part.labels),
+        weights="w",
+        data=part.digest,
+        environment={},
+        machines=machines,
+    )
+
+
+@pytest.fixture(scope="module")
+def shared(supernet: Supernet) -> Iterator[Measured]:
+    made = measured(supernet)
+    yield made
+    made.close()
+
+
+class TestMeasured(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self, shared: Measured) -> Evaluator:
+        return shared
+
+    @pytest.fixture
+    def requests(self, supernet: Supernet) -> list[Request]:
+        smallest = supernet.space.smallest
+        return [Request(smallest, "accuracy"), Request(smallest, "macs"), Request(smallest, "latency_ms", PROFILE.name)]
+
+
+def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measured, supernet: Supernet) -> None:
+    largest = supernet.space.largest
+    asked = [
+        Request(largest, metric, PROFILE.name, precision=p)
+        for p in ("fp32", "int8")
+        for metric in sorted(TIMED_METRICS)
+    ]
+    asked += [Request(largest, "accuracy", precision=p) for p in ("fp32", "int8")]
+    found = {(m.request.precision, m.request.metric): m for m in shared.evaluate(asked)}
+    assert len(found) == len(asked)
+    for precision in ("fp32", "int8"):
+        latency, throughput = found[precision, "latency_ms"], found[precision, "throughput"]
+        assert latency.value is not None
+        assert throughput.value == pytest.approx(16_000 / latency.value)
+        assert throughput.error == pytest.approx(throughput.value * latency.detail["resolution"])
+        assert found[precision, "peak_mib"].value == latency.detail["peak_mib"]
+        assert found[precision, "session_ms"].value == latency.detail["session_ms"]
+        assert [m.samples is not None for m in (latency, throughput)] == [True, False]
+    # Untrained, but not of one class alone: eight bits answer most images as 32 do, and some otherwise.
+    answers = [np.frombuffer(found[p, "accuracy"].samples or b"", np.uint8) for p in ("fp32", "int8")]
+    assert len(answers[0]) == len(answers[1]) > 0
+
+
+def test_a_network_that_cannot_be_made_fails_alone(shared: Measured, supernet: Supernet) -> None:
+    good, bad = supernet.space.smallest, replace(supernet.space.smallest, genes=(99,) * len(supernet.space))
+    asked = [Request(a, metric, profile) for a in (good, bad) for metric, profile in (("accuracy", None), LATENCY)]
+    found = {(m.request.architecture, m.request.metric): m for m in shared.evaluate(asked)}
+    assert {m.status for (a, _), m in found.items() if a == bad} == {Status.FAILED}
+    assert all(m.message for (a, _), m in found.items() if a == bad)
+    assert found[good, "latency_ms"].value is not None
+
+
+LATENCY = ("latency_ms", PROFILE.name)
+
+
+def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
+    kept: dict[str, Any] = {}
+    request = Request(supernet.space.smallest, *LATENCY)
+    first = measured(supernet, Machines({}, lambda machines: kept.update(machines)))
+    (found,) = first.evaluate([request])
+    first.close()
+    assert kept[PROFILE.name]["cpu"] == found.environment["cpu"]
+    again = measured(supernet, Machines(kept))
+    assert next(iter(again.evaluate([request]))).value is not None
+    again.close()
+    elsewhere = measured(supernet, Machines({PROFILE.name: {**kept[PROFILE.name], "cpu": "Another CPU"}}))
+    with pytest.raises(EvaluationError, match=r"another environment \(cpu: was Another CPU, is .*start a new run"):
+        list(elsewhere.evaluate([request]))
+    elsewhere.close()
