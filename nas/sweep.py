@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement, LatencyProfiler
@@ -41,7 +40,7 @@ class WidthSweep:
         latency_ms: of the blocks that the width reaches, (n,), per batch.
         errors_ms: differences below which two of the latencies tie, (n,).
         aligned: the widths at the end of a step; all of them where there is no staircase.
-        chosen: for each option of the stage an aligned width of its own, the nearest; fewer where there are fewer.
+        chosen: the aligned widths nearest to the stage's options; the options themselves where nothing steps.
     """
 
     stage: int
@@ -54,7 +53,7 @@ class WidthSweep:
 
     @property
     def stepped(self) -> bool:
-        """Whether latency rises in steps; if not, every width is as good as its neighbours."""
+        """Whether some widths are better than their neighbours; if not, all are as good."""
         return self.aligned != self.widths
 
 
@@ -120,10 +119,8 @@ def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, 
 
 
 def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
-    """For each option an aligned width of its own, at the least distance in sum; fewer where there are fewer widths."""
-    distances = np.abs(np.subtract.outer(np.array(options), np.array(aligned)))
-    _, columns = linear_sum_assignment(distances)
-    return tuple(sorted(aligned[i] for i in columns.tolist()))
+    """The aligned widths that are nearest to some option, the narrower of two as near; fewer where options share one."""
+    return tuple(sorted({min(aligned, key=lambda width: (abs(width - option), width)) for option in options}))
 
 
 def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""How the figures of this package look, and a figure as the bytes of a file (matplotlib, no global state)."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, SOFT, RULE = "#22262B", "#5F6770", "#E4E7EA"
+STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "svg.hashsalt": "subnet-nas",  # the same figure gives the same bytes
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": "#B9BFC6",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+}
+_DPI = 150
+_HEAD_INCHES = 0.62
+
+
+def add_heading(figure: Figure, title: str, line: str) -> None:
+    """Writes a title and a line below it at the top left, and keeps the axes clear of them."""
+    height = figure.get_figheight()
+    figure.text(0.015, 1 - 0.14 / height, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.015, 1 - 0.42 / height, line, va="top", color=SOFT)
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD_INCHES / height)))
+
+
+def files_of(name: str, figure: Figure) -> dict[str, bytes]:
+    """The figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
+    # Without a date and a version.
+    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    contents = {}
+    with matplotlib.rc_context(STYLE):
+        for kind, about in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=_DPI, metadata=about)
+            contents[f"{name}.{kind}"] = buffer.getvalue()
+    return contents
