@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyProfiler
 from hardware_profiles.lookup import ABSENT, Entry, LookupTable, Subnet, fit_affine, load_lookup, save_lookup
-from hardware_profiles.probe import baseline, behind
+from hardware_profiles.probe import baseline, behind, probed
 from hardware_profiles.protocol import PROTOCOL
 from hardware_profiles.quantize import convert
 from hardware_profiles.transport import open_profiler
@@ -130,7 +130,10 @@ class _Calibration:
     def _sample_blocks(self) -> dict[str, int]:
         """MACs by key of the space's distinct blocks, as far as sampling meets them, in a fixed order."""
         space = self._supernet.space
-        networks = [space.smallest, space.largest, *(space.sample(self._rng) for _ in range(_SAMPLES))]
+        if space.size <= _SAMPLES:
+            networks = space.enumerate()
+        else:
+            networks = [space.smallest, space.largest, *(space.sample(self._rng) for _ in range(_SAMPLES))]
         keys, macs = self._blocks.of(networks), self._supernet.costs(networks).macs
         distinct, first = np.unique(keys, return_index=True)
         return {k: int(macs.ravel()[i]) for k, i in zip(distinct.tolist(), first.tolist(), strict=True) if k != ABSENT}
@@ -150,7 +153,12 @@ class _Calibration:
         models += [baseline(shape, INPUT) for shape in shapes]
         names = [f"block {block.name}" for block in blocks] + [f"the baseline of {shape}" for shape in shapes]
         inputs = [{INPUT: self._noise(shape)} for shape in [*(block.input_shape for block in blocks), *shapes]]
-        converted = [convert(model, precision, [x]) for model, x in zip(models, inputs, strict=True)]
+        # What has no weights is the same in every precision, and `convert` refuses it.
+        weighted = [probed(b.input_shape) or self._macs[b.key] > 0 for b in blocks] + [probed(s) for s in shapes]
+        converted = [
+            convert(model, precision, [x]) if own else model
+            for model, x, own in zip(models, inputs, weighted, strict=True)
+        ]
         measured = self._measure(converted, inputs, names)
         without = dict(zip(shapes, measured[len(blocks) :], strict=True))
         known = self._table.entries.get(precision, {})

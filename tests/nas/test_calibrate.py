@@ -1,0 +1,122 @@
+"""Calibrates a space of six networks for real: what is measured, kept, gone on with, and refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.lookup import LookupTable, LookupTableError, load_lookup
+from nas.calibrate import calibrate
+from nas.config import parse_job
+from nas.errors import EvaluationError
+from nas.job import Prepared
+from nas.store.folder import RunsFolder
+from supernets.blocks import BlockKeys
+
+PROFILE = load_profile("cpu-1-thread")
+JOB = """
+name: six
+data: {name: digits, validation: 0.25, test: 0.25}
+supernet:
+  family: mobile-cnn
+  space:
+    stem: 8
+    stem_stride: 1
+    stages: [{stride: 2, depth: [1, 2], width: [8], kernel: [3], expand: [1, EXPAND]}]
+    head: 16
+precisions: [PRECISIONS]
+calibration_images: 64
+"""
+
+
+def prepare(folder: Path, *, expand: int = 4, precisions: str = "fp32") -> Prepared:
+    text = JOB.replace("EXPAND", str(expand)).replace("PRECISIONS", precisions)
+    return Prepared(parse_job(text, source="test"), RunsFolder(folder))
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_calibration_measures_every_block_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    path, prepared = tmp_path / "table.json", prepare(tmp_path)
+
+    def cut_off(done: int, total: int) -> None:
+        if done > 0:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        calibrate(prepared, PROFILE, path, subnets=5, on_progress=cut_off)
+    first = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
+    with pytest.raises(LookupTableError, match="was interrupted; go on with: nas calibrate cpu-1-thread"):
+        load_lookup(path, profile=PROFILE, environment=None)
+
+    told: list[tuple[int, int]] = []
+    table = calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: told.append(counts))
+    _check_measured(prepared, table)
+    n_blocks, total = len(table.entries["fp32"]), 2 * len(table.entries["fp32"]) + 5
+    assert told[0] == (n_blocks, total)  # the first pass over the blocks was not lost
+    assert told == sorted(told)
+    assert told[-1] == (total, total)
+    assert {e.n for e in first.entries["fp32"].values()} == {1}
+    assert first.sentinel_ms == table.sentinel_ms
+
+    written, told = path.read_bytes(), []
+    assert calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: told.append(counts)) == table
+    assert told == [(total, total)]
+    assert path.read_bytes() == written
+
+
+def _check_measured(prepared: Prepared, table: LookupTable) -> None:
+    """Every block that any of the six networks has, twice; and the fit is that of the figures in the file."""
+    supernet = prepared.untrained()
+    networks, keys = supernet.space.enumerate(), BlockKeys(supernet)
+    assert table.complete
+    assert table.entries["fp32"].keys() == {*keys.of(networks).ravel().tolist()} - {""}
+    assert {e.n for e in table.entries["fp32"].values()} == {2}
+    measured = {a: table.subnets["fp32"][a.key].latency_ms for a in networks if a.key in table.subnets["fp32"]}
+    sums = [sum(table.entries["fp32"][k].net_ms for k in keys.of([a])[0].tolist() if k) for a in measured]
+    latencies = np.array(list(measured.values()))
+    # numpy's weighted line, whose weights multiply the residuals.
+    line = np.polyfit(sums, latencies, 1, w=1 / latencies)
+    fit = table.fits["fp32"]
+    assert fit.n == len(measured) == 5
+    np.testing.assert_allclose([fit.scale, fit.offset_ms], line, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a finished calibration."""
+    folder = tmp_path_factory.mktemp("finished")
+    calibrate(prepare(folder), PROFILE, folder / "table.json", subnets=3)
+    return folder / "table.json"
+
+
+def test_a_second_precision_joins_the_table(tmp_path: Path, finished: Path) -> None:
+    path = Path(shutil.copy(finished, tmp_path))
+    table = load_lookup(path, profile=PROFILE, environment=None)
+    both = calibrate(prepare(tmp_path, precisions="fp32, int8"), PROFILE, path, subnets=3)
+    assert both.entries["fp32"] == table.entries["fp32"]
+    assert both.entries["int8"].keys() == table.entries["fp32"].keys()
+    assert both.subnets["int8"].keys() == table.subnets["fp32"].keys()
+    assert both.fits.keys() == {"fp32", "int8"}
+    assert both.complete
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path, finished: Path) -> None:
+    path, prepared = Path(shutil.copy(finished, tmp_path)), prepare(tmp_path)
+    with pytest.raises(EvaluationError, match="needs 3 whole networks at least to be fitted to, got 2"):
+        calibrate(prepared, PROFILE, path, subnets=2)
+    with pytest.raises(EvaluationError, match=r"is of another space .*to another file with -o"):
+        calibrate(prepare(tmp_path, expand=5), PROFILE, path)
+    with pytest.raises(LookupTableError, match="of profile 'cpu-1-thread', expected one of 'cpu-1-thread-batch-16'"):
+        calibrate(prepared, load_profile("cpu-1-thread-batch-16"), path)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"environment": {**data["environment"], "cpu": "Another 9000"}}))
+    with pytest.raises(LookupTableError, match=r"measured on another machine .*cpu: was Another 9000, is"):
+        calibrate(prepared, PROFILE, path)
