@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 PROTOCOL = "interleaved-floor/v1"
 SEARCH_ROUNDS = 6
 LONGER_ROUNDS = 20
-ROUND_MS = 25.0
+ROUND_MS = 15.0
 """Time an entry gets in a round, unless that is less than MIN_RUNS runs."""
 MIN_RUNS = 5
 MAX_RUNS = 1000
@@ -39,7 +39,8 @@ _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal errors (asymptotic)."""
 _LOST_SHARE, _LOST_MS = 0.05, 0.02
 """A run lost its CPU if its wall time exceeds its CPU time by more than both: a context switch costs microseconds."""
-_NOISY_FACTOR = 3.0
+_NOISY_FACTOR, _NOISY_LEAST = 3.0, 0.02
+"""An entry is measured again where its error exceeds so many times the session's noise, and this share."""
 _LEAST_NOISE = 0.005
 """A/A differences of six rounds are sometimes near zero by chance, while equal models repeat within 0.2 to 0.9 % (measured
 over 420 networks of a few milliseconds)."""
@@ -179,8 +180,8 @@ def resolution(noise: float, spread: float) -> float:
 
 
 def is_noisy(noise: float, spread: float) -> bool:
-    """Whether an entry's rounds scatter far more than the session's noise explains."""
-    return 2 * spread > _NOISY_FACTOR * noise
+    """Whether an entry's rounds scatter far more than the session's noise explains, and by more than is worth a repetition."""
+    return 2 * spread > max(_NOISY_FACTOR * noise, _NOISY_LEAST)
 
 
 def tied(first_ms: float, second_ms: float, resolution: float) -> bool:

@@ -12,7 +12,7 @@ def declare(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> ValueInfo
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def conv_net(channels: int = 8, depth: int = 2, *, size: int = 16, batch: int | str = "batch") -> bytes:
+def conv_net(channels: int = 8, depth: int = 2, *, size: int | str = 16, batch: int | str = "batch") -> bytes:
     """`depth` 3 x 3 convolutions on (batch, 3, size, size); the input is named ``x``."""
     rng = np.random.default_rng(0)
     nodes, weights, at, width = [], [], "x", 3

@@ -1,17 +1,85 @@
-"""Which of several attempts is kept."""
+"""Which rounds count, what is told of a deployment, and which of several attempts is kept."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from hardware_profiles.base import LatencyFailure, LatencyMeasurement
-from hardware_profiles.results import keep_best
+from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.protocol import Rounds
+from hardware_profiles.results import keep_best, results
+from hardware_profiles.session import Session, Timed
+
+PROFILE = HardwareProfile("p")
 
 
 def attempt(latency_ms: float, resolution: float, *, noisy: bool = True) -> LatencyMeasurement:
     none = np.empty(0)
-    return LatencyMeasurement(latency_ms, resolution, latency_ms, 0, 0.0, noisy, "p", {}, none, none, (), seconds=1.0)
+    return LatencyMeasurement(
+        latency_ms, resolution, latency_ms, None, None, 0, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0, noisy, "p", {}, none, none, (),
+        seconds=1.0,
+    )  # fmt: skip
+
+
+def timed(floors: Sequence[float], *, n: int = 20, session_ms: float = 1.0, peak_mib: float = 1.0) -> Timed:
+    """Rounds of `n` runs: the first takes the floor, the others 10 % more."""
+    wall = tuple(np.array([floor] + [1.1 * floor] * (n - 1)) for floor in floors)
+    return Timed(
+        Rounds(wall, wall, tuple(np.zeros(n) for _ in floors)), session_ms, peak_mib, ("CPUExecutionProvider",)
+    )
+
+
+def measured(session: Session, deployment: Deployment | None = None) -> LatencyMeasurement:
+    (found,) = results([deployment or Deployment.single(b"", {})], session, PROFILE, {"cpu": "A"}, seconds=1.0)
+    assert isinstance(found, LatencyMeasurement)
+    return found
+
+
+def test_rounds_whose_sentinel_strayed_are_left_out_whole_and_kept_as_samples() -> None:
+    level = [1.0, 1.3, 1.0, 1.0, 1.2, 1.0]
+    found = measured(
+        Session((timed([2.0, 9.0, 2.001, 2.002, 9.0, 2.003]),), (timed(level), timed(level)), {"steal": 0.1})
+    )
+    assert found.latency_ms == np.median([2.0, 2.001, 2.002, 2.003])
+    assert (found.discarded_rounds, found.environment["discarded_rounds"]) == (2, [1, 4])
+    assert found.samples == 4 * 20
+    assert found.raw_ms.size == 6 * 20
+    assert found.round_lengths == (20,) * 6
+    assert found.p50_ms == pytest.approx(1.1 * 2.001)
+    assert found.p90_ms == pytest.approx(1.1 * 2.003)
+    assert found.p99_ms is None
+    assert not found.noisy
+    assert found.environment["steal"] == 0.1
+    # thirds of the sentinel: 1.15, 1.0, 1.1
+    assert found.drift == pytest.approx(0.15)
+
+
+def test_where_more_than_half_strayed_the_worst_half_goes_and_the_result_is_noisy() -> None:
+    level = [1.0, 1.3, 1.1, 1.0, 1.2, 1.4]
+    found = measured(Session((timed([2.0, 3.0, 2.2, 2.0, 3.0, 3.0]),), (timed(level), timed(level)), {}))
+    assert found.environment["discarded_rounds"] == [1, 4, 5]
+    assert found.noisy
+
+
+def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
+    sentinels = (timed([1.0] * 6, session_ms=2.0, peak_mib=3.0), timed([1.0] * 6, session_ms=2.2, peak_mib=3.0))
+    graphs = (
+        timed([2.0] * 6, n=120, session_ms=5.0, peak_mib=10.0),
+        timed([1.0] * 6, n=20, session_ms=1.0, peak_mib=2.0),
+    )
+    both = Deployment((Graph(b"", {}, "encoder"), Graph(b"", {}, "decoder", calls=3)))
+    found = measured(Session(graphs, sentinels, {}), both)
+    assert found.latency_ms == pytest.approx(5.0)
+    assert (found.session_ms, found.peak_mib) == (6.0, 12.0)
+    assert found.session_error_ms == pytest.approx(6 * 0.2 / 2.1)
+    assert found.peak_error_mib == 0
+    assert found.p90_ms == pytest.approx(1.1 * 5)
+    assert found.p99_ms is None  # of the decoder there are too few runs
+    alone = measured(Session(graphs[:1], sentinels, {}))
+    assert alone.p99_ms == pytest.approx(2.2)
+    assert alone.environment["graphs"][0]["providers"] == ["CPUExecutionProvider"]
 
 
 def test_a_quiet_attempt_is_kept_as_it_is_and_pays_for_all() -> None:
@@ -25,6 +93,21 @@ def test_of_noisy_attempts_the_most_settled_is_kept_as_wide_as_they_differ() -> 
     assert isinstance(found, LatencyMeasurement)
     assert (found.latency_ms, found.noisy, found.seconds) == (2.0, True, 3.0)
     assert found.resolution == pytest.approx(0.4 / 2.0)
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        [attempt(2, 0.3, noisy=False)],
+        [attempt(2, 0.9), attempt(2, 0.5), attempt(2, 0.26)],
+        [attempt(2, 0.05), attempt(2.6, 0.05)],
+    ],
+)
+def test_no_figure_where_none_is_deserved(attempts: list[LatencyMeasurement]) -> None:
+    found = keep_best(attempts)
+    assert isinstance(found, LatencyFailure)
+    assert "the machine is too noisy to say anything" in found.message
+    assert "stop other work on the machine" in found.message
 
 
 def test_a_failure_stays_one() -> None:

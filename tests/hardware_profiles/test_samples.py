@@ -13,7 +13,9 @@ from hardware_profiles.samples import decode_samples, encode_samples
 def measurement(lengths: tuple[int, ...]) -> LatencyMeasurement:
     rng = np.random.default_rng(0)
     wall, cpu = rng.gamma(20, 0.1, (2, sum(lengths)))
-    return LatencyMeasurement(1.0, 0.01, 1.0, wall.size, 0.0, False, "p", {}, wall, cpu, lengths)
+    return LatencyMeasurement(
+        1.0, 0.01, 1.0, None, None, wall.size, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0, False, "p", {}, wall, cpu, lengths
+    )
 
 
 @pytest.mark.parametrize("lengths", [(5, 7, 6), (1,), ()])

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import io
 import json
 import os
+import platform
+import re
+import resource
+import runpy
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from hardware_profiles.connection import (
     WORKER_FILE,
@@ -24,17 +32,19 @@ from hardware_profiles.connection import (
     local_command,
     worker_environment,
 )
-from tests.hardware_profiles.networks import conv_net
+from tests.hardware_profiles.networks import conv_net, declare, endless
 
 CPUS = len(os.sched_getaffinity(0))
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, Any]:
-    """A model and its inputs as the worker takes them."""
-    (tmp_path / "m.onnx").write_bytes(conv_net())
-    np.savez(tmp_path / "m.npz", np.ones((1, 3, 16, 16), np.float32))
-    return {"model": str(tmp_path / "m.onnx"), "inputs": str(tmp_path / "m.npz"), "names": ["x"]}
+def packed(*arrays: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, *arrays)
+    return file.getvalue()
+
+
+NET = (conv_net(), packed(np.ones((1, 3, 16, 16), np.float32)))
+"""A model and its inputs as the worker takes them."""
 
 
 @pytest.fixture
@@ -44,9 +54,13 @@ def worker() -> Iterator[LocalConnection]:
     connection.close()
 
 
-def ask(connection: LocalConnection, **command: Any) -> dict[str, Any]:
-    connection.send(command)
+def ask(connection: LocalConnection, payloads: Sequence[bytes] = (), **command: Any) -> dict[str, Any]:
+    connection.send(command, payloads)
     return connection.receive(seconds=60)
+
+
+def load(connection: LocalConnection, payloads: Sequence[bytes] = NET, names: Sequence[str] = ("x",)) -> dict[str, Any]:
+    return ask(connection, payloads, do="load", id="0", names=names)
 
 
 def start(connection: LocalConnection, threads: int = 1) -> dict[str, Any]:
@@ -65,7 +79,7 @@ def allowed_cpus(pid: int) -> dict[str, str]:
     return found
 
 
-def test_the_one_file_runs_where_there_is_only_numpy_and_onnxruntime(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_the_one_file_runs_where_there_is_only_numpy_and_onnxruntime(tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     installed = Path(np.__file__).parent.parent
@@ -78,7 +92,7 @@ def test_the_one_file_runs_where_there_is_only_numpy_and_onnxruntime(tmp_path: P
     connection = LocalConnection([sys.executable, "-S", "-P", str(alone)], {"PYTHONPATH": str(packages)})
     try:
         assert start(connection)["onnxruntime"] == onnxruntime.__version__
-        assert ask(connection, do="load", id="0", **files)["event"] == "loaded"
+        assert load(connection)["event"] == "loaded"
         entries = ask(connection, do="round", order=[["0", 7]])["entries"]
     finally:
         connection.close()
@@ -96,14 +110,12 @@ def test_it_imports_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.skipif(CPUS < 2, reason="needs two CPUs"))])
-def test_each_thread_of_the_runtime_has_a_cpu_of_its_own(
-    worker: LocalConnection, files: dict[str, Any], threads: int
-) -> None:
+def test_each_thread_of_the_runtime_has_a_cpu_of_its_own(worker: LocalConnection, threads: int) -> None:
     pinned = [str(cpu) for cpu in start(worker, threads)["pinned_cpus"]]
     assert len(set(pinned)) == threads
     before = allowed_cpus(worker.pid)
     assert before[str(worker.pid)] == pinned[0]
-    assert ask(worker, do="load", id="0", **files)["event"] == "loaded"
+    assert load(worker)["event"] == "loaded"
     assert ask(worker, do="round", order=[["0", 3]])["event"] == "round"
     after = allowed_cpus(worker.pid)
     assert after[str(worker.pid)] == pinned[0]
@@ -111,21 +123,165 @@ def test_each_thread_of_the_runtime_has_a_cpu_of_its_own(
     assert sorted(cpus for thread, cpus in after.items() if thread not in before) == pinned[1:]
 
 
-def test_inputs_are_never_unpickled(worker: LocalConnection, files: dict[str, Any], tmp_path: Path) -> None:
-    np.savez(tmp_path / "m.npz", np.array([{"a": 1}], dtype=object))
+def test_inputs_are_never_unpickled(worker: LocalConnection) -> None:
     start(worker)
-    answer = ask(worker, do="load", id="0", **files)
+    answer = load(worker, (NET[0], packed(np.array([{"a": 1}], dtype=object))))
     assert answer["event"] == "failed"
     assert "allow_pickle=False" in answer["message"]
 
 
-def test_a_fallback_to_another_provider_is_a_failure(worker: LocalConnection, files: dict[str, Any]) -> None:
-    ask(worker, do="start", threads=1, provider="CUDAExecutionProvider")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this runtime has the provider")
-    answer = ask(worker, do="load", id="0", **files)
+def test_what_a_machine_does_not_have_is_told_at_the_start(worker: LocalConnection) -> None:
+    answer = ask(worker, do="start", threads=1000, provider="CPUExecutionProvider")
+    assert answer["event"] == "unfit"
+    assert (
+        f"1000 threads were asked for, each on a CPU of its own, and the process may use {CPUS} CPU"
+        in answer["message"]
+    )
+    assert "take a profile of fewer threads" in answer["message"]
+    answer = ask(worker, do="start", threads=1, provider="NoSuchProvider")
+    assert answer["event"] == "unfit"
+    for word in ("'NoSuchProvider'", "CPUExecutionProvider", onnxruntime.__version__, "change the profile"):
+        assert word in answer["message"]
+
+
+def test_the_environment_tells_the_machine(worker: LocalConnection) -> None:
+    told = start(worker)
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    assert all(part in cpuinfo or part == "part" for part in told["cpu"].split()) or told["cpu"] == platform.machine()
+    assert all(re.search(rf"\b{flag}\b", cpuinfo) for flag in told["isa"])
+    assert re.fullmatch("[0-9a-f]{16}", told["flags"])
+    assert told["available_providers"] == onnxruntime.get_available_providers()
+    assert (told["kernel"], told["machine"], told["python"]) == (
+        platform.release(), platform.machine(), platform.python_version(),
+    )  # fmt: skip
+    assert {"governor", "quota_cpus", "max_khz", "load_1m", "host", "numpy", "pinned_cpus", "threads"} <= set(told)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_a_control_groups_quota_is_the_least_of_all_levels(tmp_path: Path) -> None:
+    def write(path: str, text: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    def quota() -> float | None:
+        found: float | None = code["cpu_quota"](str(tmp_path), str(tmp_path / "own"))
+        return found
+
+    code = runpy.run_path(str(WORKER_FILE))
+    assert quota() is None
+    write("own", "0::/outer/inner\n")
+    write("outer/inner/cpu.max", "max 100000\n")
+    assert quota() is None
+    write("outer/cpu.max", "150000 100000\n")
+    write("outer/inner/cpu.max", "200000 100000\n")
+    assert quota() == 1.5
+    write("own", "3:cpuset:/\n1:cpu,cpuacct:/job\n0::/\n")
+    write("cpu/job/cpu.cfs_quota_us", "-1\n")
+    write("cpu/job/cpu.cfs_period_us", "100000\n")
+    assert quota() is None
+    write("cpu/job/cpu.cfs_quota_us", "50000\n")
+    assert quota() == 0.5
+
+
+def test_the_worker_comes_by_its_input_too() -> None:
+    """As over ssh: no file, and the commands behind the source on the same input."""
+    code = (
+        "import sys;n=int(sys.stdin.buffer.readline());"
+        "exec(compile(sys.stdin.buffer.read(n),'worker','exec'),{'__name__':'__main__'})"
+    )
+    source = WORKER_FILE.read_bytes()
+    told = json.dumps({"do": "load", "id": "0", "names": ["x"], "payloads": [len(part) for part in NET]}).encode()
+    begin = json.dumps({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"}).encode()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"".join((b"%d\n" % len(source), source, begin, b"\n", told, b"\n", *NET)))
+        process.stdin.flush()
+        assert [json.loads(process.stdout.readline())["event"] for _ in range(2)] == ["ready", "loaded"]
+
+
+def test_the_peak_is_what_the_session_and_a_run_add_to_a_process(worker: LocalConnection) -> None:
+    """Beside the resident memory of a process that does the same, as its system counts it."""
+    start(worker)
+    net, image = conv_net(256, 4, size=64), np.ones((1, 3, 64, 64), np.float32)
+    small, first, second = (load(worker, payloads) for payloads in (NET, (net, packed(image)), (net, packed(image))))
+    code = r"""
+import re, sys, numpy, onnxruntime
+def peak(): return int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1]) / 1024
+def run(model, image):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session.run(None, {"x": image})
+length = int(sys.stdin.buffer.readline())
+net, small = sys.stdin.buffer.read(length), sys.stdin.buffer.read()
+image = numpy.ones((1, 3, 64, 64), numpy.float32)
+run(small, image[:, :, :16, :16])
+before = peak()
+run(net, image)
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=f"{len(net)}\n".encode() + net + NET[0], capture_output=True, check=True
+    )
+    alone = float(done.stdout)
+    assert first["peak_mib"] > len(net) / 2**20
+    assert first["peak_mib"] == pytest.approx(alone, rel=0.15, abs=1.0)  # allocators hold back what was freed before
+    assert second["peak_mib"] == pytest.approx(first["peak_mib"], abs=0.25)  # some pages
+    assert 0 <= small["peak_mib"] < first["peak_mib"] / 5
+    assert first["session_ms"] > 0
+
+
+def test_a_model_that_kills_its_process_fails_and_the_worker_lives(worker: LocalConnection, tmp_path: Path) -> None:
+    """By the size of its output, with less memory allowed than that."""
+    start(worker)
+    values = helper.make_tensor_value_info("x", TensorProto.INT64, [1]), declare("y", ["n"])
+    graph = helper.make_graph([helper.make_node("ConstantOfShape", ["x"], ["y"])], "huge", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+    (zygote,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    resource.prlimit(int(zygote), resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+    answer = load(worker, (model, packed(np.array([1 << 33], np.int64))))
     assert answer["event"] == "failed"
-    assert "CUDAExecutionProvider" in answer["message"]
+    assert answer["message"]
+    assert load(worker)["event"] == "loaded"
+
+
+def test_no_process_is_left_when_the_worker_is_killed_while_another_runs_its_model(worker: LocalConnection) -> None:
+    start(worker)
+    worker.send({"do": "load", "id": "0", "names": ["x"]}, (endless(), packed(np.ones(1, np.float32))))
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+    (zygote,) = children.read_text().split()
+    forks = Path(f"/proc/{zygote}/task/{zygote}/children")
+    while not (found := forks.read_text().split()):
+        os.sched_yield()
+    watched = [os.pidfd_open(int(pid)) for pid in (zygote, *found)]
+    os.kill(worker.pid, signal.SIGKILL)
+    try:
+        for handle in watched:
+            assert select.select([handle], [], [], 30)[0], "a process is still there"
+    finally:
+        for handle in watched:
+            os.close(handle)
+
+
+def test_the_host_tells_how_it_was_meanwhile(worker: LocalConnection, tmp_path: Path) -> None:
+    start(worker)
+    ask(worker, do="acquire", lock=str(tmp_path / "lock"), seconds=5)
+    load(worker)
+    conditions = ask(worker, do="release")["conditions"]
+    assert 0 <= conditions["steal"] <= 1
+    assert conditions["load_1m"] >= 0
+
+
+def test_a_locks_name_is_a_file_of_the_user_in_the_temporary_folder(tmp_path: Path) -> None:
+    connection = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})
+    try:
+        start(connection)
+        assert ask(connection, do="acquire", lock="name", seconds=5)["event"] == "acquired"
+        assert f"name-{os.getuid()}.lock" in {path.name for path in tmp_path.iterdir()}
+    finally:
+        connection.close()
 
 
 def test_the_lock_is_refused_in_bounded_time_and_freed_by_a_death(worker: LocalConnection, tmp_path: Path) -> None:
@@ -136,7 +292,7 @@ def test_the_lock_is_refused_in_bounded_time_and_freed_by_a_death(worker: LocalC
     try:
         start(other)
         answer = ask(other, do="acquire", lock=str(lock), seconds=0.1)
-        assert answer == {"event": "waiting", "holder": str(worker.pid)}
+        assert answer == {"event": "waiting", "holder": str(worker.pid), "lock": str(lock)}
         assert other.receive(seconds=60)["event"] == "refused"
         os.kill(worker.pid, signal.SIGKILL)
         other.send({"do": "acquire", "lock": str(lock), "seconds": 30})
@@ -158,15 +314,17 @@ def test_the_lock_is_free_after_a_release(worker: LocalConnection, tmp_path: Pat
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_it_does_not_outlive_a_killed_driver_even_while_it_measures(files: dict[str, Any], tmp_path: Path) -> None:
+def test_it_does_not_outlive_a_killed_driver_even_while_it_measures(tmp_path: Path) -> None:
     # The driver hands its own end of a second pipe to the worker: that pipe ends when both are gone.
+    (tmp_path / "payloads").write_bytes(b"".join(NET))
     code = f"""
-import json, subprocess, sys, time
+import json, pathlib, subprocess, sys, time
 worker = subprocess.Popen({local_command()!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-def say(**command):
-    worker.stdin.write(json.dumps(command).encode() + b"\\n"); worker.stdin.flush()
+def say(payload=b"", **command):
+    worker.stdin.write(json.dumps(command).encode() + b"\\n" + payload); worker.stdin.flush()
 say(do="start", threads=1, provider="CPUExecutionProvider"); worker.stdout.readline()
-say(do="load", id="0", **json.loads({json.dumps(files)!r})); worker.stdout.readline()
+say(pathlib.Path({str(tmp_path / "payloads")!r}).read_bytes(), do="load", id="0", names=["x"], payloads={[*map(len, NET)]})
+worker.stdout.readline()
 say(do="round", order=[["0", 10**9]])
 print(worker.pid, flush=True)
 time.sleep(600)
@@ -194,3 +352,21 @@ def test_how_a_process_died_is_told() -> None:
     with pytest.raises(WorkerDiedError, match=r"died \(exit code 1: no such luck\)"):
         connection.receive(seconds=60)
     connection.close()
+
+
+def test_payloads_larger_than_any_pipe_arrive_whole_and_a_process_that_is_gone_is_told() -> None:
+    code = (
+        "import hashlib, json, sys; f = sys.stdin.buffer; line = json.loads(f.readline()); "
+        "print(json.dumps([hashlib.sha256(f.read(n)).hexdigest() for n in line['payloads']]))"
+    )
+    rng = np.random.default_rng(0)
+    payloads = [rng.bytes(n) for n in (5_000_000, 0, 3)]
+    connection = LocalConnection([sys.executable, "-c", code], dict(os.environ))
+    try:
+        connection.send({"do": "hash"}, payloads)
+        told: object = connection.receive(seconds=60)
+        assert told == [hashlib.sha256(payload).hexdigest() for payload in payloads]
+        with pytest.raises(WorkerDiedError, match="exit code 0"):
+            connection.send({"do": "hash"}, payloads)
+    finally:
+        connection.close()

@@ -1,0 +1,44 @@
+"""Which environments agree, and how it is told where they do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from hardware_profiles.environment import DECISIVE, differences, machine_key
+from hardware_profiles.protocol import PROTOCOL
+
+HERE = {
+    "cpu": "A", "machine": "x86_64", "flags": "12ab", "isa": ["avx2", "fma"], "max_khz": None, "governor": "performance",
+    "quota_cpus": None, "onnxruntime": "1.32.0", "provider": "CPUExecutionProvider", "threads": 1, "protocol": PROTOCOL,
+    "load_1m": 0.5, "steal": 0.0, "host": "x", "kernel": "6.1", "python": "3.11", "numpy": "2.0", "pinned_cpus": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", DECISIVE)
+def test_each_decisive_value_sets_environments_apart(key: str) -> None:
+    other = {**HERE, key: "another"}
+    assert machine_key(other) != machine_key(HERE)
+    (told,) = differences(HERE, other)
+    assert told.endswith(", is another")
+
+
+def test_what_varies_from_run_to_run_does_not() -> None:
+    later = {**HERE, "load_1m": 3.0, "steal": 0.2, "host": "y", "kernel": "6.2", "pinned_cpus": [0]}
+    assert machine_key(later) == machine_key(HERE)
+    assert differences(HERE, later) == []
+
+
+def test_an_environment_before_anything_is_measured_is_of_this_protocol() -> None:
+    told = {key: value for key, value in HERE.items() if key != "protocol"}
+    assert machine_key(told) == machine_key(HERE)
+    assert differences(told, {**HERE, "protocol": "old/v0"}) == [f"measuring protocol: was {PROTOCOL}, is old/v0"]
+
+
+def test_it_is_told_in_words() -> None:
+    other = {**HERE, "cpu": "B", "governor": None, "flags": "34cd", "isa": ["avx2", "avx512f"]}
+    assert differences(HERE, other) == [
+        "cpu: was A, is B",
+        "cpu flags: was 12ab, is 34cd",
+        "frequency governor: was performance, is unknown",
+        "instruction sets: now without fma and with avx512f",
+    ]
