@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hardware_profiles.base import Deployment, LatencyFailure
-from hardware_profiles.transport import LocalProfiler
+from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
 from nas.job import Prepared
 from supernets.cost import Cost
-from supernets.onnx_export import INPUT, to_onnx_quick
+from supernets.onnx_export import INPUT, onnx_model
 from supernets.space import Architecture
 
 
@@ -69,10 +69,10 @@ def plan(prepared: Prepared) -> Plan:
     job, data, space = prepared.job, prepared.data, prepared.family.space
     supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
     ends = [space.smallest, space.largest]
-    models = [to_onnx_quick(supernet.extract(a), data.validation.images[:2]) for a in ends]
+    models = [onnx_model(supernet.extract(a), data.validation.images[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
     for profile in prepared.profiles:
-        profiler = LocalProfiler(profile, seed=job.seed)
+        profiler = open_profiler(profile, seed=job.seed)
         try:
             deployments = [Deployment.single(model, {INPUT: prepared.examples(profile)}) for model in models]
             for latency, result in zip(latencies, profiler.measure(deployments), strict=True):
