@@ -12,27 +12,36 @@ _OLDEST = (3, 9)
 _NEEDED = ("numpy", "onnxruntime")
 
 
-def lacking() -> str:
-    """What this Python has not and the worker needs; empty where nothing is missing."""
+def lacking() -> "tuple[str, str]":
+    """The module that this Python lacks and the worker needs ("python" where it is too old itself), and what happened.
+
+    Both are empty where nothing is missing.
+    """
     if sys.version_info < _OLDEST:
-        return "Python %d.%d or newer is needed" % _OLDEST  # noqa: UP031
+        return "python", "Python %d.%d or newer is needed" % _OLDEST  # noqa: UP031
     for name in _NEEDED:
         try:
             importlib.import_module(name)
         except Exception as error:  # a build for another processor or numpy raises whatever it likes
-            return "`import %s` fails (%s: %s)" % (name, type(error).__name__, " ".join(str(error).split()))  # noqa: UP031
-    return ""
+            told = " ".join(str(error).split())
+            return name, "`import %s` fails (%s: %s)" % (name, type(error).__name__, told)  # noqa: UP031
+    return "", ""
 
 
 def main() -> None:
     """Tells what is missing and ends, or runs the worker."""
     if sys.path[:1] == [""]:
         del sys.path[0]  # files that lie in the home folder are no modules
-    found = lacking()
-    version = "%d.%d.%d" % sys.version_info[:3]  # noqa: UP031
-    sys.stdout.write(json.dumps({"event": "lacking" if found else "here", "message": found, "python": version}) + "\n")
+    module, message = lacking()
+    about = {
+        "event": "lacking" if module else "here",
+        "module": module,
+        "message": message,
+        "python": "%d.%d.%d" % sys.version_info[:3],  # noqa: UP031
+    }
+    sys.stdout.write(json.dumps(about) + "\n")
     sys.stdout.flush()
-    if found:
+    if module:
         return
     (length,) = json.loads(sys.stdin.buffer.readline())["payloads"]
     source = sys.stdin.buffer.read(length)

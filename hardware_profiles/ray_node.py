@@ -59,12 +59,12 @@ class RayConnection:
         self._node = {"ray_node": str(node["NodeID"]), "host": str(node["NodeManagerAddress"])}
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        died = self._answer(self._actor.send.remote(command, list(payloads)), _SEND_SECONDS)
+        died = self._ask("send", command, list(payloads), seconds=_SEND_SECONDS)
         if died:
             raise WorkerDiedError(died)
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
-        answer, died = self._answer(self._actor.receive.remote(seconds), seconds + _GRACE_SECONDS)
+        answer, died = self._ask("receive", seconds, seconds=seconds + _GRACE_SECONDS)
         if died:
             raise WorkerDiedError(died)
         if answer["event"] == "ready":  # a record says which of the nodes it comes from
@@ -77,9 +77,11 @@ class RayConnection:
         if ray.is_initialized():
             ray.kill(self._actor)
 
-    def _answer(self, reference: Any, seconds: float) -> Any:
+    def _ask(self, method: str, *arguments: Any, seconds: float) -> Any:
+        if not ray.is_initialized():  # Ray would start a cluster of its own, in which there is no such actor
+            raise ConnectionLostError(f"the connection to {self._where} was closed with that to the cluster")
         try:
-            return ray.get(reference, timeout=seconds)
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=seconds)
         except RayTaskError:
             raise  # the relay itself failed: nothing is lost, something is wrong
         except RayError as error:

@@ -64,16 +64,18 @@ class SshConnection(LocalConnection):
         return self._process.poll()
 
     def last_words(self) -> str:
-        """The last line that ssh, or what it ran, wrote beside its output."""
+        """The last line that ssh, or what it ran, wrote beside its output; empty if there is none."""
         file = self._errors.fileno()
         size = os.fstat(file).st_size
         lines = os.pread(file, _LAST_BYTES, max(0, size - _LAST_BYTES)).decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:300].strip() if lines else "it said nothing"
+        return lines[-1][:300].strip() if lines else ""
 
     def _dead(self) -> WorkerDiedError:
         death = super()._dead()
         if self.exit_code == _SSH_FAILED:
-            return ConnectionLostError(f"the ssh connection to {self._host} was lost ({self.last_words()})")
+            return ConnectionLostError(
+                f"the ssh connection to {self._host} was lost ({self.last_words() or 'it said nothing'})"
+            )
         return death
 
 
@@ -101,18 +103,22 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         if answer["event"] == "here":
             connection.send({"do": "worker"}, [WORKER_FILE.read_bytes()])
             return connection
-    except WorkerDiedError:
-        error: ProfileError = _why_not_there(profile, connection)
-    except json.JSONDecodeError as told:
+    except WorkerDiedError as death:
+        error: ProfileError = _why_not_there(profile, connection, death)
+    except (json.JSONDecodeError, UnicodeDecodeError) as junk:
+        told = junk.doc if isinstance(junk, json.JSONDecodeError) else str(junk)
         error = ProfileError(
-            f"{_place(profile)}: something there writes into what the worker says ({told.doc[:60].strip()!r}); "
+            f"{_place(profile)}: something there writes into what the worker says ({told[:60].strip()!r}); "
             "its shell's startup files must print nothing where nobody is looking"
         )
+    except BaseException:
+        connection.close()
+        raise
     else:
+        mend = f"install {answer['module']} there (`{profile.python} -m pip install numpy onnxruntime`), or "
         error = ProfileError(
             f"{_place(profile)}: {profile.python} there is Python {answer['python']}, and {answer['message']}; "
-            f"install it there (`{profile.python} -m pip install numpy onnxruntime`), or name another interpreter "
-            "by the profile's key python"
+            f"{'' if answer['module'] == 'python' else mend}name another interpreter by the profile's key python"
         )
     connection.close()
     raise error
@@ -129,9 +135,9 @@ def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
     return ["-T", "-x", *(["-F", str(config)] if config else []), *options, "--", profile.ssh, command]
 
 
-def _why_not_there(profile: HardwareProfile, connection: SshConnection) -> ProfileError:
+def _why_not_there(profile: HardwareProfile, connection: SshConnection, death: WorkerDiedError) -> ProfileError:
     """The error for a first contact that failed, from ssh's exit code and words."""
-    code, told = connection.exit_code, connection.last_words()
+    code, told = connection.exit_code, connection.last_words() or str(death)
     if code in (_NOT_FOUND, _NOT_EXECUTABLE):
         return ProfileError(
             f"{_place(profile)}: there is no {profile.python} that can be run; "

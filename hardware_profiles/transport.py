@@ -52,6 +52,3 @@ def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
 
         return partial(connect_by_ray, profile)
     return partial(LocalConnection, local_command(), worker_environment(profile.threads))
-
-
-LocalProfiler = open_profiler  # its name until every user has the new one

@@ -21,6 +21,7 @@ from hardware_profiles.profiler import WorkerProfiler
 from hardware_profiles.ray_node import connect_by_ray
 from hardware_profiles.remote_errors import UnreachableError
 from hardware_profiles.transport import open_profiler
+from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import descendants
 
@@ -80,6 +81,12 @@ def test_without_a_cluster_the_way_to_one_is_told() -> None:
     assert not ray.is_initialized()
     with open_profiler(PROFILE) as profiler, pytest.raises(ProfileError, match=r"no Ray cluster; run without --inline"):
         profiler.environment()
+
+
+@pytest.mark.usefixtures("node")
+class TestOnARayNode(LatencyProfilerContract):
+    def make(self) -> WorkerProfiler:
+        return open_profiler(PROFILE)
 
 
 def test_models_are_measured_on_the_node_that_offers_the_resource(node: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardware_profiles import board
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
 from hardware_profiles.connection import Connection
 from hardware_profiles.errors import ProfileError, WorkerError
@@ -23,6 +25,7 @@ from hardware_profiles.profiler import WorkerProfiler
 from hardware_profiles.remote_errors import UnreachableError
 from hardware_profiles.ssh import connect_by_ssh, ssh_arguments
 from hardware_profiles.transport import SSH_CONFIG, open_profiler
+from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import Server, missing, serve
 
@@ -66,6 +69,11 @@ def ended(pid: int) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+class TestOverSsh(LatencyProfilerContract):
+    def make(self) -> WorkerProfiler:
+        return open_profiler(PROFILE)
 
 
 def test_models_are_measured_there_as_they_are_here() -> None:
@@ -141,6 +149,23 @@ def test_more_threads_than_the_host_has_are_refused_by_its_worker() -> None:
     with (
         open_profiler(replace(PROFILE, threads=1000)) as profiler,
         pytest.raises(ProfileError, match=r"profile a-board: .*1000 threads"),
+    ):
+        profiler.environment()
+
+
+def test_a_python_that_is_too_old_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "_OLDEST", (9, 9))
+    module, message = board.lacking()
+    assert (module, message) == ("python", "Python 9.9 or newer is needed")
+    old = tmp_path / "python"
+    said = json.dumps({"event": "lacking", "module": module, "message": message, "python": "3.5.1"})
+    old.write_text(f"#!/bin/sh\necho {shlex.quote(said)}\n")
+    old.chmod(0o755)
+    with (
+        open_profiler(replace(PROFILE, python=str(old))) as profiler,
+        pytest.raises(
+            ProfileError, match=r"is Python 3.5.1, and Python 9.9 or newer is needed; name another interpreter"
+        ),
     ):
         profiler.environment()
 
