@@ -62,7 +62,13 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
             spare.set_visible(False)
         add_heading(figure, "Latency against width", f"{profile_name} · the blocks that a stage's width reaches, fp32")
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4, columnspacing=1.8)
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=5 if n_columns > 2 else 3,
+            columnspacing=1.8,
+        )
     return figure
 
 
