@@ -177,5 +177,5 @@ def _set_axes(axis: Axes, found: WidthSweep) -> None:
     axis.set_xlabel("Width (channels)")
     axis.set_ylabel("Latency (ms)")
     axis.set_xlim(found.widths[0] - 1, found.widths[-1] + 1)
-    told = "" if found.stepped else ": no steps, all widths are as good as their neighbours"
+    told = "" if found.stepped else ": no steps, any width will do"
     axis.set_title(f"Stage {found.stage}{told}", loc="left", color=SOFT)
