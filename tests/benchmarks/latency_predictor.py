@@ -1,0 +1,236 @@
+"""How well latency is predicted from few measurements, with a lookup table of the blocks and without.
+
+    python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5] [--json]
+
+Method. Preset `tiny` on images of 28 x 28 pixels, weights as initialised. For each profile, in one go: `nas.calibrate` makes
+the table (every block twice, 30 random subnets for the affine map); then random subnets, none of which the table was fitted
+to, are measured once, and the later half of them a second time, twenty at a time. The earlier half is trained from, the
+later half held out. Each predictor learns from 25, 50, 100 and 200 subnets (the first of a shuffle; mean over the draws) and
+is scored by MAPE on the held-out half's first measurements. *Repeatability* is the MAPE between the two measurements of
+the held-out half: what a predictor that knew the first could say of the second. *Scaled* figures are multiplied by the
+sentinel's median over the sentinel's latency in the same rounds, which takes slow drift of the machine out of the labels.
+
+- auto: `AutoPredictor` with the table (what a search uses); auto without table: the same without those columns;
+- lookup: an affine map of the table's sum; MACs: of the MACs; ridge, LightGBM: as others would, on the one-hot genes.
+
+Resumable: the tables and a line for each measurement are kept in --folder; what is there is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.environment import differences
+from hardware_profiles.transport import open_profiler
+from nas.calibrate import calibrate
+from nas.config import parse_job
+from nas.evaluation.features import LatencyFeatures
+from nas.job import Prepared
+from nas.store.folder import RunsFolder
+from predictors import baselines
+from predictors.base import Predictor
+from predictors.linear import ColumnLinearPredictor
+from predictors.scale import LabelScale
+from predictors.selection import AutoPredictor
+from supernets.graph import INPUT, lower
+from supernets.space import Architecture
+
+JOB = """
+name: latency-predictor
+seed: 1
+data: {name: digits, image_size: 28}
+supernet: {family: mobile-cnn, preset: tiny}
+"""
+PROFILES = ("cpu-1-thread", "cpu-1-thread-batch-16")
+SIZES = (25, 50, 100, 200)
+_BATCH = 20
+_SEED = 5
+"""Of the subnets measured; another than the job's, by which calibration draws its own."""
+
+Array = NDArray[np.float64]
+
+
+class Labels:
+    """The measurements of one profile, one line of JSON each, appended batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._rows = [json.loads(line) for line in lines]
+
+    def lacking(self, architectures: Sequence[Architecture], attempt: int) -> list[Architecture]:
+        """Those that have no measurement of this attempt."""
+        known = {row["architecture"] for row in self._rows if row["attempt"] == attempt}
+        return [a for a in architectures if a.key not in known]
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keeps a batch; its environment must be that of the others."""
+        for row in rows:
+            if self._rows and (told := differences(self._rows[0]["environment"], row["environment"])):
+                raise SystemExit(f"{self._path} is of another machine ({'; '.join(told)}); give another --folder")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        self._rows += rows
+
+    def figures(self, architectures: Sequence[Architecture], attempt: int) -> tuple[Array, Array]:
+        """Latencies and sentinels in milliseconds, (n,) each."""
+        rows = {row["architecture"]: row for row in self._rows if row["attempt"] == attempt}
+        found = [rows[a.key] for a in architectures]
+        return (
+            np.array([row["latency_ms"] for row in found]),
+            np.array([row["environment"]["sentinel_ms"] for row in found]),
+        )
+
+
+def measure(
+    prepared: Prepared, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
+) -> None:
+    """Measures what is lacking: all once, the held-out half twice."""
+    supernet, examples = prepared.untrained().eval(), {INPUT: prepared.examples(profile)}
+    shape = tuple(prepared.family.example().shape[1:])
+    held_out = architectures[len(architectures) // 2 :]
+    with open_profiler(profile, seed=_SEED, on_wait=print) as profiler:
+        for attempt, wanted in ((0, architectures), (1, held_out)):
+            left = labels.lacking(wanted, attempt)
+            for i in range(0, len(left), _BATCH):
+                batch = left[i : i + _BATCH]
+                deployments = [Deployment.single(lower(supernet.extract(a), shape), examples) for a in batch]
+                rows = []
+                for a, result in zip(batch, profiler.measure(deployments), strict=True):
+                    if isinstance(result, LatencyFailure):
+                        raise SystemExit(f"{a.key}: {result.message}")
+                    figures = {"latency_ms": result.latency_ms, "resolution": result.resolution}
+                    environment = dict(result.environment)
+                    rows.append({"architecture": a.key, "attempt": attempt, **figures, "environment": environment})
+                labels.append(rows)
+
+
+def draw(prepared: Prepared, n: int, fitted: Sequence[str]) -> list[Architecture]:
+    """Different random architectures, none of those that a table was fitted to."""
+    rng, found = np.random.default_rng(_SEED), dict[Architecture, None]()
+    while len(found) < n:
+        if (architecture := prepared.family.space.sample(rng)).key not in fitted:
+            found[architecture] = None
+    return list(found)
+
+
+def mape(predicted: Array, measured: Array) -> float:
+    return float(np.mean(np.abs(predicted / measured - 1)))
+
+
+def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures: Sequence[Architecture], y: Array,
+            *, sizes: Sequence[int], draws: int) -> dict[str, dict[str, float]]:  # fmt: skip
+    """MAPE on the later half by predictor and number of subnets learnt from, mean over the draws."""
+    rich, plain = with_table(architectures), without(architectures)
+    genes = plain[:, list(without.layout.encoding(plain.shape[1]))]
+    lookup = with_table.layout.lookup
+    assert lookup is not None
+    models: dict[str, tuple[Array, Callable[[int], Predictor]]] = {
+        "auto": (rich, lambda s: AutoPredictor(layout=with_table.layout, positive=True, seed=s)),
+        "auto without table": (plain, lambda s: AutoPredictor(layout=without.layout, positive=True, seed=s)),
+        "lookup": (rich, lambda s: ColumnLinearPredictor(lookup, scale=LabelScale.RELATIVE)),
+        "MACs": (plain, lambda s: ColumnLinearPredictor(0, scale=LabelScale.RELATIVE)),
+        "ridge": (genes, lambda s: baselines.ridge()),
+        "LightGBM": (genes, lambda s: baselines.lightgbm(positive=True, seed=s)),
+    }
+    half = len(architectures) // 2
+    orders = [np.random.default_rng(draw).permutation(half) for draw in range(draws)]
+    found: dict[str, dict[str, float]] = {}
+    for name, (x, make) in models.items():
+        for n in sizes:
+            errors = []
+            for seed, order in enumerate(orders):
+                model, rows = make(seed), order[:n]
+                model.fit(x[rows], y[rows])
+                errors.append(mape(model.predict(x[half:]).mean, y[half:]))
+            found.setdefault(name, {})[str(n)] = float(np.mean(errors))
+    return found
+
+
+def run(prepared: Prepared, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> dict[str, Any]:
+    """Everything about one profile, JSON-able."""
+    table = calibrate(prepared, profile, folder / f"{profile.name}.json", on_wait=print)
+    architectures = draw(prepared, subnets, list(table.subnets["fp32"]))
+    labels = Labels(folder / f"{profile.name}-{subnets}.jsonl")
+    measure(prepared, profile, labels, architectures)
+    supernet = prepared.untrained()
+    with_table, without = LatencyFeatures(supernet, table), LatencyFeatures(supernet, None)
+    half = subnets // 2
+    sizes = [n for n in SIZES if n <= half]
+    (first, sentinel), (again, sentinel_again) = (
+        labels.figures(architectures, 0),
+        labels.figures(architectures[half:], 1),
+    )
+    level = float(np.median(sentinel))
+    found: dict[str, Any] = {
+        "profile": profile.name,
+        "subnets": subnets,
+        "latency_ms": [float(first.min()), float(first.max())],
+        "table": {
+            "blocks": len(table.entries["fp32"]),
+            "missing": with_table.n_estimated,
+            "scale": table.fits["fp32"].scale,
+            "offset_ms": table.fits["fp32"].offset_ms,
+            "mape": table.fits["fp32"].mape,
+        },
+    }
+    for name, y, z in (
+        ("measured", first, again),
+        ("scaled", first * level / sentinel, again * level / sentinel_again),
+    ):
+        scores = compare(with_table, without, architectures, y, sizes=sizes, draws=draws)
+        found[name] = {"repeatability": mape(z, y[half:]), "mape": scores}
+    return found
+
+
+def main(
+    profile: Annotated[list[str], typer.Option(help="Profiles to measure.")] = list(PROFILES),  # noqa: B006
+    subnets: Annotated[int, typer.Option(help="Subnets measured; half are held out.", min=60)] = 400,
+    draws: Annotated[int, typer.Option(help="Draws of training subnets.", min=1)] = 5,
+    folder: Annotated[Path, typer.Option(help="Where measurements are kept.")] = Path(
+        "runs/benchmarks/latency-predictor"
+    ),
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Prints a table for each profile."""
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared = Prepared(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark")
+    rows = [run(prepared, load_profile(name), folder, subnets=subnets, draws=draws) for name in profile]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    print(__doc__)
+    for row in rows:
+        show(row, draws)
+
+
+def show(row: dict[str, Any], draws: int) -> None:
+    """Prints one profile's figures."""
+    table, (low, high) = row["table"], row["latency_ms"]
+    print(f"{row['profile']}: {row['subnets']} subnets of {low:.3f} to {high:.3f} ms, {draws} draws")
+    print(
+        f"table: {table['blocks']} blocks, {table['missing']} estimated; latency = {table['scale']:.3f} x sum + "
+        f"{table['offset_ms']:.4f} ms, off by {table['mape']:.2%}\n"
+    )
+    for labels in ("measured", "scaled"):
+        sizes = list(row[labels]["mape"]["auto"])
+        print(f"| {labels}; repeatability {row[labels]['repeatability']:.2%} | " + " | ".join(sizes) + " |")
+        print("|---|" + "---|" * len(sizes))
+        for name, scores in row[labels]["mape"].items():
+            print(f"| {name} | " + " | ".join(f"{scores[n]:.2%}" for n in sizes) + " |")
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
