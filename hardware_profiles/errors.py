@@ -15,3 +15,7 @@ class WorkerError(ProfilingError):
 
 class ModelError(ProfilingError):
     """A file is no ONNX model, or the runtime refuses it."""
+
+
+class PrecisionError(ProfilingError):
+    """A model cannot be had in a precision, or a provider does not run it."""
