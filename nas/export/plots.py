@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.export import charts
+from nas.export.figures import INK, SOFT, STYLE, add_heading, files_of
 from nas.export.page import page
 from nas.export.report import Point, RunReport
 from nas.export.select import Limit
 from nas.export.units import title_of
 from nas.store.folder import write_atomically
-
-_INK, _SOFT, _RULE = "#22262B", "#5F6770", "#E4E7EA"
-_STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.hashsalt": "subnet-nas",  # the same report gives the same bytes
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": "#B9BFC6",
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 10,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.8,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "legend.frameon": False,
-}
-_DPI = 150
-_HEAD_INCHES = 0.62
 
 
 def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()) -> list[Path]:
@@ -58,12 +33,11 @@ def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()
         StoreError: a file cannot be written.
     """
     contents: dict[str, bytes] = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         drawn = {"front": front_figure(report, limits=limits), "convergence": convergence_figure(report)}
-        for name, figure in drawn.items():
-            if figure is not None:
-                contents[f"{name}.png"] = _bytes(figure, "png")
-                contents[f"{name}.svg"] = _bytes(figure, "svg")
+    for name, figure in drawn.items():
+        if figure is not None:
+            contents |= files_of(name, figure)
     contents["front.html"] = page(report, limits=limits).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +94,7 @@ def convergence_figure(report: RunReport) -> Figure | None:
         label="smallest and largest network",
     )
     if curve.close_at is not None:
-        axis.axvline(curve.close_at, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        axis.axvline(curve.close_at, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         axis.annotate(
             curve.close_text,
             (curve.close_at, 0.04),
@@ -128,7 +102,7 @@ def convergence_figure(report: RunReport) -> Figure | None:
             xytext=(-6 if curve.close_late else 6, 0),
             textcoords="offset points",
             ha="right" if curve.close_late else "left",
-            color=_SOFT,
+            color=SOFT,
         )
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("Evaluations")
@@ -139,12 +113,7 @@ def convergence_figure(report: RunReport) -> Figure | None:
 
 def _finish(figure: Figure, report: RunReport, axis: Axes, *, n_columns: int) -> None:
     """Adds the title above and the legend below, and leaves room for both."""
-    height = figure.get_figheight()
-    title, line = charts.heading(report)
-    figure.text(0.015, 1 - 0.14 / height, title, va="top", fontsize=13, fontweight="bold")
-    figure.text(0.015, 1 - 0.42 / height, line, va="top", color=_SOFT)
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD_INCHES / height))
-    figure.set_layout_engine(layout)
+    add_heading(figure, *charts.heading(report))
     handles, labels = axis.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("front"))  # what matters most first
     figure.legend(
@@ -257,7 +226,7 @@ def _set_axes(axis: Axes, report: RunReport, panel: charts.Panel) -> None:
 
 def _draw_limits(axis: Axes, panel: charts.Panel, limits: Sequence[Limit]) -> None:
     for place, text in charts.limits_on(limits, panel.x):
-        axis.axvline(place, color=_INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
+        axis.axvline(place, color=INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
         axis.annotate(
             text,
             (place, 0.02),
@@ -267,10 +236,10 @@ def _draw_limits(axis: Axes, panel: charts.Panel, limits: Sequence[Limit]) -> No
             rotation=90,
             va="bottom",
             fontsize=9,
-            color=_INK,
+            color=INK,
         )
     for place, text in charts.limits_on(limits, panel.y):
-        axis.axhline(place, color=_INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
+        axis.axhline(place, color=INK, linewidth=1, linestyle=(0, (5, 4)), zorder=1.5)
         axis.annotate(
             text,
             (0.99, place),
@@ -279,17 +248,9 @@ def _draw_limits(axis: Axes, panel: charts.Panel, limits: Sequence[Limit]) -> No
             textcoords="offset points",
             ha="right",
             fontsize=9,
-            color=_INK,
+            color=INK,
         )
 
 
 def _xy(points: Sequence[Point], panel: charts.Panel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return charts.figures(points, panel.x), charts.figures(points, panel.y)
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    # Without a date and a version the same report gives the same bytes.
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
-    return buffer.getvalue()
