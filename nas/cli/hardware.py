@@ -107,7 +107,8 @@ def _sweep(job: Path, chosen: HardwareProfile, output: Path, runs: Path, as_json
 
     prepared = Prepared(load_job(job), folder(runs), source=str(job))
     with driving(runs) as how:
-        found = sweep(prepared, chosen, on_progress=partial(how.display.count, "measuring widths"))
+        count = partial(how.display.count, "measuring widths")
+        found = sweep(prepared, chosen, on_progress=count, on_wait=how.display.note)
     paths = plot_sweep(found, chosen.name, output)
     if as_json:
         made: dict[str, Any] = {
