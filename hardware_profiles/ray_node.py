@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hardware_profiles.base import HardwareProfile
@@ -113,12 +113,17 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
         try:
             ray.get(actor.pid.remote(), timeout=_START_SECONDS)
             return RayConnection(actor, node, where)
-        except (RayActorError, RayTaskError, GetTimeoutError) as error:
+        except RayError as error:
             ray.kill(actor)
-            if _is_alive(node["NodeID"]):
+            told = _last_line(error)
+            if isinstance(error, RayActorError) and error.actor_init_failed:
                 raise ProfileError(
-                    f"profile {profile.name}: {where} starts no worker ({_last_line(error)}); "
+                    f"profile {profile.name}: {where} starts no worker ({told}); "
                     "look whether this package is installed there, in the same version as here"
+                ) from error
+            if _is_alive(node["NodeID"]):  # or so the cluster says: of a death it learns some ten seconds later
+                raise UnreachableError(
+                    f"profile {profile.name}: {where} takes no work ({told}); look whether it is up, and not overloaded"
                 ) from error
             # It had died and was still listed; the next look finds another, or none.
 

@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from hardware_profiles import ray_node
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
 from hardware_profiles.connection import Connection
 from hardware_profiles.errors import ProfileError, WorkerError
@@ -49,7 +50,7 @@ def node(cluster: Cluster) -> Iterator[Any]:
     made = cluster.add_node(num_cpus=0, resources={"hw-test": 1})
     yield made
     if made in cluster.list_all_nodes():
-        cluster.remove_node(made, allow_graceful=False)
+        cluster.remove_node(made)  # it says goodbye; of one that is killed, the head learns some ten seconds later
 
 
 def workers(node: Any) -> list[int]:
@@ -148,6 +149,23 @@ def test_a_resource_that_no_node_offers_is_told_with_those_that_there_are(cluste
         pytest.raises(
             UnreachableError, match=r"offers hw-absent: 2, and none of the \d+ nodes does; they offer CPU, .*ray start"
         ),
+    ):
+        profiler.environment()
+
+
+@pytest.mark.usefixtures("node")
+def test_a_node_without_what_the_worker_needs_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking:
+        def __init__(self, threads: int) -> None:
+            raise ModuleNotFoundError("No module named 'hardware_profiles'")
+
+        def pid(self) -> int:
+            return 0
+
+    monkeypatch.setattr(ray_node, "_Relay", Lacking)
+    with (
+        open_profiler(PROFILE) as profiler,
+        pytest.raises(ProfileError, match=r"starts no worker \(ModuleNotFoundError.*whether this package is installed"),
     ):
         profiler.environment()
 
