@@ -12,7 +12,7 @@ from predictors.base import Array, Prediction, Predictor
 from predictors.checks import query_array, training_arrays
 from predictors.folds import Folds, held_out, make_folds, rest
 from predictors.intervals import Spread
-from predictors.scale import Bounds, errors_of, shifted
+from predictors.scale import Bounds, LabelScale, errors_of, shifted
 
 ROUNDS: tuple[int, ...] = tuple(range(0, 401, 25))
 """Numbers of trees that cross-validation chooses from; 0 is the base alone."""
@@ -32,6 +32,70 @@ PARAMETERS: Mapping[str, Any] = {
     "verbosity": -1,
 }
 """Chosen on published latency tables with 25 to 200 rows; many rounds of very small trees."""
+
+
+ALONE: Mapping[str, Any] = {**PARAMETERS, "learning_rate": 0.1, "feature_fraction": 0.4}
+"""For trees without a base: twice the step in half the rounds, as they have the whole figure to learn."""
+ALONE_ROUNDS = 150
+BASELINE: Mapping[str, Any] = {
+    "objective": "regression",
+    "min_data_in_leaf": 5,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "verbosity": -1,
+}
+"""LightGBM's defaults, but for the size of leaves."""
+BASELINE_ROUNDS = 100
+
+
+class LightGBMPredictor:
+    """LightGBM (Ke et al. 2017) on the figures themselves, with a fixed number of small trees.
+
+    Args:
+        scale: PLAIN or LOG.
+        seed: of LightGBM's columns.
+        parameters: LightGBM's own.
+        rounds: trees.
+    """
+
+    minimum_rows = 6
+
+    def __init__(
+        self,
+        *,
+        scale: LabelScale,
+        seed: int,
+        parameters: Mapping[str, Any] = ALONE,
+        rounds: int = ALONE_ROUNDS,
+    ) -> None:
+        self._scale, self._parameters, self._rounds = scale, {**parameters, "seed": seed}, rounds
+        self._n_columns: int | None = None
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,).
+
+        Raises:
+            PredictorError: see `training_arrays`; fewer than 6 rows.
+        """
+        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._scale.positive)
+        targets = np.log(y) if self._scale is LabelScale.LOG else y
+        data = lightgbm.Dataset(x, targets, params=self._parameters)
+        self._model = lightgbm.train(self._parameters, data, self._rounds)
+        # Of the fit itself: whoever needs honest intervals cross-validates.
+        self._spread = Spread.of(targets - _predict(self._model, x, self._rounds))
+        self._n_columns = x.shape[1]
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d).
+
+        Raises:
+            PredictorError: see `query_array`.
+        """
+        x = query_array(features, self._n_columns)
+        targets = _predict(self._model, x, self._rounds)
+        ratio = self._scale is LabelScale.LOG
+        return self._spread.around(np.exp(targets) if ratio else targets, ratio=ratio)
 
 
 class ResidualBooster:

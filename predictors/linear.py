@@ -9,6 +9,7 @@ import numpy as np
 from predictors.base import Array, Prediction
 from predictors.checks import query_array, training_arrays
 from predictors.errors import PredictorError
+from predictors.folds import Folds
 from predictors.intervals import Spread
 from predictors.scale import Bounds, LabelScale, errors_of
 from predictors.standardise import Standardiser
@@ -75,6 +76,13 @@ class RidgePredictor:
         self.penalty = self.penalties[best]
         self._coefficients = vt.T @ (shrink[best] * projected / singular)
         self._n_columns = x.shape[1]
+        self._targets, self._root, self._residual, self._u, self._shrink = (
+            targets,
+            root,
+            residual[:, best],
+            u,
+            shrink[best],
+        )
         means = self._label(targets - left_out[:, best] / root)
         self._spread = Spread.of(errors_of(y, means, ratio=self.scale.positive))
 
@@ -87,6 +95,19 @@ class RidgePredictor:
         x = query_array(features, self._n_columns)
         mean = self._label(self._intercept + self._standardise(self._selected(x)) @ self._coefficients)
         return self._spread.around(mean, ratio=self.scale.positive)
+
+    def held_out(self, folds: Folds) -> Prediction:
+        """Predictions of the training rows (n,), each without its fold, with the penalty and the scaling of all rows.
+
+        Closed form: the errors of a fold are its residuals by the inverse of 1 - hat matrix (Allen 1974, for blocks).
+        """
+        errors = np.empty_like(self._targets)
+        for fold in folds:
+            u, root = self._u[fold], self._root[fold]
+            hat = (u * self._shrink) @ u.T + np.outer(root, root) / float(self._root @ self._root)
+            system = np.eye(len(fold)) * (1.0 + 1e-11) - hat
+            errors[fold] = np.linalg.lstsq(system, self._residual[fold], rcond=1e-11)[0]
+        return self._spread.around(self._label(self._targets - errors / self._root), ratio=self.scale.positive)
 
     def _label(self, targets: Array) -> Array:
         """Labels from fitted targets."""

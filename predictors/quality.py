@@ -72,8 +72,9 @@ class Quality:
     The model was chosen on these folds, so that its scores flatter it a little; the baselines' do not.
 
     Attributes:
-        model: what was chosen, e.g. ``ridge (relative) + 75 LightGBM rounds``.
+        model: what was chosen, e.g. ``70 % ridge (log), 30 % LightGBM + 75 LightGBM rounds``.
         n: training rows.
+        tuned: what was tuned and kept, e.g. ``LightGBM: num_leaves 6, ...``; empty where nothing was.
     """
 
     model: str
@@ -81,8 +82,13 @@ class Quality:
     scores: Scores
     mean: Scores
     ridge: Scores
+    tuned: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``."""
+        """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``.
+
+        ``"tuned"`` is there where something was.
+        """
         baselines = {"mean": self.mean.to_json(), "ridge": self.ridge.to_json()}
-        return {"model": self.model, "n": self.n, **self.scores.to_json(), "baselines": baselines}
+        tuned = {"tuned": list(self.tuned)} if self.tuned else {}
+        return {"model": self.model, "n": self.n, **self.scores.to_json(), "baselines": baselines, **tuned}

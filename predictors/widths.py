@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from predictors.base import Array, Prediction
-from predictors.gaussian_process import GaussianProcessPredictor
+from predictors.kernel_process import KernelProcess
 from predictors.scale import Bounds, LabelScale
 
 LEAST = 1e-12
@@ -30,9 +30,7 @@ class ProcessWidths:
         mean: held-out predictions (n,) of the process.
     """
 
-    def __init__(
-        self, process: GaussianProcessPredictor, held_out: Array, mean: Array, bounds: Bounds, *, ratio: bool
-    ) -> None:
+    def __init__(self, process: KernelProcess, held_out: Array, mean: Array, bounds: Bounds, *, ratio: bool) -> None:
         self._process, self._bounds, self._ratio = process, bounds, ratio
         left_out = process.left_out_std()
         if ratio and process.scale is LabelScale.PLAIN:

@@ -22,10 +22,13 @@ class Table:
 
     Attributes:
         name: the name of its file.
-        architectures: one a row, in the file's order; all different.
+        architectures: one a row, in the file's order; all different unless there is a `disagreement`.
         figures: by column, one a row; NaN for an empty cell.
         exhaustive: whether every architecture of the space is a row.
-        rows: row by architecture.
+        rows: row by architecture; the first of several.
+        numeric: genes are numbers (averages, say), not options to choose from.
+        disagreement: why nothing can be replayed: rows of one architecture differ. Only a numeric table has one; there
+            the genes are features that do not tell all architectures apart, and its rows can still be learnt from.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Table:
     figures: Mapping[str, tuple[float, ...]]
     exhaustive: bool
     rows: Mapping[Architecture, int]
+    numeric: bool = False
+    disagreement: str = ""
 
     @classmethod
     def load(cls, path: Path | str) -> Table:
@@ -41,14 +46,15 @@ class Table:
 
         The file has the keys ``table`` (a CSV file beside it, which may end in .gz), ``genes`` (columns; the others are
         figures), ``exhaustive`` and ``numeric`` (optional; genes are averages, and are taken as options all the same).
-        Rows that repeat an architecture with the same figures count once.
+        Rows that repeat an architecture with the same figures count once, unless others differ.
 
         Raises:
-            NasError: a file is missing or malformed, a gene has no column, rows of one architecture disagree, a figure
-                is no number, an inactive gene has no single explanation, or an exhaustive table lacks architectures.
+            NasError: a file is missing or malformed, a gene has no column, rows of one architecture disagree in a table
+                that is not numeric, a figure is no number, an inactive gene has no single explanation, or an exhaustive
+                table lacks architectures.
         """
         path = Path(path)
-        file, genes, exhaustive = description(path)
+        file, genes, exhaustive, numeric = description(path)
         cells = columns(file)
         missing = [gene for gene in genes if gene not in cells]
         if missing:
@@ -57,16 +63,20 @@ class Table:
         if not cells:
             raise EvaluationError(f"{file}: has gene columns only; expected at least one column of figures")
         figures = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
-        rows = _different(architectures, figures, file)
+        rows, disagreement = _different(architectures, figures, file)
+        if disagreement and not numeric:
+            raise EvaluationError(disagreement)
         if exhaustive and len(rows) != space.size:
             raise EvaluationError(
                 f"{path}: says 'exhaustive: true', but {file.name} has {len(rows)} of the {space.size} architectures "
                 "of its space; add the missing rows, or say 'exhaustive: false'"
             )
+        if disagreement:
+            return cls(file.name, space, tuple(architectures), figures, exhaustive, rows, numeric, disagreement)
         if len(rows) < len(architectures):
             figures = {name: tuple(column[row] for row in rows.values()) for name, column in figures.items()}
             rows = {architecture: row for row, architecture in enumerate(rows)}
-        return cls(file.name, space, tuple(rows), figures, exhaustive, rows)
+        return cls(file.name, space, tuple(rows), figures, exhaustive, rows, numeric)
 
     def figure(self, architecture: Architecture, column: str) -> float | None:
         """One figure; None where the table has none.
@@ -91,6 +101,7 @@ class TableEvaluator:
         delay_s: time that each evaluation takes, for tests of interruption.
 
     Raises:
+        EvaluationError: rows of one architecture disagree, so that there is no figure to answer with.
         UnknownNameError: the table has no such column, or a scale is for an objective without one.
     """
 
@@ -102,6 +113,8 @@ class TableEvaluator:
         scales: Mapping[str, float] | None = None,
         delay_s: float = 0.0,
     ) -> None:
+        if table.disagreement:
+            raise EvaluationError(table.disagreement)
         self._table, self._columns, self._scales, self._delay_s = table, dict(columns), dict(scales or {}), delay_s
         for column in self._columns.values():
             if column not in table.figures:
@@ -144,18 +157,20 @@ def _objective(request: Request) -> str:
 
 def _different(
     architectures: Sequence[Architecture], figures: Mapping[str, tuple[float, ...]], file: Path
-) -> dict[Architecture, int]:
-    """The first row of each architecture."""
+) -> tuple[dict[Architecture, int], str]:
+    """The first row of each architecture, and the first disagreement of another row with it ("" for none)."""
     first: dict[Architecture, int] = {}
+    disagreement = ""
     for row, architecture in enumerate(architectures):
         other = first.setdefault(architecture, row)
-        if other == row:
+        if other == row or disagreement:
             continue
         for name, column in figures.items():
             one, two = column[other], column[row]
             if one != two and not (math.isnan(one) and math.isnan(two)):
-                raise EvaluationError(
+                disagreement = (
                     f"{file}: rows {other + 2} and {row + 2} are one architecture, but differ in {name} "
                     f"({one:g} and {two:g}); keep one"
                 )
-    return first
+                break
+    return first, disagreement

@@ -15,8 +15,8 @@ from nas.strict_yaml import parse_mapping, read_text
 _KEYS = ("table", "genes", "exhaustive", "numeric")
 
 
-def description(path: Path) -> tuple[Path, list[str], bool]:
-    """The CSV file, the genes, and whether the table is exhaustive, of a table's YAML file.
+def description(path: Path) -> tuple[Path, list[str], bool, bool]:
+    """The CSV file, the genes, whether the table is exhaustive, and whether its genes are numeric, of its YAML file.
 
     Raises:
         NasError: it is missing or malformed.
@@ -36,7 +36,7 @@ def description(path: Path) -> tuple[Path, list[str], bool]:
     for key in ("exhaustive", "numeric"):
         if not isinstance(data.get(key, False), bool):
             raise EvaluationError(f"{path}: {key!r} is {data[key]!r}; expected true or false")
-    return path.parent / file, genes, data.get("exhaustive", False)
+    return path.parent / file, genes, data.get("exhaustive", False), data.get("numeric", False)
 
 
 def columns(file: Path) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
 from predictors.errors import PredictorError
+from predictors.folds import make_folds, rest
 from predictors.linear import PENALTIES, ColumnLinearPredictor, RidgePredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract, figures, rows
@@ -97,3 +98,24 @@ def test_positive_figures_stay_positive_far_outside() -> None:
 def test_columns_that_do_not_exist_are_refused() -> None:
     with pytest.raises(PredictorError, match=r"columns \[9\] .* 7 columns"):
         ColumnLinearPredictor(9).fit(rows(), figures(rows()))
+
+
+@pytest.mark.parametrize("scale", list(LabelScale))
+def test_held_out_rows_are_predicted_as_by_weighted_least_squares_without_them(scale: LabelScale) -> None:
+    """The oracle solves the normal equations of the rows left, with the penalty and the scaling of all."""
+    x, y = rows(40), figures(rows(40))
+    model = RidgePredictor(scale=scale)
+    model.fit(x, y)
+    folds = make_folds(y, np.random.default_rng(0))
+    found = model.held_out(folds).mean
+    weights = y**-2 / np.mean(y**-2) if scale is LabelScale.RELATIVE else np.ones(40)
+    targets = np.log(y) if scale is LabelScale.LOG else y
+    z = model._standardise(x)
+    design = np.hstack([np.ones((40, 1)), z])
+    penalty = 40 * model.penalty * np.diag([0.0] + [1.0] * z.shape[1])
+    for fold in folds:
+        others = rest(fold, 40)
+        left = design[others] * weights[others, None]
+        coefficients = np.linalg.solve(design[others].T @ left + penalty, left.T @ targets[others])
+        expected = design[fold] @ coefficients
+        np.testing.assert_allclose(found[fold], np.exp(expected) if scale is LabelScale.LOG else expected, rtol=1e-6)

@@ -1,0 +1,136 @@
+"""The models that the automatic predictor weighs against each other, each with predictions of rows it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from predictors.base import Array, Prediction, Predictor
+from predictors.folds import Folds, held_out
+from predictors.kernel_process import KernelProcess
+from predictors.layout import FeatureLayout
+from predictors.lightgbm import LightGBMPredictor
+from predictors.linear import ColumnLinearPredictor, RidgePredictor
+from predictors.mean import MeanPredictor
+from predictors.residual import ResidualPredictor
+from predictors.scale import LabelScale
+
+PROCESS_ROWS = 600
+"""Rows above which no Gaussian process is fitted: it costs n³, and trees have caught up by then."""
+LIGHTGBM = "LightGBM"
+TREE_ROWS = 15
+"""Rows below which trees are not tried: their leaves hold five."""
+
+
+class CrossValidated(Predictor, Protocol):
+    """A predictor that knows in closed form what it would have predicted without some of its rows."""
+
+    def held_out(self, folds: Folds) -> Prediction:
+        """Predictions (n,) of the training rows, each without its fold."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model by name.
+
+    Attributes:
+        make: makes it, unfitted.
+        refits: it is fitted anew for each fold: it has no closed form, or parameters too many for one to be honest.
+    """
+
+    name: str
+    make: Callable[[], Predictor]
+    refits: bool = False
+
+    def tried(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[Predictor, Prediction]:
+        """The model fitted to (n, d) -> (n,), and its held-out predictions (n,).
+
+        Args:
+            fine: folds for closed forms.
+            coarse: folds for models that are fitted anew: fewer.
+        """
+        model = self.make()
+        model.fit(x, y)
+        if not self.refits and isinstance(
+            model, ColumnLinearPredictor | RidgePredictor | KernelProcess | ResidualPredictor
+        ):
+            closed = not isinstance(model, KernelProcess) or model.closed_form
+            return model, model.held_out(fine if closed else coarse)
+        return model, held_out(self.make, x, y, coarse if self.refits else fine)
+
+
+def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: bool, seed: int) -> list[Candidate]:
+    """What can be tried on so many rows, from simple to rich.
+
+    Args:
+        positive: labels are above zero and may be fitted with relative error or as logarithms.
+        seed: of LightGBM.
+    """
+    linear = (LabelScale.RELATIVE, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
+    smooth = (LabelScale.PLAIN, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
+    ridge = (LabelScale.RELATIVE, LabelScale.LOG, LabelScale.PLAIN) if positive else (LabelScale.PLAIN,)
+    found = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
+    for scale in linear:
+        for name, column in (("MACs", layout.macs), ("lookup", layout.lookup)):
+            if column is not None:
+                found.append(Candidate(f"{name} ({scale})", partial(ColumnLinearPredictor, column, scale=scale)))
+    encoding = layout.encoding(n_columns)
+    for scale in ridge:
+        parts = {" on aggregates": layout.aggregates, "": None, " on genes": encoding}
+        for where, columns in parts.items():
+            if columns is None or len(columns):
+                found.append(
+                    Candidate(f"ridge{where} ({scale})", partial(RidgePredictor, scale=scale, columns=columns))
+                )
+    if n_rows <= PROCESS_ROWS:
+        found += _processes(layout, n_columns, smooth)
+    found += _on_lookup(layout, n_columns, n_rows, linear)
+    if n_rows >= TREE_ROWS:
+        scale = LabelScale.LOG if positive else LabelScale.PLAIN
+        found.append(Candidate(LIGHTGBM, partial(LightGBMPredictor, scale=scale, seed=seed), refits=True))
+    return found
+
+
+def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+    encoding, found = layout.encoding(n_columns), []
+    groups = [layout.groups[i] for i in encoding] if layout.groups else []
+    for scale in scales:
+        all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
+        found.append(Candidate(f"Gaussian process ({scale})", all_columns))
+        if encoding:
+            lines = (layout.aggregates, encoding)
+            found += [
+                Candidate(
+                    f"Gaussian process on genes ({scale})",
+                    partial(KernelProcess, scale=scale, lines=(), smooth=encoding, groups=groups),
+                ),
+                Candidate(
+                    f"lines and Gaussian process on genes ({scale})",
+                    partial(KernelProcess, scale=scale, lines=lines, smooth=encoding, groups=groups),
+                ),
+            ]
+    return found
+
+
+def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+    """What an affine map of the lookup sum leaves over, learnt by small models."""
+    if layout.lookup is None:
+        return []
+    plain = LabelScale.PLAIN
+    rest: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
+        "ridge on aggregates": partial(RidgePredictor, scale=plain, columns=layout.aggregates),
+        "ridge": partial(RidgePredictor, scale=plain),
+    }
+    if n_rows <= PROCESS_ROWS:
+        rest["Gaussian process"] = partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns))
+    return [
+        Candidate(
+            f"lookup ({scale}) + {name}",
+            partial(ResidualPredictor, partial(ColumnLinearPredictor, layout.lookup, scale=scale), make),
+        )
+        for scale in scales
+        for name, make in rest.items()
+    ]

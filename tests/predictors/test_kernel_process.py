@@ -1,0 +1,137 @@
+"""Tests of the process of lines and a smooth part, and of the density of its parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import multivariate_normal
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+from predictors.base import Array
+from predictors.errors import PredictorError
+from predictors.folds import make_folds, rest
+from predictors.kernel_likelihood import AMPLITUDE_SIGMA, JITTER, Posterior
+from predictors.kernel_process import REFIT_ROWS, KernelProcess
+from predictors.scale import LabelScale
+from tests.contracts.predictor import D, PredictorContract, figures, rows
+
+GENES = (4, 5, 6)
+
+
+class TestLogOfLineAndGenes(PredictorContract):
+    positive = True
+
+    def make(self) -> KernelProcess:
+        return KernelProcess(scale=LabelScale.LOG, lines=[(0, 1, 2)], smooth=GENES, groups=[0, 0, 0])
+
+
+class TestPlainSmooth(PredictorContract):
+    def make(self) -> KernelProcess:
+        return KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=range(D))
+
+
+@pytest.fixture
+def posterior() -> Posterior:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 6))
+    grams = [x @ x.T / 6, x[:, :2] @ x[:, :2].T / 2]
+    return Posterior(grams, x, rng.normal(size=30), np.array([0, 0, 1, 1, 2, 2]), common=-1.0, weight_sigma=0.7)
+
+
+THETA = np.array([0.3, -0.4, 0.2, -1.5, -1.0, -0.5, -2.0])
+
+
+def test_the_gradient_is_that_of_the_loss(posterior: Posterior) -> None:
+    numeric = approx_fprime(THETA, lambda theta: posterior.loss(theta)[0], 1e-6)
+    np.testing.assert_allclose(posterior.loss(THETA)[1], numeric, rtol=1e-4)  # forward differences are good to 1e-6
+
+
+def test_the_loss_is_the_density_of_labels_and_priors(posterior: Posterior) -> None:
+    """Entry by entry, with scipy's normal density."""
+    x, amplitudes, weights = posterior.rows, np.exp(THETA[:3]), np.exp(THETA[4:])[posterior.groups]
+    n = len(x)
+    kernel = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            smooth = amplitudes[2] * np.exp(-0.5 * (weights * (x[i] - x[j]) ** 2).sum())
+            lines = sum(a * gram[i, j] for a, gram in zip(amplitudes, posterior.grams, strict=False))
+            kernel[i, j] = smooth + lines + (i == j) * (np.exp(THETA[3]) + JITTER)
+    prior = (THETA[:3] ** 2).sum() / AMPLITUDE_SIGMA**2 + ((THETA[4:] + 1.0) ** 2).sum() / 0.7**2
+    expected = -multivariate_normal(np.zeros(n), kernel).logpdf(posterior.labels) + 0.5 * prior
+    constant = 0.5 * n * np.log(2 * np.pi)
+    assert posterior.loss(THETA)[0] == pytest.approx(expected - constant, rel=1e-9)
+
+
+def test_predictions_are_those_of_scikit_learn_with_equal_parameters() -> None:
+    x, y = rows(30)[:, :3], figures(rows(30))
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0, 1, 2)], smooth=(0, 1, 2))
+    model.fit(x, y)
+    line, smooth, noise, weight = np.exp(model._theta)
+    kernel = (
+        ConstantKernel(line / 3) * DotProduct(1e-9)
+        + ConstantKernel(smooth) * RBF(1 / np.sqrt(weight))
+        + WhiteKernel(noise + JITTER)
+    )
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    other = GaussianProcessRegressor(kernel, optimizer=None).fit(scaled, (y - y.mean()) / y.std())
+    new = rows(10, seed=4)[:, :3]
+    mean, std = other.predict((new - x.mean(axis=0)) / x.std(axis=0), return_std=True)
+    found = model.predict(new)
+    np.testing.assert_allclose(found.mean, y.mean() + y.std() * mean, rtol=1e-7)
+    np.testing.assert_allclose(found.std, y.std() * std, rtol=1e-5)  # variances are differences
+
+
+def test_held_out_rows_are_predicted_from_the_others() -> None:
+    """The closed form against fits without each fold, with the parameters and the scaling of all rows."""
+    x, y = rows(40), figures(rows(40))
+    model = KernelProcess(scale=LabelScale.LOG, lines=[(0, 1)], smooth=range(D))
+    model.fit(x, y)
+    folds = make_folds(y, np.random.default_rng(0))
+    found = model.held_out(folds)
+    kernel = model._kernel(model._lines, model._smooth) + model._noise * np.eye(40)
+    for fold in folds:
+        others = rest(fold, 40)
+        mean = kernel[np.ix_(fold, others)] @ np.linalg.solve(kernel[np.ix_(others, others)], model._z[others])
+        np.testing.assert_allclose(np.log(found.mean[fold]), model._centre + model._unit * mean, rtol=1e-6)
+
+
+def test_a_weight_a_gene_is_learnt_again_without_each_fold() -> None:
+    """Labels of noise: whoever keeps weights that saw the labels claims to know them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 12)), rng.normal(size=40)
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=range(12), groups=range(12), weight_sigma=3.0)
+    model.fit(x, y)
+    folds = make_folds(y, rng)
+    assert not model.closed_form
+    honest = np.mean((model.held_out(folds).mean - y) ** 2)
+    assert honest > 0.9 * y.var()
+
+
+def test_genes_that_matter_get_weight() -> None:
+    x = np.random.default_rng(0).integers(0, 3, (120, 6)).astype(np.float64)
+    y = np.where(x[:, 0] == x[:, 1], 2.0, 1.0)  # an interaction: no line
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=range(6), groups=range(6))
+    model.fit(x, y)
+    weights = model._weights()
+    assert min(weights[0], weights[1]) > max(weights[i] for i in range(2, 6)) + 0.5
+
+
+def test_many_rows_use_the_closed_form() -> None:
+    x = rows(REFIT_ROWS + 1)
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=GENES, groups=[0, 0, 0])
+    model.fit(x, figures(x))
+    assert model.closed_form
+
+
+def test_relative_labels_are_refused() -> None:
+    with pytest.raises(PredictorError, match="plain or log labels"):
+        KernelProcess(scale=LabelScale.RELATIVE, lines=(), smooth=(0,))
+
+
+def test_a_line_reaches_beyond_the_rows_seen() -> None:
+    x: Array = np.linspace(0, 1, 30)[:, None]
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0,)], smooth=(0,))
+    model.fit(x, 3 * x[:, 0] + 1)
+    assert model.predict(np.array([[2.0]])).mean[0] == pytest.approx(7.0, rel=0.02)
