@@ -28,6 +28,10 @@ TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
 P90_SAMPLES, P99_SAMPLES = 64, 662
 """Below these a tail is not shown: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, section IV)."""
 MAX_RETRIES = 2
+NOISY = 0.025
+"""An entry is measured again where its resolution is wider: on a calm machine, or beside one busy core, nearly none is."""
+CALM_SESSIONS = 10
+"""The calm level is the lowest of so many sessions: a machine that has become slower for good is not noisy for ever."""
 MAX_RESOLUTION = 0.25
 """A figure that says less than this is none: the architectures of one search often lie within a factor of a few."""
 STRAY = 0.05
@@ -39,8 +43,6 @@ _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal errors (asymptotic)."""
 _LOST_SHARE, _LOST_MS = 0.05, 0.02
 """A run lost its CPU if its wall time exceeds its CPU time by more than both: a context switch costs microseconds."""
-_NOISY_FACTOR, _NOISY_LEAST = 3.0, 0.02
-"""An entry is measured again where its error exceeds so many times the session's noise, and this share."""
 _LEAST_NOISE = 0.005
 """A/A differences of six rounds are sometimes near zero by chance, while equal models repeat within 0.2 to 0.9 % (measured
 over 420 networks of a few milliseconds)."""
@@ -141,25 +143,30 @@ def estimate(rounds: Rounds, *, threads: int) -> Estimate:
     )
 
 
-def sieve(first: Floats, second: Floats) -> Sieve:
-    """Which rounds to keep, by the floors of the two sentinels in them, (n_rounds,) each.
+def sentinel_levels(first: Rounds, second: Rounds) -> Floats:
+    """For each round the mean of the fastest runs of the two sentinels, in milliseconds, (n_rounds,)."""
+    return np.array([(np.min(a) + np.min(b)) / 2 for a, b in zip(first.wall_ms, second.wall_ms, strict=True)])
 
-    A round strays where the mean of its two floors exceeds the lower quartile of these means by more than `STRAY`: up to
-    three quarters of the rounds may be disturbed, and the quartile is still a calm one. At most half are discarded, the
-    worst. The sentinels are treated alike and only their mean is looked at, which says nothing about their difference, the
-    A/A noise; and that is taken from all rounds (see `noise_floor`), so that no choice of rounds can make it small.
+
+def sieve(levels: Floats, calm_ms: float = math.inf) -> Sieve:
+    """Which rounds to keep, by the sentinels' levels in them, (n_rounds,).
+
+    A round strays where its level exceeds the calm one by more than `STRAY`: the lower quartile, so that up to three
+    quarters of the rounds may be disturbed and the quartile is still calm, or what sessions before have shown, if less. At
+    most half are discarded, the worst. The sentinels are treated alike and only their mean is looked at, which says nothing
+    about their difference, the A/A noise; and that is taken from all rounds (see `noise_floor`), so that no choice of rounds
+    can make it small.
     """
-    level = (first + second) / 2
-    strayed = np.flatnonzero(level > (1 + STRAY) * np.percentile(level, 25))
-    worst = strayed[np.argsort(-level[strayed], kind="stable")][: len(level) // 2]
+    strayed = np.flatnonzero(levels > (1 + STRAY) * min(float(np.percentile(levels, 25)), calm_ms))
+    worst = strayed[np.argsort(-levels[strayed], kind="stable")][: len(levels) // 2]
     discarded = tuple(sorted(int(i) for i in worst))
-    kept = tuple(i for i in range(len(level)) if i not in discarded)
-    return Sieve(kept, discarded, len(strayed) > len(level) // 2)
+    kept = tuple(i for i in range(len(levels)) if i not in discarded)
+    return Sieve(kept, discarded, len(strayed) > len(levels) // 2)
 
 
-def drift(first: Floats, second: Floats) -> float:
+def drift(levels: Floats) -> float:
     """Largest relative change of the sentinels' level between the first, the middle and the last third of all rounds."""
-    thirds = [float(np.median(part)) for part in np.array_split((first + second) / 2, 3) if len(part)]
+    thirds = [float(np.median(part)) for part in np.array_split(levels, 3) if len(part)]
     return max(thirds) / min(thirds) - 1
 
 
@@ -174,14 +181,15 @@ def noise_floor(first: Floats, second: Floats) -> float:
     return max(offset / level, 2 * _standard_error(first - second) / level, _LEAST_NOISE)
 
 
-def resolution(noise: float, spread: float) -> float:
-    """Relative difference below which an entry ties with another: the session's noise, or two of its own errors."""
-    return max(noise, 2 * spread)
+def resolution(noise: float, spread: float, excess: float = 0.0) -> float:
+    """Relative difference below which an entry ties with another: the session's noise, two of its own errors, or what the
+    session's sentinels exceed those of calmer sessions by, whichever is the largest."""
+    return max(noise, 2 * spread, excess)
 
 
-def is_noisy(noise: float, spread: float) -> bool:
-    """Whether an entry's rounds scatter far more than the session's noise explains, and by more than is worth a repetition."""
-    return 2 * spread > max(_NOISY_FACTOR * noise, _NOISY_LEAST)
+def is_noisy(resolution: float) -> bool:
+    """Whether an entry is worth measuring again."""
+    return resolution > NOISY
 
 
 def tied(first_ms: float, second_ms: float, resolution: float) -> bool:

@@ -20,6 +20,7 @@ from hardware_profiles.protocol import (
     is_noisy,
     noise_floor,
     resolution,
+    sentinel_levels,
     sieve,
 )
 from hardware_profiles.session import Session, Timed
@@ -29,9 +30,14 @@ Result = LatencyMeasurement | LatencyFailure
 
 @dataclass(frozen=True, slots=True)
 class _Calibration:
-    """What the two sentinels tell of a session; the errors are relative."""
+    """What the two sentinels tell of a session; the errors are relative.
+
+    Attributes:
+        excess: of their level in the rounds that are kept over that of calmer sessions.
+    """
 
     noise: float
+    excess: float
     level_ms: float
     drift: float
     sieve: Sieve
@@ -50,7 +56,7 @@ def results(
     """One result a deployment; the session's noise floor and the sentinel's latency go into each environment.
 
     Args:
-        seconds: what the session took, shared out among the deployments.
+        seconds: what the session took, shared out among the deployments but for what it waited for others.
     """
     about = {
         **environment,
@@ -60,13 +66,19 @@ def results(
         "protocol": PROTOCOL,
         "measured_together": len(deployments),
     }
-    told = None if session.sentinels is None else _calibrate(session.sentinels, threads=profile.threads)
+    told = (
+        None if session.sentinels is None else _calibrate(session.sentinels, session.calm_ms, threads=profile.threads)
+    )
     if told is not None:
-        about |= {"noise": told.noise, "sentinel_ms": told.level_ms, "discarded_rounds": list(told.sieve.discarded)}
-    graphs = iter(session.graphs)
+        about |= {
+            "noise": told.noise,
+            "excess": told.excess,
+            "sentinel_ms": told.level_ms,
+            "discarded_rounds": list(told.sieve.discarded),
+        }
+    graphs, own_s = iter(session.graphs), (seconds - session.waited_s) / len(deployments)
     return [
-        _result(deployment, graphs, told, about, threads=profile.threads, seconds=seconds / len(deployments))
-        for deployment in deployments
+        _result(deployment, graphs, told, about, threads=profile.threads, seconds=own_s) for deployment in deployments
     ]
 
 
@@ -96,14 +108,16 @@ def keep_best(attempts: Sequence[Result]) -> Result:
     return replace(best, seconds=seconds)
 
 
-def _calibrate(sentinels: tuple[Timed, Timed], *, threads: int) -> _Calibration:
+def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, *, threads: int) -> _Calibration:
     first, second = (estimate(found.rounds, threads=threads) for found in sentinels)
-    floors = first.floors_ms, second.floors_ms
+    levels = sentinel_levels(*(found.rounds for found in sentinels))
+    kept = sieve(levels, calm_ms)
     return _Calibration(
-        noise=noise_floor(*floors),
+        noise=noise_floor(first.floors_ms, second.floors_ms),
+        excess=max(0.0, float(np.median(levels[list(kept.kept)])) / calm_ms - 1),
         level_ms=(first.floor_ms + second.floor_ms) / 2,
-        drift=drift(*floors),
-        sieve=sieve(*floors),
+        drift=drift(levels),
+        sieve=kept,
         session_error=_differ(*(found.session_ms for found in sentinels)),
         peak_error=_differ(*(found.peak_mib for found in sentinels)),
     )
@@ -139,11 +153,12 @@ def _result(
     floors, spreads = np.array([p.floor_ms for p in parts]), np.array([p.spread for p in parts])
     latency = float(calls @ floors)
     spread = float(np.hypot.reduce(calls * floors * spreads)) / latency
+    tells = resolution(told.noise, spread, told.excess)
     wall = [times for found in timed for times in found.rounds.wall_ms]
     session_ms, peak_mib = sum(found.session_ms for found in timed), sum(found.peak_mib for found in timed)
     return LatencyMeasurement(
         latency_ms=latency,
-        resolution=resolution(told.noise, spread),
+        resolution=tells,
         p50_ms=float(calls @ [part.p50_ms for part in parts]),
         p90_ms=_tail(calls, [part.p90_ms for part in parts]),
         p99_ms=_tail(calls, [part.p99_ms for part in parts]),
@@ -155,7 +170,7 @@ def _result(
         discarded_rounds=len(told.sieve.discarded),
         drift=told.drift,
         preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
-        noisy=told.sieve.disturbed or is_noisy(told.noise, spread),
+        noisy=told.sieve.disturbed or is_noisy(tells),
         protocol=PROTOCOL,
         environment={**about, "graphs": _graphs(deployment, timed, parts)},
         raw_ms=np.concatenate(wall),

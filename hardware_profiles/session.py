@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,7 +17,7 @@ import numpy as np
 from hardware_profiles.base import Graph
 from hardware_profiles.connection import Connection, WorkerDiedError
 from hardware_profiles.errors import WorkerError
-from hardware_profiles.protocol import Rounds, plan_rounds, runs_per_round
+from hardware_profiles.protocol import CALM_SESSIONS, Rounds, plan_rounds, runs_per_round, sentinel_levels
 
 _SENTINELS = 2
 _SLOWER = 50
@@ -53,11 +55,15 @@ class Session:
 
     Attributes:
         conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; JSON-able.
+        calm_ms: lowest level of the sentinels in the last sessions of this worker, before this one; infinite in its first.
+        waited_s: until the host's lock was free.
     """
 
     graphs: tuple[Timed | str, ...] = field(repr=False)
     sentinels: tuple[Timed, Timed] | None = field(repr=False)
     conditions: Mapping[str, Any]
+    calm_ms: float = math.inf
+    waited_s: float = 0.0
 
 
 def read_sentinel() -> Graph:
@@ -90,7 +96,9 @@ def run_session(
         WorkerError: the lock was not to be had in time, or the sentinel does not run.
     """
     entries = [read_sentinel()] * _SENTINELS + list(graphs)
-    _acquire(connection, str(lock), limits, on_wait)
+    started = time.perf_counter()
+    levels = _acquire(connection, str(lock), limits, on_wait)
+    waited_s = time.perf_counter() - started
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # sentinels alone have nothing to tell
@@ -106,11 +114,13 @@ def run_session(
                 failures[int(key)] = str(times["message"])
             else:
                 runs[int(key)].append(times)
-    conditions = _ask(connection, {"do": "release"}, limits.answer, ())["conditions"]
     _check_sentinels(failures)
-    found = [failures[i] if i in failures else _timed(loaded[i], runs[i]) for i in range(_SENTINELS, len(entries))]
     sentinels = (_timed(loaded[0], runs[0]), _timed(loaded[1], runs[1])) if live else None
-    return Session(tuple(found), sentinels, conditions)
+    own = [] if sentinels is None else [float(np.median(sentinel_levels(*(found.rounds for found in sentinels))))]
+    release = {"do": "release", "note": [*levels, *own][-CALM_SESSIONS:]}
+    conditions = _ask(connection, release, limits.answer, ())["conditions"]
+    found = [failures[i] if i in failures else _timed(loaded[i], runs[i]) for i in range(_SENTINELS, len(entries))]
+    return Session(tuple(found), sentinels, conditions, min(levels, default=math.inf), waited_s)
 
 
 def _load(
@@ -141,7 +151,8 @@ def _packed(graph: Graph) -> bytes:
     return file.getvalue()
 
 
-def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
+def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> list[float]:
+    """The sentinels' levels in the last sessions of this worker, in milliseconds."""
     command = {"do": "acquire", "lock": lock, "seconds": limits.lock}
     answer = _ask(connection, command, limits.answer, ())
     if answer["event"] == "waiting":
@@ -153,6 +164,8 @@ def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callabl
             f"another measurement (process {answer['holder'] or 'unknown'}) has held this machine for {limits.lock:.0f} s "
             f"(lock {answer['lock']}); wait until it ends, or end it"
         )
+    levels: list[float] = answer["note"] or []
+    return levels
 
 
 def _ask(

@@ -5,12 +5,13 @@ decides nothing about protocols; who drives it does. A command is a line of JSON
 so many bytes each follow it. Each is answered by a line of JSON:
 
     {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unfit", "message"}
-    {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}] {"event": "acquired" | "refused"}
+    {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}] {"event": "acquired", "note"}
+                                                or {"event": "refused", "holder", "lock"}
     {"do": "load", "id", "names"}, payloads: the model, its inputs as .npz
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
-    {"do": "release"}                        -> {"event": "released", "conditions"}
+    {"do": "release", "note"}                -> {"event": "released", "conditions"}
 
 It ends at the end of its input.
 """
@@ -190,6 +191,7 @@ class Worker:
         self._provider = ""
         self._lock: int | None = None
         self._ticks = (0, 0)
+        self._note: Any = None
         self._loaded: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def say(self, event: str, **values: Any) -> None:
@@ -233,7 +235,7 @@ class Worker:
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._lock, self._ticks = file, _cpu_times(self._cpus)
-        self.say("acquired")
+        self.say("acquired", note=self._note)
 
     def load(self, id: str, names: list[str], payloads: list[bytes]) -> None:
         """Makes a session and warms it up until it is stable, after another process has told what that takes.
@@ -268,8 +270,13 @@ class Worker:
         gc.enable()
         self.say("round", entries=entries)
 
-    def release(self) -> None:
-        """Drops what is loaded, gives the host's lock back, and tells how the machine was since it was taken."""
+    def release(self, note: Any = None) -> None:
+        """Drops what is loaded, gives the host's lock back, and tells how the machine was since it was taken.
+
+        Args:
+            note: what the driver wants to be told when it takes the lock again.
+        """
+        self._note = note
         self._loaded.clear()
         stolen, total = (now - was for was, now in zip(self._ticks, _cpu_times(self._cpus)))  # noqa: B905 - Python 3.9
         if self._lock is not None:

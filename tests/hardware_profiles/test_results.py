@@ -63,6 +63,15 @@ def test_where_more_than_half_strayed_the_worst_half_goes_and_the_result_is_nois
     assert found.noisy
 
 
+def test_a_session_slower_than_calm_ones_is_noisy_and_as_wide_as_that() -> None:
+    sentinels = (timed([1.03] * 6), timed([1.03] * 6))
+    found = measured(Session((timed([2.0] * 6),), sentinels, {}, calm_ms=1.0))
+    assert found.noisy
+    assert found.resolution == pytest.approx(0.03)
+    assert found.discarded_rounds == 0
+    assert not measured(Session((timed([2.0] * 6),), sentinels, {}, calm_ms=1.02)).noisy
+
+
 def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     sentinels = (timed([1.0] * 6, session_ms=2.0, peak_mib=3.0), timed([1.0] * 6, session_ms=2.2, peak_mib=3.0))
     graphs = (
@@ -80,6 +89,12 @@ def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     alone = measured(Session(graphs[:1], sentinels, {}))
     assert alone.p99_ms == pytest.approx(2.2)
     assert alone.environment["graphs"][0]["providers"] == ["CPUExecutionProvider"]
+
+
+def test_waiting_for_others_is_not_counted() -> None:
+    session = Session((timed([1.0] * 6),) * 2, (timed([1.0] * 6),) * 2, {}, waited_s=7.0)
+    found = results([Deployment.single(b"", {})] * 2, session, PROFILE, {}, seconds=9.0)
+    assert [result.seconds for result in found if isinstance(result, LatencyMeasurement)] == [1.0, 1.0]
 
 
 def test_a_quiet_attempt_is_kept_as_it_is_and_pays_for_all() -> None:

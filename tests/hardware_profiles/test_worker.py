@@ -274,6 +274,14 @@ def test_the_host_tells_how_it_was_meanwhile(worker: LocalConnection, tmp_path: 
     assert conditions["load_1m"] >= 0
 
 
+def test_a_note_is_kept_until_the_lock_is_taken_again(worker: LocalConnection, tmp_path: Path) -> None:
+    start(worker)
+    lock = str(tmp_path / "lock")
+    assert ask(worker, do="acquire", lock=lock, seconds=5)["note"] is None
+    ask(worker, do="release", note=[1.5])
+    assert ask(worker, do="acquire", lock=lock, seconds=5)["note"] == [1.5]
+
+
 def test_a_locks_name_is_a_file_of_the_user_in_the_temporary_folder(tmp_path: Path) -> None:
     connection = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})
     try:
