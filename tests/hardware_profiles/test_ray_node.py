@@ -29,6 +29,7 @@ from tests.hardware_profiles.sshd import descendants
 pytestmark = pytest.mark.slow
 
 PROFILE = HardwareProfile("a-node", placement={"hw-test": 1})
+DOOMED = HardwareProfile("a-node", placement={"hw-doomed": 1})
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
 SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8, 1), (64, 6)))
 
@@ -44,13 +45,16 @@ def cluster() -> Iterator[Cluster]:
         made.shutdown()
 
 
-@pytest.fixture
-def node(cluster: Cluster) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def node(cluster: Cluster) -> Any:
     """A node without CPUs, as a board should join, that offers the resource."""
-    made = cluster.add_node(num_cpus=0, resources={"hw-test": 1})
-    yield made
-    if made in cluster.list_all_nodes():
-        cluster.remove_node(made)  # it says goodbye; of one that is killed, the head learns some ten seconds later
+    return cluster.add_node(num_cpus=0, resources=PROFILE.placement)
+
+
+@pytest.fixture
+def doomed(cluster: Cluster) -> Any:
+    """Another one, for a test that kills it, with another resource."""
+    return cluster.add_node(num_cpus=0, resources=DOOMED.placement)
 
 
 def workers(node: Any) -> list[int]:
@@ -114,33 +118,33 @@ def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
     assert small.latency_ms < large.latency_ms / 5
 
 
-def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster, node: Any) -> None:
+def test_a_node_that_dies_and_stays_away_ends_the_measuring_with_what_is_kept(cluster: Cluster, doomed: Any) -> None:
+    def remove() -> None:
+        cluster.remove_node(doomed, allow_graceful=False)
+
+    tries = [lambda: Watched(connect_by_ray(DOOMED), remove)]
+    with (
+        WorkerProfiler(
+            DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED), pauses_s=(0.0, 0.0)
+        ) as profiler,
+        pytest.raises(WorkerError, match=r"a-node was there and is gone: .*offers hw-doomed: 1.*kept; .* `nas resume`"),
+    ):
+        list(profiler.measure([SMALL]))
+
+
+def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster, doomed: Any) -> None:
     made: list[Any] = []
 
     def replace_node() -> None:
-        cluster.remove_node(node, allow_graceful=False)
-        made.append(cluster.add_node(num_cpus=0, resources={"hw-test": 1}))
+        cluster.remove_node(doomed, allow_graceful=False)
+        made.append(cluster.add_node(num_cpus=0, resources=DOOMED.placement))
 
-    tries = [lambda: Watched(connect_by_ray(PROFILE), replace_node)]
-    with WorkerProfiler(PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE)) as profiler:
+    tries = [lambda: Watched(connect_by_ray(DOOMED), replace_node)]
+    with WorkerProfiler(DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED)) as profiler:
         (found,) = profiler.measure([SMALL])
     cluster.remove_node(made[0], allow_graceful=False)
     assert isinstance(found, LatencyMeasurement)
     assert found.environment["ray_node"] == made[0].node_id
-
-
-def test_a_node_that_dies_and_stays_away_ends_the_measuring_with_what_is_kept(cluster: Cluster, node: Any) -> None:
-    def remove() -> None:
-        cluster.remove_node(node, allow_graceful=False)
-
-    tries = [lambda: Watched(connect_by_ray(PROFILE), remove)]
-    with (
-        WorkerProfiler(
-            PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE), pauses_s=(0.0, 0.0)
-        ) as profiler,
-        pytest.raises(WorkerError, match=r"a-node was there and is gone: .*offers hw-test: 1.*kept; .* `nas resume`"),
-    ):
-        list(profiler.measure([SMALL]))
 
 
 def test_a_resource_that_no_node_offers_is_told_with_those_that_there_are(cluster: Cluster) -> None:
