@@ -164,11 +164,11 @@ def test_the_weights_are_not_the_models_own_scores() -> None:
 
 
 def test_what_was_tuned_is_told_and_repeatable() -> None:
-    x, y = lookup_data(40, 0)
+    x, y = lookup_data(25, 0)
     layout = FeatureLayout(macs=0, aggregates=(0, 1, 2, 3))
     found = []
     for _ in range(2):
-        model = AutoPredictor(layout=layout, positive=True, seed=0, tune_seconds=600.0, tune_trials=3)
+        model = AutoPredictor(layout=layout, positive=True, seed=0, tune_seconds=600.0, tune_trials=2)
         model.fit(x, y)
         found.append((model.predict(x).mean.tolist(), model.quality.to_json()))
     assert found[0] == found[1]

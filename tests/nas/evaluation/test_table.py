@@ -153,6 +153,23 @@ class TestBadTable:
         with pytest.raises(EvaluationError, match=expected):
             Table.load(write(tmp_path, [*cells, other]))
 
+    def test_rows_of_averages_that_disagree_are_learnt_from_but_not_replayed(self, tmp_path: Path) -> None:
+        cells = rows()
+        other = [*cells[2][:5], "12.5", cells[2][6]]
+        yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nnumeric: true\n"
+        table = Table.load(write(tmp_path, [*cells, other], yaml=yaml))
+        assert table.numeric
+        assert table.architectures[-1] == table.architectures[2]
+        assert (table.figures["accuracy"][2], table.figures["accuracy"][-1]) == (float(cells[2][5]), 12.5)
+        with pytest.raises(EvaluationError, match=rf"rows 4 and {len(cells) + 2} are one architecture, but differ"):
+            TableEvaluator(table, {"accuracy": "accuracy"})
+
+    def test_numeric_rows_that_agree_are_replayed(self, tmp_path: Path) -> None:
+        yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nnumeric: true\n"
+        table = Table.load(write(tmp_path, [*rows(), rows()[0]], yaml=yaml))
+        assert (table.disagreement, len(table.architectures)) == ("", SPACE.size)
+        assert TableEvaluator(table, {"accuracy": "accuracy"}) is not None
+
     def test_an_exhaustive_table_with_a_row_missing(self, tmp_path: Path) -> None:
         yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nexhaustive: true\n"
         expected = f"has {SPACE.size - 1} of the {SPACE.size} architectures"
