@@ -102,6 +102,7 @@ class _Calibration:
         for precision in self._precisions:
             for done in range(_PASSES):
                 lacking = [key for key in self._macs if self._n_measured(precision, key) <= done]
+                self._rng.shuffle(lacking)
                 for batch in _batches([self._blocks.model(key) for key in lacking]):
                     self._keep(precision, entries=self._measure_blocks(batch, precision))
             left = [a for a in self._networks if a.key not in self._table.subnets.get(precision, {})]
@@ -247,10 +248,14 @@ class _Calibration:
 
 
 def _batches(blocks: Sequence[BlockModel]) -> Iterator[list[BlockModel]]:
-    """Blocks of few input shapes together: with one baseline a shape, at most `_TOGETHER` models."""
+    """As many as go together with one baseline a shape: at most `_TOGETHER` models.
+
+    The blocks come shuffled. Sorted by shape they would need fewer baselines, but then all blocks of a stage would be
+    measured in the same minute, and what the machine did in it would pass for a property of the stage.
+    """
     batch: list[BlockModel] = []
     shapes: set[tuple[int, ...]] = set()
-    for block in sorted(blocks, key=lambda b: (b.input_shape, b.key)):
+    for block in blocks:
         grown = shapes | {block.input_shape}
         if len(batch) + 1 + len(grown) > _TOGETHER:
             yield batch
