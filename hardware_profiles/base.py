@@ -68,17 +68,20 @@ class LatencyMeasurement:
     Attributes:
         latency_ms: ranking latency: median over rounds of each round's minimum (p10 for more than one thread; thread CPU
             time where most runs were preempted), per batch.
-        resolution: relative noise floor of the session (A/A); differences below it are ties.
+        resolution: relative; differences below it are ties. The largest of the session's noise floor (A/A), two standard
+            errors of the figure's own rounds, and what the session's sentinels exceeded those of calmer sessions by.
         p50_ms: median of all samples; service latency.
         p90_ms, p99_ms: service latency in the tail; None where there are too few samples to say (64 and 662).
-        samples: number of timed runs.
-        session_ms: wall time that making the runtime's session took.
+        samples: number of timed runs in the rounds that count.
+        session_ms: wall time that making the runtime's session took, in a process that had made others; the shorter of two.
         peak_mib: memory that the session and one run of it added to a process, at most at once.
+        session_error_ms, peak_error_mib: what the two sentinels differed by in these, scaled to this figure: smaller
+            differences are ties.
         discarded_rounds: rounds left out because the sentinel strayed in them.
         drift: relative change of the sentinel between the start, the middle and the end, the largest of the three.
         preempted_share: share of runs in which the worker lost the CPU.
         noisy: the figure did not settle within the retries; its resolution is widened to what was seen.
-        raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
+        raw_ms: wall times of all runs, those of discarded rounds too, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
         raw_cpu_ms: the thread CPU time of the same runs.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
     """
@@ -91,6 +94,8 @@ class LatencyMeasurement:
     samples: int
     session_ms: float
     peak_mib: float
+    session_error_ms: float
+    peak_error_mib: float
     discarded_rounds: int
     drift: float
     preempted_share: float
