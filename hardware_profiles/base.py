@@ -81,7 +81,8 @@ class LatencyMeasurement:
         drift: relative change of the sentinel between the start, the middle and the end, the largest of the three.
         preempted_share: share of runs in which the worker lost the CPU.
         noisy: the figure did not settle within the retries; its resolution is widened to what was seen.
-        raw_ms: wall times of all runs, those of discarded rounds too, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
+        raw_ms: wall times of all runs, those of discarded rounds too, (n_rounds, n_runs) flattened in order, with the
+            rounds' lengths in `round_lengths`.
         raw_cpu_ms: the thread CPU time of the same runs.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
     """
