@@ -149,7 +149,9 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     how.runs.check_writable()
     prepared = Prepared(job, how.runs, source=source)
     if kind == "search":
-        prepared.check_measurable()
+        # A board that is not there is told before anything is trained.
+        with connected(how.address, spread=False, profiles=prepared.profiles):
+            prepared.check_measurable()
     if how.replay is not None:
         _check_replay(how.runs, how.replay, prepared)
     folder = how.runs.create(job.name, job.to_yaml())

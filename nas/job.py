@@ -130,13 +130,18 @@ class Prepared:
     def check_measurable(self) -> None:
         """Raises unless every profile can be measured in every precision, and the objectives and lookup tables are known.
 
+        Machines elsewhere are called; for those on Ray nodes, a cluster must be connected.
+
         Raises:
-            ProfileError, PrecisionError: this machine does not have what a profile asks for; a remote one is asked later.
+            ProfileError, PrecisionError: a machine does not have what its profile asks for, or is not there.
             JobError: an objective is unknown.
             LookupTableError: a table is damaged, or of another profile.
         """
         for profile in self.profiles:
             check_machine(profile)
+            if profile.remote:
+                with open_profiler(profile) as profiler:
+                    profiler.environment()
             for precision in self.precisions.names:
                 check_precision(precision, profile.provider)
         self.objectives, self.lookup_tables  # noqa: B018  reading them is the check

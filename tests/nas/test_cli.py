@@ -128,9 +128,9 @@ class TestTheWholePath:
     def test_profile_measures_the_exported_file(self, after: Shell) -> None:
         after.nas("export", "small-1", "--knee", "-o", "model.onnx")
         made = after.nas("profile", "model.onnx", "--profile", "cpu-1-thread", "--json").data
-        assert set(made) == {
+        assert {
             "profile", "latency_ms", "p50_ms", "samples", "resolution", "preempted_share", "protocol", "environment",
-        }  # fmt: skip
+        } <= set(made)  # fmt: skip
         assert made["protocol"] == "interleaved-floor/v1"
         assert made["latency_ms"] > 0
         assert 0 <= made["resolution"] < 1

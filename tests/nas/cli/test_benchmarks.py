@@ -1,0 +1,61 @@
+"""The command `nas bench predictor`, right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import Shell
+
+TABLE = Path(__file__).parents[2] / "data" / "digits_cnn.yaml"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def bench(*extra: str, **options: str) -> list[str]:
+    given = {"target": "latency_ms", "train": "20,40", "test": "50", "seeds": "1", **options}
+    return ["bench", "predictor", str(TABLE), *(part for k, v in given.items() for part in (f"--{k}", v)), *extra]
+
+
+def test_rows_of_every_model_come_as_json(shell: Shell) -> None:
+    rows = shell.nas(*bench("--json")).data
+    assert {(row["model"], row["train"], row["seed"]) for row in rows} == {
+        (model, n, 0) for model in ("mean", "ridge", "lightgbm", "gp", "auto") for n in (20, 40)
+    }
+    for row in rows:
+        assert set(row) == {"model", "train", "seed", "mape", "kendall_tau", "coverage", "fit_s"}
+        assert 0 < row["mape"] < 1
+        assert 0 <= row["coverage"] <= 1
+    errors = {row["model"]: row["mape"] for row in rows if row["train"] == 40}
+    assert errors["auto"] < errors["mean"]
+
+
+def test_people_get_means_in_a_table(shell: Shell) -> None:
+    found = shell.nas(*bench())
+    assert found.code == 0
+    lines = found.out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [n, model] for n in ("20", "40") for model in ("mean", "ridge", "lightgbm", "gp", "auto")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": "latency"}, "did you mean 'latency_ms'?"),
+        ({"train": "20,many"}, "expected whole numbers with commas between"),
+        ({"train": "3"}, "at least"),
+        ({"train": "20,20"}, "expected different numbers"),
+        ({"test": "1"}, "expected at least 2"),
+        ({"train": "450"}, "ask for fewer of either"),
+    ],
+)
+def test_what_cannot_be_done_is_told(shell: Shell, options: dict[str, str], words: str) -> None:
+    found = shell.nas(*bench(**options))
+    assert (found.code, found.out) == (1, "")
+    assert found.err.startswith("error: ")
+    assert words in found.err

@@ -1,0 +1,150 @@
+"""The commands `nas profile` and `nas calibrate`, right and wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.graph import lower
+from tests.nas.commands import SMALL_JOB, Answer, Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(lower(family.template().eval(), (1, 8, 8)))
+    return path
+
+
+def assert_error(found: Answer, *words: str) -> None:
+    assert (found.code, found.out) == (1, "")
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") <= 3
+    for word in words:
+        assert word in found.err
+
+
+def test_a_model_s_figures_and_its_machine(shell: Shell, model: Path) -> None:
+    made = shell.nas("profile", model, "--json").data
+    assert made["protocol"] == "interleaved-floor/v1"
+    assert 0 < made["latency_ms"] <= made["p50_ms"] <= made["p90_ms"] <= made["p99_ms"]
+    assert made["throughput_per_s"] == pytest.approx(1e3 / made["latency_ms"])
+    assert made["peak_mib"] > 0
+    assert made["session_ms"] > 0
+    assert made["environment"]["provider"] == "CPUExecutionProvider"
+    told = shell.nas("profile", model)
+    assert "± " in told.out
+    assert "p99" in told.out
+
+
+def test_a_model_in_eight_bits(shell: Shell, model: Path) -> None:
+    found = shell.nas("profile", model, "--precision", "int8", "--json")
+    assert found.code == 0, found.err
+    assert found.data["latency_ms"] > 0
+    assert_error(shell.nas("profile", model, "--precision", "fp16"), "CPUExecutionProvider", "fp32")
+    assert_error(shell.nas("profile", model, "--precision", "int4"), "int4", "int8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["expected either a model to measure, or --sweep"]),
+        (["model.onnx", "--sweep", "job.yaml"], ["expected either"]),
+        (["model.onnx", "--shape", "input=1x1x9x8"], ["1x1x9x8"]),
+        (["model.onnx", "--shape", "input"], ["NAME=1x3x224x224"]),
+        (["model.onnx", "--shape", "image=1x1x8x8"], ["'image'", "'input'"]),
+        (["model.onnx", "--profile", "cpu-1-tread"], ["did you mean 'cpu-1-thread'?"]),
+        (["--sweep", "job.yaml", "--precision", "int8"], ["belong to a model"]),
+    ],
+)
+def test_what_cannot_be_measured_is_told(shell: Shell, model: Path, arguments: list[str], words: list[str]) -> None:
+    assert model.name == "model.onnx"
+    assert_error(shell.nas("profile", *arguments), *words)
+
+
+def test_an_absent_provider_is_told(shell: Shell, model: Path) -> None:
+    (shell.folder / "gpu.yaml").write_text("name: gpu\nprovider: CUDAExecutionProvider\n")
+    assert_error(shell.nas("profile", model, "--profile", "./gpu.yaml"), "CUDAExecutionProvider", "install")
+
+
+def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
+    found = shell.nas("profile", "--sweep", shell.job(), "-o", "drawn", "--json")
+    assert found.code == 0, found.err
+    stages = found.data["stages"]
+    assert [stage["options"] for stage in stages] == [[4, 16], [8, 32]]
+    for stage in stages:
+        assert set(stage["aligned"]) <= set(stage["widths"])
+        assert len(stage["latency_ms"]) == len(stage["widths"])
+    assert Path(found.data["plots"][0]).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
+    job = shell.job()
+    made = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "8", "--json")
+    assert made.code == 0, made.err
+    path = Path(made.data["path"])
+    assert path.name == "small.cpu-1-thread.lookup.json"
+    assert made.data["fits"]["fp32"]["n"] == 8
+    assert 0 < made.data["fits"]["fp32"]["mape"] < 0.5
+    again = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "8")
+    assert "blocks; latency = " in again.out
+    assert f"lookup_tables: [{path}]" in again.out
+    with_table = shell.job(SMALL_JOB + f"lookup_tables: [{path}]\n", "with.yaml")
+    searched = shell.nas("search", with_table, "--inline", "--json")
+    assert searched.code == 0, searched.err
+    quality = shell.nas("show", "small-1", "--json").data["predictors"]["latency_ms@cpu-1-thread"]["quality"]
+    assert quality["n"] >= 20
+
+
+class TestLookupTablesThatDoNotFit:
+    @pytest.fixture
+    def table(self, shell: Shell) -> Path:
+        made = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(), "--subnets", "5", "-o", "t.json", "--json")
+        assert made.code == 0, made.err
+        return shell.folder / "t.json"
+
+    def search(self, shell: Shell, **changes: str) -> Answer:
+        text = SMALL_JOB + "lookup_tables: [t.json]\n"
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        return shell.nas("search", shell.job(text, "with.yaml"), "--inline")
+
+    def test_each_is_refused_before_anything_is_trained(self, shell: Shell, table: Path) -> None:
+        good = table.read_text()
+        for key, value, words in (
+            ("protocol", "interleaved-floor/v0", ["interleaved-floor/v0", "calibrate again"]),
+            ("format", "latency-lookup-table/v0", ["latency-lookup-table/v1"]),
+            ("complete", False, ["interrupted", "nas calibrate cpu-1-thread"]),
+        ):
+            table.write_text(json.dumps({**json.loads(good), key: value}))
+            assert_error(self.search(shell), "t.json", *words)
+        table.write_text(good[: len(good) // 2])
+        assert_error(self.search(shell), "t.json", "damaged")
+        table.write_text(good)
+        other = self.search(shell, **{"hardware: [cpu-1-thread]": "hardware: [cpu-1-thread-batch-16]"})
+        assert_error(other, "lookup_tables[0]", "'cpu-1-thread'", "cpu-1-thread-batch-16")
+        table.unlink()
+        assert_error(self.search(shell), "t.json", "cannot be read")
+        assert shell.runs() == set()
+
+    def test_one_of_another_machine_is_refused(self, shell: Shell, table: Path) -> None:
+        data = json.loads(table.read_text())
+        data["environment"]["cpu"] = "Another CPU"
+        table.write_text(json.dumps(data))
+        text = SMALL_JOB.replace("epochs: 4", "epochs: 1") + "lookup_tables: [t.json]\n"
+        found = shell.nas("search", shell.job(text, "with.yaml"), "--inline")
+        assert found.code == 1
+        assert "another machine" in found.err
+        assert "was Another CPU" in found.err
