@@ -24,6 +24,8 @@ from predictors.widths import ProcessWidths, widths_of
 __all__ = ["MINIMUM_ROWS", "AutoPredictor", "FeatureLayout"]
 
 MINIMUM_ROWS = 6
+SHOWN = 4
+"""Models that a description names; the others weigh a few per cent each."""
 FINE_FOLDS = 20
 """For models with closed forms. Where labels are sums over layers, the last rows decide whether all terms are known."""
 
@@ -176,8 +178,9 @@ class AutoPredictor:
 
 
 def _description(names: list[str], weights: Array, rounds: int) -> str:
-    """What the mean is made of, the heaviest first: ``70 % ridge (log), 30 % LightGBM + 75 LightGBM rounds``."""
+    """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others + 75 LightGBM rounds``."""
     order = np.argsort(-weights, kind="stable")
     parts = [f"{weights[i]:.0%} {names[i]}".replace("%", " %") for i in order if weights[i] > 0]
-    text = names[int(order[0])] if len(parts) == 1 else ", ".join(parts)
+    others = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
+    text = names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *others])
     return f"{text} + {rounds} LightGBM rounds" if rounds else text

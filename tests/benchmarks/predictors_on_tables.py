@@ -22,7 +22,6 @@ from nas.evaluation.table import Table
 METHOD = """\
 A cell is a table, a column and a number of training rows; its figures are means over {seeds} seeds, on {test} held-out
 rows. Ratio: auto's MAPE over the least of the baselines' (mean, ridge, lightgbm, gp). Means over cells are geometric."""
-KEY = ("table", "target", "train", "seed")
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,11 @@ def main() -> None:
     args = parser.parse_args()
     for path in args.tables:
         measure(path, args.rows, train=[int(n) for n in args.train.split(",")], test=args.test, seeds=args.seeds)
-    print(METHOD.format(seeds=args.seeds, test=args.test), end="\n\n")
-    report(cells(read(args.rows)))
+    rows = read(args.rows)
+    if not rows:
+        raise SystemExit(f"{args.rows} has no rows yet; name tables to measure")
+    print(METHOD.format(seeds=len({r["seed"] for r in rows}), test=args.test), end="\n\n")
+    report(cells(rows))
 
 
 if __name__ == "__main__":

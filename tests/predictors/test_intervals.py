@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.stats import t
 
-from predictors.intervals import Spread, widths_help
+from predictors.intervals import CHOSEN, Spread, widths_help
 
 
 def test_half_width_is_the_ranked_error() -> None:
@@ -44,3 +45,16 @@ def test_widths_help_where_errors_follow_them() -> None:
     assert widths_help(widths * noise, widths)
     assert not widths_help(noise, widths)
     assert not widths_help(np.zeros(200), widths)
+
+
+def test_spread_widens_like_the_residuals_of_a_fit() -> None:
+    """Residuals of n rows and p coefficients are too small by sqrt((n - p) / n), here in 4,000 regressions."""
+    n, p = 30, CHOSEN
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((n, p)))[0]
+    labels = rng.standard_normal((n, 4000))
+    residuals = labels - basis @ (basis.T @ labels)
+    spread = Spread(float(np.sqrt(np.mean(residuals**2))), 2.0)
+    assert spread.widened(n).std == pytest.approx(1.0, rel=0.02)
+    assert spread.widened(n).half == pytest.approx(2.0 * np.sqrt(n / (n - p)))
+    assert spread.widened(8).half == pytest.approx(2.0 * np.sqrt(2.0))

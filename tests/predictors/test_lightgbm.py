@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from lightgbm import LGBMRegressor
 
-from predictors.lightgbm import MINIMUM_ROWS, LightGBMResidual
+from predictors.lightgbm import BASELINE, MINIMUM_ROWS, LightGBMPredictor, LightGBMResidual
 from predictors.linear import RidgePredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract
@@ -24,6 +25,17 @@ class TestRatio(PredictorContract):
 
     def make(self) -> LightGBMResidual:
         return LightGBMResidual(RELATIVE, positive=True, seed=0)
+
+
+def test_trees_alone_are_lightgbms_own() -> None:
+    """The oracle is LightGBM's scikit-learn interface, on logarithms."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (60, 4)), rng.uniform(1, 2, 60)
+    model = LightGBMPredictor(scale=LabelScale.LOG, seed=3, parameters=BASELINE, rounds=20)
+    model.fit(x, y)
+    other = LGBMRegressor(n_estimators=20, random_state=3, **BASELINE)
+    other.fit(x, np.log(y))
+    np.testing.assert_allclose(model.predict(x).mean, np.exp(other.predict(x)), rtol=1e-12)
 
 
 def test_steps_that_a_line_misses_are_learnt() -> None:

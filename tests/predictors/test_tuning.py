@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -110,9 +111,12 @@ def test_optunas_verbosity_is_put_back() -> None:
     assert optuna.logging.get_verbosity() == before
 
 
-def _counting(wrapped, counted):  # type: ignore[no-untyped-def]
+Suggest = Callable[[Tuner, optuna.Trial], Candidate]
+
+
+def _counting(wrapped: Suggest, counted: list[int]) -> Suggest:
     def suggest(self: Tuner, trial: optuna.Trial) -> Candidate:
         counted.append(1)
-        return wrapped(self, trial)  # type: ignore[no-any-return]
+        return wrapped(self, trial)
 
     return suggest
