@@ -266,7 +266,7 @@ class Prepared:
     def _features(self, supernet: Supernet) -> dict[str, FeatureSource]:
         """Analytic features by the name of each objective that is modelled; with block latencies where there are some."""
         plain = partial(architecture_features, supernet, precisions=self.precisions)
-        costs = FeatureSource(plain, feature_layout(len(self.family.blocks)))
+        costs = FeatureSource(plain, feature_layout(len(self.family.blocks), self.space))
         found = {o.name: costs for o in self.objectives if o.metric not in EXACT_METRICS}
         for profile in self.profiles:
             if (path := self.lookup_tables.get(profile.name)) is not None:

@@ -41,8 +41,8 @@ def predictor(
     from nas.bench.predictor import bench_predictor
     from nas.evaluation.table import Table
 
-    loaded = Table.load(table)
-    with Progress(console=stderr(), transient=True) as progress:
+    loaded, console = Table.load(table), stderr()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(

@@ -1,0 +1,95 @@
+"""A search whose latencies are measured on a Ray node that offers a board's resource, and which loses that node."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from nas.reader import Run
+from nas.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+
+pytestmark = pytest.mark.slow
+
+_JOB = SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]")
+_BOARD = "name: board\nplacement: {hw-board: 1}\n"
+_RESOURCES = {"hw-board": 1}
+_PATIENCE_S = 300
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        yield made
+    finally:
+        made.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "job.yaml").write_text(_JOB)
+    (tmp_path / "board.yaml").write_text(_BOARD)
+    return tmp_path
+
+
+def nas(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas.cli", *args],
+        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(folder: Path, done: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        out, _ = nas(folder, "runs", "--json").communicate()
+        if any(row["done"] >= done for row in json.loads(out or "[]") if row["kind"] == "search"):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no {done} evaluations in {_PATIENCE_S} s")
+
+
+def latencies(folder: Path) -> list[Any]:
+    with Run.open(RunsFolder(folder / "runs"), "small-1").store() as store:
+        return [m for m in store.measurements() if m.request.metric == "latency_ms"]
+
+
+def test_a_board_that_is_not_there_is_told_before_training(cluster: Cluster, folder: Path) -> None:
+    out, err = nas(folder, "search", "job.yaml", "--address", cluster.address).communicate(timeout=_PATIENCE_S)
+    assert out == ""
+    assert "hw-board: 1, and none of the 1 nodes does" in err
+    assert not (folder / "runs" / "small-1").exists()
+
+
+def test_losing_the_board_ends_the_search_and_resuming_loses_nothing(cluster: Cluster, folder: Path) -> None:
+    board = cluster.add_node(num_cpus=0, resources=_RESOURCES)
+    search = nas(folder, "search", "job.yaml", "--address", cluster.address)
+    wait_for(folder, 2)
+    cluster.remove_node(board, allow_graceful=False)
+    out, err = search.communicate(timeout=_PATIENCE_S)
+    assert (search.returncode, out) == (1, "")
+    assert "nas resume" in err
+    assert "hw-board" in err
+    before = {m.request: m.value for m in latencies(folder)}
+    assert len(before) >= 2
+    assert {m.environment["ray_node"] for m in latencies(folder)} == {board.node_id}
+
+    again = cluster.add_node(num_cpus=0, resources=_RESOURCES)
+    resumed = nas(folder, "resume", "small-1", "--address", cluster.address, "--json")
+    out, err = resumed.communicate(timeout=_PATIENCE_S)
+    assert resumed.returncode == 0, err
+    assert json.loads(out)["status"] == "finished"
+    after = {m.request: m.value for m in latencies(folder)}
+    assert before.items() <= after.items()
+    assert {m.environment["ray_node"] for m in latencies(folder)} == {board.node_id, again.node_id}
