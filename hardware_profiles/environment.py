@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hardware_profiles.protocol import PROTOCOL
+from hardware_profiles.measuring.protocol import PROTOCOL
 
 DECISIVE: Mapping[str, str] = {
     "cpu": "cpu",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.environment import differences, machine_key
 from hardware_profiles.errors import ProfilingError
-from hardware_profiles.protocol import PROTOCOL
+from hardware_profiles.measuring.protocol import PROTOCOL
 
 FORMAT = "latency-lookup-table/v1"
 ABSENT = ""

@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.errors import PrecisionError
-from hardware_profiles.int8 import quantize
-from hardware_profiles.precision import to_half
+from hardware_profiles.precisions.half import to_half
+from hardware_profiles.precisions.int8 import quantize
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 _RUNS: Mapping[str, tuple[str, ...]] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine
-from hardware_profiles.connection import Connection, LocalConnection, local_command, worker_environment
-from hardware_profiles.profiler import LOCK, WorkerProfiler
-from hardware_profiles.session import Limits
+from hardware_profiles.measuring.profiler import LOCK, WorkerProfiler
+from hardware_profiles.measuring.session import Limits
+from hardware_profiles.transports.connection import Connection, LocalConnection, local_command, worker_environment
 
 SSH_CONFIG = "NAS_SSH_CONFIG"
 """The environment variable with a configuration file for ssh, instead of the user's own."""
@@ -43,12 +43,12 @@ def open_profiler(
 
 def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
     if profile.ssh:
-        from hardware_profiles.ssh import connect_by_ssh
+        from hardware_profiles.transports.ssh import connect_by_ssh
 
         config = os.environ.get(SSH_CONFIG)
         return partial(connect_by_ssh, profile, config=Path(config) if config else None)
     if profile.placement:
-        from hardware_profiles.ray_node import connect_by_ray  # ray takes a second to load
+        from hardware_profiles.transports.ray_node import connect_by_ray  # ray takes a second to load
 
         return partial(connect_by_ray, profile)
     return partial(LocalConnection, local_command(), worker_environment(profile.threads))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyProfiler
 from hardware_profiles.lookup import ABSENT, Entry, LookupTable, Subnet, fit_affine, load_lookup, save_lookup
+from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.probe import baseline, behind, probed
-from hardware_profiles.protocol import PROTOCOL
 from hardware_profiles.quantize import convert
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError

@@ -30,6 +30,8 @@ PLANTS = [
     ("nas-layers", "nas/a_room_without_a_place.py", ""),
     ("supernets-layers", "supernets/errors.py", "import supernets.space"),
     ("supernets-layers", "supernets/families/spec.py", "import supernets.strategies"),
+    ("hardware-layers", "hardware_profiles/errors.py", "import hardware_profiles.base"),
+    ("hardware-layers", "hardware_profiles/measuring/session.py", "import hardware_profiles.transport"),
     ("torch", "supernets/space.py", "import torch"),
     ("torch", "nas/config.py", "def late():\n    from torch import nn\n"),
     ("torch", "predictors/base.py", "import torch"),

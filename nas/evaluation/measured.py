@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
-from hardware_profiles.samples import encode_samples
+from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import Scored, Scoring, Task

@@ -135,7 +135,8 @@ class Bench:
         """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
         profile = self.prepared.profiles[0]
         scored = {
-            s.task.architecture: s for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
+            s.task.architecture: s
+            for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
         }
         profiler = open_profiler(profile, seed=seed)
         examples = {INPUT: self.prepared.examples(profile)}

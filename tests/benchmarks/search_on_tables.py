@@ -66,7 +66,9 @@ class Problem:
         """The table's figures."""
         requests = [Precisions().request(a, o) for a in architectures for o in self.objectives]
         found = {m.request: m for m in self.evaluator.evaluate(requests)}
-        return [Evaluation(a, {o.name: found[Precisions().request(a, o)] for o in self.objectives}) for a in architectures]
+        return [
+            Evaluation(a, {o.name: found[Precisions().request(a, o)] for o in self.objectives}) for a in architectures
+        ]
 
     def algorithm(self, name: str, seed: int) -> SearchAlgorithm:
         """An algorithm by the name that job files give it."""

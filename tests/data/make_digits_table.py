@@ -60,7 +60,10 @@ def main() -> None:
     examples = {INPUT: part.images[:16].numpy()}
     rows = []
     for start in range(0, len(architectures), TOGETHER):
-        group = [scoring.score_one(Task(a, "fp32", accuracy=True, model=True)) for a in architectures[start : start + TOGETHER]]
+        group = [
+            scoring.score_one(Task(a, "fp32", accuracy=True, model=True))
+            for a in architectures[start : start + TOGETHER]
+        ]
         deployments = [Deployment.single(scored.model or b"", examples) for scored in group]
         for scored, latency in zip(group, profiler.measure(deployments), strict=True):
             if scored.failure or isinstance(latency, LatencyFailure):

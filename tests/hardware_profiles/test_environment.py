@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hardware_profiles.environment import DECISIVE, differences, machine_key
-from hardware_profiles.protocol import PROTOCOL
+from hardware_profiles.measuring.protocol import PROTOCOL
 
 HERE = {
     "cpu": "A", "machine": "x86_64", "flags": "12ab", "isa": ["avx2", "fma"], "max_khz": None, "governor": "performance",

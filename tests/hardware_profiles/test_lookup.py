@@ -22,7 +22,7 @@ from hardware_profiles.lookup import (
     profile_of,
     save_lookup,
 )
-from hardware_profiles.protocol import PROTOCOL
+from hardware_profiles.measuring.protocol import PROTOCOL
 
 PROFILE = HardwareProfile("board", threads=2, placement={"hw-board": 1})
 ENVIRONMENT = {"cpu": "a fast one", "onnxruntime": "1.32", "threads": 2, "pinned_cpus": [1, 0]}

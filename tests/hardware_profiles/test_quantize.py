@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from hardware_profiles.calibration import activation_ranges
 from hardware_profiles.errors import PrecisionError
+from hardware_profiles.precisions.ranges import activation_ranges
 from hardware_profiles.quantize import PRECISIONS, check_precision, convert
 from hardware_profiles.runtime import run_model
 from tests.hardware_profiles.networks import conv_net

@@ -7,7 +7,7 @@ import pytest
 
 from hardware_profiles.base import LatencyMeasurement
 from hardware_profiles.errors import ProfilingError
-from hardware_profiles.samples import decode_samples, encode_samples
+from hardware_profiles.measuring.samples import decode_samples, encode_samples
 
 
 def measurement(lengths: tuple[int, ...]) -> LatencyMeasurement:

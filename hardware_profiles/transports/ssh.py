@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.connection import WORKER_FILE, LocalConnection, WorkerDiedError, worker_environment
 from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.remote_errors import ConnectionLostError, UnreachableError
+from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, WorkerDiedError, worker_environment
+from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
 
 BOARD_FILE = Path(__file__).with_name("board.py")
 _CONNECT_SECONDS = 10

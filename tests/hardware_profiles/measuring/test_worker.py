@@ -25,7 +25,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from hardware_profiles.connection import (
+from hardware_profiles.transports.connection import (
     WORKER_FILE,
     LocalConnection,
     WorkerDiedError,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hardware_profiles.connection import WorkerDiedError
 from hardware_profiles.errors import ProfileError
+from hardware_profiles.transports.connection import WorkerDiedError
 
 
 class UnreachableError(ProfileError):

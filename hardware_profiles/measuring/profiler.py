@@ -11,12 +11,12 @@ from typing import Any, Self
 import numpy as np
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.connection import Connection, WorkerDiedError
 from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.protocol import MAX_RETRIES
-from hardware_profiles.remote_errors import ConnectionLostError, UnreachableError
-from hardware_profiles.results import Result, keep_best, results
-from hardware_profiles.session import Limits, run_session
+from hardware_profiles.measuring.protocol import MAX_RETRIES
+from hardware_profiles.measuring.results import Result, keep_best, results
+from hardware_profiles.measuring.session import Limits, run_session
+from hardware_profiles.transports.connection import Connection, WorkerDiedError
+from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
 
 MAX_BATCH = 20
 """Deployments measured together; more keep a round's ends too far apart in time."""

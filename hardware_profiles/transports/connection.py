@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from hardware_profiles.errors import WorkerError
 
-WORKER_FILE = Path(__file__).with_name("worker.py")
+WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
 _CLOSE_SECONDS = 2.0
 _SEND_SECONDS = 120.0
 """After which a process that takes nothing more is given up; a slow line to a board takes some of it all the time."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.protocol import Rounds
-from hardware_profiles.results import keep_best, results
-from hardware_profiles.session import Session, Timed
+from hardware_profiles.measuring.protocol import Rounds
+from hardware_profiles.measuring.results import keep_best, results
+from hardware_profiles.measuring.session import Session, Timed
 
 PROFILE = HardwareProfile("p")
 

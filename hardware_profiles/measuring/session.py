@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from hardware_profiles.base import Graph
-from hardware_profiles.connection import Connection, WorkerDiedError
 from hardware_profiles.errors import WorkerError
-from hardware_profiles.protocol import CALM_SESSIONS, Rounds, plan_rounds, runs_per_round, sentinel_levels
+from hardware_profiles.measuring.protocol import CALM_SESSIONS, Rounds, plan_rounds, runs_per_round, sentinel_levels
+from hardware_profiles.transports.connection import Connection, WorkerDiedError
 
 _SENTINELS = 2
 _SLOWER = 50

@@ -1,6 +1,6 @@
 """Builds the sentinel, a small fixed network that is timed twice in every session to tell the session's noise.
 
-``python -m hardware_profiles.sentinel`` writes ``data/sentinel.onnx`` anew; its figures are comparable only while the
+``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx`` anew; its figures are comparable only while the
 file stays the same.
 """
 
@@ -37,4 +37,4 @@ def build_sentinel() -> bytes:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "data" / "sentinel.onnx").write_bytes(build_sentinel())
+    (Path(__file__).parents[1] / "data" / "sentinel.onnx").write_bytes(build_sentinel())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hardware_profiles.measuring.sentinel import build_sentinel
+from hardware_profiles.measuring.session import read_sentinel
 from hardware_profiles.runtime import run_model
-from hardware_profiles.sentinel import build_sentinel
-from hardware_profiles.session import read_sentinel
 
 
 def test_the_shipped_file_is_what_is_built() -> None:

@@ -17,11 +17,11 @@ import pytest
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.connection import LocalConnection, local_command, worker_environment
 from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.profiler import WorkerProfiler
-from hardware_profiles.session import Limits
+from hardware_profiles.measuring.profiler import WorkerProfiler
+from hardware_profiles.measuring.session import Limits
 from hardware_profiles.transport import open_profiler
+from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net, endless
 

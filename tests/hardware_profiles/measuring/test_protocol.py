@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware_profiles import protocol
-from hardware_profiles.protocol import (
+from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring.protocol import (
     Rounds,
     drift,
     estimate,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.protocol import (
+from hardware_profiles.measuring.protocol import (
     MAX_RESOLUTION,
     PROTOCOL,
     Estimate,
@@ -23,7 +23,7 @@ from hardware_profiles.protocol import (
     sentinel_levels,
     sieve,
 )
-from hardware_profiles.session import Session, Timed
+from hardware_profiles.measuring.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
 

@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from hardware_profiles.calibration import activation_ranges
 from hardware_profiles.errors import PrecisionError
+from hardware_profiles.precisions.ranges import activation_ranges
 
 _MIN_OPSET = 13
 """The first in which weights can have a scale for each channel."""

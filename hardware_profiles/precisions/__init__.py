@@ -1,0 +1,1 @@
+"""Models in eight and in sixteen bits."""

@@ -1,0 +1,1 @@
+"""Ways to a measuring process: a child, ssh, a Ray node."""
