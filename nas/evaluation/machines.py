@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardware_profiles.environment import differences
-
 from nas.errors import EvaluationError
 
 Environment = Mapping[str, Any]
