@@ -50,7 +50,7 @@ _STABLE_RUNS, _STABLE_GAIN = 3, 0.02
 _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
 _PARENT_SECONDS = 0.5
 _MIB = 2**20
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
 _TRIVIAL = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a"
     "08080112040a02080142040a00100d"
@@ -134,6 +134,12 @@ def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     return stolen, total
 
 
+def _layout() -> str:
+    """Whether code and memory of this process lie where they do by chance: ``random``, or ``fixed``; empty if unknown."""
+    flags = _read("/proc/self/personality")
+    return ("fixed" if int(flags, 16) & _ADDR_NO_RANDOMIZE else "random") if flags else ""
+
+
 def _load() -> float | None:
     return float(_read("/proc/loadavg").split()[0]) if _read("/proc/loadavg") else None
 
@@ -153,6 +159,7 @@ def _environment(cpus: list[int], allowed: int, provider: str) -> dict[str, Any]
         "governor": _read(f"{own}/scaling_governor") or None,
         "max_khz": int(_read(f"{own}/cpuinfo_max_freq") or 0) or None,
         "load_1m": _load(),
+        "layout": _layout() or None,
         "host": platform.node(),
         "platform": platform.platform(),
         "kernel": platform.release(),

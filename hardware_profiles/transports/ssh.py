@@ -11,7 +11,13 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, WorkerDiedError, worker_environment
+from hardware_profiles.transports.connection import (
+    FIXED_LAYOUT,
+    WORKER_FILE,
+    LocalConnection,
+    WorkerDiedError,
+    worker_settings,
+)
 from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
 
 BOARD_FILE = Path(__file__).with_name("board.py")
@@ -36,7 +42,6 @@ _LOADER = (
     "import json,sys;f=sys.stdin.buffer;"
     'exec(compile(f.read(json.loads(f.readline())["payloads"][0]),"board.py","exec"))'
 )
-_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
 _REASONS: Mapping[str, str] = {
     "could not resolve hostname": "no machine of that name is known here; look at its spelling, or give its address",
     "connection refused": "the machine is there and takes no ssh connections at that port; start its ssh server",
@@ -127,11 +132,13 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
 def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
     """What ssh is called with: its options, the host, and one command for the host's shell, whichever that is."""
     options = [argument for key, value in _OPTIONS.items() for argument in ("-o", f"{key}={value}")]
-    settings = worker_environment(profile.threads)
+    settings = [f"{key}={value}" for key, value in worker_settings(profile.threads).items()]
     python = profile.python.removeprefix("~/")  # quoted it would not be expanded, and ssh begins in the home folder
-    worker = shlex.join(["env", *(f"{key}={settings[key]}" for key in _POOLS), python, "-c", _LOADER])
+    worker = shlex.join(["env", *settings, python, "-c", _LOADER])
+    fixed = shlex.join(FIXED_LAYOUT)
     # The shell stays, and tells a killed worker (128 + signal) from a failure of ssh itself (255).
-    command = shlex.join(["sh", "-c", f"{worker}; exit $?"])
+    script = f"fixed=; {fixed} true 2>/dev/null && fixed={shlex.quote(fixed)}; $fixed {worker}; exit $?"
+    command = shlex.join(["sh", "-c", script])
     return ["-T", "-x", *(["-F", str(config)] if config else []), *options, "--", profile.ssh, command]
 
 

@@ -12,6 +12,7 @@ import re
 import resource
 import runpy
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,8 +155,29 @@ def test_the_environment_tells_the_machine(worker: LocalConnection) -> None:
     assert (told["kernel"], told["machine"], told["python"]) == (
         platform.release(), platform.machine(), platform.python_version(),
     )  # fmt: skip
-    assert {"governor", "quota_cpus", "max_khz", "load_1m", "host", "numpy", "pinned_cpus", "threads"} <= set(told)
+    others = {"governor", "quota_cpus", "max_khz", "load_1m", "layout", "host", "numpy", "pinned_cpus", "threads"}
+    assert others <= set(told)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_workers_lie_alike_in_memory_where_the_system_lets_them(worker: LocalConnection) -> None:
+    setarch = shutil.which("setarch")
+    allowed = setarch is not None and subprocess.run([setarch, "-R", "true"], check=False).returncode == 0
+    told = start(worker)
+    assert told["layout"] == ("fixed" if allowed else "random")
+    if allowed:
+        other = LocalConnection(local_command(), worker_environment(1))
+        try:
+            stacks = [
+                re.search(r"^(\S+) .*\[stack\]$", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE)
+                for pid in (worker.pid, other.pid)
+                if start(other)
+            ]
+        finally:
+            other.close()
+        assert stacks[0] is not None
+        assert stacks[1] is not None
+        assert stacks[0][1] == stacks[1][1]
 
 
 def test_a_control_groups_quota_is_the_least_of_all_levels(tmp_path: Path) -> None:

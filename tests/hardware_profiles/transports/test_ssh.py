@@ -80,7 +80,7 @@ def test_models_are_measured_there_as_they_are_here() -> None:
     with open_profiler(PROFILE) as there, open_profiler(HardwareProfile("here")) as here:
         small, large = there.measure([SMALL, LARGE])
         _, twin = here.measure([SMALL, LARGE])
-        assert there.environment()["cpu"] == here.environment()["cpu"]
+        assert all(there.environment()[key] == here.environment()[key] for key in ("cpu", "layout"))
     assert isinstance(small, LatencyMeasurement)
     assert isinstance(large, LatencyMeasurement)
     assert isinstance(twin, LatencyMeasurement)
@@ -241,6 +241,7 @@ def test_what_the_hosts_shell_is_given_is_safe_from_it() -> None:
     assert arguments[-3:-1] == ["--", "board"]
     outer = shlex.split(arguments[-1])
     assert outer[:2] == ["sh", "-c"]
-    inner = shlex.split(outer[2])
+    words = shlex.split(outer[2])
+    inner = words[words.index("$fixed") + 1 :]
     assert inner[:2] == ["env", "OMP_NUM_THREADS=2"]
-    assert inner[5:7] == ["my env/bin/python", "-c"]
+    assert inner[6:8] == ["my env/bin/python", "-c"]
