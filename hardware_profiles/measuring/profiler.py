@@ -12,7 +12,7 @@ import numpy as np
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.measuring.protocol import MAX_RETRIES
+from hardware_profiles.measuring.protocol import RETRY_PAUSES_S
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
 from hardware_profiles.transports.connection import Connection, WorkerDiedError
@@ -94,7 +94,9 @@ class WorkerProfiler:
         """The batch's results; whoever is noisy is measured again, at most twice, and keeps its quietest attempt."""
         attempts: list[list[Result]] = [[] for _ in batch]
         pending = list(range(len(batch)))
-        for _ in range(1 + MAX_RETRIES):
+        for pause_s in (0.0, *RETRY_PAUSES_S):
+            if pause_s and 2 * len(pending) > len(batch):
+                time.sleep(pause_s)
             for i, result in self._measure_surviving(batch, pending, longer=longer).items():
                 attempts[i].append(result)
             pending = [i for i in pending if _is_noisy(attempts[i][-1])]

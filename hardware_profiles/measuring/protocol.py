@@ -27,7 +27,9 @@ TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
 """Runs of a longer measurement's round that show its p99 even where three rounds are discarded, and what they may take."""
 P90_SAMPLES, P99_SAMPLES = 64, 662
 """Below these a tail is not shown: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, section IV)."""
-MAX_RETRIES = 2
+RETRY_PAUSES_S = (1.0, 4.0)
+"""An entry that is noisy is measured so many times again. Where most of a batch are, so is the machine, and it gets so many
+seconds each time to calm down: what disturbs it often lasts for a few."""
 NOISY = 0.025
 """An entry is measured again where its resolution is wider: on a calm machine, or beside one busy core, nearly none is."""
 CALM_SESSIONS = 10
