@@ -259,7 +259,10 @@ class Prepared:
                     for o in self.objectives
                     if o.metric in EXACT_METRICS
                 }
-                return GuidedSearch(space, self.objectives, seed=seed, features=self._features(supernet), exact=exact)
+                return GuidedSearch(
+                    space, self.objectives, seed=seed, features=self._features(supernet), exact=exact,
+                    tune_seconds=self.job.search.tune_seconds,
+                )  # fmt: skip
             case other:
                 assert_never(other)
 

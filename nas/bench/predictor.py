@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from supernets.space import Architecture
 
 _Array = NDArray[np.float64]
 Encode = Callable[[Sequence[Architecture]], _Array]
+Models = dict[str, tuple[Encode, Callable[[], Predictor]]]
+"""By a model's name, what it sees and how it is made."""
 LEAST_TRAINING = max(MINIMUM_ROWS, 10)
 """Rows below which a cross-validated interval of LightGBM says nothing."""
 
@@ -30,8 +33,9 @@ class Row:
     """The scores of one model, trained on one split.
 
     Attributes:
-        model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, or
-            ``auto``, which the search uses. On a numeric table all but ``auto`` see the genes' values.
+        model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, ``auto``,
+            which the search uses, or ``auto-tuned``, the same with time for tuning. On a numeric table all but these two
+            see the genes' values.
         train: training rows.
         seed: of the split.
         mape: mean absolute error relative to the figure, as a share; None where a figure is 0.
@@ -60,6 +64,7 @@ def bench_predictor(
     train: Sequence[int],
     test: int,
     seeds: int,
+    tune_seconds: float = 0.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Row]:
     """Rows of all models for each seed and each number of training rows, as they are fitted.
@@ -69,6 +74,7 @@ def bench_predictor(
     learnt as positive ones, whose errors count as ratios. Rows without a figure are left out.
 
     Args:
+        tune_seconds: for tuning by Optuna at each fit of ``auto-tuned``, which is left out where it is 0.
         on_progress: called with models fitted and models in all, after each.
 
     Raises:
@@ -80,42 +86,46 @@ def bench_predictor(
     labels = np.array(table.figures[target], dtype=np.float64)
     known = np.flatnonzero(~np.isnan(labels))
     _check(table, target, len(known), train=train, test=test, seeds=seeds)
-    return _rows(table, labels, known, train=sorted(train), test=test, seeds=seeds, on_progress=on_progress)
+    models = partial(
+        _models, TableFeatures.of(table), positive=bool((labels[known] > 0).all()), tune_seconds=tune_seconds
+    )
+    return _rows(table, labels, known, models, train=sorted(train), test=test, seeds=seeds, on_progress=on_progress)
 
 
 def _rows(
     table: Table,
     labels: _Array,
     known: NDArray[np.int64],
+    models: Callable[[int], Models],
     *,
     train: Sequence[int],
     test: int,
     seeds: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[Row]:
-    features = TableFeatures.of(table)
-    positive = bool((labels[known] > 0).all())
-    total, done = seeds * len(train) * len(_models(features, positive=positive, seed=0)), 0
+    total, done = seeds * len(train) * len(models(0)), 0
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(known)
         for n in train:
-            for name, (encode, make) in _models(features, positive=positive, seed=seed).items():
+            for name, (encode, make) in models(seed).items():
                 yield _scored(name, encode, make(), table, labels, order[test : test + n], order[:test], seed)
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
 
 
-def _models(features: TableFeatures, *, positive: bool, seed: int) -> dict[str, tuple[Encode, Callable[[], Predictor]]]:
+def _models(features: TableFeatures, seed: int, *, positive: bool, tune_seconds: float) -> Models:
     """What each model sees, and how it is made."""
     plain = features.plain
-    return {
+    auto = partial(AutoPredictor, layout=features.layout(), positive=positive, seed=seed)
+    found: Models = {
         "mean": (plain, mean),
         "ridge": (plain, ridge),
         "lightgbm": (features.raw, lambda: lightgbm(positive=positive, seed=seed)),
         "gp": (plain, gaussian_process),
-        "auto": (features, lambda: AutoPredictor(layout=features.layout(), positive=positive, seed=seed)),
+        "auto": (features, auto),
     }
+    return found | ({"auto-tuned": (features, partial(auto, tune_seconds=tune_seconds))} if tune_seconds > 0 else {})
 
 
 def _scored(

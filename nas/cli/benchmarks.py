@@ -33,6 +33,9 @@ def predictor(
     train: Annotated[str, typer.Option("--train", help="Numbers of training rows.")] = "25,50,100,200",
     test: Annotated[int, typer.Option("--test", help="Rows to predict.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", help="Draws of the rows.")] = 5,
+    tune: Annotated[
+        float, typer.Option("--tune", min=0, help="Seconds for tuning the search's predictor, as one more row.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare the search's predictor with the mean, ridge, LightGBM and a Gaussian process, on the same rows."""
@@ -46,7 +49,7 @@ def predictor(
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(
-                loaded, target, train=_counts(train), test=test, seeds=seeds,
+                loaded, target, train=_counts(train), test=test, seeds=seeds, tune_seconds=tune,
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )  # fmt: skip

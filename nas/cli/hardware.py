@@ -17,7 +17,7 @@ from nas.cli.running import driving, folder
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
 
-ProfileName = Annotated[str, typer.Option("--profile", help="A profile of the catalog, or a profile file.")]
+DEFAULT_PROFILE = "cpu-1-thread"
 
 
 @app.command()
@@ -35,7 +35,13 @@ def profiles(as_json: Json = False) -> None:
 @app.command()
 def profile(
     model: Annotated[Path | None, typer.Argument(help="Any ONNX model.", show_default=False)] = None,
-    name: ProfileName = "cpu-1-thread",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", help="A profile of the catalog, or a profile file.",
+            show_default=f"{DEFAULT_PROFILE}; with --sweep, the job's first",
+        ),
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option("--shape", help="Of an input with dynamic dimensions, e.g. input=1x3x224x224.", show_default=False),
@@ -66,12 +72,13 @@ def profile(
         raise SelectionError("expected either a model to measure, or --sweep with a job file")
     if sweep is not None and (shape or precision != "fp32"):
         raise SelectionError("--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32")
-    chosen = load_profile(name)
-    with connected(address, spread=False, profiles=[chosen]):
-        if model is not None:
+    given = None if name is None else load_profile(name)
+    if model is not None:
+        chosen = given or load_profile(DEFAULT_PROFILE)
+        with connected(address, spread=False, profiles=[chosen]):
             return _profile_model(model, chosen, shape or [], precision, as_json)
-        assert sweep is not None
-        return _sweep(sweep, chosen, output, runs, as_json)
+    assert sweep is not None
+    return _sweep(sweep, given, output, address, runs, as_json)
 
 
 def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
@@ -99,14 +106,18 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     )
 
 
-def _sweep(job: Path, chosen: HardwareProfile, output: Path, runs: Path, as_json: bool) -> None:
+def _sweep(
+    job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
+) -> None:
     from nas.config import load_job
+    from nas.evaluation.cluster import connected
     from nas.export.sweep_plot import plot_sweep
     from nas.job import Prepared
     from nas.sweep import job_snippet, sweep, to_json
 
     prepared = Prepared(load_job(job), folder(runs), source=str(job))
-    with driving(runs) as how:
+    chosen = given or prepared.profiles[0]
+    with connected(address, spread=False, profiles=[chosen]), driving(runs) as how:
         count = partial(how.display.count, "measuring widths")
         found = sweep(prepared, chosen, on_progress=count, on_wait=how.display.note)
     paths = plot_sweep(found, chosen.name, output)

@@ -45,6 +45,8 @@ class GuidedSearch:
         initial: how many successful evaluations, those told before the first ask included, come before the models.
         kinds: models to choose from for each objective; None takes the two above.
         effort: how many candidates are looked at.
+        tune_seconds: for tuning each model on analytic features, at each fit; where the time runs out before the trials, an
+            ask is no longer a function of the seed and of what was told.
 
     Raises:
         ValueError: no objectives, or an exact figure for none of them.
@@ -62,6 +64,7 @@ class GuidedSearch:
         initial: int = INITIAL,
         kinds: Sequence[ModelKind] | None = None,
         effort: Effort | None = None,
+        tune_seconds: float = 0.0,
     ) -> None:
         self._space, self._objectives, self._seed = space, list(objectives), seed
         self._exact = dict(exact or {})
@@ -71,10 +74,11 @@ class GuidedSearch:
             raise ValueError(f"exact figures for {stray}, which are no objectives; the objectives are {names}")
         genes = hamming_kind(space, seed=seed)
         sources = features or {}
+        analytic = {name: auto_kind(source, seed=seed, tune_seconds=tune_seconds) for name, source in sources.items()}
         self._kinds = {
-            o.name: list(kinds)
-            if kinds is not None
-            else [genes, *(auto_kind(sources[name], seed=seed) for name in [o.name] if name in sources)]
+            o.name: [genes, *(analytic[name] for name in [o.name] if name in analytic)]
+            if kinds is None
+            else list(kinds)
             for o in self._objectives
         }
         self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()

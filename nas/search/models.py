@@ -62,11 +62,11 @@ def hamming_kind(space: SearchSpace, *, seed: int) -> ModelKind:
     )
 
 
-def auto_kind(source: FeatureSource, *, seed: int) -> ModelKind:
-    """`AutoPredictor` on analytic features."""
+def auto_kind(source: FeatureSource, *, seed: int, tune_seconds: float = 0.0) -> ModelKind:
+    """`AutoPredictor` on analytic features; at each fit so many seconds are spent on its hyper-parameters."""
     return ModelKind(
         source.rows,
-        lambda ratio: AutoPredictor(layout=source.layout, positive=ratio, seed=seed),
+        lambda ratio: AutoPredictor(layout=source.layout, positive=ratio, seed=seed, tune_seconds=tune_seconds),
         AutoPredictor.minimum_rows,
     )
 

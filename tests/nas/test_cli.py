@@ -226,7 +226,8 @@ class TestTheWholePath:
         assert row["kind"] == "training"
 
     def test_init_lists_and_writes_recipes(self, shell: Shell) -> None:
-        assert {r["name"] for r in shell.nas("init", "--json").data} == {"digits-cnn", "fashion-mnist-cnn"}
+        names = {r["name"] for r in shell.nas("init", "--json").data}
+        assert names == {"digits-cnn", "fashion-mnist-cnn", "fashion-mnist-int8"}
         assert shell.nas("init", "digits-cnn").code == 0
         assert (shell.folder / "digits-cnn.yaml").is_file()
         assert_error(shell.nas("init", "digits-cnn"), "exists already")

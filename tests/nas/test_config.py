@@ -49,7 +49,7 @@ hardware: [cpu-1-thread, boards/pi.yaml]
 precisions: [fp32, int8]
 lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
-search: {{algorithm: nsga2, evaluations: 20, minutes: 1.5, batch: 4, workers: 2}}
+search: {{algorithm: nsga2, evaluations: 20, minutes: 1.5, batch: 4, tune_seconds: 2.5, workers: 2}}
 calibration_images: 200
 """
 
@@ -85,7 +85,7 @@ def test_every_key_is_read() -> None:
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
-    assert (search.batch, search.workers) == (4, 2)
+    assert (search.batch, search.workers, search.tune_seconds) == (4, 2, 2.5)
 
 
 def test_the_models_are_frozen() -> None:
@@ -157,6 +157,7 @@ KEYS = [
     ("search: {evaluations: 2.5}", "search.evaluations", "whole number of at least 2, got 2.5"),
     ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
     ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
+    ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),
     ("search: {batch: 0}", "search.batch", "at least 1, got 0"),
     ("search: {workers: -2}", "search.workers", "at least 1, got -2"),
     ("search: {algorithm: guidd}", "search.algorithm", "did you mean 'guided'? Known: guided, nsga2, random"),

@@ -15,7 +15,7 @@ NAMES = [recipe.name for recipe in list_recipes()]
 
 
 def test_the_recipes_that_ship() -> None:
-    assert {"digits-cnn", "fashion-mnist-cnn"} <= set(NAMES)
+    assert {"digits-cnn", "fashion-mnist-cnn", "fashion-mnist-int8"} <= set(NAMES)
     assert sorted(NAMES) == NAMES
     assert list_recipes()[0] == Recipe(
         "digits-cnn", "Small CNNs for handwritten digits: data embedded, a few minutes on two cores."

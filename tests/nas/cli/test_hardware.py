@@ -80,8 +80,10 @@ def test_an_absent_provider_is_told(shell: Shell, model: Path) -> None:
 
 
 def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
-    found = shell.nas("profile", "--sweep", shell.job(), "-o", "drawn", "--json")
+    job = shell.job(SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread-batch-16]"))
+    found = shell.nas("profile", "--sweep", job, "-o", "drawn", "--json")
     assert found.code == 0, found.err
+    assert found.data["profile"] == "cpu-1-thread-batch-16"  # the job's own, where no other is asked for
     stages = found.data["stages"]
     assert [stage["options"] for stage in stages] == [[4, 16], [8, 32]]
     for stage in stages:

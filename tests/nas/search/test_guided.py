@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from nas.search.random import RandomSearch
 from nas.search.surrogate import HammingProcess
 from nas.search.warp import BestWarp, LogWarp
 from predictors.selection import FeatureLayout
+from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import OBJECTIVES, SearchContract, anchors, asks_of, evaluate, space_of
 
@@ -60,8 +62,8 @@ def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[
     return minimised(evaluate(space, architectures), OBJECTIVES[1:])
 
 
-def test_models_are_reported_for_what_is_not_exact() -> None:
-    space = space_of(6)
+def with_features(space: SearchSpace, *, tune_seconds: float = 0.0) -> GuidedSearch:
+    """A search about to use models: of accuracy on features, the latency being exact."""
 
     def rows(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         return np.hstack([costs(space, architectures), space.encode(architectures)])
@@ -74,10 +76,16 @@ def test_models_are_reported_for_what_is_not_exact() -> None:
         effort=QUICK,
         features={"accuracy": FeatureSource(rows, FeatureLayout(macs=0, aggregates=(0,)))},
         exact={"latency_ms@cpu": lambda architectures: costs(space, architectures)[:, 0]},
+        tune_seconds=tune_seconds,
     )
     algorithm.tell(evaluate(space, anchors(space)))
     algorithm.tell(evaluate(space, algorithm.ask(10)))
     assert algorithm.fits() == {}
+    return algorithm
+
+
+def test_models_are_reported_for_what_is_not_exact() -> None:
+    algorithm = with_features(space_of(6))
     asked = algorithm.ask(6)
     fits = json.loads(json.dumps(algorithm.fits()))
     assert list(fits) == ["accuracy"]
@@ -88,6 +96,21 @@ def test_models_are_reported_for_what_is_not_exact() -> None:
         assert std > 0
     algorithm.replay(asked)
     assert algorithm.fits() == {}
+
+
+def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_seconds = []
+    improve = Tuner.improve
+
+    def recorded(tuner: Tuner, *args: Any, **options: Any) -> Any:
+        given_seconds.append(tuner.seconds)
+        return improve(tuner, *args, **options)
+
+    monkeypatch.setattr(Tuner, "improve", recorded)
+    assert len(with_features(space_of(6)).ask(6)) == 6
+    assert given_seconds == []
+    assert len(with_features(space_of(6), tune_seconds=0.2).ask(6)) == 6
+    assert given_seconds == [0.2]
 
 
 def test_exact_figures_of_no_objective_are_refused() -> None:
