@@ -134,12 +134,6 @@ def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     return stolen, total
 
 
-def _layout() -> str:
-    """Whether code and memory of this process lie where they do by chance: ``random``, or ``fixed``; empty if unknown."""
-    flags = _read("/proc/self/personality")
-    return ("fixed" if int(flags, 16) & _ADDR_NO_RANDOMIZE else "random") if flags else ""
-
-
 def _load() -> float | None:
     return float(_read("/proc/loadavg").split()[0]) if _read("/proc/loadavg") else None
 
@@ -159,7 +153,8 @@ def _environment(cpus: list[int], allowed: int, provider: str) -> dict[str, Any]
         "governor": _read(f"{own}/scaling_governor") or None,
         "max_khz": int(_read(f"{own}/cpuinfo_max_freq") or 0) or None,
         "load_1m": _load(),
-        "layout": _layout() or None,
+        # Whether it is by chance where code and memory of this process lie.
+        "layout": "fixed" if int(_read("/proc/self/personality") or "0", 16) & _ADDR_NO_RANDOMIZE else "random",
         "host": platform.node(),
         "platform": platform.platform(),
         "kernel": platform.release(),
