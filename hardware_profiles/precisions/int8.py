@@ -34,8 +34,8 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
         calibration: real inputs by name, a mapping a batch.
 
     Raises:
-        PrecisionError: the model is none, too old or without weights to quantize; or the calibration is empty, not what
-            the model takes, or gives values that are no finite numbers.
+        PrecisionError: the model is none, too old, without weights to quantize, or gives out what no node of it makes; or
+            the calibration is empty, not what the model takes, or gives values that are no finite numbers.
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData  # late: a quarter of a second
 
@@ -77,6 +77,13 @@ def _prepare(model: bytes) -> ModelProto:
         raise PrecisionError(
             f"int8 needs a model of ONNX opset {_MIN_OPSET} or later, this one has {opset}; export it anew"
         )
+    made = {name for node in found.graph.node for name in node.output}
+    for value in found.graph.output:
+        if value.name not in made:  # the quantizer would take it away, or go round in circles
+            raise PrecisionError(
+                f"output {value.name!r} of the model is one of its inputs or constants as it is, which int8 cannot keep; "
+                "put an Identity node before it, or run the model in fp32"
+            )
     for i, node in enumerate(found.graph.node):
         node.name = f"{node.op_type}-{i}"
     # The quantizer would infer the shapes again, through files.

@@ -218,6 +218,18 @@ def test_a_model_that_cannot_be_quantized_is_refused() -> None:
         convert(b"\xff\xffno model", "int8", calibration(64))
 
 
+@pytest.mark.parametrize(
+    ("given", "shape"), [("x", ["batch", 1, 8, 8]), ("constant", [4, 1, 3, 3]), ("w", [4, 1, 3, 3])]
+)
+def test_an_output_that_no_node_makes_is_refused(given: str, shape: list[int | str]) -> None:
+    weights = [numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32), name) for name in ("w", "constant")]
+    net = onnx.load_from_string(model([helper.make_node("Conv", ["x", "w"], ["y"])], weights, "y", ["batch", 4, 6, 6]))
+    net.graph.output.append(helper.make_tensor_value_info(given, TensorProto.FLOAT, shape))
+    assert len(run_model(net.SerializeToString(), {"x": images()[:2]})) == 2
+    with pytest.raises(PrecisionError, match=f"output {given!r} of the model is one of its inputs or constants"):
+        convert(net.SerializeToString(), "int8", calibration(64))
+
+
 def test_an_unknown_precision_is_refused_with_a_suggestion() -> None:
     for refused in (
         lambda: convert(b"", "int4", []),
