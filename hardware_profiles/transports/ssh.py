@@ -32,6 +32,7 @@ _OPTIONS = {
     "LogLevel": "ERROR",  # no banners among the reasons
     # What a user's configuration may ask for, and a pipe of bytes cannot stand:
     "ControlMaster": "no",
+    "ControlPath": "none",  # or it would join a connection that the user has, and end with it
     "ClearAllForwardings": "yes",
     "RemoteCommand": "none",
 }

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -234,6 +235,22 @@ def test_closing_ends_the_worker_on_the_host(server: Server) -> None:
         commands = server.commands()
     assert len(commands) >= 2
     assert all(ended(command) for command in commands)
+
+
+def test_a_connection_that_the_user_has_is_not_joined_and_may_end(server: Server, tmp_path: Path) -> None:
+    shared = tmp_path / "config"
+    shared.write_text(f"Host board\nControlPath {tmp_path / 'master'}\n{server.config.read_text()}")
+    ssh = ["ssh", "-F", str(shared)]
+    subprocess.run([*ssh, "-M", "-f", "-N", "board"], check=True, stderr=subprocess.DEVNULL)
+    try:
+        connection = connect_by_ssh(PROFILE, config=shared)
+    finally:
+        subprocess.run([*ssh, "-O", "exit", "board"], check=True, stderr=subprocess.DEVNULL)
+    try:
+        connection.send({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"})
+        assert connection.receive(seconds=60)["event"] == "ready"
+    finally:
+        connection.close()
 
 
 def test_what_the_hosts_shell_is_given_is_safe_from_it() -> None:
