@@ -38,6 +38,11 @@ class HardwareProfile:
         """Whether it is measured elsewhere than on this machine."""
         return bool(self.placement or self.ssh)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the threads that call the runtime do the computing; elsewhere they wait for a device."""
+        return self.provider == "CPUExecutionProvider"
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -67,7 +72,7 @@ class LatencyMeasurement:
 
     Attributes:
         latency_ms: ranking latency: median over rounds of each round's minimum (p10 for more than one thread; thread CPU
-            time where most runs were preempted), per batch.
+            time where most runs of one thread on a CPU were preempted), per batch.
         resolution: relative; differences below it are ties. The largest of the session's noise floor (A/A), two standard
             errors of the figure's own rounds, and what the session's sentinels exceeded those of calmer sessions by.
         p50_ms: median of all samples; service latency.

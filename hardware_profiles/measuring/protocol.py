@@ -119,16 +119,20 @@ def plan_rounds(
     return [[(int(i), n_runs[i]) for i in rng.permutation(len(n_runs))] for _ in range(n_rounds)]
 
 
-def estimate(rounds: Rounds, *, threads: int) -> Estimate:
+def estimate(rounds: Rounds, *, threads: int, on_cpu: bool) -> Estimate:
     """Ranking latency of an entry: median over rounds of each round's minimum, of the wall clock.
 
     With more than one thread the 10th percentile replaces the minimum, since a lucky overlap of threads is no floor.
     Where most runs of one thread were preempted (as all are that outlast a time slice of a busy core), its CPU time
     replaces the wall time.
+
+    Args:
+        on_cpu: the calling threads do the computing. Where they wait for a device that does, CPU time is no latency.
     """
     wall = np.concatenate(rounds.wall_ms)
-    lost = _lost_cpu(rounds, threads=threads)
-    clock = "thread-cpu" if threads == 1 and lost > 0.5 else "wall"
+    alone = threads == 1 and on_cpu
+    lost = _lost_cpu(rounds, alone=alone)
+    clock = "thread-cpu" if alone and lost > 0.5 else "wall"
     times = rounds.cpu_ms if clock == "thread-cpu" else rounds.wall_ms
     floors = np.array([np.min(t) if threads == 1 else np.percentile(t, 10) for t in times])
     floor = float(np.median(floors))
@@ -205,15 +209,15 @@ def _standard_error(values: Floats) -> float:
     return _MEDIAN_EFFICIENCY * _MAD_TO_SIGMA * deviation / math.sqrt(len(values))
 
 
-def _lost_cpu(rounds: Rounds, *, threads: int) -> float:
+def _lost_cpu(rounds: Rounds, *, alone: bool) -> float:
     """Share of runs that lost time to others.
 
-    Involuntary switches alone do not tell: most on an idle core cost nothing. One thread shows its loss as wall time
-    beyond CPU time; of several, whose main thread also waits for the others, a run is counted that was switched away
-    from and took longer than the entry's fastest.
+    Involuntary switches alone do not tell: most on an idle core cost nothing. A thread that computes alone shows its loss
+    as wall time beyond CPU time; of one that also waits, for other threads or for a device, a run is counted that was
+    switched away from and took longer than the entry's fastest.
     """
     wall, cpu = np.concatenate(rounds.wall_ms), np.concatenate(rounds.cpu_ms)
-    if threads == 1:
+    if alone:
         return float(np.mean(wall - cpu > np.maximum(_LOST_SHARE * cpu, _LOST_MS)))
     slow = wall - wall.min() > np.maximum(_LOST_SHARE * wall.min(), _LOST_MS)
     return float(np.mean((np.concatenate(rounds.switches) > 0) & slow))

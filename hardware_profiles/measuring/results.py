@@ -14,6 +14,7 @@ from hardware_profiles.measuring.protocol import (
     MAX_RESOLUTION,
     PROTOCOL,
     Estimate,
+    Rounds,
     Sieve,
     drift,
     estimate,
@@ -66,9 +67,7 @@ def results(
         "protocol": PROTOCOL,
         "measured_together": len(deployments),
     }
-    told = (
-        None if session.sentinels is None else _calibrate(session.sentinels, session.calm_ms, threads=profile.threads)
-    )
+    told = None if session.sentinels is None else _calibrate(session.sentinels, session.calm_ms, profile)
     if told is not None:
         about |= {
             "noise": told.noise,
@@ -77,9 +76,7 @@ def results(
             "discarded_rounds": list(told.sieve.discarded),
         }
     graphs, own_s = iter(session.graphs), (seconds - session.waited_s) / len(deployments)
-    return [
-        _result(deployment, graphs, told, about, threads=profile.threads, seconds=own_s) for deployment in deployments
-    ]
+    return [_result(deployment, graphs, told, about, profile, seconds=own_s) for deployment in deployments]
 
 
 def keep_best(attempts: Sequence[Result]) -> Result:
@@ -108,8 +105,8 @@ def keep_best(attempts: Sequence[Result]) -> Result:
     return replace(best, seconds=seconds)
 
 
-def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, *, threads: int) -> _Calibration:
-    first, second = (estimate(found.rounds, threads=threads) for found in sentinels)
+def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, profile: HardwareProfile) -> _Calibration:
+    first, second = (_estimate(found.rounds, profile) for found in sentinels)
     levels = sentinel_levels(*(found.rounds for found in sentinels))
     kept = sieve(levels, calm_ms)
     return _Calibration(
@@ -123,6 +120,10 @@ def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, *, threads: int) 
     )
 
 
+def _estimate(rounds: Rounds, profile: HardwareProfile) -> Estimate:
+    return estimate(rounds, threads=profile.threads, on_cpu=profile.on_cpu)
+
+
 def _differ(first: float, second: float) -> float:
     """Relative to their mean; 0 where both are 0."""
     return 2 * abs(first - second) / (first + second) if first + second > 0 else 0.0
@@ -133,8 +134,8 @@ def _result(
     graphs: Iterator[Timed | str],
     told: _Calibration | None,
     about: Mapping[str, Any],
+    profile: HardwareProfile,
     *,
-    threads: int,
     seconds: float,
 ) -> Result:
     """A deployment's figures are sums over its graphs, of latency times calls; the samples are kept graph after graph."""
@@ -148,7 +149,7 @@ def _result(
     timed = [found for found in own if isinstance(found, Timed)]
     assert told is not None  # for the type checker: the sentinels ran where any graph did
     kept = [found.rounds.only(told.sieve.kept) for found in timed]
-    parts = [estimate(rounds, threads=threads) for rounds in kept]
+    parts = [_estimate(rounds, profile) for rounds in kept]
     calls = np.array([graph.calls for graph in deployment.graphs], dtype=np.float64)
     floors, spreads = np.array([p.floor_ms for p in parts]), np.array([p.spread for p in parts])
     latency = float(calls @ floors)

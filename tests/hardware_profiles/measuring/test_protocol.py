@@ -48,7 +48,7 @@ def test_every_entry_is_in_every_round_once_and_orders_differ() -> None:
 
 
 def test_one_thread_takes_the_median_of_the_rounds_minima() -> None:
-    found = estimate(rounds([[3, 2, 9], [2.5, 4, 4], [8, 7, 7]]), threads=1)
+    found = estimate(rounds([[3, 2, 9], [2.5, 4, 4], [8, 7, 7]]), threads=1, on_cpu=True)
     assert found.floor_ms == 2.5
     assert found.floors_ms.tolist() == [2, 2.5, 7]
     assert found.p50_ms == 4
@@ -58,30 +58,36 @@ def test_one_thread_takes_the_median_of_the_rounds_minima() -> None:
 
 
 def test_more_threads_take_the_10th_percentile() -> None:
-    found = estimate(rounds([list(range(1, 12)), list(range(2, 13)), list(range(3, 14))]), threads=2)
+    found = estimate(rounds([list(range(1, 12)), list(range(2, 13)), list(range(3, 14))]), threads=2, on_cpu=True)
     assert found.floors_ms.tolist() == [2, 3, 4]
     assert found.floor_ms == 3
 
 
 def test_where_most_runs_lost_the_cpu_one_thread_is_read_by_its_cpu_time() -> None:
     lost = rounds([[22, 23, 8.3], [22, 25, 24]], [[8.3, 8.2, 8.3], [8.2, 8.4, 8.3]])
-    found = estimate(lost, threads=1)
+    found = estimate(lost, threads=1, on_cpu=True)
     assert (found.floor_ms, found.clock) == (8.2, "thread-cpu")
     assert found.preempted_share == pytest.approx(5 / 6)
-    assert estimate(lost, threads=2).clock == "wall"
+    assert estimate(lost, threads=2, on_cpu=True).clock == "wall"
+
+
+def test_waiting_for_a_device_is_no_preemption_and_its_time_is_on_the_wall() -> None:
+    waiting = rounds([[5.0, 5.1], [5.2, 5.0]], [[0.1, 0.1], [0.1, 0.1]])
+    found = estimate(waiting, threads=1, on_cpu=False)
+    assert (found.floor_ms, found.clock, found.preempted_share) == (5.0, "wall", 0)
 
 
 def test_waiting_for_other_threads_is_no_preemption() -> None:
     waiting = rounds([[4.0, 4.01], [4.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]])
-    assert estimate(waiting, threads=2).preempted_share == 0
+    assert estimate(waiting, threads=2, on_cpu=True).preempted_share == 0
     switched = rounds([[4.0, 4.01], [4.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]], switches=1)
-    assert estimate(switched, threads=2).preempted_share == 0.25
+    assert estimate(switched, threads=2, on_cpu=True).preempted_share == 0.25
 
 
 def test_load_that_moves_the_median_leaves_the_floor() -> None:
     rng = np.random.default_rng(0)
     noise = [rng.exponential(0.2, 40) * (rng.random(40) < 0.7) for _ in range(6)]
-    found = estimate(rounds([(2.0 + n).tolist() for n in noise], [[2.0] * 40] * 6), threads=1)
+    found = estimate(rounds([(2.0 + n).tolist() for n in noise], [[2.0] * 40] * 6), threads=1, on_cpu=True)
     assert found.floor_ms == pytest.approx(2.0, rel=1e-3)
     assert found.p50_ms > 2.02
 
@@ -119,7 +125,7 @@ def test_noisy_is_a_wide_resolution_and_ties_are_within_the_resolution() -> None
 )
 def test_a_tail_is_shown_from_enough_runs(n: int, p90: bool, p99: bool) -> None:
     times = np.random.default_rng(0).gamma(4, 1, n)
-    found = estimate(rounds([times[:10].tolist(), times[10:].tolist()]), threads=1)
+    found = estimate(rounds([times[:10].tolist(), times[10:].tolist()]), threads=1, on_cpu=True)
     ordered = np.sort(times)
     assert (found.p90_ms is not None, found.p99_ms is not None) == (p90, p99)
     for percent, value in ((50, found.p50_ms), (90, found.p90_ms), (99, found.p99_ms)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,21 @@ def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     alone = measured(Session(graphs[:1], sentinels, {}))
     assert alone.p99_ms == pytest.approx(2.2)
     assert alone.environment["graphs"][0]["providers"] == ["CPUExecutionProvider"]
+
+
+def test_cpu_time_stands_for_latency_on_a_cpu_alone() -> None:
+    """Half a millisecond of work for the calling thread, in two that it takes."""
+    graph = timed([2.0] * 6)
+    graph = replace(graph, rounds=replace(graph.rounds, cpu_ms=tuple(wall / 4 for wall in graph.rounds.wall_ms)))
+    session = Session((graph,), (timed([1.0] * 6),) * 2, {})
+    for provider, latency_ms, clock in (
+        ("CPUExecutionProvider", 0.5, "thread-cpu"),
+        ("CUDAExecutionProvider", 2.0, "wall"),
+    ):
+        profile = replace(PROFILE, provider=provider)
+        (found,) = results([Deployment.single(b"", {})], session, profile, {}, seconds=1.0)
+        assert isinstance(found, LatencyMeasurement)
+        assert (found.latency_ms, found.environment["graphs"][0]["clock"]) == (latency_ms, clock)
 
 
 def test_waiting_for_others_is_not_counted() -> None:
