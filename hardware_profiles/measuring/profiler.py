@@ -22,8 +22,7 @@ MAX_BATCH = 20
 """Deployments measured together; more keep a round's ends too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
 MAX_DEATHS = 6
-"""Deaths in a row, with nothing measured between them, after which the machine is to blame."""
-
+"""Deaths of which no model is suspected, with nothing measured between them, after which the machine is to blame."""
 
 LOCK = "hardware-profiles"
 """Name of what whoever measures on a host holds; the worker puts it into its own temporary folder, one a user."""
@@ -63,7 +62,7 @@ class WorkerProfiler:
         self._pauses_s = pauses_s
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
-        self._deaths_in_a_row = 0
+        self._unexplained_deaths = 0
 
     def environment(self) -> Mapping[str, Any]:
         while True:
@@ -107,7 +106,10 @@ class WorkerProfiler:
     def _measure_surviving(
         self, batch: Sequence[Deployment], which: Sequence[int], *, longer: bool
     ) -> dict[int, Result]:
-        """Results by index. Where the worker dies, the suspect is measured alone, and fails if it dies there again."""
+        """Results by index. Where the worker dies, the suspect is measured alone, and fails if it dies there again.
+
+        However many kill it, this ends: a death with suspects makes groups smaller or fails a model, one without is counted.
+        """
         found: dict[int, Result] = {}
         deaths: Counter[int] = Counter()
         queue = deque([list(which)])
@@ -119,12 +121,12 @@ class WorkerProfiler:
                 self._count_death(death)
                 suspects = [group[k] for k in death.suspects]
                 deaths.update(suspects)
-                if len(group) == 1 and deaths[group[0]] > 1:
+                if suspects and len(group) == 1 and deaths[group[0]] > 1:
                     found[group[0]] = LatencyFailure(f"{death}, while running this model alone")
                 else:
                     queue.extendleft(reversed(_regroup(group, suspects)))
             else:
-                self._deaths_in_a_row = 0
+                self._unexplained_deaths = 0
                 found.update(zip(group, measured, strict=True))
         return found
 
@@ -182,9 +184,12 @@ class WorkerProfiler:
             ) from error
 
     def _count_death(self, death: WorkerDiedError) -> None:
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row >= MAX_DEATHS:
-            self._deaths_in_a_row = 0  # whoever asks again has done something about it
+        """Counts what no model is to blame for; too many of these are an error."""
+        if death.suspects:
+            return
+        self._unexplained_deaths += 1
+        if self._unexplained_deaths >= MAX_DEATHS:
+            self._unexplained_deaths = 0  # whoever asks again has done something about it
             raise WorkerError(
                 f"{death}, {MAX_DEATHS} times in a row; look at the machine's memory and at "
                 f"whether `import onnxruntime` works there"
@@ -196,7 +201,7 @@ def _is_noisy(result: Result) -> bool:
 
 
 def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
-    """What to measure after a death: a lone suspect by itself, after the others; halves where anyone could be it."""
+    """What to measure after a death: a lone suspect by itself, after the others; halves where any of several could be it."""
     if len(suspects) == 1:
         rest = [i for i in group if i not in suspects]
         return [part for part in (rest, suspects) if part]

@@ -3,58 +3,16 @@ it likes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.measuring.profiler import WorkerProfiler
+from tests.hardware_profiles.machine import Machine
 
-CALM = [1.0] * 6
 WILD = [1.0, 1.8, 1.2, 2.5, 1.5, 2.1]
-
-
-class Machine:
-    """Answers as a worker does; implements `Connection`.
-
-    Args:
-        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last session's go on.
-    """
-
-    def __init__(self, *floors: Mapping[bytes, Sequence[float]]) -> None:
-        self._floors = floors
-        self._answers: list[dict[str, Any]] = []
-        self._models: dict[str, bytes] = {}
-        self._round = 0
-        self.sessions: list[list[bytes]] = []
-
-    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        answer: dict[str, Any] = {"note": [], "conditions": {}, "environment": {}, "event": "ready"}
-        if command["do"] == "acquire":
-            self._models, self._round, answer["event"] = {}, 0, "acquired"
-            self.sessions.append([])
-        elif command["do"] == "load":
-            model = payloads[0] if int(command["id"]) > 1 else b"sentinel"
-            self._models[command["id"]] = model
-            if model != b"sentinel":
-                self.sessions[-1].append(model)
-            answer |= {"event": "loaded", "warm_ms": 1.0, "session_ms": 1.0, "peak_mib": 1.0, "providers": ["CPU"]}
-        elif command["do"] == "round":
-            floors = self._floors[min(len(self.sessions), len(self._floors)) - 1]
-            answer["entries"] = {}
-            for id, n in command["order"]:
-                times = [floors.get(self._models[id], CALM)[self._round]] * n
-                answer["entries"][id] = {"wall_ms": times, "cpu_ms": times, "switches": [0] * n}
-            self._round += 1
-        self._answers.append(answer)
-
-    def receive(self, *, seconds: float) -> dict[str, Any]:
-        return self._answers.pop(0)
-
-    def close(self) -> None:
-        pass
 
 
 def measure(

@@ -1,0 +1,64 @@
+"""A machine whose every run is written down, for tests of what real ones do when they like."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hardware_profiles.transports.connection import WorkerDiedError
+
+CALM = [1.0] * 6
+
+
+class Machine:
+    """Answers as a worker does; implements `Connection`.
+
+    Args:
+        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last session's go on.
+        kill_loading, kill_running: models of which the worker dies.
+    """
+
+    def __init__(
+        self,
+        *floors: Mapping[bytes, Sequence[float]],
+        kill_loading: Collection[bytes] = (),
+        kill_running: Collection[bytes] = (),
+    ) -> None:
+        self._floors = floors
+        self._kill_loading, self._kill_running = kill_loading, kill_running
+        self._answers: list[dict[str, Any]] = []
+        self._models: dict[str, bytes] = {}
+        self._round = 0
+        self.sessions: list[list[bytes]] = []
+
+    def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
+        answer: dict[str, Any] = {"note": [], "conditions": {}, "environment": {}, "event": "ready"}
+        if command["do"] == "acquire":
+            self._models, self._round, answer["event"] = {}, 0, "acquired"
+            self.sessions.append([])
+        elif command["do"] == "load":
+            model = payloads[0] if int(command["id"]) > 1 else b"sentinel"
+            self._models[command["id"]] = model
+            if model != b"sentinel":
+                self.sessions[-1].append(model)
+            if model in self._kill_loading:
+                return
+            answer |= {"event": "loaded", "warm_ms": 1.0, "session_ms": 1.0, "peak_mib": 1.0, "providers": ["CPU"]}
+        elif command["do"] == "round":
+            floors = self._floors[min(len(self.sessions), len(self._floors)) - 1]
+            answer["entries"] = {}
+            if any(self._models[id] in self._kill_running for id, _ in command["order"]):
+                return
+            for id, n in command["order"]:
+                times = [floors.get(self._models[id], CALM)[self._round]] * n
+                answer["entries"][id] = {"wall_ms": times, "cpu_ms": times, "switches": [0] * n}
+            self._round += 1
+        self._answers.append(answer)
+
+    def receive(self, *, seconds: float) -> dict[str, Any]:
+        if not self._answers:
+            raise WorkerDiedError("the measuring process died (SIGSEGV)")
+        return self._answers.pop(0)
+
+    def close(self) -> None:
+        pass

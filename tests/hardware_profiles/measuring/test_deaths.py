@@ -1,0 +1,70 @@
+"""Who is to blame where the worker dies: models, found one by one, or the machine; with one whose deaths are written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.errors import WorkerError
+from hardware_profiles.measuring.profiler import MAX_BATCH, MAX_DEATHS, WorkerProfiler
+from hardware_profiles.transports.remote_errors import ConnectionLostError
+from tests.hardware_profiles.machine import Machine
+
+MODELS = [b"%d" % i for i in range(MAX_BATCH)]
+BATCH = [Deployment.single(model, {"x": np.zeros(1, np.float32)}) for model in MODELS]
+
+
+@pytest.mark.parametrize(
+    ("loading", "running"),
+    [
+        ((0, 3, 6, 9, 12, 15, 18), ()),
+        ((), (0, 1)),
+        ((), (7, 19)),
+        ((2, 3, 5, 7, 11, 13, 17), (0, 1, 18)),
+        ((), range(MAX_BATCH)),
+    ],
+)
+def test_however_many_models_kill_the_worker_they_fail_alone(
+    loading: tuple[int, ...], running: tuple[int, ...]
+) -> None:
+    kill_loading, kill_running = ([MODELS[i] for i in which] for which in (loading, running))
+    machine = Machine({}, kill_loading=kill_loading, kill_running=kill_running)
+    with WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler:
+        found = list(profiler.measure(BATCH))
+    bad = {*loading, *running}
+    assert {i for i, result in enumerate(found) if isinstance(result, LatencyFailure)} == bad
+    assert {result.message for result in found if isinstance(result, LatencyFailure)} == {
+        "the measuring process died (SIGSEGV), while running this model alone"
+    }
+    assert all(isinstance(result, LatencyMeasurement) for i, result in enumerate(found) if i not in bad)
+
+
+def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> None:
+    class Lossy(Machine):
+        lost = False
+
+        def receive(self, *, seconds: float) -> dict[str, Any]:
+            if not self.lost and self.sessions[3:] == [MODELS[1:2]]:  # twice a suspect, together with model 0
+                self.lost = True
+                raise ConnectionLostError("no power")
+            return super().receive(seconds=seconds)
+
+    machine = Lossy({}, kill_running=MODELS[:1])
+    with WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler:
+        killer, *others = profiler.measure(BATCH[:4])
+    assert machine.sessions == [MODELS[:4], MODELS[:2], MODELS[:1], MODELS[1:2], MODELS[1:2], MODELS[2:4]]
+    assert isinstance(killer, LatencyFailure)
+    assert all(isinstance(result, LatencyMeasurement) for result in others)
+
+
+def test_a_worker_that_dies_of_the_sentinel_is_the_machines_fault() -> None:
+    machine = Machine({}, kill_loading=[b"sentinel"])
+    with (
+        WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler,
+        pytest.raises(WorkerError, match=rf"SIGSEGV\), {MAX_DEATHS} times in a row; look at the machine's memory"),
+    ):
+        list(profiler.measure(BATCH))
+    assert len(machine.sessions) == MAX_DEATHS
