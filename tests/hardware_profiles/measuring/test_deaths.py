@@ -47,10 +47,11 @@ def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> Non
         lost = False
 
         def receive(self, *, seconds: float) -> dict[str, Any]:
+            answer = super().receive(seconds=seconds)
             if not self.lost and self.sessions[3:] == [MODELS[1:2]]:  # twice a suspect, together with model 0
                 self.lost = True
                 raise ConnectionLostError("no power")
-            return super().receive(seconds=seconds)
+            return answer
 
     machine = Lossy({}, kill_running=MODELS[:1])
     with WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler:
