@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from hardware_profiles.errors import ModelError
 
 
+def runtime_version() -> str:
+    """Of the ONNX Runtime in this process."""
+    return str(onnxruntime.__version__)
+
+
 def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None) -> list[NDArray[Any]]:
     """The model's outputs, on the CPU with one thread.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +19,7 @@ from hardware_profiles.probe import baseline, behind, probed
 from hardware_profiles.quantize import convert
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
+from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import in_precision
 from nas.job import Prepared
 from supernets.blocks import BlockKeys
@@ -63,7 +62,8 @@ def calibrate(
 
     Raises:
         LookupTableError: the file is of another profile, machine, protocol or space, damaged, or cannot be written.
-        EvaluationError: a block or a network cannot be measured; fewer than 3 subnets.
+        EvaluationError: a block or a network cannot be measured, the machine that answers has become another; fewer than 3
+            subnets.
         ProfileError, WorkerError, PrecisionError: nothing can be measured on the profile, or not in a precision.
     """
     if subnets < 3:
@@ -95,6 +95,8 @@ class _Calibration:
         self._macs = self._sample_blocks()
         self._networks = self._sample_networks(n_subnets)
         self._table = self._begin()
+        self._of = f"profile {profile.name}"
+        self._machines = Machines({self._of: self._table.environment})
 
     def run(self) -> LookupTable:
         """Measures what the table lacks, and fits it."""
@@ -117,7 +119,7 @@ class _Calibration:
 
     def _begin(self) -> LookupTable:
         """The file's table, if it can be gone on with, or an empty one."""
-        environment, source = self._profiler.environment(), _digest(self._prepared)
+        environment, source = self._profiler.environment(), self._prepared.space_digest
         if not self._path.exists():
             return LookupTable(asdict(self._profile), PROTOCOL, environment, source, self._sentinel_ms())
         table = load_lookup(self._path, profile=self._profile, environment=environment, unfinished=True)
@@ -194,7 +196,8 @@ class _Calibration:
         found = []
         for name, result in zip(names, self._profiler.measure(deployments), strict=True):
             if isinstance(result, LatencyFailure):
-                raise EvaluationError(f"profile {self._profile.name}: {name}: {result.message}")
+                raise EvaluationError(f"{self._of}: {name}: {result.message}")
+            self._machines.check(self._of, result.environment)
             level = self._table.sentinel_ms / float(result.environment["sentinel_ms"])
             found.append(Subnet(result.latency_ms * level, result.latency_ms * level * result.resolution))
         return found
@@ -274,9 +277,3 @@ def _grown(
 def _net(whole: Subnet, without: Subnet, macs: int) -> Entry:
     """What a block adds."""
     return Entry(whole.latency_ms - without.latency_ms, math.hypot(whole.error_ms, without.error_ms), macs)
-
-
-def _digest(prepared: Prepared) -> str:
-    """Tells spaces apart."""
-    text = json.dumps(prepared.family.to_json(), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
-from hardware_profiles.errors import ProfileError, ProfilingError
-from hardware_profiles.lookup import load_lookup, profile_of
+from hardware_profiles.errors import ProfileError
+from hardware_profiles.lookup import LookupTable, load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob
@@ -28,7 +28,7 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
 from nas.objectives import EXACT_METRICS, Objective
-from nas.precisions import Precisions
+from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.models import FeatureSource
 from nas.store.folder import RunsFolder
@@ -130,21 +130,37 @@ class Prepared:
     def check_measurable(self) -> None:
         """Raises unless every profile can be measured in every precision, and the objectives and lookup tables are known.
 
-        Machines elsewhere are called; for those on Ray nodes, a cluster must be connected.
+        Each profile's machine is asked; for those on Ray nodes, a cluster must be connected.
 
         Raises:
             ProfileError, PrecisionError: a machine does not have what its profile asks for, or is not there.
-            JobError: an objective is unknown.
-            LookupTableError: a table is damaged, or of another profile.
+            JobError: an objective is unknown, or a lookup table is of another space.
+            LookupTableError: a table is damaged, or of another profile, machine or precision.
         """
+        self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
         for profile in self.profiles:
             check_machine(profile)
-            if profile.remote:
-                with open_profiler(profile) as profiler:
-                    profiler.environment()
             for precision in self.precisions.names:
                 check_precision(precision, profile.provider)
-        self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
+            with open_profiler(profile) as profiler:
+                environment = profiler.environment()
+            if (path := self.lookup_tables.get(profile.name)) is not None:
+                self._check_table(path, load_lookup(path, profile=profile, environment=environment))
+
+    def _check_table(self, path: Path, table: LookupTable) -> None:
+        if table.source != self.space_digest:
+            raise JobError(
+                f"{self._source}: lookup_tables: {path} is of another space ({table.source}) than the job's "
+                f"({self.space_digest}); calibrate with this job"
+            )
+        for precision in self.precisions.names:
+            table.estimate(np.zeros(1), precision)  # has a fit
+
+    @property
+    def space_digest(self) -> str:
+        """Tells families, spaces and image sizes apart."""
+        text = json.dumps(self.family.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def conditions(self, *, measured: bool) -> dict[str, Any]:
         """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
@@ -255,7 +271,7 @@ class Prepared:
                 from nas.search.guided import GuidedSearch
 
                 exact = {
-                    o.name: partial(_exact_figures, supernet, o.metric)
+                    o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
                     for o in self.objectives
                     if o.metric in EXACT_METRICS
                 }
@@ -284,23 +300,14 @@ class Prepared:
         seed: int, note: Callable[[str], None], machines: Machines,
     ) -> Measured:  # fmt: skip
         """What measures this supernet's subnets, with accuracy on one part of the data."""
-        profiles = {profile.name: self._timed(profile, seed=seed, note=note) for profile in self.profiles}
-        environment = {"torch": torch.__version__, "threads": 1, "machine": platform.machine()}
+        profiles = {
+            profile.name: Timed(open_profiler(profile, seed=seed, on_wait=note), self.examples(profile))
+            for profile in self.profiles
+        }
         return Measured(
             scoring, supernet.cost, profiles,
-            n_images=len(part.labels), weights=weights, data=part.digest, environment=environment, machines=machines,
+            n_images=len(part.labels), weights=weights, data=part.digest, machines=machines,
         )  # fmt: skip
-
-    def _timed(self, profile: HardwareProfile, *, seed: int, note: Callable[[str], None]) -> Timed:
-        """A profile's profiler; its lookup table, where it has one, must be of the machine that answers."""
-        profiler = open_profiler(profile, seed=seed, on_wait=note)
-        if (path := self.lookup_tables.get(profile.name)) is not None:
-            try:
-                load_lookup(path, profile=profile, environment=profiler.environment())
-            except ProfilingError:
-                profiler.close()
-                raise
-        return Timed(profiler, self.examples(profile))
 
     def examples(self, profile: HardwareProfile) -> NDArray[np.float32]:
         """Real images for a profile's batch, (batch, c, h, w), from the validation part."""
@@ -314,6 +321,11 @@ class Prepared:
         return head(self.data.train, self.job.calibration_images).images
 
 
-def _exact_figures(supernet: Supernet, metric: str, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-    table = supernet.costs(architectures)
-    return getattr(table, metric).sum(axis=1).astype(np.float64)  # type: ignore[no-any-return]
+def _exact_figures(
+    supernet: Supernet, precisions: Precisions, metric: str, candidates: Sequence[Architecture]
+) -> NDArray[np.float64]:
+    split = [precisions.split(candidate) for candidate in candidates]
+    table = supernet.costs([network for network, _ in split])
+    figures = getattr(table, metric).sum(axis=1).tolist()
+    pairs = zip(figures, split, strict=True)
+    return np.array([exact_figure(metric, figure, precision) for figure, (_, precision) in pairs], dtype=np.float64)

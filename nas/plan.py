@@ -8,6 +8,7 @@ from typing import Any
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
+from nas.evaluation.subnets import CALIBRATION_BATCH, in_precision
 from nas.job import Prepared
 from supernets.cost import Cost
 from supernets.onnx_export import INPUT, onnx_model
@@ -19,8 +20,8 @@ class Extreme:
     """The smallest or the largest network of a space.
 
     Attributes:
-        latency_ms: by profile name: (measured milliseconds a batch, noise floor in ms), of untrained or given weights,
-            which makes no difference to time.
+        latency_ms: by the name of a profile, or ``PROFILE in PRECISION`` where that is not fp32: (measured milliseconds a
+            batch, noise floor in ms), of untrained or given weights, which makes no difference to time.
     """
 
     architecture: Architecture
@@ -33,7 +34,7 @@ class Plan:
     """A job before it is run.
 
     Attributes:
-        size: number of different architectures, exact.
+        size: number of different candidates, exact: of networks, times the precisions.
         images: of the three parts of the data.
     """
 
@@ -68,24 +69,25 @@ def plan(prepared: Prepared) -> Plan:
     prepared.check_measurable()
     job, data, space = prepared.job, prepared.data, prepared.family.space
     supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
-    ends = [space.smallest, space.largest]
-    models = [onnx_model(supernet.extract(a), data.validation.images[:2]) for a in ends]
+    ends, calibration = [space.smallest, space.largest], prepared.calibration.split(CALIBRATION_BATCH)
+    networks = [onnx_model(supernet.extract(a), data.validation.images[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
     for profile in prepared.profiles:
-        profiler = open_profiler(profile, seed=job.seed)
-        try:
-            deployments = [Deployment.single(model, {INPUT: prepared.examples(profile)}) for model in models]
-            for latency, result in zip(latencies, profiler.measure(deployments), strict=True):
-                if isinstance(result, LatencyFailure):
-                    raise EvaluationError(f"profile {profile.name}: {result.message}")
-                latency[profile.name] = (result.latency_ms, result.latency_ms * result.resolution)
-        finally:
-            profiler.close()
+        inputs = {INPUT: prepared.examples(profile)}
+        with open_profiler(profile, seed=job.seed) as profiler:
+            for precision in reversed(prepared.precisions.names):
+                where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
+                models = [in_precision(model, precision, calibration) for model in networks]
+                results = profiler.measure([Deployment.single(model, inputs) for model in models])
+                for latency, result in zip(latencies, results, strict=True):
+                    if isinstance(result, LatencyFailure):
+                        raise EvaluationError(f"profile {where}: {result.message}")
+                    latency[where] = (result.latency_ms, result.latency_ms * result.resolution)
     smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
     return Plan(
         name=job.name,
-        size=space.size,
-        n_choices=len(space),
+        size=prepared.space.size,
+        n_choices=len(prepared.space),
         smallest=smallest,
         largest=largest,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},

@@ -15,6 +15,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, 
 from hardware_profiles.staircase import step_ends
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
+from nas.evaluation.machines import Machines
 from nas.job import Prepared
 from supernets.families.mobile_cnn import MobileCNN, MobileCNNFamily
 from supernets.families.spec import LIMITS, CNNSpec, StageSpec
@@ -77,7 +78,8 @@ def sweep(
         on_wait: told in a sentence when another measurement must be waited for.
 
     Raises:
-        EvaluationError: the job's family has no stages of widths, the step is below 1, or a block cannot be measured.
+        EvaluationError: the job's family has no stages of widths, the step is below 1, a block cannot be measured, or the
+            machine that answers has become another.
         ProfileError, WorkerError: nothing can be measured on the profile.
     """
     family = prepared.family
@@ -87,12 +89,13 @@ def sweep(
     widths = [swept_widths(stage.width, step) for stage in stages]
     total, done = sum(map(len, widths)), 0
     found = []
+    what, machines = f"profile {profile.name}", Machines()
     with open_profiler(profile, seed=prepared.job.seed, on_wait=on_wait) as profiler:
         for s, stage in enumerate(stages):
             on_progress(done, total)
             images = torch.from_numpy(prepared.examples(profile))
             deployments = [_deployment(family, s, width, images, prepared.job.seed) for width in widths[s]]
-            latency, errors = _measure(profiler, deployments, f"profile {profile.name}: stage {s}")
+            latency, errors = _measure(profiler, deployments, what, f"stage {s}", machines)
             found.append(_swept(s, stage, widths[s], latency, errors))
             done += len(widths[s])
         on_progress(done, total)
@@ -193,7 +196,7 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
 
 
 def _measure(
-    profiler: LatencyProfiler, deployments: Sequence[Deployment], what: str
+    profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, machines: Machines
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Latencies and errors in ms, (n,) each, comparable with one another.
 
@@ -204,7 +207,9 @@ def _measure(
     first: NDArray[np.float64] | None = None
     for batch in _batches(len(deployments)):
         results = list(profiler.measure([deployments[i] for i in batch]))
-        told = [_figure(result, what) for result in results]
+        told = [_figure(result, f"{profile}: {stage}") for result in results]
+        for measured in told:
+            machines.check(profile, measured.environment)
         found = np.array([measured.latency_ms for measured in told])
         anchors = found[[0, -1]]
         first = anchors if first is None else first

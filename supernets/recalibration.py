@@ -14,7 +14,9 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     """Replaces the running statistics of every batch norm by the average over `batches`; returns the module in eval mode.
 
     A subnet's statistics differ from the supernet's, so this precedes every accuracy, latency and export. Only the batch
-    norms are in training mode meanwhile. A module without batch norms is returned unchanged.
+    norms are in training mode meanwhile. A module without batch norms is returned unchanged. It is done on one thread,
+    whatever torch has been granted: another number gives statistics that differ in their last bits, which is enough for a
+    quantised network to answer some images otherwise.
 
     Args:
         module: an extracted one (a live subnet shares its statistics with the supernet).
@@ -29,10 +31,13 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over batches
         norm.train()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         for images in batches:
             module(images)
     finally:
+        torch.set_num_threads(threads)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         module.eval()

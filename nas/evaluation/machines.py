@@ -1,4 +1,4 @@
-"""Which environment each profile's figures come from: figures of two environments are never put together."""
+"""Which environment figures come from, by what they are of: figures of two environments are never put together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Environment = Mapping[str, Any]
 
 
 class Machines:
-    """The environments of a run, by profile: the first figure of a profile sets its own, the others must agree.
+    """The environments of a run, of accuracies and of each profile: the first figure sets its own, the others must agree.
 
     Args:
         known: those of figures taken before.
@@ -26,18 +26,21 @@ class Machines:
     ) -> None:
         self._known, self._keep = dict(known or {}), keep
 
-    def check(self, profile: str, environment: Environment) -> None:
-        """Lets a figure's environment pass, or keeps it where it is the profile's first.
+    def check(self, of: str, environment: Environment) -> None:
+        """Lets a figure's environment pass, or keeps it where it is the first of its kind.
+
+        Args:
+            of: what the figures are of, in words: ``accuracy``, or ``profile NAME``.
 
         Raises:
             EvaluationError: it is another one than that of the run's figures; the text names what differs.
         """
-        was = self._known.get(profile)
+        was = self._known.get(of)
         if was is None:
-            self._known[profile] = dict(environment)
+            self._known[of] = dict(environment)
             self._keep(self._known)
         elif found := differences(was, environment):
             raise EvaluationError(
-                f"profile {profile}: this run's figures come from another environment ({'; '.join(found)}); "
-                "put it back and resume, or start a new run"
+                f"{of}: the figures taken so far come from another environment ({'; '.join(found)}); "
+                "put it back and go on, or start anew"
             )

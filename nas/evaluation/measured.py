@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import Scored, Scoring, Task
 from nas.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
+from nas.precisions import exact_figure
 from supernets.cost import Cost
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture
@@ -39,7 +39,7 @@ class Measured:
     Args:
         n_images: images behind an accuracy.
         weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
-        environment: of accuracies; machines: the environments that timed figures must come from.
+        machines: the environments that figures must come from, by profile, and accuracies'.
     """
 
     def __init__(
@@ -51,12 +51,11 @@ class Measured:
         n_images: int,
         weights: str,
         data: str,
-        environment: Mapping[str, Any],
         machines: Machines | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._n_images, self._weights, self._data = n_images, weights, data
-        self._environment, self._machines = environment, machines or Machines()
+        self._machines = machines or Machines()
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[_Variant, list[Request]] = {}
@@ -87,12 +86,14 @@ class Measured:
             timed.profiler.close()
 
     def _exact(self, request: Request) -> Measurement:
-        value = float(getattr(self._costs(request.architecture), request.metric))
+        figure = float(getattr(self._costs(request.architecture), request.metric))
+        value = exact_figure(request.metric, figure, request.precision)
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
 
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
             return self._failed(request, scored.failure, scored.seconds)
+        self._machines.check("accuracy", scored.environment)
         share = scored.n_correct / self._n_images
         return Measurement(
             request,
@@ -102,7 +103,7 @@ class Measured:
             weights=self._weights,
             data=self._data,
             protocol=ACCURACY_PROTOCOL,
-            environment=self._environment,
+            environment=scored.environment,
             detail={"images": self._n_images},
             samples=scored.correct,
             seconds=scored.seconds,
@@ -132,7 +133,7 @@ class Measured:
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message) for request in own)
                 continue
-            self._machines.check(str(requests[0].profile), result.environment)
+            self._machines.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples)) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:

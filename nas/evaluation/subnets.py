@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hardware_profiles.quantize import convert
-from hardware_profiles.runtime import run_model
+from hardware_profiles.runtime import run_model, runtime_version
 from supernets.base import Supernet
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
@@ -53,6 +55,7 @@ class Scored:
         n_correct: number of images classified rightly.
         model: serialised ONNX; None unless it was asked for.
         failure: why there is nothing, or "".
+        environment: where and with what it was scored, JSON-able.
     """
 
     task: Task
@@ -61,6 +64,12 @@ class Scored:
     model: bytes | None = field(default=None, repr=False)
     seconds: float = 0.0
     failure: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _environment() -> dict[str, Any]:
+    """Of a figure that is scored in this process."""
+    return {"torch": torch.__version__, "onnxruntime": runtime_version(), "machine": platform.machine(), "threads": 1}
 
 
 class Scoring(Protocol):
@@ -107,7 +116,8 @@ class InlineScoring:
                 correct, n_correct = np.packbits(hits).tobytes(), int(hits.sum())
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-        return Scored(task, correct, n_correct, model if task.model else None, time.perf_counter() - started)
+        shipped, seconds = model if task.model else None, time.perf_counter() - started
+        return Scored(task, correct, n_correct, shipped, seconds, environment=_environment())
 
     def close(self) -> None:
         """Nothing to end."""

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,23 @@ from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.subnets import in_precision
 from nas.export.report import Point, RunReport
-from nas.objectives import Fidelity, Objective
+from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore
 from nas.store.folder import write_atomically
 from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet
+from supernets.data import DataSet, Part
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 
 MAX_PARITY = 1e-4
 """Largest difference from torch that is accepted, over the standard deviation of torch's outputs."""
+MIN_SAME = 0.99
+"""Least share of the validation images that an exported model answers as the one that was measured did. On one machine they
+are the same file; another processor or another torch may move a logit by its last bits."""
 _CHECKED_BATCHES = (1, 8)
 _COMPARED_IMAGES = 1000
+_BATCH = 100
 _FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -59,11 +64,12 @@ def export_bundle(
 
     Returns:
         ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of images
-        that the written model and the fp32 one classify alike), ``values``, ``architecture`` and the paths of the two
-        other files.
+        that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation images that the
+        written model answers as rightly or wrongly as the one that the search scored; None where it scored none),
+        ``values``, ``architecture`` and the paths of the two other files.
 
     Raises:
-        ExportFailedError: the path will not do, or the file does not compute what torch does.
+        ExportFailedError: the path will not do, or the file does not compute what torch does, or what was measured.
         ExportError: torch's exporter refuses the network.
         PrecisionError: the network cannot be written in its precision.
     """
@@ -80,6 +86,7 @@ def export_bundle(
     model = _with_metadata(in_precision(exact, precision, batches), facts)
     onnx.checker.check_model(model, full_check=True)
     agreement = _agreement(exact, model, images[:_COMPARED_IMAGES].numpy())
+    same = as_measured(model, data.validation, _scored(point, report, store))
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -89,6 +96,7 @@ def export_bundle(
         **facts,
         "parity": parity,
         "agreement": agreement,
+        "as_measured": same,
         "files": {
             path.name: {"sha256": sha256, "bytes": len(model)},
             weights_path.name: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
@@ -107,6 +115,7 @@ def export_bundle(
         "parity": parity,
         "precision": precision,
         "agreement": agreement,
+        "as_measured": same,
         "values": dict(point.values),
         "architecture": dict(point.described),
         "key": point.key,
@@ -164,8 +173,39 @@ def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> flo
 
 def _agreement(one: bytes, two: bytes, images: NDArray[np.float32]) -> float:
     """The share of images that two models classify alike."""
-    decisions = [run_model(model, {INPUT: images}, batch_size=100)[0].argmax(axis=1) for model in (one, two)]
+    decisions = [run_model(model, {INPUT: images}, batch_size=_BATCH)[0].argmax(axis=1) for model in (one, two)]
     return float(np.mean(decisions[0] == decisions[1]))
+
+
+def _scored(point: Point, report: RunReport, store: RunStore) -> Measurement | None:
+    """The network's accuracy on the validation part, with its answers; None where none was taken."""
+    accuracy = next((o for o in report.objectives if o.metric == "accuracy"), None)
+    if accuracy is None:
+        return None
+    request = Precisions.of_run(store.info()).request(point.architecture, accuracy)
+    measured, answers = store.find([request]).get(request), store.samples(request)
+    return None if measured is None or answers is None else replace(measured, samples=answers)
+
+
+def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> float | None:
+    """The share of validation images on which a model is as right or wrong as the one that was scored.
+
+    Raises:
+        ExportFailedError: it is less than `MIN_SAME`.
+    """
+    if scored is None or scored.samples is None:
+        return None
+    labels = validation.labels.numpy()
+    right = np.unpackbits(np.frombuffer(scored.samples, dtype=np.uint8), count=len(labels)).astype(bool)
+    decisions = run_model(model, {INPUT: validation.images.numpy()}, batch_size=_BATCH)[0].argmax(axis=1)
+    same = float(np.mean((decisions == labels) == right))
+    if same < MIN_SAME:
+        raise ExportFailedError(
+            f"the exported model answers {1 - same:.1%} of the validation images otherwise than the one that was measured "
+            f"(at most {1 - MIN_SAME:.0%}), so the run's figures are not its own; export it where it was searched, with "
+            + ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime"))
+        )
+    return same
 
 
 def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpoint, data: DataSet) -> dict[str, Any]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pytest
 
+from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup import LookupTable, LookupTableError, load_lookup
+from hardware_profiles.transport import open_profiler
 from nas.calibrate import calibrate
 from nas.config import parse_job
 from nas.errors import EvaluationError
@@ -87,6 +93,47 @@ def _check_measured(prepared: Prepared, table: LookupTable) -> None:
     fit = table.fits["fp32"]
     assert fit.n == len(measured) == 5
     np.testing.assert_allclose([fit.scale, fit.offset_ms], line, rtol=1e-6)
+
+
+class Replaced:
+    """A profiler of this machine, which another one replaces after the first session."""
+
+    def __init__(self, profiler: LatencyProfiler) -> None:
+        self._profiler, self._sessions = profiler, 0
+
+    def environment(self) -> Mapping[str, Any]:
+        return self._profiler.environment()
+
+    def measure(
+        self, deployments: Sequence[Deployment], *, longer: bool = False
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+        self._sessions += 1
+        for result in self._profiler.measure(deployments, longer=longer):
+            assert isinstance(result, LatencyMeasurement)
+            cpu = {"cpu": "Another 9000"} if self._sessions > 2 else {}
+            yield replace(result, environment={**result.environment, **cpu})
+
+    def close(self) -> None:
+        self._profiler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def test_another_board_that_takes_over_is_refused_and_what_the_first_gave_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, prepared = tmp_path / "table.json", prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.calibrate.open_profiler", lambda *args, **kwargs: Replaced(open_profiler(*args, **kwargs)))
+        with pytest.raises(EvaluationError, match=r"profile cpu-1-thread: .*another environment .*is Another 9000"):
+            calibrate(prepared, PROFILE, path, subnets=3)
+    kept = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
+    assert {e.n for e in kept.entries["fp32"].values()} == {1}
+    assert calibrate(prepared, PROFILE, path, subnets=3).complete
 
 
 @pytest.fixture(scope="module")

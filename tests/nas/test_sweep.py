@@ -46,6 +46,7 @@ class Drifting:
     def __init__(self) -> None:
         self.sessions: list[list[Deployment]] = []
         self.fails = False
+        self.replaced_after: int | None = None
 
     def measure(
         self, deployments: Sequence[Deployment], *, longer: bool = False
@@ -56,7 +57,9 @@ class Drifting:
                 yield LatencyFailure("it does not run")
                 continue
             hidden = convolutions(deployment)[-1][1]  # what the last block reads is the width, or expands it
-            yield _measured(1.1 ** len(self.sessions) * -(-hidden // 16), 0.01)
+            first = self.replaced_after is None or len(self.sessions) <= self.replaced_after
+            cpu = "a board's" if first else "another board's"
+            yield _measured(1.1 ** len(self.sessions) * -(-hidden // 16), 0.01, {"cpu": cpu})
 
     def close(self) -> None:
         return None
@@ -68,9 +71,10 @@ class Drifting:
         return None
 
 
-def _measured(latency_ms: float, resolution: float) -> LatencyMeasurement:
+def _measured(latency_ms: float, resolution: float, environment: dict[str, Any]) -> LatencyMeasurement:
     figures: dict[str, Any] = dict.fromkeys(LatencyMeasurement.__dataclass_fields__)
-    return LatencyMeasurement(**{**figures, "latency_ms": latency_ms, "resolution": resolution})
+    figures |= {"latency_ms": latency_ms, "resolution": resolution, "environment": environment}
+    return LatencyMeasurement(**figures)
 
 
 def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +119,15 @@ def test_a_block_that_does_not_run_is_an_error(prepared: Prepared, monkeypatch: 
     monkeypatch.setattr("nas.sweep.open_profiler", lambda *args, **kwargs: profiler)
     with pytest.raises(EvaluationError, match="profile cpu-1-thread-batch-4: stage 0: it does not run"):
         sweep(prepared, PROFILE)
+
+
+def test_another_board_that_takes_over_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    profiler.replaced_after = 2
+    monkeypatch.setattr("nas.sweep.open_profiler", lambda *args, **kwargs: profiler)
+    with pytest.raises(EvaluationError, match=r"another environment .cpu: was a board's, is another board's"):
+        sweep(prepared, PROFILE)
+    assert len(profiler.sessions) == 3
 
 
 def test_a_sweep_on_this_machine(prepared: Prepared) -> None:

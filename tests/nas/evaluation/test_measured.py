@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -46,7 +47,6 @@ def measured(supernet: Supernet, machines: Machines | None = None) -> Measured:
         n_images=len(part.labels),
         weights="w",
         data=part.digest,
-        environment={},
         machines=machines,
     )
 
@@ -110,11 +110,34 @@ def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
     first = measured(supernet, Machines({}, lambda machines: kept.update(machines)))
     (found,) = first.evaluate([request])
     first.close()
-    assert kept[PROFILE.name]["cpu"] == found.environment["cpu"]
+    of = f"profile {PROFILE.name}"
+    assert kept[of]["cpu"] == found.environment["cpu"]
     again = measured(supernet, Machines(kept))
     assert next(iter(again.evaluate([request]))).value is not None
     again.close()
-    elsewhere = measured(supernet, Machines({PROFILE.name: {**kept[PROFILE.name], "cpu": "Another CPU"}}))
-    with pytest.raises(EvaluationError, match=r"another environment \(cpu: was Another CPU, is .*start a new run"):
+    elsewhere = measured(supernet, Machines({of: {**kept[of], "cpu": "Another CPU"}}))
+    with pytest.raises(EvaluationError, match=rf"{of}: .*another environment \(cpu: was Another CPU, is .*start anew"):
         list(elsewhere.evaluate([request]))
     elsewhere.close()
+
+
+def test_accuracies_of_another_runtime_are_refused(supernet: Supernet) -> None:
+    kept: dict[str, Any] = {}
+    request = Request(supernet.space.smallest, "accuracy")
+    first = measured(supernet, Machines({}, lambda machines: kept.update(machines)))
+    (found,) = first.evaluate([request])
+    first.close()
+    assert kept["accuracy"]["onnxruntime"] == found.environment["onnxruntime"] == onnxruntime.__version__
+    later = measured(supernet, Machines({"accuracy": {**kept["accuracy"], "onnxruntime": "0.9"}}))
+    with pytest.raises(EvaluationError, match=r"accuracy: .*\(ONNX Runtime: was 0.9, is "):
+        list(later.evaluate([request]))
+    later.close()
+
+
+def test_activations_take_the_bytes_of_their_precision(shared: Measured, supernet: Supernet) -> None:
+    network = supernet.space.largest
+    asked = [Request(network, metric, precision=p) for metric in ("activation_bytes", "macs") for p in ("fp32", "int8")]
+    found = {(m.request.metric, m.request.precision): m.value for m in shared.evaluate(asked)}
+    cost = supernet.cost(network)
+    assert found["activation_bytes", "fp32"] == cost.activation_bytes == 4 * (found["activation_bytes", "int8"] or 0)
+    assert found["macs", "fp32"] == found["macs", "int8"] == cost.macs

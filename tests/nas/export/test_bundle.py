@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
-from nas.export.bundle import MAX_PARITY, compare
+from nas.export.bundle import MAX_PARITY, as_measured, compare
+from nas.objectives import Measurement, Request, Status
 from supernets.onnx_export import onnx_model
 from supernets.recalibration import recalibrate
 from tests.conftest import Trained
@@ -51,3 +55,29 @@ def test_outputs_that_do_not_depend_on_the_image_are_found(trained: Trained) -> 
     model = onnx_model(module, images[:2])
     with pytest.raises(ExportFailedError, match="same outputs for every image"):
         compare(module, model, images[:8].numpy())
+
+
+def test_a_model_that_answers_otherwise_than_the_measured_one_is_found(trained: Trained) -> None:
+    part, module = trained.data.validation, largest(trained)
+    model = onnx_model(module, part.images[:2])
+    logits = run_model(model, {"input": part.images.numpy()})[0]
+    right = logits.argmax(axis=1) == part.labels.numpy()
+    assert 0.5 < right.mean() < 1
+
+    def scored(answers: NDArray[np.bool_]) -> Measurement:
+        request = Request(trained.supernet.space.largest, "accuracy")
+        bits = np.packbits(answers).tobytes()
+        return Measurement(
+            request, Status.OK, 0.9, 0.01, samples=bits, environment={"torch": "2.6", "onnxruntime": "1.9"}
+        )
+
+    assert as_measured(model, part, None) is None
+    assert as_measured(model, part, scored(right)) == 1
+    few, many = right.copy(), right.copy()
+    few[: len(right) // 200] ^= True
+    many[: len(right) // 20] ^= True
+    assert 0.99 <= (as_measured(model, part, scored(few)) or 0) < 1
+    with pytest.raises(
+        ExportFailedError, match=r"[45]\.\d% of the validation images .*with torch 2.6, onnxruntime 1.9"
+    ):
+        as_measured(model, part, scored(many))
