@@ -99,9 +99,20 @@ def check_machine(profile: HardwareProfile) -> None:
         )
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader for which a key that comes twice is an error: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _parse(text: str, source: str) -> HardwareProfile:
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise ProfileError(f"{source}: the profile file is no YAML: {told}") from None

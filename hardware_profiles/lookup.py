@@ -278,7 +278,7 @@ def _read(path: Path) -> LookupTable:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LookupTableError(f"{path}: the lookup table cannot be read: {error.strerror}") from None
-    except ValueError as error:  # no UTF-8, no JSON
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON; or nested without end
         raise LookupTableError(f"{path}: the lookup table is damaged: {error}; calibrate again") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         came = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"

@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.errors import ModelError
+from hardware_profiles.errors import ModelError, PrecisionError
 from hardware_profiles.model_inputs import make_inputs
 from hardware_profiles.quantize import check_precision, convert
 from hardware_profiles.transport import open_profiler
@@ -54,7 +54,10 @@ def profile_model(
     except ValueError as error:  # protobuf's word for more than 2 GB
         raise ModelError(f"{path}: the model with its weights is larger than {_MAX_BYTES} bytes: {error}") from None
     if precision != "fp32":
-        serialised = convert(serialised, precision, [inputs])
+        try:
+            serialised = convert(serialised, precision, [inputs])
+        except PrecisionError as error:
+            raise PrecisionError(f"{path}: {error}") from None
     with open_profiler(profile, seed=SEED, on_wait=on_wait) as profiler:
         (result,) = profiler.measure([Deployment.single(serialised, inputs)], longer=longer)
     if isinstance(result, LatencyFailure):
@@ -109,7 +112,7 @@ def _read(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
     except DecodeError:
         raise ModelError(f"{path}: this is no ONNX model (it cannot be decoded)") from None
-    except (OSError, onnx.checker.ValidationError) as error:  # the latter: a file of external weights
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:  # the latter two: a file of external weights
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise ModelError(f"{path}: the model cannot be read: {why}") from None
     # Protobuf decodes an empty file, and some that hold anything, to a message without content.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ModelError
+
+_MAX_NUMBERS = 2**29
+"""In one input: 2 GiB of float32, the most that a command to a worker should carry."""
 
 
 def make_inputs(
@@ -50,7 +54,12 @@ def make_inputs(
 
 def _starts_dynamic(value: ValueInfoProto) -> bool:
     dims = value.type.tensor_type.shape.dim
-    return len(dims) > 0 and not dims[0].HasField("dim_value")
+    return len(dims) > 0 and _is_dynamic(dims[0])
+
+
+def _is_dynamic(dim: Any) -> bool:
+    """Old exporters write -1."""
+    return not dim.HasField("dim_value") or dim.dim_value < 0
 
 
 def _check_fixed_batch(value: ValueInfoProto, profile: HardwareProfile, source: str) -> None:
@@ -75,6 +84,10 @@ def _array(
     where = f"{source}: input {value.name!r}"
     if not value.type.HasField("tensor_type") or (given is None and not tensor.HasField("shape")):
         raise ModelError(f"{where} is no tensor of declared shape; only such inputs can be made up{_advice(value)}")
+    if any(not _is_dynamic(dim) and dim.dim_value == 0 for dim in tensor.shape.dim):
+        raise ModelError(
+            f"{where} has a dimension of size 0, so there is nothing to run on; export it with sizes from 1"
+        )
     known = [_size(dim, i, profile, batches) for i, dim in enumerate(tensor.shape.dim)]
     if given is None:
         if 0 in known:
@@ -97,7 +110,7 @@ def _array(
 
 def _size(dim: Any, i: int, profile: HardwareProfile, batches: set[str]) -> int:
     """Of a declared dimension; 0 where it is dynamic and not the batch."""
-    if dim.HasField("dim_value"):
+    if not _is_dynamic(dim):
         return int(dim.dim_value)
     return profile.batch_size if i == 0 or dim.dim_param in batches else 0
 
@@ -109,6 +122,11 @@ def _advice(value: ValueInfoProto) -> str:
 
 def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, where: str) -> NDArray[Any]:
     name = TensorProto.DataType.Name(elem_type)
+    if math.prod(shape) > _MAX_NUMBERS:
+        sizes = "x".join(map(str, shape))
+        raise ModelError(
+            f"{where} would be {sizes}, more than {_MAX_NUMBERS:,} numbers; give it a smaller shape or batch"
+        )
     if name in ("FLOAT", "DOUBLE", "FLOAT16"):
         return np.asarray(rng.standard_normal(shape), dtype=helper.tensor_dtype_to_np_dtype(elem_type))
     if name in ("INT32", "INT64", "BOOL"):  # the integers may be indices, and every table has two rows
@@ -117,4 +135,7 @@ def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, wher
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
         bounds = np.iinfo(dtype)
         return np.asarray(rng.integers(bounds.min, bounds.max, shape, dtype=dtype, endpoint=True), dtype=dtype)
-    raise ModelError(f"{where} is of type {name}, and only numbers and booleans that numpy has can be made up")
+    raise ModelError(
+        f"{where} is of type {name}, and only numbers and booleans that numpy has can be made up; "
+        "export the model so that it begins with what it makes of this input"
+    )

@@ -13,7 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyProfiler
-from hardware_profiles.lookup import ABSENT, Entry, LookupTable, Subnet, fit_affine, load_lookup, save_lookup
+from hardware_profiles.lookup import (
+    ABSENT,
+    Entry,
+    LookupTable,
+    LookupTableError,
+    Subnet,
+    fit_affine,
+    load_lookup,
+    save_lookup,
+)
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.probe import baseline, behind, probed
 from hardware_profiles.quantize import convert
@@ -23,6 +32,7 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import in_precision
 from nas.job import Prepared
 from supernets.blocks import BlockKeys
+from supernets.errors import SpaceError
 from supernets.graph import INPUT, BlockModel
 from supernets.onnx_export import onnx_model
 from supernets.space import Architecture
@@ -128,6 +138,11 @@ class _Calibration:
                 f"{self._path}: the lookup table is of another space ({table.source}) than the job's ({source}); "
                 "write this job's to another file with -o"
             )
+        for key in {key for known in table.subnets.values() for key in known}:
+            try:
+                self._supernet.space.check(Architecture.parse(key))
+            except SpaceError as error:
+                raise LookupTableError(f"{self._path}: the lookup table is damaged: {error}; calibrate again") from None
         return table
 
     def _sample_blocks(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
-from hardware_profiles.errors import ProfileError
+from hardware_profiles.errors import PrecisionError, ProfileError
 from hardware_profiles.lookup import LookupTable, load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import open_profiler
@@ -133,15 +133,18 @@ class Prepared:
         Each profile's machine is asked; for those on Ray nodes, a cluster must be connected.
 
         Raises:
-            ProfileError, PrecisionError: a machine does not have what its profile asks for, or is not there.
-            JobError: an objective is unknown, or a lookup table is of another space.
+            ProfileError: a machine does not have what its profile asks for, or is not there.
+            JobError: an objective is unknown, a provider does not run a precision, or a lookup table is of another space.
             LookupTableError: a table is damaged, or of another profile, machine or precision.
         """
         self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
         for profile in self.profiles:
             check_machine(profile)
             for precision in self.precisions.names:
-                check_precision(precision, profile.provider)
+                try:
+                    check_precision(precision, profile.provider)
+                except PrecisionError as error:
+                    raise JobError(f"{self._source}: precisions: profile {profile.name}: {error}") from None
             with open_profiler(profile) as profiler:
                 environment = profiler.environment()
             if (path := self.lookup_tables.get(profile.name)) is not None:
@@ -154,7 +157,11 @@ class Prepared:
                 f"({self.space_digest}); calibrate with this job"
             )
         for precision in self.precisions.names:
-            table.estimate(np.zeros(1), precision)  # has a fit
+            if precision not in table.fits:
+                raise JobError(
+                    f"{self._source}: lookup_tables: {path} has no fit for {precision}, only for "
+                    f"{', '.join(table.fits)}; calibrate with this job, into the same file"
+                )
 
     @property
     def space_digest(self) -> str:

@@ -24,7 +24,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("interrupted; what was measured or trained until now is kept", file=sys.stderr)
+            print("interrupted; runs and calibrations keep what they have done until now", file=sys.stderr)
         raise
     except Exception as error:
         if not is_user_error(error):

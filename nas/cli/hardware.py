@@ -65,13 +65,14 @@ def profile(
 ) -> None:  # fmt: skip
     """Measure an ONNX model on a hardware profile; or, with --sweep JOB, latency against the widths of a job's blocks."""
     from hardware_profiles.catalog import load_profile
-    from nas.errors import SelectionError
     from nas.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
-        raise SelectionError("expected either a model to measure, or --sweep with a job file")
+        raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
     if sweep is not None and (shape or precision != "fp32"):
-        raise SelectionError("--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32")
+        raise typer.BadParameter(
+            "--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32"
+        )
     given = None if name is None else load_profile(name)
     if model is not None:
         chosen = given or load_profile(DEFAULT_PROFILE)

@@ -62,6 +62,7 @@ def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
         ("- a\n", ["expected a mapping", "(list)"]),
         ("", ["expected a mapping", "None"]),
         ("name: [\n", ["no YAML"]),
+        ("name: a\nthreads: 1\nname: b\n", ["the key 'name' comes twice"]),
         ("name: !!python/object/apply:os.getcwd []\n", ["no YAML"]),
     ],
 )

@@ -78,6 +78,10 @@ def test_a_missing_file_a_folder_and_missing_weights_are_told(tmp_path: Path) ->
         profile_model(tmp_path, BATCH_4)
     model = onnx.load_from_string(conv_net())
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    cut = (tmp_path / "weights.bin").read_bytes()[:-8]
+    (tmp_path / "weights.bin").write_bytes(cut)
+    with pytest.raises(ModelError, match=r"net\.onnx: the model cannot be read: "):
+        profile_model(tmp_path / "net.onnx", BATCH_4)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ModelError, match=r"the model cannot be read: .*weights\.bin"):
         profile_model(tmp_path / "net.onnx", BATCH_4)

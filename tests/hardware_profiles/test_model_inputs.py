@@ -64,6 +64,9 @@ def test_equal_seeds_make_equal_inputs_and_weights_are_no_inputs() -> None:
         (declare("tokens", ["n", "length"]), r"dimension 1 \('length'\) of input 'tokens' is dynamic"),
         (declare("tokens", ["n", None]), r"dimension 1 of input 'tokens' is dynamic"),
         (declare("x", [8, 3]), r"input 'x' is fixed at 8, and profile test-batch-4 runs batches of 4.*dynamic batch"),
+        (declare("x", ["n", 0]), r"input 'x' has a dimension of size 0"),
+        (declare("x", [-1, -1]), r"dimension 1 of input 'x' is dynamic"),  # as old exporters write it
+        (declare("x", ["n", 2**15, 2**15]), r"input 'x' would be 4x32768x32768, more than 536,870,912 numbers"),
         (declare("x", ["n"], TensorProto.STRING), r"input 'x' is of type STRING"),
         (helper.make_tensor_value_info("x", TensorProto.FLOAT, None), r"input 'x' is no tensor of declared shape"),
         (

@@ -164,6 +164,13 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, finished: Path
     with pytest.raises(LookupTableError, match="of profile 'cpu-1-thread', expected one of 'cpu-1-thread-batch-16'"):
         calibrate(prepared, load_profile("cpu-1-thread-batch-16"), path)
     data = json.loads(path.read_text())
+    foreign = {"fp32": {**data["subnets"]["fp32"], "9-9-9": {"latency_ms": 1.0, "error_ms": 0.1}}}
+    path.write_text(json.dumps(data | {"subnets": foreign}))
+    with pytest.raises(LookupTableError, match=r"table.json: the lookup table is damaged: .*calibrate again"):
+        calibrate(prepared, PROFILE, path)
+    path.write_text("[" * 200_000)
+    with pytest.raises(LookupTableError, match=r"table.json: the lookup table is damaged"):
+        calibrate(prepared, PROFILE, path)
     path.write_text(json.dumps(data | {"environment": {**data["environment"], "cpu": "Another 9000"}}))
     with pytest.raises(LookupTableError, match=r"measured on another machine .*cpu: was Another 9000, is"):
         calibrate(prepared, PROFILE, path)

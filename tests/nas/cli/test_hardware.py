@@ -54,24 +54,36 @@ def test_a_model_in_eight_bits(shell: Shell, model: Path) -> None:
     assert found.code == 0, found.err
     assert found.data["latency_ms"] > 0
     assert_error(shell.nas("profile", model, "--precision", "fp16"), "CPUExecutionProvider", "fp32")
+    job = shell.job(SMALL_JOB + "precisions: [fp32, fp16]\n")
+    assert_error(shell.nas("search", job), "job.yaml: precisions: profile cpu-1-thread: ", "fp16")
     assert_error(shell.nas("profile", model, "--precision", "int4"), "int4", "int8")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["expected either a model to measure, or --sweep"]),
-        (["model.onnx", "--sweep", "job.yaml"], ["expected either"]),
         (["model.onnx", "--shape", "input=1x1x9x8"], ["1x1x9x8"]),
         (["model.onnx", "--shape", "input"], ["NAME=1x3x224x224"]),
         (["model.onnx", "--shape", "image=1x1x8x8"], ["'image'", "'input'"]),
         (["model.onnx", "--profile", "cpu-1-tread"], ["did you mean 'cpu-1-thread'?"]),
-        (["--sweep", "job.yaml", "--precision", "int8"], ["belong to a model"]),
+        (["model.onnx", "--shape", "input=100000x1x8x80000"], ["100000x1x8x80000", "the profile's batch"]),
     ],
 )
 def test_what_cannot_be_measured_is_told(shell: Shell, model: Path, arguments: list[str], words: list[str]) -> None:
     assert model.name == "model.onnx"
     assert_error(shell.nas("profile", *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["model.onnx", "--sweep", "job.yaml"], ["--sweep", "job.yaml", "--precision", "int8"]],
+)
+def test_wrong_usage_is_told_as_such(shell: Shell, model: Path, arguments: list[str]) -> None:
+    assert model.name == "model.onnx"
+    found = shell.nas("profile", *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert "Usage: " in found.err
+    assert "model" in found.err
 
 
 def test_an_absent_provider_is_told(shell: Shell, model: Path) -> None:
@@ -144,7 +156,8 @@ class TestLookupTablesThatDoNotFit:
         table.write_text(json.dumps(elsewhere))
         assert_error(self.search(shell), "t.json", "measured on another machine", "Another 9000")
         table.write_text(good)
-        assert_error(self.search(shell, lookup_tables="precisions: [fp32, int8]\nlookup_tables"), "int8")
+        two = self.search(shell, lookup_tables="precisions: [fp32, int8]\nlookup_tables")
+        assert_error(two, "with.yaml: lookup_tables: ", "t.json has no fit for int8, only for fp32")
         table.unlink()
         assert_error(self.search(shell), "t.json", "cannot be read")
         assert shell.runs() == set()
