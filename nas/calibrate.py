@@ -13,16 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyProfiler
-from hardware_profiles.lookup import (
-    ABSENT,
-    Entry,
-    LookupTable,
-    LookupTableError,
-    Subnet,
-    fit_affine,
-    load_lookup,
-    save_lookup,
-)
+from hardware_profiles.lookup import ABSENT, Entry, LookupTable, LookupTableError, Subnet, fit_affine
+from hardware_profiles.lookup_file import load_lookup, save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.probe import baseline, behind, probed
 from hardware_profiles.quantize import convert

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
 from hardware_profiles.errors import PrecisionError, ProfileError
-from hardware_profiles.lookup import LookupTable, load_lookup, profile_of
+from hardware_profiles.lookup import LookupTable
+from hardware_profiles.lookup_file import load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob

@@ -15,7 +15,8 @@ import pytest
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.lookup import LookupTable, LookupTableError, load_lookup
+from hardware_profiles.lookup import LookupTable, LookupTableError
+from hardware_profiles.lookup_file import load_lookup
 from hardware_profiles.transport import open_profiler
 from nas.calibrate import calibrate
 from nas.config import parse_job
