@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -63,6 +64,15 @@ def workers(node: Any) -> list[int]:
     return [pid for pid in descendants(raylet) if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def kill(cluster: Cluster, node: Any) -> None:
+    """Kills a node, and waits until what it ran is gone: an actor outlives its node by a moment, enough for a small model."""
+    watched = [os.pidfd_open(pid) for pid in workers(node)]
+    cluster.remove_node(node, allow_graceful=False)
+    for handle in watched:
+        assert select.select([handle], [], [], 30)[0], "a worker outlives its node"
+        os.close(handle)
+
+
 class Watched:
     """A connection that does something once, while the worker is in the second round of a batch."""
 
@@ -106,11 +116,11 @@ def test_models_are_measured_on_the_node_that_offers_the_resource(node: Any) -> 
 
 
 def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
-    def kill() -> None:
+    def kill_workers() -> None:
         for pid in workers(node):
             os.kill(pid, signal.SIGKILL)
 
-    tries = [lambda: Watched(connect_by_ray(PROFILE), kill)]
+    tries = [lambda: Watched(connect_by_ray(PROFILE), kill_workers)]
     with WorkerProfiler(PROFILE, lambda: tries.pop()() if tries else connect_by_ray(PROFILE)) as profiler:
         small, large = profiler.measure([SMALL, LARGE])
     assert isinstance(small, LatencyMeasurement)
@@ -119,10 +129,7 @@ def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
 
 
 def test_a_node_that_dies_and_stays_away_ends_the_measuring_with_what_is_kept(cluster: Cluster, doomed: Any) -> None:
-    def remove() -> None:
-        cluster.remove_node(doomed, allow_graceful=False)
-
-    tries = [lambda: Watched(connect_by_ray(DOOMED), remove)]
+    tries = [lambda: Watched(connect_by_ray(DOOMED), lambda: kill(cluster, doomed))]
     with (
         WorkerProfiler(
             DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED), pauses_s=(0.0, 0.0)
@@ -136,7 +143,7 @@ def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster,
     made: list[Any] = []
 
     def replace_node() -> None:
-        cluster.remove_node(doomed, allow_graceful=False)
+        kill(cluster, doomed)
         made.append(cluster.add_node(num_cpus=0, resources=DOOMED.placement))
 
     tries = [lambda: Watched(connect_by_ray(DOOMED), replace_node)]
