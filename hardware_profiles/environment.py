@@ -18,11 +18,13 @@ DECISIVE: Mapping[str, str] = {
     "quota_cpus": "cgroup quota (CPUs)",
     "onnxruntime": "ONNX Runtime",
     "provider": "execution provider",
+    "device": "device",
     "threads": "threads",
     "protocol": "measuring protocol",
 }
 """What must agree, and how it is called. Not the host's name, which a container changes, nor the kernel, Python and numpy,
-which are not at work while a model runs; nor load and steal, which are what the noise floor is for."""
+which are not at work while a model runs; nor load and steal, which are what the noise floor is for. A key that is absent, as
+in records from before there was one, is None: no device but the CPU."""
 
 
 def machine_key(environment: Mapping[str, Any]) -> str:

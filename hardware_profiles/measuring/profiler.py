@@ -12,6 +12,7 @@ import numpy as np
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.measuring.fitness import unfit
 from hardware_profiles.measuring.protocol import RETRY_PAUSES_S
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
@@ -25,7 +26,7 @@ MAX_DEATHS = 6
 """Deaths of which no model is suspected, with nothing measured between them, after which the machine is to blame."""
 
 LOCK = "hardware-profiles"
-"""Name of what whoever measures on a host holds; the worker puts it into its own temporary folder, one a user."""
+"""Name of what whoever measures on a host holds, of all its users (see `Worker.acquire`)."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """Before each new try to reach a machine that has been lost: some may be restarting, none is worth a minute."""
 
@@ -161,8 +162,12 @@ class WorkerProfiler:
             self._connection.send({"do": "start", "threads": profile.threads, "provider": profile.provider})
             answer = self._connection.receive(seconds=self._limits.start)
             if answer["event"] == "unfit":
+                told = f"latency is measured on Linux, which can pin processes, and this is {answer['platform']}"
+            else:
+                told = unfit(profile, answer["environment"])
+            if told:
                 self.close()
-                raise ProfileError(f"profile {profile.name}: {answer['message']}")
+                raise ProfileError(f"profile {profile.name}: {told}")
             self._environment = answer["environment"]
         return self._connection
 

@@ -54,7 +54,8 @@ class Session:
     """What each graph took, or why it has no figures; the same of the two sentinels (None where no graph could be loaded).
 
     Attributes:
-        conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; JSON-able.
+        conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; and its governor
+            and quota at the end, which take the place of what the environment said at the worker's start; JSON-able.
         calm_ms: lowest level of the sentinels in the last sessions of this worker, before this one; infinite in its first.
         waited_s: until the host's lock was free.
     """
@@ -86,14 +87,13 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
-        lock: name of what whoever measures on a host holds: a file in the worker's own temporary folder, one a user. A
-            path is taken as it is.
+        lock: name of what whoever measures on a host holds: one file of that host for all users. A path is taken as it is.
         rng: draws the order of the entries in each round.
         on_wait: told once, where another measurement holds the host.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
-        WorkerError: the lock was not to be had in time, or the sentinel does not run.
+        WorkerError: the lock was not to be had, or not in time, or the sentinel does not run.
     """
     entries = [read_sentinel()] * _SENTINELS + list(graphs)
     started = time.perf_counter()
@@ -159,6 +159,11 @@ def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callabl
         if on_wait is not None:
             on_wait(f"waiting for another measurement on this machine (process {answer['holder'] or 'unknown'}) to end")
         answer = connection.receive(seconds=limits.lock + limits.answer)
+    if answer["event"] == "barred":
+        raise WorkerError(
+            f"the lock of whoever measures on this machine, {answer['lock']}, cannot be opened ({answer['reason']}); "
+            "let all who measure there read and write it, or remove it"
+        )
     if answer["event"] != "acquired":
         raise WorkerError(
             f"another measurement (process {answer['holder'] or 'unknown'}) has held this machine for {limits.lock:.0f} s "

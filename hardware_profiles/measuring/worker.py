@@ -1,12 +1,13 @@
 """The measuring process: pinned and alone on its host, it times ONNX models as it is told to, command by command.
 
 It needs Python >= 3.9 on Linux, numpy and onnxruntime alone: this one file can be sent to a board and run there. It
-decides nothing about protocols; who drives it does. A command is a line of JSON; where that has "payloads": [length, ...],
-so many bytes each follow it. Each is answered by a line of JSON:
+decides nothing; who drives it does, and sets the environment variables of thread pools. A command is a line of JSON; where
+that has "payloads": [length, ...], so many bytes each follow it. Each is answered by a line of JSON:
 
-    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unfit", "message"}
-    {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}] {"event": "acquired", "note"}
-                                                or {"event": "refused", "holder", "lock"}
+    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unfit", "platform"}
+    {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
+                                                {"event": "acquired", "note"} | {"event": "refused", "holder", "lock"}
+                                                | {"event": "barred", "lock", "reason"}
     {"do": "load", "id", "names"}, payloads: the model, its inputs as .npz
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
                                               | {"event": "failed", "message"}
@@ -31,25 +32,21 @@ import resource
 import select
 import signal
 import socket
+import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_pool, "1")  # before numpy is loaded: threads of its own would disturb what is timed
-
-import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
+import numpy as np
+import onnxruntime
 
 _STABLE_RUNS, _STABLE_GAIN = 3, 0.02
 """Warm-up ends when this many runs in a row beat the fastest so far by no more than this share."""
 _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
 _PARENT_SECONDS = 0.5
-_MIB = 2**20
 _PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
 _TRIVIAL = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a"
@@ -75,14 +72,9 @@ def _watch_parent(parent: int) -> None:
 
 def _choose_cpus(n: int) -> list[int]:
     """`n` of the CPUs that this process may use: of different cores where possible, the last first (0 serves interrupts)."""
-    first: dict[str, int] = {}
-    siblings = []
-    for cpu in sorted(os.sched_getaffinity(0), reverse=True):
-        core = _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
-        if core in first:
-            siblings.append(cpu)
-        first.setdefault(core, cpu)
-    return [*first.values(), *siblings][:n]
+    allowed, siblings = os.sched_getaffinity(0), "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    one_a_core = {_read(siblings.format(cpu)) or str(cpu): cpu for cpu in sorted(allowed)}.values()
+    return sorted(allowed, key=lambda cpu: (cpu not in one_a_core, -cpu))[:n]
 
 
 def _read(path: str) -> str:
@@ -92,16 +84,37 @@ def _read(path: str) -> str:
         return ""
 
 
+def _fields(path: str) -> dict[str, list[str]]:
+    """The values of a file's lines ``key: value``, by key."""
+    fields: dict[str, list[str]] = {}
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), []).append(value.strip())
+    return fields
+
+
 def _cpu() -> tuple[str, list[str]]:
     """The processor's name (x86 tells one; ARM tells the board's and its parts' numbers), and its flags, sorted."""
-    lines: dict[str, list[str]] = {}
-    for line in _read("/proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        lines.setdefault(key.strip(), []).append(value.strip())
+    lines = _fields("/proc/cpuinfo")
     names = [lines[key][0] for key in ("model name", "Model", "Hardware", "uarch") if key in lines][:1]
     parts = sorted({f"part {part}" for part in lines.get("CPU part", [])})
     flags = (lines.get("flags") or lines.get("Features") or lines.get("isa") or [""])[0].split()
     return " ".join(names + parts) or platform.processor() or platform.machine(), sorted(set(flags))
+
+
+def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
+    """The GPU of a provider that computes on one, and its driver, as the system tells them; None for others.
+
+    Where there are GPUs of several models, all are told, and which of all the process may use.
+    """
+    if provider not in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        return None
+    found = [_fields(str(file)).get("Model", []) for file in Path(root, "gpus").glob("*/information")]
+    models = sorted({model for told in found for model in told})
+    if len(models) > 1:
+        models.append(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+    version = next((word for word in _read(f"{root}/version").split() if word[0].isdigit() and "." in word), "unknown")
+    return ", ".join([*(models or ["unknown GPU"]), f"driver {version}"])
 
 
 def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float | None:
@@ -111,8 +124,7 @@ def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> f
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        folder = Path(root, "cpu" if controllers else "")
-        group = Path(path.lstrip("/"))
+        folder, group = Path(root, "cpu" if controllers else ""), Path(path.lstrip("/"))
         for level in (group, *group.parents):  # a container may see its own group as the root
             if controllers:
                 quota, period = (_read(str(folder / level / f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
@@ -125,34 +137,31 @@ def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> f
 
 def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     """Ticks of these CPUs that the hypervisor gave to others, and all of them."""
-    stolen = total = 0
-    for line in _read("/proc/stat").splitlines():
-        name, _, values = line.partition(" ")
-        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in cpus:
-            ticks = [int(value) for value in values.split()[:8]]  # what follows is counted in these already
-            stolen, total = stolen + (ticks[7] if len(ticks) > 7 else 0), total + sum(ticks)
-    return stolen, total
+    own = [f"cpu{cpu}" for cpu in cpus]
+    lines = [line.split() for line in _read("/proc/stat").splitlines() if line.split()[0] in own]
+    ticks = [[int(value) for value in values[:8]] for _, *values in lines]  # what follows is counted in these already
+    return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
-def _load() -> float | None:
-    return float(_read("/proc/loadavg").split()[0]) if _read("/proc/loadavg") else None
+def _limits(cpus: list[int]) -> dict[str, Any]:
+    """What makes the CPUs slower or faster, and may change while this process lives."""
+    governor = _read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/scaling_governor")
+    load = _read("/proc/loadavg").split()
+    return {"quota_cpus": cpu_quota(), "governor": governor or None, "load_1m": float(load[0]) if load else None}
 
 
-def _environment(cpus: list[int], allowed: int, provider: str) -> dict[str, Any]:
+def _environment(cpus: list[int], provider: str) -> dict[str, Any]:
     model, flags = _cpu()
-    own = f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq"
     return {
         "cpu": model,
         "machine": platform.machine(),
         "flags": hashlib.sha256(" ".join(flags).encode()).hexdigest()[:16],
         "isa": [flag for flag in flags if flag in _ISA or flag.startswith("avx512")],
         "cores": os.cpu_count(),
-        "allowed_cpus": allowed,
+        "allowed_cpus": len(os.sched_getaffinity(0)),
         "pinned_cpus": cpus,
-        "quota_cpus": cpu_quota(),
-        "governor": _read(f"{own}/scaling_governor") or None,
-        "max_khz": int(_read(f"{own}/cpuinfo_max_freq") or 0) or None,
-        "load_1m": _load(),
+        "max_khz": int(_read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/cpuinfo_max_freq") or 0) or None,
+        **_limits(cpus),
         # Whether it is by chance where code and memory of this process lie.
         "layout": "fixed" if int(_read("/proc/self/personality") or "0", 16) & _ADDR_NO_RANDOMIZE else "random",
         "host": platform.node(),
@@ -163,25 +172,9 @@ def _environment(cpus: list[int], allowed: int, provider: str) -> dict[str, Any]
         "numpy": np.__version__,
         "available_providers": onnxruntime.get_available_providers(),
         "provider": provider,
+        "device": device(provider),
         "threads": len(cpus),
     }
-
-
-def _unfit(threads: int, provider: str) -> str:
-    """Why this machine is not what was asked for; empty if it is."""
-    allowed = len(os.sched_getaffinity(0))
-    if threads > allowed:
-        return (
-            f"{threads} threads were asked for, each on a CPU of its own, and the process may use {allowed} "
-            f"CPU{'s' if allowed > 1 else ''} on {platform.node()}; take a profile of fewer threads or allow it more CPUs"
-        )
-    providers = onnxruntime.get_available_providers()
-    if provider not in providers:
-        return (
-            f"the provider {provider!r} was asked for, and ONNX Runtime {onnxruntime.__version__} on {platform.node()} has "
-            f"{', '.join(providers)}; change the profile, or install a build of ONNX Runtime there that has it"
-        )
-    return ""
 
 
 class Worker:
@@ -203,32 +196,26 @@ class Worker:
     def start(self, threads: int, provider: str) -> None:
         """Pins this thread to the first of its CPUs; ONNX Runtime pins its own threads to the others."""
         if self._zygote is None:
-            self.say(
-                "unfit", message=f"latency is measured on Linux, which can pin processes, and this is {sys.platform}"
-            )
+            self.say("unfit", platform=sys.platform)
             return
-        unfit = _unfit(threads, provider)
-        if unfit:
-            self.say("unfit", message=unfit)
-            return
-        allowed = len(os.sched_getaffinity(0))
         self._cpus, self._provider = _choose_cpus(threads), provider
+        environment = _environment(self._cpus, provider)
         os.sched_setaffinity(0, self._cpus[:1])
-        self.say("ready", environment=_environment(self._cpus, allowed, provider))
+        self.say("ready", environment=environment)
 
     def acquire(self, lock: str, seconds: float) -> None:
-        """Takes the host's lock. The system gives it back when this process ends, however it does.
-
-        Args:
-            lock: a name, for a file of this user in this machine's temporary folder; or a path, which is taken as it is.
-        """
-        path = lock if os.sep in lock else os.path.join(tempfile.gettempdir(), f"{lock}-{os.getuid()}.lock")
-        # The name holds the user's id, and no link is followed: the folder is everybody's.
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Takes the host's lock, by its name or the path of its file. The system gives it back when this process ends."""
+        path = lock if os.sep in lock else lock_path(lock)
+        try:
+            file = open_lock(path)
+        except OSError as error:
+            self.say("barred", lock=path, reason=error.strerror)
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode("ascii", "replace")
+            pid = os.pread(file, 20, 0)
+            holder = pid.decode() if pid.isdigit() else ""  # anybody may have written anything
             self.say("waiting", holder=holder, lock=path)
             if not _wait_for(file, seconds):
                 os.close(file)
@@ -284,7 +271,7 @@ class Worker:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self.say("released", conditions={"steal": stolen / total if total > 0 else 0.0, "load_1m": _load()})
+        self.say("released", conditions={"steal": stolen / total if total > 0 else 0.0, **_limits(self._cpus)})
 
 
 class Zygote:
@@ -322,18 +309,16 @@ class Zygote:
             with contextlib.suppress(BrokenPipeError), ours.makefile("wb") as out:  # what it died of follows
                 out.write(json.dumps(request).encode() + b"\n")
                 out.writelines(payloads)
-            answer = {}
+            answer: dict[str, Any] = {}
             with contextlib.suppress(ConnectionError), ours.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
         if "peak_mib" not in answer:
             raise RuntimeError(answer.get("message") or "a process that loaded this model and ran it once died of it")
-        found: dict[str, float] = answer
-        return found
+        return answer
 
 
 def _serve(control: socket.socket) -> None:
     """The zygote's life: a fork for each conversation that it is handed, until the worker is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     own = os.getpid()
     while True:
         _, handles, _, _ = socket.recv_fds(control, 1, 1)
@@ -354,18 +339,21 @@ def _serve(control: socket.socket) -> None:
 def _answer_alone(conversation: socket.socket) -> None:
     """The fork's life: reads one model, makes and runs it, tells what that took."""
     with conversation.makefile("rb") as file, conversation.makefile("w", encoding="utf-8") as out:
-        (request,) = list(_commands(file, once=True))
+        request = next(_commands(file))
         model, inputs = request["payloads"]
         os.sched_setaffinity(0, request["cpus"][:1])
         try:
             feeds = _feeds(inputs, request["names"])
             # The runtime's own code and what its first session sets up, some 16 MiB, is no model's.
-            trivial, _ = _make_session(_TRIVIAL, request["cpus"], request["provider"])
+            trivial, _ = _make_session(_TRIVIAL, request["cpus"], request["provider"], whole=False)
             trivial.run(None, {"x": np.zeros(1, np.float32)})
-            before = _reset_peak()
+            with contextlib.suppress(OSError):  # where the kernel cannot start it anew, the peak so far counts
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             session, session_ms = _make_session(model, request["cpus"], request["provider"])
             session.run(None, feeds)
-            answer: dict[str, Any] = {"session_ms": session_ms, "peak_mib": max(0.0, _peak() - before) / _MIB}
+            added_kib = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
+            answer: dict[str, Any] = {"session_ms": session_ms, "peak_mib": added_kib / 1024}
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             answer = {"message": _told(error)}
         out.write(json.dumps(answer) + "\n")
@@ -378,27 +366,13 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _reset_peak() -> float:
-    """Starts the peak of this process's resident memory anew, and returns it, in bytes."""
-    with contextlib.suppress(OSError):  # where the kernel cannot, the peak so far is where it starts
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _peak()
-
-
-def _peak() -> float:
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return float(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-
 def _feeds(inputs: bytes, names: list[str]) -> dict[str, Any]:
     with np.load(io.BytesIO(inputs), allow_pickle=False) as arrays:
         return {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
 
 
-def _make_session(model: bytes, cpus: list[int], provider: str) -> tuple[Any, float]:
-    """A session of the model, and the milliseconds that making it took."""
+def _make_session(model: bytes, cpus: list[int], provider: str, *, whole: bool = True) -> tuple[Any, float]:
+    """A session of the model, and the milliseconds that making it took; the provider has to run the `whole` of it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(cpus)
     options.inter_op_num_threads = 1
@@ -408,28 +382,55 @@ def _make_session(model: bytes, cpus: list[int], provider: str) -> tuple[Any, fl
     if len(cpus) > 1:  # the runtime numbers processors from 1, and its first thread is the calling one
         others = ";".join(str(cpu + 1) for cpu in cpus[1:])
         options.add_session_config_entry("session.intra_op_thread_affinities", others)
+    if whole and provider != "CPUExecutionProvider":  # what it leaves to the CPU would pass for its own time
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     start = time.perf_counter()
-    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=False)
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        if "fallback to CPU EP has been explicitly disabled" in str(error):
+            left = f"the provider {provider} does not run all of the model's operations and leaves some to the CPU"
+            raise RuntimeError(f"{left}; choose another precision or another provider") from error
+        raise
     session_ms = (time.perf_counter() - start) * 1e3
     session.disable_fallback()
-    used = session.get_providers()
-    if used[0] != provider:
-        raise RuntimeError(f"the provider {provider} was asked for, and the runtime fell back to {used}")
+    if session.get_providers()[0] != provider:
+        raise RuntimeError(
+            f"the provider {provider} cannot start here; look whether the libraries that it needs are there"
+        )
     return session, session_ms
+
+
+def lock_path(name: str, folders: tuple[str, ...] = ("/run/lock", "/dev/shm", "/tmp")) -> str:
+    """A file in the first of the folders that everybody may write in, where all users of a host meet, and root."""
+    open_to_all = (
+        f for f in folders if os.path.isdir(f) and os.stat(f).st_mode & stat.S_IWOTH and os.access(f, os.W_OK)
+    )
+    return os.path.join(next(open_to_all, folders[-1]), f"{name}.lock")
+
+
+def open_lock(path: str) -> int:
+    """The descriptor of a file that all users may lock. It is made where there is none; no link is followed.
+
+    A file that is there is not asked to be made, which a kernel refuses for another user's (fs.protected_regular).
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    if not os.path.lexists(path):
+        with contextlib.suppress(FileExistsError):  # somebody was quicker
+            file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            os.fchmod(file, 0o666)  # whatever this user's mask is
+            return file
+    return os.open(path, flags)
 
 
 def _wait_for(file: int, seconds: float) -> bool:
     """Whether the lock came within the time. Asking again and again would lose it to a driver with batch after batch."""
-
-    def expire(number: int, frame: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, expire)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)  # it raises KeyboardInterrupt; Ctrl-C is ignored here
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         return True
-    except TimeoutError:
+    except KeyboardInterrupt:
         return False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -467,15 +468,13 @@ def _told(error: Exception) -> str:
     return text if len(text) <= 400 else text[:397] + "..."
 
 
-def _commands(file: BinaryIO | io.BufferedReader, *, once: bool = False) -> Iterator[dict[str, Any]]:
+def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
     """Commands as they come, with their payloads' bytes in the place of their lengths; ends with the input."""
     for line in iter(file.readline, b""):
         command = json.loads(line)
         if "payloads" in command:
             command["payloads"] = [file.read(length) for length in command["payloads"]]
         yield command
-        if once:
-            return
 
 
 def main() -> None:
@@ -487,10 +486,8 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not fall between the answers
     worker = Worker(out, zygote)
-    commands: dict[str, Callable[..., None]] = {
-        command.__name__: command
-        for command in (worker.start, worker.acquire, worker.load, worker.round, worker.release)
-    }
+    known = (worker.start, worker.acquire, worker.load, worker.round, worker.release)
+    commands: dict[str, Callable[..., None]] = {command.__name__: command for command in known}
     for command in _commands(sys.stdin.buffer):
         commands[command.pop("do")](**command)
 

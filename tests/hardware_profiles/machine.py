@@ -8,6 +8,13 @@ from typing import Any
 from hardware_profiles.transports.connection import WorkerDiedError
 
 CALM = [1.0] * 6
+FIT = {
+    "host": "board",
+    "allowed_cpus": 2,
+    "quota_cpus": None,
+    "onnxruntime": "1.32.0",
+    "available_providers": ["CPUExecutionProvider"],
+}
 
 
 class Machine:
@@ -32,7 +39,7 @@ class Machine:
         self.sessions: list[list[bytes]] = []
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        answer: dict[str, Any] = {"note": [], "conditions": {}, "environment": {}, "event": "ready"}
+        answer: dict[str, Any] = {"note": [], "conditions": {}, "environment": FIT, "event": "ready"}
         if command["do"] == "acquire":
             self._models, self._round, answer["event"] = {}, 0, "acquired"
             self.sessions.append([])

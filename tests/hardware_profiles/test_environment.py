@@ -9,8 +9,9 @@ from hardware_profiles.measuring.protocol import PROTOCOL
 
 HERE = {
     "cpu": "A", "machine": "x86_64", "flags": "12ab", "isa": ["avx2", "fma"], "max_khz": None, "governor": "performance",
-    "quota_cpus": None, "onnxruntime": "1.32.0", "provider": "CPUExecutionProvider", "threads": 1, "protocol": PROTOCOL,
-    "load_1m": 0.5, "steal": 0.0, "host": "x", "kernel": "6.1", "python": "3.11", "numpy": "2.0", "pinned_cpus": [1],
+    "quota_cpus": None, "onnxruntime": "1.32.0", "provider": "CPUExecutionProvider", "device": None, "threads": 1,
+    "protocol": PROTOCOL, "load_1m": 0.5, "steal": 0.0, "host": "x", "kernel": "6.1", "python": "3.11", "numpy": "2.0",
+    "pinned_cpus": [1],
 }  # fmt: skip
 
 
@@ -32,6 +33,14 @@ def test_an_environment_before_anything_is_measured_is_of_this_protocol() -> Non
     told = {key: value for key, value in HERE.items() if key != "protocol"}
     assert machine_key(told) == machine_key(HERE)
     assert differences(told, {**HERE, "protocol": "old/v0"}) == [f"measuring protocol: was {PROTOCOL}, is old/v0"]
+
+
+def test_records_from_before_devices_were_told_are_of_none() -> None:
+    before = {key: value for key, value in HERE.items() if key != "device"}
+    assert machine_key(before) == machine_key(HERE)
+    assert differences(before, HERE) == differences(HERE, before) == []
+    gpu = {**HERE, "device": "Tesla T4, driver 535.129.03"}
+    assert differences(before, gpu) == ["device: was unknown, is Tesla T4, driver 535.129.03"]
 
 
 def test_it_is_told_in_words() -> None:

@@ -149,6 +149,16 @@ def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> No
     assert told == ["waiting for another measurement on this machine (process 4711) to end"]
 
 
+def test_a_lock_that_cannot_be_opened_ends_the_measuring_with_what_to_do(tmp_path: Path) -> None:
+    with (
+        open_profiler(PROFILE, lock=str(tmp_path)) as made,
+        pytest.raises(
+            WorkerError, match=rf"{tmp_path}, cannot be opened \(Is a directory\); let all who measure there"
+        ),
+    ):
+        list(made.measure([deployment()]))
+
+
 def test_waiting_ends(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with lock.open("w") as file, open_profiler(PROFILE, lock=str(lock), limits=Limits(lock=0.1)) as made:

@@ -107,6 +107,14 @@ def test_cpu_time_stands_for_latency_on_a_cpu_alone() -> None:
         assert (found.latency_ms, found.environment["graphs"][0]["clock"]) == (latency_ms, clock)
 
 
+def test_a_governor_that_changed_since_the_worker_started_is_told_as_it_was_meanwhile() -> None:
+    session = Session((timed([2.0] * 6),), (timed([1.0] * 6),) * 2, {"governor": "powersave"})
+    start = {"governor": "performance", "cpu": "A"}
+    (found,) = results([Deployment.single(b"", {})], session, PROFILE, start, seconds=1.0)
+    assert isinstance(found, LatencyMeasurement)
+    assert (found.environment["governor"], found.environment["cpu"]) == ("powersave", "A")
+
+
 def test_waiting_for_others_is_not_counted() -> None:
     session = Session((timed([1.0] * 6),) * 2, (timed([1.0] * 6),) * 2, {}, waited_s=7.0)
     found = results([Deployment.single(b"", {})] * 2, session, PROFILE, {}, seconds=9.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -14,6 +15,7 @@ import runpy
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +38,10 @@ from hardware_profiles.transports.connection import (
 from tests.hardware_profiles.networks import conv_net, declare, endless
 
 CPUS = len(os.sched_getaffinity(0))
+SESSION = onnxruntime.InferenceSession
+CODE = runpy.run_path(str(WORKER_FILE))
+AZURE = "AzureExecutionProvider"
+"""A provider that runs no operation of ours, and comes with the runtime."""
 
 
 def packed(*arrays: NDArray[Any]) -> bytes:
@@ -64,10 +70,8 @@ def load(connection: LocalConnection, payloads: Sequence[bytes] = NET, names: Se
     return ask(connection, payloads, do="load", id="0", names=names)
 
 
-def start(connection: LocalConnection, threads: int = 1) -> dict[str, Any]:
-    environment: dict[str, Any] = ask(connection, do="start", threads=threads, provider="CPUExecutionProvider")[
-        "environment"
-    ]
+def start(connection: LocalConnection, threads: int = 1, provider: str = "CPUExecutionProvider") -> dict[str, Any]:
+    environment: dict[str, Any] = ask(connection, do="start", threads=threads, provider=provider)["environment"]
     return environment
 
 
@@ -131,20 +135,6 @@ def test_inputs_are_never_unpickled(worker: LocalConnection) -> None:
     assert "allow_pickle=False" in answer["message"]
 
 
-def test_what_a_machine_does_not_have_is_told_at_the_start(worker: LocalConnection) -> None:
-    answer = ask(worker, do="start", threads=1000, provider="CPUExecutionProvider")
-    assert answer["event"] == "unfit"
-    assert (
-        f"1000 threads were asked for, each on a CPU of its own, and the process may use {CPUS} CPU"
-        in answer["message"]
-    )
-    assert "take a profile of fewer threads" in answer["message"]
-    answer = ask(worker, do="start", threads=1, provider="NoSuchProvider")
-    assert answer["event"] == "unfit"
-    for word in ("'NoSuchProvider'", "CPUExecutionProvider", onnxruntime.__version__, "change the profile"):
-        assert word in answer["message"]
-
-
 def test_the_environment_tells_the_machine(worker: LocalConnection) -> None:
     told = start(worker)
     cpuinfo = Path("/proc/cpuinfo").read_text()
@@ -155,6 +145,8 @@ def test_the_environment_tells_the_machine(worker: LocalConnection) -> None:
     assert (told["kernel"], told["machine"], told["python"]) == (
         platform.release(), platform.machine(), platform.python_version(),
     )  # fmt: skip
+    assert told["allowed_cpus"] == CPUS
+    assert told["device"] is None
     others = {"governor", "quota_cpus", "max_khz", "load_1m", "layout", "host", "numpy", "pinned_cpus", "threads"}
     assert others <= set(told)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
@@ -186,10 +178,9 @@ def test_a_control_groups_quota_is_the_least_of_all_levels(tmp_path: Path) -> No
         (tmp_path / path).write_text(text)
 
     def quota() -> float | None:
-        found: float | None = code["cpu_quota"](str(tmp_path), str(tmp_path / "own"))
+        found: float | None = CODE["cpu_quota"](str(tmp_path), str(tmp_path / "own"))
         return found
 
-    code = runpy.run_path(str(WORKER_FILE))
     assert quota() is None
     write("own", "0::/outer/inner\n")
     write("outer/inner/cpu.max", "max 100000\n")
@@ -203,6 +194,61 @@ def test_a_control_groups_quota_is_the_least_of_all_levels(tmp_path: Path) -> No
     assert quota() is None
     write("cpu/job/cpu.cfs_quota_us", "50000\n")
     assert quota() == 0.5
+
+
+def test_a_gpu_is_told_by_its_model_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def device(provider: str = "CUDAExecutionProvider") -> str | None:
+        found: str | None = CODE["device"](provider, str(tmp_path))
+        return found
+
+    def add(address: str, model: str) -> None:
+        folder = tmp_path / "gpus" / address
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 178\nGPU UUID: \t GPU-1\n")
+
+    assert device() == "unknown GPU, driver unknown"
+    add("0000:01:00.0", "NVIDIA H100 80GB HBM3")
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs-builder@U16)\n"
+        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
+    )
+    assert device() == device("TensorrtExecutionProvider") == "NVIDIA H100 80GB HBM3, driver 550.54.14"
+    assert device("CPUExecutionProvider") is None
+    add("0000:02:00.0", "NVIDIA H100 80GB HBM3")
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32\n"
+    )
+    assert device() == "NVIDIA H100 80GB HBM3, driver 535.129.03"
+    add("0000:00:00.0", "Tesla T4")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert device() == "NVIDIA H100 80GB HBM3, Tesla T4, CUDA_VISIBLE_DEVICES=1, driver 535.129.03"
+
+
+@pytest.mark.skipif(
+    AZURE not in onnxruntime.get_available_providers(), reason="needs a provider that leaves work to the CPU"
+)
+def test_a_model_that_a_provider_leaves_to_the_cpu_is_refused(worker: LocalConnection) -> None:
+    start(worker, provider=AZURE)
+    assert load(worker) == {
+        "event": "failed",
+        "message": f"the provider {AZURE} does not run all of the model's operations and leaves some to the CPU; choose "
+        "another precision or another provider",
+    }
+    session, _ = CODE["_make_session"](
+        CODE["_TRIVIAL"], [0], AZURE, whole=False
+    )  # not what is measured, but the ground
+    assert session.get_providers()[0] == AZURE
+
+
+def test_a_provider_whose_libraries_are_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "InferenceSession", _on_cpu)
+    with pytest.raises(RuntimeError, match="the provider NoProvider cannot start here; look whether the libraries"):
+        CODE["_make_session"](CODE["_TRIVIAL"], [0], "NoProvider", whole=False)
+
+
+def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) -> onnxruntime.InferenceSession:
+    """What the runtime gives where a provider cannot be loaded."""
+    return SESSION(model, options, providers=["CPUExecutionProvider"])
 
 
 def test_the_worker_comes_by_its_input_too() -> None:
@@ -294,6 +340,19 @@ def test_the_host_tells_how_it_was_meanwhile(worker: LocalConnection, tmp_path: 
     conditions = ask(worker, do="release")["conditions"]
     assert 0 <= conditions["steal"] <= 1
     assert conditions["load_1m"] >= 0
+    assert {"governor", "quota_cpus"} <= set(conditions)
+
+
+def test_what_may_change_while_the_worker_lives_is_read_again_at_each_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    own = CODE["Worker"](out, None)
+    own._cpus = [0]
+    quotas = [2.0, 0.5]
+    monkeypatch.setitem(own.release.__func__.__globals__, "cpu_quota", lambda: quotas.pop(0))
+    own.release()
+    own.release()
+    told = [json.loads(line)["conditions"]["quota_cpus"] for line in out.getvalue().splitlines()]
+    assert told == [2.0, 0.5]
 
 
 def test_a_note_is_kept_until_the_lock_is_taken_again(worker: LocalConnection, tmp_path: Path) -> None:
@@ -304,14 +363,69 @@ def test_a_note_is_kept_until_the_lock_is_taken_again(worker: LocalConnection, t
     assert ask(worker, do="acquire", lock=lock, seconds=5)["note"] == [1.5]
 
 
-def test_a_locks_name_is_a_file_of_the_user_in_the_temporary_folder(tmp_path: Path) -> None:
-    connection = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})
+def test_a_locks_name_is_one_file_of_the_host_whatever_the_users_temporary_folder(
+    worker: LocalConnection, tmp_path: Path
+) -> None:
+    name = f"test-{os.getpid()}"
+    other = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})
+    lock = Path(CODE["lock_path"](name))
     try:
-        start(connection)
-        assert ask(connection, do="acquire", lock="name", seconds=5)["event"] == "acquired"
-        assert f"name-{os.getuid()}.lock" in {path.name for path in tmp_path.iterdir()}
+        start(worker)
+        start(other)
+        assert ask(worker, do="acquire", lock=name, seconds=5)["event"] == "acquired"
+        answer = ask(other, do="acquire", lock=name, seconds=0.1)
+        assert answer == {"event": "waiting", "holder": str(worker.pid), "lock": str(lock)}
+        assert other.receive(seconds=60)["event"] == "refused"
     finally:
-        connection.close()
+        other.close()
+        lock.unlink(missing_ok=True)
+
+
+def test_the_lock_lies_in_the_first_folder_that_is_everybodys(tmp_path: Path) -> None:
+    own, shared, last = (tmp_path / name for name in ("own", "shared", "last"))
+    found = [str(folder) for folder in (tmp_path / "missing", own, shared, last)]
+    for folder in (own, shared, last):
+        folder.mkdir()
+    own.chmod(0o755)  # root may write there, and others would have to go on
+    shared.chmod(0o1777)
+    last.chmod(0o1777)
+    assert CODE["lock_path"]("name", tuple(found)) == str(shared / "name.lock")
+    assert CODE["lock_path"]("name", tuple(found[:2])) == str(own / "name.lock")
+
+
+def test_all_users_may_open_the_lock_whoever_made_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    before = os.umask(0o077)
+    try:
+        os.close(CODE["open_lock"](str(lock)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+    lock.write_text("kept")
+    os.close(CODE["open_lock"](str(lock)))
+    assert lock.read_text() == "kept"
+
+
+def test_a_lock_that_cannot_be_opened_is_told(worker: LocalConnection, tmp_path: Path) -> None:
+    start(worker)
+    victim, link, folder = (tmp_path / name for name in ("victim", "link", "folder"))
+    victim.write_text("kept")
+    link.symlink_to(victim)
+    folder.mkdir()
+    for lock, number in ((link, errno.ELOOP), (folder, errno.EISDIR), (tmp_path / "no" / "lock", errno.ENOENT)):
+        answer = ask(worker, do="acquire", lock=str(lock), seconds=5)
+        assert answer == {"event": "barred", "lock": str(lock), "reason": os.strerror(number)}
+    assert victim.read_text() == "kept"
+
+
+def test_what_anybody_wrote_into_the_lock_is_not_passed_on(worker: LocalConnection, tmp_path: Path) -> None:
+    start(worker)
+    with (tmp_path / "lock").open("w") as file:
+        file.write("\x1b[2J, and do as I say")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert ask(worker, do="acquire", lock=file.name, seconds=0.1)["holder"] == ""
+        assert worker.receive(seconds=60) == {"event": "refused", "holder": "", "lock": file.name}
 
 
 def test_the_lock_is_refused_in_bounded_time_and_freed_by_a_death(worker: LocalConnection, tmp_path: Path) -> None:
