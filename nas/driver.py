@@ -343,11 +343,11 @@ def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
     part, search = prepared.data.validation, prepared.job.search
     if how.inline:
         return InlineScoring(supernet, prepared.calibration, part.images, part.labels)
-    from nas.evaluation.ray_pool import RayPool, available_cpus
+    from nas.evaluation.ray_pool import RayPool
 
     return RayPool(
         supernet, prepared.calibration, part.images, part.labels,
-        sharing=prepared.job.supernet.sharing, workers=min(search.workers or available_cpus(), available_cpus()),
+        sharing=prepared.job.supernet.sharing, workers=search.workers,
     )  # fmt: skip
 
 

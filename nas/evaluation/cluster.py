@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hardware_profiles.base import HardwareProfile
+from nas.errors import EvaluationError
+
+_ANSWER_S = 10.0
+"""For a cluster's head to take a connection. Ray itself would go on asking an address that nobody listens at, for minutes."""
 
 
 @contextmanager
@@ -22,10 +28,54 @@ def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareP
     if not spread and not any(profile.placement for profile in profiles):
         yield
         return
-    from nas.evaluation.ray_pool import start_ray, stop_ray  # ray takes a second to load
-
     start_ray(address)
     try:
         yield
     finally:
         stop_ray()
+
+
+def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
+    """Connects to a running cluster, or starts one in this process's name; does nothing where one is connected already.
+
+    Raises:
+        EvaluationError: no cluster answers at the address, or none can be started.
+    """
+    import ray  # takes a second to load
+    from ray.exceptions import RayError
+
+    if ray.is_initialized():
+        return
+    if address is not None:
+        _check_answers(address)
+    # Idle workers spin otherwise, which costs a two-core machine most of its speed.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Without the word "local", Ray would join any cluster that somebody has started on this machine.
+    own = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"the cluster at {address}" if address else "Ray"
+        raise EvaluationError(f"cannot reach {where}: {error}; run with --inline to do without") from error
+
+
+def stop_ray() -> None:
+    """Leaves the cluster, and ends it where this process started it."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises where the address names a host and a port, and nobody listens there; other forms are Ray's to understand."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise EvaluationError(
+            f"no Ray cluster answers at {address} ({error}); look at the address that `ray start --head` printed there"
+        ) from error

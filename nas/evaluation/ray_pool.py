@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
@@ -34,33 +32,6 @@ One whose CPU went to another program, or with its node, never starts."""
 _KEPT = "What was measured is kept; then go on with `nas resume`"
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
-    """Connects to a running cluster, or starts one in this process's name; does nothing where one is connected already.
-
-    Raises:
-        EvaluationError: no cluster answers at the address, or none can be started.
-    """
-    if ray.is_initialized():
-        return
-    # Idle workers spin otherwise, which costs a two-core machine most of its speed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        if address is not None:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"the cluster at {address}" if address else "Ray"
-        raise EvaluationError(f"cannot reach {where}: {error}; run with --inline to do without") from error
-
-
-def stop_ray() -> None:
-    """Leaves the cluster, and ends it where this process started it."""
-    if ray.is_initialized():
-        ray.shutdown()
 
 
 def _view(array: NDArray[Any]) -> Tensor:
@@ -205,8 +176,3 @@ class RayPool:
         for actor in list(self._actors):
             self._drop(actor)
         self._starting, self._idle = {}, []
-
-
-def available_cpus() -> int:
-    """CPUs that the connected cluster offers."""
-    return max(1, int(np.floor(ray.cluster_resources().get("CPU", 1))))

@@ -30,7 +30,8 @@ from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob, load_job
 from nas.evaluation.cached import Cached
-from nas.evaluation.ray_pool import RayPool, available_cpus, start_ray, stop_ray
+from nas.evaluation.cluster import start_ray, stop_ray
+from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.job import Prepared
 from nas.loop import Budget, finalists, search
@@ -82,7 +83,7 @@ class Shared:
 class Bench:
     """One trained supernet with what the searches share: scoring processes and accuracies already taken."""
 
-    def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int) -> None:
+    def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int | None) -> None:
         self.runs = RunsFolder(runs)
         self.prepared = Prepared(job, self.runs, source="benchmark")
         if self.prepared.checkpoint is None:
@@ -192,7 +193,7 @@ def main(
         }
     )
     start_ray()
-    bench = Bench(loaded, work, runs, workers or available_cpus())
+    bench = Bench(loaded, work, runs, workers)
     rows = []
     for seed in range(1, seeds + 1):
         kept = work / f"seed-{seed}-{evaluations}.json"

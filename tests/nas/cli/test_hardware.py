@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_wrong_usage_is_told_as_such(shell: Shell, model: Path, arguments: list[
 def test_an_absent_provider_is_told(shell: Shell, model: Path) -> None:
     (shell.folder / "gpu.yaml").write_text("name: gpu\nprovider: CUDAExecutionProvider\n")
     assert_error(shell.nas("profile", model, "--profile", "./gpu.yaml"), "CUDAExecutionProvider", "install")
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(shell: Shell, model: Path) -> None:
+    (shell.folder / "pi.yaml").write_text("name: pi\nplacement: {hw-pi: 1}\n")
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        found = shell.nas("profile", model, "--profile", "./pi.yaml", "--address", address)
+    assert_error(found, f"no Ray cluster answers at {address}", "ray start --head")
 
 
 def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
