@@ -7,35 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.fx._symbolic_trace import _assert_is_none
 from torch.nn import functional
 
-from supernets.errors import LoweringError
 from supernets.graph import functions
-from supernets.graph.ir import Graph, Value
-
-
-def _equal(graph: Graph, a: object, b: object) -> bool:
-    """Of plain arguments, which fx compares with those that it traced with."""
-    if isinstance(a, Value) or isinstance(b, Value):
-        raise LoweringError("comparing tensors is not lowered")
-    return a == b
-
-
-def _holds(graph: Graph, *_: object) -> None:
-    """A check that fx adds for an argument it traced with; it holds, because the trace is kept by those arguments."""
-
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     operator.add: functions.add,
-    operator.iadd: functions.add,
+    operator.iadd: functions.add_in_place,
     torch.add: functions.add,
     operator.sub: functions.subtract,
+    operator.isub: functions.subtract_in_place,
     torch.sub: functions.subtract,
     operator.mul: functions.multiply,
-    operator.imul: functions.multiply,
+    operator.imul: functions.multiply_in_place,
     torch.mul: functions.multiply,
     operator.truediv: functions.divide,
+    operator.itruediv: functions.divide_in_place,
     torch.div: functions.divide,
     operator.matmul: functions.matmul,
     torch.matmul: functions.matmul,
@@ -62,9 +49,6 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.cat: functions.concatenate,
     torch.concat: functions.concatenate,
     torch.chunk: functions.chunk,
-    operator.eq: _equal,
-    torch._assert: _holds,
-    _assert_is_none: _holds,
 }
 """Functions that a forward calls, with the arguments' names that torch has."""
 

@@ -36,7 +36,7 @@ def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], 
             if weight in arrays:  # a layer that is called twice, with another norm each time
                 weight += f"_{at}"
             bias = f"{weight}_bias"
-            arrays[weight], arrays[bias] = _folded(graph, layer, node)
+            arrays[weight], arrays[bias] = _folded(graph, arrays, layer, node)
             kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
         else:
             at = len(kept)
@@ -44,31 +44,39 @@ def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], 
         producers.update(dict.fromkeys(node.outputs, at))
     for node in kept:
         for name in node.inputs:
-            if name not in arrays and (array := _array(graph, name)) is not None:
+            if name not in arrays and (array := _array(graph, arrays, name)) is not None:
                 arrays[name] = array
     read = {name for node in kept for name in node.inputs}
     return kept, {name: array for name, array in arrays.items() if name in read}
 
 
-def _array(graph: Graph, name: str) -> NDArray[np.generic] | None:
-    found = graph.parameters.get(name)
-    return graph.constants.get(name) if found is None else found
+def _array(graph: Graph, folded: Arrays, name: str) -> NDArray[np.generic] | None:
+    if name in folded:
+        return folded[name]
+    return graph.parameters[name] if name in graph.parameters else graph.constants.get(name)
 
 
-def _folded(graph: Graph, layer: Node, norm: Node) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Weight and bias of a layer that computes what the layer and the norm do; in double precision, then rounded."""
+def _folded(graph: Graph, arrays: Arrays, layer: Node, norm: Node) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Weight and bias of a layer that computes what the layer and the norm do; in double precision, then rounded.
+
+    Args:
+        arrays: those of layers that are folded already, of which this may be one.
+    """
+
+    def read(name: str) -> NDArray[np.generic]:
+        array = _array(graph, arrays, name)
+        assert array is not None  # layers and norms read parameters, and constants where those are left out
+        return array
 
     def float64(name: str) -> NDArray[np.float64]:
-        array = _array(graph, name)
-        assert array is not None
-        return array.astype(np.float64)
+        return read(name).astype(np.float64)
 
     scale, shift, mean, variance = (float64(name) for name in norm.inputs[1:])
     epsilon = norm.attributes["epsilon"]
     assert isinstance(epsilon, float)
     factor = scale / np.sqrt(variance + epsilon)
     bias = float64(layer.inputs[2]) if len(layer.inputs) > 2 else np.zeros_like(mean)
-    weight = graph.parameters[layer.inputs[1]]
+    weight = read(layer.inputs[1])
     by_output = factor.astype(np.float32).reshape(-1, *(1,) * (weight.ndim - 1))
     # In the logical order: a strided result would be copied once more when it is written.
     folded = np.multiply(weight, by_output, order="C")

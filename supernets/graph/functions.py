@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod, sqrt
 
+import numpy as np
+
 from supernets.errors import LoweringError
 from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
 
@@ -19,7 +21,7 @@ def dimension(dim: int, rank: int) -> int:
     """
     if not -rank <= dim < rank:
         raise LoweringError(f"dimension {dim} of a tensor that has {rank}")
-    return dim % rank
+    return int(dim % rank)
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
@@ -32,8 +34,17 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
 
 
 def _binary(graph: Graph, op: str, a: Operand, b: Operand) -> Value:
-    left, right = (x if isinstance(x, Value) else graph.scalar(x) for x in (a, b))
+    left, right = _operand(graph, a, b), _operand(graph, b, a)
     return graph.add(op, [left, right], _broadcast(left.shape, right.shape))
+
+
+def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
+    """A number as a constant, of the type that torch computes in."""
+    if isinstance(x, Value):
+        return x
+    if isinstance(x, int) and isinstance(other, Value) and other.name in graph.integers:
+        return graph.constant(np.array(x, dtype=np.int64))
+    return graph.scalar(x)
 
 
 def add(graph: Graph, a: Operand, b: Operand) -> Value:
@@ -56,14 +67,39 @@ def divide(graph: Graph, a: Operand, b: Operand) -> Value:
     return _binary(graph, "Div", a, b)
 
 
+def add_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a += b."""
+    return _in_place(graph, a, add(graph, a, b))
+
+
+def subtract_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a -= b."""
+    return _in_place(graph, a, subtract(graph, a, b))
+
+
+def multiply_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a *= b."""
+    return _in_place(graph, a, multiply(graph, a, b))
+
+
+def divide_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
+    """a /= b."""
+    return _in_place(graph, a, divide(graph, a, b))
+
+
+def _in_place(graph: Graph, old: Operand, new: Value, *, inplace: bool = True) -> Value:
+    # A number is no memory that something else could read.
+    return graph.overwrite(old, new) if inplace and isinstance(old, Value) else new
+
+
 def relu(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """max(x, 0)."""
-    return graph.add("Relu", [x], x.shape)
+    return _in_place(graph, x, graph.add("Relu", [x], x.shape), inplace=inplace)
 
 
 def relu6(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """x between 0 and 6."""
-    return graph.add("Clip", [x, graph.scalar(0.0), graph.scalar(6.0)], x.shape)
+    return _in_place(graph, x, graph.add("Clip", [x, graph.scalar(0.0), graph.scalar(6.0)], x.shape), inplace=inplace)
 
 
 def sigmoid(graph: Graph, x: Value) -> Value:
@@ -78,17 +114,17 @@ def tanh(graph: Graph, x: Value) -> Value:
 
 def silu(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """x * sigmoid(x)."""
-    return multiply(graph, x, sigmoid(graph, x))
+    return _in_place(graph, x, multiply(graph, x, sigmoid(graph, x)), inplace=inplace)
 
 
 def hardswish(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """x * hardsigmoid(x)."""
-    return graph.add("HardSwish", [x], x.shape)
+    return _in_place(graph, x, graph.add("HardSwish", [x], x.shape), inplace=inplace)
 
 
 def hardsigmoid(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """x / 6 + 1/2, between 0 and 1."""
-    return graph.add("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5)
+    return _in_place(graph, x, graph.add("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5), inplace=inplace)
 
 
 def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:
@@ -129,7 +165,7 @@ def mean(graph: Graph, x: Value, dim: int | Sequence[int] | None = None, keepdim
     kept = (1 if i in axes else n for i, n in enumerate(x.shape))
     left = (n for i, n in enumerate(x.shape) if i not in axes)
     shape = tuple(kept if keepdim else left)
-    return graph.add("ReduceMean", [x, graph.integers(axes)], shape, keepdims=int(keepdim))
+    return graph.add("ReduceMean", [x, graph.numbers(axes)], shape, keepdims=int(keepdim))
 
 
 def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
@@ -139,8 +175,8 @@ def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Va
         raise LoweringError("flattening the batch together with other dimensions is not lowered")
     shape = (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
     if start == 1 and end == x.rank - 1:
-        return graph.add("Flatten", [x], shape, axis=1)
-    return graph.add("Reshape", [x, graph.integers(shape)], shape)
+        return graph.view(x, graph.add("Flatten", [x], shape, axis=1))
+    return graph.view(x, graph.add("Reshape", [x, graph.numbers(shape)], shape))
 
 
 def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
@@ -154,7 +190,7 @@ def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
         raise LoweringError(
             f"a reshape of {x.shape} to {tuple(shape)} mixes the batch with other dimensions, or does not fit"
         )
-    return graph.add("Reshape", [x, graph.integers([*leading, *rest])], (*leading, *rest))
+    return graph.view(x, graph.add("Reshape", [x, graph.numbers([*leading, *rest])], (*leading, *rest)))
 
 
 def permute(graph: Graph, x: Value, *dims: int | Sequence[int]) -> Value:
@@ -164,7 +200,7 @@ def permute(graph: Graph, x: Value, *dims: int | Sequence[int]) -> Value:
         raise LoweringError(
             f"a permutation of {x.rank} dimensions to {tuple(order)} is not lowered: the batch must stay first"
         )
-    return graph.add("Transpose", [x], tuple(x.shape[d] for d in order), perm=tuple(order))
+    return graph.view(x, graph.add("Transpose", [x], tuple(x.shape[d] for d in order), perm=tuple(order)))
 
 
 def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
@@ -183,7 +219,7 @@ def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
     def others(x: Value) -> Shape:
         return x.shape[:axis] + x.shape[axis + 1 :]
 
-    if (first.batched and axis == 0) or any(others(x) != others(first) for x in tensors):
+    if (axis == 0 and any(x.batched for x in tensors)) or any(others(x) != others(first) for x in tensors):
         raise LoweringError(f"joining {[x.shape for x in tensors]} along dimension {axis} is not lowered")
     shape = (*first.shape[:axis], sum(x.shape[axis] for x in tensors), *first.shape[axis + 1 :])
     return graph.add("Concat", tensors, shape, axis=axis)
@@ -195,7 +231,8 @@ def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...
     if (x.batched and axis == 0) or x.shape[axis] % chunks:
         raise LoweringError(f"cutting dimension {axis} of {x.shape} into {chunks} parts is not lowered")
     part = (*x.shape[:axis], x.shape[axis] // chunks, *x.shape[axis + 1 :])
-    return tuple(graph.add_many("Split", [x], [part] * chunks, axis=axis, num_outputs=chunks))
+    parts = graph.add_many("Split", [x], [part] * chunks, axis=axis, num_outputs=chunks)
+    return tuple(graph.view(x, value) for value in parts)
 
 
 def matmul(graph: Graph, a: Value, b: Value) -> Value:
@@ -227,13 +264,13 @@ def attention(
 def element(graph: Graph, x: Value, index: object) -> Value:
     """``x[:, 2]`` and the like: whole dimensions, and one whole number, which is not of the batch."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    picks = [(i, part) for i, part in enumerate(parts) if isinstance(part, int)]
+    picks = [(i, part) for i, part in enumerate(parts) if isinstance(part, int) and not isinstance(part, bool)]
     if len(picks) != 1 or parts.count(slice(None)) != len(parts) - 1 or len(parts) > x.rank:
         raise LoweringError(f"indexing a tensor by {index!r} is not lowered")
     axis, position = picks[0]
     if (x.batched and axis == 0) or not -x.shape[axis] <= position < x.shape[axis]:
         raise LoweringError(f"indexing dimension {axis} of {x.shape} by {position} is not lowered")
-    where = graph.integers([position % x.shape[axis]])
+    where = graph.numbers([position % x.shape[axis]])
     picked = graph.add("Gather", [x, where], (*x.shape[:axis], 1, *x.shape[axis + 1 :]), axis=axis)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return graph.add("Squeeze", [picked, graph.integers([axis])], shape)
+    return graph.view(x, graph.add("Squeeze", [picked, graph.numbers([axis])], shape))

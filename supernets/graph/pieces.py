@@ -78,6 +78,8 @@ def cut(walked: Walked) -> list[Piece]:
             raise LoweringError(
                 f"block {span.name} takes {len(outside)} tensors and gives {len(left)}; expected one of each"
             )
+        if {outside[0], *left} & graph.integers:
+            raise LoweringError(f"block {span.name} takes or gives whole numbers; expected float32")
         pieces.append(_piece(walked, span.name, nodes, outside[0], next(iter(left))))
     return pieces
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -23,8 +23,9 @@ def _own(graph: Graph, module: nn.Module, path: str, name: str) -> Value | None:
     return None if tensor is None else graph.parameter(f"{path}.{name}" if path else name, tensor)
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    # Settings that were computed may be numpy's whole numbers, which torch takes and ONNX does not.
+    return (int(value[0]), int(value[1])) if isinstance(value, Sequence) else (int(value), int(value))
 
 
 def _check_rank(module: nn.Module, x: Value, rank: int) -> None:
@@ -59,12 +60,12 @@ def _conv2d(graph: Graph, conv: nn.Conv2d, path: str, x: Value) -> Value:
     return graph.add(
         "Conv",
         inputs if inputs[2] is not None else inputs[:2],
-        (x.shape[0], conv.out_channels, *sides),
+        (x.shape[0], int(conv.out_channels), *sides),
         kernel_shape=kernel,
         strides=stride,
         dilations=dilation,
         pads=pads,
-        group=conv.groups,
+        group=int(conv.groups),
     )
 
 
@@ -72,7 +73,7 @@ def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
     if x.rank < 2 or x.shape[-1] != linear.in_features:
         raise LoweringError(f"{path or 'Linear'} takes {linear.in_features} features, and gets a shape of {x.shape}")
     weight, bias = _own(graph, linear, path, "weight"), _own(graph, linear, path, "bias")
-    shape = (*x.shape[:-1], linear.out_features)
+    shape = (*x.shape[:-1], int(linear.out_features))
     if x.rank == 2:
         return graph.add("Gemm", [x, weight, bias] if bias is not None else [x, weight], shape, transB=1)
     # Gemm knows matrices only. The transposition is of a constant, and is done when the model is opened.
@@ -92,7 +93,7 @@ def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, path: str, x: Value) -> Valu
     scale, shift = _own(graph, norm, path, names[0]), _own(graph, norm, path, names[1])
     scale = scale or graph.constant(np.ones(mean.shape, dtype=np.float32))
     shift = shift or graph.constant(np.zeros(mean.shape, dtype=np.float32))
-    return graph.add("BatchNormalization", [x, scale, shift, mean, variance], x.shape, epsilon=norm.eps)
+    return graph.add("BatchNormalization", [x, scale, shift, mean, variance], x.shape, epsilon=float(norm.eps))
 
 
 def _layer_norm(graph: Graph, norm: nn.LayerNorm, path: str, x: Value) -> Value:
@@ -100,14 +101,16 @@ def _layer_norm(graph: Graph, norm: nn.LayerNorm, path: str, x: Value) -> Value:
     scale, shift = _own(graph, norm, path, "weight"), _own(graph, norm, path, "bias")
     scale = scale or graph.constant(np.ones(shape, dtype=np.float32))
     inputs = [x, scale] if shift is None else [x, scale, shift]
-    return graph.add("LayerNormalization", inputs, x.shape, axis=-len(shape), epsilon=norm.eps)
+    return graph.add("LayerNormalization", inputs, x.shape, axis=-len(shape), epsilon=float(norm.eps))
 
 
 def _embedding(graph: Graph, embedding: nn.Embedding, path: str, x: Value) -> Value:
     if embedding.max_norm is not None:
         raise LoweringError("Embedding(max_norm=...) changes its table as it is read; it is not lowered")
+    if x.name not in graph.integers:
+        raise LoweringError(f"{path or 'Embedding'} takes whole numbers, and gets float32")
     table = _own(graph, embedding, path, "weight")
-    return graph.add("Gather", [table, x], (*x.shape, embedding.embedding_dim), axis=0)
+    return graph.add("Gather", [table, x], (*x.shape, int(embedding.embedding_dim)), axis=0)
 
 
 def _pooled(x: Value, pool: Any, dilation: tuple[int, int]) -> list[int]:
@@ -157,8 +160,8 @@ def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, _: str, x: Value) -> Value:
 
 def _adaptive_avg_pool2d(graph: Graph, pool: nn.AdaptiveAvgPool2d, _: str, x: Value) -> Value:
     _check_rank(pool, x, 4)
-    asked = pool.output_size if isinstance(pool.output_size, tuple) else (pool.output_size, pool.output_size)
-    sides = [x.shape[2 + i] if side is None else side for i, side in enumerate(asked)]
+    asked = pool.output_size if isinstance(pool.output_size, Sequence) else (pool.output_size, pool.output_size)
+    sides = [x.shape[2 + i] if side is None else int(side) for i, side in enumerate(asked)]
     if prod(sides) == 1:
         return graph.add("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
     if any(x.shape[2 + i] % side for i, side in enumerate(sides)):
@@ -176,6 +179,11 @@ def _function(function: Callable[[Graph, Value], Value]) -> Rule:
     return lambda graph, module, path, x: function(graph, x)
 
 
+def _activation(function: Callable[[Graph, Value, bool], Value]) -> Rule:
+    """The rule of a module that may work in place."""
+    return lambda graph, module, path, x: function(graph, x, module.inplace)
+
+
 RULES: Mapping[type[nn.Module], Rule] = {
     nn.Conv2d: _conv2d,
     nn.Linear: _linear,
@@ -189,13 +197,13 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.Identity: _same,
     nn.Dropout: _same,
     nn.Dropout2d: _same,
-    nn.ReLU: _function(functions.relu),
-    nn.ReLU6: _function(functions.relu6),
+    nn.ReLU: _activation(functions.relu),
+    nn.ReLU6: _activation(functions.relu6),
     nn.Sigmoid: _function(functions.sigmoid),
     nn.Tanh: _function(functions.tanh),
-    nn.SiLU: _function(functions.silu),
-    nn.Hardswish: _function(functions.hardswish),
-    nn.Hardsigmoid: _function(functions.hardsigmoid),
+    nn.SiLU: _activation(functions.silu),
+    nn.Hardswish: _activation(functions.hardswish),
+    nn.Hardsigmoid: _activation(functions.hardsigmoid),
     nn.GELU: lambda graph, module, path, x: functions.gelu(graph, x, approximate=module.approximate),
     nn.Softmax: lambda graph, module, path, x: functions.softmax(graph, x, module.dim),
     nn.Flatten: lambda graph, module, path, x: functions.flatten(graph, x, module.start_dim, module.end_dim),

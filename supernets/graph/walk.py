@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -13,8 +15,9 @@ from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
 from supernets.graph.ir import BATCH_SIZE, Graph, Value
+from supernets.graph.reads import HOLE
 from supernets.graph.rules import RULES
-from supernets.graph.trace import bind, trace
+from supernets.graph.trace import bind, join, trace
 
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"
 
@@ -66,22 +69,42 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
     output = walker.call(module, "", (x,), {})
     if not isinstance(output, Value):
         raise LoweringError(f"{type(module).__name__} gives {type(output).__name__}; expected one tensor")
+    graph.check_read(output.name)
+    if output.name in graph.integers:
+        raise LoweringError(f"{type(module).__name__} gives whole numbers; expected float32")
     if not graph.nodes or output.name in graph.parameters or output.name == x.name:
         output = graph.add("Identity", [output], output.shape)
     return Walked(graph, x, output, tuple(walker.spans))
 
 
 def _check(module: nn.Module) -> None:
-    if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers}:
-        raise LoweringError(f"the network has a tensor named {taken.pop()!r}, as the graph's own is; rename it")
     for name, child in module.named_modules():
         where = f"{name or 'the network'} ({type(child).__name__})"
+        if not _called_plainly(type(child)):  # type: ignore[arg-type]  # mypy takes the instances' hash for the class's
+            raise LoweringError(f"{where} is compiled, or called in a way of its own, not by a forward of its class")
         if child.training:
             raise LoweringError(f"{where} is in training mode; call eval() first")
         if child._forward_hooks or child._forward_pre_hooks:
             raise LoweringError(f"{where} has forward hooks, which a graph would leave out; remove them first")
         if "forward" in child.__dict__:
             raise LoweringError(f"{where} has a forward of its own, unlike its class; make it a class")
+    tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
+    if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers, *tensors}:
+        raise LoweringError(f"the network has a tensor named {taken.pop()!r}, as the graph's own is; rename it")
+
+
+@functools.cache
+def _called_plainly(cls: type[nn.Module]) -> bool:
+    """Whether calling a module of this class means its forward, which is plain Python."""
+    # Torch's own classes that have a call lead to the forward, or refuse to be called (ParameterList).
+    own = [base for base in cls.__mro__ if not base.__module__.startswith("torch.")]
+    return isinstance(getattr(cls, "forward", None), FunctionType) and not any("__call__" in vars(base) for base in own)
+
+
+@functools.cache
+def _is_chain(cls: type[nn.Module]) -> bool:
+    """Whether a module of this class does what nn.Sequential does."""
+    return cls.forward is nn.Sequential.forward and cls.__iter__ is nn.Sequential.__iter__  # type: ignore[attr-defined]
 
 
 class _Walker:
@@ -98,11 +121,12 @@ class _Walker:
             if len(args) != 1 or kwargs or not isinstance(args[0], Value):
                 raise LoweringError(f"{path} ({type(module).__name__}) is called with more than one tensor")
             result: Any = rule(self.graph, module, path, args[0])
-        elif type(module).forward is nn.Sequential.forward:
-            (result,) = args
+        elif _is_chain(type(module)) and len(args) + len(kwargs) == 1:  # type: ignore[arg-type]
+            (result,) = args or kwargs.values()
             for name, child in module._modules.items():
-                assert child is not None
-                result = self.call(child, _join(path, name), (result,), {})
+                if child is None:
+                    raise LoweringError(f"{join(path, name)} is None, which cannot be called")
+                result = self.call(child, join(path, name), (result,), {})
         elif type(module).__module__.startswith("torch.nn."):
             raise LoweringError(
                 f"there is no rule for modules of type {type(module).__name__} ({path or 'the network'})"
@@ -115,20 +139,21 @@ class _Walker:
 
     def _composite(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         bound = bind(module, args, kwargs)
-        fixed = {name: value for name, value in bound.items() if not _depends_on_input(value)}
+        given: list[Value | BatchSize] = []
+        nodes = trace(module, {name: _opened(value, given) for name, value in bound.items()}).nodes
         values: dict[fx.Node, Any] = {}
-        given = iter(bound.values())
-        for node in trace(module, fixed).nodes:
+        placeholders = iter(given)
+        for node in nodes:
             arguments = fx.node.map_arg(node.args, values.__getitem__)
             named = fx.node.map_arg(node.kwargs, values.__getitem__)
             match node.op:
                 case "placeholder":
-                    values[node] = next(given)
+                    values[node] = next(placeholders)
                 case "get_attr":
                     values[node] = self._tensor(module, path, node.target)
                 case "call_module":
                     child = module.get_submodule(node.target)
-                    values[node] = self.call(child, _join(path, node.target), arguments, named)
+                    values[node] = self.call(child, join(path, node.target), arguments, named)
                 case "call_function" | "call_method":
                     values[node] = self._apply(node, module, path, arguments, named)
                 case "output":
@@ -140,7 +165,7 @@ class _Walker:
         tensor = getattr(module.get_submodule(owner), leaf, None)
         if not isinstance(tensor, Tensor):
             raise LoweringError(f"{type(module).__name__} makes a tensor of its own in its forward; make it a buffer")
-        return self.graph.parameter(_join(path, name), tensor)
+        return self.graph.parameter(join(path, name), tensor)
 
     def _apply(self, node: fx.Node, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
         """One function or method of a trace."""
@@ -151,8 +176,7 @@ class _Walker:
             if target is getattr and args[1] == "shape":
                 return _sizes(args[0])
             if target == "size":
-                sizes = _sizes(args[0])
-                return sizes[args[1]] if len(args) > 1 else sizes
+                return _size(*args, **kwargs)
             if getattr(target, "__module__", "") == "_operator" and all(isinstance(a, int | float) for a in args):
                 return target(*args)  # type: ignore[operator]  # sums of sizes and settings, no tensors
             if target is operator.getitem:
@@ -169,15 +193,24 @@ class _Walker:
             raise LoweringError(f"{where}: {name} is called in a way that has no rule: {error}") from None
 
 
-def _depends_on_input(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return any(_depends_on_input(part) for part in value)
-    return isinstance(value, Value | BatchSize)
+def _opened(value: Any, given: list[Value | BatchSize]) -> Any:
+    """An argument with a `HOLE` for each value of the graph, which are appended to `given`."""
+    if isinstance(value, Value | BatchSize):
+        given.append(value)
+        return HOLE
+    if type(value) is tuple:
+        return tuple(_opened(part, given) for part in value)
+    if isinstance(value, list):
+        return [_opened(part, given) for part in value]
+    if isinstance(value, dict):
+        return {key: _opened(part, given) for key, part in value.items()}
+    return value
+
+
+def _size(x: Value, dim: int | None = None) -> tuple[int | BatchSize, ...] | int | BatchSize:
+    sizes = _sizes(x)
+    return sizes if dim is None else sizes[dim]
 
 
 def _sizes(x: Value) -> tuple[int | BatchSize, ...]:
     return tuple(_BATCH_SIZE if n == BATCH_SIZE else n for n in x.shape)
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -28,17 +29,23 @@ MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Linear(8, 3, bias=False), TOKENS),
     (nn.BatchNorm2d(4), IMAGE),
     (nn.BatchNorm2d(4, affine=False), IMAGE),
+    (nn.BatchNorm2d(4, eps=0), IMAGE),
     (nn.BatchNorm1d(8), VECTOR),
     (nn.LayerNorm(8), TOKENS),
     (nn.LayerNorm((6, 8), elementwise_affine=False), TOKENS),
     (nn.LayerNorm(8, bias=False), TOKENS),
     (nn.MaxPool2d(3, 2, 1), IMAGE),
+    (nn.MaxPool2d(np.int64(2)), IMAGE),  # type: ignore[arg-type]
+    (nn.Conv2d(np.int64(4), np.int64(6), np.int64(3), groups=np.int64(2)), IMAGE),  # type: ignore[arg-type]
+    (nn.Linear(np.int64(8), np.int64(3)), VECTOR),  # type: ignore[arg-type]
+    (nn.Softmax(np.int64(1)), TOKENS),  # type: ignore[arg-type]
     (nn.MaxPool2d(2, ceil_mode=True), IMAGE),
     (nn.MaxPool2d((3, 2), dilation=2, stride=1), IMAGE),
     (nn.AvgPool2d(3, 2, 1), IMAGE),
     (nn.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGE),
     (nn.AdaptiveAvgPool2d(1), IMAGE),
     (nn.AdaptiveAvgPool2d((3, None)), IMAGE),
+    (nn.AdaptiveAvgPool2d([3, 1]), IMAGE),  # type: ignore[arg-type]  # what torch takes
     (nn.Identity(), VECTOR),
     (nn.Dropout(0.5), VECTOR),
     (nn.Dropout2d(0.5), IMAGE),
@@ -71,6 +78,7 @@ CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
     ("mean over a dimension", lambda x: x.mean(dim=1) + x.mean(1, keepdim=True).flatten(1), TOKENS),
     ("flatten", lambda x: torch.flatten(x, 1) + x.flatten(1), IMAGE),
     ("view", lambda x: x.view(x.size(0), -1) + x.reshape(x.shape[0], 4, -1).flatten(1), IMAGE),
+    ("size of a named dimension", lambda x: x.reshape(x.size(dim=0), -1) / x.size(dim=1), IMAGE),
     ("reshape to the same numbers", lambda x: torch.reshape(x, (-1, 72, 4)), IMAGE),
     ("permute", lambda x: x.permute(0, 2, 3, 1).contiguous() + torch.permute(x, (0, 2, 3, 1)), IMAGE),
     ("transpose", lambda x: torch.transpose(x, 1, 2) + x.transpose(-1, -2), TOKENS),
@@ -158,7 +166,10 @@ def test_a_linear_layer_takes_the_norm_after_it() -> None:
         (lambda x: functional.gelu(x, approximate="tanh"), VECTOR, "gelu"),
         (lambda x: functional.dropout(x), VECTOR, "training mode"),
         (lambda x: x.mul_(2), VECTOR, "no rule for mul_"),
-        (lambda x: x == 1, VECTOR, "comparing tensors"),
+        (lambda x: x == 1, VECTOR, "no rule for eq"),
+        (lambda x: x * (x.shape[0] == 3), VECTOR, "no rule for eq"),
+        (lambda x: x[:, True], TOKENS, "indexing a tensor by"),
+        (lambda x: x * x.size(dim=0), VECTOR, "mul is called in a way that has no rule"),
         (lambda x: x.view(-1, 7), TOKENS, "does not fit"),
         (lambda x: (x, x), VECTOR, "gives tuple; expected one tensor"),
     ],
@@ -172,6 +183,6 @@ def test_every_rule_has_a_case() -> None:
     assert {type(module) for module, _ in MODULES} | {nn.Embedding} == set(RULES)
     text = repr([c[1].__code__.co_names for c in CALLS])
     assert not [name for name in METHODS if f"'{name}'" not in text]
-    names = {f.__name__ for f in FUNCTIONS} - {"_assert", "_assert_is_none", "eq"}
-    operators = {"add", "iadd", "sub", "mul", "imul", "truediv", "matmul"}
+    names = {f.__name__ for f in FUNCTIONS}
+    operators = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "matmul"}
     assert not [name for name in names - operators if f"'{name}'" not in text]

@@ -55,6 +55,22 @@ def test_the_rest_goes_to_torchs_exporter() -> None:
         assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5
 
 
+def test_an_operation_in_place_whose_input_is_read_again_goes_to_torchs_exporter() -> None:
+    class Preactivated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Linear(6, 6), nn.Linear(6, 6), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.first(x)
+            z: Tensor = self.second(self.act(y))
+            return y + z
+
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    module = Preactivated().eval()
+    assert difference(run(onnx_model(module, x[:2]), x), outputs(module, x)) <= 1e-5
+
+
 def test_what_neither_can_write_is_told_with_both_reasons() -> None:
     with pytest.raises(ExportError, match=r"(?s)torch's exporter refused.*the forward of Untraceable cannot be traced"):
         onnx_model(Untraceable().eval(), torch.zeros(2, 3))

@@ -1,0 +1,82 @@
+"""What a forward reads of modules, as values that tell modules apart."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType
+from typing import cast
+
+import torch
+from torch import nn
+
+Read = tuple[tuple[str, ...], str]
+"""The path of a module below the traced one, and the name that is read of it."""
+Reads = tuple[Read, ...]
+
+HOLE = object()
+"""Stands in arguments for a value of the graph."""
+_BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, property, classmethod, staticmethod, Enum, torch.dtype)
+"""What cannot be changed, or is changed by nobody."""
+
+
+class HiddenStateError(Exception):
+    """A value can change without a trace in what `frozen` would give."""
+
+
+def frozen(value: object) -> Hashable:
+    """Equal for values that a forward cannot tell apart: of one type, equal in all parts.
+
+    Raises:
+        HiddenStateError: it is, or holds, something that may change while it stays the same object.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return (kind, value)
+    if kind is float or kind is complex:
+        return (kind, repr(value))  # tells 0.0 from -0.0, and finds nan again
+    if kind in (tuple, list, torch.Size):
+        return (kind, tuple([frozen(part) for part in value]))  # type: ignore[attr-defined]
+    if kind is dict:
+        return (kind, tuple([(frozen(key), frozen(part)) for key, part in value.items()]))  # type: ignore[attr-defined]
+    if kind is set or kind is frozenset:
+        return (kind, frozenset(frozen(part) for part in value))  # type: ignore[attr-defined]
+    if value is HOLE or isinstance(value, _BY_IDENTITY):
+        return value
+    raise HiddenStateError(kind.__name__)
+
+
+def state(module: nn.Module, name: str) -> Hashable:
+    """What a forward finds under a name: a setting itself, of a tensor or a child the type.
+
+    Raises:
+        HiddenStateError: as of `frozen`.
+    """
+    own = module.__dict__
+    if name == "_modules":
+        return tuple([(key, type(child)) for key, child in own[name].items()])
+    if name in own:
+        return frozen(own[name])
+    for box in ("_modules", "_parameters", "_buffers"):
+        if name in own[box]:
+            return cast(Hashable, type(own[box][name]))
+    for cls in type(module).__mro__:
+        if name in cls.__dict__:
+            return frozen(cls.__dict__[name])
+    return None
+
+
+def states(module: nn.Module, reads: Reads) -> tuple[Hashable, ...] | None:
+    """The states of all reads; None where one has no module, or cannot be told."""
+    there = []
+    for path, name in reads:
+        at: nn.Module | None = module
+        for part in path:
+            at = None if at is None else at._modules.get(part)
+        if at is None:
+            return None
+        try:
+            there.append(state(at, name))
+        except HiddenStateError:
+            return None
+    return tuple(there)
