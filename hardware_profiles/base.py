@@ -78,10 +78,10 @@ class LatencyMeasurement:
         p50_ms: median of all samples; service latency.
         p90_ms, p99_ms: service latency in the tail; None where there are too few samples to say (64 and 662).
         samples: number of timed runs in the rounds that count.
-        session_ms: wall time that making the runtime's session took, in a process that had made others; the shorter of two.
+        session_ms: wall time that making the runtime's session took, in a process that had made others; the shortest of some.
         peak_mib: memory that the session and one run of it added to a process, at most at once.
-        session_error_ms, peak_error_mib: what the two sentinels differed by in these, scaled to this figure: smaller
-            differences are ties.
+        session_error_ms, peak_error_mib: smaller differences in these are ties. What the second-fastest making took beyond the
+            fastest, at least 15 %; what the two sentinels' peaks differed by, scaled to this one, at least 1/8 MiB.
         discarded_rounds: rounds left out because the sentinel strayed in them.
         drift: relative change of the sentinel between the start, the middle and the end, the largest of the three.
         preempted_share: share of runs in which the worker lost the CPU.

@@ -24,6 +24,7 @@ def open_profiler(
     on_wait: Callable[[str], None] | None = None,
     limits: Limits | None = None,
     lock: str = LOCK,
+    levels: list[float] | None = None,
 ) -> WorkerProfiler:
     """A profiler that measures where the profile says; close it, or use it in a ``with``.
 
@@ -33,12 +34,15 @@ def open_profiler(
         seed: of the order of entries within rounds.
         on_wait: told in a sentence when another measurement must be waited for.
         lock: name of what whoever measures on the host holds; for tests.
+        levels: the sentinel's latencies in earlier sessions there; each session's is added (see `WorkerProfiler`).
 
     Raises:
         ProfileError: this machine, where the profile is measured here, has not what it asks for.
     """
     check_machine(profile)
-    return WorkerProfiler(profile, _connector(profile), seed=seed, on_wait=on_wait, limits=limits, lock=lock)
+    return WorkerProfiler(
+        profile, _connector(profile), seed=seed, on_wait=on_wait, limits=limits, lock=lock, levels=levels
+    )
 
 
 def _connector(profile: HardwareProfile) -> Callable[[], Connection]:

@@ -304,7 +304,7 @@ def _search_replaying(
 ) -> None:
     """Searches, then measures the finalists again."""
     job, data = prepared.job, prepared.data
-    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"))
+    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), _levels(store))
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
     with _closing(measure(data.validation, _scoring(prepared, supernet, how))) as measured:
         evaluations = run_search(
@@ -328,6 +328,18 @@ def _search_replaying(
             chosen, prepared.objectives, _with_replay(measured, replayed), store,
             precisions=prepared.precisions, on_progress=how.display.progress,
         )  # fmt: skip
+
+
+def _levels(store: RunStore) -> dict[str, list[float]]:
+    """By profile, the sentinel's latencies in the sessions that a run's figures come from, one a session."""
+    found: dict[str, list[float]] = {}
+    for measurement in store.measurements():
+        level = measurement.environment.get("sentinel_ms")
+        if level is not None:
+            own = found.setdefault(str(measurement.request.profile), [])
+            if own[-1:] != [level]:
+                own.append(float(level))
+    return found
 
 
 @contextmanager

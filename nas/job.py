@@ -309,7 +309,10 @@ class Prepared:
     ) -> Measured:  # fmt: skip
         """What measures this supernet's subnets, with accuracy on one part of the data."""
         profiles = {
-            profile.name: Timed(open_profiler(profile, seed=seed, on_wait=note), self.examples(profile))
+            profile.name: Timed(
+                open_profiler(profile, seed=seed, on_wait=note, levels=machines.levels(profile.name)),
+                self.examples(profile),
+            )
             for profile in self.profiles
         }
         return Measured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ProfileError, WorkerError
 from hardware_profiles.measuring.fitness import unfit
-from hardware_profiles.measuring.protocol import RETRY_PAUSES_S
+from hardware_profiles.measuring.protocol import CALM_SESSIONS, RETRY_PAUSES_S
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
 from hardware_profiles.transports.connection import Connection, WorkerDiedError
@@ -41,6 +42,8 @@ class WorkerProfiler:
         seed: of the order of entries within rounds.
         on_wait: told in a sentence when another measurement must be waited for.
         pauses_s: before the tries to reach a machine again.
+        levels: the sentinel's latencies in earlier sessions on this machine, the last ones last, to tell a disturbed session
+            from a calm one; each session's is added.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class WorkerProfiler:
         limits: Limits | None = None,
         lock: str = LOCK,
         pauses_s: Sequence[float] = PAUSES_S,
+        levels: list[float] | None = None,
     ) -> None:
         self._profile = profile
         self._connect = connect
@@ -61,6 +65,7 @@ class WorkerProfiler:
         self._limits = limits or Limits()
         self._lock = lock
         self._pauses_s = pauses_s
+        self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
         self._unexplained_deaths = 0
@@ -153,7 +158,11 @@ class WorkerProfiler:
                 error.suspects = tuple(dict.fromkeys(owners[k] for k in error.suspects))
             raise
         seconds = time.perf_counter() - started
-        return results(deployments, session, self._profile, self._environment, seconds=seconds)
+        calm_ms = min(self._levels[-CALM_SESSIONS:], default=math.inf)
+        found = results(deployments, session, self._profile, self._environment, seconds=seconds, calm_ms=calm_ms)
+        levels = [result.environment["sentinel_ms"] for result in found if isinstance(result, LatencyMeasurement)]
+        self._levels.extend(levels[:1])  # all are of one session
+        return found
 
     def _started(self) -> Connection:
         if self._connection is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,10 @@ from hardware_profiles.measuring.protocol import (
 from hardware_profiles.measuring.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
+LEAST_SESSION_NOISE = 0.15
+"""Of the time to make a session: the fastest of six scatters by 4 to 7 % (one deviation) from one process to the next."""
+LEAST_PEAK_NOISE_MIB = 1 / 8
+"""Sentinels of equal pages tell nothing of a larger model: the peaks of those networks ranged over so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,6 @@ class _Calibration:
     level_ms: float
     drift: float
     sieve: Sieve
-    session_error: float
     peak_error: float
 
 
@@ -53,11 +57,13 @@ def results(
     environment: Mapping[str, Any],
     *,
     seconds: float,
+    calm_ms: float = math.inf,
 ) -> list[Result]:
     """One result a deployment; the session's noise floor and the sentinel's latency go into each environment.
 
     Args:
         seconds: what the session took, shared out among the deployments but for what it waited for others.
+        calm_ms: the sentinel's lowest latency in the last sessions on this machine; infinite where there was none.
     """
     about = {
         **environment,
@@ -67,7 +73,7 @@ def results(
         "protocol": PROTOCOL,
         "measured_together": len(deployments),
     }
-    told = None if session.sentinels is None else _calibrate(session.sentinels, session.calm_ms, profile)
+    told = None if session.sentinels is None else _calibrate(session.sentinels, calm_ms, profile)
     if told is not None:
         about |= {
             "noise": told.noise,
@@ -115,13 +121,18 @@ def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, profile: Hardware
         level_ms=(first.floor_ms + second.floor_ms) / 2,
         drift=drift(levels),
         sieve=kept,
-        session_error=_differ(*(found.session_ms for found in sentinels)),
         peak_error=_differ(*(found.peak_mib for found in sentinels)),
     )
 
 
 def _estimate(rounds: Rounds, profile: HardwareProfile) -> Estimate:
     return estimate(rounds, threads=profile.threads, on_cpu=profile.on_cpu)
+
+
+def _settled(session_ms: Sequence[float]) -> float:
+    """What the second-fastest making took beyond the fastest, as a share: small where what disturbs was absent twice."""
+    fastest, *others = sorted(session_ms)
+    return others[0] / fastest - 1 if others and fastest > 0 else 0.0
 
 
 def _differ(first: float, second: float) -> float:
@@ -156,7 +167,8 @@ def _result(
     spread = float(np.hypot.reduce(calls * floors * spreads)) / latency
     tells = resolution(told.noise, spread, told.excess)
     wall = [times for found in timed for times in found.rounds.wall_ms]
-    session_ms, peak_mib = sum(found.session_ms for found in timed), sum(found.peak_mib for found in timed)
+    session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
+    session_error = max(LEAST_SESSION_NOISE, *(_settled(found.session_ms) for found in timed))
     return LatencyMeasurement(
         latency_ms=latency,
         resolution=tells,
@@ -166,8 +178,8 @@ def _result(
         samples=sum(len(times) for rounds in kept for times in rounds.wall_ms),
         session_ms=session_ms,
         peak_mib=peak_mib,
-        session_error_ms=told.session_error * session_ms,
-        peak_error_mib=told.peak_error * peak_mib,
+        session_error_ms=session_error * session_ms,
+        peak_error_mib=max(told.peak_error * peak_mib, LEAST_PEAK_NOISE_MIB),
         discarded_rounds=len(told.sieve.discarded),
         drift=told.drift,
         preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),

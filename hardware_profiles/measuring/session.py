@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 
 from hardware_profiles.base import Graph
 from hardware_profiles.errors import WorkerError
-from hardware_profiles.measuring.protocol import CALM_SESSIONS, Rounds, plan_rounds, runs_per_round, sentinel_levels
+from hardware_profiles.measuring.protocol import Rounds, plan_rounds, runs_per_round
 from hardware_profiles.transports.connection import Connection, WorkerDiedError
 
 _SENTINELS = 2
@@ -38,13 +37,13 @@ class Timed:
     """What a session tells of one graph.
 
     Attributes:
-        session_ms: wall time that making a runtime session of it took.
+        session_ms: wall time that making a runtime session of it took, each time that one was made.
         peak_mib: resident memory that this and one run added at most, in a process of its own.
         providers: what the runtime used, the first first.
     """
 
     rounds: Rounds = field(repr=False)
-    session_ms: float
+    session_ms: tuple[float, ...]
     peak_mib: float
     providers: tuple[str, ...]
 
@@ -56,14 +55,12 @@ class Session:
     Attributes:
         conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; and its governor
             and quota at the end, which take the place of what the environment said at the worker's start; JSON-able.
-        calm_ms: lowest level of the sentinels in the last sessions of this worker, before this one; infinite in its first.
         waited_s: until the host's lock was free.
     """
 
     graphs: tuple[Timed | str, ...] = field(repr=False)
     sentinels: tuple[Timed, Timed] | None = field(repr=False)
     conditions: Mapping[str, Any]
-    calm_ms: float = math.inf
     waited_s: float = 0.0
 
 
@@ -97,7 +94,7 @@ def run_session(
     """
     entries = [read_sentinel()] * _SENTINELS + list(graphs)
     started = time.perf_counter()
-    levels = _acquire(connection, str(lock), limits, on_wait)
+    _acquire(connection, str(lock), limits, on_wait)
     waited_s = time.perf_counter() - started
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
@@ -116,11 +113,9 @@ def run_session(
                 runs[int(key)].append(times)
     _check_sentinels(failures)
     sentinels = (_timed(loaded[0], runs[0]), _timed(loaded[1], runs[1])) if live else None
-    own = [] if sentinels is None else [float(np.median(sentinel_levels(*(found.rounds for found in sentinels))))]
-    release = {"do": "release", "note": [*levels, *own][-CALM_SESSIONS:]}
-    conditions = _ask(connection, release, limits.answer, ())["conditions"]
+    conditions = _ask(connection, {"do": "release"}, limits.answer, ())["conditions"]
     found = [failures[i] if i in failures else _timed(loaded[i], runs[i]) for i in range(_SENTINELS, len(entries))]
-    return Session(tuple(found), sentinels, conditions, min(levels, default=math.inf), waited_s)
+    return Session(tuple(found), sentinels, conditions, waited_s)
 
 
 def _load(
@@ -151,8 +146,7 @@ def _packed(graph: Graph) -> bytes:
     return file.getvalue()
 
 
-def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> list[float]:
-    """The sentinels' levels in the last sessions of this worker, in milliseconds."""
+def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
     command = {"do": "acquire", "lock": lock, "seconds": limits.lock}
     answer = _ask(connection, command, limits.answer, ())
     if answer["event"] == "waiting":
@@ -169,8 +163,6 @@ def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callabl
             f"another measurement (process {answer['holder'] or 'unknown'}) has held this machine for {limits.lock:.0f} s "
             f"(lock {answer['lock']}); wait until it ends, or end it"
         )
-    levels: list[float] = answer["note"] or []
-    return levels
 
 
 def _ask(
@@ -196,5 +188,5 @@ def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Time
         tuple(np.asarray(run[key], dtype=np.float64) for run in runs) for key in ("wall_ms", "cpu_ms", "switches")
     )
     return Timed(
-        Rounds(wall, cpu, switches), float(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"])
+        Rounds(wall, cpu, switches), tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"])
     )

@@ -102,7 +102,8 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
     print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
     return print(
-        f"session made in {made['session_ms']:.1f} ms, peak memory {made['peak_mib']:.1f} MiB, "
+        f"session made in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
+        f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
         f"drift {made['drift']:.2%}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
     )
 

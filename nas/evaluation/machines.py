@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hardware_profiles.environment import differences
@@ -17,14 +17,21 @@ class Machines:
     Args:
         known: those of figures taken before.
         keep: called with all of them whenever one is added.
+        levels: by profile, the sentinel's latencies in the sessions before, by which a profiler knows a calm machine.
     """
 
     def __init__(
         self,
         known: Mapping[str, Environment] | None = None,
         keep: Callable[[Mapping[str, Environment]], None] = lambda machines: None,
+        levels: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._known, self._keep = dict(known or {}), keep
+        self._levels = {profile: list(found) for profile, found in (levels or {}).items()}
+
+    def levels(self, profile: str) -> list[float]:
+        """The sentinel's latencies in a profile's sessions until now; whoever measures adds to them."""
+        return self._levels.setdefault(profile, [])
 
     def check(self, of: str, environment: Environment) -> None:
         """Lets a figure's environment pass, or keeps it where it is the first of its kind.

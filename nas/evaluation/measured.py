@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.machines import Machines
@@ -138,6 +139,13 @@ class Measured:
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
         value, error = _figure(request.metric, result, batch_size)
+        if request.metric == "session_ms" and error > MAX_RESOLUTION * value:
+            return self._failed(
+                request,
+                f"the machine is too noisy to say how long loading takes: {value:.3g} ± {error:.2g} ms, and at most "
+                f"{MAX_RESOLUTION:.0%} is accepted; stop other work on the machine",
+                result.seconds,
+            )
         return Measurement(
             request,
             Status.NOISY if result.noisy else Status.OK,

@@ -39,7 +39,7 @@ class Machine:
         self.sessions: list[list[bytes]] = []
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        answer: dict[str, Any] = {"note": [], "conditions": {}, "environment": FIT, "event": "ready"}
+        answer: dict[str, Any] = {"conditions": {}, "environment": FIT, "event": "ready"}
         if command["do"] == "acquire":
             self._models, self._round, answer["event"] = {}, 0, "acquired"
             self.sessions.append([])
@@ -50,7 +50,7 @@ class Machine:
                 self.sessions[-1].append(model)
             if model in self._kill_loading:
                 return
-            answer |= {"event": "loaded", "warm_ms": 1.0, "session_ms": 1.0, "peak_mib": 1.0, "providers": ["CPU"]}
+            answer |= {"event": "loaded", "warm_ms": 1.0, "session_ms": [1.0], "peak_mib": 1.0, "providers": ["CPU"]}
         elif command["do"] == "round":
             floors = self._floors[min(len(self.sessions), len(self._floors)) - 1]
             answer["entries"] = {}

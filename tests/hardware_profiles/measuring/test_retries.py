@@ -16,13 +16,13 @@ WILD = [1.0, 1.8, 1.2, 2.5, 1.5, 2.1]
 
 
 def measure(
-    machine: Machine, models: Sequence[bytes], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, models: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, levels: list[float] | None = None
 ) -> tuple[list[LatencyMeasurement | LatencyFailure], list[float]]:
     """The results, and the seconds slept before each attempt after the first."""
     slept: list[float] = []
     monkeypatch.setattr("hardware_profiles.measuring.profiler.time.sleep", slept.append)
     deployments = [Deployment.single(model, {"x": np.zeros(1, np.float32)}) for model in models]
-    with WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler:
+    with WorkerProfiler(HardwareProfile("p"), lambda: machine, levels=levels) as profiler:
         return list(profiler.measure(deployments)), slept
 
 
@@ -48,3 +48,21 @@ def test_a_machine_that_does_not_calm_down_gives_no_figure(monkeypatch: pytest.M
     assert len(machine.sessions) == 3
     assert isinstance(found, LatencyFailure)
     assert "the machine is too noisy to say anything: after 3 measurements" in found.message
+
+
+def test_what_earlier_sessions_showed_tells_a_slower_machine_from_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[float] = []
+    measure(Machine({}), [b"a"], monkeypatch, levels)
+    assert levels == [1.0]
+    slower = {b"sentinel": [1.2] * 6, b"a": [1.2] * 6}  # as after a frequency step: quiet, and 20 % slow
+    (alone,), _ = measure(Machine(slower), [b"a"], monkeypatch)
+    assert isinstance(alone, LatencyMeasurement)
+    assert not alone.noisy
+    (found,), slept = measure(Machine(slower, slower, {}), [b"a"], monkeypatch, levels)
+    assert isinstance(found, LatencyMeasurement)
+    assert (found.latency_ms, found.noisy, slept) == (1.0, False, [1.0, 4.0])
+    assert levels == [1.0, 1.2, 1.2, 1.0]
+    (kept,), _ = measure(Machine(slower), [b"a"], monkeypatch, levels)
+    assert isinstance(kept, LatencyMeasurement)
+    assert kept.noisy
+    assert kept.resolution == pytest.approx(0.2)

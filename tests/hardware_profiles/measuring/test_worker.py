@@ -297,7 +297,9 @@ print(peak() - before)
     assert first["peak_mib"] == pytest.approx(alone, rel=0.15, abs=1.0)  # allocators hold back what was freed before
     assert second["peak_mib"] == pytest.approx(first["peak_mib"], abs=0.25)  # some pages
     assert 0 <= small["peak_mib"] < first["peak_mib"] / 5
-    assert first["session_ms"] > 0
+    for told in (small, first, second):
+        assert 2 <= len(told["session_ms"]) <= 6  # of one that takes long fewer are made
+        assert min(told["session_ms"]) > 0
 
 
 def test_a_model_that_kills_its_process_fails_and_the_worker_lives(worker: LocalConnection, tmp_path: Path) -> None:
@@ -353,14 +355,6 @@ def test_what_may_change_while_the_worker_lives_is_read_again_at_each_release(mo
     own.release()
     told = [json.loads(line)["conditions"]["quota_cpus"] for line in out.getvalue().splitlines()]
     assert told == [2.0, 0.5]
-
-
-def test_a_note_is_kept_until_the_lock_is_taken_again(worker: LocalConnection, tmp_path: Path) -> None:
-    start(worker)
-    lock = str(tmp_path / "lock")
-    assert ask(worker, do="acquire", lock=lock, seconds=5)["note"] is None
-    ask(worker, do="release", note=[1.5])
-    assert ask(worker, do="acquire", lock=lock, seconds=5)["note"] == [1.5]
 
 
 def test_a_locks_name_is_one_file_of_the_host_whatever_the_users_temporary_folder(

@@ -141,3 +141,21 @@ def test_activations_take_the_bytes_of_their_precision(shared: Measured, superne
     cost = supernet.cost(network)
     assert found["activation_bytes", "fp32"] == cost.activation_bytes == 4 * (found["activation_bytes", "int8"] or 0)
     assert found["macs", "fp32"] == found["macs", "int8"] == cost.macs
+
+
+def test_a_time_to_load_that_says_nothing_is_a_failure(supernet: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = measured(supernet)
+    profiler = made._profiles[PROFILE.name].profiler
+    measure = profiler.measure
+
+    def unsettled(*args: Any, **options: Any) -> Iterator[Any]:
+        for result in measure(*args, **options):
+            yield replace(result, session_ms=2.0, session_error_ms=0.6)
+
+    monkeypatch.setattr(profiler, "measure", unsettled)
+    asked = [Request(supernet.space.smallest, metric, PROFILE.name) for metric in ("latency_ms", "session_ms")]
+    found = {m.request.metric: m for m in made.evaluate(asked)}
+    made.close()
+    assert found["latency_ms"].status is not Status.FAILED
+    assert found["session_ms"].status is Status.FAILED
+    assert "too noisy to say how long loading takes: 2 ± 0.6 ms" in found["session_ms"].message
