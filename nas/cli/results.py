@@ -93,7 +93,10 @@ def export(
     if as_json:
         return print_json(made)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
+    same = made["as_measured"]
+    answers = "" if same is None else f", {same:.2%} of validation images answered as when it was measured"
     return print(
-        f"wrote {made['path']} ({figures})\nparity with torch {made['parity']:.1e}, sha256 {made['sha256']}\n"
+        f"wrote {made['path']} ({figures}, {made['precision']})\n"
+        f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}\n"
         f"wrote {made['weights']}\nwrote {made['manifest']}"
     )
