@@ -14,7 +14,7 @@ import numpy as np
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ProfileError, WorkerError
 from hardware_profiles.measuring.fitness import unfit
-from hardware_profiles.measuring.protocol import CALM_SESSIONS, RETRY_PAUSES_S
+from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
 from hardware_profiles.transports.connection import Connection, WorkerDiedError
@@ -96,17 +96,20 @@ class WorkerProfiler:
         self.close()
 
     def _measure_batch(self, batch: Sequence[Deployment], *, longer: bool) -> list[Result]:
-        """The batch's results; whoever is noisy is measured again, at most twice, and keeps its quietest attempt."""
+        """The batch's results. Who is noisy is measured again, at most twice, and keeps the quietest attempt; a last time,
+        who has no figure even so."""
         attempts: list[list[Result]] = [[] for _ in batch]
         pending = list(range(len(batch)))
-        for pause_s in (0.0, *RETRY_PAUSES_S):
+        for pause_s in (0.0, *RETRY_PAUSES_S, LAST_PAUSE_S):
+            if pause_s == LAST_PAUSE_S:
+                pending = [i for i in pending if isinstance(keep_best(attempts[i]), LatencyFailure)]
+            if not pending:
+                break
             if pause_s and 2 * len(pending) > len(batch):
                 time.sleep(pause_s)
             for i, result in self._measure_surviving(batch, pending, longer=longer).items():
                 attempts[i].append(result)
             pending = [i for i in pending if _is_noisy(attempts[i][-1])]
-            if not pending:
-                break
         return [keep_best(found) for found in attempts]
 
     def _measure_surviving(

@@ -30,6 +30,8 @@ P90_SAMPLES, P99_SAMPLES = 64, 662
 RETRY_PAUSES_S = (1.0, 4.0)
 """An entry that is noisy is measured so many times again. Where most of a batch are, so is the machine, and it gets so many
 seconds each time to calm down: what disturbs it often lasts for a few."""
+LAST_PAUSE_S = 10.0
+"""Before the last try of what would have no figure at all otherwise."""
 NOISY = 0.025
 """An entry is measured again where its resolution is wider: on a calm machine, or beside one busy core, nearly none is."""
 CALM_SESSIONS = 10

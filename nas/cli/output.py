@@ -54,12 +54,14 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     from nas.objectives import Objective
 
     accuracy = Objective.parse("accuracy", [])
-    header = ["#", *(o.name for o in report.objectives), "test accuracy", "architecture"]
+    several = any(point.precision for _, point in points)
+    precision = ["precision"] if several else []
+    header = ["#", *precision, *(o.name for o in report.objectives), "test accuracy", "architecture"]
     rows = []
     for label, point in points:
         figures = [figure_text(o, point.values[o.name], point.errors.get(o.name, 0.0)) for o in report.objectives]
         test = "" if point.test is None else figure_text(accuracy, point.test["accuracy"], point.test["error"])
-        rows.append([label, *figures, test, point.key])
+        rows.append([label, *([point.precision] if several else []), *figures, test, point.key])
     print_table(header, rows)
 
 

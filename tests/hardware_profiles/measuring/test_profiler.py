@@ -170,6 +170,9 @@ def test_waiting_ends(tmp_path: Path) -> None:
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 def test_two_threads_are_read_by_the_10th_percentile() -> None:
     with open_profiler(replace(PROFILE, threads=2)) as made:
-        found = measured(next(made.measure([deployment(32, 3)])))
+        # The tests themselves hold one of the two CPUs, if for moments alone.
+        tries = (next(made.measure([deployment(32, 3)])) for _ in range(3))
+        found = next((result for result in tries if isinstance(result, LatencyMeasurement)), None)
+    assert found is not None
     assert found.latency_ms == np.median([np.percentile(times, 10) for times in kept_rounds(found)])
     assert found.environment["threads"] == len(found.environment["pinned_cpus"]) == 2

@@ -44,10 +44,23 @@ def test_a_disturbed_machine_is_given_time_to_calm_down(monkeypatch: pytest.Monk
 
 def test_a_machine_that_does_not_calm_down_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({b"a": WILD})
-    (found,), _ = measure(machine, [b"a"], monkeypatch)
-    assert len(machine.sessions) == 3
+    (found,), slept = measure(machine, [b"a"], monkeypatch)
+    assert len(machine.sessions) == 4
+    assert slept == [1.0, 4.0, 10.0]
     assert isinstance(found, LatencyFailure)
-    assert "the machine is too noisy to say anything: after 3 measurements" in found.message
+    assert "the machine is too noisy to say anything: after 4 measurements" in found.message
+
+
+def test_who_has_no_figure_is_tried_a_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = {b"a": WILD, b"b": [2.0, 2.1, 2.2, 2.0, 2.15, 2.3]}
+    machine = Machine(wild, wild, wild, {})
+    found, slept = measure(machine, [b"a", b"b"], monkeypatch)
+    assert machine.sessions == [*[[b"a", b"b"]] * 3, [b"a"]]  # of b there is a figure, if a wide one
+    assert slept == [1.0, 4.0]
+    first, second = found
+    assert isinstance(first, LatencyMeasurement)
+    assert isinstance(second, LatencyMeasurement)
+    assert (first.latency_ms, first.noisy, second.noisy) == (1.0, False, True)
 
 
 def test_what_earlier_sessions_showed_tells_a_slower_machine_from_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
