@@ -31,6 +31,7 @@ from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob, load_job
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
+from nas.evaluation.machines import Machines
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.job import Prepared
@@ -109,8 +110,9 @@ class Bench:
             chosen = seeded.algorithm(self.checkpoint.supernet)
         prepared, weights = self.prepared, self.checkpoint.weights_digest
         measured = prepared.evaluator(
-            self.checkpoint.supernet, weights, prepared.data.validation, Shared(self.pool), seed=seed, note=print
-        )
+            self.checkpoint.supernet, weights, prepared.data.validation, Shared(self.pool),
+            seed=seed, note=print, machines=Machines(),
+        )  # fmt: skip
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
         with closing(store), closing(measured):
             return search(
