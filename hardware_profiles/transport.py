@@ -34,7 +34,7 @@ def open_profiler(
         seed: of the order of entries within rounds.
         on_wait: told in a sentence when another measurement must be waited for.
         lock: name of what whoever measures on the host holds; for tests.
-        levels: the sentinel's latencies in earlier sessions there; each session's is added (see `WorkerProfiler`).
+        levels: the sentinels' levels in earlier sessions there; each session's is added (see `WorkerProfiler`).
 
     Raises:
         ProfileError: this machine, where the profile is measured here, has not what it asks for.

@@ -296,6 +296,7 @@ def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: st
     torch.set_num_threads(1)
     cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
     with _replaying(how, weights) as replayed, cluster:
+        prepared.check_measurable()  # a resumed search may find another machine, or another table
         _search_replaying(store, prepared, supernet, weights, how, replayed)
 
 
@@ -304,7 +305,7 @@ def _search_replaying(
 ) -> None:
     """Searches, then measures the finalists again."""
     job, data = prepared.job, prepared.data
-    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), _levels(store))
+    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
     with _closing(measure(data.validation, _scoring(prepared, supernet, how))) as measured:
         evaluations = run_search(
@@ -330,16 +331,14 @@ def _search_replaying(
         )  # fmt: skip
 
 
-def _levels(store: RunStore) -> dict[str, list[float]]:
-    """By profile, the sentinel's latencies in the sessions that a run's figures come from, one a session."""
-    found: dict[str, list[float]] = {}
+def calm_levels(store: RunStore) -> dict[str, list[float]]:
+    """By profile, the sentinels' levels in the sessions that a run's figures come from, one a session."""
+    found: dict[str, dict[float, None]] = {}
     for measurement in store.measurements():
-        level = measurement.environment.get("sentinel_ms")
-        if level is not None:
-            own = found.setdefault(str(measurement.request.profile), [])
-            if own[-1:] != [level]:
-                own.append(float(level))
-    return found
+        level = measurement.environment.get("level_ms")
+        if level is not None:  # a batch's rows may come from several sessions in turns
+            found.setdefault(str(measurement.request.profile), {})[float(level)] = None
+    return {profile: list(levels) for profile, levels in found.items()}
 
 
 @contextmanager

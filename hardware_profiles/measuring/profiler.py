@@ -26,6 +26,8 @@ MAX_BATCH_BYTES = 512 * 1024 * 1024
 MAX_DEATHS = 6
 """Deaths of which no model is suspected, with nothing measured between them, after which the machine is to blame."""
 
+MAX_KILLERS = 3
+"""Where more models than these were to be measured and each killed the worker, they are not to blame."""
 LOCK = "hardware-profiles"
 """Name of what whoever measures on a host holds, of all its users (see `Worker.acquire`)."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
@@ -42,7 +44,7 @@ class WorkerProfiler:
         seed: of the order of entries within rounds.
         on_wait: told in a sentence when another measurement must be waited for.
         pauses_s: before the tries to reach a machine again.
-        levels: the sentinel's latencies in earlier sessions on this machine, the last ones last, to tell a disturbed session
+        levels: the sentinels' levels in earlier sessions on this machine, the last ones last, to tell a disturbed session
             from a calm one; each session's is added.
     """
 
@@ -105,7 +107,7 @@ class WorkerProfiler:
                 pending = [i for i in pending if isinstance(keep_best(attempts[i]), LatencyFailure)]
             if not pending:
                 break
-            if pause_s and 2 * len(pending) > len(batch):
+            if pause_s == LAST_PAUSE_S or (pause_s and 2 * len(pending) > len(batch)):
                 time.sleep(pause_s)
             for i, result in self._measure_surviving(batch, pending, longer=longer).items():
                 attempts[i].append(result)
@@ -121,7 +123,7 @@ class WorkerProfiler:
         """
         found: dict[int, Result] = {}
         deaths: Counter[int] = Counter()
-        queue = deque([list(which)])
+        queue, killers = deque([list(which)]), 0
         while queue:
             group = queue.popleft()
             try:
@@ -132,6 +134,12 @@ class WorkerProfiler:
                 deaths.update(suspects)
                 if suspects and len(group) == 1 and deaths[group[0]] > 1:
                     found[group[0]] = LatencyFailure(f"{death}, while running this model alone")
+                    killers += 1
+                    if killers == len(which) > MAX_KILLERS:
+                        raise WorkerError(
+                            f"{death}, with each of {killers} models alone; that is the machine's doing and not theirs: look "
+                            "at its memory and at what else runs there. What was measured is kept"
+                        ) from death
                 else:
                     queue.extendleft(reversed(_regroup(group, suspects)))
             else:
@@ -163,7 +171,7 @@ class WorkerProfiler:
         seconds = time.perf_counter() - started
         calm_ms = min(self._levels[-CALM_SESSIONS:], default=math.inf)
         found = results(deployments, session, self._profile, self._environment, seconds=seconds, calm_ms=calm_ms)
-        levels = [result.environment["sentinel_ms"] for result in found if isinstance(result, LatencyMeasurement)]
+        levels = [result.environment["level_ms"] for result in found if isinstance(result, LatencyMeasurement)]
         self._levels.extend(levels[:1])  # all are of one session
         return found
 

@@ -40,10 +40,13 @@ class _Calibration:
 
     Attributes:
         excess: of their level in the rounds that are kept over that of calmer sessions.
+        sentinel_ms: their latency, as of any entry; level_ms: the median over rounds of their fastest runs, by the wall clock,
+            by which rounds and sessions are told calm.
     """
 
     noise: float
     excess: float
+    sentinel_ms: float
     level_ms: float
     drift: float
     sieve: Sieve
@@ -63,7 +66,7 @@ def results(
 
     Args:
         seconds: what the session took, shared out among the deployments but for what it waited for others.
-        calm_ms: the sentinel's lowest latency in the last sessions on this machine; infinite where there was none.
+        calm_ms: the sentinels' lowest level in the last sessions on this machine; infinite where there was none.
     """
     about = {
         **environment,
@@ -78,7 +81,8 @@ def results(
         about |= {
             "noise": told.noise,
             "excess": told.excess,
-            "sentinel_ms": told.level_ms,
+            "sentinel_ms": told.sentinel_ms,
+            "level_ms": told.level_ms,
             "discarded_rounds": list(told.sieve.discarded),
         }
     graphs, own_s = iter(session.graphs), (seconds - session.waited_s) / len(deployments)
@@ -98,7 +102,8 @@ def keep_best(attempts: Sequence[Result]) -> Result:
     if last.noisy:
         measured = [found for found in attempts if isinstance(found, LatencyMeasurement)]
         best = min(measured, key=lambda found: found.resolution)
-        figures = [found.latency_ms for found in measured]
+        # What was disturbed beyond use says nothing of how well the others agree.
+        figures = [found.latency_ms for found in measured if found.resolution <= MAX_RESOLUTION] or [best.latency_ms]
         differ = (max(figures) - min(figures)) / best.latency_ms
         best = replace(best, resolution=max(best.resolution, differ))
     if best.resolution > MAX_RESOLUTION:
@@ -118,7 +123,8 @@ def _calibrate(sentinels: tuple[Timed, Timed], calm_ms: float, profile: Hardware
     return _Calibration(
         noise=noise_floor(first.floors_ms, second.floors_ms),
         excess=max(0.0, float(np.median(levels[list(kept.kept)])) / calm_ms - 1),
-        level_ms=(first.floor_ms + second.floor_ms) / 2,
+        sentinel_ms=(first.floor_ms + second.floor_ms) / 2,
+        level_ms=float(np.median(levels)),
         drift=drift(levels),
         sieve=kept,
         peak_error=_differ(*(found.peak_mib for found in sentinels)),

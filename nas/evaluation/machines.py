@@ -17,7 +17,7 @@ class Machines:
     Args:
         known: those of figures taken before.
         keep: called with all of them whenever one is added.
-        levels: by profile, the sentinel's latencies in the sessions before, by which a profiler knows a calm machine.
+        levels: by profile, the sentinels' levels in the sessions before, by which a profiler knows a calm machine.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Machines:
         self._levels = {profile: list(found) for profile, found in (levels or {}).items()}
 
     def levels(self, profile: str) -> list[float]:
-        """The sentinel's latencies in a profile's sessions until now; whoever measures adds to them."""
+        """The sentinels' levels in a profile's sessions until now; whoever measures adds to them."""
         return self._levels.setdefault(profile, [])
 
     def check(self, of: str, environment: Environment) -> None:

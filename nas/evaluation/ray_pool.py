@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import torch
 from numpy.typing import NDArray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from torch import Tensor
 
 from nas.errors import EvaluationError
@@ -111,6 +111,7 @@ class RayPool:
                     else:
                         yield Scored(task, failure=f"its worker died {_TRIES} times: {error}")
                 else:
+                    self._n_lost = 0
                     self._idle.append(actor)
                     yield scored
 
@@ -150,7 +151,10 @@ class RayPool:
     def _admit(self, answer: Any) -> None:
         """Takes in an actor that has started; one that died in doing so, or is overdue, is lost."""
         error = self._take_in(answer, self._starting.pop(answer)[0])
-        self._n_lost = self._n_lost + 1 if error else 0
+        overdue = isinstance(error, GetTimeoutError) and bool(
+            self._actors
+        )  # others live: it found no place, and they go on
+        self._n_lost = self._n_lost + (not overdue) if error else 0
         if self._n_lost >= _TRIES:
             why = str(error).strip().splitlines()[-1]  # Ray says it after its traces
             raise EvaluationError(

@@ -24,7 +24,7 @@ BATCH = [Deployment.single(model, {"x": np.zeros(1, np.float32)}) for model in M
         ((), (0, 1)),
         ((), (7, 19)),
         ((2, 3, 5, 7, 11, 13, 17), (0, 1, 18)),
-        ((), range(MAX_BATCH)),
+        ((), range(1, MAX_BATCH)),
     ],
 )
 def test_however_many_models_kill_the_worker_they_fail_alone(
@@ -40,6 +40,18 @@ def test_however_many_models_kill_the_worker_they_fail_alone(
         "the measuring process died (SIGSEGV), while running this model alone"
     }
     assert all(isinstance(result, LatencyMeasurement) for i, result in enumerate(found) if i not in bad)
+
+
+def test_a_machine_on_which_everything_dies_is_to_blame_itself() -> None:
+    machine = Machine({}, kill_running=MODELS)
+    with (
+        WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler,
+        pytest.raises(WorkerError, match=r"SIGSEGV\), with each of 20 models alone; that is the machine's doing"),
+    ):
+        list(profiler.measure(BATCH))
+    few = Machine({}, kill_running=MODELS)  # as the smallest and the largest network may be
+    with WorkerProfiler(HardwareProfile("p"), lambda: few) as profiler:
+        assert [type(result) for result in profiler.measure(BATCH[:2])] == [LatencyFailure] * 2
 
 
 def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> None:

@@ -135,7 +135,7 @@ def test_a_quiet_attempt_is_kept_as_it_is_and_pays_for_all() -> None:
 
 
 def test_of_noisy_attempts_the_most_settled_is_kept_as_wide_as_they_differ() -> None:
-    found = keep_best([attempt(2.4, 0.3), attempt(2.0, 0.1), attempt(2.1, 0.2)])
+    found = keep_best([attempt(2.4, 0.25), attempt(2.0, 0.1), attempt(2.1, 0.2)])
     assert isinstance(found, LatencyMeasurement)
     assert (found.latency_ms, found.noisy, found.seconds) == (2.0, True, 3.0)
     assert found.resolution == pytest.approx(0.4 / 2.0)
@@ -167,3 +167,10 @@ def test_the_time_to_load_is_the_fastest_making_and_as_sure_as_the_next() -> Non
     assert (found.session_ms, found.session_error_ms) == (4.0, pytest.approx(0.6))  # 15 % at least
     unsettled = replace(quick, session_ms=(9.0, 4.0, 5.0))
     assert measured(Session((unsettled,), sentinels, {})).session_error_ms == pytest.approx(1.0)
+
+
+def test_attempts_disturbed_beyond_use_do_not_widen_the_one_that_is_of_use() -> None:
+    found = keep_best([attempt(1.4, 0.4), attempt(1.35, 0.4), attempt(1.0, 0.03), attempt(1.02, 0.05)])
+    assert isinstance(found, LatencyMeasurement)
+    assert (found.latency_ms, found.noisy, found.seconds) == (1.0, True, 4.0)
+    assert found.resolution == pytest.approx(0.03)

@@ -56,7 +56,7 @@ def test_who_has_no_figure_is_tried_a_last_time(monkeypatch: pytest.MonkeyPatch)
     machine = Machine(wild, wild, wild, {})
     found, slept = measure(machine, [b"a", b"b"], monkeypatch)
     assert machine.sessions == [*[[b"a", b"b"]] * 3, [b"a"]]  # of b there is a figure, if a wide one
-    assert slept == [1.0, 4.0]
+    assert slept == [1.0, 4.0, 10.0]
     first, second = found
     assert isinstance(first, LatencyMeasurement)
     assert isinstance(second, LatencyMeasurement)
