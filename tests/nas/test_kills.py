@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -55,8 +56,10 @@ def kill_and_resume(folder: Path, algorithm: str, seed: int, rng: np.random.Gene
             driver.join(_PATIENCE_S)
         if driver.is_alive():
             assert driver.pid is not None
-            os.kill(driver.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may end in this very moment
+                os.kill(driver.pid, signal.SIGKILL)
             driver.join()
+        if driver.exitcode == -signal.SIGKILL:
             done += 1
             check_nothing_counted_is_lost(database, counter)
             continue
