@@ -135,6 +135,8 @@ def resume(run: str, how: How | None = None) -> Run:
             )
         prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
         _check_conditions(run, info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
+        if info["kind"] == "search":
+            _check_measurable(prepared, how)
         if store.status() is RunStatus.FAILED:
             store.set_info("retry_failures", True)
         how = replace(how, replay=info.get("replay"), retry_failures=bool(store.info().get("retry_failures")))
@@ -149,9 +151,7 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     how.runs.check_writable()
     prepared = Prepared(job, how.runs, source=source)
     if kind == "search":
-        # A board that is not there is told before anything is trained.
-        with connected(how.address, spread=False, profiles=prepared.profiles):
-            prepared.check_measurable()
+        _check_measurable(prepared, how)
     if how.replay is not None:
         _check_replay(how.runs, how.replay, prepared)
     folder = how.runs.create(job.name, job.to_yaml())
@@ -161,6 +161,12 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
         return _drive(folder, store, prepared, kind, how)
     finally:
         store.close()
+
+
+def _check_measurable(prepared: Prepared, how: How) -> None:
+    """A board that is not there, or a table that is of another, is told before anything is trained or gone on with."""
+    with connected(how.address, spread=False, profiles=prepared.profiles):
+        prepared.check_measurable()
 
 
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
@@ -296,7 +302,6 @@ def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: st
     torch.set_num_threads(1)
     cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
     with _replaying(how, weights) as replayed, cluster:
-        prepared.check_measurable()  # a resumed search may find another machine, or another table
         _search_replaying(store, prepared, supernet, weights, how, replayed)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas.store.base import RunStatus
+from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.graph import lower
@@ -181,3 +183,13 @@ class TestLookupTablesThatDoNotFit:
         assert found.code == 1
         assert "another machine" in found.err
         assert "was Another CPU" in found.err
+
+    def test_a_resumed_search_checks_them_again(self, shell: Shell, table: Path) -> None:
+        assert self.search(shell).code == 0
+        store = SqlStore.open(shell.folder / "runs" / "small-1" / "run.db", create=False, driver=True)
+        store.set_status(RunStatus.CANCELLED, reason="as if interrupted")
+        store.close()
+        elsewhere = json.loads(table.read_text())
+        elsewhere["environment"]["cpu"] = "Another 9000"
+        table.write_text(json.dumps(elsewhere))
+        assert_error(shell.nas("resume", "small-1", "--inline"), "measured on another machine", "Another 9000")
