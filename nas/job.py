@@ -32,6 +32,7 @@ from nas.objectives import EXACT_METRICS, Objective
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.models import FeatureSource
+from nas.search.shelf import Task, make_algorithm
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
@@ -265,30 +266,17 @@ class Prepared:
 
     def algorithm(self, supernet: Supernet) -> SearchAlgorithm:
         """The job's search algorithm, over this supernet's space."""
-        seed, space = self.job.seed, self.space
-        match self.job.search.algorithm:
-            case "random":
-                from nas.search.random import RandomSearch
-
-                return RandomSearch(space, seed=seed)
-            case "nsga2":
-                from nas.search.evolution import EvolutionSearch
-
-                return EvolutionSearch(space, self.objectives, seed=seed)
-            case "guided":
-                from nas.search.guided import GuidedSearch
-
-                exact = {
-                    o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
-                    for o in self.objectives
-                    if o.metric in EXACT_METRICS
-                }
-                return GuidedSearch(
-                    space, self.objectives, seed=seed, features=self._features(supernet), exact=exact,
-                    tune_seconds=self.job.search.tune_seconds,
-                )  # fmt: skip
-            case other:
-                assert_never(other)
+        exact = {
+            o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
+            for o in self.objectives
+            if o.metric in EXACT_METRICS
+        }
+        search = self.job.search
+        task = Task(
+            self.space, self.objectives, self.job.seed, features=self._features(supernet), exact=exact,
+            tune_seconds=search.tune_seconds,
+        )  # fmt: skip
+        return make_algorithm(search.algorithm, task)
 
     def _features(self, supernet: Supernet) -> dict[str, FeatureSource]:
         """Analytic features by the name of each objective that is modelled; with block latencies where there are some."""

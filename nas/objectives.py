@@ -104,6 +104,38 @@ class Objective:
         return cls(text, unit, goal)
 
 
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Bounds that a figure must keep, in its natural sign and unit; a network that keeps all of a job's is feasible.
+
+    Raises:
+        ValueError: no bound, one that is not finite, or bounds that nothing can keep.
+    """
+
+    figure: Objective
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.minimum, self.maximum) if bound is not None]
+        if not bounds or not all(map(math.isfinite, bounds)):
+            raise ValueError(f"{self.figure.name}: expected a finite minimum, maximum or both, got {bounds}")
+        if bounds != sorted(bounds):
+            raise ValueError(f"{self.figure.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
+
+    def violation(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much figures break the bounds, as a share of the bound broken (of 1 where it is 0), same shape.
+
+        0 where both are kept; NaN for NaN.
+        """
+        out = figures * 0.0
+        if self.maximum is not None:
+            out = out + np.maximum(figures - self.maximum, 0.0) / (abs(self.maximum) or 1.0)
+        if self.minimum is not None:
+            out = out + np.maximum(self.minimum - figures, 0.0) / (abs(self.minimum) or 1.0)
+        return out
+
+
 def known_objectives(profiles: Iterable[str]) -> list[str]:
     """Names of all objectives that a job with these hardware profiles can have."""
     names = list(profiles)
@@ -181,3 +213,11 @@ def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]
     """Figures as an (n, n_objectives) array in which smaller is better everywhere; NaN rows for failures."""
     out = np.array([[o.sign * e.value(o) for o in objectives] for e in evaluations], dtype=np.float64)
     return out.reshape(len(evaluations), len(objectives))
+
+
+def violations(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
+    """What each evaluation breaks of all constraints together, (n,): 0 is feasible; NaN where a figure is missing."""
+    out = np.zeros(len(evaluations))
+    for constraint in constraints:
+        out += constraint.violation(np.array([e.value(constraint.figure) for e in evaluations], dtype=np.float64))
+    return out

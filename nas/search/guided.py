@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,10 @@ from nas.search.acquisition import pick_greedily
 from nas.search.candidates import Effort, candidates
 from nas.search.draws import draw_unknown
 from nas.search.genes import GeneRows
-from nas.search.models import FeatureSource, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
+from nas.search.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
 from nas.search.start import spread_out
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
-
-Figures = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
 N_DRAWS = 1
 OPTIMISM = 0.4

@@ -18,6 +18,8 @@ from supernets.space import Architecture, SearchSpace
 
 Inputs = Callable[[Sequence[Architecture]], Array]
 """Architectures to feature rows, (n, d)."""
+Figures = Callable[[Sequence[Architecture]], Array]
+"""Architectures to one figure of each, (n,), in its natural sign."""
 
 
 class ScoredPredictor(Predictor, Protocol):

@@ -8,10 +8,7 @@ from pathlib import Path
 from nas.evaluation.table import Table, TableEvaluator
 from nas.loop import Budget, Progress, search
 from nas.objectives import Evaluation, Objective
-from nas.search.base import SearchAlgorithm
-from nas.search.evolution import EvolutionSearch
-from nas.search.guided import GuidedSearch
-from nas.search.random import RandomSearch
+from nas.search.shelf import Task, make_algorithm
 from nas.store.base import RunStatus, RunStore
 from nas.store.sql import SqlStore
 
@@ -19,17 +16,6 @@ TABLE = Path(__file__).parents[1] / "data" / "digits_cnn.yaml"
 PROFILE = "cpu-1-thread-batch-16"
 OBJECTIVES = [Objective.parse(name, [PROFILE]) for name in ("accuracy", "latency_ms")]
 COLUMNS = {"accuracy": "accuracy", f"latency_ms@{PROFILE}": "latency_ms"}
-
-
-def make_algorithm(name: str, table: Table, seed: int) -> SearchAlgorithm:
-    match name:
-        case "random":
-            return RandomSearch(table.space, seed=seed)
-        case "nsga2":
-            return EvolutionSearch(table.space, OBJECTIVES, seed=seed)
-        case "guided":
-            return GuidedSearch(table.space, OBJECTIVES, seed=seed)
-    raise ValueError(name)
 
 
 def run_search(
@@ -45,7 +31,7 @@ def run_search(
     return search(
         table.space,
         OBJECTIVES,
-        make_algorithm(algorithm, table, seed),
+        make_algorithm(algorithm, Task(table.space, OBJECTIVES, seed)),
         TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}, delay_s=delay_s),
         store,
         Budget(evaluations),

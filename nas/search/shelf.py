@@ -1,0 +1,73 @@
+"""The shelf of search algorithms: each by the name that job files and commands give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nas.errors import UnknownNameError
+from nas.objectives import Constraint, Objective
+from nas.search.base import SearchAlgorithm
+from nas.search.models import FeatureSource, Figures
+from supernets.space import SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is searched for; every algorithm is made of one, and takes of it what it can use.
+
+    Attributes:
+        seed: at least 0; all of an algorithm's randomness comes from it.
+        constraints: on objectives or on further figures, which every evaluation then has too.
+        features: analytic features by the name of each figure that has some.
+        exact: what computes figures, (n,) in their natural sign, by the name of each that needs no measuring.
+        tune_seconds: for tuning models on analytic features at each fit.
+    """
+
+    space: SearchSpace
+    objectives: Sequence[Objective]
+    seed: int
+    constraints: Sequence[Constraint] = ()
+    features: Mapping[str, FeatureSource] = field(default_factory=dict)
+    exact: Mapping[str, Figures] = field(default_factory=dict)
+    tune_seconds: float = 0.0
+
+
+def make_algorithm(name: str, task: Task) -> SearchAlgorithm:
+    """A fresh algorithm.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    if name not in ALGORITHMS:
+        raise UnknownNameError("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name](task)
+
+
+def _random(task: Task) -> SearchAlgorithm:
+    from nas.search.random import RandomSearch
+
+    return RandomSearch(task.space, seed=task.seed)
+
+
+def _nsga2(task: Task) -> SearchAlgorithm:
+    from nas.search.evolution import EvolutionSearch
+
+    return EvolutionSearch(task.space, task.objectives, seed=task.seed)
+
+
+def _guided(task: Task) -> SearchAlgorithm:
+    from nas.search.guided import GuidedSearch
+
+    return GuidedSearch(
+        task.space, task.objectives, seed=task.seed, features=task.features, exact=task.exact,
+        tune_seconds=task.tune_seconds,
+    )  # fmt: skip
+
+
+# Each imports its libraries when it is made, not before.
+ALGORITHMS: Mapping[str, Callable[[Task], SearchAlgorithm]] = {
+    "guided": _guided,
+    "nsga2": _nsga2,
+    "random": _random,
+}
