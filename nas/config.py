@@ -200,17 +200,35 @@ class TrainingConfig(_Model):
         return self
 
 
+class PlateauConfig(_Model):
+    """A search ends where so many evaluations raised the hypervolume by no more than this share of it."""
+
+    evaluations: _Positive = 40
+    gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
+
+
 class SearchConfig(_Model):
-    """How the space is searched, and what may be spent: evaluations, and wall time where `minutes` is given."""
+    """How the space is searched, and what may be spent: evaluations, and what ends it earlier."""
 
     algorithm: Literal["guided", "nsga2", "random"] = "guided"
     evaluations: _TwoOrMore = 100
     minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
+    plateau: PlateauConfig | None = None
     batch: _Positive = 8
     workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
     tune_seconds: Annotated[
         float, Field(strict=True, ge=0, le=3600, description="a number of seconds from 0 to 3600")
     ] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
+            raise problem(
+                "plateau.evaluations",
+                f"expected fewer than the {self.evaluations} evaluations of the search, or it ends nothing; got "
+                f"{self.plateau.evaluations}",
+            )
+        return self
 
 
 class SearchJob(_Model):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hardware_profiles.errors import ProfilingError
+from nas.budget import Budget, Plateau, Spent, extended
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
 from nas.errors import JobError, NasError
@@ -22,7 +23,7 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
 from nas.job import Prepared
-from nas.loop import Budget, finalists, measure_again
+from nas.loop import finalists, measure_again
 from nas.loop import search as run_search
 from nas.objectives import Measurement, Request
 from nas.reader import Kind, Run
@@ -116,19 +117,33 @@ def search(job: SearchJob, how: How | None = None, *, source: str = "job") -> Ru
     return _start(job, how or How(), "search", source)
 
 
-def resume(run: str, how: How | None = None) -> Run:
+def resume(
+    run: str,
+    how: How | None = None,
+    *,
+    evaluations: str | int | None = None,
+    minutes: str | float | None = None,
+) -> Run:
     """Goes on with a run where it stopped, whatever stopped it.
 
+    Args:
+        evaluations: a new budget (``150``) or more of it (``+50``), with which a finished run goes on, too.
+        minutes: likewise, of wall time.
+
     Raises:
-        NasError: the run is finished, or another live driver holds it.
+        NasError: the run is finished and its budget is not extended, or another live driver holds it.
     """
     how = how or How()
     folder = how.runs.get(run)
     store = SqlStore.open(folder.database, create=False, driver=True)
     try:
-        if store.status() is RunStatus.FINISHED:
-            raise NasError(f"run {run} is finished; there is nothing to resume")
         info = store.info()
+        more = evaluations is not None or minutes is not None
+        if store.status() is RunStatus.FINISHED and not more:
+            raise NasError(
+                f"run {run} is finished; there is nothing to resume"
+                + (f" (to search on: nas resume {run} --evaluations +50)" if info.get("kind") == "search" else "")
+            )
         if "kind" not in info:
             raise NasError(
                 f"run {run} was killed while it was being made, before anything was measured; start the job again"
@@ -137,12 +152,30 @@ def resume(run: str, how: How | None = None) -> Run:
         _check_conditions(run, info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
         if info["kind"] == "search":
             _check_measurable(prepared, how)
+        if more:
+            _extend(store, run, evaluations, minutes)
         if store.status() is RunStatus.FAILED:
             store.set_info("retry_failures", True)
         how = replace(how, replay=info.get("replay"), retry_failures=bool(store.info().get("retry_failures")))
         return _drive(folder, store, prepared, info["kind"], how)
     finally:
         store.close()
+
+
+def _extend(store: RunStore, run: str, evaluations: str | int | None, minutes: str | float | None) -> None:
+    """Gives a search more to spend: recorded before it is acted upon, so that a driver killed now is resumed with it."""
+    info = store.info()
+    if info["kind"] != "search":
+        raise NasError(f"run {run} is a training; --evaluations and --minutes are a search's")
+    done = sum(map(len, store.asks()))
+    spent = Spent(done, float(info.get("searched_seconds") or 0.0), ended=bool(info.get("stopped")))
+    try:
+        budget = extended(Budget.of_run(info), spent, evaluations=evaluations, minutes=minutes)
+    except NasError as error:
+        raise NasError(f"run {run}: {error}") from None
+    if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
+        store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
+    store.set_facts({**budget.facts(), "stopped": None})
 
 
 def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
@@ -187,13 +220,19 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None
             "precisions": list(prepared.precisions.names),
             "smallest": space.smallest.key,
             "largest": space.largest.key,
-            "evaluations": prepared.job.search.evaluations,
+            **_budget(prepared.job).facts(),
             "algorithm": prepared.job.search.algorithm,
             "replay": how.replay,
             "machines": _machines_of(how),
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
+
+
+def _budget(job: SearchJob) -> Budget:
+    search, plateau = job.search, job.search.plateau
+    ends = None if plateau is None else Plateau(plateau.evaluations, plateau.gain)
+    return Budget(search.evaluations, search.minutes, ends)
 
 
 def _machines_of(how: How) -> Any:
@@ -319,7 +358,7 @@ def _search_replaying(
             prepared.algorithm(supernet),
             _with_replay(measured, replayed),
             store,
-            Budget(job.search.evaluations, job.search.minutes),
+            Budget.of_run(store.info()),
             batch=job.search.batch,
             precisions=prepared.precisions,
             retry_failures=how.retry_failures,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.budget import Budget
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
@@ -23,14 +24,6 @@ _MAX_FAILURES_IN_A_ROW = 20
 """After so many failed candidates one after another, the fault is not the candidates'."""
 _MAX_FINALISTS = 40
 _EVALUATIONS_USED = "the budget of evaluations is used up"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a search ends: at so many evaluations (the smallest and the largest included), or after so many minutes."""
-
-    evaluations: int
-    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def search(
     """Runs the search to the end of its budget and returns all evaluations in the order told.
 
     What the store holds is replayed first: recorded asks are told with their stored measurements (only missing ones are
-    measured), so that a search that was killed goes on as if it had not been. The time budget counts from here.
+    measured), so that a search that was killed goes on as if it had not been. What it took counts on in the store, too.
 
     Args:
         space: of candidates: `Precisions.space` of the networks'.
@@ -101,14 +94,15 @@ class _Search:
     volume: float | None = None
     n_front: int = 0
     failures_in_a_row: int = 0
+    volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
     def __post_init__(self) -> None:
         self.values = np.empty((0, len(self.objectives)))
 
     def run(self) -> list[Evaluation]:
-        recorded = self.store.asks()
-        deadline = None if self.budget.minutes is None else self.clock() + 60 * self.budget.minutes
-        stopped = self.store.info().get("stopped")
+        recorded, info = self.store.asks(), self.store.info()
+        stopped, before = info.get("stopped"), float(info.get("searched_seconds") or 0.0)
+        started = self.clock()
         step, reason = 0, _EVALUATIONS_USED
         while len(self.told) < self.budget.evaluations:
             if step < len(recorded):
@@ -116,8 +110,8 @@ class _Search:
             elif stopped not in (None, _EVALUATIONS_USED):  # it ended, and is not taken up again by a resume
                 reason = str(stopped)
                 break
-            elif deadline is not None and self.clock() >= deadline and step > 0:
-                reason = f"the budget of {self.budget.minutes:g} minutes is used up"
+            elif step > 0 and (found := self._enough(before + self.clock() - started)):
+                reason = found
                 break
             else:
                 asked = self._ask(step)
@@ -126,9 +120,24 @@ class _Search:
                 break
             self._evaluate(asked)
             step += 1
+            if step >= len(recorded):
+                self.store.set_info("searched_seconds", before + self.clock() - started)
         self.store.set_info("stopped", reason)
         self._record_outlook(step)
         return self.told
+
+    def _enough(self, seconds: float) -> str:
+        """Why the search ends before its evaluations are used up, having taken so many seconds; "" while it goes on."""
+        minutes, plateau = self.budget.minutes, self.budget.plateau
+        if minutes is not None and seconds >= 60 * minutes:
+            return f"the budget of {minutes:g} minutes is used up"
+        if plateau is None or not self.volume:
+            return ""
+        until = len(self.told) - plateau.evaluations
+        earlier = [volume for n, volume in self.volumes if self.budget.plateau_from <= n <= until]
+        if earlier and self.volume - earlier[-1] <= plateau.gain * self.volume:
+            return f"the hypervolume grew by at most {plateau.gain:.2g} of it over {plateau.evaluations} evaluations"
+        return ""
 
     def _record_outlook(self, step: int) -> None:
         """Keeps what the last models expect of the networks that would be measured next: shown, as predicted."""
@@ -174,6 +183,7 @@ class _Search:
         self.values = np.vstack([self.values, minimised(evaluations, self.objectives)])
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
         self.volume, self.n_front = hypervolume(self.values, reference), int(non_dominated(self.values).sum())
+        self.volumes.append((len(self.told), self.volume))
         self._show(0)
 
     def _set_reference(self, anchors: list[Evaluation]) -> NDArray[np.float64]:

@@ -101,11 +101,22 @@ def search(
 
 @app.command()
 def resume(
-    run: RunId, runs: Runs = DEFAULT_RUNS, inline: Inline = False, address: Address = None, as_json: Json = False
+    run: RunId,
+    runs: Runs = DEFAULT_RUNS,
+    inline: Inline = False,
+    address: Address = None,
+    evaluations: Annotated[
+        str | None,
+        typer.Option(help="A new budget of evaluations, or +N for so many more; a finished run goes on, too."),
+    ] = None,
+    minutes: Annotated[
+        str | None, typer.Option(help="A new budget of minutes of searching, or +N for so many more.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Go on with a run that was interrupted, killed or failed."""
+    """Go on with a run that was interrupted, killed or failed; or, with more to spend, with a finished one."""
     from nas.driver import resume as resume_run
 
     with driving(runs, inline=inline, address=address) as how:
-        resumed = resume_run(run, how)
+        resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
     finish(resumed, as_json)

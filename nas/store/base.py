@@ -69,6 +69,10 @@ class RunStore(Protocol):
         """
         ...
 
+    def set_facts(self, facts: Mapping[str, Any]) -> None:
+        """Keeps several facts as `set_info` does, all or none."""
+        ...
+
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         """Keeps what was asked in a step, once.
 

@@ -48,8 +48,11 @@ class MemoryStore:
         return {**deepcopy(self._info), "reason": self._reason}
 
     def set_info(self, name: str, value: Any) -> None:
+        self.set_facts({name: value})
+
+    def set_facts(self, facts: Mapping[str, Any]) -> None:
         self._check_open()
-        self._info[name] = checked_fact(name, value)
+        self._info |= {name: checked_fact(name, value) for name, value in facts.items()}
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         self._check_open()

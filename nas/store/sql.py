@@ -100,10 +100,15 @@ class SqlStore:
             return {**{row.name: row.value for row in rows}, "reason": reason}
 
     def set_info(self, name: str, value: Any) -> None:
-        kept = checked_fact(name, value)
+        self.set_facts({name: value})
+
+    def set_facts(self, facts: Mapping[str, Any]) -> None:
+        kept = [{"name": name, "value": checked_fact(name, value)} for name, value in facts.items()]
+        if not kept:
+            return
         with self._writing() as connection:
-            connection.execute(delete(tables.info).where(tables.info.c.name == name))
-            connection.execute(insert(tables.info).values(name=name, value=kept))
+            connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(facts))))
+            connection.execute(insert(tables.info), kept)
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         keys = [architecture.key for architecture in architectures]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.transport import open_profiler
+from nas.budget import Budget
 from nas.config import SearchJob, load_job
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
@@ -35,7 +36,7 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.job import Prepared
-from nas.loop import Budget, finalists, search
+from nas.loop import finalists, search
 from nas.objectives import Evaluation, Measurement, Request, Status
 from nas.pareto import hypervolume, reference_point
 from nas.search.base import SearchAlgorithm

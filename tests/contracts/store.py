@@ -69,6 +69,14 @@ class StoreContract:
         store.set_info("space", {"Größe": True})
         assert store.info() == {"space": {"Größe": True}, "front": None, "reason": ""}
 
+    def test_several_facts_are_kept_together_or_not_at_all(self, store: RunStore) -> None:
+        store.set_facts({"evaluations": 10, "minutes": None})
+        store.set_facts({"evaluations": 20, "stopped": None})
+        store.set_facts({})
+        with pytest.raises(TypeError, match="stopped"):
+            store.set_facts({"evaluations": 30, "stopped": b"bytes"})
+        assert store.info() == {"evaluations": 20, "minutes": None, "stopped": None, "reason": ""}
+
     def test_the_reason_is_no_fact(self, store: RunStore) -> None:
         with pytest.raises(ValueError, match="set_status"):
             store.set_info("reason", "mine")

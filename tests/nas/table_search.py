@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from nas.budget import Budget, Plateau
+from nas.evaluation.base import Evaluator
 from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import Budget, Progress, search
-from nas.objectives import Evaluation, Objective
+from nas.loop import Progress, search
+from nas.objectives import Evaluation, Measurement, Objective, Request
 from nas.search.shelf import Task, make_algorithm
 from nas.store.base import RunStatus, RunStore
 from nas.store.sql import SqlStore
@@ -18,23 +22,56 @@ OBJECTIVES = [Objective.parse(name, [PROFILE]) for name in ("accuracy", "latency
 COLUMNS = {"accuracy": "accuracy", f"latency_ms@{PROFILE}": "latency_ms"}
 
 
+@dataclass
+class Killed:
+    """An evaluator during which the driver is interrupted, as if by a kill, after so many measurements."""
+
+    inner: Evaluator
+    left: int
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        for measurement in self.inner.evaluate(requests):
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            yield measurement
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
 def run_search(
-    store: RunStore, algorithm: str, seed: int, evaluations: int, *, delay_s: float = 0.0, counter: int | None = None
+    store: RunStore,
+    algorithm: str,
+    seed: int,
+    evaluations: int,
+    *,
+    plateau: Plateau | None = None,
+    plateau_from: int = 0,
+    delay_s: float = 0.0,
+    counter: int | None = None,
+    kill_after: int | None = None,
 ) -> list[Evaluation]:
-    """Searches to the end; `counter` is a file descriptor that each evaluation counted is written to."""
+    """Searches to the end.
+
+    Args:
+        counter: a file descriptor that each evaluation counted is written to.
+        kill_after: raise `KeyboardInterrupt` once so many measurements were made and kept.
+    """
     table = Table.load(TABLE)
 
     def count(progress: Progress) -> None:
         if counter is not None:
             os.write(counter, f"{progress.done}\n".encode())
 
+    evaluator = TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}, delay_s=delay_s)
     return search(
         table.space,
         OBJECTIVES,
         make_algorithm(algorithm, Task(table.space, OBJECTIVES, seed)),
-        TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}, delay_s=delay_s),
+        evaluator if kill_after is None else Killed(evaluator, kill_after),
         store,
-        Budget(evaluations),
+        Budget(evaluations, None, plateau, plateau_from),
         batch=8,
         on_progress=count,
     )

@@ -18,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
+from nas.driver import _extend
 from nas.objectives import Fidelity
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
@@ -206,7 +207,27 @@ class TestTheWholePath:
         assert not (after.folder / "runs" / "small-2" / "checkpoint").exists()
 
     def test_a_finished_run_is_not_resumed(self, after: Shell) -> None:
-        assert_error(after.nas("resume", "small-1"), "small-1 is finished")
+        assert_error(after.nas("resume", "small-1"), "small-1 is finished", "nas resume small-1 --evaluations +50")
+        assert_error(after.nas("resume", "small-1", "--evaluations", "29"), "small-1", "30 already")
+        assert_error(after.nas("resume", "small-1", "--minutes", "+5"), "30 evaluations are used up")
+        assert after.nas("runs", "--json").data[0]["status"] == "finished"
+
+    def test_a_finished_run_goes_on_with_more_to_spend(self, after: Shell) -> None:
+        folder = after.folder / "runs" / "small-1"
+        with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
+            asked = store.asks()
+            _extend(store, "small-1", "+4", None)  # and the driver was killed
+        (row,) = after.nas("runs", "--json").data
+        assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
+        made = after.nas("resume", "small-1", "--inline", "--json")
+        assert made.code == 0, made.err
+        assert (made.data["status"], made.data["evaluations"]) == ("finished", 34)
+        again = after.nas("resume", "small-1", "--inline", "--evaluations", "35", "--json")
+        assert again.data["evaluations"] == 35
+        with closing(SqlStore.open(folder / "run.db", create=False, driver=False)) as store:
+            assert store.asks()[: len(asked)] == asked
+            assert [len(step) for step in store.asks()[len(asked) :]] == [4, 1]
+        assert all(point["test"] is not None for point in again.data["front"])
 
     def test_plan_costs_nothing(self, shell: Shell) -> None:
         made = shell.nas("plan", shell.job(), "--json").data

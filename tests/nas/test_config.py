@@ -49,7 +49,9 @@ hardware: [cpu-1-thread, boards/pi.yaml]
 precisions: [fp32, int8]
 lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
-search: {{algorithm: nsga2, evaluations: 20, minutes: 1.5, batch: 4, tune_seconds: 2.5, workers: 2}}
+search:
+  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, tune_seconds: 2.5,
+  workers: 2}}
 calibration_images: 200
 """
 
@@ -85,6 +87,8 @@ def test_every_key_is_read() -> None:
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
+    assert search.plateau is not None
+    assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
     assert (search.batch, search.workers, search.tune_seconds) == (4, 2, 2.5)
 
 
@@ -155,6 +159,8 @@ KEYS = [
     ("search: {evaluations: 1}", "search.evaluations", "at least 2, got 1"),
     ("search: {evaluations: '12'}", "search.evaluations", "got '12'"),
     ("search: {evaluations: 2.5}", "search.evaluations", "whole number of at least 2, got 2.5"),
+    ("search: {plateau: {evaluations: 100}}", "search.plateau.evaluations", "fewer than the 100 evaluations"),
+    ("search: {plateau: {gain: 1.0}}", "search.plateau.gain", "below 1, e.g. 0.001, got 1"),
     ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
     ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
     ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),

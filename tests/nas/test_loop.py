@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
+from nas.budget import Budget, Plateau
 from nas.errors import EvaluationError
 from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import Budget, finalists, measure_again, search
-from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status
+from nas.loop import finalists, measure_again, search
+from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
+from nas.pareto import hypervolume_history
 from nas.precisions import Precisions
 from nas.search.evolution import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search
+
+OBJECTIVES_SIGN = np.array([o.sign for o in OBJECTIVES])
 
 
 @dataclass
@@ -86,6 +91,47 @@ def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator
     told = run(table, evaluator, store, 400, minutes=1.0)
     again = run(table, evaluator, store, 400, minutes=1.0)
     assert [e.architecture for e in again] == [e.architecture for e in told]
+
+
+def test_the_time_that_a_killed_driver_took_counts_on(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    run(table, evaluator, store, 18)
+    used = store.info()["searched_seconds"]
+    assert used > 0
+    assert len(run(table, evaluator, store, 400, minutes=used / 60)) == 18
+    store.set_info("stopped", None)  # as an extended budget does
+    assert 18 < len(run(table, evaluator, store, 400, minutes=used / 60 + 2)) < 60
+
+
+def test_a_plateau_of_the_hypervolume_ends_a_search(table: Table) -> None:
+    store = MemoryStore()
+    told = run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001))
+    assert 42 < len(told) < 400
+    assert "40 evaluations" in store.info()["stopped"]
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.info()["reference"]))
+    assert volumes[-1] - volumes[-41] <= 0.001 * volumes[-1]
+    ends = range(50, len(told), 8)
+    assert all(volumes[n - 1] - volumes[n - 41] > 0.001 * volumes[n - 1] for n in ends), "it could have ended before"
+    # Extended, it looks for a plateau among what comes then.
+    store.set_facts({"stopped": None})
+    assert len(run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001), plateau_from=len(told))) >= len(told) + 40
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "guided"])
+def test_an_extended_search_killed_anywhere_goes_on_the_same(algorithm: str) -> None:
+    """The first budget cuts its last batch short: the asks of a stateful algorithm are repeated at that length."""
+    expected = MemoryStore()
+    for n in (29, 53):
+        run_search(expected, algorithm, 2, n)
+    killed = MemoryStore()
+    run_search(killed, algorithm, 2, 29)
+    for after in (1, 9, 30):
+        with pytest.raises(KeyboardInterrupt):
+            run_search(killed, algorithm, 2, 53, kill_after=after)
+    run_search(killed, algorithm, 2, 53)
+    assert killed.asks() == expected.asks()
+    assert [len(asked) for asked in killed.asks()] == [2, 8, 8, 8, 3, 8, 8, 8]
+    assert not killed.events()
 
 
 def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting) -> None:
