@@ -54,6 +54,7 @@ def search(
     batch: int,
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     retry_failures: bool = False,
+    enough: Callable[[Sequence[Evaluation]], str] = lambda told: "",
     on_progress: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Evaluation]:
@@ -65,13 +66,14 @@ def search(
     Args:
         space: of candidates: `Precisions.space` of the networks'.
         retry_failures: measure again what the store holds as failed; else the failure is replayed like a figure.
+        enough: called with all evaluations told before each ask after the first; the reason to end here, or "".
 
     Raises:
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
     """
     cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
     return _Search(
-        space, list(objectives), algorithm, cached, store, budget, batch, precisions, on_progress, clock
+        space, list(objectives), algorithm, cached, store, budget, batch, precisions, enough, on_progress, clock
     ).run()
 
 
@@ -87,6 +89,7 @@ class _Search:
     budget: Budget
     batch: int
     precisions: Precisions
+    enough: Callable[[Sequence[Evaluation]], str]
     on_progress: Callable[[Progress], None]
     clock: Callable[[], float]
     told: list[Evaluation] = field(default_factory=list)
@@ -110,7 +113,7 @@ class _Search:
             elif stopped not in (None, _EVALUATIONS_USED):  # it ended, and is not taken up again by a resume
                 reason = str(stopped)
                 break
-            elif step > 0 and (found := self._enough(before + self.clock() - started)):
+            elif step > 0 and (found := self._enough(before + self.clock() - started) or self.enough(self.told)):
                 reason = found
                 break
             else:

@@ -68,17 +68,29 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
     Args and errors as for `hypervolume`.
     """
     values, reference = _with_reference(values, reference)
-    inside = (values < reference).all(axis=1)
-    front = _Staircase(reference) if values.shape[1] == 2 else _Front(reference)
-    gains = np.zeros(len(values))
-    infinite = not np.isfinite(reference).all()
-    for i in np.flatnonzero(inside):
-        if infinite or not np.isfinite(values[i]).all():
-            gains[i] = np.inf
-            break  # nothing can be added to it
-        gains[i] = front.add(values[i])
-    history: Array = np.cumsum(gains)
-    return history
+    growing = GrowingVolume(reference)
+    return np.array([growing.add(row) for row in values], dtype=np.float64)
+
+
+class GrowingVolume:
+    """The hypervolume of rows that come one after another: adding one costs what it adds, not what came before.
+
+    Args:
+        reference: (m,), as for `hypervolume`.
+    """
+
+    def __init__(self, reference: Array) -> None:
+        self._reference = np.asarray(reference, dtype=np.float64)
+        self._finite = bool(np.isfinite(self._reference).all())
+        self._front = _Staircase(self._reference) if len(self._reference) == 2 else _Front(self._reference)
+        self._volume = 0.0
+
+    def add(self, row: Array) -> float:
+        """Adds a row of m minimised figures and returns the volume of all rows so far."""
+        if np.isfinite(self._volume) and (row < self._reference).all():  # false for NaN
+            finite = self._finite and bool(np.isfinite(row).all())
+            self._volume += self._front.add(row) if finite else float("inf")
+        return self._volume
 
 
 def reference_point(first: Array, second: Array) -> Array:

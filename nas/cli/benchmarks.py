@@ -1,7 +1,10 @@
-"""Commands that judge this project's own parts on published tables: bench predictor."""
+"""Commands that judge this project's own parts on published tables: bench predictor, bench search."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +14,9 @@ from nas.cli.app import Json, app
 from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nas.bench import search as searching
     from nas.bench.predictor import Row
 
 bench = typer.Typer(no_args_is_help=True, help="Judge this project's parts on tables of published measurements.")
@@ -57,6 +63,137 @@ def predictor(
         return print_json([row.to_json() for row in rows])
     header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "seconds to fit"]
     return print_table(header, _summary(rows))
+
+
+@bench.command()
+def search(
+    table: TablePath,
+    maximize: Annotated[
+        list[str] | None,
+        typer.Option("--maximize", metavar="COL[,COL]", help="Columns of figures to maximize.", show_default=False),
+    ] = None,
+    minimize: Annotated[
+        list[str] | None,
+        typer.Option("--minimize", metavar="COL[,COL]", help="Columns of figures to minimize.", show_default=False),
+    ] = None,
+    exact: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exact",
+            metavar="COL[,COL]",
+            help="Those of them that need no measuring (parameters, MACs): algorithms may use them of any architecture.",
+            show_default=False,
+        ),
+    ] = None,
+    algorithms: Annotated[
+        str, typer.Option("--algorithms", metavar="A,B", help="Names as in job files.")
+    ] = "guided,nsga2,random",
+    evaluations: Annotated[int, typer.Option("--evaluations", help="Evaluations of a run at most.")] = 400,
+    seeds: Annotated[int, typer.Option("--seeds", help="Runs of each algorithm.")] = 5,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target", help="End a run at this share of the exact front's hypervolume, e.g. 0.99.", show_default=False
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Evaluations between two asks.")] = 10,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .html.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count the evaluations that search algorithms need for the front of a table whose every architecture is known."""
+    from nas.bench.search import Replay, bench_search
+    from nas.evaluation.table import Table
+
+    if plot is not None:
+        from nas.export.search_plot import check_plot_file
+
+        check_plot_file(plot)
+    columns = {name: _names(given, name) for name, given in (("maximize", maximize), ("minimize", minimize))}
+    replay = Replay.of(Table.load(table), **columns, exact=_names(exact, "exact"))
+    names = _names([algorithms], "algorithms")
+    with _progress(evaluations) as (update, end):
+        rows = []
+        for row in bench_search(
+            replay, names, evaluations=evaluations, seeds=seeds, target=target, batch=batch, on_progress=update
+        ):
+            rows.append(row)
+            end(row)
+    line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"
+    if plot is not None:
+        from nas.export.search_plot import plot_search
+
+        plot_search(rows, line, plot)
+        print(f"wrote {plot}", file=sys.stderr)
+    if as_json:
+        return print_json([row.to_json() for row in rows])
+    print(
+        f"{line}; {replay.n_front} architectures on the exact front\n"
+        f"Evaluations to a share of its hypervolume, then the share and CPU time at the end: medians of {seeds} seeds "
+        "(quartiles)"
+    )
+    shares = list(rows[0].evaluations_to)
+    header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
+    return print_table(header, _search_summary(rows, shares))
+
+
+@contextmanager
+def _progress(
+    evaluations: int,
+) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[searching.Row], None]]]:
+    """What shows a run that goes on, and one that has ended: a bar on a terminal, else a line a run."""
+    from rich.progress import Progress
+
+    console = stderr()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=evaluations)
+
+        def update(algorithm: str, seed: int, done: int, share: float) -> None:
+            progress.update(task, completed=done, description=f"{algorithm}, seed {seed}: {share:.2%}")
+
+        def end(row: searching.Row) -> None:
+            told = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
+            print(f"{told}, {row.own_seconds:.1f} s", file=sys.stderr)
+
+        yield update, end
+
+
+def _names(given: list[str] | None, option: str) -> list[str]:
+    """Names from ``A,B``, however often the option was given.
+
+    Raises:
+        SelectionError: a name is empty.
+    """
+    from nas.errors import SelectionError
+
+    names = [name.strip() for text in given or () for name in text.split(",")]
+    if "" in names:
+        raise SelectionError(f"--{option} {','.join(given or ())!r}: expected names with commas between, as in A,B")
+    return names
+
+
+def _search_summary(rows: list[searching.Row], shares: list[str]) -> list[list[str]]:
+    """Medians and quartiles over the seeds, by algorithm."""
+    from statistics import median
+
+    from nas.bench.search import quartiles
+
+    cells = []
+    for name in dict.fromkeys(row.algorithm for row in rows):
+        own = [row for row in rows if row.algorithm == name]
+        most = max(row.evaluations for row in own)
+        counts = [_spread(quartiles([row.evaluations_to[share] for row in own]), most) for share in shares]
+        end = f"{median(row.share for row in own):.2%}"
+        cells.append([name, *counts, end, f"{median(row.own_seconds for row in own):.2f}"])
+    return cells
+
+
+def _spread(found: tuple[float, float, float], most: int) -> str:
+    """A median and its quartiles; what was not reached is more than all evaluations."""
+    low, middle, high = (f"{number:.0f}" if number < float("inf") else f"> {most}" for number in found)
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _counts(text: str) -> list[int]:

@@ -140,6 +140,20 @@ def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting
     assert "every architecture" in store.info()["stopped"]
 
 
+def test_a_search_that_has_enough_ends_before_the_next_ask(table: Table, evaluator: Counting) -> None:
+    store, seen = MemoryStore(), []
+
+    def enough(told: Sequence[Evaluation]) -> str:
+        seen.append(len(told))
+        return "that will do" if len(told) >= 15 else ""
+
+    algorithm = RandomSearch(table.space, seed=1)
+    told = search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(40), batch=8, enough=enough)
+    assert len(told) == 18
+    assert seen == [2, 10, 18]
+    assert store.info()["stopped"] == "that will do"
+
+
 def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     evaluator.failing = {run(table, Counting(evaluator.inner), MemoryStore(), 12)[5].architecture}

@@ -1,4 +1,4 @@
-"""The command `nas bench predictor`, right and wrong."""
+"""The commands `nas bench predictor` and `nas bench search`, right and wrong."""
 
 from __future__ import annotations
 
@@ -65,3 +65,58 @@ def test_what_cannot_be_done_is_told(shell: Shell, options: dict[str, str], word
     assert (found.code, found.out) == (1, "")
     assert found.err.startswith("error: ")
     assert words in found.err
+
+
+def bench_search(*extra: str, **options: str) -> list[str]:
+    given = {
+        "maximize": "accuracy", "minimize": "latency_ms", "algorithms": "nsga2,random", "evaluations": "40", "seeds": "2",
+        **options,
+    }  # fmt: skip
+    return ["bench", "search", str(TABLE), *(part for k, v in given.items() for part in (f"--{k}", v)), *extra]
+
+
+def test_rows_of_searches_come_as_json_and_progress_on_stderr(shell: Shell) -> None:
+    found = shell.nas(*bench_search("--json", target="0.8"))
+    assert [(row["algorithm"], row["seed"]) for row in found.data] == [
+        ("nsga2", 0), ("nsga2", 1), ("random", 0), ("random", 1),
+    ]  # fmt: skip
+    for row in found.data:
+        assert set(row) == {"algorithm", "seed", "evaluations_to", "hypervolume", "own_seconds"}
+        assert list(row["evaluations_to"]) == ["0.8", "0.9", "0.95", "0.99"]
+        assert row["hypervolume"][-1][0] <= 40
+    assert found.err.splitlines()[0].startswith("nsga2, seed 0: ")
+    assert len(found.err.splitlines()) == 4
+
+
+def test_people_get_medians_and_quartiles_and_a_plot(shell: Shell) -> None:
+    found = shell.nas(*bench_search(plot="plots/out.svg"))
+    assert found.code == 0
+    assert (shell.folder / "plots" / "out.svg").read_text().startswith("<?xml")
+    assert "wrote plots/out.svg" in found.err
+    title, _, header, *rows = found.out.splitlines()
+    assert title.startswith("digits_cnn.csv.gz: accuracy, latency_ms; ")
+    assert " ".join(header.split()) == "algorithm to 90 % to 95 % to 99 % share seconds"
+    assert [row.split()[0] for row in rows] == ["nsga2", "random"]
+    assert "> 40" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"minimize": "latency"}, "did you mean 'latency_ms'?"),
+        ({"minimize": "latency_ms,,macs"}, "--minimize 'latency_ms,,macs': expected names with commas between"),
+        ({"minimize": "accuracy"}, "'accuracy' is named twice"),
+        ({"algorithms": "nsga3"}, "unknown algorithm 'nsga3'; did you mean 'nsga2'?"),
+        ({"target": "1.5"}, "expected a share above 0"),
+        ({"plot": "out.jpg"}, "ends in .jpg; expected .png, .svg, .html"),
+        ({"exact": "macs"}, "unknown objective 'macs'"),
+    ],
+)
+def test_searches_that_cannot_be_done_are_told_before_they_start(
+    shell: Shell, options: dict[str, str], words: str
+) -> None:
+    found = shell.nas(*bench_search(**options))
+    assert (found.code, found.out) == (1, "")
+    assert found.err.startswith("error: ")
+    assert words in found.err
+    assert len(found.err.splitlines()) == 1

@@ -1,0 +1,314 @@
+"""How many evaluations search algorithms need for the front of a table whose figures are all known."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.budget import Budget
+from nas.errors import EvaluationError, UnknownNameError
+from nas.evaluation.table import Table, TableEvaluator
+from nas.loop import search
+from nas.objectives import Evaluation, Goal, Objective, minimised
+from nas.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
+from nas.search.shelf import ALGORITHMS, Task, make_algorithm
+from nas.store.memory import MemoryStore
+from predictors.threads import one_thread
+from supernets.space import Architecture
+
+SHARES = (0.9, 0.95, 0.99)
+"""Shares of the exact hypervolume that every row tells the evaluations to."""
+BATCH = 10
+_ROUNDING = 1e-9
+"""Shares are sums of many volumes; one so little below a target has reached it."""
+
+_Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run of one algorithm.
+
+    Attributes:
+        evaluations_to: by share (``0.99``), after how many evaluations it was reached; None where it was not.
+        hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
+            end of every batch and wherever it grew.
+        own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
+    """
+
+    algorithm: str
+    seed: int
+    evaluations_to: Mapping[str, int | None]
+    hypervolume: Sequence[tuple[int, float]]
+    own_seconds: float
+
+    @property
+    def evaluations(self) -> int:
+        """How many there were."""
+        return self.hypervolume[-1][0]
+
+    @property
+    def share(self) -> float:
+        """The share at the end."""
+        return self.hypervolume[-1][1]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data, a key an attribute."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A search task whose answers are all in a table, so that its exact front is known.
+
+    Attributes:
+        reference: the exact front's nadir, moved out by 10 % of the front's range in each objective (of the table's
+            range where the front has none), minimised, (n_objectives,).
+        volume: the exact front's hypervolume.
+        n_front: how many architectures the exact front has.
+        exact: objectives that need no measuring: algorithms are told them of any architecture.
+    """
+
+    table: Table
+    objectives: tuple[Objective, ...]
+    reference: _Array
+    volume: float
+    n_front: int
+    exact: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()) -> Replay:
+        """The task of a table and its columns.
+
+        An architecture that lacks a figure, or has no row, is an evaluation that fails, as long as most have one.
+
+        Raises:
+            UnknownNameError: the table has no such column of figures, or an exact column is no objective.
+            EvaluationError: fewer than two columns, one named twice, one whose figures are all the same, rows that
+                disagree, or too few figures for the exact front to be known.
+        """
+        objectives = (
+            *(Objective(name, "", Goal.MAXIMIZE) for name in maximize),
+            *(Objective(name, "", Goal.MINIMIZE) for name in minimize),
+        )
+        _check_columns(table, [o.name for o in objectives])
+        _check_exact(table, [o.name for o in objectives], exact)
+        values = np.column_stack([o.sign * np.array(table.figures[o.name], dtype=np.float64) for o in objectives])
+        known = values[~np.isnan(values).any(axis=1)]
+        _check_figures(table, objectives, known)
+        front = known[non_dominated(known)]
+        extent = np.ptp(front, axis=0)
+        reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(known, axis=0))
+        return cls(table, objectives, reference, hypervolume(front, reference), len(front), tuple(exact))
+
+    def task(self, seed: int) -> Task:
+        """What an algorithm is made of."""
+        return Task(self.table.space, self.objectives, seed, exact={name: self._figures(name) for name in self.exact})
+
+    def run(
+        self,
+        algorithm: str,
+        seed: int,
+        *,
+        evaluations: int,
+        target: float | None = None,
+        batch: int = BATCH,
+        on_progress: Callable[[int, float], None] = lambda done, share: None,
+    ) -> Row:
+        """One search by the loop of real searches; the same arguments give the same row but for its seconds.
+
+        Args:
+            evaluations: at most so many, the smallest and the largest architecture, which come first, included.
+            target: ends the run after the batch that reaches this share; it is told beside `SHARES`.
+            on_progress: called with the evaluations told and the share, before each ask but the first.
+
+        Raises:
+            UnknownNameError: there is no such algorithm.
+            EvaluationError: numbers that make no run, or too many evaluations failed one after another.
+        """
+        check_numbers(evaluations=evaluations, target=target, batch=batch)
+        watch, store = _Watch(self, target, on_progress), MemoryStore()
+        evaluator = TableEvaluator(self.table, {o.name: o.name for o in self.objectives})
+        with one_thread():
+            start = time.process_time()
+            told = search(
+                self.table.space, self.objectives, make_algorithm(algorithm, self.task(seed)), evaluator, store,
+                Budget(evaluations), batch=batch, enough=watch,
+            )  # fmt: skip
+            seconds = time.process_time() - start - watch.seconds
+        shares = watch.update(told)
+        shown = dict.fromkeys((*SHARES, *((target,) if target is not None else ())))
+        reached = {f"{share:g}": _reached(shares, share) for share in sorted(shown)}
+        return Row(algorithm, seed, reached, _steps(shares, [len(asked) for asked in store.asks()]), max(seconds, 0.0))
+
+    def _figures(self, name: str) -> Callable[[Sequence[Architecture]], _Array]:
+        def figures(architectures: Sequence[Architecture]) -> _Array:
+            found = (self.table.figure(a, name) for a in architectures)
+            return np.array([math.nan if figure is None else figure for figure in found], dtype=np.float64)
+
+        return figures
+
+
+def bench_search(
+    replay: Replay,
+    algorithms: Sequence[str],
+    *,
+    evaluations: int,
+    seeds: int,
+    target: float | None = None,
+    batch: int = BATCH,
+    on_progress: Callable[[str, int, int, float], None] = lambda algorithm, seed, done, share: None,
+) -> Iterator[Row]:
+    """Rows of all algorithms for the seeds 0, 1, ..., as they end.
+
+    Args:
+        on_progress: called with the algorithm, the seed, its evaluations so far and their share.
+
+    Raises:
+        UnknownNameError: there is no such algorithm.
+        EvaluationError: no algorithm or one twice, or numbers that make no benchmark.
+    """
+    for name in algorithms:
+        if name not in ALGORITHMS:
+            raise UnknownNameError("algorithm", name, ALGORITHMS)
+    if not algorithms or len(set(algorithms)) != len(algorithms):
+        raise EvaluationError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
+    if seeds < 1:
+        raise EvaluationError(f"{seeds} seeds; expected at least 1")
+    check_numbers(evaluations=evaluations, target=target, batch=batch)
+    return _rows(
+        replay, algorithms, range(seeds), evaluations=evaluations, target=target, batch=batch, on_progress=on_progress
+    )
+
+
+def _rows(
+    replay: Replay,
+    algorithms: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    evaluations: int,
+    target: float | None,
+    batch: int,
+    on_progress: Callable[[str, int, int, float], None],
+) -> Iterator[Row]:
+    for name in algorithms:
+        for seed in seeds:
+            yield replay.run(
+                name, seed, evaluations=evaluations, target=target, batch=batch,
+                on_progress=partial(on_progress, name, seed),
+            )  # fmt: skip
+
+
+def check_numbers(*, evaluations: int, target: float | None, batch: int) -> None:
+    """Raises `EvaluationError` for numbers that make no run."""
+    if evaluations < 2:
+        raise EvaluationError(
+            f"{evaluations} evaluations; expected at least 2: the smallest and the largest come first"
+        )
+    if target is not None and not 0 < target <= 1:
+        raise EvaluationError(f"the target is {target:g}; expected a share above 0 and at most 1, as in 0.99")
+    if batch < 1:
+        raise EvaluationError(f"batches of {batch}; expected at least 1")
+
+
+def quartiles(numbers: Sequence[int | None]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile; None is larger than every number, and infinite in what is returned."""
+    ordered = sorted(math.inf if number is None else float(number) for number in numbers)
+    out = []
+    for share in (0.25, 0.5, 0.75):
+        place = share * (len(ordered) - 1)
+        low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+        out.append(low if low == high else low + (high - low) * (place - math.floor(place)))
+    return out[0], out[1], out[2]
+
+
+@dataclass
+class _Watch:
+    """Follows a run's share of the exact volume, and ends the run at its target."""
+
+    replay: Replay
+    target: float | None
+    on_progress: Callable[[int, float], None]
+    seconds: float = 0.0
+    shares: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._volume = GrowingVolume(self.replay.reference)
+
+    def __call__(self, told: Sequence[Evaluation]) -> str:
+        start = time.process_time()
+        share = self.update(told)[-1]
+        self.on_progress(len(told), share)
+        self.seconds += time.process_time() - start
+        if self.target is not None and share >= self.target - _ROUNDING:
+            return f"{self.target:g} of the exact hypervolume is reached"
+        return ""
+
+    def update(self, told: Sequence[Evaluation]) -> list[float]:
+        """The share after each evaluation."""
+        for row in minimised(told[len(self.shares) :], self.replay.objectives):
+            self.shares.append(self._volume.add(row) / self.replay.volume)
+        return self.shares
+
+
+def _reached(shares: Sequence[float], target: float) -> int | None:
+    return next((n for n, share in enumerate(shares, start=1) if share >= target - _ROUNDING), None)
+
+
+def _steps(shares: Sequence[float], batches: Sequence[int]) -> list[tuple[int, float]]:
+    """The pairs of a `Row`."""
+    ends = {int(end) for end in np.cumsum(batches)}
+    grew = {n for n in range(1, len(shares) + 1) if shares[n - 1] > (shares[n - 2] if n > 1 else 0.0)}
+    return [(n, shares[n - 1]) for n in sorted(ends | grew)]
+
+
+def _check_columns(table: Table, names: Sequence[str]) -> None:
+    if table.disagreement:
+        raise EvaluationError(table.disagreement)
+    for name in names:
+        if name not in table.figures:
+            raise UnknownNameError("figure", name, table.figures, where=table.name)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise EvaluationError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
+    if len(names) < 2:
+        raise EvaluationError(
+            f"{', '.join(map(repr, names)) or 'no column'} to maximize or minimize; a front needs at least two columns"
+        )
+
+
+def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> None:
+    for name in exact:
+        if name not in names:
+            raise UnknownNameError("objective", name, names, where="the exact columns")
+        if len(table.rows) < table.space.size or np.isnan(table.figures[name]).any():
+            raise EvaluationError(f"{table.name} lacks figures of {name}, which can be exact only where it has all")
+
+
+def _check_figures(table: Table, objectives: Sequence[Objective], known: _Array) -> None:
+    """That the exact front is known, and that there is something to search for."""
+    if 2 * len(known) <= table.space.size:
+        raise EvaluationError(
+            f"{table.name} has all of {', '.join(o.name for o in objectives)} for {len(known)} of the "
+            f"{table.space.size:.4g} architectures of its space, so that most of what a search asks for has no answer; "
+            "take a table with every architecture ('exhaustive: true')"
+        )
+    for objective, column in zip(objectives, known.T, strict=True):
+        if np.ptp(column) == 0:
+            figure = objective.sign * column[0]
+            raise EvaluationError(
+                f"{table.name}: {objective.name} is {figure:g} everywhere; there is nothing to search for"
+            )
+    for which, architecture in (("smallest", table.space.smallest), ("largest", table.space.largest)):
+        lacking = [o.name for o in objectives if table.figure(architecture, o.name) is None]
+        if lacking:
+            raise EvaluationError(
+                f"{table.name} has no {lacking[0]} of the {which} architecture ({architecture.key}), which a search "
+                "evaluates first; add the figure"
+            )

@@ -1,0 +1,225 @@
+"""The benchmark of search algorithms: rows against a search written by hand, references, and tables that cannot serve."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.bench.search import Replay, Row, bench_search, quartiles
+from nas.errors import EvaluationError, NasError, UnknownNameError
+from nas.evaluation.table import Table, TableEvaluator
+from nas.objectives import Evaluation
+from nas.precisions import Precisions
+from nas.search.shelf import make_algorithm
+from supernets.space import Architecture
+from tests.nas.table_search import TABLE
+
+Figures = Callable[[tuple[int, ...]], Mapping[str, float]]
+
+
+def gain_and_cost(genes: tuple[int, ...]) -> dict[str, float]:
+    return {"gain": math.sqrt(sum(genes)) + 0.1 * genes[0], "cost": 1.0 + sum((i + 1) * g for i, g in enumerate(genes))}
+
+
+def write_table(folder: Path, figures: Figures = gain_and_cost, *, n_genes: int = 4, rows: slice = slice(None)) -> Path:
+    """A table of all networks of some layers with three options each; NaN is an empty cell."""
+    lines = []
+    for genes in list(product(range(3), repeat=n_genes))[rows]:
+        cells = figures(genes)
+        lines.append(",".join([*map(str, genes), *("" if math.isnan(c) else repr(c) for c in cells.values())]))
+    layers = [f"layer_{i}" for i in range(n_genes)]
+    (folder / "t.csv").write_text("\n".join([",".join([*layers, *cells]), *lines]) + "\n", encoding="utf-8")
+    (folder / "t.yaml").write_text(f"table: t.csv\ngenes: [{', '.join(layers)}]\n", encoding="utf-8")
+    return folder / "t.yaml"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Replay:
+    return Replay.of(Table.load(TABLE), ["accuracy"], ["latency_ms"])
+
+
+def area(values: np.ndarray, reference: np.ndarray) -> float:
+    """Hypervolume of two minimised objectives by the cells of the grid that the figures span."""
+    xs, ys = (np.unique([*values[:, j][values[:, j] < reference[j]], reference[j]]) for j in (0, 1))
+    return sum(
+        (x2 - x1) * (y2 - y1)
+        for x1, x2 in pairwise(xs)
+        for y1, y2 in pairwise(ys)
+        if ((values[:, 0] <= x1) & (values[:, 1] <= y1)).any()
+    )
+
+
+def evaluations_of(replay: Replay, architectures: Sequence[Architecture]) -> list[Evaluation]:
+    evaluator = TableEvaluator(replay.table, {o.name: o.name for o in replay.objectives})
+    found = []
+    for architecture in architectures:
+        requests = [Precisions().request(architecture, objective) for objective in replay.objectives]
+        found.append(Evaluation(architecture, {m.request.metric: m for m in evaluator.evaluate(requests)}))
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ["random", "nsga2"])
+def test_a_row_is_that_of_a_search_by_hand(digits: Replay, algorithm: str) -> None:
+    table = digits.table
+    values = np.column_stack([-np.array(table.figures["accuracy"]), table.figures["latency_ms"]])
+    beaten = [((values <= v).all(axis=1) & (values < v).any(axis=1)).any() for v in values]
+    front = values[~np.array(beaten)]
+    reference = front.max(axis=0) + 0.1 * (front.max(axis=0) - front.min(axis=0))
+    whole = area(front, reference)
+    row = digits.run(algorithm, 3, evaluations=60, batch=7)
+
+    searcher = make_algorithm(algorithm, digits.task(3))
+    values_of = dict(zip(table.rows, values, strict=True))
+    asked, known = [table.space.smallest, table.space.largest], []
+    while True:
+        searcher.tell(evaluations_of(digits, asked))
+        known += asked
+        if len(known) == 60:
+            break
+        asked = searcher.ask(min(7, 60 - len(known)))
+    shares = [area(np.array([values_of[a] for a in known[:n]]), reference) / whole for n in range(1, 61)]
+    assert dict(row.hypervolume) == pytest.approx({n: shares[n - 1] for n, _ in row.hypervolume}, abs=1e-9)
+    assert {*range(2, 60, 7), 60} <= {n for n, _ in row.hypervolume}
+    grew = {n for n in range(2, 61) if shares[n - 1] > shares[n - 2] + 1e-12}
+    assert grew <= {n for n, _ in row.hypervolume}
+    for share, n in row.evaluations_to.items():
+        assert n == next((i for i, s in enumerate(shares, start=1) if s >= float(share)), None)
+
+
+def test_a_row_has_the_keys_that_scripts_read(digits: Replay) -> None:
+    data = json.loads(json.dumps(digits.run("random", 0, evaluations=20).to_json(), allow_nan=False))
+    assert list(data) == ["algorithm", "seed", "evaluations_to", "hypervolume", "own_seconds"]
+    assert list(data["evaluations_to"]) == ["0.9", "0.95", "0.99"]
+    assert data["evaluations_to"]["0.99"] is None
+    assert data["own_seconds"] > 0
+    assert all(isinstance(n, int) and 0 <= share <= 1 for n, share in data["hypervolume"])
+
+
+def test_a_target_ends_a_run_in_the_batch_that_reaches_it(digits: Replay) -> None:
+    whole = digits.run("nsga2", 1, evaluations=300)
+    row = digits.run("nsga2", 1, evaluations=300, target=0.93)
+    assert list(row.evaluations_to) == ["0.9", "0.93", "0.95", "0.99"]
+    reached = row.evaluations_to["0.93"]
+    assert reached is not None
+    assert reached <= row.evaluations < reached + 10
+    assert row.share >= 0.93
+    shared = [pair for pair in whole.hypervolume if pair[0] <= row.evaluations]
+    assert list(row.hypervolume) == shared  # the same search, only shorter
+
+
+def test_a_search_of_everything_reaches_the_whole_front(digits: Replay) -> None:
+    row = digits.run("random", 0, evaluations=10_000, target=1.0)
+    assert row.share == pytest.approx(1.0, abs=1e-9)
+    assert row.evaluations_to["1"] is not None
+    assert row.evaluations <= digits.table.space.size
+
+
+def test_three_objectives_and_exact_columns(digits: Replay) -> None:
+    table = digits.table
+    replay = Replay.of(table, ["accuracy"], ["latency_ms", "parameters"], ["parameters"])
+    assert 0 < replay.run("guided", 0, evaluations=30).share < 1
+    figures = replay.task(0).exact["parameters"](table.architectures[:9])
+    assert figures.tolist() == list(table.figures["parameters"][:9])
+
+
+def test_a_front_of_one_network_is_bounded_by_the_tables_range(tmp_path: Path) -> None:
+    table = Table.load(write_table(tmp_path, lambda g: {"one": float(sum(g)), "two": 3.0 * sum(g) + g[0]}))
+    replay = Replay.of(table, [], ["one", "two"])
+    assert replay.n_front == 1
+    assert replay.reference.tolist() == pytest.approx([0.8, 2.6])
+    assert replay.run("random", 0, evaluations=2).share == pytest.approx(1.0)  # the smallest is all
+
+
+def test_networks_without_figures_are_failed_evaluations(tmp_path: Path) -> None:
+    def figures(genes: tuple[int, ...]) -> dict[str, float]:
+        return gain_and_cost(genes) | ({"cost": math.nan} if genes[1:3] == (1, 2) else {})
+
+    replay = Replay.of(Table.load(write_table(tmp_path, figures)), ["gain"], ["cost"])
+    for algorithm in ("random", "nsga2", "guided"):
+        row = replay.run(algorithm, 0, evaluations=81)
+        assert row.evaluations == 81
+        assert row.share == pytest.approx(1.0)
+
+
+def test_networks_without_rows_are_failed_evaluations(tmp_path: Path) -> None:
+    path = write_table(tmp_path)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:40], *lines[50:]]) + "\n")
+    row = Replay.of(Table.load(path), ["gain"], ["cost"]).run("random", 0, evaluations=81)
+    assert (row.evaluations, row.share) == (81, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
+    ("figures", "rows", "words"),
+    [
+        (lambda g: gain_and_cost(g) | {"cost": -2.0}, slice(None), "cost is -2 everywhere"),
+        (lambda g: gain_and_cost(g) | {"cost": math.nan}, slice(None), "for 0 of the 81 architectures"),
+        (gain_and_cost, slice(0, 81, 4), "for 21 of the 81 architectures"),
+        (
+            lambda g: gain_and_cost(g) | ({"cost": math.nan} if sum(g) == 8 else {}),
+            slice(None),
+            r"no cost of the largest architecture \(2-2-2-2\)",
+        ),
+        (gain_and_cost, slice(1, None), "no gain of the smallest architecture"),
+    ],
+)
+def test_tables_that_cannot_serve_are_refused(tmp_path: Path, figures: Figures, rows: slice, words: str) -> None:
+    table = Table.load(write_table(tmp_path, figures, rows=rows))
+    with pytest.raises(EvaluationError, match=words):
+        Replay.of(table, ["gain"], ["cost"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ((["accuracy"], ["latency"]), "did you mean 'latency_ms'"),
+        ((["accuracy"], ["stage0.depth"]), "unknown figure 'stage0.depth'"),
+        ((["accuracy"], ["latency_ms", "accuracy"]), "'accuracy' is named twice"),
+        ((["accuracy"], []), "'accuracy' to maximize or minimize; a front needs at least two"),
+        (([], []), "no column to maximize or minimize"),
+        ((["accuracy"], ["latency_ms"], ["macs"]), "unknown objective 'macs'"),
+    ],
+)
+def test_columns_that_make_no_task_are_refused(digits: Replay, columns: tuple[list[str], ...], words: str) -> None:
+    with pytest.raises(NasError, match=words):
+        Replay.of(digits.table, *columns)
+
+
+def test_numbers_that_make_no_benchmark_are_refused_before_anything_runs(digits: Replay) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'guided'"):
+        bench_search(digits, ["random", "guidad"], evaluations=10, seeds=1)
+    with pytest.raises(EvaluationError, match="random, random; expected different"):
+        bench_search(digits, ["random", "random"], evaluations=10, seeds=1)
+    with pytest.raises(EvaluationError, match="0 seeds"):
+        bench_search(digits, ["random"], evaluations=10, seeds=0)
+    with pytest.raises(EvaluationError, match="1 evaluations; expected at least 2"):
+        bench_search(digits, ["random"], evaluations=1, seeds=1)
+    with pytest.raises(EvaluationError, match=r"target is 99; expected a share"):
+        bench_search(digits, ["random"], evaluations=10, seeds=1, target=99)
+    with pytest.raises(EvaluationError, match="batches of 0"):
+        bench_search(digits, ["random"], evaluations=10, seeds=1, batch=0)
+
+
+def test_progress_tells_every_batch(digits: Replay) -> None:
+    seen: list[tuple[str, int, int, float]] = []
+    rows: list[Row] = list(
+        bench_search(digits, ["random", "nsga2"], evaluations=25, seeds=2, on_progress=lambda *told: seen.append(told))
+    )
+    assert [(row.algorithm, row.seed) for row in rows] == [("random", 0), ("random", 1), ("nsga2", 0), ("nsga2", 1)]
+    assert [told[2] for told in seen] == [2, 12, 22] * 4
+    assert seen[2][:2] == ("random", 0)
+    assert seen[2][3] == pytest.approx(dict(rows[0].hypervolume)[22])
+
+
+def test_quartiles_of_runs_some_of_which_did_not_arrive() -> None:
+    assert quartiles([10, 20, 30, 40, 50]) == (20, 30, 40)
+    assert quartiles([40, 10]) == (17.5, 25.0, 32.5)
+    assert quartiles([10, 20, None, None]) == (17.5, math.inf, math.inf)
+    assert quartiles([10, 20, 30, None]) == (17.5, 25.0, math.inf)
+    assert quartiles([None]) == (math.inf,) * 3
