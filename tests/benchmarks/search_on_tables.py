@@ -1,137 +1,238 @@
-"""How many evaluations search algorithms need on a table whose exact front is known.
+"""How many evaluations each search algorithm needs for a table's exact front: the shelf's own, side by side.
 
-Run: ``python -m tests.benchmarks.search_on_tables TABLE.yaml --maximize accuracy --minimize latency_ms``.
+Run: ``python -m tests.benchmarks.search_on_tables ../shared/data/tables --cache runs/benchmarks/search-on-tables``, a folder
+with NAS-Bench-201 and NAS-Bench-Macro; run again, it goes on where it ended, and repeats what was changed since. Or a table
+of one's own: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import time
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas.evaluation.table import Table, TableEvaluator
-from nas.objectives import Evaluation, Goal, Objective, minimised
-from nas.pareto import hypervolume, hypervolume_history, non_dominated
-from nas.precisions import Precisions
-from nas.search.base import SearchAlgorithm
-from nas.search.evolution import EvolutionSearch
-from nas.search.guided import GuidedSearch
-from nas.search.random import RandomSearch
-from supernets.space import Architecture
+from nas.bench.search import BATCH, Row
+from nas.search.shelf import ALGORITHMS
+from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 
-SHARES = (0.9, 0.95, 0.99)
 METHOD = """\
-Share: hypervolume of what was evaluated over that of the table's exact front. Reference point: the exact front's nadir,
-moved out by 10 % of the front's range. The smallest and the largest architecture are told first and counted; then
-batches of {batch}. Median of {seeds} seeds (least, most); "> {n}": not within {n} evaluations."""
+Evaluations to a share of the exact hypervolume, by the loop of real searches with the shelf's algorithms as `nas search` makes
+them. Reference point: the exact front's nadir, moved out by 10 % of the front's range. The smallest and the largest network
+come first and are counted; then batches of {batch}. guided has {guided_seeds} seeds, the others {seeds}. Each run ends at the
+share or at its budget, and one that does not get there counts as its budget: {budgets}.
+Cells: median over seeds (least to most); "> N": not within the budget.
+Ratio: guided's median over the least median of {baselines}."""
+
+BUDGETS = {"guided": 400, "linas": 500, "optuna-tpe": 500}
+_BUDGET = 1000
+BASELINES = ("nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas")
+"""The best of these is what guided is compared with."""
+LINES = ("guided", "guided-exact", *BASELINES, "random")
+"""In the order printed. ``guided-exact`` is guided that is told a task's exact columns, as a real search
+tells the parameters and MACs of any network."""
+_SLOW = ("guided", "guided-exact", "optuna-tpe", "linas")
+"""They are run after all others, in this order."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A table, its objectives and the volume of its front."""
+    """A column of the comparison.
 
-    table: Table
-    objectives: tuple[Objective, ...]
-    evaluator: TableEvaluator
-    reference: NDArray[np.float64]
-    volume: float
+    Attributes:
+        group: columns that are summed up together.
+        exact: columns that ``guided-exact`` is told.
+    """
+
+    name: str
+    group: str
+    table: Path
+    maximize: tuple[str, ...]
+    minimize: tuple[str, ...]
+    target: float
+    exact: tuple[str, ...] = ()
+
+    def spec(self, line: str, seed: int, budget: int, batch: int) -> Spec:
+        """One run of a line of the comparison."""
+        algorithm, exact = (line, ()) if line != "guided-exact" else ("guided", self.exact)
+        return Spec(self.table, self.maximize, self.minimize, exact, algorithm, seed, budget, self.target, batch)
+
+
+def published(folder: Path) -> list[Problem]:
+    """The comparison on published tables."""
+    table, accuracy, parameters = folder / "nasbench201.yaml", ("accuracy_cifar100",), "params_M_cifar100"
+    clean = ("1080ti_256", "raspi4", "titanx_32", "1080ti_1", "silver_4114")
+    noisy = ("titanxp_1", "samsung_s7")
+    return [
+        *(Problem(name, "clean latencies", table, accuracy, (f"latency_ms_{name}",), 0.99) for name in clean),
+        *(Problem(name, "noisy latencies", table, accuracy, (f"latency_ms_{name}",), 0.95) for name in noisy),
+        Problem(
+            "1080ti_1+params", "three objectives", table, accuracy, ("latency_ms_1080ti_1", parameters), 0.99, (parameters,)
+        ),
+        Problem(
+            "macro-flops", "NAS-Bench-Macro", folder / "nasbench_macro.yaml", ("accuracy_cifar10",), ("flops",), 0.99,
+            ("flops",),
+        ),
+    ]  # fmt: skip
+
+
+def own(table: Path, maximize: str, minimize: Sequence[str], target: float, exact: str) -> list[Problem]:
+    """A column for each list of columns to minimise."""
+    told = tuple(exact.split(",")) if exact else ()
+    return [
+        Problem(text, table.stem, table, tuple(maximize.split(",")), tuple(text.split(",")), target,
+                tuple(name for name in told if name in (*maximize.split(","), *text.split(","))))
+        for text in minimize
+    ]  # fmt: skip
+
+
+def plan(
+    problems: Sequence[Problem], seeds: int, guided_seeds: int, only: Sequence[str], budgets: Mapping[str, int]
+) -> dict[tuple[Problem, str], list[Spec]]:
+    """The runs of each cell, quick algorithms first.
+
+    Args:
+        only: ``COLUMN/ALGORITHM`` patterns with ``*``; either may be left out.
+    """
+    cells = {}
+    for line in (*(line for line in LINES if line not in _SLOW), *_SLOW):
+        for problem in problems:
+            known = line == "guided-exact" or line in ALGORITHMS
+            wanted = not only or any(_matches(pattern, problem.name, line) for pattern in only)
+            if known and wanted and (line != "guided-exact" or problem.exact):
+                numbers = range(guided_seeds if line.startswith("guided") else seeds)
+                cells[problem, line] = [problem.spec(line, s, _budget(line, budgets), BATCH) for s in numbers]
+    return cells
+
+
+def _matches(pattern: str, column: str, line: str) -> bool:
+    left, _, right = pattern.partition("/")
+    return fnmatchcase(column, left or "*") and fnmatchcase(line, right or "*")
+
+
+def _budget(line: str, budgets: Mapping[str, int]) -> int:
+    return budgets.get("guided" if line == "guided-exact" else line, _BUDGET)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the runs of one algorithm needed; a run that did not get there counts as its budget."""
+
+    counts: tuple[int, ...]
+    budget: int
+    n_missing: int
+    seconds: float
 
     @classmethod
-    def of(cls, path: Path, maximize: Sequence[str], minimize: Sequence[str]) -> Problem:
-        """The problem of a table file and its columns.
+    def of(cls, specs: Sequence[Spec], rows: Sequence[Row | None]) -> Cell | None:
+        """None without a run that is done."""
+        done = [row for row in rows if row is not None]
+        if not done:
+            return None
+        share = f"{specs[0].target:g}"
+        budget = specs[0].budget
+        counts = [budget + 1 if (n := row.evaluations_to[share]) is None else n for row in done]
+        return cls(tuple(sorted(counts)), budget, len(rows) - len(done), float(np.mean([r.own_seconds for r in done])))
 
-        Raises:
-            SystemExit: the table is not exhaustive, so that its exact front is not known.
-        """
-        table = Table.load(path)
-        if not table.exhaustive:
-            raise SystemExit(f"{path}: not exhaustive, so its exact front is not known; take one with exhaustive: true")
-        objectives = (
-            *(Objective(name, "", Goal.MAXIMIZE) for name in maximize),
-            *(Objective(name, "", Goal.MINIMIZE) for name in minimize),
+    @property
+    def median(self) -> float:
+        """Over seeds, with a run that did not get there as its budget."""
+        return float(np.median(np.minimum(self.counts, self.budget)))
+
+    def __str__(self) -> str:
+        middle, least, most = (
+            f"> {self.budget}" if n > self.budget else f"{n:.0f}"
+            for n in (float(np.median(self.counts)), self.counts[0], self.counts[-1])
         )
-        evaluator = TableEvaluator(table, {o.name: o.name for o in objectives})
-        values = np.column_stack([o.sign * np.array(table.figures[o.name]) for o in objectives])
-        front = values[non_dominated(values)]
-        reference = front.max(axis=0) + 0.1 * np.ptp(front, axis=0)
-        return cls(table, objectives, evaluator, reference, hypervolume(front, reference))
-
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
-        """The table's figures."""
-        requests = [Precisions().request(a, o) for a in architectures for o in self.objectives]
-        found = {m.request: m for m in self.evaluator.evaluate(requests)}
-        return [
-            Evaluation(a, {o.name: found[Precisions().request(a, o)] for o in self.objectives}) for a in architectures
-        ]
-
-    def algorithm(self, name: str, seed: int) -> SearchAlgorithm:
-        """An algorithm by the name that job files give it."""
-        space = self.table.space
-        match name:
-            case "random":
-                return RandomSearch(space, seed=seed)
-            case "nsga2":
-                return EvolutionSearch(space, self.objectives, seed=seed)
-            case "guided":
-                return GuidedSearch(space, self.objectives, seed=seed)
-            case _:
-                raise SystemExit(f"unknown algorithm {name!r}; expected random, nsga2 or guided")
-
-    def shares(self, algorithm: SearchAlgorithm, n: int, batch: int) -> NDArray[np.float64]:
-        """The share of the exact volume after each evaluation, (n,) or fewer where the space ends."""
-        space = self.table.space
-        told = self.evaluate(list(dict.fromkeys([space.smallest, space.largest])))
-        algorithm.tell(told)
-        while len(told) < n and (asked := algorithm.ask(min(batch, n - len(told)))):
-            evaluations = self.evaluate(asked)
-            algorithm.tell(evaluations)
-            told += evaluations
-        history = hypervolume_history(minimised(told, self.objectives), self.reference)
-        return history / self.volume
+        text = f"{middle} ({least} to {most})" if least != most else middle
+        return f"{text}, {self.n_missing} to do" if self.n_missing else text
 
 
-def row(name: str, runs: Sequence[NDArray[np.float64]], n: int, seconds: float) -> str:
-    """One line of the table that is printed."""
-    cells = []
-    for share in SHARES:
-        reached = sorted(
-            float(np.argmax(run >= share - 1e-12)) + 1 if run[-1] >= share - 1e-12 else math.inf for run in runs
-        )
-        cells.append("{} ({}-{})".format(*(_count(x, n) for x in (float(np.median(reached)), reached[0], reached[-1]))))
-    last = float(np.median([run[-1] for run in runs]))
-    return f"| {name} | " + " | ".join(cells) + f" | {last:.4f} | {seconds:.1f} |"
+def print_table(problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None]) -> None:
+    """A line an algorithm, a column a problem; then the ratios."""
+    lines = [line for line in LINES if any(found.get((p, line)) for p in problems)]
+    print("| algorithm | " + " | ".join(f"{p.name} ({p.target:.0%})" for p in problems) + " | CPU s a run |")
+    print("|---" * (len(problems) + 2) + "|")
+    for line in lines:
+        cells = [found.get((p, line)) for p in problems]
+        seconds = [cell.seconds for cell in cells if cell is not None]
+        print(f"| {line} | " + " | ".join(str(c) if c else "–" for c in cells) + f" | {np.mean(seconds):.1f} |")
+    ratios = [_ratio(problem, found) for problem in problems]
+    if any(ratio is not None for ratio in ratios):
+        print("| ratio | " + " | ".join("–" if r is None else f"{r[0]:.2f} ({r[1]})" for r in ratios) + " | |")
 
 
-def _count(reached: float, n: int) -> str:
-    return f"{reached:.0f}" if math.isfinite(reached) else f"> {n}"
+def _ratio(problem: Problem, found: Mapping[tuple[Problem, str], Cell | None]) -> tuple[float, str] | None:
+    """Guided's median over the best baseline's, and which that is."""
+    guided = found.get((problem, "guided"))
+    medians = {name: cell.median for name in BASELINES if (cell := found.get((problem, name))) is not None}
+    if guided is None or not medians:
+        return None
+    best = min(medians, key=medians.__getitem__)
+    return guided.median / medians[best], best
+
+
+def print_summary(problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None]) -> None:
+    """By group: guided on the median and the worst column, and the geometric mean of its ratios."""
+    for group in dict.fromkeys(p.group for p in problems):
+        own_ = [p for p in problems if p.group == group]
+        medians = [cell.median for p in own_ if (cell := found.get((p, "guided"))) is not None]
+        ratios = [ratio[0] for p in own_ if (ratio := _ratio(p, found)) is not None]
+        if medians:
+            print(
+                f"{group}: guided needs {np.median(medians):.0f} on the median of {len(medians)} columns, "
+                f"{max(medians):.0f} on the worst"
+            )
+        if ratios:
+            mean = float(np.exp(np.mean(np.log(ratios))))
+            print(f"{group}: geometric mean of {len(ratios)} ratios {mean:.3f}")
 
 
 def main() -> None:
-    """Parses the command line and prints one row an algorithm."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--maximize", action="append", default=[])
-    parser.add_argument("--minimize", action="append", default=[])
-    parser.add_argument("--algorithms", default="random,nsga2,guided")
-    parser.add_argument("--evaluations", type=int, default=400)
+    """Parses the command line, does what is missing and prints the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path, help="the folder of published tables, or a table's YAML file")
+    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps each run")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--guided-seeds", type=int, default=11)
+    parser.add_argument("--only", action="append", default=[], metavar="COLUMN/ALGORITHM", help="e.g. raspi4/, /linas")
+    parser.add_argument("--budget", action="append", default=[], metavar="ALGORITHM=N")
+    parser.add_argument("--cached", action="store_true", help="print what is done, do nothing")
+    parser.add_argument("--maximize", default="", metavar="COL[,COL]")
+    parser.add_argument("--minimize", action="append", default=[], metavar="COL[,COL]")
+    parser.add_argument("--exact", default="", metavar="COL[,COL]")
+    parser.add_argument("--target", type=float, default=0.99)
     args = parser.parse_args()
-    problem = Problem.of(args.table, args.maximize, args.minimize)
-    print(METHOD.format(batch=args.batch, seeds=args.seeds, n=args.evaluations))
-    print(f"{args.table.name}: {', '.join(o.name for o in problem.objectives)}\n")
-    print("| algorithm | " + " | ".join(f"to {share:.0%}" for share in SHARES) + " | share at the end | CPU s a run |")
-    print("|---" * (len(SHARES) + 3) + "|")
-    for name in args.algorithms.split(","):
-        start = time.process_time()
-        runs = [problem.shares(problem.algorithm(name, s), args.evaluations, args.batch) for s in range(args.seeds)]
-        print(row(name, runs, args.evaluations, (time.process_time() - start) / args.seeds), flush=True)
+    budgets = BUDGETS | {name: int(n) for name, _, n in (text.partition("=") for text in args.budget)}
+    if args.tables.is_dir():
+        problems = published(args.tables)
+    elif args.maximize and args.minimize:
+        problems = own(args.tables, args.maximize, args.minimize, args.target, args.exact)
+    else:
+        parser.error("a table of one's own needs --maximize and --minimize")
+    cells, kept = plan(problems, args.seeds, args.guided_seeds, args.only, budgets), Cache(args.cache)
+    if not args.cached:
+        names = {spec: f"{problem.name}/{line}" for (problem, line), specs in cells.items() for spec in specs}
+        for spec, row in run_missing(list(names), kept, args.jobs):
+            reached = row.evaluations_to[f"{spec.target:g}"]
+            told = f"{names[spec]}, seed {spec.seed}: {reached or f'> {spec.budget}'}, {row.own_seconds:.1f} s"
+            print(told, file=sys.stderr, flush=True)
+    found = {cell: Cell.of(specs, [kept.find(spec) for spec in specs]) for cell, specs in cells.items()}
+    shown = ", ".join(f"{name} {n}" for name, n in budgets.items()) + f", others {_BUDGET}"
+    print(
+        METHOD.format(
+            batch=BATCH, budgets=shown, seeds=args.seeds, guided_seeds=args.guided_seeds, baselines=", ".join(BASELINES)
+        ),
+        end="\n\n",
+    )
+    print_table([p for p in problems if any(cell[0] == p for cell in cells)], found)
+    print()
+    print_summary(problems, found)
 
 
 if __name__ == "__main__":

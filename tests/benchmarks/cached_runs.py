@@ -1,0 +1,129 @@
+"""Runs of searches on tables, spread over processes, each kept the moment it ends: what was interrupted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nas.bench.search import Replay, Row
+from nas.evaluation.table import Table
+from nas.evaluation.table_file import description
+from tests.benchmarks.algorithm_source import source_digest
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run: all that its row depends on, but the table's content and the algorithm's source."""
+
+    table: Path
+    maximize: tuple[str, ...]
+    minimize: tuple[str, ...]
+    exact: tuple[str, ...]
+    algorithm: str
+    seed: int
+    budget: int
+    target: float
+    batch: int
+
+    @property
+    def key(self) -> str:
+        """Changes with anything that could change the row."""
+        parts = {**asdict(self), "table": table_digest(self.table), "source": source_digest(self.algorithm)}
+        return json.dumps(parts, sort_keys=True)
+
+    def run(self) -> Row:
+        """Does it."""
+        return _replay(self.table, self.maximize, self.minimize, self.exact).run(
+            self.algorithm, self.seed, evaluations=self.budget, target=self.target, batch=self.batch
+        )
+
+
+@cache
+def table_digest(path: Path) -> str:
+    """Of the bytes of both files of a table."""
+    return hashlib.sha256(path.read_bytes() + description(path)[0].read_bytes()).hexdigest()[:16]
+
+
+class Cache:
+    """Rows by `Spec.key`, a file of JSON lines an algorithm.
+
+    Only whole lines count: the last one of a process that was killed while it wrote is done again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._rows: dict[str, Row] = {}
+        for file in sorted(folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("}\n"):
+                    kept = json.loads(line)
+                    self._rows[kept["key"]] = _row(kept["row"])
+
+    def find(self, spec: Spec) -> Row | None:
+        """The row of a run, if it was done."""
+        return self._rows.get(spec.key)
+
+    def keep(self, spec: Spec, row: Row) -> None:
+        """Adds a row."""
+        key = spec.key
+        self._rows[key] = row
+        file = self._folder / f"{spec.algorithm}.jsonl"
+        broken = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
+        line = json.dumps({"key": key, "row": row.to_json()}, allow_nan=False)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(("\n" if broken else "") + line + "\n")
+
+
+def run_missing(specs: Sequence[Spec], kept: Cache, jobs: int) -> Iterator[tuple[Spec, Row]]:
+    """Does the runs that the cache lacks, in their order, and keeps and tells each as it ends.
+
+    Args:
+        jobs: processes, of one thread each.
+
+    Raises:
+        RuntimeError: an algorithm's source changed while this went on, so that a row may be of either.
+    """
+    missing = [spec for spec in dict.fromkeys(specs) if kept.find(spec) is None]
+    if not missing:
+        return
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # for the processes, which start afresh
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        running = {pool.submit(_run, spec): spec for spec in missing}
+        for done in as_completed(running):
+            spec, (key, row) = running[done], done.result()
+            if key != spec.key:
+                raise RuntimeError(f"the source of {spec.algorithm} or its table changed meanwhile; start again")
+            kept.keep(spec, row)
+            yield spec, row
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(spec: Spec) -> tuple[str, Row]:
+    return spec.key, spec.run()
+
+
+@cache
+def _replay(table: Path, maximize: tuple[str, ...], minimize: tuple[str, ...], exact: tuple[str, ...]) -> Replay:
+    return Replay.of(_table(table), maximize, minimize, exact)
+
+
+@cache
+def _table(path: Path) -> Table:
+    return Table.load(path)
+
+
+def _row(data: dict[str, Any]) -> Row:
+    return Row(**{**data, "hypervolume": [(int(n), float(share)) for n, share in data["hypervolume"]]})
