@@ -96,6 +96,7 @@ class _Search:
     reference: NDArray[np.float64] | None = None
     volume: float | None = None
     n_front: int = 0
+    failures: int = 0
     failures_in_a_row: int = 0
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
@@ -202,6 +203,7 @@ class _Search:
 
     def _check_failures(self, evaluations: list[Evaluation]) -> None:
         for evaluation in evaluations:
+            self.failures += evaluation.failed
             self.failures_in_a_row = self.failures_in_a_row + 1 if evaluation.failed else 0
             if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 raise EvaluationError(
@@ -209,9 +211,8 @@ class _Search:
                 )
 
     def _show(self, in_flight: int) -> None:
-        failures = sum(e.failed for e in self.told)
         done = len(self.told) + in_flight
-        self.on_progress(Progress("searching", done, self.budget.evaluations, self.volume, self.n_front, failures))
+        self.on_progress(Progress("searching", done, self.budget.evaluations, self.volume, self.n_front, self.failures))
 
 
 def _why(evaluation: Evaluation) -> str:

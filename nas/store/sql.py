@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, insert, inspect, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, delete, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import RunHeldError, StoreError
@@ -25,6 +25,13 @@ from supernets.space import Architecture
 
 _KEYS_A_QUERY = 500
 """Well below the number of parameters that any database takes in one statement."""
+
+# What runs with every measurement is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
+_LEASE = select(tables.lease).with_for_update()
+_ATOM = (*tables.REQUEST_COLUMNS, "attempt")
+_KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
+_ADD = insert(tables.measurements).returning(tables.measurements.c.id)
+_ADD_SAMPLES = insert(tables.samples)
 
 
 class SqlStore:
@@ -124,17 +131,13 @@ class SqlStore:
 
     def add(self, measurement: Measurement) -> None:
         kept = storable(measurement)
-        same = [*_same(kept.request), tables.measurements.c.attempt == kept.attempt]
-        known = select(tables.measurements.c.id).where(*same)
+        values = {**measurement_columns(kept), "time": self._clock()}
         with self._writing() as connection:
-            if connection.execute(known).first() is not None:
+            if connection.execute(_KNOWN, {name: values[name] for name in _ATOM}).first() is not None:
                 return
-            values = {**measurement_columns(kept), "time": self._clock()}
-            made = connection.execute(
-                insert(tables.measurements).values(**values).returning(tables.measurements.c.id)
-            ).scalar_one()
+            made = connection.execute(_ADD, values).scalar_one()
             if kept.samples is not None:
-                connection.execute(insert(tables.samples).values(measurement=made, samples=kept.samples))
+                connection.execute(_ADD_SAMPLES, {"measurement": made, "samples": kept.samples})
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         wanted = set(requests)
@@ -229,7 +232,7 @@ class SqlStore:
 
     def _check_lease(self, connection: Connection) -> None:
         # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.
-        held = connection.execute(select(tables.lease).with_for_update()).one_or_none()
+        held = connection.execute(_LEASE).one_or_none()
         if held is None or held.number != self._lease:
             other = "another driver" if held is None else str(Holder(held.pid, held.host))
             raise RunHeldError(
