@@ -95,13 +95,12 @@ class _Search:
     told: list[Evaluation] = field(default_factory=list)
     reference: NDArray[np.float64] | None = None
     volume: float | None = None
-    n_front: int = 0
     failures: int = 0
     failures_in_a_row: int = 0
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
     def __post_init__(self) -> None:
-        self.values = np.empty((0, len(self.objectives)))
+        self.front = np.empty((0, len(self.objectives)))  # rows that nothing told dominates: all that the volume needs
 
     def run(self) -> list[Evaluation]:
         recorded, info = self.store.asks(), self.store.info()
@@ -184,9 +183,10 @@ class _Search:
         self._check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self.told += evaluations
-        self.values = np.vstack([self.values, minimised(evaluations, self.objectives)])
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
-        self.volume, self.n_front = hypervolume(self.values, reference), int(non_dominated(self.values).sum())
+        rows = np.vstack([self.front, minimised(evaluations, self.objectives)])
+        self.front = rows[non_dominated(rows)]
+        self.volume = hypervolume(self.front, reference)
         self.volumes.append((len(self.told), self.volume))
         self._show(0)
 
@@ -196,7 +196,8 @@ class _Search:
             if evaluation.failed:
                 which = "smallest" if evaluation.architecture == self.space.smallest else "largest"
                 raise EvaluationError(f"the {which} network could not be evaluated: {_why(evaluation)}")
-        self.reference = reference_point(self.values[0], self.values[-1])
+        ends = minimised(anchors, self.objectives)
+        self.reference = reference_point(ends[0], ends[-1])
         natural = [o.sign * float(r) for o, r in zip(self.objectives, self.reference, strict=True)]
         self.store.set_info("reference", natural)
         return self.reference
@@ -212,7 +213,9 @@ class _Search:
 
     def _show(self, in_flight: int) -> None:
         done = len(self.told) + in_flight
-        self.on_progress(Progress("searching", done, self.budget.evaluations, self.volume, self.n_front, self.failures))
+        self.on_progress(
+            Progress("searching", done, self.budget.evaluations, self.volume, len(self.front), self.failures)
+        )
 
 
 def _why(evaluation: Evaluation) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
+from pymoo.util.dominator import Dominator
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from nas.pareto import hypervolume, hypervolume_history, knee, non_dominated, reference_point
 
@@ -21,6 +25,12 @@ def rows_of(elements: st.SearchStrategy[float], most: int = 12) -> st.SearchStra
     return st.integers(1, 4).flatmap(
         lambda m: arrays(np.float64, st.tuples(st.integers(0, most), st.just(m)), elements=elements)
     )
+
+
+def some_rows(most: int = 12) -> st.SearchStrategy[Array]:
+    """Rows with ties and duplicates, odd values and any fractions, between them."""
+    fractions = st.floats(-2.0, 2.0, width=16)
+    return rows_of(FEW, most) | rows_of(ODD, most) | rows_of(FEW | ODD | fractions, most)
 
 
 def dominated_by_hand(values: Array) -> list[bool]:
@@ -39,9 +49,38 @@ def volume_by_cells(values: Array, reference: Array) -> float:
     return float(covered.sum())
 
 
-@given(rows_of(FEW) | rows_of(ODD))
+def volume_by_inclusion(values: Array, reference: Array) -> float:
+    """Adds the rows' boxes, subtracts what two share, adds what three share, ..."""
+    inside = [row for row in values if (row < reference).all()]
+    return sum(
+        -((-1.0) ** k) * float(np.prod(reference - np.maximum.reduce(some)))
+        for k in range(1, len(inside) + 1)
+        for some in combinations(inside, k)
+    )
+
+
+@given(some_rows())
 def test_non_dominated_rows_are_those_that_no_row_dominates(values: Array) -> None:
     assert non_dominated(values).tolist() == dominated_by_hand(values)
+
+
+@given(some_rows(most=40))
+def test_non_dominated_rows_are_the_first_front_of_pymoo(values: Array) -> None:
+    numbers = np.flatnonzero(~np.isnan(values).any(axis=1))  # pymoo would keep a row with a NaN
+    # By its dominance matrix: its other way, compiled, may crash on infinities.
+    fronts = NonDominatedSorting(dominator=Dominator()).do(values[numbers]) if len(numbers) else [[]]
+    assert np.flatnonzero(non_dominated(values)).tolist() == sorted(numbers[np.asarray(fronts[0], dtype=int)].tolist())
+
+
+@given(some_rows(), st.integers(0, 1000))
+def test_neither_order_nor_repetition_changes_a_front(values: Array, seed: int) -> None:
+    rng, numbers = np.random.default_rng(seed), np.arange(len(values))
+    order = rng.permutation(np.concatenate([numbers, numbers[rng.random(len(numbers)) < 0.5]]))
+    again = values[order]
+    assert non_dominated(again).tolist() == non_dominated(values)[order].tolist()
+    reference = np.full(values.shape[1], 1.5)
+    # 1e-9: the same volumes are added in another order.
+    assert hypervolume(again, reference) == pytest.approx(hypervolume(values, reference), rel=1e-9, abs=1e-9)
 
 
 @given(rows_of(FEW), st.integers(-2, 4))
@@ -51,17 +90,35 @@ def test_volume_equals_the_number_of_unit_cells(values: Array, corner: int) -> N
     assert hypervolume(values, reference) == pytest.approx(volume_by_cells(values, reference), abs=1e-9)
 
 
+@given(some_rows(most=7))
+def test_volume_is_that_of_the_union_of_boxes(values: Array) -> None:
+    reference = np.full(values.shape[1], 1.5)
+    infinite = any((row < reference).all() and np.isneginf(row).any() for row in values)
+    expected = np.inf if infinite else volume_by_inclusion(values, reference)
+    assert hypervolume(values, reference) == pytest.approx(expected, abs=1e-9)
+
+
+@given(some_rows(most=40))
+def test_volume_equals_that_of_pymoo(values: Array) -> None:
+    reference = np.full(values.shape[1], 1.25)
+    finite = values[~np.isnan(values).any(axis=1) & ~np.isneginf(values).any(axis=1)]
+    expected = float(HV(ref_point=reference)(finite)) if len(finite) else 0.0
+    assert hypervolume(finite, reference) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
-def test_volume_equals_that_of_pymoo(m: int) -> None:
+def test_volume_of_many_rows_equals_that_of_pymoo(m: int) -> None:
     rng = np.random.default_rng(m)
-    for n in (1, 7, 25):
-        values = rng.random((n, m)) * 1.2  # some rows lie beyond the reference
+    directions = np.abs(rng.standard_normal((60, m)))
+    curved = 1.0 - directions / np.linalg.norm(directions, axis=1, keepdims=True)  # all of them on the front
+    for values in (rng.random((200, m)) * 1.2, curved, np.round(curved, 1)):  # beyond the reference, fractions, ties
         expected = float(HV(ref_point=np.ones(m))(values))
         # 1e-9: the two add the same volumes in another order.
         assert hypervolume(values, np.ones(m)) == pytest.approx(expected, rel=1e-9)
+        assert hypervolume_history(values, np.ones(m))[-1] == pytest.approx(expected, rel=1e-9)
 
 
-@given(rows_of(FEW) | rows_of(ODD, most=6))
+@given(some_rows())
 @settings(deadline=None)
 def test_history_is_the_volume_of_each_beginning(values: Array) -> None:
     reference = np.full(values.shape[1], 2.5)
@@ -69,12 +126,13 @@ def test_history_is_the_volume_of_each_beginning(values: Array) -> None:
     assert hypervolume_history(values, reference).tolist() == pytest.approx(expected, abs=1e-9)
 
 
-def test_long_history_ends_at_the_volume() -> None:
+@pytest.mark.parametrize("m", [2, 3])
+def test_long_history_ends_at_the_volume(m: int) -> None:
     rng = np.random.default_rng(0)
-    values = rng.random((10_000, 2))
-    history = hypervolume_history(values, np.ones(2))
+    values = rng.random((10_000, m))
+    history = hypervolume_history(values, np.ones(m))
     assert (np.diff(history) >= 0).all()
-    assert history[-1] == pytest.approx(hypervolume(values, np.ones(2)), rel=1e-9)
+    assert history[-1] == pytest.approx(hypervolume(values, np.ones(m)), rel=1e-9)
 
 
 def test_volume_by_hand() -> None:
