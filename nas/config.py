@@ -19,6 +19,7 @@ from supernets.families.presets import PRESETS
 from supernets.families.spec import CNNSpec, StageSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _WHAT = "job file"
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
@@ -255,6 +256,10 @@ class SearchJob(_Model):
         tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
     ] = ()
     search: SearchConfig = SearchConfig()
+    warm_start: Annotated[
+        tuple[Annotated[str, Field(strict=True, pattern=rf"^{_RUN.pattern}\z", description="a run's id")], ...],
+        Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
+    ] = ()
     calibration_images: _TwoOrMore = 1000
 
     @model_validator(mode="after")
@@ -264,6 +269,9 @@ class SearchJob(_Model):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
             if text in self.hardware[:i]:
                 raise problem(f"hardware[{i}]", f"{show(text)} comes twice; keep one")
+        for i, run in enumerate(self.warm_start):
+            if run in self.warm_start[:i]:
+                raise problem(f"warm_start[{i}]", f"{show(run)} comes twice; keep one")
         for i, precision in enumerate(self.precisions):
             if precision in self.precisions[:i]:
                 raise problem(f"precisions[{i}]", f"{show(precision)} comes twice; keep one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 
 from hardware_profiles.errors import ProfilingError
 from nas.budget import Budget, Plateau, Spent, extended
+from nas.conditions import check_conditions, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
 from nas.errors import JobError, NasError
@@ -25,22 +26,19 @@ from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
 from nas.job import Prepared
 from nas.loop import finalists, measure_again
 from nas.loop import search as run_search
-from nas.objectives import Measurement, Request
 from nas.reader import Kind, Run
+from nas.sources import Lookup, Sources, earlier_evaluations, find_sources, lookup
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.sql import SqlStore
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint
-from supernets.errors import CheckpointError, SupernetError
+from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
 
 USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """What is told to the user as a message; anything else is a fault of ours and keeps its traceback."""
-
-
-Lookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def export(
     checkpoint = prepared.checkpoint or load_checkpoint(opened.folder.checkpoint)
     with opened.store() as store:
         info = store.info()
-        _check_conditions(run, info["conditions"], prepared.conditions(measured=False))
-        _check_weights(run, info.get("weights"), checkpoint.weights_digest)
+        check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=False))
+        check_weights(run, info.get("weights"), checkpoint.weights_digest)
         return export_bundle(
             point, path, report=report, store=store, checkpoint=checkpoint, data=prepared.data,
             calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
@@ -149,14 +147,14 @@ def resume(
                 f"run {run} was killed while it was being made, before anything was measured; start the job again"
             )
         prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
-        _check_conditions(run, info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
+        check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
         if info["kind"] == "search":
             _check_measurable(prepared, how)
         if more:
             _extend(store, run, evaluations, minutes)
         if store.status() is RunStatus.FAILED:
             store.set_info("retry_failures", True)
-        how = replace(how, replay=info.get("replay"), retry_failures=bool(store.info().get("retry_failures")))
+        how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
         return _drive(folder, store, prepared, info["kind"], how)
     finally:
         store.close()
@@ -183,26 +181,27 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
     how.runs.check_writable()
     prepared = Prepared(job, how.runs, source=source)
+    sources = Sources()
     if kind == "search":
-        _check_measurable(prepared, how)
-    if how.replay is not None:
-        _check_replay(how.runs, how.replay, prepared)
+        sources = find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
     folder = how.runs.create(job.name, job.to_yaml())
     store = SqlStore.open(folder.database, create=True, driver=True)
     try:
-        _describe(store, prepared, kind, how)
+        _describe(store, prepared, kind, sources)
+        if told := str(sources):
+            how.display.note(told)
         return _drive(folder, store, prepared, kind, how)
     finally:
         store.close()
 
 
-def _check_measurable(prepared: Prepared, how: How) -> None:
+def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, Any]]:
     """A board that is not there, or a table that is of another, is told before anything is trained or gone on with."""
     with connected(how.address, spread=False, profiles=prepared.profiles):
-        prepared.check_measurable()
+        return prepared.check_measurable()
 
 
-def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
+def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources) -> None:
     """The facts of a run that never change."""
     space = prepared.space
     facts: dict[str, Any] = {
@@ -222,8 +221,7 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None
             "largest": space.largest.key,
             **_budget(prepared.job).facts(),
             "algorithm": prepared.job.search.algorithm,
-            "replay": how.replay,
-            "machines": _machines_of(how),
+            **sources.facts(),
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
@@ -235,20 +233,12 @@ def _budget(job: SearchJob) -> Budget:
     return Budget(search.evaluations, search.minutes, ends)
 
 
-def _machines_of(how: How) -> Any:
-    """The environments that a new run's figures must come from: those of the run that it replays, if any."""
-    if how.replay is None:
-        return {}
-    with Run.open(how.runs, how.replay).store() as store:
-        return store.info().get("machines") or {}
-
-
 def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
     """Does what is left of a run, and records how it ended."""
     store.set_status(RunStatus.RUNNING)
     try:
         supernet, weights = _supernet(folder, store, prepared, how.display)
-        _check_weights(folder.id, store.info().get("weights"), weights)
+        check_weights(folder.id, store.info().get("weights"), weights)
         store.set_info("weights", weights)
         if kind == "search":
             _search(store, prepared, supernet, weights, how)
@@ -283,71 +273,17 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, display: D
     return supernet, digest
 
 
-def _check_conditions(run: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuses to put figures beside those that a run took under other conditions.
-
-    Raises:
-        NasError: names the first condition that differs.
-    """
-    for name, now in ours.items():
-        was = theirs.get(name)
-        if was == now:
-            continue
-        detail = ""
-        if isinstance(was, dict) and isinstance(now, dict):
-            key = next(k for k in [*now, *was] if was.get(k) != now.get(k))
-            detail = f", {key}: was {was.get(key)}, is {now.get(key)}"
-        elif not isinstance(now, list):
-            detail = f": was {was}, is {now}"
-        raise NasError(f"run {run} was made under other conditions: {name}{detail}; put it back, or start a new run")
-
-
-def _check_weights(run: str, was: str | None, now: str) -> None:
-    """Refuses weights that are not those that a run's figures were taken on."""
-    if was is not None and was != now:
-        raise CheckpointError(
-            f"run {run}: its figures are of the weights {was}, but the checkpoint now holds {now}; put the checkpoint "
-            "back, or start a new run"
-        )
-
-
-def _check_replay(runs: RunsFolder, run: str, prepared: Prepared) -> None:
-    """Refuses a source of replayed measurements that a search of this job could not have taken.
-
-    Raises:
-        NasError: it is no search, or was made under other conditions.
-    """
-    with Run.open(runs, run).store() as store:
-        info = store.info()
-    if info.get("kind") != "search":
-        raise NasError(
-            f"--replay {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
-        )
-    theirs, ours = info["conditions"], prepared.conditions(measured=True)
-    ours["profiles"] = {name: p for name, p in ours["profiles"].items() if name in theirs["profiles"]}
-    theirs["profiles"] = {name: p for name, p in theirs["profiles"].items() if name in ours["profiles"]}
-    if prepared.checkpoint is not None:
-        _check_weights(run, info.get("weights"), prepared.checkpoint.weights_digest)
-        del ours["supernet"]
-    elif "weights" in theirs["supernet"]:
-        raise NasError(
-            f"--replay {run}: it searched a trained supernet, and this job trains its own; "
-            "name the same one with supernet.from"
-        )
-    _check_conditions(run, theirs, ours)
-
-
 def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How) -> None:
     torch.set_num_threads(1)
     cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
-    with _replaying(how, weights) as replayed, cluster:
-        _search_replaying(store, prepared, supernet, weights, how, replayed)
+    with lookup(how.runs, store.info(), weights) as known, cluster:
+        _search_knowing(store, prepared, supernet, weights, how, known)
 
 
-def _search_replaying(
-    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How, replayed: Lookup | None
+def _search_knowing(
+    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How, known: Lookup | None
 ) -> None:
-    """Searches, then measures the finalists again."""
+    """Searches, then measures the finalists again; what is known from other runs is not measured."""
     job, data = prepared.job, prepared.data
     machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
@@ -355,8 +291,8 @@ def _search_replaying(
         evaluations = run_search(
             prepared.space,
             prepared.objectives,
-            prepared.algorithm(supernet),
-            _with_replay(measured, replayed),
+            prepared.algorithm(supernet, earlier_evaluations(store.info())),
+            _taking(measured, known),
             store,
             Budget.of_run(store.info()),
             batch=job.search.batch,
@@ -370,7 +306,7 @@ def _search_replaying(
     test = InlineScoring(supernet, prepared.calibration, data.test.images, data.test.labels)
     with _closing(measure(data.test, test)) as measured:
         measure_again(
-            chosen, prepared.objectives, _with_replay(measured, replayed), store,
+            chosen, prepared.objectives, _taking(measured, known), store,
             precisions=prepared.precisions, on_progress=how.display.progress,
         )  # fmt: skip
 
@@ -406,16 +342,5 @@ def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
     )  # fmt: skip
 
 
-@contextmanager
-def _replaying(how: How, weights: str) -> Iterator[Lookup | None]:
-    """What finds another run's measurements of the same weights; None where none is replayed."""
-    if how.replay is None:
-        yield None
-        return
-    with Run.open(how.runs, how.replay).store() as store:
-        _check_weights(how.replay, store.info().get("weights"), weights)
-        yield lambda requests: {r: replace(m, samples=store.samples(r)) for r, m in store.find(requests).items()}
-
-
-def _with_replay(measured: Measured, replayed: Lookup | None) -> Evaluator:
-    return measured if replayed is None else Cached(measured, replayed, replay_failures=True)
+def _taking(measured: Measured, known: Lookup | None) -> Evaluator:
+    return measured if known is None else Cached(measured, known, replay_failures=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from nas.evaluation.features import LatencyFeatures, architecture_features, feat
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
-from nas.objectives import EXACT_METRICS, Objective
+from nas.objectives import EXACT_METRICS, Evaluation, Objective
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.models import FeatureSource
@@ -129,10 +129,11 @@ class Prepared:
         """The job's objectives."""
         return self.job.parsed_objectives([p.name for p in self.profiles], source=self._source)
 
-    def check_measurable(self) -> None:
-        """Raises unless every profile can be measured in every precision, and the objectives and lookup tables are known.
+    def check_measurable(self) -> dict[str, Mapping[str, Any]]:
+        """The environment of each profile, by its name; raises unless each can be measured in every precision.
 
-        Each profile's machine is asked; for those on Ray nodes, a cluster must be connected.
+        Each profile's machine is asked; for those on Ray nodes, a cluster must be connected. The objectives and lookup tables
+        are checked, too.
 
         Raises:
             ProfileError: a machine does not have what its profile asks for, or is not there.
@@ -140,6 +141,7 @@ class Prepared:
             LookupTableError: a table is damaged, or of another profile, machine or precision.
         """
         self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
+        found = {}
         for profile in self.profiles:
             check_machine(profile)
             for precision in self.precisions.names:
@@ -148,9 +150,10 @@ class Prepared:
                 except PrecisionError as error:
                     raise JobError(f"{self._source}: precisions: profile {profile.name}: {error}") from None
             with open_profiler(profile) as profiler:
-                environment = profiler.environment()
+                found[profile.name] = environment = profiler.environment()
             if (path := self.lookup_tables.get(profile.name)) is not None:
                 self._check_table(path, load_lookup(path, profile=profile, environment=environment))
+        return found
 
     def _check_table(self, path: Path, table: LookupTable) -> None:
         if table.source != self.space_digest:
@@ -264,8 +267,8 @@ class Prepared:
             seed=self.job.seed,
         )
 
-    def algorithm(self, supernet: Supernet) -> SearchAlgorithm:
-        """The job's search algorithm, over this supernet's space."""
+    def algorithm(self, supernet: Supernet, earlier: Sequence[Evaluation] = ()) -> SearchAlgorithm:
+        """The job's search algorithm, over this supernet's space; `earlier` figures are other runs'."""
         exact = {
             o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
             for o in self.objectives
@@ -274,7 +277,7 @@ class Prepared:
         search = self.job.search
         task = Task(
             self.space, self.objectives, self.job.seed, features=self._features(supernet), exact=exact,
-            tune_seconds=search.tune_seconds,
+            tune_seconds=search.tune_seconds, earlier=earlier,
         )  # fmt: skip
         return make_algorithm(search.algorithm, task)
 

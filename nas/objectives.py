@@ -204,9 +204,9 @@ class Evaluation:
         return any(m.value is None for m in self.measurements.values())
 
     def value(self, objective: Objective) -> float:
-        """The figure in its natural sign; NaN where it failed."""
-        found = self.measurements[objective.name].value
-        return math.nan if found is None else found
+        """The figure in its natural sign; NaN where it failed, or was not asked for."""
+        found = self.measurements.get(objective.name)
+        return math.nan if found is None or found.value is None else found.value
 
 
 def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:

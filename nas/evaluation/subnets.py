@@ -67,7 +67,7 @@ class Scored:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _environment() -> dict[str, Any]:
+def scoring_environment() -> dict[str, Any]:
     """Of a figure that is scored in this process."""
     return {"torch": torch.__version__, "onnxruntime": runtime_version(), "machine": platform.machine(), "threads": 1}
 
@@ -117,7 +117,7 @@ class InlineScoring:
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
-        return Scored(task, correct, n_correct, shipped, seconds, environment=_environment())
+        return Scored(task, correct, n_correct, shipped, seconds, environment=scoring_environment())
 
     def close(self) -> None:
         """Nothing to end."""

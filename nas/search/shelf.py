@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas.errors import UnknownNameError
-from nas.objectives import Constraint, Objective
+from nas.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
+from nas.search.earlier import EarlierFirst, promising
 from nas.search.models import FeatureSource, Figures
 from supernets.space import SearchSpace
 
@@ -22,6 +23,8 @@ class Task:
         features: analytic features by the name of each figure that has some.
         exact: what computes figures, (n,) in their natural sign, by the name of each that needs no measuring.
         tune_seconds: for tuning models on analytic features at each fit.
+        earlier: figures that other runs took, possibly without some of the objectives (or with the same metric of other
+            profiles). These networks can be asked for like any other: asking costs what is missing.
     """
 
     space: SearchSpace
@@ -31,17 +34,20 @@ class Task:
     features: Mapping[str, FeatureSource] = field(default_factory=dict)
     exact: Mapping[str, Figures] = field(default_factory=dict)
     tune_seconds: float = 0.0
+    earlier: Sequence[Evaluation] = ()
 
 
 def make_algorithm(name: str, task: Task) -> SearchAlgorithm:
-    """A fresh algorithm.
+    """A fresh algorithm; with earlier figures, one that asks first for what they show to be good.
 
     Raises:
         UnknownNameError: there is none of this name.
     """
     if name not in ALGORITHMS:
         raise UnknownNameError("algorithm", name, ALGORITHMS)
-    return ALGORITHMS[name](task)
+    made = ALGORITHMS[name](task)
+    first = promising(task.earlier, task.objectives, task.constraints)
+    return EarlierFirst(made, first) if first else made
 
 
 def _random(task: Task) -> SearchAlgorithm:
@@ -61,7 +67,7 @@ def _guided(task: Task) -> SearchAlgorithm:
 
     return GuidedSearch(
         task.space, task.objectives, seed=task.seed, features=task.features, exact=task.exact,
-        tune_seconds=task.tune_seconds,
+        tune_seconds=task.tune_seconds, earlier=task.earlier,
     )  # fmt: skip
 
 

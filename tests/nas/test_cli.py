@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 import nas
 from nas.driver import _extend
 from nas.objectives import Fidelity
+from nas.sources import earlier_evaluations
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from supernets.data import load_data
@@ -229,6 +230,35 @@ class TestTheWholePath:
             assert [len(step) for step in store.asks()[len(asked) :]] == [4, 1]
         assert all(point["test"] is not None for point in again.data["front"])
 
+    def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(self, after: Shell) -> None:
+        job = yaml.safe_load(SMALL_JOB)
+        job |= {"supernet": {"from": "small-1"}, "warm_start": ["small-1"], "name": "warm"}
+        job["hardware"] = ["cpu-1-thread-batch-16", "cpu-1-thread"]
+        job["objectives"] = ["accuracy", "latency_ms@cpu-1-thread-batch-16", "latency_ms@cpu-1-thread"]
+        job["search"] = {"algorithm": "nsga2", "evaluations": 8, "batch": 4}
+        path = after.job(yaml.safe_dump(job), "warm.yaml")
+        made = after.nas("search", path, "--inline", "--json")
+        assert made.code == 0, made.err
+        assert "warm start: figures of 30 networks from small-1" in made.err
+        stores = [after.folder / "runs" / run / "run.db" for run in ("small-1", "warm-1")]
+        with (
+            closing(SqlStore.open(stores[0], create=False, driver=False)) as earlier,
+            closing(SqlStore.open(stores[1], create=False, driver=False)) as warm,
+        ):
+            assert {m.request.profile for m in warm.measurements()} == {None, *job["hardware"]}
+            known = earlier.find([m.request for m in warm.measurements()])
+            assert {m.request.profile for m in known.values()} == {None, "cpu-1-thread"}
+            found = warm.find(list(known))
+            assert {r: (m.value, m.error, m.seconds) for r, m in found.items()} == {
+                r: (m.value, m.error, m.seconds) for r, m in known.items()
+            }
+            asked = [a for step in earlier.asks() for a in step]
+            assert {a for step in warm.asks() for a in step} <= set(asked)
+            # Killed and resumed, it learns the same: from its own store.
+            learnt = earlier_evaluations(warm.info())
+            assert len(learnt) == 30
+            assert all(set(e.measurements) == {"accuracy", "latency_ms@cpu-1-thread"} for e in learnt)
+
     def test_plan_costs_nothing(self, shell: Shell) -> None:
         made = shell.nas("plan", shell.job(), "--json").data
         assert made["space"]["size"] == (2 * (2 + 4)) ** 2
@@ -357,6 +387,31 @@ class TestBadInput:
         shutil.copytree(after.folder / "runs" / "other-1" / "checkpoint", own)
         assert_error(after.nas("export", "small-1", "-o", "x.onnx"), "weights")
         assert not list(after.folder.glob("x.*"))
+
+    def test_a_warm_start_that_will_not_do(self, after: Shell) -> None:
+        job = yaml.safe_load(SMALL_JOB) | {"name": "warm"}
+
+        def refused(run: str, changes: dict[str, object], *parts: str) -> None:
+            path = after.job(yaml.safe_dump(job | changes | {"warm_start": [run]}), "warm.yaml")
+            assert_error(after.nas("search", path, "--inline"), *parts)
+            assert after.runs() == {"small-1"}
+
+        refused("smal-1", {}, "unknown run", "small-1")
+        refused("warm-1", {}, "unknown run", "warm-1")  # itself
+        refused("small-1", {"calibration_images": 20}, "warm_start: run small-1", "calibration_images")
+        refused("small-1", {"seed": 4}, "warm_start: run small-1", "supernet, seed: was 3, is 4")
+        refused("small-1", {"data": {"name": "digits", "validation": 0.2}}, "warm_start: run small-1", "data")
+        space = {"preset": "digits"}
+        refused("small-1", {"supernet": space}, "warm_start: run small-1", "space")
+        refused("../small-1", {}, "warm_start[0]", "a list of runs")
+        text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("name: small", "name: other")
+        assert after.nas("train", after.job(text, "other.yaml")).code == 0
+        path = after.job(yaml.safe_dump(job | {"warm_start": ["other-1"]}), "warm.yaml")
+        assert_error(after.nas("search", path, "--inline"), "warm_start other-1: it is no search")
+        path = after.job(
+            yaml.safe_dump(job | {"supernet": {"from": "other-1"}, "warm_start": ["small-1"]}), "warm.yaml"
+        )
+        assert_error(after.nas("search", path, "--inline"), "small-1", "weights")
 
     def test_measurements_of_other_conditions_are_not_replayed(self, after: Shell) -> None:
         text = SMALL_JOB.replace("calibration_images: 300", "calibration_images: 20")

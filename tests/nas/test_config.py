@@ -52,6 +52,7 @@ objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 search:
   {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, tune_seconds: 2.5,
   workers: 2}}
+warm_start: [small-1, other_2]
 calibration_images: 200
 """
 
@@ -87,6 +88,7 @@ def test_every_key_is_read() -> None:
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
+    assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
     assert (search.batch, search.workers, search.tune_seconds) == (4, 2, 2.5)
@@ -161,6 +163,8 @@ KEYS = [
     ("search: {evaluations: 2.5}", "search.evaluations", "whole number of at least 2, got 2.5"),
     ("search: {plateau: {evaluations: 100}}", "search.plateau.evaluations", "fewer than the 100 evaluations"),
     ("search: {plateau: {gain: 1.0}}", "search.plateau.gain", "below 1, e.g. 0.001, got 1"),
+    ("warm_start: small-1", "warm_start", "a list of runs"),
+    ("warm_start: [a-1, a-1]", "warm_start[1]", "comes twice"),
     ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
     ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
     ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),
@@ -279,7 +283,7 @@ def test_several_findings_make_two_lines_and_the_slip_comes_first() -> None:
     message = fails(BASE.replace("name: a\n", "nmae: a\n") + "seed: x\nsearch: {batch: 0}")
     assert message.splitlines() == [
         "job.yaml: nmae: unknown key 'nmae'; did you mean 'name'? Known: name, seed, data, supernet, training, "
-        "hardware, objectives, precisions, lookup_tables, search, calibration_images.",
+        "hardware, objectives, precisions, lookup_tables, search, warm_start, calibration_images.",
         "Also wrong: name, seed, search.batch.",
     ]
 
