@@ -6,7 +6,6 @@ import ast
 import hashlib
 import inspect
 import sys
-import textwrap
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import packages_distributions, version
@@ -29,7 +28,7 @@ def source_digest(algorithm: str) -> str:
     The versions of other libraries are part of it.
 
     Raises:
-        KeyError: there is no such algorithm.
+        KeyError: there is no such algorithm, or it is not made by a function of the shelf.
     """
     factory = ALGORITHMS[algorithm]
     trees = {"": _tree(_factory_source(factory))}
@@ -43,13 +42,11 @@ def source_digest(algorithm: str) -> str:
 
 
 def _factory_source(factory: Callable[..., Any]) -> str:
-    """The text of the function, and of the shelf's other functions that it calls by name."""
-    module = sys.modules[_SHELF]
-    tree, wanted = ast.parse(inspect.getsource(module)), [getattr(factory, "__name__", "")]
+    """The text of the shelf's function that makes the algorithm (or makes what does, and of what), and of those it calls."""
+    tree = ast.parse(inspect.getsource(sys.modules[_SHELF]))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if wanted[0] not in functions:
-        return textwrap.dedent(inspect.getsource(module))  # no function of its own: the whole shelf counts
-    found: dict[str, str] = {}
+    wanted = [factory.__qualname__.partition(".")[0]]
+    found: dict[str, str] = {"": repr([cell.cell_contents for cell in factory.__closure__ or ()])}
     while wanted:
         node = functions[wanted.pop()]
         found[node.name] = ast.unparse(node)

@@ -126,11 +126,13 @@ def main() -> None:
     """Parses the command line and prints one row an engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="random,nsga2,guided,linas,optuna", help="optuna, and names of the shelf")
-    names = parser.parse_args().only.split(",")
+    parser.add_argument("--folder", type=Path, default=Path("runs"), help="on the disk that real runs would be on")
+    args = parser.parse_args()
+    names = args.only.split(",")
     print(METHOD, end="\n\n")
     print("| engine | wall, all | CPU, all | wall, from 252 | CPU, from 252 |")
     print("|---" * 5 + "|")
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for name in names:
             if name != "optuna" and name not in ALGORITHMS:
                 raise SystemExit(f"unknown engine {name!r}; expected optuna or one of {', '.join(ALGORITHMS)}")
