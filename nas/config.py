@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from nas.config_errors import problem, show, translate
 from nas.errors import JobError, UnknownNameError
-from nas.objectives import Objective
+from nas.objectives import Constraint, Objective
 from nas.strict_yaml import dump_mapping, parse_mapping, read_text
 from supernets.errors import SpaceError
 from supernets.families.presets import PRESETS
@@ -232,6 +233,56 @@ class SearchConfig(_Model):
         return self
 
 
+def _check_bound(value: object) -> object:
+    """Lets through a finite number."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise problem("", f"expected a finite number, got {show(value)}")
+
+
+_Bound = Annotated[float | None, BeforeValidator(_check_bound)]
+
+
+class BoundsConfig(_Model):
+    """What a figure must keep, in its own unit: at least `min`, at most `max`, or both."""
+
+    min: _Bound = None
+    max: _Bound = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_mapping(cls, value: object) -> object:
+        if not isinstance(value, dict | BoundsConfig):
+            raise problem("", f"expected min, max or both, e.g. {{max: 2.0}}, got {show(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min is None and self.max is None:
+            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise problem("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
+        return self
+
+    def constraint(self, figure: Objective, key: str) -> Constraint:
+        """The constraint on a figure, as the engine takes it; `key` is where the bounds stand.
+
+        Raises:
+            PydanticCustomError: the figure cannot be what a bound says.
+        """
+        for name, bound in (("min", self.min), ("max", self.max)):
+            if bound is None:
+                continue
+            if figure.metric == "accuracy" and bound > 1:
+                share = f"; write {bound / 100:g}" if bound <= 100 else ""
+                raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
+            if bound < 0 or (name == "max" and bound == 0):
+                raise problem(
+                    f"{key}.{name}", f"{figure.metric} is always above 0; expected a number above 0, got {bound:g}"
+                )
+        return Constraint(figure, self.min, self.max)
+
+
 class SearchJob(_Model):
     """A whole job."""
 
@@ -246,8 +297,12 @@ class SearchJob(_Model):
         tuple[_Text, ...], Field(min_length=1, description="a list of profile names or paths, e.g. [cpu-1-thread]")
     ] = ("cpu-1-thread",)
     objectives: Annotated[
-        tuple[_Text, ...], Field(min_length=2, description="a list of two or more, e.g. [accuracy, latency_ms]")
+        tuple[_Text, ...], Field(min_length=1, description="a list of one or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
+    constraints: Annotated[
+        dict[str, BoundsConfig],
+        Field(description="a mapping from figures to their bounds, e.g. {latency_ms: {max: 2.0}}"),
+    ] = {}
     precisions: Annotated[
         tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
         Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),
@@ -277,6 +332,7 @@ class SearchJob(_Model):
                 raise problem(f"precisions[{i}]", f"{show(precision)} comes twice; keep one")
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
+            self._parse_constraints(self.hardware)
         return self
 
     def _parse_objectives(self, profiles: Sequence[str]) -> list[Objective]:
@@ -290,6 +346,31 @@ class SearchJob(_Model):
                 raise problem(f"objectives[{i}]", f"{show(objective.name)} comes twice; keep one")
             found.append(objective)
         return found
+
+    def _parse_constraints(self, profiles: Sequence[str]) -> list[Constraint]:
+        found: dict[str, Constraint] = {}
+        for text, bounds in self.constraints.items():
+            key = f"constraints.{text}"
+            try:
+                figure = Objective.parse(text, profiles)
+            except UnknownNameError as error:
+                raise problem(key, str(error).replace("unknown objective", "unknown figure", 1)) from None
+            if figure.name in found:
+                raise problem(key, f"{show(figure.name)} comes twice, by two spellings; keep one")
+            found[figure.name] = bounds.constraint(figure, key)
+        return list(found.values())
+
+    def parsed_constraints(self, profiles: Sequence[str], *, source: str) -> list[Constraint]:
+        """The constraints, given the names of the profiles as for `parsed_objectives`.
+
+        Raises:
+            JobError: a figure is unknown or comes twice, or cannot be what a bound says.
+        """
+        try:
+            return self._parse_constraints(profiles)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            raise JobError(f"{source}: {context['key']}: {context['text']}") from None
 
     def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name).

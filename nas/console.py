@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from nas.export.units import miss_text
 from nas.loop import Progress as SearchProgress
 from supernets.trainer import Epoch
 
@@ -67,6 +68,8 @@ class ConsoleDisplay:
         figures = f"front {progress.front}" if progress.front else ""
         if progress.hypervolume is not None:
             figures += f"  hypervolume {progress.hypervolume:.4g}"
+        if progress.nearest is not None:
+            figures = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
         if progress.failures:
             figures += f"  failed {progress.failures}"
         self._update(progress.phase, progress.done, progress.total, figures)

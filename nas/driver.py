@@ -215,6 +215,7 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources)
         facts |= {
             "space": space.to_json(),
             "objectives": [o.name for o in prepared.objectives],
+            "constraints": [c.to_json() for c in prepared.constraints],
             "profiles": [p.name for p in prepared.profiles],
             "precisions": list(prepared.precisions.names),
             "smallest": space.smallest.key,
@@ -296,17 +297,18 @@ def _search_knowing(
             store,
             Budget.of_run(store.info()),
             batch=job.search.batch,
+            constraints=prepared.constraints,
             precisions=prepared.precisions,
             retry_failures=how.retry_failures,
             on_progress=how.display.progress,
         )
     space = prepared.space
-    chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest])
+    chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest], prepared.constraints)
     # Only now, with the search over, is the test part put before an evaluator.
     test = InlineScoring(supernet, prepared.calibration, data.test.images, data.test.labels)
     with _closing(measure(data.test, test)) as measured:
         measure_again(
-            chosen, prepared.objectives, _taking(measured, known), store,
+            chosen, prepared.figures, _taking(measured, known), store,
             precisions=prepared.precisions, on_progress=how.display.progress,
         )  # fmt: skip
 

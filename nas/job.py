@@ -28,7 +28,7 @@ from nas.evaluation.features import LatencyFeatures, architecture_features, feat
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
-from nas.objectives import EXACT_METRICS, Evaluation, Objective
+from nas.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.models import FeatureSource
@@ -129,6 +129,16 @@ class Prepared:
         """The job's objectives."""
         return self.job.parsed_objectives([p.name for p in self.profiles], source=self._source)
 
+    @cached_property
+    def constraints(self) -> list[Constraint]:
+        """What the job's networks must keep."""
+        return self.job.parsed_constraints([p.name for p in self.profiles], source=self._source)
+
+    @property
+    def figures(self) -> list[Objective]:
+        """What is measured of every candidate: the objectives, and the figures that constraints alone are on."""
+        return figures_of(self.objectives, self.constraints)
+
     def check_measurable(self) -> dict[str, Mapping[str, Any]]:
         """The environment of each profile, by its name; raises unless each can be measured in every precision.
 
@@ -137,10 +147,12 @@ class Prepared:
 
         Raises:
             ProfileError: a machine does not have what its profile asks for, or is not there.
-            JobError: an objective is unknown, a provider does not run a precision, or a lookup table is of another space.
+            JobError: an objective or a constrained figure is unknown, no network of the space keeps a constraint, a
+                provider does not run a precision, or a lookup table is of another space.
             LookupTableError: a table is damaged, or of another profile, machine or precision.
         """
         self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
+        self._check_keepable()
         found = {}
         for profile in self.profiles:
             check_machine(profile)
@@ -154,6 +166,26 @@ class Prepared:
             if (path := self.lookup_tables.get(profile.name)) is not None:
                 self._check_table(path, load_lookup(path, profile=profile, environment=environment))
         return found
+
+    def _check_keepable(self) -> None:
+        """Refuses bounds on computed costs that are beyond the smallest and the largest network's."""
+        exact = [c for c in self.constraints if c.figure.metric in EXACT_METRICS]
+        if not exact:
+            return
+        supernet = self.untrained() if self.checkpoint is None else self.checkpoint.supernet
+        ends = [self.space.smallest, self.space.largest]  # every cost grows with every choice
+        for constraint in exact:
+            figure = constraint.figure
+            low, high = _exact_figures(supernet, self.precisions, figure.metric, ends).tolist()
+            for key, bound, broken in (
+                ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
+                ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
+            ):
+                if broken:
+                    raise JobError(
+                        f"{self._source}: constraints.{figure.name}.{key}: no network of the space keeps {bound:g}: "
+                        f"theirs are from {low:g} (the smallest) to {high:g} (the largest); change it, or the space"
+                    )
 
     def _check_table(self, path: Path, table: LookupTable) -> None:
         if table.source != self.space_digest:
@@ -271,26 +303,27 @@ class Prepared:
         """The job's search algorithm, over this supernet's space; `earlier` figures are other runs'."""
         exact = {
             o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
-            for o in self.objectives
+            for o in self.figures
             if o.metric in EXACT_METRICS
         }
         search = self.job.search
         task = Task(
-            self.space, self.objectives, self.job.seed, features=self._features(supernet), exact=exact,
-            tune_seconds=search.tune_seconds, earlier=earlier,
+            self.space, self.objectives, self.job.seed, constraints=self.constraints,
+            features=self._features(supernet), exact=exact, tune_seconds=search.tune_seconds,
+            earlier=earlier,
         )  # fmt: skip
         return make_algorithm(search.algorithm, task)
 
     def _features(self, supernet: Supernet) -> dict[str, FeatureSource]:
-        """Analytic features by the name of each objective that is modelled; with block latencies where there are some."""
+        """Analytic features by the name of each figure that is modelled; with block latencies where there are some."""
         plain = partial(architecture_features, supernet, precisions=self.precisions)
         costs = FeatureSource(plain, feature_layout(len(self.family.blocks), self.space))
-        found = {o.name: costs for o in self.objectives if o.metric not in EXACT_METRICS}
+        found = {o.name: costs for o in self.figures if o.metric not in EXACT_METRICS}
         for profile in self.profiles:
             if (path := self.lookup_tables.get(profile.name)) is not None:
                 table = load_lookup(path, profile=profile, environment=None)
                 rows = LatencyFeatures(supernet, table, self.precisions)
-                timed = [o.name for o in self.objectives if o.profile == profile.name and o.metric in _OF_TIME]
+                timed = [o.name for o in self.figures if o.profile == profile.name and o.metric in _OF_TIME]
                 found |= dict.fromkeys(timed, FeatureSource(rows, rows.layout))
         return found
 

@@ -13,7 +13,19 @@ from nas.budget import Budget
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
-from nas.objectives import Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised
+from nas.feasibility import Miss, feasible_figures, keeping, nearest
+from nas.objectives import (
+    Constraint,
+    Evaluation,
+    Fidelity,
+    Measurement,
+    Objective,
+    Request,
+    Status,
+    figures_of,
+    minimised,
+    violations,
+)
 from nas.pareto import hypervolume, non_dominated, reference_point
 from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
@@ -23,6 +35,10 @@ from supernets.space import Architecture, SearchSpace
 _MAX_FAILURES_IN_A_ROW = 20
 """After so many failed candidates one after another, the fault is not the candidates'."""
 _MAX_FINALISTS = 40
+_MAX_NEAREST = 8
+"""Networks measured again where none keeps the constraints."""
+_FLOORS = (0, 1, 2)
+"""By how many noise floors the finalists' fronts keep the limits."""
 _EVALUATIONS_USED = "the budget of evaluations is used up"
 
 
@@ -32,7 +48,9 @@ class Progress:
 
     Attributes:
         phase: ``searching`` or ``measuring the front again``.
-        hypervolume: of the evaluations told so far; None before the smallest and the largest are.
+        hypervolume: of the feasible evaluations told so far; None before the smallest and the largest are.
+        front: number of non-dominated feasible ones.
+        nearest: the one nearest to keeping all constraints, while none does.
     """
 
     phase: str
@@ -41,6 +59,7 @@ class Progress:
     hypervolume: float | None = None
     front: int = 0
     failures: int = 0
+    nearest: Miss | None = None
 
 
 def search(
@@ -52,6 +71,7 @@ def search(
     budget: Budget,
     *,
     batch: int,
+    constraints: Sequence[Constraint] = (),
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     retry_failures: bool = False,
     enough: Callable[[Sequence[Evaluation]], str] = lambda told: "",
@@ -65,6 +85,7 @@ def search(
 
     Args:
         space: of candidates: `Precisions.space` of the networks'.
+        constraints: what breaks one enters neither front nor hypervolume; figures that they alone are on are measured too.
         retry_failures: measure again what the store holds as failed; else the failure is replayed like a figure.
         enough: called with all evaluations told before each ask after the first; the reason to end here, or "".
 
@@ -73,8 +94,9 @@ def search(
     """
     cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
     return _Search(
-        space, list(objectives), algorithm, cached, store, budget, batch, precisions, enough, on_progress, clock
-    ).run()
+        space, list(objectives), algorithm, cached, store, budget, batch, precisions, enough, on_progress, clock,
+        list(constraints),
+    ).run()  # fmt: skip
 
 
 @dataclass
@@ -92,15 +114,20 @@ class _Search:
     enough: Callable[[Sequence[Evaluation]], str]
     on_progress: Callable[[Progress], None]
     clock: Callable[[], float]
+    constraints: list[Constraint]
     told: list[Evaluation] = field(default_factory=list)
     reference: NDArray[np.float64] | None = None
     volume: float | None = None
     failures: int = 0
+    any_feasible: bool = False
+    miss: Miss | None = None
     failures_in_a_row: int = 0
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
     def __post_init__(self) -> None:
-        self.front = np.empty((0, len(self.objectives)))  # rows that nothing told dominates: all that the volume needs
+        self.figures = figures_of(self.objectives, self.constraints)
+        # Feasible rows that nothing told dominates: all that the volume needs.
+        self.front = np.empty((0, len(self.objectives)))
 
     def run(self) -> list[Evaluation]:
         recorded, info = self.store.asks(), self.store.info()
@@ -173,18 +200,19 @@ class _Search:
 
     def _evaluate(self, asked: list[Architecture]) -> None:
         found: dict[Request, Measurement] = {}
-        missing = {a: len(self.objectives) for a in asked}
+        missing = {a: len(self.figures) for a in asked}
         request = self.precisions.request
-        for measurement in self.evaluator.evaluate([request(a, o) for a in asked for o in self.objectives]):
+        for measurement in self.evaluator.evaluate([request(a, o) for a in asked for o in self.figures]):
             found[measurement.request] = measurement  # the cache has committed it
             missing[self.precisions.candidate(measurement.request)] -= 1
             self._show(sum(n == 0 for n in missing.values()))
-        evaluations = [Evaluation(a, {o.name: found[request(a, o)] for o in self.objectives}) for a in asked]
+        evaluations = [Evaluation(a, {o.name: found[request(a, o)] for o in self.figures}) for a in asked]
         self._check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self.told += evaluations
+        self._note_miss(evaluations)
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
-        rows = np.vstack([self.front, minimised(evaluations, self.objectives)])
+        rows = np.vstack([self.front, feasible_figures(evaluations, self.objectives, self.constraints)])
         self.front = rows[non_dominated(rows)]
         self.volume = hypervolume(self.front, reference)
         self.volumes.append((len(self.told), self.volume))
@@ -202,6 +230,15 @@ class _Search:
         self.store.set_info("reference", natural)
         return self.reference
 
+    def _note_miss(self, evaluations: list[Evaluation]) -> None:
+        """Keeps the nearest of all told in mind while none is feasible."""
+        self.any_feasible |= bool((violations(evaluations, self.constraints) == 0).any())
+        found = nearest(evaluations, self.constraints)
+        if self.any_feasible:
+            self.miss = None
+        elif found is not None and (self.miss is None or found.violation < self.miss.violation):
+            self.miss = found
+
     def _check_failures(self, evaluations: list[Evaluation]) -> None:
         for evaluation in evaluations:
             self.failures += evaluation.failed
@@ -214,7 +251,7 @@ class _Search:
     def _show(self, in_flight: int) -> None:
         done = len(self.told) + in_flight
         self.on_progress(
-            Progress("searching", done, self.budget.evaluations, self.volume, len(self.front), self.failures)
+            Progress("searching", done, self.budget.evaluations, self.volume, len(self.front), self.failures, self.miss)
         )
 
 
@@ -223,25 +260,36 @@ def _why(evaluation: Evaluation) -> str:
 
 
 def finalists(
-    evaluations: Sequence[Evaluation], objectives: Sequence[Objective], anchors: Sequence[Architecture]
+    evaluations: Sequence[Evaluation],
+    objectives: Sequence[Objective],
+    anchors: Sequence[Architecture],
+    constraints: Sequence[Constraint] = (),
 ) -> list[Architecture]:
-    """The architectures to measure again: the front, those that it leads by no more than timing noise, and the anchors.
+    """The architectures to measure again: the feasible front, what timing noise may put on it, and the anchors.
 
-    Only latency can come out otherwise when it is measured again: a network that would be on the front if it were faster
-    by its noise floor may belong there, and the longer protocol decides.
+    Only latency can come out otherwise when it is measured again. A network that would be on the front if it were faster
+    by its noise floor may belong there, and the longer protocol decides. What keeps a limit by less than noise may break
+    it then, so the front of those that keep it by more comes along. Where nothing is feasible, the nearest are taken.
     """
     usable = [e for e in evaluations if not e.failed]
+    amounts = violations(usable, constraints)
+    if not (amounts == 0).any():
+        nearest_first = np.argsort(amounts, kind="stable")[:_MAX_NEAREST]
+        return list(dict.fromkeys([*(usable[i].architecture for i in nearest_first), *anchors]))
     values = minimised(usable, objectives)
     errors = np.array(
         [[(e.measurements[o.name].error or 0.0) * (o.profile is not None) for o in objectives] for e in usable]
     )
-    front = non_dominated(values)
+    front = np.zeros(len(usable), dtype=bool)
+    for floors in _FLOORS if constraints else (0,):
+        kept = keeping(usable, constraints, floors=floors)
+        front |= non_dominated(np.where(kept[:, None], values, np.nan))
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
-    optimistic = values - errors
-    for i in np.flatnonzero(~front):
+    optimistic, may_keep = values - errors, keeping(usable, constraints, floors=-1)
+    ahead = values[front]
+    for i in np.flatnonzero(~front & may_keep):
         if len(chosen) >= max(_MAX_FINALISTS, int(front.sum())):
             break
-        ahead = values[front]
         beaten = np.all(ahead <= optimistic[i], axis=1) & np.any(ahead < optimistic[i], axis=1)
         if not beaten.any():
             chosen.setdefault(usable[i].architecture, None)
@@ -250,7 +298,7 @@ def finalists(
 
 def measure_again(
     architectures: Sequence[Architecture],
-    objectives: Sequence[Objective],
+    figures: Sequence[Objective],
     evaluator: Evaluator,
     store: RunStore,
     *,
@@ -260,7 +308,7 @@ def measure_again(
     """Times the finalists by the longer protocol and scores them on the test part; figures in the store are not redone."""
     store.set_info("final", [a.key for a in architectures])
     requests = [precisions.test_request(a) for a in architectures]
-    timed = [o for o in objectives if o.profile is not None]
+    timed = [o for o in figures if o.profile is not None]
     requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     missing = {a: 1 + len(timed) for a in architectures}
     for measurement in Cached(evaluator, store.find, keep=store.add).evaluate(requests):

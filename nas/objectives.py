@@ -135,6 +135,20 @@ class Constraint:
             out = out + np.maximum(self.minimum - figures, 0.0) / (abs(self.minimum) or 1.0)
         return out
 
+    def to_json(self) -> dict[str, Any]:
+        """What a run's store keeps of it, and what `--json` prints: ``figure``, ``min`` and ``max`` (null for none)."""
+        return {"figure": self.figure.name, "min": self.minimum, "max": self.maximum}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], profiles: Sequence[str]) -> Constraint:
+        """The constraint that `to_json` wrote, in a run with these profiles."""
+        return cls(Objective.parse(str(data["figure"]), profiles), data["min"], data["max"])
+
+
+def figures_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
+    """What every candidate is asked for: the objectives, then the figures that constraints alone are on."""
+    return list(dict.fromkeys([*objectives, *(constraint.figure for constraint in constraints)]))
+
 
 def known_objectives(profiles: Iterable[str]) -> list[str]:
     """Names of all objectives that a job with these hardware profiles can have."""
@@ -193,14 +207,14 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All objectives of one candidate: a view over its measurements, by objective name."""
+    """All figures of one candidate, objectives and constrained ones: a view over its measurements, by name."""
 
     architecture: Architecture
     measurements: Mapping[str, Measurement]
 
     @property
     def failed(self) -> bool:
-        """Whether any objective has no figure."""
+        """Whether any figure is missing."""
         return any(m.value is None for m in self.measurements.values())
 
     def value(self, objective: Objective) -> float:

@@ -79,8 +79,9 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
                 done, total = int(info.get("epoch", 0)), int(info.get("epochs", 0))
             else:
                 measured = Counter(m.request.architecture for m in store.measurements(Fidelity.SEARCH))
-                n_objectives = len(info.get("objectives", ()))
-                done = sum(count >= n_objectives for count in measured.values())
+                constrained = [c["figure"] for c in info.get("constraints") or ()]
+                n_figures = len({*info.get("objectives", ()), *constrained})
+                done = sum(count >= n_figures for count in measured.values())
                 total = int(info.get("evaluations", 0))
     except NasError as error:
         live = is_held(folder.database)  # its driver is making it at this moment

@@ -11,7 +11,8 @@ import numpy as np
 from nas.errors import StoreError
 from nas.export.comparisons import distinguishable
 from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
-from nas.objectives import EXACT_METRICS, Fidelity, Goal, Objective
+from nas.feasibility import Miss, violation_of
+from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.precisions import PRECISION
 from nas.store.base import RunStatus, RunStore
@@ -27,7 +28,7 @@ class Point:
 
     Attributes:
         described: option values by choice name; inactive choices are absent.
-        values: figures by objective name, in the objective's unit and natural sign.
+        values: figures by name, in their units and natural sign: of objectives and of what constraints are on.
         errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
             `source` is ``predicted``, one predictive standard deviation.
         source: ``predicted`` points were never measured: they enter no front.
@@ -55,6 +56,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Nearest:
+    """The network that comes nearest to keeping all constraints, and how it misses them."""
+
+    point: Point
+    miss: Miss
+
+
+@dataclass(frozen=True, slots=True)
 class PredictorReport:
     """How well one objective was predicted: quality of the latest fit, and of every fit as (step, quality)."""
 
@@ -71,13 +80,18 @@ class RunReport:
         name: the job's name; the id where it has none.
         n_evaluations: architectures evaluated, failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
+        constraints: what a network must keep to be on a front.
         evaluated: measured architectures in the order told, with their search figures.
-        failed: why, by key of each architecture that has no figure in some objective.
-        front: the measured non-dominated architectures, best first objective-to-minimise first (the fastest, as a
-            rule); once candidates were measured again, those only and with their final figures.
+        candidates: measured architectures in the order told, with their final figures where they were measured again
+            (without those where that failed): what a selection chooses from.
+        failed: why, by key of each architecture that lacks a figure.
+        front: the measured non-dominated architectures that keep the constraints, best first objective-to-minimise first
+            (the fastest, as a rule); once candidates were measured again, those only and with their final figures.
+        nearest: what comes nearest to keeping the constraints, where nothing that the front is chosen from does.
         anchors: the smallest and the largest network, as far as they are measured.
         reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
-        hypervolume: (evaluations, value) after each evaluation, of search figures, in the objectives' units multiplied.
+        hypervolume: (evaluations, value) after each evaluation, of search figures of feasible networks, in the objectives'
+            units multiplied.
         front_hypervolume: of `front`, from the figures it shows; None until the reference is set.
         predictors: by objective name.
         predicted: architectures never measured whose every measured objective the latest models predicted.
@@ -90,12 +104,15 @@ class RunReport:
     status: RunStatus
     reason: str
     objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
     n_evaluations: int
     budget: int | None
     evaluated: tuple[Point, ...]
+    candidates: tuple[Point, ...]
     failed: Mapping[str, str]
     front: tuple[Point, ...]
+    nearest: Nearest | None
     anchors: Mapping[Anchor, Point]
     reference: Mapping[str, float]
     hypervolume: tuple[tuple[int, float], ...]
@@ -108,6 +125,11 @@ class RunReport:
     def primary(self) -> Objective:
         """What quality means here: accuracy if it is an objective, else the first objective."""
         return next((o for o in self.objectives if o.metric == "accuracy"), self.objectives[0])
+
+    @property
+    def figures(self) -> tuple[Objective, ...]:
+        """What every network has a figure of: the objectives, and what constraints alone are on."""
+        return tuple(figures_of(self.objectives, self.constraints))
 
     @property
     def cost(self) -> Objective:
@@ -138,6 +160,7 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         space = SearchSpace.from_json(info["space"])
         profiles = tuple(str(p) for p in info["profiles"])
         objectives = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
+        constraints = tuple(Constraint.from_json(c, profiles) for c in info.get("constraints") or ())
     except KeyError as error:
         raise StoreError(
             f"run {run!r} is no search (its store has no {error.args[0]!r}), so it has no front; a training is "
@@ -145,13 +168,15 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         ) from None
     except SpaceError as error:
         raise StoreError(f"run {run!r}: its store is damaged: {error}") from None
-    measured = MeasuredRun(store, objectives, info)
+    measured = MeasuredRun(store, figures_of(objectives, constraints), info)
 
     def point(architecture: Architecture, *, final: bool) -> Point:
         return _measured_point(measured, space, architecture, final=final)
 
     evaluated = tuple(point(a, final=False) for a in measured.complete)
-    front = _front(measured, objectives, point)
+    candidates = {p.architecture: p for p in (point(a, final=True) for a in measured.usable())}
+    final = [candidates[a] for a in measured.candidates()]
+    front = front_of(final, objectives, constraints)
     values = info.get("reference")
     reference = {} if values is None else {o.name: float(v) for o, v in zip(objectives, values, strict=True)}
     budget = info.get("evaluations")
@@ -161,15 +186,18 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         status=store.status(),
         reason=str(info.get("reason") or ""),
         objectives=objectives,
+        constraints=constraints,
         profiles=profiles,
         n_evaluations=len(measured.told),
         budget=None if budget is None else int(budget),
         evaluated=evaluated,
+        candidates=tuple(candidates.values()),
         failed=measured.failures(),
         front=front,
+        nearest=None if front else nearest_of(final, constraints),
         anchors=_anchors(measured, info, point),
         reference=reference,
-        hypervolume=_history(measured, evaluated, objectives, reference),
+        hypervolume=_history(measured, evaluated, objectives, constraints, reference),
         front_hypervolume=_front_hypervolume(front, objectives, reference),
         predictors=_predictors(store, objectives),
         predicted=_predicted(store, measured, space, objectives),
@@ -181,7 +209,7 @@ _Maker = Callable[..., Point]
 
 
 def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Architecture, *, final: bool) -> Point:
-    figures = {o.name: measured.figure(architecture, o, final=final) for o in measured.objectives}
+    figures = {o.name: measured.figure(architecture, o, final=final) for o in measured.figures}
     again = any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
     return Point(
         architecture,
@@ -193,14 +221,25 @@ def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Arc
     )
 
 
-def _front(measured: MeasuredRun, objectives: Sequence[Objective], point: _Maker) -> tuple[Point, ...]:
-    candidates = [point(a, final=True) for a in measured.candidates()]
-    if not candidates:
+def front_of(
+    points: Sequence[Point], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+) -> tuple[Point, ...]:
+    """The non-dominated of the points that keep all constraints, the cheapest first."""
+    feasible = [p for p in points if violation_of(p.values, constraints) == 0]
+    if not feasible:
         return ()
-    kept = non_dominated(_minimised(candidates, objectives))
-    front = [p for p, keep in zip(candidates, kept.tolist(), strict=True) if keep]
+    kept = non_dominated(_minimised(feasible, objectives))
+    front = [p for p, keep in zip(feasible, kept.tolist(), strict=True) if keep]
     cost = cost_objective(objectives)
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
+
+
+def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
+    """The point of least violation, the first of equals; None without points."""
+    if not points:
+        return None
+    point = min(points, key=lambda p: violation_of(p.values, constraints))
+    return Nearest(point, Miss.of(point.architecture, point.values, constraints))
 
 
 def _anchors(measured: MeasuredRun, info: Mapping[str, Any], point: _Maker) -> dict[Anchor, Point]:
@@ -217,12 +256,15 @@ def _history(
     measured: MeasuredRun,
     evaluated: Sequence[Point],
     objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
     reference: Mapping[str, float],
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not evaluated:
         return ()
     order = {architecture: n for n, architecture in enumerate(measured.told, start=1)}
-    volumes = hypervolume_history(_minimised(evaluated, objectives), _corner(objectives, reference))
+    values = _minimised(evaluated, objectives)
+    values[[violation_of(p.values, constraints) != 0 for p in evaluated]] = np.nan
+    volumes = hypervolume_history(values, _corner(objectives, reference))
     return tuple((order[p.architecture], float(v)) for p, v in zip(evaluated, volumes.tolist(), strict=True))
 
 

@@ -15,14 +15,14 @@ class MeasuredRun:
     """The measurements of a run, read once, by architecture.
 
     Attributes:
-        objectives: of the run.
-        told: architectures that every objective has a measurement of, failed ones included, in the order told: the
+        figures: of the run: its objectives, and what its constraints alone are on.
+        told: architectures that every figure has a measurement of, failed ones included, in the order told: the
             smallest and the largest, then what was asked, then any other in the order committed.
         complete: those of `told` in which nothing failed, in the same order.
     """
 
-    def __init__(self, store: RunStore, objectives: Sequence[Objective], info: Mapping[str, Any]) -> None:
-        self.objectives = tuple(objectives)
+    def __init__(self, store: RunStore, figures: Sequence[Objective], info: Mapping[str, Any]) -> None:
+        self.figures = tuple(figures)
         self._precisions = precisions = Precisions.of_run(info)
         self._measurements = {m.request: m for m in store.measurements()}
         self._final_keys: Sequence[str] = info.get("final") or ()
@@ -39,25 +39,30 @@ class MeasuredRun:
         self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
 
     def _measured(self, architecture: Architecture) -> bool:
-        return all(self._precisions.request(architecture, o) in self._measurements for o in self.objectives)
+        return all(self._precisions.request(architecture, o) in self._measurements for o in self.figures)
 
     def _failures(self, architecture: Architecture) -> list[Measurement]:
-        found = [self._measurements[self._precisions.request(architecture, o)] for o in self.objectives]
+        found = [self._measurements[self._precisions.request(architecture, o)] for o in self.figures]
         return [m for m in found if m.value is None]
 
     def failures(self) -> dict[str, str]:
-        """Why, by key of each told architecture that has no figure in some objective."""
+        """Why, by key of each told architecture that lacks a figure."""
         return {a.key: self._failures(a)[0].message for a in self.told if a not in self.complete}
 
     def candidates(self) -> list[Architecture]:
         """What the front is chosen from: the complete architectures measured again, or all while none were."""
         chosen = [Architecture.parse(key) for key in self._final_keys]
-        return [a for a in chosen if a in self.complete and not self._failed_again(a)] or list(self.complete)
+        usable = self.usable()
+        return [a for a in chosen if a in usable] or list(usable)
+
+    def usable(self) -> dict[Architecture, None]:
+        """The complete architectures but for those that failed when they were measured again (unless all did)."""
+        return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
         again = [
-            self._measurements.get(self._precisions.request(architecture, o, Fidelity.FINAL)) for o in self.objectives
+            self._measurements.get(self._precisions.request(architecture, o, Fidelity.FINAL)) for o in self.figures
         ]
         return any(m is not None and m.value is None for m in again)
 

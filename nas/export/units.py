@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas.objectives import Objective
+from nas.feasibility import Miss
+from nas.objectives import Constraint, Objective
 
 _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
     "accuracy": ("Accuracy", "%", 100.0),
@@ -42,6 +43,29 @@ def bound_text(objective: Objective, bound: float) -> str:
     """A bound that somebody chose, in the shown unit and with no more digits than it needs: ``1 ms``."""
     _, unit, factor = _SHOWN[objective.metric]
     return f"{bound * factor:.6g} {unit}"
+
+
+def constraint_text(constraint: Constraint) -> str:
+    """A constraint as people read it: ``latency_ms@cpu-1-thread at most 2 ms``."""
+    bounds = (("at least", constraint.minimum), ("at most", constraint.maximum))
+    texts = [f"{word} {bound_text(constraint.figure, bound)}" for word, bound in bounds if bound is not None]
+    return f"{constraint.figure.name} {' and '.join(texts)}"
+
+
+def miss_text(miss: Miss) -> str:
+    """What the nearest candidate breaks, and by how much: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms)``."""
+    texts = []
+    for constraint, value in miss.broken:
+        above = constraint.maximum is not None and value > constraint.maximum
+        bound = constraint.maximum if above else constraint.minimum
+        assert bound is not None  # it is broken
+        word = "at most" if above else "at least"
+        share = abs(value - bound) / (abs(bound) or 1.0)
+        texts.append(
+            f"{constraint.figure.name} {figure_text(constraint.figure, value)} ({word} "
+            f"{bound_text(constraint.figure, bound)}: {share:.2%} {'over' if above else 'under'})"
+        )
+    return ", ".join(texts)
 
 
 def _decimals(spread: float) -> int:

@@ -49,6 +49,7 @@ hardware: [cpu-1-thread, boards/pi.yaml]
 precisions: [fp32, int8]
 lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
+constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
   {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, tune_seconds: 2.5,
   workers: 2}}
@@ -86,6 +87,8 @@ def test_every_key_is_read() -> None:
     assert job.precisions == ("fp32", "int8")
     assert job.lookup_tables == (Path("tables/pi.lookup.json"),)
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "macs")
+    figures = {text: (bounds.min, bounds.max) for text, bounds in job.constraints.items()}
+    assert figures == {"latency_ms@pi": (None, 2), "accuracy": (0.9, 1), "parameters": (None, 3e6)}
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
     assert job.warm_start == ("small-1", "other_2")
@@ -197,12 +200,42 @@ KEYS = [
     ("precisions: [int8, int8]", "precisions[1]", "'int8' comes twice; keep one"),
     ("lookup_tables: 3", "lookup_tables", "got 3"),
     ("hardware: [one, two]", "objectives[1]", "did you mean 'latency_ms@two'?"),
-    ("objectives: []", "objectives", "expected a list of two or more"),
-    ("objectives: [accuracy]", "objectives", "expected a list of two or more"),
+    ("objectives: []", "objectives", "expected a list of one or more"),
     ("objectives: [accurcy, macs]", "objectives[0]", "did you mean 'accuracy'?"),
     ("objectives: [macs, latency_ms@gpu]", "objectives[1]", "did you mean 'latency_ms@cpu-1-thread'?"),
     ("objectives: [macs, macs]", "objectives[1]", "comes twice"),
     ("objectives: [latency_ms, latency_ms@cpu-1-thread]", "objectives[1]", "comes twice"),
+    ("constraints: 3", "constraints", "expected a mapping from figures to their bounds, e.g. {latency_ms: {max: 2.0}}"),
+    ("constraints: {accuracy: 0.9}", "constraints.accuracy", "expected min, max or both, e.g. {max: 2.0}, got 0.9"),
+    ("constraints: {accuracy: {}}", "constraints.accuracy", "has no bound; expected min, max or both"),
+    ("constraints: {accuracy: {mx: 1}}", "constraints.accuracy.mx", "unknown key 'mx'"),
+    ("constraints: {macs: {max: fast}}", "constraints.macs.max", "expected a finite number, got 'fast'"),
+    ("constraints: {macs: {max: .nan}}", "constraints.macs.max", "expected a finite number, got nan"),
+    ("constraints: {macs: {min: true}}", "constraints.macs.min", "expected a finite number, got true"),
+    ("constraints: {macs: {min: 2, max: 1}}", "constraints.macs", "nothing is at least 2 and at most 1"),
+    (
+        "constraints: {macs: {min: -2}}",
+        "constraints.macs.min",
+        "macs is always above 0; expected a number above 0, got -2",
+    ),
+    ("constraints: {macs: {max: 0}}", "constraints.macs.max", "expected a number above 0, got 0"),
+    ("constraints: {accuracy: {min: 90}}", "constraints.accuracy.min", "a share between 0 and 1, got 90; write 0.9"),
+    ("constraints: {acuracy: {min: 0.9}}", "constraints.acuracy", "unknown figure 'acuracy'; did you mean 'accuracy'?"),
+    (
+        "constraints: {latency_ms@gpu: {max: 1}}",
+        "constraints.latency_ms@gpu",
+        "did you mean 'latency_ms@cpu-1-thread'?",
+    ),
+    (
+        "constraints: {latency_ms: {max: 1}, latency_ms@cpu-1-thread: {max: 1}}",
+        "constraints.latency_ms@cpu-1-thread",
+        "comes twice, by two spellings; keep one",
+    ),
+    (
+        "hardware: [one, two]\nobjectives: [accuracy, macs]\nconstraints: {latency_ms: {max: 1}}",
+        "constraints.latency_ms",
+        "say which: latency_ms@one or latency_ms@two",
+    ),
     ("seed: -1", "seed", "got -1"),
     ("seed: true", "seed", "got true"),
     ("seed: 99999999999999999999", "seed", "from 0 to 4294967295"),
@@ -283,7 +316,7 @@ def test_several_findings_make_two_lines_and_the_slip_comes_first() -> None:
     message = fails(BASE.replace("name: a\n", "nmae: a\n") + "seed: x\nsearch: {batch: 0}")
     assert message.splitlines() == [
         "job.yaml: nmae: unknown key 'nmae'; did you mean 'name'? Known: name, seed, data, supernet, training, "
-        "hardware, objectives, precisions, lookup_tables, search, warm_start, calibration_images.",
+        "hardware, objectives, constraints, precisions, lookup_tables, search, warm_start, calibration_images.",
         "Also wrong: name, seed, search.batch.",
     ]
 
@@ -435,3 +468,21 @@ def test_reading_a_job_loads_neither_torch_nor_ray() -> None:
     code = "import sys, nas.config, nas.recipes; print([m for m in ('torch', 'ray', 'pymoo') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_constraints_are_on_figures_in_their_units() -> None:
+    job = parse_job(BASE + "constraints: {latency_ms: {max: 2}, macs: {min: 1, max: 3.0e+6}}", source="job.yaml")
+    latency, macs = job.parsed_constraints(["cpu-1-thread"], source="job.yaml")
+    assert (latency.figure.name, latency.minimum, latency.maximum) == ("latency_ms@cpu-1-thread", None, 2)
+    assert (macs.figure.name, macs.minimum, macs.maximum) == ("macs", 1, 3e6)
+
+
+def test_one_objective_is_enough() -> None:
+    job = parse_job(BASE + "objectives: [accuracy]\nconstraints: {latency_ms: {max: 2}}", source="job.yaml")
+    assert [o.name for o in job.parsed_objectives(["cpu-1-thread"], source="")] == ["accuracy"]
+
+
+def test_constraints_of_a_profile_file_are_checked_when_its_name_is_known() -> None:
+    job = parse_job(BASE + "hardware: [boards/pi.yaml]\nconstraints: {latency_ms@pie: {max: 2}}", source="job.yaml")
+    with pytest.raises(JobError, match=r"job.yaml: constraints.latency_ms@pie: .*did you mean 'latency_ms@pi'"):
+        job.parsed_constraints(["pi"], source="job.yaml")
