@@ -212,7 +212,10 @@ class PlateauConfig(_Model):
 class SearchConfig(_Model):
     """How the space is searched, and what may be spent: evaluations, and what ends it earlier."""
 
-    algorithm: Literal["guided", "nsga2", "random"] = "guided"
+    algorithm: Literal[
+        "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
+        "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
+    ] = "guided"  # fmt: skip
     evaluations: _TwoOrMore = 100
     minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
     plateau: PlateauConfig | None = None

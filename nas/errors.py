@@ -21,7 +21,7 @@ class UnknownNameError(NasError):
         known = list(known)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(known[:12]) if known else "none"
+        listed = ", ".join(known[:20]) if known else "none"
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         super().__init__(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.pareto import Array, non_dominated
+from nas.search.ranking import crowding as crowding
+from nas.search.ranking import survivors as survivors
 
 VOLUME_SAMPLES = 2_000
 """Points that volumes of three and more objectives are estimated from."""
@@ -78,25 +79,3 @@ def pick_greedily(
         picked.append(best)
         front = np.vstack([front, believed[best]])
     return picked
-
-
-def crowding(values: Array) -> Array:
-    """NSGA-II's crowding distance of the rows of one front, (n,); infinite at its ends."""
-    out = np.zeros(len(values))
-    for column in values.T:
-        order = np.argsort(column, kind="stable")
-        span = column[order[-1]] - column[order[0]] or 1.0
-        out[order[[0, -1]]] = np.inf
-        out[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
-    return out
-
-
-def survivors(values: Array, n: int) -> NDArray[np.int64]:
-    """Indices of the `n` best rows, best first: by front, and by crowding within one (Deb et al. 2002)."""
-    left, out = np.arange(len(values)), np.empty(0, dtype=np.int64)
-    while len(out) < n and len(left):
-        first = non_dominated(values[left])
-        front = left[first]
-        out = np.concatenate([out, front[np.argsort(-crowding(values[front]), kind="stable")]])
-        left = left[~first]
-    return out[:n]

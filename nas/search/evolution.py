@@ -1,40 +1,38 @@
-"""Evolutionary search: pymoo's NSGA-II through its ask and tell."""
+"""Evolutionary search: pymoo's algorithms through ask and tell."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
-from pymoo.operators.crossover.sbx import SBX
-from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
 
-from nas.objectives import Evaluation, Objective, minimised
+from nas.objectives import Constraint, Evaluation, Objective
+from nas.search.breeding import METHODS
 from nas.search.draws import draw_unknown
+from nas.search.history import History
 from supernets.space import INACTIVE, Architecture, SearchSpace
-
-POPULATION = 30
-ETA = 3.0
-"""Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""
 
 
 class EvolutionSearch:
-    """NSGA-II (Deb et al. 2002) with simulated binary crossover and polynomial mutation on rounded levels.
+    """One of `breeding.METHODS`: a population, its survival, and the operators that breed children from it.
 
-    Departures: an architecture that is known is never bred again; failed evaluations enter no population; after the
-    first population every batch is a generation, whatever its size. The genes of inactive choices are inherited unseen, so that
-    a layer which comes back has its parents' levels.
+    Departures from all of them: an architecture that is known is never bred again; failed evaluations enter no
+    population; after the first population every batch is a generation, whatever its size. The genes of inactive choices are
+    inherited unseen, so that a layer which comes back has its parents' levels.
 
     Args:
         seed: at least 0. All randomness comes from it, none from numpy's global generator.
+        method: a name of `breeding.METHODS`.
+        constraints: feasible networks survive before infeasible ones, those by their violation.
         population: at least 2; the first is what is told first (the smallest and the largest architecture) and random.
+            None takes the method's own.
 
     Raises:
         ValueError: a population below 2.
@@ -46,33 +44,33 @@ class EvolutionSearch:
         objectives: Sequence[Objective],
         *,
         seed: int,
-        population: int = POPULATION,
-        generation: int = 10,
+        method: str = "nsga2",
+        constraints: Sequence[Constraint] = (),
+        population: int | None = None,
     ) -> None:
-        if population < 2:
+        self._population = METHODS[method].population if population is None else population
+        if self._population < 2:
             raise ValueError(f"a population of {population} cannot breed; give at least 2")
-        self._space, self._objectives, self._population = space, list(objectives), population
+        self._space = space
         self._rng = np.random.default_rng(seed)
-        self._known: set[Architecture] = set()
+        self._history = History(objectives, constraints)
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
-        self._told: list[tuple[Architecture, NDArray[np.float64]]] = []  # since the last generation
-        self._algorithm = self._make_algorithm(seed)
+        self._told: list[Architecture] = []  # since the last generation
+        self._scale = np.empty((2, 0))
+        self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         self._advance()
         asked: list[Architecture] = []
         while len(asked) < n and (bred := self._breed(n - len(asked))):
-            self._known.update(bred)
+            self._history.known.update(bred)
             asked.extend(bred)
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Takes figures into the next generation; those with a NaN or an infinity are only remembered as known."""
-        for evaluation, row in zip(evaluations, minimised(evaluations, self._objectives), strict=True):
-            self._known.add(evaluation.architecture)
-            if np.isfinite(row).all():
-                self._told.append((evaluation.architecture, row))
+        self._told += self._history.add(evaluations)
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """Empty: there are no models."""
@@ -81,22 +79,28 @@ class EvolutionSearch:
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """Breeds again, and knows what was recorded in place of what it bred."""
         again = self.ask(len(asked))
-        self._known.difference_update(again)
-        self._known.update(asked)
+        self._history.known.difference_update(again)
+        self._history.known.update(asked)
         return again
 
     def _advance(self) -> None:
         """Survival among parents and what was told since, once there is a population to start from."""
         if len(self._told) < (1 if self._algorithm.is_initialized else self._population):
             return
-        levels = np.array([self._levels_of(architecture) for architecture, _ in self._told])
-        self._algorithm.tell(infills=Population.new("X", levels, "F", np.array([row for _, row in self._told])))
+        levels = np.array([self._levels_of(architecture) for architecture in self._told])
+        values, violations = self._history.figures(self._told)
+        if not self._algorithm.is_initialized:
+            self._scale = np.stack([values.min(axis=0), np.ptp(values, axis=0)])
+        values = (values - self._scale[0]) / np.where(self._scale[1] > 0, self._scale[1], 1.0)
+        told = Population.new("X", levels, "F", values, "G", violations[:, None])
+        with warnings.catch_warnings():  # U-NSGA-III switches the process's warnings off
+            self._algorithm.tell(infills=told)
         self._told = []
 
     def _breed(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures: children once there are parents; before, and where breeding fails, random."""
         if not self._algorithm.is_initialized:
-            return draw_unknown(self._space, self._known, n, self._rng)
+            return draw_unknown(self._space, self._history.known, n, self._rng)
         self._algorithm.n_offsprings = n
         children = self._algorithm.mating.do(
             self._algorithm.problem,
@@ -109,7 +113,7 @@ class EvolutionSearch:
         for levels in children.get("X"):
             bred.append(self._space.canonical(levels))
             self._levels[bred[-1]] = levels
-        return bred or draw_unknown(self._space, self._known, n, self._rng)
+        return bred or draw_unknown(self._space, self._history.known, n, self._rng)
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
         """The levels that it was bred with; where it was not, inactive genes are random."""
@@ -118,16 +122,15 @@ class EvolutionSearch:
         genes = np.array(architecture.genes, dtype=np.int64)
         return np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes)
 
-    def _make_algorithm(self, seed: int) -> Any:
-        operator = {"prob": 1.0, "eta": ETA, "vtype": float, "repair": RoundingRepair()}
-        algorithm = NSGA2(
-            pop_size=self._population,
-            crossover=SBX(**operator),
-            mutation=PM(**operator),
-            eliminate_duplicates=_Unknown(self._space, self._known),
-        )
+    def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
+        parts = METHODS[method].operators()
+        parts["eliminate_duplicates"] = _Unknown(self._space, self._history.known)
+        algorithm = METHODS[method].make(parts, self._population, n_objectives)
         n_genes = len(self._space)
-        problem = Problem(n_var=n_genes, n_obj=len(self._objectives), xl=np.zeros(n_genes), xu=self._space.levels - 1.0)
+        problem = Problem(
+            n_var=n_genes, n_obj=n_objectives, n_ieq_constr=int(constrained), xl=np.zeros(n_genes),
+            xu=self._space.levels - 1.0,
+        )  # fmt: skip
         return algorithm.setup(problem, termination=NoTermination(), seed=seed)
 
 

@@ -61,14 +61,30 @@ class GeneRows:
 
         Inactive genes are not picked on purpose; where one is, the row comes back unchanged.
         """
+        return self.mutants(rows[rng.integers(len(rows), size=n)], rng) if len(rows) else rows
+
+    def mutants(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """One row each, which differs in one gene (and in those that it activates or blanks); none where no gene can.
+
+        Inactive genes are not picked on purpose; where one is, the row comes back unchanged.
+        """
         movable = np.flatnonzero(self.levels > 1)
-        if not len(rows) or not len(movable):
+        if not len(movable):
             return rows[:0]
-        out = self.filled(rows[rng.integers(len(rows), size=n)], rng)
-        gene = movable[rng.integers(len(movable), size=n)]
+        out = self.filled(rows, rng)
+        gene = movable[rng.integers(len(movable), size=len(rows))]
         step = rng.integers(1, self.levels[gene])
-        line = np.arange(n)
+        line = np.arange(len(rows))
         out[line, gene] = (out[line, gene] + step) % self.levels[gene]
+        return self.canonical(out)
+
+    def all_neighbours(self, row: NDArray[np.int64], rng: np.random.Generator) -> Rows:
+        """Every row that differs from this one, (n_choices,), in one active gene; what that activates is random."""
+        active = [i for i in np.flatnonzero(self.levels > 1) if row[i] != INACTIVE]
+        moves = [(i, level) for i in active for level in range(self.levels[i]) if level != row[i]]
+        out = self.filled(np.repeat(row[None, :], len(moves), axis=0), rng)
+        for line, (gene, level) in enumerate(moves):
+            out[line, gene] = level
         return self.canonical(out)
 
     def children(self, first: Rows, second: Rows, rng: np.random.Generator) -> Rows:

@@ -56,10 +56,34 @@ def _random(task: Task) -> SearchAlgorithm:
     return RandomSearch(task.space, seed=task.seed)
 
 
-def _nsga2(task: Task) -> SearchAlgorithm:
-    from nas.search.evolution import EvolutionSearch
+def _evolution(method: str) -> Callable[[Task], SearchAlgorithm]:
+    def make(task: Task) -> SearchAlgorithm:
+        from nas.search.evolution import EvolutionSearch
 
-    return EvolutionSearch(task.space, task.objectives, seed=task.seed)
+        return EvolutionSearch(task.space, task.objectives, seed=task.seed, method=method, constraints=task.constraints)
+
+    return make
+
+
+def _regularized(task: Task) -> SearchAlgorithm:
+    from nas.search.regularized import RegularizedEvolution
+
+    return RegularizedEvolution(task.space, task.objectives, seed=task.seed, constraints=task.constraints)
+
+
+def _local(task: Task) -> SearchAlgorithm:
+    from nas.search.local import LocalSearch
+
+    return LocalSearch(task.space, task.objectives, seed=task.seed, constraints=task.constraints)
+
+
+def _optuna(sampler: str) -> Callable[[Task], SearchAlgorithm]:
+    def make(task: Task) -> SearchAlgorithm:
+        from nas.search.optuna import OptunaSearch
+
+        return OptunaSearch(task.space, task.objectives, seed=task.seed, sampler=sampler, constraints=task.constraints)
+
+    return make
 
 
 def _guided(task: Task) -> SearchAlgorithm:
@@ -74,6 +98,15 @@ def _guided(task: Task) -> SearchAlgorithm:
 # Each imports its libraries when it is made, not before.
 ALGORITHMS: Mapping[str, Callable[[Task], SearchAlgorithm]] = {
     "guided": _guided,
-    "nsga2": _nsga2,
+    "nsga2": _evolution("nsga2"),
+    "nsga2-uniform": _evolution("nsga2-uniform"),
+    "age-moea": _evolution("age-moea"),
+    "u-nsga3": _evolution("u-nsga3"),
+    "moead": _evolution("moead"),
+    "regularized-evolution": _regularized,
+    "local-search": _local,
+    "optuna-tpe": _optuna("tpe"),
+    "optuna-gp": _optuna("gp"),
+    "optuna-nsga3": _optuna("nsga3"),
     "random": _random,
 }

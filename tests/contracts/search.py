@@ -7,14 +7,16 @@ import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from nas.objectives import Evaluation, Goal, Measurement, Objective, Status
+from nas.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status, violations
 from nas.precisions import Precisions
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 
 OBJECTIVES = (Objective("accuracy", "share", Goal.MAXIMIZE), Objective("latency_ms@cpu", "ms", Goal.MINIMIZE))
+PARAMETERS = Objective("parameters", "parameters", Goal.MINIMIZE)
 
 
 def space_of(n_layers: int) -> SearchSpace:
@@ -28,6 +30,8 @@ def space_of(n_layers: int) -> SearchSpace:
 
 def evaluate(space: SearchSpace, architectures: Sequence[Architecture], *, failing: bool = False) -> list[Evaluation]:
     """Figures by a closed form: cost adds up over layers, accuracy saturates; kernels help in odd layers only.
+
+    They have ``parameters`` too, the sum of all genes, which is no objective but can be constrained.
 
     Args:
         failing: every third architecture (by its genes' sum) has no figures.
@@ -45,8 +49,9 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
             cost += int(option) * kernel
             gain += int(option) * (1.5 if kernel == 5 and int(layer[5:]) % 2 else 1.0)
     figures = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
+    figures[PARAMETERS.name] = float(sum(architecture.genes))
     found = {}
-    for objective in OBJECTIVES:
+    for objective in (*OBJECTIVES, PARAMETERS):
         request = Precisions().request(architecture, objective)
         value = None if failed else figures[objective.name]
         status = Status.FAILED if failed else Status.OK
@@ -77,6 +82,11 @@ BATCHES = (10, 3, 1, 12, 40, 5, 10)
 class SearchContract:
     """Inherit and give `make`."""
 
+    batches: Sequence[int] = BATCHES
+    """Asks of each test; fewer where models make them slow."""
+    full = True
+    """Whether an ask for `n` returns `n` while the space has them."""
+
     @staticmethod
     @abstractmethod
     def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
@@ -84,9 +94,9 @@ class SearchContract:
 
     def test_the_same_seed_asks_the_same_and_another_does_not(self) -> None:
         space = space_of(6)
-        first, again = (asks_of(self.make(space, 1), space, BATCHES) for _ in range(2))
+        first, again = (asks_of(self.make(space, 1), space, self.batches) for _ in range(2))
         assert first == again
-        assert asks_of(self.make(space, 2), space, BATCHES) != first
+        assert asks_of(self.make(space, 2), space, self.batches) != first
 
     def test_another_process_asks_the_same(self) -> None:
         space, here = space_of(6), f"{type(self).__module__}"
@@ -94,17 +104,19 @@ class SearchContract:
             f"from {here} import {type(self).__name__} as T\n"
             "from tests.contracts.search import *\n"
             "space = space_of(6)\n"
-            "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, BATCHES)])"
+            "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, T.batches)])"
         )
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-        expected = [[a.key for a in ask] for ask in asks_of(self.make(space, 3), space, BATCHES)]
+        expected = [[a.key for a in ask] for ask in asks_of(self.make(space, 3), space, self.batches)]
         assert run.stdout.strip() == str(expected)
 
     @pytest.mark.parametrize("failing", [False, True])
     def test_asks_are_full_canonical_and_never_repeat(self, failing: bool) -> None:
         space = space_of(6)
-        asks = asks_of(self.make(space, 4), space, BATCHES, failing=failing)
-        assert [len(ask) for ask in asks] == list(BATCHES)
+        asks = asks_of(self.make(space, 4), space, self.batches, failing=failing)
+        assert all(0 < len(ask) <= n for ask, n in zip(asks, self.batches, strict=True))
+        if self.full:
+            assert [len(ask) for ask in asks] == list(self.batches)
         asked = [a for ask in asks for a in ask]
         assert len({*asked, *anchors(space)}) == len(asked) + 2
         for architecture in asked:
@@ -137,13 +149,13 @@ class SearchContract:
 
     def test_a_replayed_search_goes_on_the_same(self) -> None:
         space = space_of(6)
-        expected = asks_of(self.make(space, 8), space, BATCHES)
-        algorithm = self.make(space, 8)
+        expected = asks_of(self.make(space, 8), space, self.batches)
+        algorithm, half = self.make(space, 8), (len(self.batches) + 1) // 2
         algorithm.tell(evaluate(space, anchors(space)))
-        for recorded in expected[:4]:
+        for recorded in expected[:half]:
             assert algorithm.replay(recorded) == recorded
             algorithm.tell(evaluate(space, recorded))
-        for n, ask in zip(BATCHES[4:], expected[4:], strict=True):
+        for n, ask in zip(self.batches[half:], expected[half:], strict=True):
             assert algorithm.ask(n) == ask
             algorithm.tell(evaluate(space, ask))
 
@@ -160,3 +172,36 @@ class SearchContract:
             algorithm.tell(evaluate(space, batch))
             asked += batch
         assert sorted(a.key for a in asked) == sorted(a.key for a in rest)
+
+
+NARROW = (Constraint(OBJECTIVES[1], maximum=4.0), Constraint(PARAMETERS, minimum=13.0, maximum=17.0))
+"""Of 1,000 random networks of `space_of(8)` 14 keep both."""
+IMPOSSIBLE = (Constraint(PARAMETERS, minimum=40.0),)
+"""The largest network of `space_of(8)` has 31."""
+
+
+class ConstraintContract:
+    """Inherit this too, and give a `make` that takes constraints."""
+
+    constrained_evaluations = 150
+    nearer = 0.8
+    """What is left of the violation of random networks, where nothing is feasible."""
+
+    @staticmethod
+    @abstractmethod
+    def make(space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
+        """A fresh algorithm for `OBJECTIVES` and these constraints."""
+
+    def test_more_feasible_networks_are_found_than_by_chance(self) -> None:
+        space = space_of(8)
+        asks = asks_of(self.make(space, 10, NARROW), space, [10] * (self.constrained_evaluations // 10))
+        kept = sum(int((violations(evaluate(space, ask), NARROW) == 0).sum()) for ask in asks)
+        assert kept > 2 * 0.014 * self.constrained_evaluations
+
+    def test_where_nothing_is_feasible_it_comes_nearer_than_chance(self) -> None:
+        space, rng = space_of(8), np.random.default_rng(0)
+        asks = asks_of(self.make(space, 11, IMPOSSIBLE), space, [10] * (self.constrained_evaluations // 10))
+        asked = [a for ask in asks[len(asks) // 2 :] for a in ask]
+        drawn = [space.sample(rng) for _ in asked]
+        found, by_chance = (violations(evaluate(space, each), IMPOSSIBLE).mean() for each in (asked, drawn))
+        assert found < self.nearer * by_chance

@@ -1,23 +1,100 @@
-"""NSGA-II."""
+"""Evolutionary search, by every method."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from nas.objectives import minimised
+from nas.objectives import Constraint, Evaluation, Goal, Objective, minimised
 from nas.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
+from nas.search.breeding import METHODS, directions
 from nas.search.evolution import EvolutionSearch
 from nas.search.random import RandomSearch
 from supernets.space import SearchSpace
-from tests.contracts.search import OBJECTIVES, SearchContract, anchors, asks_of, evaluate, space_of
+from tests.contracts.search import (
+    OBJECTIVES,
+    PARAMETERS,
+    ConstraintContract,
+    SearchContract,
+    anchors,
+    asks_of,
+    evaluate,
+    space_of,
+)
 
 
-class TestEvolutionSearch(SearchContract):
-    @staticmethod
-    def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
-        return EvolutionSearch(space, OBJECTIVES, seed=seed, population=12)
+class TestNSGA2(SearchContract, ConstraintContract):
+    method = "nsga2"
+
+    @classmethod
+    def make(cls, space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
+        return EvolutionSearch(space, OBJECTIVES, seed=seed, method=cls.method, constraints=constraints, population=12)
+
+
+class TestNSGA2Uniform(TestNSGA2):
+    method = "nsga2-uniform"
+
+
+class TestAgeMOEA(TestNSGA2):
+    method = "age-moea"
+
+
+class TestUNSGA3(TestNSGA2):
+    method = "u-nsga3"
+
+
+class TestMOEAD(TestNSGA2):
+    method = "moead"
+
+
+def volume(space: SearchSpace, algorithm: SearchAlgorithm, objectives: Sequence[Objective]) -> float:
+    """Of what is found in 152 evaluations, with a reference point behind all."""
+    asked = [a for ask in asks_of(algorithm, space, [10] * 15) for a in ask]
+    reference = np.array({2: [0.0, 15.0], 3: [0.0, 15.0, 40.0]}[len(objectives)])
+    return hypervolume(minimised(evaluate(space, [*anchors(space), *asked]), objectives), reference)
+
+
+@pytest.mark.parametrize("objectives", [OBJECTIVES, (*OBJECTIVES, PARAMETERS)], ids=["two", "three"])
+@pytest.mark.parametrize("method", METHODS)
+def test_it_finds_more_volume_than_chance(method: str, objectives: Sequence[Objective]) -> None:
+    space = space_of(8)
+    found, by_chance = 0.0, 0.0
+    for seed in range(3):
+        found += volume(space, EvolutionSearch(space, objectives, seed=seed, method=method), objectives)
+        by_chance += volume(space, RandomSearch(space, seed=seed), objectives)
+    assert found > by_chance
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_and_four_objectives_are_searched_too(method: str) -> None:
+    space, four = space_of(6), [*OBJECTIVES, PARAMETERS, Objective("accuracy", "share", Goal.MINIMIZE)]
+    for objectives in (OBJECTIVES[:1], four):
+        asks = asks_of(EvolutionSearch(space, objectives, seed=1, method=method), space, [10] * 8)
+        assert [len(ask) for ask in asks] == [10] * 8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_figures_that_are_all_equal_stop_nothing(method: str) -> None:
+    space = space_of(6)
+    algorithm = EvolutionSearch(space, OBJECTIVES, seed=1, method=method)
+    figures = evaluate(space, [space.smallest])[0].measurements
+    for _ in range(6):
+        asked = algorithm.ask(10)
+        assert len(asked) == 10
+        algorithm.tell([Evaluation(a, figures) for a in asked])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_neither_the_global_generator_nor_the_warnings_filter_is_touched(method: str) -> None:
+    space = space_of(6)
+    before, filters = np.random.get_state()[1].tolist(), list(warnings.filters)  # type: ignore[index]  # noqa: NPY002
+    asks_of(EvolutionSearch(space, OBJECTIVES, seed=0, method=method, population=12), space, [10] * 4)
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
+    assert list(warnings.filters) == filters
 
 
 def test_a_population_of_one_is_refused() -> None:
@@ -25,19 +102,11 @@ def test_a_population_of_one_is_refused() -> None:
         EvolutionSearch(space_of(2), OBJECTIVES, seed=0, population=1)
 
 
-def test_the_global_generator_is_left_alone() -> None:
-    space = space_of(6)
-    before = np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
-    asks_of(EvolutionSearch(space, OBJECTIVES, seed=0, population=12), space, [10] * 4)
-    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
-
-
-def test_it_finds_more_volume_than_chance() -> None:
-    space, reference = space_of(8), np.array([0.0, 15.0])
-
-    def volume(algorithm: SearchAlgorithm) -> float:
-        asked = [a for ask in asks_of(algorithm, space, [10] * 15) for a in ask]
-        return hypervolume(minimised(evaluate(space, [*anchors(space), *asked]), OBJECTIVES), reference)
-
-    for seed in range(3):
-        assert volume(EvolutionSearch(space, OBJECTIVES, seed=seed)) > volume(RandomSearch(space, seed=seed))
+@pytest.mark.parametrize(
+    ("n_objectives", "n", "expected"), [(1, 30, 1), (2, 30, 30), (3, 30, 28), (4, 30, 20), (4, 2, 4)]
+)
+def test_directions_are_even_and_as_many_as_fit(n_objectives: int, n: int, expected: int) -> None:
+    found = directions(n_objectives, n)
+    assert found.shape == (expected, n_objectives)
+    assert np.allclose(found.sum(axis=1), 1.0)
+    assert len(np.unique(found.round(9), axis=0)) == expected

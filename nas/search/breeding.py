@@ -1,0 +1,119 @@
+"""pymoo's evolutionary algorithms and operators, set up for spaces of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.algorithms.base.genetic import GeneticAlgorithm
+from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.algorithms.moo.unsga3 import UNSGA3
+from pymoo.core.mutation import Mutation
+from pymoo.operators.crossover.sbx import SBX
+from pymoo.operators.crossover.ux import UniformCrossover
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.selection.tournament import TournamentSelection
+from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get_number_of_uniform_points
+
+from nas.search.age import AgeSurvival
+from nas.search.decomposition import DecomposedEvolution
+
+ETA = 3.0
+"""Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""
+
+Operators = Callable[[], dict[str, Any]]
+
+
+def integer_operators() -> dict[str, Any]:
+    """Simulated binary crossover and polynomial mutation, rounded: children lie near their parents' levels."""
+    operator = {"prob": 1.0, "eta": ETA, "vtype": float, "repair": RoundingRepair()}
+    return {"crossover": SBX(**operator), "mutation": PM(**operator)}
+
+
+def uniform_operators() -> dict[str, Any]:
+    """Each gene from one parent or the other, then redrawn with probability 1/n: the order of levels plays no part."""
+    return {"crossover": UniformCrossover(), "mutation": _Redraw()}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of evolving.
+
+    Attributes:
+        make: given operators and duplicate elimination, a size of the population and a number of objectives, an algorithm.
+        population: how many survive.
+    """
+
+    make: Callable[[dict[str, Any], int, int], GeneticAlgorithm]
+    operators: Operators
+    population: int
+
+
+def directions(n_objectives: int, n: int) -> NDArray[np.float64]:
+    """The largest even set of at most `n` weights (Das and Dennis 1998), (k, n_objectives); at least one an objective."""
+    partitions = 1
+    while n_objectives > 1 and get_number_of_uniform_points(partitions + 1, n_objectives) <= n:
+        partitions += 1
+    found: NDArray[np.float64] = UniformReferenceDirectionFactory(n_objectives, n_partitions=partitions).do()
+    return found
+
+
+def _nsga2(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
+    return NSGA2(pop_size=population, **parts)
+
+
+def _age_moea(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
+    algorithm = GeneticAlgorithm(
+        pop_size=population, selection=TournamentSelection(func_comp=binary_tournament), survival=AgeSurvival(),
+        advance_after_initial_infill=True, **parts,
+    )  # fmt: skip
+    algorithm.tournament_type = "comp_by_rank_and_crowding"
+    return algorithm
+
+
+def _u_nsga3(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
+    selection = TournamentSelection(func_comp=_by_niche)
+    weights = directions(n_objectives, population)
+    return UNSGA3(weights, pop_size=max(population, len(weights)), selection=selection, **parts)
+
+
+def _moead(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
+    return DecomposedEvolution(directions(n_objectives, population), **parts)
+
+
+METHODS: Mapping[str, Method] = {
+    "nsga2": Method(_nsga2, integer_operators, 30),
+    "nsga2-uniform": Method(_nsga2, uniform_operators, 30),
+    "age-moea": Method(_age_moea, integer_operators, 30),
+    "u-nsga3": Method(_u_nsga3, integer_operators, 30),
+    "moead": Method(_moead, integer_operators, 30),
+}
+
+
+def _by_niche(
+    pop: Any, pairs: NDArray[np.int64], random_state: np.random.Generator, **kwargs: Any
+) -> NDArray[np.int64]:
+    """U-NSGA-III's tournament (Seada and Deb 2014), winners (n, 1), by the algorithm's generator.
+
+    pymoo's own draws from a fresh generator where two violations are equal, so that it is not repeatable.
+    """
+    violation = pop.get("CV")[:, 0]
+    winners = np.empty((len(pairs), 1), dtype=np.int64)
+    for line, (a, b) in enumerate(pairs):
+        one, two = (violation[a],), (violation[b],)
+        if not any((*one, *two)) and pop[a].get("niche") == pop[b].get("niche"):
+            one, two = (tuple(pop[i].get("rank", "dist_to_niche")) for i in (a, b))
+        winners[line] = a if one < two else b if two < one else random_state.choice([a, b])
+    return winners
+
+
+class _Redraw(Mutation):  # type: ignore[misc]
+    """Redraws each gene with probability 1/n."""
+
+    def _do(self, problem: Any, X: NDArray[np.float64], random_state: Any = None, **kwargs: Any) -> NDArray[np.float64]:
+        drawn = random_state.integers(0, problem.xu.astype(np.int64) + 1, size=X.shape)
+        return np.where(random_state.random(X.shape) < 1.0 / problem.n_var, drawn, X)

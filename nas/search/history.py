@@ -1,0 +1,54 @@
+"""What a search was told: figures and violations by network, and which networks are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.objectives import Constraint, Evaluation, Objective, minimised, violations
+from supernets.space import Architecture
+
+
+class History:
+    """Everything told, in the order told, and everything asked for.
+
+    Args:
+        constraints: on figures that every evaluation has.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
+        self._objectives, self._constraints = list(objectives), list(constraints)
+        self._rows: dict[Architecture, tuple[NDArray[np.float64], float]] = {}
+        self.known: set[Architecture] = set()
+
+    def __len__(self) -> int:
+        """How many were told with all their figures."""
+        return len(self._rows)
+
+    def add(self, evaluations: Sequence[Evaluation]) -> list[Architecture]:
+        """Takes figures; returns the networks whose figures are all finite, the others are only remembered as known."""
+        self.known.update(e.architecture for e in evaluations)
+        values = minimised(evaluations, self._objectives)
+        broken = violations(evaluations, self._constraints)
+        usable = []
+        for evaluation, row, violation in zip(evaluations, values, broken, strict=True):
+            if np.isfinite(row).all() and np.isfinite(violation):
+                self._rows[evaluation.architecture] = (row, float(violation))
+                usable.append(evaluation.architecture)
+        return usable
+
+    @property
+    def architectures(self) -> list[Architecture]:
+        """The networks with figures, in the order told."""
+        return list(self._rows)
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        return architecture in self._rows
+
+    def figures(self, architectures: Iterable[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Minimised figures (n, m) of networks that have some, and their violations (n,): 0 where feasible."""
+        found = [self._rows[a] for a in architectures]
+        values = np.array([row for row, _ in found]).reshape(len(found), len(self._objectives))
+        return values, np.array([violation for _, violation in found], dtype=np.float64)

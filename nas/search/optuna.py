@@ -1,0 +1,171 @@
+"""Optuna's samplers through ask and tell, over a study in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import optuna
+
+from nas.objectives import Constraint, Evaluation, Objective
+from nas.search.draws import draw_unknown
+from nas.search.history import History
+from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+
+SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "nsga3": lambda seed: optuna.samplers.NSGAIIISampler(seed=seed),
+}
+_TRIES = 10
+"""Known networks in a row that a sampler may propose before chance steps in."""
+
+
+class OptunaSearch:
+    """A sampler of Optuna (Akiba et al. 2019, arXiv 1907.10902): `SAMPLERS`.
+
+    Every gene is a parameter of every trial, those of inactive choices too, since samplers model only parameters that all
+    trials share. Options that are numbers become levels of an ordered parameter, others categories. A trial that proposes
+    a known network is told its figures again, at no cost (as failed, while it has none), and the sampler is asked once
+    more, a bounded number of times; then networks are drawn at random. Whatever is evaluated without having been proposed
+    is a trial too, with its parameters set.
+
+    Args:
+        sampler: a name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
+            hypervolume improvement, or NSGA-III.
+        seed: from 0 to 2**32 - 1.
+        constraints: told as the share by which each bound is missed, negative where it is kept.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        *,
+        seed: int,
+        sampler: str = "tpe",
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        self._space, self._constraints = space, list(constraints)
+        self._rng = np.random.default_rng(seed)
+        self._history = History(objectives, constraints)
+        self._slacks: dict[Architecture, dict[str, float]] = {}
+        self._open: dict[Architecture, optuna.Trial] = {}  # asked for and not told yet
+        with _quiet():
+            self._study = optuna.create_study(
+                sampler=SAMPLERS[sampler](seed), directions=["minimize"] * len(objectives)
+            )
+
+    def ask(self, n: int) -> list[Architecture]:
+        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        asked: list[Architecture] = []
+        tries = _TRIES
+        with _quiet():
+            while len(asked) < n and tries > 0 and len(self._history.known) < self._space.size:
+                trial = self._study.ask()
+                architecture = self._proposed(trial)
+                if architecture in self._history.known:
+                    self._close(trial, architecture)
+                    tries -= 1
+                    continue
+                self._open[architecture] = trial
+                self._history.known.add(architecture)
+                asked.append(architecture)
+                tries = _TRIES
+            for architecture in draw_unknown(self._space, self._history.known, n - len(asked), self._rng):
+                self._open[architecture] = self._trial_of(architecture)
+                self._history.known.add(architecture)
+                asked.append(architecture)
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Ends the trials of these networks; those with a NaN or an infinity as failed."""
+        self._history.add(evaluations)
+        with _quiet():
+            for evaluation in evaluations:
+                architecture = evaluation.architecture
+                if architecture in self._history:
+                    self._slacks[architecture] = _slacks(evaluation, self._constraints)
+                trial = self._open.pop(architecture, None)
+                self._close(self._trial_of(architecture) if trial is None else trial, architecture)
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """Empty: what samplers believe is not told."""
+        return {}
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """Asks again, and opens trials for what was recorded in place of what is proposed now."""
+        again = self.ask(len(asked))
+        with _quiet():
+            for stray in [a for a in again if a not in asked]:
+                self._history.known.remove(stray)
+                self._close(self._open.pop(stray), stray)
+            for missing in [a for a in asked if a not in again]:
+                self._history.known.add(missing)
+                self._open[missing] = self._trial_of(missing)
+        return again
+
+    def _proposed(self, trial: optuna.Trial) -> Architecture:
+        """The network of a trial, whose parameters are drawn by this."""
+        return self._space.canonical([_suggest(trial, choice) for choice in self._space.choices])
+
+    def _trial_of(self, architecture: Architecture) -> optuna.Trial:
+        """An open trial of a given network; inactive genes are random."""
+        genes = np.array(architecture.genes, dtype=np.int64)
+        levels = np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes).tolist()
+        self._study.enqueue_trial(
+            {choice.name: level for choice, level in zip(self._space.choices, levels, strict=True) if _varies(choice)}
+        )
+        trial = self._study.ask()
+        self._proposed(trial)
+        return trial
+
+    def _close(self, trial: optuna.Trial, architecture: Architecture) -> None:
+        """Tells a trial what is known of its network."""
+        if architecture not in self._history:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return
+        for name, slack in self._slacks[architecture].items():
+            trial.set_constraint(name, slack)
+        self._study.tell(trial, self._history.figures([architecture])[0][0].tolist())
+
+
+def _varies(choice: Choice) -> bool:
+    return len(choice.options) > 1
+
+
+def _suggest(trial: optuna.Trial, choice: Choice) -> int:
+    """A level, as the trial's parameter of this choice has it."""
+    top = len(choice.options) - 1
+    if not _varies(choice):
+        return 0
+    if any(isinstance(option, str) for option in choice.options):
+        return int(trial.suggest_categorical(choice.name, list(range(top + 1))))
+    return int(trial.suggest_int(choice.name, 0, top))
+
+
+def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[str, float]:
+    """By how much each bound is missed, as a share of it (of 1 where it is 0); negative where it is kept."""
+    found = {}
+    for constraint in constraints:
+        figure = evaluation.value(constraint.figure)
+        for kind, bound, sign in (("maximum", constraint.maximum, 1.0), ("minimum", constraint.minimum, -1.0)):
+            if bound is not None:
+                found[f"{constraint.figure.name} {kind}"] = sign * (figure - bound) / (abs(bound) or 1.0)
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna without a line a trial, nor on what it calls experimental; both are settings of the process, and put back."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

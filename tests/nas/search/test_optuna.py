@@ -1,0 +1,67 @@
+"""Optuna's samplers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+import pytest
+
+from nas.objectives import Constraint, minimised
+from nas.pareto import hypervolume
+from nas.search.base import SearchAlgorithm
+from nas.search.optuna import OptunaSearch
+from nas.search.random import RandomSearch
+from supernets.space import Choice, SearchSpace
+from tests.contracts.search import (
+    OBJECTIVES,
+    ConstraintContract,
+    SearchContract,
+    anchors,
+    asks_of,
+    evaluate,
+    space_of,
+)
+
+
+class TestTPE(SearchContract, ConstraintContract):
+    sampler = "tpe"
+    batches = (10, 3, 1, 12)
+    constrained_evaluations = 80
+    nearer = 1.0
+
+    @classmethod
+    def make(cls, space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
+        return OptunaSearch(space, OBJECTIVES, seed=seed, sampler=cls.sampler, constraints=constraints)
+
+
+class TestNSGA3(TestTPE):
+    sampler = "nsga3"
+    constrained_evaluations = 150
+
+
+def test_it_finds_more_volume_than_chance() -> None:
+    space, reference = space_of(8), np.array([0.0, 15.0])
+
+    def volume(algorithm: SearchAlgorithm) -> float:
+        asked = [a for ask in asks_of(algorithm, space, [10] * 8) for a in ask]
+        return hypervolume(minimised(evaluate(space, [*anchors(space), *asked]), OBJECTIVES), reference)
+
+    assert volume(OptunaSearch(space, OBJECTIVES, seed=0)) > volume(RandomSearch(space, seed=0))
+
+
+def test_numbers_are_ordered_parameters_and_texts_categories_and_what_cannot_vary_is_none() -> None:
+    space = SearchSpace([Choice("width", (8, 16)), Choice("operation", ("none", "conv")), Choice("stride", (2,))])
+    algorithm = OptunaSearch(space, OBJECTIVES, seed=0)
+    assert len(algorithm.ask(3)) == 3
+    kinds = {name: type(kind).__name__ for name, kind in algorithm._study.trials[0].distributions.items()}
+    assert kinds == {"width": "IntDistribution", "operation": "CategoricalDistribution"}
+
+
+def test_it_says_nothing_and_leaves_the_verbosity_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    asks_of(OptunaSearch(space_of(6), OBJECTIVES, seed=0, sampler="nsga3"), space_of(6), [10, 10])
+    assert optuna.logging.get_verbosity() == before == logging.INFO
+    assert capfd.readouterr() == ("", "")
