@@ -25,5 +25,5 @@ def test_job_files_name_the_same() -> None:
 
 
 def test_another_name_is_refused_with_all_that_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'nsga2'.* random"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'nsga2'.* random"):
         make_algorithm("nsga", Task(space_of(2), OBJECTIVES, 1))
