@@ -221,6 +221,9 @@ class SearchConfig(_Model):
     plateau: PlateauConfig | None = None
     batch: _Positive = 8
     workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
+    time_limit_s: Annotated[
+        float | None, Field(strict=True, gt=0, description="a number of seconds greater than 0")
+    ] = None
     tune_seconds: Annotated[
         float, Field(strict=True, ge=0, le=3600, description="a number of seconds from 0 to 3600")
     ] = 0.0

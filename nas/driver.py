@@ -196,8 +196,8 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
 
 
 def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, Any]]:
-    """A board that is not there, or a table that is of another, is told before anything is trained or gone on with."""
-    with connected(how.address, spread=False, profiles=prepared.profiles):
+    """What is not there (a board, a cluster), or a table that is of another, is told before anything is trained."""
+    with connected(how.address, spread=how.address is not None, profiles=prepared.profiles):
         return prepared.check_measurable()
 
 
@@ -340,7 +340,8 @@ def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
 
     return RayPool(
         supernet, prepared.calibration, part.images, part.labels,
-        sharing=prepared.job.supernet.sharing, workers=search.workers,
+        sharing=prepared.job.supernet.sharing, workers=search.workers, time_limit_s=search.time_limit_s,
+        note=how.display.note,
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ class _Search:
     failures: int = 0
     any_feasible: bool = False
     miss: Miss | None = None
-    failures_in_a_row: int = 0
+    failures_in_a_row: list[Evaluation] = field(default_factory=list)
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
     def __post_init__(self) -> None:
@@ -241,11 +241,15 @@ class _Search:
 
     def _check_failures(self, evaluations: list[Evaluation]) -> None:
         for evaluation in evaluations:
-            self.failures += evaluation.failed
-            self.failures_in_a_row = self.failures_in_a_row + 1 if evaluation.failed else 0
-            if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
+            if not evaluation.failed:
+                self.failures_in_a_row.clear()
+                continue
+            self.failures += 1
+            self.failures_in_a_row.append(evaluation)
+            if len(self.failures_in_a_row) >= _MAX_FAILURES_IN_A_ROW:
                 raise EvaluationError(
-                    f"{self.failures_in_a_row} candidates failed one after another, the last with: {_why(evaluation)}"
+                    f"{_MAX_FAILURES_IN_A_ROW} candidates failed one after another, the first with: "
+                    f"{_why(self.failures_in_a_row[0])}; mend that, then go on with `nas resume`, which tries them again"
                 )
 
     def _show(self, in_flight: int) -> None:

@@ -11,7 +11,9 @@ from hardware_profiles.base import HardwareProfile
 from nas.errors import EvaluationError
 
 _ANSWER_S = 10.0
-"""For a cluster's head to take a connection. Ray itself would go on asking an address that nobody listens at, for minutes."""
+"""For a cluster's head to answer. Ray itself would go on asking an address where no Ray is, for minutes."""
+_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 
 
 @contextmanager
@@ -69,12 +71,16 @@ def stop_ray() -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raises where the address names a host and a port, and nobody listens there; other forms are Ray's to understand."""
+    """Raises where the address names a host and a port, and no Ray is there; other forms are Ray's to understand."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+            answer = connection.recv(len(_SETTINGS), socket.MSG_WAITALL)
+            if answer[3:4] != _SETTINGS[3:4]:
+                raise OSError("another program listens there")
     except (OSError, OverflowError) as error:
         raise EvaluationError(
             f"no Ray cluster answers at {address} ({error}); look at the address that `ray start --head` printed there"

@@ -52,7 +52,7 @@ objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
   {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, tune_seconds: 2.5,
-  workers: 2}}
+  workers: 2, time_limit_s: 90}}
 warm_start: [small-1, other_2]
 calibration_images: 200
 """
@@ -94,7 +94,7 @@ def test_every_key_is_read() -> None:
     assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
-    assert (search.batch, search.workers, search.tune_seconds) == (4, 2, 2.5)
+    assert (search.batch, search.workers, search.tune_seconds, search.time_limit_s) == (4, 2, 2.5, 90)
 
 
 def test_the_models_are_frozen() -> None:
@@ -173,6 +173,7 @@ KEYS = [
     ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),
     ("search: {batch: 0}", "search.batch", "at least 1, got 0"),
     ("search: {workers: -2}", "search.workers", "at least 1, got -2"),
+    ("search: {time_limit_s: 0}", "search.time_limit_s", "a number of seconds greater than 0, got 0"),
     ("search: {algorithm: guidd}", "search.algorithm", "did you mean 'guided'? Known: guided, nsga2, nsga2-uniform, "),
     ("search: {algorithm: 3}", "search.algorithm", "expected guided or nsga2 or nsga2-uniform or "),
     ("search: 3", "search", "expected a mapping with the keys algorithm, evaluations"),

@@ -17,6 +17,7 @@ from nas.errors import NasError
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
+from tests.ray_cluster import actors_below, kill
 
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
 _ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
@@ -124,34 +125,14 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
     killed = 0
     deadline = time.monotonic() + _PATIENCE_S
     while driver.poll() is None and killed < 2 and time.monotonic() < deadline:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and is_actor_of(int(entry.name), driver.pid):
-                try:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                killed += 1
-                time.sleep(1.0)  # let the driver notice and go on before the next one dies
-                break
+        for pid in actors_below(driver.pid)[:1]:
+            kill([pid])
+            killed += 1
+            time.sleep(1.0)  # let the driver notice and go on before the next one dies
         time.sleep(0.05)
     made = json.loads(finish(driver))
     assert killed >= 1
     assert made["evaluations"] == 30
-
-
-def is_actor_of(pid: int, driver: int) -> bool:
-    """Whether a process is a scoring actor below the driver."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"ray::_Scorer" not in command:
-            return False
-        while pid > 1:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            if pid == driver:
-                return True
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return False
 
 
 @pytest.mark.slow

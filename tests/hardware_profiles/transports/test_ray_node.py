@@ -26,6 +26,7 @@ from hardware_profiles.transports.remote_errors import UnreachableError
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import descendants
+from tests.ray_cluster import running_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +38,8 @@ SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    with running_cluster(head_cpus=1) as made:
         yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
 
 
 @pytest.fixture(scope="module")

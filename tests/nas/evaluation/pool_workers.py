@@ -1,0 +1,52 @@
+"""Workers for an `ActorPool` that do as their task says: sleep, raise, hang, or end their process; they start soon."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+_FOR_EVER_S = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to do with a number.
+
+    Attributes:
+        how: ``square`` it; ``raise``, ``hang`` or ``die`` instead; ``die once`` and then square it.
+        diary: a folder in which each try leaves a file named by the node that it was on.
+    """
+
+    number: int
+    how: str = "square"
+    seconds: float = 0.0
+    diary: Path | None = None
+
+
+class Errands:
+    """Does errands."""
+
+    def do(self, errand: Errand) -> int:
+        n_before = 0
+        if errand.diary is not None:
+            n_before = len(list(errand.diary.iterdir()))
+            (errand.diary / f"{n_before}-{ray.get_runtime_context().get_node_id()}").touch()
+        time.sleep(errand.seconds)
+        if errand.how == "raise":
+            raise RuntimeError(f"no square of {errand.number}")
+        if errand.how == "hang":
+            time.sleep(_FOR_EVER_S)
+        if errand.how == "die" or (errand.how == "die once" and not n_before):
+            os._exit(1)
+        return errand.number**2
+
+
+class Stillborn:
+    """Never starts."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'supernets'")

@@ -1,0 +1,58 @@
+"""An address at which no Ray cluster is, is told soon and in words."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from nas.errors import EvaluationError
+from nas.evaluation import cluster
+from nas.evaluation.cluster import connected
+
+
+@pytest.fixture
+def web_server() -> Iterator[int]:
+    """The port of a program that is no Ray cluster."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a program that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def check_refused(address: str, why: str) -> None:
+    with pytest.raises(EvaluationError, match=rf"no Ray cluster answers at .*{why}.*ray start --head"):  # noqa: SIM117
+        with connected(address, spread=True):
+            pass
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    check_refused(f"127.0.0.1:{port}", "refused")
+
+
+def test_no_such_machine() -> None:
+    check_refused("no-such-machine.invalid:6379", "")
+
+
+def test_another_program_listens(web_server: int) -> None:
+    check_refused(f"127.0.0.1:{web_server}", "another program listens there")
+    check_refused(f"ray://127.0.0.1:{web_server}", "another program listens there")
+
+
+def test_a_program_that_says_nothing(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_ANSWER_S", 0.2)
+    check_refused(f"127.0.0.1:{silent}", "timed out")
