@@ -83,7 +83,7 @@ class GrowingVolume:
     def __init__(self, reference: Array) -> None:
         self._reference = np.asarray(reference, dtype=np.float64)
         self._finite = bool(np.isfinite(self._reference).all())
-        self._front = _Staircase(self._reference) if len(self._reference) == 2 else _Front(self._reference)
+        self._front = _growing(self._reference)
         self._volume = 0.0
 
     def add(self, row: Array) -> float:
