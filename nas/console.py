@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,25 +16,56 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
-from nas.export.units import miss_text
+from nas.export.units import duration, miss_text
 from nas.loop import Progress as SearchProgress
 from supernets.trainer import Epoch
 
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""
+_PACE, _APART_S = 12, 0.5
+"""The pace of a phase is that of its last changes, so many, each at least so many seconds after the one before: a batch's
+figures arrive together, and a resumed search's earlier ones all at once."""
+
+
+class Pace:
+    """How fast a phase goes, and so how long the rest of it takes.
+
+    Args:
+        clock: seconds, of any beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changes: deque[tuple[float, int]] = deque(maxlen=_PACE)
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds that the rest takes at the present pace; None before there is one, and where nothing is left."""
+        now, last = self._clock(), self._changes[-1] if self._changes else None
+        if last is not None and now - last[0] < _APART_S:  # the same moment: as far as it got
+            self._changes[-1] = (last[0], done)
+        elif last is None or done != last[1]:
+            self._changes.append((now, done))
+        (began, before), (until, reached) = self._changes[0], self._changes[-1]
+        if reached <= before or done >= total:
+            return None
+        return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
 
 
 class ConsoleDisplay:
-    """Progress bars of training and search; the figures shown are committed or checkpointed."""
+    """Progress bars of training and search; the figures shown are committed or checkpointed.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        clock: seconds, for the time that is left.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._paces: dict[str, Pace] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}"),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -48,6 +82,9 @@ class ConsoleDisplay:
     def _update(self, phase: str, done: int, total: int, figures: str) -> None:
         if phase not in self._tasks:
             self._tasks[phase] = self._bars.add_task(phase, total=total, figures="")
+            self._paces[phase] = Pace(self._clock)
+        left = self._paces[phase].left(done, total)
+        figures = figures if left is None else f"{duration(left)} left  {figures}"
         self._bars.update(self._tasks[phase], completed=done, total=total, figures=figures)
         # Without a terminal, about ten lines a phase, and always the last one.
         share = _LINES * done // max(1, total)

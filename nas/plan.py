@@ -8,6 +8,7 @@ from typing import Any
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
+from nas.estimate import Times, estimate
 from nas.evaluation.subnets import CALIBRATION_BATCH, in_precision
 from nas.job import Prepared
 from supernets.cost import Cost
@@ -36,6 +37,7 @@ class Plan:
     Attributes:
         size: number of different candidates, exact: of networks, times the precisions.
         images: of the three parts of the data.
+        times: None where they were not asked for.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Plan:
     images: dict[str, int]
     evaluations: int
     epochs: int | None
+    times: Times | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `nas plan --json` prints."""
@@ -57,11 +60,16 @@ class Plan:
             "images": self.images,
             "evaluations": self.evaluations,
             "epochs": self.epochs,
+            "time": None if self.times is None else self.times.to_json(),
         }
 
 
-def plan(prepared: Prepared) -> Plan:
+def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan:
     """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
+
+    Args:
+        time: measure also how long things take, and estimate the job's time.
+        inline: for a search in one process.
 
     Raises:
         EvaluationError: one of the two cannot be timed.
@@ -93,6 +101,7 @@ def plan(prepared: Prepared) -> Plan:
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
         evaluations=job.search.evaluations,
         epochs=None if prepared.checkpoint is not None else job.training.epochs,
+        times=estimate(prepared, inline=inline) if time else None,
     )
 
 

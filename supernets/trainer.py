@@ -101,13 +101,7 @@ def train(
     """
     torch.set_num_threads(settings.threads)
     named = list(supernet.sharing.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for _, p in named if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
+    optimizer = _optimizer(supernet, settings)
     names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
     history: list[dict[str, Any]] = []
     digest = ""
@@ -117,8 +111,7 @@ def train(
         supernet.sharing.load_state_dict(checkpoint.supernet.sharing.state_dict())
         load_optimizer_tensors(optimizer, names, checkpoint.optimizer)
         history, digest = list(checkpoint.progress["history"]), checkpoint.weights_digest
-    steps_an_epoch = max(1, -(-len(data.train.labels) // settings.batch_size))
-    steps = settings.epochs * steps_an_epoch
+    steps = settings.epochs * steps_an_epoch(data, settings)
     for epoch in range(len(history) + 1, settings.epochs + 1):
         started, cpu_started = time.perf_counter(), time.process_time()
         loss = _run_epoch(supernet, data.train, strategy, settings, optimizer, epoch, steps, on_step)
@@ -143,6 +136,50 @@ def train(
         on_epoch(done)
     supernet.eval()
     return digest
+
+
+def steps_an_epoch(data: DataSet, settings: TrainingSettings) -> int:
+    """Optimiser steps of one pass over the training part."""
+    return max(1, -(-len(data.train.labels) // settings.batch_size))
+
+
+def time_training(
+    supernet: Supernet, data: DataSet, strategy: TrainingStrategy, settings: TrainingSettings, *, n: int, limit_s: float
+) -> tuple[list[float], float]:
+    """Seconds of each of up to `n` training steps, and of what follows an epoch; checkpoints are not written.
+
+    The supernet is trained by them: give one that is not needed. The first step, which makes buffers, is not counted.
+
+    Args:
+        limit_s: no further step is begun after so many seconds; two are done whatever they take.
+    """
+    torch.set_num_threads(settings.threads)
+    optimizer, steps = _optimizer(supernet, settings), settings.epochs * steps_an_epoch(data, settings)
+    ends = [time.perf_counter()]
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        ends.append(time.perf_counter())
+
+    few = head(data.train, 2 * settings.batch_size)
+    epoch = 1
+    while len(ends) < 3 or (len(ends) <= n and ends[-1] - ends[0] < limit_s):
+        _run_epoch(supernet, few, strategy, settings, optimizer, epoch, steps, on_step)
+        epoch = epoch % settings.epochs + 1
+    seconds = np.diff(ends)[1:].tolist()
+    for architecture in (supernet.space.largest, supernet.space.smallest):
+        _shown_accuracy(supernet, architecture, data, settings)
+    return seconds, time.perf_counter() - ends[-1]
+
+
+def _optimizer(supernet: Supernet, settings: TrainingSettings) -> torch.optim.AdamW:
+    named = list(supernet.sharing.named_parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for _, p in named if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+    )
 
 
 def _check_same_training(

@@ -41,16 +41,24 @@ def init(
 
 
 @app.command()
-def plan(job: Job, runs: Runs = DEFAULT_RUNS, address: Address = None, as_json: Json = False) -> None:
-    """Show what a job's space holds and costs, before anything is paid for."""
+def plan(
+    job: Job,
+    runs: Runs = DEFAULT_RUNS,
+    inline: Inline = False,
+    address: Address = None,
+    time: Annotated[bool, typer.Option(help="Measure a little of everything, to estimate the job's time.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Show what a job's space holds and costs and how long the job will take, before anything is paid for."""
     from nas.config import load_job
     from nas.evaluation.cluster import connected
+    from nas.export.units import duration
     from nas.job import Prepared
     from nas.plan import plan as make_plan
 
     prepared = Prepared(load_job(job), folder(runs), source=str(job))
     with connected(address, spread=False, profiles=prepared.profiles):
-        made = make_plan(prepared)
+        made = make_plan(prepared, time=time, inline=inline)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
@@ -67,7 +75,14 @@ def plan(job: Job, runs: Runs = DEFAULT_RUNS, address: Address = None, as_json: 
     parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
     print(f"images: {parts}")
     trained = "the supernet is trained already" if made.epochs is None else f"{made.epochs} epochs of training"
-    return print(f"then: {trained}, {made.evaluations} evaluations")
+    print(f"then: {trained}, {made.evaluations} evaluations")
+    if made.times is not None:
+        rows = [
+            [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
+            for name, span in made.times.parts().items()
+        ]
+        print_table(["time", "about", "between", "from"], rows)
+    return None
 
 
 @app.command()

@@ -80,3 +80,10 @@ def _digits(value: float) -> str:
     """Four significant digits, never in exponents."""
     decimals = max(0, 4 - len(str(int(abs(value)))))
     return f"{value:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"

@@ -265,8 +265,12 @@ class TestTheWholePath:
         assert made["smallest"]["macs"] < made["largest"]["macs"]
         assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
         assert sum(made["images"].values()) == 1797
+        assert list(made["time"]) == ["training", "search", "final", "total"]
+        assert made["time"]["total"]["low"] <= made["time"]["total"]["seconds"] <= made["time"]["total"]["high"]
         assert shell.runs() == set()
-        assert "smallest" in shell.nas("plan", "job.yaml").out
+        quick = shell.nas("plan", "job.yaml", "--no-time").out
+        assert "smallest" in quick
+        assert "training " not in quick
 
     def test_train_keeps_a_supernet_as_a_run(self, shell: Shell) -> None:
         made = shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 2")), "--json").data

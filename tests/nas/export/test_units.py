@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.export.units import bound_text, figure_text, title_of
+from nas.export.units import bound_text, duration, figure_text, title_of
 from nas.objectives import Objective
 
 
@@ -33,3 +33,10 @@ def test_titles_carry_the_unit_and_the_profile() -> None:
 def test_bounds_keep_no_idle_digits() -> None:
     assert bound_text(Objective.parse("latency_ms", ["p"]), 1.0) == "1 ms"
     assert bound_text(Objective.parse("accuracy", []), 0.905) == "90.5 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "1.5 min"), (1500, "25 min"), (7200, "2 h"), (9000, "2.5 h")]
+)
+def test_durations_are_told_in_the_unit_that_people_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
