@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.config import load_job as load_job
     from nas.driver import How as How
-    from nas.driver import open_run as open_run
     from nas.driver import resume as resume
     from nas.driver import search as run
     from nas.driver import train as train
+    from nas.reader import open_run as open_run
 
 __all__ = ["How", "load_job", "open_run", "resume", "run", "train"]
 
 _HOMES = {
     "How": ("nas.driver", "How"),
     "load_job": ("nas.config", "load_job"),
-    "open_run": ("nas.driver", "open_run"),
+    "open_run": ("nas.reader", "open_run"),
     "resume": ("nas.driver", "resume"),
     "run": ("nas.driver", "search"),
     "train": ("nas.driver", "train"),

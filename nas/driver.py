@@ -96,15 +96,6 @@ def export(
         )  # fmt: skip
 
 
-def open_run(run: str, runs: Path | str = "runs") -> Run:
-    """A run of a runs folder, for reading.
-
-    Raises:
-        UnknownNameError: there is none of this id.
-    """
-    return Run.open(RunsFolder(Path(runs)), run)
-
-
 def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
     """Trains the job's supernet and keeps it as a run."""
     return _start(job, how or How(), "training", source)

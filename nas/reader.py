@@ -88,3 +88,12 @@ class Run:
         from nas.driver import export  # torch, which reading does without
 
         return export(self.runs, self.id, Path(path), select=select, index=index)
+
+
+def open_run(run: str, runs: Path | str = "runs") -> Run:
+    """A run of a runs folder, for reading.
+
+    Raises:
+        UnknownNameError: there is none of this id.
+    """
+    return Run.open(RunsFolder(Path(runs)), run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from supernets.errors import SpaceError
 
 Option = int | float | str
+_KEY = re.compile(r"(x|0|[1-9][0-9]*)(-(x|0|[1-9][0-9]*))*")
 INACTIVE = -1
 """The gene of a choice that does not apply (for instance, the kernel of a layer that the depth drops)."""
 
@@ -57,10 +58,15 @@ class Architecture:
         Raises:
             SpaceError: the text is no key.
         """
-        # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
-        if not re.fullmatch(r"(x|0|[1-9][0-9]*)(-(x|0|[1-9][0-9]*))*", key):
-            raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'")
-        return cls(tuple(INACTIVE if part == "x" else int(part) for part in key.split("-")))
+        return cls(_genes_of(key))
+
+
+@lru_cache(maxsize=2**15)  # a run's rows name each of its architectures several times
+def _genes_of(key: str) -> tuple[int, ...]:
+    # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
+    if not _KEY.fullmatch(key):
+        raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'")
+    return tuple(INACTIVE if part == "x" else int(part) for part in key.split("-"))
 
 
 class SearchSpace:

@@ -49,6 +49,12 @@ def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str) -> 
     assert not heavy
 
 
+def test_a_run_is_opened_for_reading_without_what_drives_it() -> None:
+    code = f"import sys, nas; nas.open_run; print([n for n in {HEAVY!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_module_runs_as_a_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nas.cli", "--help"], capture_output=True, text=True, check=False, env=PLAIN

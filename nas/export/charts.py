@@ -22,6 +22,9 @@ LOG_SPAN = 8.0
 CONVERGED = 0.99
 """The share of the last hypervolume at which a search is said to have come close."""
 
+MANY = 1000
+"""More points than this off the front are drawn as one image, and told of in short."""
+
 # Okabe and Ito (2008): told apart with every common colour blindness, and by lightness.
 FRONT_COLOUR = "#0072B2"
 EVALUATED_COLOUR = "#9AA3AD"

@@ -165,6 +165,19 @@ def _traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dic
     return traces
 
 
+def _many_trace(panel: charts.Panel, points: Sequence[Point], name: str) -> dict[str, Any]:
+    """As `_trace`, drawn by the graphics processor, with the two figures and the key alone on hover."""
+    x, y = (escape(title_of(objective)) for objective in (panel.x, panel.y))
+    return {
+        "type": "scattergl",
+        "name": name,
+        "x": charts.figures(points, panel.x),
+        "y": charts.figures(points, panel.y),
+        "customdata": [point.key for point in points],
+        "hovertemplate": f"{x} <b>%{{x:.5g}}</b><br>{y} <b>%{{y:.5g}}</b><br>%{{customdata}}<extra></extra>",
+    }
+
+
 def _measured_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
     """What is not on the front, by precision, and the line of each precision's own front where there are several."""
     traces = []
@@ -172,7 +185,9 @@ def _measured_traces(report: RunReport, panel: charts.Panel, *, joined: bool) ->
         mark = charts.MARKS[precision]
         marker = {"color": mark.grey, "size": 7, "symbol": mark.symbol, "opacity": 0.75, "line": {"width": 0}}
         shades = {"light": mark.grey, "dark": mark.grey_dark}
-        trace = _trace(report, panel, points, charts.named("measured", precision))
+        name = charts.named("measured", precision)
+        many = len(points) > charts.MANY
+        trace = _many_trace(panel, points, name) if many else _trace(report, panel, points, name)
         traces.append(trace | {"mode": "markers", "marker": marker, "meta": shades})
     for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
         mark = charts.MARKS[precision]
@@ -199,19 +214,20 @@ def _predicted_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -
 
 
 def _trace(report: RunReport, panel: charts.Panel, points: Sequence[Point], name: str) -> dict[str, Any]:
+    numbers = {member.architecture: number for number, member in enumerate(report.front)}
     return {
         "type": "scatter",
         "name": name,
         "x": charts.figures(points, panel.x).tolist(),
         "y": charts.figures(points, panel.y).tolist(),
-        "customdata": [_hover(report, point) for point in points],
+        "customdata": [_hover(report, point, numbers.get(point.architecture)) for point in points],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
 
 
-def _hover(report: RunReport, point: Point) -> str:
+def _hover(report: RunReport, point: Point, number: int | None) -> str:
     """Lines of a hover label; names are escaped, since plotly reads a subset of HTML."""
-    head = f"number {report.front.index(point)} on the front" if point in report.front else str(point.source)
+    head = str(point.source) if number is None else f"number {number} on the front"
     if point.source == "predicted":
         head = charts.PREDICTED_NAME
     lines = [f"<b>{escape(head)}</b>"]

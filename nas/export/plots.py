@@ -138,6 +138,7 @@ def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequ
             alpha=0.7,
             markeredgewidth=0,
             label=charts.named("measured", precision),
+            rasterized=len(points) > charts.MANY,
             zorder=2,
         )
     for precision, points in charts.precision_fronts(report, panel).items() if joined else ():

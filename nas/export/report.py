@@ -15,7 +15,7 @@ from nas.feasibility import Miss, violation_of
 from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.precisions import PRECISION
-from nas.store.base import RunStatus, RunStore
+from nas.store.base import Fit, RunStatus, RunStore
 from supernets.errors import SpaceError
 from supernets.space import Architecture, Option, SearchSpace
 
@@ -174,12 +174,13 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         return _measured_point(measured, space, architecture, final=final)
 
     evaluated = tuple(point(a, final=False) for a in measured.complete)
-    candidates = {p.architecture: p for p in (point(a, final=True) for a in measured.usable())}
+    as_searched = {p.architecture: p for p in evaluated}
+    candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable()}
     final = [candidates[a] for a in measured.candidates()]
     front = front_of(final, objectives, constraints)
     values = info.get("reference")
     reference = {} if values is None else {o.name: float(v) for o, v in zip(objectives, values, strict=True)}
-    budget = info.get("evaluations")
+    budget, fits = info.get("evaluations"), store.fits()
     return RunReport(
         run=run,
         name=str(info.get("name") or run),
@@ -199,8 +200,8 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         reference=reference,
         hypervolume=_history(measured, evaluated, objectives, constraints, reference),
         front_hypervolume=_front_hypervolume(front, objectives, reference),
-        predictors=_predictors(store, objectives),
-        predicted=_predicted(store, measured, space, objectives),
+        predictors=_predictors(fits, objectives),
+        predicted=_predicted(fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
     )
 
@@ -276,17 +277,17 @@ def _front_hypervolume(
     return float(hypervolume(_minimised(front, objectives), _corner(objectives, reference)))
 
 
-def _predictors(store: RunStore, objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
-    histories = {o.name: tuple(predictor_history(store, o).items()) for o in objectives}
+def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
+    histories = {o.name: tuple(predictor_history(fits, o).items()) for o in objectives}
     return {name: PredictorReport(history[-1][1], history) for name, history in histories.items() if history}
 
 
 def _predicted(
-    store: RunStore, measured: MeasuredRun, space: SearchSpace, objectives: Sequence[Objective]
+    fits: Sequence[Fit], measured: MeasuredRun, space: SearchSpace, objectives: Sequence[Objective]
 ) -> tuple[Point, ...]:
     needed = [o.name for o in objectives if o.metric not in EXACT_METRICS]
     points = []
-    for architecture, predicted in predicted_figures(store).items():
+    for architecture, predicted in predicted_figures(fits).items():
         if architecture in measured.told or any(name not in predicted for name in needed):
             continue
         figures = dict(predicted)

@@ -7,8 +7,12 @@ from typing import Any
 
 from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
-from nas.store.base import RunStore
+from nas.store.base import Fit, RunStore
 from supernets.space import Architecture
+
+_Slot = tuple[str, str | None, Fidelity]
+"""A measurement of a candidate: metric, profile and fidelity."""
+_TEST: _Slot = ("accuracy", None, Fidelity.TEST)
 
 
 class MeasuredRun:
@@ -23,27 +27,27 @@ class MeasuredRun:
 
     def __init__(self, store: RunStore, figures: Sequence[Objective], info: Mapping[str, Any]) -> None:
         self.figures = tuple(figures)
-        self._precisions = precisions = Precisions.of_run(info)
-        self._measurements = {m.request: m for m in store.measurements()}
+        precisions = Precisions.of_run(info)
+        self._slots = {o: (_slot(o, Fidelity.SEARCH), _slot(o, Fidelity.FINAL)) for o in figures}
+        self._measurements: dict[Architecture, dict[_Slot, Measurement]] = {}
+        for m in store.measurements():
+            r = m.request
+            if r.precision in precisions.names:
+                self._measurements.setdefault(precisions.candidate(r), {})[r.metric, r.profile, r.fidelity] = m
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
         asked = [architecture for step in store.asks() for architecture in step]
-        seen = dict.fromkeys(
-            [
-                *anchors,
-                *asked,
-                *(precisions.candidate(r) for r in self._measurements if r.precision in precisions.names),
-            ]
-        )
+        seen = dict.fromkeys([*anchors, *asked, *self._measurements])
         self.told: dict[Architecture, None] = {a: None for a in seen if self._measured(a)}
         self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
 
     def _measured(self, architecture: Architecture) -> bool:
-        return all(self._precisions.request(architecture, o) in self._measurements for o in self.figures)
+        found = self._measurements.get(architecture, {})
+        return all(search in found for search, _ in self._slots.values())
 
     def _failures(self, architecture: Architecture) -> list[Measurement]:
-        found = [self._measurements[self._precisions.request(architecture, o)] for o in self.figures]
-        return [m for m in found if m.value is None]
+        found = self._measurements[architecture]
+        return [found[search] for search, _ in self._slots.values() if found[search].value is None]
 
     def failures(self) -> dict[str, str]:
         """Why, by key of each told architecture that lacks a figure."""
@@ -61,43 +65,48 @@ class MeasuredRun:
 
     def _failed_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
-        again = [
-            self._measurements.get(self._precisions.request(architecture, o, Fidelity.FINAL)) for o in self.figures
-        ]
-        return any(m is not None and m.value is None for m in again)
+        found = self._measurements[architecture]
+        return any(final in found and found[final].value is None for _, final in self._slots.values())
+
+    def measured_again(self, architecture: Architecture) -> bool:
+        """Whether the longer protocol gave a figure of a complete architecture."""
+        found = self._measurements[architecture]
+        return any(final in found and found[final].value is not None for _, final in self._slots.values())
 
     def figure(self, architecture: Architecture, objective: Objective, *, final: bool) -> Measurement:
         """The measurement of a complete architecture; with `final`, the longer protocol's where it gave a figure."""
-        again = self._measurements.get(self._precisions.request(architecture, objective, Fidelity.FINAL))
-        if final and again is not None and again.value is not None:
-            return again
-        return self._measurements[self._precisions.request(architecture, objective)]
+        found, (search_slot, final_slot) = self._measurements[architecture], self._slots[objective]
+        again = found.get(final_slot) if final else None
+        return found[search_slot] if again is None or again.value is None else again
 
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""
-        found = self._measurements.get(self._precisions.request(architecture, objective))
+        found = self._measurements.get(architecture, {}).get(self._slots[objective][0])
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
         """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
-        found = self._measurements.get(self._precisions.test_request(architecture))
+        found = self._measurements.get(architecture, {}).get(_TEST)
         if found is None or found.value is None:
             return None
         return {"accuracy": found.value, "error": found.error or 0.0}
 
 
-def predictor_history(store: RunStore, objective: Objective) -> dict[int, Mapping[str, Any]]:
+def _slot(objective: Objective, fidelity: Fidelity) -> _Slot:
+    return objective.metric, objective.profile, fidelity
+
+
+def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Mapping[str, Any]]:
     """Quality of every recorded fit of an objective's predictor, by step in ascending order."""
-    fits = [fit for fit in store.fits() if fit.objective == objective.name]
-    return {fit.step: fit.quality["quality"] for fit in sorted(fits, key=lambda fit: fit.step)}
+    own = [fit for fit in fits if fit.objective == objective.name]
+    return {fit.step: fit.quality["quality"] for fit in sorted(own, key=lambda fit: fit.step)}
 
 
-def predicted_figures(store: RunStore) -> dict[Architecture, dict[str, tuple[float, float]]]:
+def predicted_figures(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
     """Means and standard deviations by architecture and objective name, as the last step's models predicted them.
 
     Earlier steps are left out: their models knew less.
     """
-    fits = store.fits()
     last = max((fit.step for fit in fits), default=0)
     found: dict[Architecture, dict[str, tuple[float, float]]] = {}
     for fit in fits:

@@ -68,7 +68,7 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def measurement_of(row: Mapping[str, Any]) -> Measurement:
+def measurement_of(row: Mapping[Any, Any]) -> Measurement:
     """The measurement that a row holds, without samples.
 
     Raises:
@@ -100,6 +100,8 @@ def measurement_of(row: Mapping[str, Any]) -> Measurement:
 def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Of each request the highest attempt alone, in the order given."""
     ordered = list(measurements)
+    if not any(m.attempt for m in ordered):
+        return ordered
     last: dict[Request, int] = {}
     for measurement in ordered:
         last[measurement.request] = max(measurement.attempt, last.get(measurement.request, 0))

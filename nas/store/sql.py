@@ -147,7 +147,7 @@ class SqlStore:
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
                 rows = connection.execute(select(tables.measurements).where(some))
-                found += [measurement_of(row._asdict()) for row in rows]
+                found += [measurement_of(row) for row in rows.mappings()]
         return {m.request: m for m in latest(found) if m.request in wanted}
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
@@ -155,7 +155,7 @@ class SqlStore:
         if fidelity is not None:
             query = query.where(tables.measurements.c.fidelity == str(fidelity))
         with self._reading() as connection:
-            return latest([measurement_of(row._asdict()) for row in connection.execute(query)])
+            return latest([measurement_of(row) for row in connection.execute(query).mappings()])
 
     def samples(self, request: Request) -> bytes | None:
         query = (

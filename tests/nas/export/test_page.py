@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from nas.export import charts
 from nas.export.page import page
 from nas.export.report import RunReport, build_report
 from nas.export.select import parse_limits
@@ -92,6 +93,21 @@ def test_a_page_of_four_objectives_has_six_panels() -> None:
     text = page(build_report(example_run(FOUR), run="x"))
     assert '"xaxis6"' in text
     assert '"xaxis7"' not in text
+
+
+def test_of_many_points_off_the_front_the_page_tells_in_short(
+    report: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = page(report)
+    monkeypatch.setattr(charts, "MANY", 5)
+    text = page(report)
+    assert '"type":"scattergl"' not in whole
+    assert '"type":"scattergl"' in text
+    assert len(text) < len(whole)
+    for point in charts.muted(report):
+        assert point.key not in whole
+        assert point.key in text
+    assert "number 3 on the front" in text
 
 
 def test_a_run_without_reference_has_no_convergence(report: RunReport) -> None:

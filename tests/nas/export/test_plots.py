@@ -166,6 +166,14 @@ def test_vector_and_raster_files_are_repeatable(report: RunReport, tmp_path: Pat
     assert not re.search(r"<dc:date>", first[1].read_text())
 
 
+def test_many_points_off_the_front_are_one_image_of_the_drawing(
+    report: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "<image" not in write_plots(report, tmp_path)[1].read_text()
+    monkeypatch.setattr(charts, "MANY", 5)
+    assert "<image" in write_plots(report, tmp_path)[1].read_text()
+
+
 def test_names_are_drawn_as_they_are(report: RunReport, tmp_path: Path) -> None:
     odd = replace(report, name=r"$\frac$ & <b>", run="odd")
     paths = write_plots(odd, tmp_path)
