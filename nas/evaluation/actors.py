@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ _FIRST_LIMIT_S = 1800.0
 """How long a task may take while none has been done that would tell what they take."""
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 20.0, 60.0
 """Afterwards it may take so many times what the longest took, and never less than a minute: machines have bad moments."""
+
+_SHORT_S = 0.2
+"""While tasks take less than this, each actor has its next one with it: the way there takes milliseconds. Longer ones wait for
+whoever is free first."""
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -64,8 +69,10 @@ class _Try(Generic[TaskT]):
     nodes: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running(Generic[TaskT]):
+    """A task that an actor has, which it began at `since`: infinity while it has another one before."""
+
     actor: Any
     tried: _Try[TaskT]
     since: float
@@ -117,8 +124,10 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._failure_of, self._note = failure_of, note
         self._nodes: dict[Any, str] = {}  # by actor, those starting, idle or at a task: its node, "" while it starts
         self._starting: dict[Any, tuple[Any, float]] = {}  # by the answer that is awaited: the actor, and until when
-        self._idle: list[Any] = []
+        self._running: dict[Any, _Running[TaskT]] = {}  # by the answer that is awaited
+        self._at: dict[Any, list[Any]] = {}  # by actor that has started: the answers that it owes, in their order
         self._n_lost = 0
+        self._ended = -math.inf
         self._longest_s = 0.0
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
@@ -130,25 +139,27 @@ class ActorPool(Generic[TaskT, ResultT]):
             EvaluationError: there was no CPU at all for a minute, or actors cannot start.
         """
         waiting = [_Try(task) for task in reversed(tasks)]
-        running: dict[Any, _Running[TaskT]] = {}
-        self._call_roll()
-        while waiting or running or self._starting:
+        if self._running or time.monotonic() > self._ended + _LOOK_S:
+            self._call_roll()
+        while waiting or self._running or self._starting:
             self._start(len(waiting))
-            self._hand_out(waiting, running)
-            done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=self._until_overdue(running))
-            for answer in done or self._overdue(running):
+            self._hand_out(waiting)
+            done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=self._until_overdue())
+            for answer in done or self._overdue():
                 if answer in self._starting:
                     self._admit(answer)
                     continue
-                outcome = self._finish(answer, running.pop(answer), waiting)
+                # Whoever answers the second of its tasks, or dies, has an answer to the first one too.
+                outcome = self._finish(self._at[self._running[answer].actor][0], waiting)
                 if outcome is not None:
                     yield outcome
+        self._ended = time.monotonic()
 
     def close(self) -> None:
         """Ends all actors; idempotent."""
         for actor in list(self._nodes):
             self._drop(actor)
-        self._starting, self._idle = {}, []
+        self._starting, self._running = {}, {}
 
     @property
     def limit_s(self) -> float:
@@ -159,56 +170,54 @@ class ActorPool(Generic[TaskT, ResultT]):
             return _FIRST_LIMIT_S
         return max(_LEAST_LIMIT_S, _LIMIT_FACTOR * self._longest_s)
 
-    def _hand_out(self, waiting: list[_Try[TaskT]], running: dict[Any, _Running[TaskT]]) -> None:
-        """Gives waiting tasks to idle actors, the last ones first."""
-        i = len(waiting)
-        while i and self._idle:
-            i -= 1
-            actor = self._idle_for(waiting[i])
-            if actor is not None:
-                self._idle.remove(actor)
-                tried = waiting.pop(i)
-                running[actor.do.remote(tried.task)] = _Running(actor, tried, time.monotonic())
+    def _hand_out(self, waiting: list[_Try[TaskT]]) -> None:
+        """Gives waiting tasks to actors that have none, the last ones first; short ones also to those that have one."""
+        for depth in (1, 2) if 0 < self._longest_s < _SHORT_S else (1,):
+            for i in reversed(range(len(waiting))):
+                actor = self._free_for(waiting[i], depth)
+                if actor is not None:
+                    tried, own = waiting.pop(i), self._at[actor]
+                    answer = actor.do.remote(tried.task)
+                    self._running[answer] = _Running(actor, tried, math.inf if own else time.monotonic())
+                    own.append(answer)
 
-    def _idle_for(self, tried: _Try[TaskT]) -> Any | None:
-        """An idle actor on a node where the task has not failed; None while such a one is busy or starting."""
-        if tried.nodes:
-            fresh = [actor for actor, node in self._nodes.items() if node not in tried.nodes]
-            if fresh:
-                return next((actor for actor in reversed(self._idle) if actor in fresh), None)
-        return self._idle[-1]
+    def _free_for(self, tried: _Try[TaskT], depth: int) -> Any | None:
+        """An actor with fewer than so many tasks, on a node where this one has not failed; None while such a one is busy."""
+        fresh = [actor for actor, node in self._nodes.items() if node not in tried.nodes]
+        return next((a for a in fresh or self._nodes if len(self._at.get(a, range(depth))) < depth), None)
 
-    def _until_overdue(self, running: dict[Any, _Running[TaskT]]) -> float:
+    def _until_overdue(self) -> float:
         """Seconds to wait for an answer: until the next look, or until the first task is overdue."""
-        first = min((task.since for task in running.values()), default=float("inf"))
+        first = min((task.since for task in self._running.values()), default=math.inf)
         return max(0.0, min(_LOOK_S, first + self.limit_s - time.monotonic()))
 
-    def _overdue(self, running: dict[Any, _Running[TaskT]]) -> list[Any]:
+    def _overdue(self) -> list[Any]:
         now = time.monotonic()
-        late = [answer for answer, task in running.items() if now >= task.since + self.limit_s]
+        late = [answer for answer, task in self._running.items() if now >= task.since + self.limit_s]
         return late + [answer for answer, (_, until) in self._starting.items() if now > until]
 
-    def _finish(
-        self, answer: Any, running: _Running[TaskT], waiting: list[_Try[TaskT]]
-    ) -> Outcome[TaskT, ResultT] | None:
-        """The outcome of a task that answered, died or is overdue; None where it waits to be tried again."""
-        actor, tried = running.actor, running.tried
-        node, result = self._nodes[actor], None
-        seconds = time.monotonic() - running.since
+    def _finish(self, answer: Any, waiting: list[_Try[TaskT]]) -> Outcome[TaskT, ResultT] | None:
+        """The outcome of an actor's first task, which was answered or is overdue, or whose actor died.
+
+        None where it waits to be tried again.
+        """
+        running = self._running[answer]
+        tried, seconds = running.tried, time.monotonic() - running.since
+        node, result = self._nodes[running.actor], None
         try:
             result = ray.get(answer, timeout=0)
         except GetTimeoutError:
-            self._drop(actor)
             failure = f"it took longer than the limit of {self.limit_s:.3g} s (search.time_limit_s in the job file)"
+            waiting += self._lose(running.actor)
         except RayTaskError as error:  # raised by the worker, which lives
-            self._idle.append(actor)
             failure = _last_line(error)
+            self._go_on(running.actor)
         except RayError as error:  # the actor died, or its node did
-            self._drop(actor)
             failure = f"its worker died ({_last_line(error)})"
+            waiting += self._lose(running.actor)
         else:
             self._n_lost = 0
-            self._idle.append(actor)
+            self._go_on(running.actor)
             failure = self._failure_of(result)
             if not failure:
                 self._longest_s = max(self._longest_s, seconds)
@@ -219,17 +228,30 @@ class ActorPool(Generic[TaskT, ResultT]):
             return None
         return Outcome(tried.task, result, f"{failure}, the last of {n_failed} tries", seconds)
 
+    def _go_on(self, actor: Any) -> None:
+        """An actor's first task came to an end, and it begins the next one that it has."""
+        own = self._at[actor]
+        del self._running[own.pop(0)]
+        if own:
+            self._running[own[0]].since = time.monotonic()
+
+    def _lose(self, actor: Any) -> list[_Try[TaskT]]:
+        """An actor's first task was its last one; returns those that it had not begun, which are not charged with it."""
+        _, *others = [self._running.pop(answer).tried for answer in self._at[actor]]
+        self._drop(actor)
+        return others
+
     def _call_roll(self) -> None:
         """Makes idle the actors that answer; others died since the last call, which no task is charged with."""
         asked = {actor.node.remote(): actor for actor in self._nodes}
-        self._starting, self._idle = {}, []
+        self._starting, self._running, self._at = {}, {}, {}
         ray.wait(list(asked), num_returns=max(1, len(asked)), timeout=_PATIENCE_S)
         for answer, actor in asked.items():
             self._take_in(answer, actor)
 
     def _start(self, n_waiting: int) -> None:
         """Starts actors for tasks that none is there for, as far as CPUs are free; waits for one while there is no actor."""
-        wanted = n_waiting - len(self._idle) - len(self._starting)
+        wanted = n_waiting - sum(not own for own in self._at.values()) - len(self._starting)
         if self._workers is not None:
             wanted = min(wanted, self._workers - len(self._nodes))
         if wanted < 1:
@@ -288,12 +310,13 @@ class ActorPool(Generic[TaskT, ResultT]):
         except RayError as error:  # its death, or the timeout
             self._drop(actor)
             return error
-        self._idle.append(actor)
+        self._at[actor] = []
         return None
 
     def _drop(self, actor: Any) -> None:
         ray.kill(actor)
         del self._nodes[actor]
+        self._at.pop(actor, None)
 
 
 def _cpus() -> int:

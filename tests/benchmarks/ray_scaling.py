@@ -1,0 +1,77 @@
+"""How a search's wall time falls with Ray workers: evaluations of a fixed time, the real loop, store and pool.
+
+Run: ``python -m tests.benchmarks.ray_scaling``
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from nas.budget import Budget
+from nas.evaluation.cluster import start_ray, stop_ray
+from nas.evaluation.table import Table
+from nas.loop import search
+from nas.objectives import Request
+from nas.search.shelf import Task, make_algorithm
+from nas.store.sql import SqlStore
+from tests.nas.pooled_table import PooledTable
+from tests.nas.table_search import OBJECTIVES, TABLE
+
+METHOD = """\
+The tests' table of digits networks, through the loop and the pool of actors of real searches and a durable store (SQLite, WAL):
+each evaluation is a task for an actor of one CPU that sleeps so long and answers with the table's figures. The actors run
+already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time, the median run; the first
+two evaluations, the smallest and the largest network, are asked alone, and no batch begins before the last one is told."""
+
+
+def wall_seconds(n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str) -> float:
+    """Of one search, from its first ask to its end."""
+    table = Table.load(TABLE)
+    evaluator = PooledTable(seconds, workers=n_workers)
+    warm_up = [Request(architecture, "accuracy") for architecture in table.architectures[:n_workers]]
+    for _ in range(2):  # the first actor to start may do all tasks of the first call
+        list(evaluator.evaluate(warm_up))
+    algorithm_ = make_algorithm(algorithm, Task(table.space, OBJECTIVES, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqlStore.open(Path(folder) / "run.db", create=True, driver=True)
+        started = time.perf_counter()
+        told = search(table.space, OBJECTIVES, algorithm_, evaluator, store, Budget(evaluations), batch=batch)
+        took = time.perf_counter() - started
+        store.close()
+    evaluator.close()
+    assert len(told) == evaluations
+    return took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=METHOD)
+    parser.add_argument("--workers", default="1,2,4,8")
+    parser.add_argument("--batches", default="8,16")
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=0.05)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--algorithm", default="nsga2")
+    arguments = parser.parse_args()
+    print(METHOD, end="\n\n")
+    workers = [int(n) for n in arguments.workers.split(",")]
+    start_ray(cpus=max(workers))
+    print("| batch | workers | ideal, s | wall, s | efficiency |\n|---|---|---|---|---|")
+    try:
+        for batch in (int(n) for n in arguments.batches.split(",")):
+            for n_workers in workers:
+                took = [
+                    wall_seconds(n_workers, arguments.evaluations, arguments.seconds, batch, arguments.algorithm)
+                    for _ in range(arguments.repeats)
+                ]
+                ideal, wall = arguments.evaluations * arguments.seconds / n_workers, statistics.median(took)
+                print(f"| {batch} | {n_workers} | {ideal:.2f} | {wall:.2f} | {ideal / wall:.2f} |", flush=True)
+    finally:
+        stop_ray()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""A table's figures through the true pool of Ray actors, each of which sleeps as long as an evaluation would take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from nas.evaluation.actors import ActorPool
+from nas.evaluation.table import Table, TableEvaluator
+from nas.objectives import Measurement, Request, Status
+from supernets.space import Architecture
+from tests.nas.table_search import COLUMNS, TABLE
+
+Requests = tuple[Request, ...]
+
+
+class TableWorker:
+    """Answers all requests of one architecture after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._table = TableEvaluator(Table.load(TABLE), COLUMNS, scales={"accuracy": 0.01})
+        self._seconds = seconds
+
+    def do(self, requests: Requests) -> list[Measurement]:
+        time.sleep(self._seconds)
+        return list(self._table.evaluate(requests))
+
+
+class PooledTable:
+    """An evaluator over a pool of `TableWorker`."""
+
+    def __init__(
+        self, seconds: float, *, workers: int | None = None, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.pool: ActorPool[Requests, list[Measurement]] = ActorPool(
+            TableWorker, (seconds,), workers=workers, note=note
+        )
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        tasks: dict[Architecture, list[Request]] = {}
+        for request in requests:
+            tasks.setdefault(request.architecture, []).append(request)
+        for outcome in self.pool.run([tuple(task) for task in tasks.values()]):
+            if outcome.failure:
+                for request in outcome.task:
+                    yield Measurement(request, Status.FAILED, None, None, message=outcome.failure)
+            else:
+                yield from outcome.result or []
+
+    def close(self) -> None:
+        self.pool.close()
