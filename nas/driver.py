@@ -30,7 +30,7 @@ from nas.reader import Kind, Run
 from nas.sources import Lookup, Sources, earlier_evaluations, find_sources, lookup
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
-from nas.store.sql import SqlStore
+from nas.store.opening import open_store
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint
@@ -48,6 +48,7 @@ class How:
     Attributes:
         inline: score in this process, without Ray.
         address: a running Ray cluster to join; None starts one here.
+        store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
         replay: another run of the same supernet whose measurements are taken where it has them.
         retry_failures: measure again what failed before; `resume` sets it for a run that ended as failed.
     """
@@ -55,6 +56,7 @@ class How:
     runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
     inline: bool = False
     address: str | None = None
+    store: str | None = None
     replay: str | None = None
     display: Display = field(default_factory=Silent)
     retry_failures: bool = False
@@ -124,7 +126,7 @@ def resume(
     """
     how = how or How()
     folder = how.runs.get(run)
-    store = SqlStore.open(folder.database, create=False, driver=True)
+    store = open_store(folder, driver=True)
     try:
         info = store.info()
         more = evaluations is not None or minutes is not None
@@ -171,12 +173,13 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     if kind == "training" and job.supernet.from_ is not None:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
     how.runs.check_writable()
+    place = None if how.store is None else _new_place(how.store, job.name)
     prepared = Prepared(job, how.runs, source=source)
     sources = Sources()
     if kind == "search":
         sources = find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
-    folder = how.runs.create(job.name, job.to_yaml())
-    store = SqlStore.open(folder.database, create=True, driver=True)
+    folder = how.runs.create(job.name, job.to_yaml(), store=place)
+    store = open_store(folder, create=True, driver=True)
     try:
         _describe(store, prepared, kind, sources)
         if told := str(sources):
@@ -184,6 +187,14 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
         return _drive(folder, store, prepared, kind, how)
     finally:
         store.close()
+
+
+def _new_place(url: str, name: str) -> dict[str, str]:
+    """Where a new run's store will be, once the server has let us in."""
+    from nas.store.postgres import new_schema
+
+    place = new_schema(url, name)
+    return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
 def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from nas.objectives import Fidelity
 from nas.reader import Run
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
-from nas.store.lease import is_held
+from nas.store.opening import is_held
 
 INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
 
@@ -84,11 +84,11 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
                 done = sum(count >= n_figures for count in measured.values())
                 total = int(info.get("evaluations", 0))
     except NasError as error:
-        live = is_held(folder.database)  # its driver is making it at this moment
+        live = is_held(folder)  # its driver is making it at this moment
         return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
     epoch, epochs = int(info.get("epoch", 0)), int(info.get("epochs", 0))
     reason = str(info.get("reason") or "")
-    return Row(folder.id, kind, str(status), is_held(folder.database), done, total, epoch, epochs, reason)
+    return Row(folder.id, kind, str(status), is_held(folder), done, total, epoch, epochs, reason)
 
 
 def training_json(run: Run) -> dict[str, Any]:

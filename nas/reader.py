@@ -12,7 +12,7 @@ from nas.config import SearchJob, load_job
 from nas.export.report import Point, RunReport, build_report
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
-from nas.store.sql import SqlStore
+from nas.store.opening import open_store
 
 Kind = Literal["training", "search"]
 
@@ -41,7 +41,7 @@ class Run:
     @contextmanager
     def store(self) -> Iterator[RunStore]:
         """The run's store, for reading."""
-        store = SqlStore.open(self.folder.database, create=False, driver=False)
+        store = open_store(self.folder)
         try:
             yield store
         finally:

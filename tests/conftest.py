@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings, train
+from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
 
@@ -54,3 +56,12 @@ def trained(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Traine
     folder = tmp_path_factory.mktemp("trained") / "checkpoint"
     digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder, sharing="slice")
     return Trained(supernet, digits, folder, settings, digest)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, where one is installed."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed (Debian's package postgresql)")
+    with running_server() as server:
+        yield server

@@ -23,6 +23,13 @@ Job = Annotated[Path, typer.Argument(help="A job file; `nas init` makes one.", s
 RunId = Annotated[str, typer.Argument(help="A run; `nas runs` lists them.", show_default=False)]
 Inline = Annotated[bool, typer.Option("--inline", help="Score in this process, without Ray.")]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster to join.", show_default=False)]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", envvar="NAS_STORE", show_default=False,
+        help="Keep the run's rows in this PostgreSQL database, postgresql+psycopg://user@host/database, instead of a file.",
+    ),
+]  # fmt: skip
 Replay = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, Replay, RunId, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, Replay, RunId, Runs, Store, app
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
 
@@ -86,12 +86,12 @@ def plan(
 
 
 @app.command()
-def train(job: Job, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+def train(job: Job, runs: Runs = DEFAULT_RUNS, store: Store = None, as_json: Json = False) -> None:
     """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
     from nas.config import load_job
     from nas.driver import train as train_job
 
-    with driving(runs) as how:
+    with driving(runs, store=store) as how:
         run = train_job(load_job(job), how, source=str(job))
     finish(run, as_json)
 
@@ -103,13 +103,14 @@ def search(
     inline: Inline = False,
     address: Address = None,
     replay: Replay = None,
+    store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Train the supernet (or take the one that the job names), search it, and measure the front again."""
     from nas.config import load_job
     from nas.driver import search as search_job
 
-    with driving(runs, inline=inline, address=address, replay=replay) as how:
+    with driving(runs, inline=inline, address=address, replay=replay, store=store) as how:
         run = search_job(load_job(job), how, source=str(job))
     finish(run, as_json)
 

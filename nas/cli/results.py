@@ -35,7 +35,7 @@ def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: 
     from nas.export.select import select as select_point
     from nas.overview import training_json
     from nas.reader import Run
-    from nas.store.lease import is_held
+    from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
     if opened.kind == "training" and select is None:
@@ -45,7 +45,7 @@ def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: 
     if select is not None:
         point = select_point(report, select)
         return print_json(point_json(point)) if as_json else print_points(report, [(number(report, point), point)])
-    live = is_held(opened.folder.database)
+    live = is_held(opened.folder)
     return print_json({**show_json(report), "live": live}) if as_json else print_report(report, live=live)
 
 

@@ -28,7 +28,7 @@ def folder(runs: Path) -> RunsFolder:
 
 @contextmanager
 def driving(
-    runs: Path, *, inline: bool = False, address: str | None = None, replay: str | None = None
+    runs: Path, *, inline: bool = False, address: str | None = None, replay: str | None = None, store: str | None = None
 ) -> Iterator[How]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
     from nas.console import ConsoleDisplay
@@ -41,7 +41,7 @@ def driving(
     # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
     try:
         with redirect_stdout(sys.stderr), ConsoleDisplay(stderr()) as display:
-            yield How(folder(runs), inline=inline, address=address, replay=replay, display=display)
+            yield How(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

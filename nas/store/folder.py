@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,10 @@ class RunFolder:
     path: Path
 
     @property
+    def holds_a_run(self) -> bool:
+        return self.database.is_file() or self.store_file.is_file()
+
+    @property
     def id(self) -> str:
         """The run's name in commands."""
         return self.path.name
@@ -32,6 +38,11 @@ class RunFolder:
     def database(self) -> Path:
         """The run's store."""
         return self.path / "run.db"
+
+    @property
+    def store_file(self) -> Path:
+        """Which database the run's store is in, where it is not the file in this folder."""
+        return self.path / "store.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -65,12 +76,13 @@ class RunsFolder:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise StoreError(f"the runs folder {self.root} cannot be written; choose another with --runs")
 
-    def create(self, name: str, job: str) -> RunFolder:
+    def create(self, name: str, job: str, *, store: Mapping[str, str] | None = None) -> RunFolder:
         """A new run ``name-N`` that holds its job file; N is the first number that is free.
 
         Args:
             name: a job's name.
             job: the text of the job file.
+            store: the url and the schema of its store; None for a file in the folder.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -91,6 +103,8 @@ class RunsFolder:
                     f"the runs folder {self.root} cannot be written: {error.strerror}; choose another with --runs"
                 ) from None
         folder = RunFolder(path)
+        if store is not None:
+            write_atomically(folder.store_file, json.dumps(dict(store), indent=1).encode())
         write_atomically(folder.job_file, job.encode())
         return folder
 
@@ -100,15 +114,15 @@ class RunsFolder:
         Raises:
             UnknownNameError: there is none; the text names the nearest.
         """
-        if _RUN_ID.fullmatch(run) and (self.root / run / "run.db").is_file():
-            return RunFolder(self.root / run)
+        if _RUN_ID.fullmatch(run) and (folder := RunFolder(self.root / run)).holds_a_run:
+            return folder
         raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first; folders that hold no run are passed over."""
         if not self.root.is_dir():
             return []
-        found = [RunFolder(path) for path in self.root.iterdir() if (path / "run.db").is_file()]
+        found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
         return sorted(
             found, key=lambda folder: (folder.job_file.stat().st_mtime_ns if folder.job_file.exists() else 0, folder.id)
         )

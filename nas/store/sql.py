@@ -1,4 +1,4 @@
-"""A run's store in an SQL database: one SQLite file a run, written by the one driver that holds its lease."""
+"""A run's store in an SQL database, an SQLite file or a schema, written by the one driver that holds its lease."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from nas.objectives import Fidelity, Measurement, Request
 from nas.store import tables
 from nas.store.base import Event, Fit, RunStatus
 from nas.store.checks import check_step, checked_fact
+from nas.store.database import WRITES, Database, Lock
 from nas.store.json_values import plain
-from nas.store.lease import Holder, RunLock, lock_path
+from nas.store.lease import Holder
 from nas.store.rows import latest, measurement_columns, measurement_of, request_columns, storable
-from nas.store.sqlite import WRITES, damage_of, explain, reading_engine, writing_engine
+from nas.store.sqlite import SqliteDatabase
 from supernets.errors import SpaceError
 from supernets.space import Architecture
 
@@ -38,25 +39,24 @@ class SqlStore:
     """All rows of one run in a database; made by `open`. Safe to use from several threads of one process.
 
     Args:
-        engine: connections to the database.
-        name: what the database is called in errors.
         lock: the run's lock, released by `close`; None where the engine needs none.
-        lease: the number that every write must find in the database; None for a store that only reads.
     """
 
-    def __init__(
-        self, engine: Engine, *, name: str, lock: RunLock | None, lease: int | None, clock: Callable[[], float]
-    ) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, engine: Engine, *, lock: Lock | None, clock: Callable[[], float]) -> None:
+        self._database, self._engine = database, engine
         self._writer = engine.execution_options(**{WRITES: True})
-        self._name, self._lock, self._lease, self._clock = name, lock, lease, clock
+        self._name, self._lock, self._clock = database.name, lock, clock
+        self._lease: int | None = None  # the number that every write must find in the database; None: it only reads
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path | str, *, create: bool, driver: bool, clock: Callable[[], float] = time.time) -> Self:
-        """The store of a run's database file.
+    def open(
+        cls, place: Path | str | Database, *, create: bool, driver: bool, clock: Callable[[], float] = time.time
+    ) -> Self:
+        """The store of a run.
 
         Args:
+            place: its database, or the path of an SQLite file.
             create: make the database if there is none (or if its making was interrupted); needs `driver`.
             driver: take the run's lease, to write; without it the store only reads, also beside a live driver.
             clock: seconds since the epoch.
@@ -65,23 +65,18 @@ class SqlStore:
             RunHeldError: another live driver has the lease.
             StoreError: no such database, damaged, of another version, or it cannot be written.
         """
-        path = Path(path)
         if create and not driver:
             raise ValueError("a database is made by a driver; open with driver=True, or with create=False")
-        if not path.parent.is_dir():
-            raise StoreError(f"{path}: there is no folder {path.parent}; check the run's name or make the folder")
-        if not path.exists() and not create:
-            raise StoreError(f"{path}: no such file; check the run's name (a run's database is made when it starts)")
-        if path.exists() and not path.is_file():
-            raise StoreError(f"{path}: is no regular file; expected the database of a run")
+        database = SqliteDatabase(Path(place)) if isinstance(place, str | Path) else place
+        database.check(create=create)
         if not driver:
-            store = cls(reading_engine(path), name=str(path), lock=None, lease=None, clock=clock)
+            store = cls(database, database.reading_engine(), lock=None, clock=clock)
             with store._translated():
                 store._check_version()
             return store
         holder = Holder.this()
-        lock = RunLock(lock_path(path), holder)
-        store = cls(writing_engine(path, create=create), name=str(path), lock=lock, lease=None, clock=clock)
+        lock = database.lock(holder)
+        store = cls(database, database.writing_engine(create=create), lock=lock, clock=clock)
         try:
             with store._translated():
                 store._make_or_check(create=create)
@@ -228,7 +223,7 @@ class SqlStore:
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(f"{self._name}: {explain(error)}") from error
+            raise StoreError(f"{self._name}: {self._database.explain(error)}") from error
 
     def _check_lease(self, connection: Connection) -> None:
         # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.
@@ -251,18 +246,19 @@ class SqlStore:
 
     def _make_or_check(self, *, create: bool) -> None:
         """Makes the tables of an empty database, all or none; otherwise checks that they are a run's."""
-        if damage := damage_of(self._engine):
+        if damage := self._database.damage(self._engine):
             raise StoreError(f"{self._name}: is damaged ({damage}); restore it from a copy, or start a new run")
         if create:
             with self._writer.begin() as connection:
-                if not inspect(connection).get_table_names():
+                self._database.prepare(connection)
+                if not inspect(connection).get_table_names(schema=self._database.schema):
                     tables.METADATA.create_all(connection)
                     connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
         self._check_version()
 
     def _check_version(self) -> None:
         with self._engine.connect() as connection:
-            if not inspect(connection).has_table(tables.schema.name):
+            if not inspect(connection).has_table(tables.schema.name, schema=self._database.schema):
                 raise StoreError(
                     f"{self._name}: holds no run (its making was interrupted, or it is another program's database); "
                     "start a new run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,59 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from nas.errors import StoreError
+from nas.store import lease
+from nas.store.database import WRITES
+from nas.store.lease import Holder, RunLock, lock_path
+
 _TIMEOUT_S = 30.0
 """How long a statement waits for another process's write to end; such writes take milliseconds."""
-WRITES = "nas_writes"
-"""Execution option of connections whose transactions write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDatabase:
+    """A database file of one run, with a lock file beside it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def schema(self) -> None:
+        """The file is the run's own."""
+
+    def check(self, *, create: bool) -> None:
+        """Raises `StoreError` where there is no such file, or no place for it."""
+        path = self.path
+        if not path.parent.is_dir():
+            raise StoreError(f"{path}: there is no folder {path.parent}; check the run's name or make the folder")
+        if not path.exists() and not create:
+            raise StoreError(f"{path}: no such file; check the run's name (a run's database is made when it starts)")
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path}: is no regular file; expected the database of a run")
+
+    def lock(self, holder: Holder) -> RunLock:
+        return RunLock(lock_path(self.path), holder)
+
+    def reading_engine(self) -> Engine:
+        return reading_engine(self.path)
+
+    def writing_engine(self, *, create: bool) -> Engine:
+        return writing_engine(self.path, create=create)
+
+    def prepare(self, connection: Connection) -> None:
+        """The file is there."""
+
+    def damage(self, engine: Engine) -> str:
+        return damage_of(engine)
+
+    def explain(self, error: DBAPIError) -> str:
+        return explain(error)
+
+    def is_held(self) -> bool:
+        return lease.is_held(self.path)
 
 
 def writing_engine(path: Path, *, create: bool) -> Engine:
