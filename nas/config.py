@@ -214,7 +214,7 @@ class SearchConfig(_Model):
 
     algorithm: Literal[
         "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
-        "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
+        "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
     ] = "guided"  # fmt: skip
     evaluations: _TwoOrMore = 100
     minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None

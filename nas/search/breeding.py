@@ -12,10 +12,13 @@ from pymoo.algorithms.base.genetic import GeneticAlgorithm
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.algorithms.moo.unsga3 import UNSGA3
 from pymoo.core.mutation import Mutation
+from pymoo.core.problem import Problem
+from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get_number_of_uniform_points
 
@@ -34,9 +37,49 @@ def integer_operators() -> dict[str, Any]:
     return {"crossover": SBX(**operator), "mutation": PM(**operator)}
 
 
+def linas_operators() -> dict[str, Any]:
+    """LINAS's: simulated binary crossover of 9 pairs in 10, polynomial mutation of 1 gene in 50, rounded."""
+    parts = {"vtype": float, "repair": RoundingRepair()}
+    return {"crossover": SBX(prob=0.9, eta=15.0, **parts), "mutation": PM(prob=1.0, prob_var=0.02, eta=20.0, **parts)}
+
+
 def uniform_operators() -> dict[str, Any]:
     """Each gene from one parent or the other, then redrawn with probability 1/n: the order of levels plays no part."""
     return {"crossover": UniformCrossover(), "mutation": _Redraw()}
+
+
+def evolve(
+    levels: NDArray[np.int64],
+    score: Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    n_objectives: int,
+    *,
+    operators: dict[str, Any],
+    population: int,
+    generations: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """The last population of an NSGA-II from a random start, (at most `population`, n_choices).
+
+    Args:
+        levels: number of options of each choice.
+        score: minimised figures (n, n_objectives) and violations (n,) of rows of levels.
+        seed: from 0 to 2**32 - 1.
+    """
+    n_genes = len(levels)
+    problem = Problem(
+        n_var=n_genes, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n_genes), xu=levels - 1.0, vtype=int
+    )  # fmt: skip
+    algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), **operators)
+    algorithm.setup(problem, termination=NoTermination(), seed=seed)
+    for _ in range(generations):
+        bred = algorithm.ask()
+        if bred is None:  # nothing new can be bred
+            break
+        values, violations = score(bred.get("X").astype(np.int64))
+        bred.set("F", values, "G", violations[:, None])
+        algorithm.tell(infills=bred)
+    found: NDArray[np.int64] = algorithm.pop.get("X").astype(np.int64)
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,9 +129,9 @@ def _moead(parts: dict[str, Any], population: int, n_objectives: int) -> Genetic
 
 
 METHODS: Mapping[str, Method] = {
-    "nsga2": Method(_nsga2, integer_operators, 30),
-    "nsga2-uniform": Method(_nsga2, uniform_operators, 30),
-    "age-moea": Method(_age_moea, integer_operators, 30),
+    "nsga2": Method(_nsga2, integer_operators, 20),
+    "nsga2-uniform": Method(_nsga2, uniform_operators, 20),
+    "age-moea": Method(_age_moea, integer_operators, 20),
     "u-nsga3": Method(_u_nsga3, integer_operators, 30),
     "moead": Method(_moead, integer_operators, 30),
 }

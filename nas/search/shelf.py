@@ -77,6 +77,12 @@ def _local(task: Task) -> SearchAlgorithm:
     return LocalSearch(task.space, task.objectives, seed=task.seed, constraints=task.constraints)
 
 
+def _linas(task: Task) -> SearchAlgorithm:
+    from nas.search.linas import LINAS
+
+    return LINAS(task.space, task.objectives, seed=task.seed, constraints=task.constraints)
+
+
 def _optuna(sampler: str) -> Callable[[Task], SearchAlgorithm]:
     def make(task: Task) -> SearchAlgorithm:
         from nas.search.optuna import OptunaSearch
@@ -105,6 +111,7 @@ ALGORITHMS: Mapping[str, Callable[[Task], SearchAlgorithm]] = {
     "moead": _evolution("moead"),
     "regularized-evolution": _regularized,
     "local-search": _local,
+    "linas": _linas,
     "optuna-tpe": _optuna("tpe"),
     "optuna-gp": _optuna("gp"),
     "optuna-nsga3": _optuna("nsga3"),

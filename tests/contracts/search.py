@@ -127,7 +127,9 @@ class SearchContract:
         algorithm = self.make(space, 5)
         asks_of(algorithm, space, [30])
         first, second = algorithm.ask(10), algorithm.ask(10)
-        assert len({*first, *second}) == 20
+        assert len({*first, *second}) == len(first) + len(second)
+        if self.full:
+            assert len(first) == len(second) == 10
 
     def test_everything_failing_does_not_stop_it(self) -> None:
         space = space_of(6)
@@ -142,8 +144,10 @@ class SearchContract:
     def test_a_small_space_runs_out(self) -> None:
         space = space_of(2)
         algorithm = self.make(space, 7)
-        asks = asks_of(algorithm, space, [10] * 6)
-        asked = {a for ask in asks for a in ask}
+        asked = {a for ask in asks_of(algorithm, space, [10]) for a in ask}
+        while batch := algorithm.ask(10):
+            algorithm.tell(evaluate(space, batch))
+            asked.update(batch)
         assert asked == set(space.enumerate()) - set(anchors(space))
         assert algorithm.ask(10) == []
 

@@ -1,0 +1,174 @@
+"""LINAS: loops of an evolution on predictors and of measuring what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.linear_model import Ridge
+from sklearn.svm import SVR
+
+from nas.objectives import Constraint, Evaluation, Objective
+from nas.pareto import Array
+from nas.search.breeding import evolve, linas_operators
+from nas.search.draws import draw_unknown
+from nas.search.genes import GeneRows
+from nas.search.history import History
+from nas.search.ranking import survivors
+from predictors.threads import one_thread
+from supernets.space import Architecture, SearchSpace
+
+PER_LOOP = 50
+GENERATIONS = 400
+PENALTIES = (0.1, 1.0, 10.0)
+COSTS = (1.0, 10.0, 100.0)
+"""Ridge's penalty and the support vectors' cost that cross-validation chooses from."""
+_FOLDS = 5
+_RESTARTS = 3
+"""Inner searches that may end on known networks alone before chance steps in."""
+
+
+class LINAS:
+    """Lightweight iterative neural architecture search (Cummings et al. 2022, arXiv 2205.10358).
+
+    The first loop's networks are random, the smallest and the largest among them. Each later loop fits a predictor for
+    each figure, runs NSGA-II on the predictions from a random start, and measures its last population, as far as it is
+    unknown, best first. It may be small: the inner search comes back to what was measured, and is not kept from it. Then an
+    ask returns fewer than it was asked for, and the next one begins a loop.
+
+    Departures: of the grid of ridge's penalties and of support vectors' costs three each are tried, on standardised labels,
+    by mean absolute error. Violations are of predicted figures, feasible networks survive first. Where three inner
+    searches in a row find nothing unknown, and where the space has less than a loop left, networks are drawn at random.
+
+    Args:
+        seed: at least 0.
+        per_loop: networks of the first loop, and the inner population; at least 10.
+        generations: of the inner search.
+
+    Raises:
+        ValueError: fewer than 10 networks a loop, which cannot be cross-validated.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        *,
+        seed: int,
+        constraints: Sequence[Constraint] = (),
+        per_loop: int = PER_LOOP,
+        generations: int = GENERATIONS,
+    ) -> None:
+        if per_loop < 2 * _FOLDS:
+            raise ValueError(
+                f"{per_loop} networks a loop are too few to choose predictors by; give at least {2 * _FOLDS}"
+            )
+        self._space, self._objectives, self._seed = space, list(objectives), seed
+        self._constraints, self._per_loop, self._generations = list(constraints), per_loop, generations
+        self._genes = GeneRows(space)
+        self._history = History(objectives, constraints)
+        figures = [*objectives, *(c.figure for c in constraints)]
+        self._figures: dict[str, dict[Architecture, float]] = {f.name: {} for f in figures}
+        self._queue: list[Architecture] = []
+
+    def ask(self, n: int) -> list[Architecture]:
+        """What is left of the loop, up to `n` unknown architectures; none when the space is used up."""
+        queue = [a for a in self._queue if a not in self._history.known] or self._loop(n)
+        asked, self._queue = queue[:n], queue[n:]
+        self._history.known.update(asked)
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Takes figures for the next loop's predictors; those with a NaN or an infinity are only remembered as known."""
+        usable = set(self._history.add(evaluations))
+        for evaluation in evaluations:
+            if evaluation.architecture in usable:
+                for figure in [*self._objectives, *(c.figure for c in self._constraints)]:
+                    self._figures[figure.name][evaluation.architecture] = evaluation.value(figure)
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """Empty: its predictors give no deviations."""
+        return {}
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """Searches again, so that the rest of its loop is known, and takes what was recorded in place of what it found."""
+        again = self.ask(len(asked))
+        self._history.known.difference_update(again)
+        self._history.known.update(asked)
+        return again
+
+    def _loop(self, n: int) -> list[Architecture]:
+        """The networks of a new loop; at most `n` random ones where there is nothing to learn from, or little left."""
+        known = self._history.known
+        rng = np.random.default_rng([self._seed, len(known)])
+        if len(known) < self._per_loop:
+            return draw_unknown(self._space, known, self._per_loop - len(known), rng)
+        left = self._space.size - len(known)
+        if left > self._per_loop and len(self._history) >= 2 * _FOLDS:
+            with one_thread():
+                models = {name: _Model.fit(*self._rows(name), rng) for name in self._figures}
+                for _ in range(_RESTARTS):
+                    if found := [a for a in self._inner(models, rng) if a not in known]:
+                        return found
+        return draw_unknown(self._space, known, n, rng)
+
+    def _rows(self, name: str) -> tuple[Array, Array]:
+        """Features and figures of what was told."""
+        found = self._figures[name]
+        return self._one_hot(list(found)), np.array(list(found.values()))
+
+    def _one_hot(self, architectures: Sequence[Architecture]) -> Array:
+        return self._space.encode(architectures)[:, : int(self._space.levels.sum())]
+
+    def _inner(self, models: Mapping[str, _Model], rng: np.random.Generator) -> list[Architecture]:
+        """The different networks of the last population, the best predicted first."""
+
+        def score(levels: NDArray[np.int64]) -> tuple[Array, Array]:
+            rows = self._one_hot(self._genes.architectures(self._genes.canonical(levels)))
+            found = {name: model.predict(rows) for name, model in models.items()}
+            broken = np.zeros(len(rows))
+            for constraint in self._constraints:
+                broken += constraint.violation(found[constraint.figure.name])
+            return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
+
+        last = evolve(
+            self._space.levels, score, len(self._objectives), operators=linas_operators(), population=self._per_loop,
+            generations=self._generations, seed=int(rng.integers(2**32)),
+        )  # fmt: skip
+        values, broken = score(last)
+        best = last[survivors(values, len(last), broken)]
+        return list(dict.fromkeys(self._genes.architectures(self._genes.canonical(best))))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The better of ridge and of support vectors with a radial kernel, fitted to standardised labels."""
+
+    regressor: Any
+    centre: float
+    scale: float
+
+    @classmethod
+    def fit(cls, rows: Array, labels: Array, rng: np.random.Generator) -> _Model:
+        centre, scale = float(labels.mean()), float(labels.std()) or 1.0
+        scaled = (labels - centre) / scale
+        fold = rng.permutation(np.arange(len(labels)) % _FOLDS)
+        candidates = [Ridge(penalty) for penalty in PENALTIES]
+        candidates += [SVR(kernel="rbf", gamma="auto", epsilon=0.0, C=cost) for cost in COSTS]
+        errors = np.zeros(len(candidates))
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            for k in range(_FOLDS):
+                rest, held = fold != k, fold == k
+                for i, candidate in enumerate(candidates):
+                    expected = candidate.fit(rows[rest], scaled[rest]).predict(rows[held])
+                    errors[i] += np.abs(expected - scaled[held]).sum()
+            return cls(candidates[int(np.argmin(errors))].fit(rows, scaled), centre, scale)
+
+    def predict(self, rows: Array) -> Array:
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            found: Array = self.centre + self.scale * self.regressor.predict(rows)
+        return found
