@@ -132,7 +132,7 @@ METHODS: Mapping[str, Method] = {
     "nsga2": Method(_nsga2, integer_operators, 20),
     "nsga2-uniform": Method(_nsga2, uniform_operators, 20),
     "age-moea": Method(_age_moea, integer_operators, 20),
-    "u-nsga3": Method(_u_nsga3, integer_operators, 30),
+    "u-nsga3": Method(_u_nsga3, integer_operators, 20),
     "moead": Method(_moead, integer_operators, 30),
 }
 
