@@ -65,10 +65,11 @@ class How:
 def export(
     runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None
 ) -> dict[str, Any]:
-    """Writes one member of a run's front as checked ONNX with its manifest and weights.
+    """Writes one measured network of a run as checked ONNX with its manifest and weights.
 
     Args:
-        select: e.g. ``latency_ms<=1.0``: the most accurate that satisfies it.
+        select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated ones that satisfies it, whatever the job's
+            constraints.
         index: a member of the front by position; without either, the knee.
 
     Returns:

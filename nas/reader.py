@@ -61,8 +61,16 @@ class Run:
     @property
     def report(self) -> RunReport:
         """Everything that is shown of a search."""
+        return self.report_of(None)
+
+    def report_of(self, profile: str | None) -> RunReport:
+        """The report of one hardware profile alone; None is the joint one.
+
+        Raises:
+            UnknownNameError: the run has no objective on such a profile.
+        """
         with self.store() as store:
-            return build_report(store, run=self.id)
+            return build_report(store, run=self.id, profile=profile)
 
     @property
     def front(self) -> tuple[Point, ...]:
@@ -74,17 +82,20 @@ class Run:
 
         Args:
             folder: where; None is the run's own folder for them.
-            select: limits to draw as lines, e.g. ``latency_ms<=1.0``.
+            select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
+                of what keeps them.
         """
         from nas.export.plots import write_plots
-        from nas.export.select import parse_limits
+        from nas.export.select import limits_of, parse_limits, within
 
         report = self.report
-        limits = () if select is None else parse_limits(report, select)
+        limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+        if select is not None:
+            report = within(report, limits)
         return write_plots(report, folder or self.folder.plots, limits=limits)
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
-        """Writes one member of the front as checked ONNX; see `nas.driver.export`."""
+        """Writes one measured network as checked ONNX; see `nas.driver.export`."""
         from nas.driver import export  # torch, which reading does without
 
         return export(self.runs, self.id, Path(path), select=select, index=index)

@@ -38,7 +38,12 @@ Replay = Annotated[
 ]
 Select = Annotated[
     str | None,
-    typer.Option("--select", help='The most accurate that satisfies it, e.g. "latency_ms<=1.0".', show_default=False),
+    typer.Option(
+        "--select",
+        help='The most accurate of all measured networks within limits, e.g. "latency_ms<=1.0"; the job\'s constraints '
+        "count no more.",
+        show_default=False,
+    ),
 ]
 DEFAULT_RUNS = Path("runs")
 INTERRUPTED = 130

@@ -21,13 +21,23 @@ def print_training(made: dict[str, Any]) -> None:
 
 
 def print_report(report: Any, *, live: bool = False) -> None:
+    from nas.export.units import constraint_text, miss_text
     from nas.overview import shown_status
 
     status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""
     print(f"{report.run}: {status}, {report.n_evaluations} evaluations{reason}")
+    if report.constraints:
+        print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
+    if report.nearest is not None and report.nearest.miss.broken:
+        print(f"no network keeps them; the nearest has {miss_text(report.nearest.miss)}")
     points = [(str(i), point) for i, point in enumerate(report.front)]
+    if report.nearest is not None:
+        points.append(("nearest", report.nearest.point))
     print_points(report, points + [(name, point) for name, point in report.anchors.items()])
+    for profile, front in report.fronts.items():
+        numbers = ", ".join(number(report, point) for point in front)
+        print(f"front of {profile} alone: {numbers or 'none'} (--profile {profile} shows it)")
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
         print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference})")
@@ -43,26 +53,50 @@ def print_report(report: Any, *, live: bool = False) -> None:
         print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *figures])} (cross-validated)")
 
 
+def print_selection(report: Any, selected: Any, best: Any) -> None:
+    """The best network within limits, and the front within them; numbers are those of the run's own front."""
+    from nas.export.units import constraint_text
+
+    text = ", ".join(constraint_text(c) for c in selected.constraints)
+    print(f"{report.run}: of {len(report.candidates)} measured networks, the best with {text}, then the front with it")
+    replaced = ", ".join(constraint_text(c) for c in report.constraints)
+    if replaced:
+        print(f"in place of the job's constraints: {replaced}")
+    print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
+
+
 def number(report: Any, point: Any) -> str:
-    """The number of a member of the front, which `--index` takes."""
-    return str([member.key for member in report.front].index(point.key))
+    """The number of a member of the front, which `--index` takes; a dash for other networks."""
+    keys = [member.key for member in report.front]
+    return str(keys.index(point.key)) if point.key in keys else "–"
 
 
 def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
-    """A table of points: measured figures with their errors, and the accuracy on the test part."""
+    """A table of points: measured figures with their errors, and the accuracy on the test part.
+
+    Once networks were measured again, timed figures of others have a star: the search's shorter protocol took them.
+    """
+    from nas.export.report import SHORT, is_short
     from nas.export.units import figure_text
     from nas.objectives import Objective
 
     accuracy = Objective.parse("accuracy", [])
     several = any(point.precision for _, point in points)
     precision = ["precision"] if several else []
-    header = ["#", *precision, *(o.name for o in report.objectives), "test accuracy", "architecture"]
-    rows = []
+    header = ["#", *precision, *(o.name for o in report.columns), "test accuracy", "architecture"]
+    rows, starred = [], False
     for label, point in points:
-        figures = [figure_text(o, point.values[o.name], point.errors.get(o.name, 0.0)) for o in report.objectives]
+        short = is_short(report, point)
+        figures = []
+        for o in report.columns:
+            star = " *" if short and o.profile is not None else ""
+            figures.append(figure_text(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
+            starred |= bool(star)
         test = "" if point.test is None else figure_text(accuracy, point.test["accuracy"], point.test["error"])
         rows.append([label, *([point.precision] if several else []), *figures, test, point.key])
     print_table(header, rows)
+    if starred:
+        print(f"* {SHORT}")
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Json, RunId, Runs, Select, app
-from nas.cli.output import number, print_json, print_points, print_report, print_table, print_training
+from nas.cli.output import print_json, print_report, print_selection, print_table, print_training
 from nas.cli.running import folder
 
 
@@ -29,22 +29,35 @@ def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(run: RunId, runs: Runs = DEFAULT_RUNS, select: Select = None, as_json: Json = False) -> None:
-    """Show a run: its front, its anchors, how good its predictors are."""
-    from nas.export.report_json import point_json, show_json
-    from nas.export.select import select as select_point
+def show(
+    run: RunId,
+    runs: Runs = DEFAULT_RUNS,
+    select: Select = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="The front of one of the run's hardware profiles alone.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run: its front, its anchors, how good its predictors are; or, by --select, what it has within limits."""
+    from nas.export.report_json import selection_json, show_json
+    from nas.export.select import best_within, parse_limits, within
     from nas.overview import training_json
     from nas.reader import Run
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
-    if opened.kind == "training" and select is None:
+    if opened.kind == "training" and select is None and profile is None:
         made = training_json(opened)
         return print_json(made) if as_json else print_training(made)
-    report = opened.report
+    report = opened.report_of(profile)
     if select is not None:
-        point = select_point(report, select)
-        return print_json(point_json(point)) if as_json else print_points(report, [(number(report, point), point)])
+        limits = parse_limits(report, select)
+        selected = within(report, limits)
+        best = best_within(selected, select)
+        if as_json:
+            return print_json(selection_json(selected, limits, best))
+        return print_selection(report, selected, best)
     live = is_held(opened.folder)
     return print_json({**show_json(report), "live": live}) if as_json else print_report(report, live=live)
 
@@ -57,7 +70,10 @@ def plot(
         typer.Option("-o", "--output", help="Folder to write to; the run's own by default.", show_default=False),
     ] = None,
     select: Annotated[
-        str | None, typer.Option("--select", help='Limits to draw, e.g. "latency_ms<=1.0".', show_default=False)
+        str | None,
+        typer.Option(
+            "--select", help='Limits to draw with what keeps them, e.g. "latency_ms<=1.0".', show_default=False
+        ),
     ] = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
@@ -83,7 +99,7 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write one member of the front as ONNX, checked against torch, with its manifest and weights."""
+    """Write one measured network as ONNX, checked against torch, with its manifest and weights."""
     from nas.driver import export as export_run
     from nas.errors import SelectionError
 
@@ -95,8 +111,10 @@ def export(
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
     same = made["as_measured"]
     answers = "" if same is None else f", {same:.2%} of validation images answered as when it was measured"
+    timed = any("@" in name for name in made["values"])
+    short = "" if made["fidelity"] == "final" or not timed else "timed by the search's shorter protocol alone\n"
     return print(
-        f"wrote {made['path']} ({figures}, {made['precision']})\n"
+        f"{short}wrote {made['path']} ({figures}, {made['precision']})\n"
         f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}\n"
         f"wrote {made['weights']}\nwrote {made['manifest']}"
     )

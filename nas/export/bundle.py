@@ -66,7 +66,7 @@ def export_bundle(
         ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of images
         that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation images that the
         written model answers as rightly or wrongly as the one that the search scored; None where it scored none),
-        ``values``, ``architecture`` and the paths of the two other files.
+        ``values``, ``fidelity``, ``architecture`` and the paths of the two other files.
 
     Raises:
         ExportFailedError: the path will not do, or the file does not compute what torch does, or what was measured.
@@ -117,6 +117,7 @@ def export_bundle(
         "agreement": agreement,
         "as_measured": same,
         "values": dict(point.values),
+        "fidelity": str(point.fidelity),
         "architecture": dict(point.described),
         "key": point.key,
         "weights": str(weights_path),
@@ -179,7 +180,7 @@ def _agreement(one: bytes, two: bytes, images: NDArray[np.float32]) -> float:
 
 def _scored(point: Point, report: RunReport, store: RunStore) -> Measurement | None:
     """The network's accuracy on the validation part, with its answers; None where none was taken."""
-    accuracy = next((o for o in report.objectives if o.metric == "accuracy"), None)
+    accuracy = next((o for o in report.figures if o.metric == "accuracy"), None)
     if accuracy is None:
         return None
     request = Precisions.of_run(store.info()).request(point.architecture, accuracy)
@@ -218,7 +219,7 @@ def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpo
         "supernet_weights": checkpoint.weights_digest,
         "source": point.source,
         "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
-        "measured_with": {o.name: _provenance(o, point, store) for o in report.objectives},
+        "measured_with": {o.name: _provenance(o, point, store) for o in report.figures},
         "profiles": list(report.profiles),
         "input": {
             "name": INPUT,

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import NasError
-from nas.export.report import Point, RunReport
+from nas.export.report import Point, RunReport, of_profile
 from nas.export.select import Limit
-from nas.export.units import bound_text, shown_scale
+from nas.export.units import bound_text, shown_scale, title_of
+from nas.feasibility import violation_of
 from nas.objectives import Objective
 from nas.pareto import non_dominated
 
@@ -38,6 +39,14 @@ PREDICTED_COLOUR_DARK = "#E69F00"
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 
 PREDICTED_NAME = "predicted, not measured"
+FRONT_NAME = "front, measured (± error)"
+PROFILE_FRONT_NAME = "front of the profile, measured (± error)"
+JOINT_NAME = "joint front alone"
+BREAKING_NAME = "measured, breaks a limit"
+NEAREST_NAME = "nearest to the limits"
+
+_PAIRED = 4
+"""Up to so many objectives, every pair has a panel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +79,20 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """Hypervolume after each evaluation, (n,) each.
+    """How good the search was after each evaluation, (n,) each.
 
     Attributes:
-        share: of the last value, in per cent; of 1 where the last value is 0.
+        share: the hypervolume in per cent of its last value; of 1 where the last value is 0. With a single objective, the
+            best figure so far in the unit shown, NaN while nothing keeps the limits.
+        name: of the curve; title: of its axis.
         close_at: the evaluation after which `CONVERGED` of the last value was reached; None where the last value is 0.
     """
 
     evaluations: NDArray[np.int64]
     share: NDArray[np.float64]
     close_at: int | None
+    name: str = "hypervolume"
+    title: str = "Hypervolume (% of its last value)"
 
     @property
     def close_text(self) -> str:
@@ -93,22 +106,61 @@ class Convergence:
 
 
 def panels(report: RunReport) -> list[Panel]:
-    """Every pair of objectives: costs along x, quality along y.
+    """Pairs of objectives, costs along x and quality along y; then the limited figures that are no objectives, along x.
+
+    Every pair of up to four objectives; of more, each with quality alone. A single objective has panels with limited
+    figures only: none at all without those (its convergence shows how it went).
 
     Raises:
-        NasError: the run has one objective alone, or nothing is measured yet.
+        NasError: nothing is measured yet.
     """
-    if len(report.objectives) < 2:
-        raise NasError(
-            f"run {report.run!r} has the single objective {report.objectives[0].name}; a front needs at least two"
-        )
     if not report.evaluated:
         raise NasError(
             f"run {report.run!r} ({report.status}) has no measured network to plot; `nas resume {report.run}` goes on"
         )
+    primary = report.primary
     # Along x: latencies first, as they are what users limit; quality never.
-    ordered = sorted(report.objectives, key=lambda o: (o == report.primary, o.metric != "latency_ms"))
-    return [Panel(x, y) for x, y in sorted(combinations(ordered, 2), key=lambda pair: pair[1] != report.primary)]
+    ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))
+    pairs = sorted(combinations(ordered, 2), key=lambda pair: pair[1] != primary)
+    if len(ordered) > _PAIRED:
+        pairs = [pair for pair in pairs if primary in pair]
+    limited = [(figure, primary) for figure in report.columns if figure not in report.objectives]
+    return [Panel(x, y) for x, y in [*pairs, *limited]]
+
+
+@dataclass(frozen=True, slots=True)
+class PanelFront:
+    """What a panel shows as the front.
+
+    Attributes:
+        points: the members, along the report's order.
+        others: members of the joint front that are none of these.
+        joined: whether a line through them is their staircase: the panel's two objectives are all that they are led in.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    others: tuple[Point, ...]
+    joined: bool
+
+
+def front_in(report: RunReport, panel: Panel) -> PanelFront:
+    """The front in a panel: that of the panel's one profile where several have fronts, else the joint one."""
+    profiles = {o.profile for o in (panel.x, panel.y)} - {None}
+    found = [profile for profile in report.fronts if {profile} == profiles]
+    if not found:
+        joined = {panel.x, panel.y} == set(report.objectives)
+        return PanelFront(FRONT_NAME, report.front, (), joined)
+    own = report.fronts[found[0]]
+    keys = {p.key for p in own}
+    others = tuple(p for p in report.front if p.key not in keys)
+    joined = {panel.x, panel.y} == set(of_profile(report.objectives, found[0]))
+    return PanelFront(PROFILE_FRONT_NAME, own, others, joined)
+
+
+def breaking(report: RunReport) -> list[Point]:
+    """The evaluated points that break a limit and that no other series shows."""
+    return [p for p in _unshown(report) if violation_of(p.values, report.constraints) > 0]
 
 
 def figures(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
@@ -151,15 +203,30 @@ def log_ticks(report: RunReport, objective: Objective) -> list[float]:
 
 
 def convergence(report: RunReport) -> Convergence | None:
-    """How the hypervolume grew; None until the run's reference point is set."""
+    """How the hypervolume grew, or the best figure of a single objective; None until the run's reference point is set."""
     if not report.hypervolume:
         return None
+    if len(report.objectives) == 1:
+        return _best_so_far(report)
     numbers = np.array([n for n, _ in report.hypervolume], dtype=np.int64)
     volumes = np.array([volume for _, volume in report.hypervolume], dtype=np.float64)
     if volumes[-1] <= 0:
         return Convergence(numbers, 100.0 * volumes, None)
     share = 100.0 * volumes / volumes[-1]
     return Convergence(numbers, share, int(numbers[np.argmax(share >= 100.0 * CONVERGED)]))
+
+
+def _best_so_far(report: RunReport) -> Convergence | None:
+    """The best figure of a single objective after each evaluation, of those within the limits; None without any."""
+    objective = report.primary
+    numbers = np.array([n for n, _ in report.hypervolume], dtype=np.int64)
+    kept = np.array([violation_of(p.values, report.constraints) == 0 for p in report.evaluated])
+    if not kept.any():
+        return None
+    values = objective.sign * figures(report.evaluated, objective)
+    best = np.minimum.accumulate(np.where(kept, values, np.inf))
+    shown = objective.sign * np.where(np.isfinite(best), best, np.nan)
+    return Convergence(numbers, shown, None, "best so far", f"{title_of(objective)}, best so far")
 
 
 def by_precision(points: Sequence[Point]) -> dict[str, list[Point]]:
@@ -190,8 +257,13 @@ def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float
 
 
 def muted(report: RunReport) -> list[Point]:
-    """The evaluated points that no other series shows: neither on the front nor an anchor."""
-    shown = {p.architecture for p in [*report.front, *report.anchors.values()]}
+    """The evaluated points that no other series shows: on no front, no anchor, and within all limits."""
+    return [p for p in _unshown(report) if violation_of(p.values, report.constraints) == 0]
+
+
+def _unshown(report: RunReport) -> list[Point]:
+    fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
+    shown = {p.architecture for p in [*fronts, *report.anchors.values()]}
     return [p for p in report.evaluated if p.architecture not in shown]
 
 
@@ -199,5 +271,8 @@ def heading(report: RunReport) -> tuple[str, str]:
     """The run's title, and a line of its profiles, size and state."""
     title = report.run if report.run.startswith(report.name) else f"{report.name} · {report.run}"  # ids are NAME-N
     profiles = ", ".join(report.profiles)
-    count = f"{report.n_evaluations} networks evaluated, {len(report.front)} on the front"
+    found = f"{len(report.front)} on the front"
+    if report.nearest is not None and report.nearest.miss.broken:
+        found = "none keeps the limits"
+    count = f"{report.n_evaluations} networks evaluated, {found}"
     return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)

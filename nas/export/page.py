@@ -10,9 +10,9 @@ from textwrap import wrap
 from typing import Any
 
 from nas.export import charts
-from nas.export.report import Point, RunReport
+from nas.export.report import SHORT, Point, RunReport, is_short
 from nas.export.select import Limit
-from nas.export.units import figure_text, title_of
+from nas.export.units import constraint_text, figure_text, miss_text, title_of
 from nas.objectives import Objective
 
 _CONFIG = {"displayModeBar": False, "responsive": True}  # a double click resets the zoom
@@ -52,7 +52,7 @@ details p { font-size: .85rem; overflow-wrap: anywhere; }
 <body>
 <h1>$title</h1>
 <p>$line</p>
-<h2>The front</h2>
+$notes
 $front
 $convergence
 <h2>Members of the front</h2>
@@ -96,23 +96,39 @@ def page(report: RunReport, *, limits: Sequence[Limit] = ()) -> str:
         NasError: as `charts.panels`.
     """
     title, line = charts.heading(report)
-    front = _front_chart(report, limits).to_html(
+    drawn = _front_chart(report, limits)
+    front = "" if drawn is None else "<h2>The front</h2>\n" + drawn.to_html(
         full_html=False, include_plotlyjs=True, config=_CONFIG, div_id="front", default_height=f"{_height(report)}px"
-    )
+    )  # fmt: skip
     curve = _convergence_chart(report)
     convergence = ""
     if curve is not None:
         chart = curve.to_html(
-            full_html=False, include_plotlyjs=False, config=_CONFIG, div_id="convergence", default_height="360px"
+            full_html=False,
+            include_plotlyjs=drawn is None,
+            config=_CONFIG,
+            div_id="convergence",
+            default_height="360px",
         )
         reference = ", ".join(f"{o.name} {figure_text(o, report.reference[o.name])}" for o in report.objectives)
-        convergence = (
-            "<h2>Convergence</h2>\n<p>Hypervolume of the figures seen while searching, from the reference point "
-            f"{escape(reference)}.</p>\n{chart}"
-        )
+        told = f"Hypervolume of the figures seen while searching, from the reference point {reference}."
+        if len(report.objectives) == 1:
+            told = "The best figure seen while searching."
+        convergence = f"<h2>Convergence</h2>\n<p>{escape(told)}</p>\n{chart}"
     return _PAGE.substitute(
-        title=escape(title), line=escape(line), front=front, convergence=convergence, table=_table(report)
-    )
+        title=escape(title), line=escape(line), notes=_notes(report), front=front, convergence=convergence,
+        table=_table(report),
+    )  # fmt: skip
+
+
+def _notes(report: RunReport) -> str:
+    """What the networks must keep, and the nearest where none does."""
+    lines = []
+    if report.constraints:
+        lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
+    if report.nearest is not None and report.nearest.miss.broken:
+        lines.append(f"No network keeps them; the nearest has {miss_text(report.nearest.miss)}.")
+    return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 def _height(report: RunReport) -> int:
@@ -120,17 +136,22 @@ def _height(report: RunReport) -> int:
     return 520 if n_rows == 1 else 440 * n_rows
 
 
-def _front_chart(report: RunReport, limits: Sequence[Limit]) -> Any:
+def _front_chart(report: RunReport, limits: Sequence[Limit]) -> Any | None:
+    """The charts of all panels; None where there are none."""
     from plotly.subplots import make_subplots
 
     panels = charts.panels(report)
+    if not panels:
+        return None
     n_columns = min(2, len(panels))
     n_rows = (len(panels) + n_columns - 1) // n_columns
     figure = make_subplots(rows=n_rows, cols=n_columns, horizontal_spacing=0.1, vertical_spacing=0.32 / n_rows)
+    named: set[str] = set()
     for number, panel in enumerate(panels):
         place = {"row": number // n_columns + 1, "col": number % n_columns + 1}
-        for trace in _traces(report, panel, joined=len(panels) == 1):
-            figure.add_trace({"showlegend": number == 0, "legendgroup": trace["name"], **trace}, **place)
+        for trace in _traces(report, panel):
+            figure.add_trace({"showlegend": trace["name"] not in named, "legendgroup": trace["name"], **trace}, **place)
+            named.add(trace["name"])
         for axis, objective in (("x", panel.x), ("y", panel.y)):
             _dress(figure, axis, objective, report, place)
             for at, text in charts.limits_on(limits, objective):
@@ -139,24 +160,33 @@ def _front_chart(report: RunReport, limits: Sequence[Limit]) -> Any:
     return figure
 
 
-def _traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
+def _traces(report: RunReport, panel: charts.Panel) -> list[dict[str, Any]]:
     """Plotly scatter traces of one panel, back to front."""
-    traces = _measured_traces(report, panel, joined=joined)
-    traces += _predicted_traces(report, panel, joined=joined)
+    front = charts.front_in(report, panel)
+    traces = _measured_traces(report, panel, joined=front.joined)
+    traces += _predicted_traces(report, panel, joined=front.joined)
+    if front.others:
+        pale = {"color": charts.FRONT_COLOUR, "size": 7, "opacity": 0.45, "line": {"width": 0}}
+        others = _trace(report, panel, front.others, charts.JOINT_NAME)
+        traces.append(others | {"mode": "markers", "marker": pale, "meta": _FRONT_SHADES})
     bars = {"color": charts.FRONT_COLOUR, "thickness": 1.2, "width": 0, "type": "data"}
-    symbols = [charts.MARKS[point.precision].symbol for point in report.front]
+    symbols = [charts.MARKS[point.precision].symbol for point in front.points]
     traces.append(
-        _trace(report, panel, report.front, "front, measured (± error)")
+        _trace(report, panel, front.points, front.name)
         | {
-            "mode": "lines+markers" if joined else "markers",
+            "mode": "lines+markers" if front.joined else "markers",
             "line": {"color": charts.FRONT_COLOUR, "width": 2},
             "marker": {"color": charts.FRONT_COLOUR, "size": 9, "symbol": symbols, "line": {"width": 0}},
-            "error_x": {**bars, "array": charts.errors(report.front, panel.x).tolist()},
-            "error_y": {**bars, "array": charts.errors(report.front, panel.y).tolist()},
+            "error_x": {**bars, "array": charts.errors(front.points, panel.x).tolist()},
+            "error_y": {**bars, "array": charts.errors(front.points, panel.y).tolist()},
             "meta": _FRONT_SHADES,
             "legendrank": 1,
         }
     )
+    if report.nearest is not None and report.nearest.miss.broken:
+        star = {"color": "#5F6770", "size": 15, "symbol": "star", "line": {"color": "white", "width": 1}}
+        nearest = _trace(report, panel, [report.nearest.point], charts.NEAREST_NAME)
+        traces.append(nearest | {"mode": "markers", "marker": star})
     ends = {"smallest": ("triangle-down", charts.SMALLEST_COLOUR), "largest": ("triangle-up", charts.LARGEST_COLOUR)}
     for name, point in report.anchors.items():
         symbol, colour = ends[name]
@@ -181,6 +211,16 @@ def _many_trace(panel: charts.Panel, points: Sequence[Point], name: str) -> dict
 def _measured_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
     """What is not on the front, by precision, and the line of each precision's own front where there are several."""
     traces = []
+    if broken := charts.breaking(report):
+        cross = {
+            "color": charts.EVALUATED_COLOUR,
+            "size": 6,
+            "symbol": "x-thin-open",
+            "opacity": 0.75,
+            "line": {"width": 1},
+        }
+        trace = _trace(report, panel, broken, charts.BREAKING_NAME)
+        traces.append(trace | {"mode": "markers", "marker": cross})
     for precision, points in charts.by_precision(charts.muted(report)).items():
         mark = charts.MARKS[precision]
         marker = {"color": mark.grey, "size": 7, "symbol": mark.symbol, "opacity": 0.75, "line": {"width": 0}}
@@ -231,7 +271,7 @@ def _hover(report: RunReport, point: Point, number: int | None) -> str:
     if point.source == "predicted":
         head = charts.PREDICTED_NAME
     lines = [f"<b>{escape(head)}</b>"]
-    for objective in report.objectives:
+    for objective in report.columns:
         if objective.name in point.values:
             text = figure_text(objective, point.values[objective.name], point.errors[objective.name])
             lines.append(f"{escape(objective.name)}  <b>{escape(text)}</b>")
@@ -312,14 +352,15 @@ def _convergence_chart(report: RunReport) -> Any | None:
     if curve is None:
         return None
     numbers, n_anchors = curve.evaluations.tolist(), len(report.anchors)
-    hover = "after %{x} evaluations: %{y:.2f} %<extra></extra>"
+    unit = " %" if len(report.objectives) > 1 else ""
+    hover = f"after %{{x}} evaluations: %{{y:.4g}}{unit}<extra></extra>"
     figure = go.Figure()
     figure.add_scatter(
         x=numbers,
         y=curve.share.tolist(),
         mode="lines",
         line={"shape": "hv", "color": charts.FRONT_COLOUR, "width": 2.5},
-        name="hypervolume",
+        name=curve.name,
         meta=_FRONT_SHADES,
         hovertemplate=hover,
     )
@@ -334,21 +375,33 @@ def _convergence_chart(report: RunReport) -> Any | None:
     if curve.close_at is not None:
         _limit_line(figure, "x", curve.close_at, curve.close_text, {}, is_log=False, left=curve.close_late)
     figure.update_xaxes(title=_axis_title("Evaluations"), showline=True, zeroline=False)
-    figure.update_yaxes(title=_axis_title("Hypervolume (% of its last value)"), showline=True, zeroline=False)
+    figure.update_yaxes(title=_axis_title(curve.title), showline=True, zeroline=False)
     _dress_chart(figure)
     return figure
 
 
 def _table(report: RunReport) -> str:
-    titles = ["Number", *(title_of(o) for o in report.objectives), "Test accuracy", "Architecture"]
+    profiles = ["On the front of"] if report.fronts else []
+    titles = ["Number", *(title_of(o) for o in report.columns), "Test accuracy", *profiles, "Architecture"]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    rows = "\n".join(_row(report, number, point) for number, point in enumerate(report.front))
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    points = [(str(number), point) for number, point in enumerate(report.front)]
+    if report.nearest is not None:
+        points.append(("nearest", report.nearest.point))
+    rows = "\n".join(_row(report, label, point) for label, point in points)
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    short = any(is_short(report, point) for _, point in points)
+    return f"{table}\n<p>* {SHORT}</p>" if short else table
 
 
-def _row(report: RunReport, number: int, point: Point) -> str:
-    figures = [figure_text(o, point.values[o.name], point.errors[o.name]) for o in report.objectives]
-    cells = "".join(f"<td>{escape(text)}</td>" for text in [str(number), *figures, _test_text(point)])
+def _row(report: RunReport, label: str, point: Point) -> str:
+    short = is_short(report, point)
+    figures = [
+        figure_text(o, point.values[o.name], point.errors[o.name]) + (" *" if short and o.profile is not None else "")
+        for o in report.columns
+    ]
+    profiles = [p for p, front in report.fronts.items() if point.key in {member.key for member in front}]
+    own = [", ".join(profiles) or "–"] if report.fronts else []
+    cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *figures, _test_text(point), *own])
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
         f"<tr>{cells}<td><details><summary><code>{escape(point.key)}</code></summary>"

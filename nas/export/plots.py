@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,7 +27,8 @@ from nas.store.folder import write_atomically
 def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()) -> list[Path]:
     """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
 
-    Each file appears whole or not at all. The convergence is left out while the run has no reference point.
+    Each file appears whole or not at all. The convergence is left out while the run has no reference point, and the front
+    where a single objective has no limited figure beside it.
 
     Raises:
         NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
@@ -48,23 +50,25 @@ def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()
     return [folder / name for name in contents]
 
 
-def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure:
-    """The front among everything measured and predicted, one panel a pair of objectives.
+def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure | None:
+    """The front among everything measured and predicted, one panel a pair of figures; None for a lone objective.
 
     Raises:
         NasError: as `charts.panels`.
     """
     panels = charts.panels(report)
-    n_columns = min(3, len(panels))
+    if not panels:
+        return None
+    n_columns = 2 if len(panels) == 4 else min(3, len(panels))
     n_rows = math.ceil(len(panels) / n_columns)
     size = (8.0, 5.4) if len(panels) == 1 else (4.6 * n_columns, 4.1 * n_rows + 1.2)
     figure = Figure(figsize=size)
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for panel, axis in zip(panels, axes, strict=False):
-        _draw_panel(axis, report, panel, limits, joined=len(panels) == 1)
+        _draw_panel(axis, report, panel, limits)
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
-    _finish(figure, report, axes[0], n_columns=3 if len(panels) == 1 else 5)
+    _finish(figure, report, n_columns=3 if len(panels) == 1 else min(5, 2 * n_columns))
     return figure
 
 
@@ -81,7 +85,7 @@ def convergence_figure(report: RunReport) -> Figure | None:
         drawstyle="steps-post",
         color=charts.FRONT_COLOUR,
         linewidth=2,
-        label="hypervolume",
+        label=curve.name,
     )
     n_anchors = len(report.anchors)
     axis.plot(
@@ -106,26 +110,36 @@ def convergence_figure(report: RunReport) -> Figure | None:
         )
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("Evaluations")
-    axis.set_ylabel("Hypervolume (% of its last value)")
-    _finish(figure, report, axis, n_columns=2)
+    axis.set_ylabel(curve.title)
+    _finish(figure, report, n_columns=2)
     return figure
 
 
-def _finish(figure: Figure, report: RunReport, axis: Axes, *, n_columns: int) -> None:
-    """Adds the title above and the legend below, and leaves room for both."""
+def _finish(figure: Figure, report: RunReport, *, n_columns: int) -> None:
+    """Adds the title above and one legend of all panels below, and leaves room for both."""
     add_heading(figure, *charts.heading(report))
-    handles, labels = axis.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("front"))  # what matters most first
+    entries: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    order = sorted(entries, key=lambda label: not label.startswith("front"))  # what matters most first
     figure.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
+        [entries[label] for label in order],
+        order,
         loc="outside lower center",
         ncols=n_columns,
         columnspacing=1.8,
     )
 
 
-def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequence[Limit], *, joined: bool) -> None:
+def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequence[Limit]) -> None:
+    front = charts.front_in(report, panel)
+    joined = front.joined
+    if broken := charts.breaking(report):
+        axis.plot(
+            *_xy(broken, panel), "x", color=charts.EVALUATED_COLOUR, markersize=4.5, alpha=0.7,
+            label=charts.BREAKING_NAME, zorder=1.9,
+        )  # fmt: skip
     evaluated = charts.muted(report)
     predicted = charts.placeable(report.predicted, panel)
     for precision, points in charts.by_precision(evaluated).items():
@@ -147,30 +161,7 @@ def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequ
         axis.plot(*_xy(points, panel), "-", color=grey, linewidth=1, alpha=0.8, label=name, zorder=1.8)
     if predicted:
         _draw_predicted(axis, predicted, panel, joined=joined)
-    axis.errorbar(
-        *_xy(report.front, panel),
-        xerr=charts.errors(report.front, panel.x),
-        yerr=charts.errors(report.front, panel.y),
-        fmt="-" if joined else "none",
-        color=charts.FRONT_COLOUR,
-        ecolor=charts.FRONT_COLOUR,
-        elinewidth=1.1,
-        linewidth=1.6,
-        zorder=4,
-    )
-    for precision, points in charts.by_precision(report.front).items():
-        axis.plot(
-            *_xy(points, panel),
-            charts.MARKS[precision].marker,
-            color=charts.FRONT_COLOUR,
-            linestyle="-" if joined and not precision else "none",
-            linewidth=1.6,
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-            label=charts.named("front, measured (± error)", precision),
-            zorder=4.1,
-        )
+    _draw_front(axis, front, panel)
     for name, marker, colour in (("smallest", "v", charts.SMALLEST_COLOUR), ("largest", "^", charts.LARGEST_COLOUR)):
         points = [point for anchor, point in report.anchors.items() if anchor == name]
         axis.plot(
@@ -183,8 +174,46 @@ def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequ
             label=f"{name} network",
             zorder=5,
         )
+    if report.nearest is not None and report.nearest.miss.broken:
+        axis.plot(
+            *_xy([report.nearest.point], panel), "*", color=INK, markersize=13, markeredgecolor="white",
+            markeredgewidth=1, label=charts.NEAREST_NAME, zorder=6,
+        )  # fmt: skip
     _set_axes(axis, report, panel)
     _draw_limits(axis, panel, limits)
+
+
+def _draw_front(axis: Axes, front: charts.PanelFront, panel: charts.Panel) -> None:
+    """The panel's front with its errors; members of the joint front that are none of it are paler."""
+    if front.others:
+        axis.plot(
+            *_xy(front.others, panel), "o", color=charts.FRONT_COLOUR, alpha=0.45, markersize=5, markeredgewidth=0,
+            label=charts.JOINT_NAME, zorder=3.5,
+        )  # fmt: skip
+    axis.errorbar(
+        *_xy(front.points, panel),
+        xerr=charts.errors(front.points, panel.x),
+        yerr=charts.errors(front.points, panel.y),
+        fmt="-" if front.joined else "none",
+        color=charts.FRONT_COLOUR,
+        ecolor=charts.FRONT_COLOUR,
+        elinewidth=1.1,
+        linewidth=1.6,
+        zorder=4,
+    )
+    for precision, points in charts.by_precision(front.points).items():
+        axis.plot(
+            *_xy(points, panel),
+            charts.MARKS[precision].marker,
+            color=charts.FRONT_COLOUR,
+            linestyle="-" if front.joined and not precision else "none",
+            linewidth=1.6,
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            label=charts.named(front.name, precision),
+            zorder=4.1,
+        )
 
 
 def _draw_predicted(axis: Axes, points: Sequence[Point], panel: charts.Panel, *, joined: bool) -> None:

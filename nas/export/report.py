@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.errors import StoreError
+from nas.errors import StoreError, UnknownNameError
 from nas.export.comparisons import distinguishable
 from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
 from nas.feasibility import Miss, violation_of
@@ -20,6 +20,7 @@ from supernets.errors import SpaceError
 from supernets.space import Architecture, Option, SearchSpace
 
 Anchor = Literal["smallest", "largest"]
+SHORT = "by the search's shorter protocol alone: not measured again, nor scored on the test part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class RunReport:
         name: the job's name; the id where it has none.
         n_evaluations: architectures evaluated, failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
+        figures: all that every measured network has: the run's objectives, and what its constraints alone are on.
         constraints: what a network must keep to be on a front.
         evaluated: measured architectures in the order told, with their search figures.
         candidates: measured architectures in the order told, with their final figures where they were measured again
@@ -87,6 +89,8 @@ class RunReport:
         failed: why, by key of each architecture that lacks a figure.
         front: the measured non-dominated architectures that keep the constraints, best first objective-to-minimise first
             (the fastest, as a rule); once candidates were measured again, those only and with their final figures.
+        fronts: where several profiles have objectives, by profile the front in its own objectives and those without
+            profile, of the same candidates as `front`, its cheapest first.
         nearest: what comes nearest to keeping the constraints, where nothing that the front is chosen from does.
         anchors: the smallest and the largest network, as far as they are measured.
         reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
@@ -104,6 +108,7 @@ class RunReport:
     status: RunStatus
     reason: str
     objectives: tuple[Objective, ...]
+    figures: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
     n_evaluations: int
@@ -112,6 +117,7 @@ class RunReport:
     candidates: tuple[Point, ...]
     failed: Mapping[str, str]
     front: tuple[Point, ...]
+    fronts: Mapping[str, tuple[Point, ...]]
     nearest: Nearest | None
     anchors: Mapping[Anchor, Point]
     reference: Mapping[str, float]
@@ -127,14 +133,25 @@ class RunReport:
         return next((o for o in self.objectives if o.metric == "accuracy"), self.objectives[0])
 
     @property
-    def figures(self) -> tuple[Objective, ...]:
-        """What every network has a figure of: the objectives, and what constraints alone are on."""
+    def columns(self) -> tuple[Objective, ...]:
+        """The figures to show of a network: the objectives, and what constraints alone are on."""
         return tuple(figures_of(self.objectives, self.constraints))
 
     @property
     def cost(self) -> Objective:
         """What it is traded for: the first latency, else the first objective to minimise, else the first."""
         return cost_objective(self.objectives)
+
+
+def is_short(report: RunReport, point: Point) -> bool:
+    """Whether timed figures of a measured point come from the search's shorter protocol, while others' are final."""
+    final = any(p.fidelity is Fidelity.FINAL for p in report.candidates)
+    return (
+        final
+        and point.source == "measured"
+        and point.fidelity is Fidelity.SEARCH
+        and any(o.profile is not None for o in report.columns)
+    )
 
 
 def cost_objective(objectives: Sequence[Objective]) -> Objective:
@@ -149,17 +166,21 @@ def best(points: Sequence[Point], objective: Objective) -> Point:
     return min(points, key=lambda point: objective.sign * point.values[objective.name])
 
 
-def build_report(store: RunStore, *, run: str) -> RunReport:
+def build_report(store: RunStore, *, run: str, profile: str | None = None) -> RunReport:
     """The report of a run in any state, from its store.
 
+    Args:
+        profile: that of one hardware profile alone: in its objectives and those without profile. None for the joint one.
+
     Raises:
+        UnknownNameError: the run has no objective on such a profile.
         StoreError: the store lacks the facts of a search (for instance, the run is a training), or is damaged.
     """
     info = store.info()
     try:
         space = SearchSpace.from_json(info["space"])
         profiles = tuple(str(p) for p in info["profiles"])
-        objectives = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
+        every = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
         constraints = tuple(Constraint.from_json(c, profiles) for c in info.get("constraints") or ())
     except KeyError as error:
         raise StoreError(
@@ -168,7 +189,11 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         ) from None
     except SpaceError as error:
         raise StoreError(f"run {run!r}: its store is damaged: {error}") from None
-    measured = MeasuredRun(store, figures_of(objectives, constraints), info)
+    names = list(dict.fromkeys(o.profile for o in every if o.profile is not None))
+    if profile is not None and profile not in names:
+        raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
+    objectives = every if profile is None else of_profile(every, profile)
+    measured = MeasuredRun(store, figures_of(every, constraints), info)
 
     def point(architecture: Architecture, *, final: bool) -> Point:
         return _measured_point(measured, space, architecture, final=final)
@@ -177,9 +202,10 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
     as_searched = {p.architecture: p for p in evaluated}
     candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable()}
     final = [candidates[a] for a in measured.candidates()]
-    front = front_of(final, objectives, constraints)
-    values = info.get("reference")
-    reference = {} if values is None else {o.name: float(v) for o, v in zip(objectives, values, strict=True)}
+    feasible = [p for p in final if violation_of(p.values, constraints) == 0]
+    front = front_of(feasible, objectives)
+    values = info.get("reference") or [None] * len(every)
+    corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
     budget, fits = info.get("evaluations"), store.fits()
     return RunReport(
         run=run,
@@ -187,19 +213,21 @@ def build_report(store: RunStore, *, run: str) -> RunReport:
         status=store.status(),
         reason=str(info.get("reason") or ""),
         objectives=objectives,
+        figures=measured.figures,
         constraints=constraints,
-        profiles=profiles,
+        profiles=profiles if profile is None else (profile,),
         n_evaluations=len(measured.told),
         budget=None if budget is None else int(budget),
         evaluated=evaluated,
         candidates=tuple(candidates.values()),
         failed=measured.failures(),
         front=front,
+        fronts={p: front_of(feasible, of_profile(every, p)) for p in names if len(names) > 1 and profile is None},
         nearest=None if front else nearest_of(final, constraints),
         anchors=_anchors(measured, info, point),
-        reference=reference,
-        hypervolume=_history(measured, evaluated, objectives, constraints, reference),
-        front_hypervolume=_front_hypervolume(front, objectives, reference),
+        reference=corner,
+        hypervolume=_history(measured, evaluated, objectives, constraints, corner),
+        front_hypervolume=front_hypervolume(front, objectives, corner),
         predictors=_predictors(fits, objectives),
         predicted=_predicted(fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
@@ -222,15 +250,17 @@ def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Arc
     )
 
 
-def front_of(
-    points: Sequence[Point], objectives: Sequence[Objective], constraints: Sequence[Constraint]
-) -> tuple[Point, ...]:
-    """The non-dominated of the points that keep all constraints, the cheapest first."""
-    feasible = [p for p in points if violation_of(p.values, constraints) == 0]
-    if not feasible:
+def of_profile(objectives: Sequence[Objective], profile: str) -> tuple[Objective, ...]:
+    """The objectives on one profile, and those on none."""
+    return tuple(o for o in objectives if o.profile in (None, profile))
+
+
+def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[Point, ...]:
+    """The non-dominated of some points, the cheapest first."""
+    if not points:
         return ()
-    kept = non_dominated(_minimised(feasible, objectives))
-    front = [p for p, keep in zip(feasible, kept.tolist(), strict=True) if keep]
+    kept = non_dominated(_minimised(points, objectives))
+    front = [p for p, keep in zip(points, kept.tolist(), strict=True) if keep]
     cost = cost_objective(objectives)
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
 
@@ -269,9 +299,10 @@ def _history(
     return tuple((order[p.architecture], float(v)) for p, v in zip(evaluated, volumes.tolist(), strict=True))
 
 
-def _front_hypervolume(
+def front_hypervolume(
     front: Sequence[Point], objectives: Sequence[Objective], reference: Mapping[str, float]
 ) -> float | None:
+    """The hypervolume of a front from the figures it shows; None without front or reference point."""
     if not reference or not front:
         return None
     return float(hypervolume(_minimised(front, objectives), _corner(objectives, reference)))

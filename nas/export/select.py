@@ -1,19 +1,19 @@
-"""Choosing one member of a front: by constraints, by number, or at the knee."""
+"""Choosing among what a run measured: the best within limits, or a member of the front by number or at the knee."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas import pareto
 from nas.errors import SelectionError
-from nas.export.report import Point, RunReport, best
-from nas.export.units import figure_text
-from nas.objectives import Objective
+from nas.export.report import Point, RunReport, best, front_hypervolume, front_of, nearest_of, of_profile
+from nas.export.units import figure_text, miss_text
+from nas.objectives import Constraint, Fidelity, Objective
 
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
@@ -38,39 +38,83 @@ class Limit:
         """Whether the point's figure is within the limit."""
         return _OPERATORS[self.sign](point.values[self.objective.name], self.bound)
 
-    def excess(self, point: Point) -> float:
-        """How far the figure is outside, 0 inside, in the objective's unit."""
-        return 0.0 if self.holds(point) else abs(point.values[self.objective.name] - self.bound)
+    @property
+    def constraint(self) -> Constraint:
+        """The limit with its bound included, by which misses are told and counted."""
+        below = self.sign in ("<", "<=")
+        return Constraint(self.objective, None if below else self.bound, self.bound if below else None)
+
+
+def limits_of(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
+    """The limits that constraints state."""
+    return tuple(
+        Limit(c.figure, sign, bound)
+        for c in constraints
+        for sign, bound in ((">=", c.minimum), ("<=", c.maximum))
+        if bound is not None
+    )
 
 
 def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
     """The limits that an expression such as ``latency_ms<=1.0 and accuracy>=0.9`` states, all of which must hold.
 
     Raises:
-        SelectionError: malformed, or of something that is no objective of the run.
-        UnknownNameError: no such objective with the run's profiles.
+        SelectionError: malformed, or of something that the run did not measure.
+        UnknownNameError: no such figure with the run's profiles.
     """
     return tuple(_limit(report, term, expression) for term in _JOINT.split(expression))
 
 
+def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
+    """The report as it is under these limits in place of the run's constraints, from what was measured.
+
+    All evaluated networks are chosen from. One that was measured again counts with its final figures. One that was not is
+    on the front only if none within the limits leads it in search figures either: those are compared with their like.
+    """
+    kept = [p for p in report.candidates if all(limit.holds(p) for limit in limits)]
+    search = {p.architecture: p for p in report.evaluated}
+    leading = {p.architecture for p in front_of([search[p.architecture] for p in kept], report.objectives)}
+    chosen = [p for p in kept if p.fidelity is Fidelity.FINAL or p.architecture in leading]
+    front = front_of(chosen, report.objectives)
+    constraints = tuple(limit.constraint for limit in limits)
+    return replace(
+        report,
+        constraints=constraints,
+        front=front,
+        fronts={p: front_of(chosen, of_profile(report.objectives, p)) for p in report.fronts},
+        nearest=None if front else nearest_of(report.candidates, constraints),
+        front_hypervolume=front_hypervolume(front, report.objectives, report.reference),
+        distinguishable={},
+    )
+
+
 def select(report: RunReport, expression: str) -> Point:
-    """The most accurate member of the front that satisfies every limit; the first objective's best without accuracy.
+    """The most accurate evaluated network that satisfies every limit; the first objective's best without accuracy.
 
     Of equally accurate ones, the cheapest (fastest).
 
     Raises:
-        SelectionError: malformed, nothing satisfies it (the text names the nearest member), or there is no front.
-        UnknownNameError: no such objective with the run's profiles.
+        SelectionError: malformed, nothing satisfies it (the text names the nearest), or nothing is measured.
+        UnknownNameError: no such figure with the run's profiles.
     """
-    limits = parse_limits(report, expression)
-    front = _front(report)
-    satisfying = [p for p in front if all(limit.holds(p) for limit in limits)]
-    if satisfying:
-        return best(satisfying, report.primary)
-    nearest = min(front, key=lambda p: sum(_relative_excess(front, limit, p) for limit in limits))
+    return best_within(within(report, parse_limits(report, expression)), expression)
+
+
+def best_within(report: RunReport, expression: str) -> Point:
+    """The most accurate of a report made by `within` from the expression.
+
+    Raises:
+        SelectionError: nothing satisfies it (the text names the nearest), or nothing is measured.
+    """
+    if report.front:
+        return best(report.front, report.primary)
+    if report.nearest is None:
+        raise SelectionError(_nothing(report))
+    point, miss = report.nearest.point, report.nearest.miss
+    broken = miss_text(miss) or "a figure at a bound that it must not reach"
     raise SelectionError(
-        f"nothing on the front of run {report.run!r} satisfies {expression.strip()!r}; the nearest is number "
-        f"{front.index(nearest)} ({nearest.key}) with {_figures(report, nearest)}"
+        f"nothing that run {report.run!r} measured satisfies {expression.strip()!r}; the nearest is {point.key} with "
+        f"{_figures(report, point)}; it breaks {broken}"
     )
 
 
@@ -100,12 +144,21 @@ def knee(report: RunReport) -> Point:
 
 
 def _front(report: RunReport) -> tuple[Point, ...]:
-    if not report.front:
+    if report.front:
+        return report.front
+    if report.nearest is not None and report.nearest.miss.broken:
         raise SelectionError(
-            f"run {report.run!r} ({report.status}) has no measured network to choose from; "
-            f"`nas resume {report.run}` goes on with it"
+            f"no measured network of run {report.run!r} keeps its constraints; the nearest is {report.nearest.point.key} with "
+            f"{miss_text(report.nearest.miss)}; --select with other limits takes the best that keeps those"
         )
-    return report.front
+    raise SelectionError(_nothing(report))
+
+
+def _nothing(report: RunReport) -> str:
+    return (
+        f"run {report.run!r} ({report.status}) has no measured network to choose from; "
+        f"`nas resume {report.run}` goes on with it"
+    )
 
 
 def _limit(report: RunReport, term: str, expression: str) -> Limit:
@@ -116,9 +169,9 @@ def _limit(report: RunReport, term: str, expression: str) -> Limit:
             f"number, as in {_EXAMPLE}"
         )
     objective = Objective.parse(matched["name"], report.profiles, where="--select")
-    if objective not in report.objectives:
-        known = ", ".join(o.name for o in report.objectives)
-        raise SelectionError(f"--select {expression!r}: {objective.name} is no objective of this run; it has {known}")
+    if objective not in report.figures:
+        known = ", ".join(o.name for o in report.figures)
+        raise SelectionError(f"--select {expression!r}: this run did not measure {objective.name}; it has {known}")
     try:
         bound = float(matched["bound"])
     except ValueError:
@@ -135,14 +188,5 @@ def _limit(report: RunReport, term: str, expression: str) -> Limit:
     return Limit(objective, matched["sign"], bound)
 
 
-def _relative_excess(front: tuple[Point, ...], limit: Limit, point: Point) -> float:
-    """The excess as a share of the front's span (of the bound, where the front has no span)."""
-    figures = [p.values[limit.objective.name] for p in front]
-    span = max(figures) - min(figures)
-    return limit.excess(point) / (span or abs(limit.bound) or 1.0)
-
-
 def _figures(report: RunReport, point: Point) -> str:
-    return ", ".join(
-        f"{o.name} {figure_text(o, point.values[o.name], point.errors[o.name])}" for o in report.objectives
-    )
+    return ", ".join(f"{o.name} {figure_text(o, point.values[o.name], point.errors[o.name])}" for o in report.columns)

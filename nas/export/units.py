@@ -60,12 +60,20 @@ def miss_text(miss: Miss) -> str:
         bound = constraint.maximum if above else constraint.minimum
         assert bound is not None  # it is broken
         word = "at most" if above else "at least"
-        share = abs(value - bound) / (abs(bound) or 1.0)
+        share = 100 * abs(value - bound) / (abs(bound) or 1.0)
+        decimals = 2 if share < 1 else 1 if share < 100 else 0
         texts.append(
-            f"{constraint.figure.name} {figure_text(constraint.figure, value)} ({word} "
-            f"{bound_text(constraint.figure, bound)}: {share:.2%} {'over' if above else 'under'})"
+            f"{constraint.figure.name} {_close_text(constraint.figure, value)} ({word} "
+            f"{bound_text(constraint.figure, bound)}: {share:.{decimals}f} % {'over' if above else 'under'})"
         )
     return ", ".join(texts)
+
+
+def _close_text(objective: Objective, value: float) -> str:
+    """A figure with enough digits to be told from a bound close by."""
+    _, unit, factor = _SHOWN[objective.metric]
+    shown = value * factor
+    return f"{shown:.4g} {unit}" if abs(shown) < 1e4 else f"{shown:.0f} {unit}"
 
 
 def _decimals(spread: float) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Fidelity, Measurement, Objective, Status
+from nas.objectives import Constraint, Fidelity, Measurement, Objective, Status, figures_of
 from nas.precisions import Precisions
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace
 
 PROFILE = "cpu-1-thread"
+BOARD = "board"
 TWO = ("accuracy", f"latency_ms@{PROFILE}")
 FOUR = (*TWO, "macs", "parameters")
 N_IMAGES = 1000
@@ -55,6 +56,8 @@ def figure(architecture: Architecture, objective: Objective) -> tuple[float, flo
             return share, float(np.sqrt(share * (1 - share) / N_IMAGES))
         case "latency_ms":
             latency = 0.08 * float(np.exp(3.2 * size)) * wobble
+            if objective.profile == BOARD:  # wobbles the other way, so that other networks are its best
+                latency = 2.0 * float(np.exp(1.5 * size)) / wobble**2
             return latency, NOISE_FLOOR * latency
         case "macs":
             return 1e6 * float(np.exp(4 * size)), 0.0
@@ -102,10 +105,22 @@ def example_run(
     final: bool = True,
     name: str = "digits-cnn",
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
-) -> MemoryStore:
-    """A finished search of `n` evaluations in steps of ten after the smallest and the largest."""
-    store = MemoryStore()
-    objectives = [Objective.parse(o, [PROFILE]) for o in names]
+    limits: Mapping[str, tuple[float | None, float | None]] | None = None,
+    n_final: int | None = None,
+    store: RunStore | None = None,
+) -> RunStore:
+    """A finished search of `n` evaluations in steps of ten after the smallest and the largest.
+
+    Args:
+        limits: constraints as (least, most) by figure.
+        n_final: how many of the networks are measured again, the first told; None is all.
+        store: where to, if not into memory.
+    """
+    store = MemoryStore() if store is None else store
+    profiles = [PROFILE, BOARD] if any(BOARD in name for name in [*names, *(limits or {})]) else [PROFILE]
+    objectives = [Objective.parse(o, profiles) for o in names]
+    constraints = [Constraint(Objective.parse(o, profiles), *bounds) for o, bounds in (limits or {}).items()]
+    figures = figures_of(objectives, constraints)
     rng = np.random.default_rng(0)
     space = precisions.space(SPACE)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(4 * n)))
@@ -116,7 +131,8 @@ def example_run(
     store.set_info("space", space.to_json())
     store.set_info("precisions", list(precisions.names))
     store.set_info("objectives", list(names))
-    store.set_info("profiles", [PROFILE])
+    store.set_info("constraints", [c.to_json() for c in constraints])
+    store.set_info("profiles", profiles)
     store.set_info("smallest", anchors[0].key)
     store.set_info("largest", anchors[1].key)
     store.set_info("evaluations", n)
@@ -129,15 +145,15 @@ def example_run(
     for step, batch in enumerate([anchors, *(told[i : i + 10] for i in range(0, len(told), 10))]):
         store.record_ask(step, batch)
         for architecture in batch:
-            measure(store, architecture, objectives, precisions=precisions)
+            measure(store, architecture, figures, precisions=precisions)
         if step:
             predict(store, step, [*batch, *spare], objectives)
     if final:
-        measured_again = [*anchors, *told]
+        measured_again = [*anchors, *told][:n_final]
         store.set_info("final", [a.key for a in measured_again])
         test = [Objective.parse("accuracy", [])]
         for architecture in measured_again:
-            measure(store, architecture, [o for o in objectives if o.profile], Fidelity.FINAL, precisions)
+            measure(store, architecture, [o for o in figures if o.profile], Fidelity.FINAL, precisions)
             measure(store, architecture, test, Fidelity.TEST, precisions)
         store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     return store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,9 +19,9 @@ from nas.errors import NasError
 from nas.export import charts
 from nas.export.plots import convergence_figure, front_figure, write_plots
 from nas.export.report import RunReport, build_report
-from nas.export.select import parse_limits
+from nas.export.select import Limit, parse_limits, within
 from nas.precisions import Precisions
-from tests.nas.export.runs import FOUR, PROFILE, example_run
+from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"
 FILES = ["front.png", "front.svg", "convergence.png", "convergence.svg", "front.html"]
@@ -36,6 +37,19 @@ def series(axis: Axes, label: str) -> NDArray[np.float64]:
     return np.asarray(line.get_xydata(), dtype=np.float64)
 
 
+def drawn(report: RunReport, *, limits: Sequence[Limit] = ()) -> list[Axes]:
+    """The axes of the front's figure that are shown."""
+    figure = front_figure(report, limits=limits)
+    assert figure is not None
+    return [axis for axis in figure.axes if axis.get_visible()]
+
+
+def legend_of(report: RunReport) -> list[str]:
+    figure = front_figure(report)
+    assert figure is not None
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def front_of(axis: Axes) -> ErrorbarContainer:
     """The chart's one series with error bars."""
     (container,) = axis.containers
@@ -44,7 +58,7 @@ def front_of(axis: Axes) -> ErrorbarContainer:
 
 
 def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport) -> None:
-    (axis,) = front_figure(report).axes
+    (axis,) = drawn(report)
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("Latency (ms), cpu-1-thread", "Accuracy (%)")
     assert axis.get_xscale() == "log"  # the smallest and the largest are more than eight times apart
     assert axis.get_yscale() == "linear"
@@ -63,16 +77,16 @@ def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport
 
 def test_precisions_are_told_apart_and_each_has_its_front() -> None:
     found = build_report(example_run(precisions=Precisions(("fp32", "int8"))), run="example-1")
-    (axis,) = front_figure(found).axes
-    drawn = {}
+    (axis,) = drawn(found)
+    counts = {}
     for precision, marker in (("fp32", "o"), ("int8", "s")):
         names = [f"front, measured (± error), {precision}", f"measured, {precision}"]
         lines = [line for line in axis.get_lines() if line.get_label() in names]
         assert {line.get_marker() for line in lines} == {marker}
-        drawn[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
+        counts[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
     muted = {p.architecture for p in [*found.front, *charts.muted(found)]}
-    assert sum(drawn.values()) == len(muted)
-    assert drawn == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
+    assert sum(counts.values()) == len(muted)
+    assert counts == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
     (panel,) = charts.panels(found)
     for precision, points in charts.precision_fronts(found, panel).items():
         rivals = [p for p in found.evaluated if p.precision == precision]
@@ -89,20 +103,19 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
 
 
 def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
-    (axis,) = front_figure(report).axes
+    (axis,) = drawn(report)
     lines = [line for line in axis.get_lines() if line.get_markerfacecolor() == "none"]
     assert [len(np.asarray(lines[0].get_xdata())), lines[0].get_marker()] == [len(report.predicted), "D"]
     assert lines[1].get_label() == "predicted, not measured"
     assert lines[1].is_dashed()
-    names = [text.get_text() for text in front_figure(report).legends[0].get_texts()]
+    names = legend_of(report)
     assert names[0].startswith("front, measured")
     assert "predicted, not measured" in names
-    without = front_figure(replace(report, predicted=()))
-    assert "predicted, not measured" not in [text.get_text() for text in without.legends[0].get_texts()]
+    assert "predicted, not measured" not in legend_of(replace(report, predicted=()))
 
 
 def test_error_bars_span_the_errors(report: RunReport) -> None:
-    (axis,) = front_figure(report).axes
+    (axis,) = drawn(report)
     horizontal, vertical = front_of(axis).lines[2]
     widths = [segment[1][0] - segment[0][0] for segment in horizontal.get_segments()]
     heights = [segment[1][1] - segment[0][1] for segment in vertical.get_segments()]
@@ -111,7 +124,7 @@ def test_error_bars_span_the_errors(report: RunReport) -> None:
 
 
 def test_limits_are_dashed_lines_with_their_bounds(report: RunReport) -> None:
-    (axis,) = front_figure(report, limits=parse_limits(report, "latency_ms<=1.0, accuracy>=0.8")).axes
+    (axis,) = drawn(report, limits=parse_limits(report, "latency_ms<=1.0, accuracy>=0.8"))
     assert {text.get_text() for text in axis.texts} == {"≤ 1 ms", "≥ 80 %"}
     ends = [np.asarray(line.get_xydata()).tolist() for line in axis.get_lines() if line.is_dashed()]
     assert [[1.0, 0.0], [1.0, 1.0]] in ends
@@ -123,8 +136,7 @@ def test_every_pair_of_objectives_has_a_panel_with_costs_along_x() -> None:
     pairs = [(p.x.metric, p.y.metric) for p in charts.panels(found)]
     assert pairs[:3] == [("latency_ms", "accuracy"), ("macs", "accuracy"), ("parameters", "accuracy")]
     assert len({frozenset(pair) for pair in pairs}) == 6
-    figure = front_figure(found)
-    assert sum(axis.get_visible() for axis in figure.axes) == 6
+    assert len(drawn(found)) == 6
 
 
 def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
@@ -188,8 +200,6 @@ def test_without_a_reference_there_is_no_convergence(report: RunReport, tmp_path
 def test_nothing_to_plot_is_said(report: RunReport, tmp_path: Path) -> None:
     with pytest.raises(NasError, match="no measured network to plot"):
         write_plots(replace(report, evaluated=(), front=()), tmp_path / "none")
-    with pytest.raises(NasError, match="single objective accuracy"):
-        write_plots(replace(report, objectives=report.objectives[:1]), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -197,3 +207,75 @@ def test_a_folder_that_cannot_be_made_is_named(report: RunReport, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(NasError, match="cannot be made"):
         write_plots(report, tmp_path / "file" / "plots")
+
+
+def test_each_profile_has_a_panel_with_its_own_front() -> None:
+    board = f"latency_ms@{BOARD}"
+    found = build_report(example_run((*TWO, board)), run="x")
+    panels = charts.panels(found)
+    assert [(p.x.name, p.y.name) for p in panels] == [(LATENCY, "accuracy"), (board, "accuracy"), (LATENCY, board)]
+    axes = drawn(found)
+    for profile, panel, axis in zip((PROFILE, BOARD), panels, axes, strict=False):
+        own = found.fronts[profile]
+        expected = [[p.values[panel.x.name], 100 * p.values["accuracy"]] for p in own]
+        np.testing.assert_allclose(series(axis, charts.PROFILE_FRONT_NAME), expected, rtol=1e-12)
+        assert len(series(axis, charts.JOINT_NAME)) == len(found.front) - len(own) > 0
+        assert charts.front_in(found, panel).joined
+    assert not charts.front_in(found, panels[2]).joined
+    assert len(series(axes[2], charts.FRONT_NAME)) == len(found.front)
+    names = legend_of(found)
+    assert {charts.PROFILE_FRONT_NAME, charts.JOINT_NAME, charts.FRONT_NAME} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_what_breaks_a_limit_is_crossed_out(tmp_path: Path) -> None:
+    found = build_report(example_run(limits={"latency_ms": (None, 0.5), "macs": (None, 1e7)}), run="x")
+    panels = charts.panels(found)
+    assert [(p.x.metric, p.y.metric) for p in panels] == [("latency_ms", "accuracy"), ("macs", "accuracy")]
+    broken = [p for p in found.evaluated if p.values[LATENCY] > 0.5 or p.values["macs"] > 1e7]
+    shown = {p.architecture for p in [*found.front, *found.anchors.values()]}  # on the front: by final figures
+    for axis in drawn(found):
+        assert len(series(axis, charts.BREAKING_NAME)) == len([p for p in broken if p.architecture not in shown])
+    assert charts.front_in(found, panels[0]).joined
+    assert not charts.front_in(found, panels[1]).joined
+    assert charts.NEAREST_NAME not in legend_of(found)
+    text = write_plots(within(found, parse_limits(found, "latency_ms<=0.6")), tmp_path)[-1].read_text()
+    assert "Limits: latency_ms@cpu-1-thread at most 0.6 ms." in text
+
+
+def test_the_nearest_is_a_star_where_nothing_keeps_the_limits(tmp_path: Path) -> None:
+    found = build_report(example_run(limits={"latency_ms": (None, 0.001)}), run="x")
+    (axis,) = drawn(found)
+    fastest = min(found.candidates, key=lambda p: p.values[LATENCY])
+    assert series(axis, charts.NEAREST_NAME)[0, 0] == fastest.values[LATENCY]
+    assert "none keeps the limits" in charts.heading(found)[1]
+    text = write_plots(found, tmp_path)[-1].read_text()
+    assert "No network keeps them; the nearest has latency_ms@cpu-1-thread 0.07779 ms (at most 0.001 ms" in text
+    assert "<td>nearest</td>" in text
+
+
+def test_one_objective_shows_its_best_so_far(tmp_path: Path) -> None:
+    alone = build_report(example_run(("accuracy",)), run="x")
+    paths = write_plots(alone, tmp_path / "alone")
+    assert [p.name for p in paths] == ["convergence.png", "convergence.svg", "front.html"]
+    assert 'id="front"' not in paths[-1].read_text()
+    figure = convergence_figure(alone)
+    assert figure is not None
+    (axis,) = figure.axes
+    assert axis.get_ylabel() == "Accuracy (%), best so far"
+    accuracies = [100 * p.values["accuracy"] for p in alone.evaluated]
+    np.testing.assert_allclose(series(axis, "best so far")[:, 1], np.maximum.accumulate(accuracies), rtol=1e-12)
+    limited = build_report(example_run(("accuracy",), limits={"latency_ms": (None, 0.5)}), run="x")
+    assert [(p.x.name, p.y.name) for p in charts.panels(limited)] == [(LATENCY, "accuracy")]
+    assert [p.name for p in write_plots(limited, tmp_path / "limited")] == FILES
+    curve = charts.convergence(limited)
+    assert curve is not None
+    kept = [p.values["accuracy"] for p in limited.evaluated if p.values[LATENCY] <= 0.5]
+    assert curve.share[-1] == pytest.approx(100 * max(kept))
+    impossible = build_report(example_run(("accuracy",), limits={"latency_ms": (None, 0.001)}), run="x")
+    assert charts.convergence(impossible) is None
+
+
+def test_more_than_four_objectives_are_drawn_against_quality_alone() -> None:
+    found = build_report(example_run((*FOUR, "activation_bytes", f"latency_ms@{BOARD}")), run="x")
+    assert [p.y.metric for p in charts.panels(found)] == ["accuracy"] * 5

@@ -9,14 +9,26 @@ import sys
 import numpy as np
 import pytest
 
-from nas.errors import StoreError
+from nas.errors import StoreError, UnknownNameError
 from nas.export.report import Point, RunReport, build_report
 from nas.export.report_json import search_json, show_json
 from nas.objectives import Fidelity, Objective
 from nas.store.base import RunStatus
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
-from tests.nas.export.runs import FOUR, N_IMAGES, PROFILE, SPACE, TWO, example_run, fail, figure, measure, predict
+from tests.nas.export.runs import (
+    BOARD,
+    FOUR,
+    N_IMAGES,
+    PROFILE,
+    SPACE,
+    TWO,
+    example_run,
+    fail,
+    figure,
+    measure,
+    predict,
+)
 
 LATENCY = f"latency_ms@{PROFILE}"
 OBJECTIVES = [Objective.parse(o, [PROFILE]) for o in TWO]
@@ -189,3 +201,70 @@ def test_reading_a_run_loads_neither_torch_nor_a_plotting_library() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_only_what_keeps_the_constraints_is_on_the_front() -> None:
+    limits = {"latency_ms": (None, 0.5), "accuracy": (0.8, None), "macs": (None, 1e7)}
+    found = build_report(example_run(limits=limits), run="x")
+    assert [o.name for o in found.columns] == [*TWO, "macs"]
+    kept = [p for p in found.candidates if p.values[LATENCY] <= 0.5 and p.values["accuracy"] >= 0.8]
+    kept = [p for p in kept if p.values["macs"] <= 1e7]
+    assert 0 < len(kept) < len(found.candidates)
+    assert {p.key for p in found.front} == {p.key for p in kept if not any(dominates(q, p, found) for q in kept)}
+    assert found.nearest is None
+    # the first networks break the constraints, so that they have no volume
+    early = [v for n, v in found.hypervolume if n <= 2]
+    assert early == [0.0, 0.0]
+    free = build_report(example_run(), run="x")
+    assert 0 < found.hypervolume[-1][1] < free.hypervolume[-1][1]
+    data = show_json(found)
+    assert data["constraints"][0] == {"figure": LATENCY, "min": None, "max": 0.5}
+    assert data["nearest"] is None
+    assert "macs" in data["front"][0]["values"]
+
+
+def test_the_nearest_is_told_where_nothing_keeps_the_constraints() -> None:
+    found = build_report(example_run(limits={"latency_ms": (None, 0.001), "accuracy": (0.5, None)}), run="x")
+    assert found.front == ()
+    assert found.front_hypervolume is None
+    assert found.nearest is not None
+    fastest = min(found.candidates, key=lambda p: p.values[LATENCY])
+    assert found.nearest.point == fastest
+    data = show_json(found)["nearest"]
+    assert (data["key"], data["fidelity"]) == (fastest.key, "final")
+    assert data["broken"] == [{"figure": LATENCY, "min": None, "max": 0.001, "value": fastest.values[LATENCY]}]
+    assert data["violation"] == pytest.approx((fastest.values[LATENCY] - 0.001) / 0.001)
+    json.dumps(show_json(found), allow_nan=False)
+
+
+def test_each_profile_has_a_front_of_its_own() -> None:
+    board = f"latency_ms@{BOARD}"
+    store = example_run((*TWO, board), limits={"accuracy": (0.75, None)})
+    found = build_report(store, run="x")
+    assert list(found.fronts) == [PROFILE, BOARD]
+    kept = [p for p in found.candidates if p.values["accuracy"] >= 0.75]
+    for profile, front in found.fronts.items():
+        alone = build_report(store, run="x", profile=profile)
+        assert [o.name for o in alone.objectives] == ["accuracy", f"latency_ms@{profile}"]
+        assert alone.front == front
+        assert {p.key for p in front} == {p.key for p in kept if not any(dominates(q, p, alone) for q in kept)}
+        assert list(alone.reference) == ["accuracy", f"latency_ms@{profile}"]
+        assert alone.hypervolume[-1][1] == pytest.approx(
+            build_report(store, run="x", profile=profile).hypervolume[-1][1]
+        )
+        assert alone.fronts == {}
+        assert {p.key for p in front} <= {p.key for p in found.front}
+    assert found.fronts[PROFILE] != found.fronts[BOARD]
+    assert list(show_json(found)["fronts"]) == [PROFILE, BOARD]
+    with pytest.raises(UnknownNameError, match="unknown profile 'bord'; did you mean 'board'"):
+        build_report(store, run="x", profile="bord")
+    assert build_report(example_run(), run="x").fronts == {}
+
+
+def test_one_objective_has_the_best_feasible_network_as_its_front() -> None:
+    found = build_report(example_run(("accuracy",), limits={"latency_ms": (None, 0.5)}), run="x")
+    kept = [p for p in found.candidates if p.values[LATENCY] <= 0.5]
+    (best,) = found.front
+    assert best.values["accuracy"] == max(p.values["accuracy"] for p in kept)
+    assert found.primary == found.cost == found.objectives[0]
+    json.dumps(show_json(found), allow_nan=False)

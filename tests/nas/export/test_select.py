@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from nas.errors import SelectionError, UnknownNameError
-from nas.export.report import Point, RunReport, build_report
-from nas.export.select import by_index, knee, parse_limits, select
-from tests.nas.export.runs import PROFILE, example_run
+from nas.export.report import Point, RunReport, build_report, is_short
+from nas.export.report_json import selection_json
+from nas.export.select import by_index, knee, limits_of, parse_limits, select, within
+from nas.objectives import Fidelity
+from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"
 
@@ -48,7 +51,7 @@ def test_strict_and_loose_signs_differ_at_the_bound(report: RunReport) -> None:
 def test_the_cheapest_of_equally_accurate_ones_is_taken(report: RunReport) -> None:
     fast, slow = report.front[2], report.front[3]
     level = {**slow.values, "accuracy": fast.values["accuracy"]}
-    tied = replace(report, front=(fast, replace(slow, values=level)))
+    tied = replace(report, candidates=(replace(slow, values=level), fast), evaluated=(slow, fast))
     assert select(tied, "latency_ms<=10") is fast
 
 
@@ -63,7 +66,7 @@ def test_the_cheapest_of_equally_accurate_ones_is_taken(report: RunReport) -> No
         ("latency_ms<=fast", "'fast' is no finite number"),
         ("latency_ms<=nan", "'nan' is no finite number"),
         ("accuracy>=90", "accuracy>=0.9"),
-        ("macs<=1e6", f"macs is no objective of this run; it has accuracy, {LATENCY}"),
+        ("macs<=1e6", f"this run did not measure macs; it has accuracy, {LATENCY}"),
     ],
 )
 def test_a_malformed_expression_says_what_came(report: RunReport, text: str, said: str) -> None:
@@ -87,11 +90,15 @@ def test_nothing_within_the_limits_names_the_nearest_member(report: RunReport) -
     fastest = report.front[0]
     with pytest.raises(SelectionError) as caught:
         select(report, "latency_ms<=0.001")
-    assert f"number 0 ({fastest.key})" in str(caught.value)
+    assert f"the nearest is {fastest.key} with" in str(caught.value)
     assert "0.07779 ± 0.00078 ms" in str(caught.value)
+    assert f"it breaks {LATENCY} 0.07779 ms (at most 0.001 ms: 7679 % over)" in str(caught.value)
 
-    with pytest.raises(SelectionError, match=f"number {len(report.front) - 1} "):
+    with pytest.raises(SelectionError, match=f"the nearest is {report.front[-1].key} .*at least 99 %"):
         select(report, "accuracy>=0.99")
+    bound = fastest.values[LATENCY]
+    with pytest.raises(SelectionError, match="a bound that it must not reach"):
+        select(report, f"latency_ms<{bound!r}")
 
 
 def test_members_are_numbered_from_the_fastest(report: RunReport) -> None:
@@ -111,4 +118,88 @@ def test_the_knee_is_a_member_between_the_ends(report: RunReport) -> None:
 def test_an_empty_front_has_nothing_to_choose_from(report: RunReport, choose: object) -> None:
     assert callable(choose)
     with pytest.raises(SelectionError, match="`nas resume example-1`"):
-        choose(replace(report, front=()))
+        choose(replace(report, front=(), candidates=(), evaluated=()))
+
+
+def leads(one: Point, other: Point, signs: dict[str, float]) -> bool:
+    """Dominance by hand, in figures to minimise by their signs."""
+    pairs = [(sign * one.values[name], sign * other.values[name]) for name, sign in signs.items()]
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def test_all_that_was_measured_is_chosen_from(report: RunReport) -> None:
+    """Within a band between two members of the front, the best is none of it."""
+    ends = [p.values[LATENCY] for p in report.front]
+    band = next(
+        (low, high)
+        for low, high in itertools.pairwise(ends)
+        if sum(low < p.values[LATENCY] < high for p in report.candidates) > 1
+    )
+    text = f"latency_ms>{band[0]!r}, latency_ms<{band[1]!r}"
+    best = select(report, text)
+    kept = [p for p in report.candidates if band[0] < p.values[LATENCY] < band[1]]
+    assert best.values["accuracy"] == max(p.values["accuracy"] for p in kept)
+    assert best.key not in {p.key for p in report.front}
+    inside = within(report, parse_limits(report, text))
+    signs = {"accuracy": -1.0, LATENCY: 1.0}
+    assert {p.key for p in inside.front} == {p.key for p in kept if not any(leads(q, p, signs) for q in kept)}
+    data = selection_json(inside, parse_limits(report, text), best)
+    assert data["key"] == best.key
+    assert data["limits"] == [
+        {"figure": LATENCY, "sign": ">", "bound": band[0]},
+        {"figure": LATENCY, "sign": "<", "bound": band[1]},
+    ]
+    assert [p["key"] for p in data["front"]] == [p.key for p in inside.front]
+
+
+def test_a_figure_that_is_no_objective_can_be_limited() -> None:
+    found = build_report(example_run(limits={"macs": (None, 1e9)}), run="x")
+    bound = sorted(p.values["macs"] for p in found.candidates)[8]
+    best = select(found, f"macs<={bound}")
+    kept = [p for p in found.candidates if p.values["macs"] <= bound]
+    assert best.values["accuracy"] == max(p.values["accuracy"] for p in kept)
+
+
+def test_limits_replace_the_constraints_of_the_job() -> None:
+    found = build_report(example_run(limits={LATENCY: (None, 0.3)}), run="x")
+    assert max(p.values[LATENCY] for p in found.front) <= 0.3
+    looser = select(found, "latency_ms<=1")
+    assert 0.3 < looser.values[LATENCY] <= 1
+    free = build_report(example_run(), run="x")
+    assert looser.key == select(free, "latency_ms<=1").key
+    again = within(found, limits_of(found.constraints))
+    assert again.front == found.front
+
+
+def test_figures_of_the_shorter_protocol_are_told_and_compared_with_their_like() -> None:
+    found = build_report(example_run(n_final=12), run="x")
+    again = {p.key for p in found.candidates if p.fidelity is Fidelity.FINAL}
+    assert len(again) == 12
+    assert [is_short(found, p) for p in found.candidates] == [p.key not in again for p in found.candidates]
+    # no limit: the final figures of all are 10 % lower, yet only what leads in search figures may come on the front
+    inside = within(found, parse_limits(found, "latency_ms<=1000"))
+    search = {p.key: p for p in found.evaluated}
+    signs = {"accuracy": -1.0, LATENCY: 1.0}
+    leading = {p.key for p in found.evaluated if not any(leads(q, p, signs) for q in search.values())}
+    assert {p.key for p in inside.front} <= again | leading
+    assert any(is_short(inside, p) for p in inside.front)
+    unfinished = build_report(example_run(final=False), run="x")
+    assert not any(is_short(unfinished, p) for p in unfinished.candidates)
+
+
+def test_a_selection_keeps_to_each_profile() -> None:
+    found = build_report(example_run((*TWO, f"latency_ms@{BOARD}")), run="x")
+    inside = within(found, parse_limits(found, f"latency_ms@{BOARD}<=5"))
+    assert list(inside.fronts) == [PROFILE, BOARD]
+    for profile, front in inside.fronts.items():
+        signs = {"accuracy": -1.0, f"latency_ms@{profile}": 1.0}
+        kept = [p for p in found.candidates if p.values[f"latency_ms@{BOARD}"] <= 5]
+        assert {p.key for p in front} == {p.key for p in kept if not any(leads(q, p, signs) for q in kept)}
+
+
+def test_nothing_feasible_tells_what_to_do() -> None:
+    found = build_report(example_run(limits={"latency_ms": (None, 0.001), "accuracy": (0.5, None)}), run="x")
+    for choose in (lambda: by_index(found, 0), lambda: knee(found)):
+        with pytest.raises(SelectionError, match=r"keeps its constraints; the nearest is 0-0-0-0-x-x with .*--select"):
+            choose()
+    assert select(found, "latency_ms<=1").values[LATENCY] <= 1
