@@ -113,13 +113,18 @@ def _stamp(n: int) -> Stamp:
 
 
 def row(name: str, stamps: Sequence[Stamp]) -> str:
-    """One line of the table."""
-    at = {n: (wall, cpu) for n, wall, cpu in stamps}
+    """One line of the table, from the first stamp and from that of `_FROM` evaluations."""
     cells = []
-    for first in (0, _FROM):
-        wall, cpu = (1000 * (at[_TO][i] - at[first][i]) / (_TO - first) for i in (0, 1))
-        cells += [f"{wall:,.2f}", f"{cpu:,.2f}"]
+    last = _first(stamps, _TO)
+    for start in (stamps[0], _first(stamps, _FROM)):
+        n, *spent = (after - before for before, after in zip(start, last, strict=True))
+        cells += [f"{1000 * seconds / n:,.2f}" for seconds in spent]
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _first(stamps: Sequence[Stamp], n: int) -> Stamp:
+    """The first stamp of at least so many evaluations: an algorithm may ask for fewer than a batch."""
+    return next(stamp for stamp in stamps if stamp[0] >= n)
 
 
 def main() -> None:

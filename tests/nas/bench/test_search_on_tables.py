@@ -15,6 +15,7 @@ from tests.benchmarks import algorithm_source, search_on_tables
 from tests.benchmarks.algorithm_source import source_digest
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 from tests.benchmarks.engine_time import Instant, elastic_space
+from tests.benchmarks.engine_time import row as engine_row
 from tests.benchmarks.search_on_tables import Cell, Problem, plan, print_summary, print_table
 from tests.nas.table_search import TABLE
 
@@ -160,3 +161,8 @@ def test_the_engines_space_has_45_genes_and_its_figures_differ() -> None:
     figures = [Instant(space).figures(a.genes) for a in (space.smallest, space.largest)]
     assert figures[0][0] < figures[1][0] < 1
     assert figures[0][1] < figures[1][1]
+
+
+def test_the_engines_times_are_of_the_evaluations_between_two_stamps() -> None:
+    stamps = [(0, 10.0, 1.0), (2, 11.0, 1.1), (255, 20.0, 5.0), (262, 21.0, 5.5), (305, 25.0, 7.0), (315, 90.0, 90.0)]
+    assert engine_row("x", stamps) == f"| x | {15000 / 305:.2f} | {6000 / 305:.2f} | 100.00 | 40.00 |"
