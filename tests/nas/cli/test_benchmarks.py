@@ -106,7 +106,7 @@ def test_people_get_medians_and_quartiles_and_a_plot(shell: Shell) -> None:
         ({"minimize": "latency"}, "did you mean 'latency_ms'?"),
         ({"minimize": "latency_ms,,macs"}, "--minimize 'latency_ms,,macs': expected names with commas between"),
         ({"minimize": "accuracy"}, "'accuracy' is named twice"),
-        ({"algorithms": "nsga3"}, "unknown algorithm 'nsga3'; did you mean 'nsga2'?"),
+        ({"algorithms": "nsga2,radnom"}, "unknown algorithm 'radnom'; did you mean 'random'?"),
         ({"target": "1.5"}, "expected a share above 0"),
         ({"plot": "out.jpg"}, "ends in .jpg; expected .png, .svg, .html"),
         ({"exact": "macs"}, "unknown objective 'macs'"),
