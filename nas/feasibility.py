@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,15 +28,17 @@ class Miss:
     @classmethod
     def of(cls, architecture: Architecture, values: Mapping[str, float], constraints: Sequence[Constraint]) -> Miss:
         """How a candidate with these figures, by name, misses the constraints."""
-        amounts = [(c, values[c.figure.name], violation_of(values, [c])) for c in constraints]
+        amounts = [(c, values[c.figure.name], float(violations_of([values], [c])[0])) for c in constraints]
         broken = tuple((constraint, value) for constraint, value, amount in amounts if amount > 0)
         return cls(architecture, sum(amount for _, _, amount in amounts), broken)
 
 
-def violation_of(values: Mapping[str, float], constraints: Sequence[Constraint]) -> float:
-    """What figures, by name, break of all constraints together; 0 is feasible, infinite where a figure is missing."""
-    found = sum(float(c.violation(np.array([values.get(c.figure.name, math.nan)]))[0]) for c in constraints)
-    return math.inf if math.isnan(found) else found
+def violations_of(values: Sequence[Mapping[str, float]], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
+    """What figures, by name, break of all constraints together, (n,): 0 is feasible; infinite where one is missing."""
+    out = np.zeros(len(values))
+    for constraint in constraints:
+        out += constraint.violation(np.array([v.get(constraint.figure.name, np.nan) for v in values], dtype=np.float64))
+    return np.where(np.isnan(out), np.inf, out)
 
 
 def nearest(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]) -> Miss | None:

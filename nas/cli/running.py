@@ -60,4 +60,6 @@ def finish(run: Run, as_json: bool) -> None:
         return print_json({**search_json(report), "plots": [str(path) for path in paths]})
     print_report(report)
     print("\n".join(str(path) for path in paths))
+    if not report.front:
+        return print(f'next: nas show {run.id} --select "LIMITS" (others than the job\'s), or change the job')
     return print(f"next: nas export {run.id} -o model.onnx")

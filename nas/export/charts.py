@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import NasError
-from nas.export.report import Point, RunReport, of_profile
+from nas.export.report import Point, RunReport, broken_by, of_profile
 from nas.export.select import Limit
 from nas.export.units import bound_text, shown_scale, title_of
-from nas.feasibility import violation_of
 from nas.objectives import Objective
 from nas.pareto import non_dominated
 
@@ -160,7 +159,7 @@ def front_in(report: RunReport, panel: Panel) -> PanelFront:
 
 def breaking(report: RunReport) -> list[Point]:
     """The evaluated points that break a limit and that no other series shows."""
-    return [p for p in _unshown(report) if violation_of(p.values, report.constraints) > 0]
+    return _unshown(report)[1]
 
 
 def figures(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
@@ -220,7 +219,7 @@ def _best_so_far(report: RunReport) -> Convergence | None:
     """The best figure of a single objective after each evaluation, of those within the limits; None without any."""
     objective = report.primary
     numbers = np.array([n for n, _ in report.hypervolume], dtype=np.int64)
-    kept = np.array([violation_of(p.values, report.constraints) == 0 for p in report.evaluated])
+    kept = broken_by(report.evaluated, report.constraints) == 0
     if not kept.any():
         return None
     values = objective.sign * figures(report.evaluated, objective)
@@ -258,13 +257,17 @@ def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float
 
 def muted(report: RunReport) -> list[Point]:
     """The evaluated points that no other series shows: on no front, no anchor, and within all limits."""
-    return [p for p in _unshown(report) if violation_of(p.values, report.constraints) == 0]
+    return _unshown(report)[0]
 
 
-def _unshown(report: RunReport) -> list[Point]:
+def _unshown(report: RunReport) -> tuple[list[Point], list[Point]]:
+    """Those within all limits, and those that break one."""
     fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
     shown = {p.architecture for p in [*fronts, *report.anchors.values()]}
-    return [p for p in report.evaluated if p.architecture not in shown]
+    unshown = [p for p in report.evaluated if p.architecture not in shown]
+    broken = broken_by(unshown, report.constraints) > 0
+    pairs = list(zip(unshown, broken.tolist(), strict=True))
+    return [p for p, breaks in pairs if not breaks], [p for p, breaks in pairs if breaks]
 
 
 def heading(report: RunReport) -> tuple[str, str]:

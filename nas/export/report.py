@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.errors import StoreError, UnknownNameError
 from nas.export.comparisons import distinguishable
 from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
-from nas.feasibility import Miss, violation_of
+from nas.feasibility import Miss, violations_of
 from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.precisions import PRECISION
@@ -202,7 +203,7 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
     as_searched = {p.architecture: p for p in evaluated}
     candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable()}
     final = [candidates[a] for a in measured.candidates()]
-    feasible = [p for p in final if violation_of(p.values, constraints) == 0]
+    feasible = [p for p, broken in zip(final, broken_by(final, constraints).tolist(), strict=True) if broken == 0]
     front = front_of(feasible, objectives)
     values = info.get("reference") or [None] * len(every)
     corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
@@ -265,11 +266,16 @@ def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
 
 
+def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
+    """What each point breaks of all constraints together, (n,); see `violations_of`."""
+    return violations_of([p.values for p in points], constraints)
+
+
 def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
     """The point of least violation, the first of equals; None without points."""
     if not points:
         return None
-    point = min(points, key=lambda p: violation_of(p.values, constraints))
+    point = points[int(np.argmin(broken_by(points, constraints)))]
     return Nearest(point, Miss.of(point.architecture, point.values, constraints))
 
 
@@ -294,7 +300,7 @@ def _history(
         return ()
     order = {architecture: n for n, architecture in enumerate(measured.told, start=1)}
     values = _minimised(evaluated, objectives)
-    values[[violation_of(p.values, constraints) != 0 for p in evaluated]] = np.nan
+    values[broken_by(evaluated, constraints) > 0] = np.nan
     volumes = hypervolume_history(values, _corner(objectives, reference))
     return tuple((order[p.architecture], float(v)) for p, v in zip(evaluated, volumes.tolist(), strict=True))
 

@@ -8,7 +8,10 @@ import pytest
 from rich.console import Console
 
 from nas.console import ConsoleDisplay, Pace
+from nas.feasibility import Miss
 from nas.loop import Progress
+from nas.objectives import Constraint, Objective
+from supernets.space import Architecture
 
 
 class Clock:
@@ -66,3 +69,16 @@ def test_lines_tell_it_where_there_is_no_terminal() -> None:
     lines = text.getvalue().splitlines()
     assert "searching: 50 of 100  2.5 min left  front 7  hypervolume 0.5" in lines
     assert lines[-1] == "searching: 100 of 100  front 7  hypervolume 0.5"
+
+
+def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
+    latency = Objective.parse("latency_ms", ["cpu"])
+    limit = Constraint(latency, maximum=2.0)
+    miss = Miss.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
+    out = io.StringIO()
+    with ConsoleDisplay(Console(file=out, width=200)) as display:
+        display.progress(Progress("searching", 10, 20, 0.0, 0, 0, miss))
+        display.progress(Progress("searching", 20, 20, 0.1, 3))
+    told = out.getvalue()
+    assert "nothing keeps the limits yet, nearest: latency_ms@cpu 3 ms (at most 2 ms: 50.0 % over)" in told
+    assert "front 3" in told.splitlines()[-1]

@@ -11,7 +11,7 @@ import pytest
 
 from nas.budget import Budget
 from nas.evaluation.table import Table, TableEvaluator
-from nas.feasibility import Miss, feasible_figures, keeping, nearest, violation_of
+from nas.feasibility import Miss, feasible_figures, keeping, nearest, violations_of
 from nas.loop import Progress, finalists, measure_again, search
 from nas.objectives import (
     Constraint,
@@ -211,10 +211,9 @@ def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> 
 def test_violations_add_up_as_shares_of_their_bounds() -> None:
     constraints = [Constraint(LATENCY, maximum=2.0), Constraint(ACCURACY, minimum=0.8)]
     values = {LATENCY.name: 3.0, "accuracy": 0.6}
-    assert violation_of(values, constraints) == pytest.approx(0.5 + 0.25)
-    assert violation_of({LATENCY.name: 2.0, "accuracy": 0.8}, constraints) == 0
-    assert violation_of({"accuracy": 0.9}, constraints) == np.inf
-    assert violation_of({}, []) == 0
+    found = violations_of([values, {LATENCY.name: 2.0, "accuracy": 0.8}, {"accuracy": 0.9}], constraints)
+    assert found.tolist() == [pytest.approx(0.5 + 0.25), 0.0, np.inf]
+    assert violations_of([{}], []).tolist() == [0.0]
     space = Table.load(TABLE).space
     miss = Miss.of(space.smallest, {**values, "accuracy": 0.9}, constraints)
     assert (miss.violation, miss.broken) == (0.5, ((constraints[0], 3.0),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
-from nas.evaluation.subnets import InlineScoring
+from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.objectives import TIMED_METRICS, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -27,6 +27,21 @@ from supernets.families.presets import MOBILE_CNN
 from tests.contracts.evaluator import EvaluatorContract
 
 PROFILE = load_profile("cpu-1-thread-batch-16")
+
+
+class CountedScoring:
+    """Scoring in this process that notes what it was given to do."""
+
+    def __init__(self, inner: InlineScoring) -> None:
+        self._inner = inner
+        self.tasks: list[Task] = []
+
+    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+        self.tasks += tasks
+        return self._inner.score(tasks)
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +174,26 @@ def test_a_time_to_load_that_says_nothing_is_a_failure(supernet: Supernet, monke
     assert found["latency_ms"].status is not Status.FAILED
     assert found["session_ms"].status is Status.FAILED
     assert "too noisy to say how long loading takes: 2 ± 0.6 ms" in found["session_ms"].message
+
+
+def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supernet: Supernet) -> None:
+    """Accuracy and the model are the same on every profile; only another precision is another deployment."""
+    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
+    scoring = CountedScoring(InlineScoring(supernet, data.train.images[:200], part.images, part.labels))
+    timed = {p.name: Timed(open_profiler(p, seed=0), part.images[: p.batch_size].numpy()) for p in profiles}
+    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    network = supernet.family.space.smallest
+    requests = [
+        Request(network, metric, profile, precision=precision)
+        for precision in ("fp32", "int8")
+        for metric, profile in (("accuracy", None), *(("latency_ms", p.name) for p in profiles))
+    ]
+    found = {m.request: m for m in evaluator.evaluate(requests)}
+    evaluator.close()
+    assert len(found) == len(requests) == 6
+    assert all(m.value is not None for m in found.values())
+    assert [(task.precision, task.accuracy, task.model) for task in scoring.tasks] == [
+        ("fp32", True, True),
+        ("int8", True, True),
+    ]

@@ -1,0 +1,65 @@
+"""`nas.job`: limits on computed costs are checked against the space, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.config import parse_job
+from nas.errors import JobError
+from nas.job import Prepared
+from nas.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+
+
+def prepared(tmp_path: Path, more: str) -> Prepared:
+    return Prepared(parse_job(SMALL_JOB + more, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (
+            "{macs: {max: 10}}",
+            r"constraints.macs.max: no network of the space keeps 10: theirs are from \d+ \(the smallest\)",
+        ),
+        (
+            "{parameters: {min: 1.0e+9}}",
+            r"constraints.parameters.min: no network of the space keeps 1e\+09: .* \(the largest\)",
+        ),
+    ],
+)
+def test_a_limit_that_no_network_keeps_is_refused_with_the_space_s_range(tmp_path: Path, limit: str, said: str) -> None:
+    with pytest.raises(JobError, match=said):
+        prepared(tmp_path, f"constraints: {limit}\n").check_measurable()
+
+
+def test_precisions_count_in_the_range(tmp_path: Path) -> None:
+    """Activations in int8 take a quarter of the bytes: a limit that only they keep is one that can be kept."""
+    job = prepared(tmp_path, "precisions: [int8, fp32]\n")
+    least = job.untrained().cost(job.family.space.smallest).activation_bytes
+    limit = f"constraints: {{activation_bytes: {{max: {0.5 * least}}}}}\n"
+    prepared(tmp_path, "precisions: [int8, fp32]\n" + limit).check_measurable()
+    with pytest.raises(JobError, match=r"constraints\.activation_bytes\.max"):
+        prepared(tmp_path, limit).check_measurable()
+
+
+@pytest.mark.parametrize("metric", ["macs", "parameters", "activation_bytes"])
+def test_no_network_costs_less_than_the_smallest_or_more_than_the_largest(tmp_path: Path, metric: str) -> None:
+    """What the range rests on, over the whole space."""
+    job = prepared(tmp_path, "")
+    table = job.untrained().costs(job.space.enumerate())
+    costs = getattr(table, metric).sum(axis=1)
+    ends = job.untrained().costs([job.space.smallest, job.space.largest])
+    assert (costs.min(), costs.max()) == tuple(getattr(ends, metric).sum(axis=1))
+    assert len(np.unique(costs)) > 10
+
+
+def test_limited_figures_are_measured_and_known_to_the_search(tmp_path: Path) -> None:
+    job = prepared(tmp_path, "constraints: {latency_ms: {max: 2}, parameters: {max: 1.0e+5}, peak_mib: {max: 9}}\n")
+    assert [o.name for o in job.figures] == [
+        "accuracy", "latency_ms@cpu-1-thread", "parameters", "peak_mib@cpu-1-thread",
+    ]  # fmt: skip
+    job.algorithm(job.untrained())
