@@ -184,6 +184,7 @@ class Measurement:
         samples: raw samples, compressed: latency runs, or one bit an image for accuracy; kept in a table of their own.
         attempt: 0 for the first try; retries count up.
         seconds: wall time that it took.
+        committed: when a store committed it, in seconds since the epoch; 0 for one that comes from no store.
     """
 
     request: Request
@@ -199,6 +200,7 @@ class Measurement:
     attempt: int = 0
     seconds: float = 0.0
     message: str = ""
+    committed: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.status is Status.FAILED):

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nas.config import SearchJob, load_job
 from nas.export.report import Point, RunReport, build_report
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+
+if TYPE_CHECKING:
+    from nas.export.insight import Insight
 
 Kind = Literal["training", "search"]
 
@@ -71,6 +74,13 @@ class Run:
         """
         with self.store() as store:
             return build_report(store, run=self.id, profile=profile)
+
+    def insight(self, report: RunReport) -> Insight:
+        """What the run tells beyond its front, which `report` is of: convergence, predictions, genes, diversity."""
+        from nas.export.insight import insight_of
+
+        with self.store() as store:
+            return insight_of(report, store)
 
     @property
     def front(self) -> tuple[Point, ...]:

@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.app import DEFAULT_RUNS, Json, RunId, Runs, Select, app
 from nas.cli.output import print_json, print_report, print_selection, print_table, print_training
-from nas.cli.running import folder
+from nas.cli.running import folder, no_collector
 
 
 @app.command("runs")
@@ -39,13 +39,16 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a run: its front, its anchors, how good its predictors are; or, by --select, what it has within limits."""
+    """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
+    from nas.cli.insight import print_insight
+    from nas.export.insight import insight_json
     from nas.export.report_json import selection_json, show_json
     from nas.export.select import best_within, parse_limits, within
     from nas.overview import training_json
     from nas.reader import Run
     from nas.store.opening import is_held
 
+    no_collector()
     opened = Run.open(folder(runs), run)
     if opened.kind == "training" and select is None and profile is None:
         made = training_json(opened)
@@ -58,8 +61,11 @@ def show(
         if as_json:
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
-    live = is_held(opened.folder)
-    return print_json({**show_json(report), "live": live}) if as_json else print_report(report, live=live)
+    live, insight = is_held(opened.folder), opened.insight(report)
+    if as_json:
+        return print_json({**show_json(report), "insight": insight_json(insight), "live": live})
+    print_report(report, live=live)
+    return print_insight(report, insight)
 
 
 @app.command()
@@ -81,6 +87,7 @@ def plot(
     """Draw the front and the convergence: PNG, SVG, and one page to look around in."""
     from nas.reader import Run
 
+    no_collector()
     paths = Run.open(folder(runs), run).plot(output, select=select)
     if as_json:
         return print_json({"paths": [str(path) for path in paths]})

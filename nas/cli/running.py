@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ def folder(runs: Path) -> RunsFolder:
     from nas.store.folder import RunsFolder
 
     return RunsFolder(runs)
+
+
+def no_collector() -> None:
+    """Keeps the garbage collector from looking, again and again, through what a command reads before it ends."""
+    gc.freeze()
+    gc.set_threshold(200_000)
 
 
 @contextmanager

@@ -230,7 +230,10 @@ def _best_so_far(report: RunReport) -> Convergence | None:
 
 def by_precision(points: Sequence[Point]) -> dict[str, list[Point]]:
     """Points by their precision; one group, "", where the run has a single one."""
-    return {mark: found for mark in MARKS if (found := [p for p in points if p.precision == mark])}
+    found: dict[str, list[Point]] = {mark: [] for mark in MARKS}
+    for point in points:
+        found[point.precision].append(point)
+    return {mark: own for mark, own in found.items() if own}
 
 
 def named(text: str, precision: str) -> str:

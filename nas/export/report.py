@@ -36,6 +36,7 @@ class Point:
         source: ``predicted`` points were never measured: they enter no front.
         test: ``{"accuracy": share, "error": one standard error}`` on the test part, for what was scored on it.
         fidelity: ``final`` where a figure comes from the longer protocol.
+        committed: when the last of its figures was, in seconds since the epoch; 0 for a predicted one.
     """
 
     architecture: Architecture
@@ -45,6 +46,7 @@ class Point:
     source: Literal["measured", "predicted"] = "measured"
     test: Mapping[str, float] | None = None
     fidelity: Fidelity = Fidelity.SEARCH
+    committed: float = 0.0
 
     @property
     def key(self) -> str:
@@ -248,6 +250,7 @@ def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Arc
         errors={name: float(m.error or 0.0) for name, m in figures.items()},
         test=measured.test_score(architecture),
         fidelity=Fidelity.FINAL if again else Fidelity.SEARCH,
+        committed=max(m.committed for m in figures.values()),
     )
 
 

@@ -57,6 +57,10 @@ class RunStore(Protocol):
         """Records the status and why (shown to the user)."""
         ...
 
+    def statuses(self) -> list[tuple[RunStatus, float]]:
+        """Every status that was set with when, in seconds since the epoch, the first one first."""
+        ...
+
     def info(self) -> dict[str, Any]:
         """All facts set with `set_info`, plus ``reason`` of the last status."""
         ...

@@ -28,6 +28,7 @@ class MemoryStore:
         self._clock = clock
         self._closed = False
         self._status, self._reason = RunStatus.QUEUED, ""
+        self._statuses: list[tuple[RunStatus, float]] = []
         self._info: dict[str, Any] = {}
         self._asks: list[list[Architecture]] = []
         self._measurements: dict[tuple[Request, int], Measurement] = {}
@@ -42,6 +43,11 @@ class MemoryStore:
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._check_open()
         self._status, self._reason = status, reason
+        self._statuses.append((status, self._clock()))
+
+    def statuses(self) -> list[tuple[RunStatus, float]]:
+        self._check_open()
+        return list(self._statuses)
 
     def info(self) -> dict[str, Any]:
         self._check_open()
@@ -68,6 +74,7 @@ class MemoryStore:
         kept = storable(measurement)
         if (kept.request, kept.attempt) in self._measurements:
             return
+        kept = replace(kept, committed=self._clock())
         self._measurements[kept.request, kept.attempt] = kept
         last = self._latest.get(kept.request)
         if last is None or last.attempt < kept.attempt:

@@ -94,6 +94,7 @@ def measurement_of(row: Mapping[Any, Any]) -> Measurement:
         attempt=row["attempt"],
         seconds=row["seconds"],
         message=row["message"],
+        committed=row["time"],
     )
 
 

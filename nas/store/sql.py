@@ -94,6 +94,11 @@ class SqlStore:
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
 
+    def statuses(self) -> list[tuple[RunStatus, float]]:
+        with self._reading() as connection:
+            rows = connection.execute(select(tables.status.c.status, tables.status.c.time).order_by(tables.status.c.id))
+            return [(RunStatus(row.status), row.time) for row in rows]
+
     def info(self) -> dict[str, Any]:
         last = select(tables.status.c.reason).order_by(tables.status.c.id.desc()).limit(1)
         with self._reading() as connection:

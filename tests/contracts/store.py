@@ -63,6 +63,18 @@ class StoreContract:
         store.set_status(RunStatus.FINISHED)
         assert (store.status(), store.info()["reason"]) == (RunStatus.FINISHED, "")
 
+    def test_every_status_is_kept_with_its_time(self, store: RunStore) -> None:
+        assert store.statuses() == []
+        for status in (RunStatus.RUNNING, RunStatus.CANCELLED, RunStatus.RUNNING):
+            store.set_status(status, reason="why")
+        running, cancelled = (RunStatus.RUNNING, NOW), (RunStatus.CANCELLED, NOW)
+        assert store.statuses() == [running, cancelled, running]
+
+    def test_a_measurement_tells_when_it_was_committed(self, store: RunStore) -> None:
+        store.add(measured(1))
+        assert [m.committed for m in store.measurements()] == [NOW]
+        assert store.find([request(1)])[request(1)].committed == NOW
+
     def test_the_last_value_of_a_fact_holds(self, store: RunStore) -> None:
         store.set_info("space", [{"name": "a", "options": [1, 2.5, "x"]}])
         store.set_info("front", None)

@@ -83,8 +83,15 @@ class TestTheWholePath:
         quality = shown["predictors"]["latency_ms@cpu-1-thread"]["quality"]
         assert quality["n"] > 0
         assert {"mean", "ridge"} <= set(quality["baselines"])
+        insight = shown["insight"]
+        assert len(insight["seconds"]) == 30
+        assert set(insight["found"]) == {point["key"] for point in shown["front"]}
+        assert insight["foresight"]["latency_ms@cpu-1-thread"]["n"] > 0
+        assert set(insight["importance"]) == {"accuracy", "latency_ms@cpu-1-thread"}
         text = after.nas("show", "small-1")
         assert "hypervolume" in text.out
+        assert "as predicted and then measured" in text.out
+        assert "genes that matter for latency_ms@cpu-1-thread" in text.out
         assert "test accuracy" in text.out
 
     def test_runs_lists_it(self, after: Shell) -> None:

@@ -1,0 +1,76 @@
+"""What `nas show` tells people of a search beyond its front."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nas.export.foresight import Foresight
+    from nas.export.importance import Importance
+    from nas.export.insight import Insight
+    from nas.export.report import RunReport
+
+_GENES = 5
+_LEAST_SHARE = 0.01
+
+
+def print_insight(report: RunReport, insight: Insight) -> None:
+    """Convergence, how predictions came out, which genes matter and how different the front's members are."""
+    lines = [_course(report, insight)]
+    lines += [_foresight(name, found) for name, found in insight.foresight.items()]
+    lines += [_importance(name, found) for name, found in insight.importance.items()]
+    lines.append(_diversity(insight))
+    print("\n".join(line for line in lines if line))
+
+
+def _course(report: RunReport, insight: Insight) -> str:
+    from nas.export.charts import convergence
+
+    curve, course = convergence(report), insight.course
+    if curve is None or curve.close_at is None:
+        return ""
+    close = f"convergence: {curve.close_text}{_after(insight, int((course.evaluations < curve.close_at).sum()))}"
+    if not course.found:
+        return close
+    last = max(course.found.values())
+    found = f"the front's newest member came with evaluation {course.evaluations[last]}{_after(insight, last)}"
+    return f"{close}; {found}"
+
+
+def _after(insight: Insight, position: int) -> str:
+    minutes = float(insight.course.seconds[position]) / 60
+    return f" ({minutes:.1f} min)"
+
+
+def _foresight(name: str, found: Foresight) -> str:
+    figures = [
+        "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}",
+        "" if math.isnan(found.mape) else f"off by {found.mape:.2%}",
+        f"{found.coverage:.0%} within their 90 % interval",
+    ]
+    told = ", ".join(figure for figure in figures if figure)
+    return f"{name} as predicted and then measured: {told} ({len(found.step)} networks, asked for as they looked good)"
+
+
+def _importance(name: str, found: Importance) -> str:
+    if found.refused:
+        return f"genes that matter for {name}: not told, {found.refused}"
+    told = [f"{gene} {lost:.2f}" for gene, lost in found.by_gene.items() if lost >= _LEAST_SHARE][:_GENES]
+    return (
+        f"genes that matter for {name}: {', '.join(told)} (shares of its variance; an additive model of "
+        f"{found.n} evaluations, R² {found.r2:.2f} cross-validated)"
+    )
+
+
+def _diversity(insight: Insight) -> str:
+    found = insight.diversity
+    if found is None:
+        return ""
+    shared = [f"{gene} {option}" for gene, option in found.shared.items() if option is not None]
+    more = f" and {len(shared) - 2 * _GENES} more" if len(shared) > 2 * _GENES else ""
+    same = f"; all have {', '.join(shared[: 2 * _GENES])}{more}" if shared else ""
+    return (
+        f"diversity of the front: its members differ in {found.mean:.1f} of {found.n_genes} genes on average "
+        f"({found.least} to {found.most}; all evaluated: {found.evaluated:.1f}){same}"
+    )

@@ -1,0 +1,86 @@
+"""What a run's evaluations and predictions tell beyond its front: course, foresight, importance and diversity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.export.course import Course, course_of
+from nas.export.diversity import Diversity, diversity_of
+from nas.export.foresight import Foresight, foresight_of
+from nas.export.importance import Importance, importance_of
+from nas.export.report import RunReport
+from nas.store.base import RunStore
+from predictors.threads import one_thread
+from supernets.space import SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """All of it; `foresight` by objective name for those predicted, `importance` for all."""
+
+    space: SearchSpace
+    course: Course
+    foresight: Mapping[str, Foresight]
+    importance: Mapping[str, Importance]
+    diversity: Diversity | None
+
+
+def insight_of(report: RunReport, store: RunStore) -> Insight:
+    """What there is to know of a search, whose report was made from this store."""
+    space = SearchSpace.from_json(store.info()["space"])
+    with one_thread():
+        importance = importance_of(report, space)
+    return Insight(
+        space,
+        course_of(report, store.statuses()),
+        foresight_of(report, store.fits(), store.asks()),
+        importance,
+        diversity_of(report, space),
+    )
+
+
+def insight_json(insight: Insight) -> dict[str, Any]:
+    """What ``nas show --json`` has under ``insight``; null for what is not defined."""
+    course = insight.course
+    return {
+        "seconds": [round(second, 3) for second in course.seconds.tolist()],
+        "found": {
+            key: {"evaluations": int(course.evaluations[i]), "seconds": round(float(course.seconds[i]), 3)}
+            for key, i in course.found.items()
+        },
+        "foresight": {
+            name: {"n": len(f.step)}
+            | {key: _number(getattr(f, key)) for key in ("kendall_tau", "mape", "rmse", "bias", "coverage")}
+            for name, f in insight.foresight.items()
+        },
+        "importance": {
+            name: {
+                "n": i.n,
+                "r2": _number(i.r2),
+                "refused": i.refused,
+                "by_gene": dict(i.by_gene),
+                "relative": i.relative,
+                "effects": {gene: {str(o): effect for o, effect in e.items()} for gene, e in i.effects.items()},
+            }
+            for name, i in insight.importance.items()
+        },
+        "diversity": None if insight.diversity is None else _diversity_json(insight.diversity),
+    }
+
+
+def _diversity_json(diversity: Diversity) -> dict[str, Any]:
+    return {
+        "n_genes": diversity.n_genes,
+        "distance": {"mean": diversity.mean, "least": diversity.least, "most": diversity.most},
+        "distance_evaluated": diversity.evaluated,
+        "shared": dict(diversity.shared),
+        "options": {gene: {str(o): share for o, share in shares.items()} for gene, shares in diversity.options.items()},
+        "active": dict(diversity.active),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
