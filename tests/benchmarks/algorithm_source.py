@@ -1,63 +1,121 @@
-"""What an algorithm's results depend on: the code that it is made of, and the versions of the libraries that it imports."""
+"""What an algorithm's results depend on: the definitions that it is made of, and the versions of the libraries they use."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from nas.search.shelf import ALGORITHMS
 
 _OWN = ("nas.search", "predictors")
 """Packages whose modules decide what is asked."""
 _SHELF = "nas.search.shelf"
-"""It changes whenever an algorithm is added; of it, only the one function that makes the algorithm counts."""
+_TASK = (_SHELF, "Task")
+"""It grows with what jobs can say; what an algorithm takes of it stands in the function that makes the algorithm."""
 
 
 @cache
 def source_digest(algorithm: str) -> str:
-    """Changes with the code of an algorithm and of all that it imports of this project, not with comments or docstrings.
+    """Changes with whatever definition of this project an algorithm reaches, not with comments, docstrings or neighbours.
 
-    The versions of other libraries are part of it.
+    The versions of other libraries that are imported on the way are part of it.
 
     Raises:
         KeyError: there is no such algorithm, or it is not made by a function of the shelf.
     """
     factory = ALGORITHMS[algorithm]
-    trees = {"": _tree(_factory_source(factory))}
-    names = {name for name in _imports(trees[""], "") if name != _SHELF}
-    while new := [name for name in names if name.startswith(_OWN) and name not in trees and _file(name) is not None]:
-        for name in new:
-            trees[name] = _tree(str(_source(name)))
-            names |= {found for found in _imports(trees[name], name) if found != _SHELF}
-    parts = [f"{name}\n{ast.dump(tree)}" for name, tree in sorted(trees.items())]
-    return hashlib.sha256("\n".join([algorithm, *parts, *_versions(names)]).encode()).hexdigest()[:16]
+    made_by = factory.__qualname__.partition(".")[0]  # the function, or the one that made it of some settings
+    settings = repr([cell.cell_contents for cell in factory.__closure__ or ()])
+    if made_by not in _module(_SHELF).definitions:
+        raise KeyError(f"{algorithm}: made by {factory.__qualname__}, which is no function of {_SHELF}")
+    parts, libraries = _reached(_SHELF, made_by)
+    return hashlib.sha256("\n".join([algorithm, settings, *parts, *_versions(libraries)]).encode()).hexdigest()[:16]
 
 
-def _factory_source(factory: Callable[..., Any]) -> str:
-    """The text of the shelf's function that makes the algorithm (or makes what does, and of what), and of those it calls."""
-    tree = ast.parse(inspect.getsource(sys.modules[_SHELF]))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    wanted = [factory.__qualname__.partition(".")[0]]
-    found: dict[str, str] = {"": repr([cell.cell_contents for cell in factory.__closure__ or ()])}
+@dataclass(frozen=True)
+class _Module:
+    """A file's top level: its definitions and imports by name, and the statements that run whoever imports it."""
+
+    definitions: dict[str, list[ast.stmt]]
+    imports: dict[str, tuple[str, str]]  # what a name is: a module, and a name in it ("" for the module itself)
+    statements: list[ast.stmt]
+
+
+@cache
+def _module(name: str) -> _Module:
+    found = _Module({}, {}, [])
+    for node in _tree(_file(name)).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.imports.update(_imported(node))
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.definitions.setdefault(node.name, []).append(node)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                for part in ast.walk(target):
+                    if isinstance(part, ast.Name):
+                        found.definitions.setdefault(part.id, []).append(node)
+        else:
+            found.statements.append(node)
+    return found
+
+
+def _reached(module: str, name: str) -> tuple[list[str], set[str]]:
+    """The syntax of all definitions that one refers to, directly or not, and the other libraries' modules."""
+    parts: dict[tuple[str, str], str] = {}
+    libraries: set[str] = set()
+    wanted = [(module, name)]
     while wanted:
-        node = functions[wanted.pop()]
-        found[node.name] = ast.unparse(node)
-        called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        wanted += [name for name in sorted(called) if name in functions and name not in found]
-    return "\n".join(found[name] for name in sorted(found))
+        place = wanted.pop()
+        if place in parts or place == _TASK:
+            continue
+        source = _module(place[0])
+        definitions = [place[1]] if place[1] else list(source.definitions)
+        nodes = [*(node for d in definitions for node in source.definitions.get(d, [])), *source.statements]
+        parts[place] = "\n".join(map(ast.dump, nodes))
+        handed_on = {source.imports[place[1]]} if place[1] in source.imports else set()
+        for found, what in handed_on.union(*(_references(place[0], node) for node in nodes)):
+            if not found.startswith(_OWN):
+                libraries.add(found.partition(".")[0])
+            elif what and _is_module(f"{found}.{what}"):
+                wanted.append((f"{found}.{what}", ""))
+            else:
+                wanted.append((found, what))
+    return [f"{'.'.join(place)}\n{parts[place]}" for place in sorted(parts)], libraries
 
 
-def _tree(source: str) -> ast.Module:
+def _references(module: str, node: ast.stmt) -> set[tuple[str, str]]:
+    """What the names in a statement are, in this module or in others; its own imports count."""
+    source = _module(module)
+    local: dict[str, tuple[str, str]] = {}
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            local.update(_imported(part))
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    known = {**source.imports, **local}
+    found = {known[name] for name in names if name in known} | set(local.values())
+    return found | {(module, name) for name in names if name in source.definitions and name not in local}
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        own = [alias.name for alias in node.names if alias.name.startswith(_OWN)]
+        if own:
+            raise ValueError(f"import {own[0]} is not followed; write from ... import ...")
+        return {alias.asname or alias.name: (alias.name, "") for alias in node.names}
+    if node.level or node.module is None:
+        raise ValueError("relative imports are not followed")
+    return {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+
+
+def _tree(file: Path) -> ast.Module:
     """The syntax without docstrings; comments are not part of it."""
-    tree = ast.parse(source)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -69,40 +127,25 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imports(tree: ast.Module, module: str) -> set[str]:
-    """Names of the modules that are imported, wherever in the file; of ``from package import name`` both readings."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{module}: relative imports are not followed")
-            base = node.module or ""
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names if base.startswith(_OWN)}
-    return found
+def _file(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"{name} has no file")
+    return Path(spec.origin)
 
 
-def _file(name: str) -> Path | None:
-    """The file of a module; None where the name is no module, but something in one."""
+def _is_module(name: str) -> bool:
     try:
-        spec = find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the part before the last dot is no package
+        return False
 
 
-def _source(name: str) -> str:
-    file = _file(name)
-    return "" if file is None else file.read_text(encoding="utf-8")
-
-
-def _versions(names: set[str]) -> list[str]:
-    """``numpy 2.1.0``, ... of the distributions that the imports come from."""
-    tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
-    distributions = _distributions()
-    own = {"nas", "predictors", "supernets", ""}
-    return sorted(f"{d} {version(d)}" for top in tops - own for d in distributions.get(top, ()))
+def _versions(libraries: set[str]) -> list[str]:
+    """``numpy 2.1.0``, ... of the distributions that the libraries come from."""
+    own = {"nas", "supernets"}
+    found = {d for top in libraries - own - set(sys.stdlib_module_names) for d in _distributions().get(top, ())}
+    return sorted(f"{distribution} {version(distribution)}" for distribution in found)
 
 
 @cache

@@ -67,18 +67,29 @@ def planted(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
     monkeypatch.setattr(
         algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.draws" else own(name)
     )
-    source_digest.cache_clear()
+    caches = (source_digest, algorithm_source._module)
     try:
+        for cached in caches:
+            cached.cache_clear()
         return source_digest("random")
     finally:
         monkeypatch.undo()
-        source_digest.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
 
 
-def test_the_digest_follows_the_code_that_an_algorithm_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = planted(tmp_path, monkeypatch, "def draw_unknown():\n    return 1\n")
-    assert planted(tmp_path, monkeypatch, '"""Says more."""\n\ndef draw_unknown():  # why\n    return 1\n') == plain
-    assert planted(tmp_path, monkeypatch, "def draw_unknown():\n    return 2\n") != plain
+def test_the_digest_follows_the_definitions_that_an_algorithm_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(text: str) -> str:
+        return planted(tmp_path, monkeypatch, text)
+
+    plain = of("LIMIT = 1\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT\n")
+    same = '"""Says more."""\nLIMIT = 1\nOTHER = 5\n\ndef draw_unknown():  # why\n    return _one()\n\n'
+    assert of(same + "def _one():\n    return LIMIT\n\ndef neighbour():\n    return OTHER\n") == plain
+    assert of("LIMIT = 2\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT\n") != plain
+    assert of("LIMIT = 1\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT + 0\n") != plain
+    assert of("from nas.search.genes import GeneRows as draw_unknown\n") != of("draw_unknown = 1\n")
     digests = {name: source_digest(name) for name in ALGORITHMS}
     assert len(set(digests.values())) == len(digests)
 
