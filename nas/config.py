@@ -220,6 +220,9 @@ class SearchConfig(_Model):
     minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
     plateau: PlateauConfig | None = None
     batch: _Positive = 8
+    screen_images: Annotated[
+        int | None, Field(strict=True, ge=50, le=10**9, description="a whole number of images, at least 50")
+    ] = None
     workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
     time_limit_s: Annotated[
         float | None, Field(strict=True, gt=0, description="a number of seconds greater than 0")

@@ -291,7 +291,8 @@ def _search_knowing(
     job, data = prepared.job, prepared.data
     machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
     measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
-    with _closing(measure(data.validation, _scoring(prepared, supernet, how))) as measured:
+    few = job.search.screen_images
+    with _closing(measure(data.validation, _scoring(prepared, supernet, how), screen_images=few)) as measured:
         evaluations = run_search(
             prepared.space,
             prepared.objectives,
@@ -303,6 +304,7 @@ def _search_knowing(
             constraints=prepared.constraints,
             precisions=prepared.precisions,
             retry_failures=how.retry_failures,
+            screen_images=few,
             on_progress=how.display.progress,
         )
     space = prepared.space

@@ -152,6 +152,7 @@ class Prepared:
             LookupTableError: a table is damaged, or of another profile, machine or precision.
         """
         self.objectives, self.lookup_tables  # noqa: B018  reading them is the check
+        self._check_screening()
         self._check_keepable()
         found = {}
         for profile in self.profiles:
@@ -186,6 +187,14 @@ class Prepared:
                         f"{self._source}: constraints.{figure.name}.{key}: no network of the space keeps {bound:g}: "
                         f"theirs are from {low:g} (the smallest) to {high:g} (the largest); change it, or the space"
                     )
+
+    def _check_screening(self) -> None:
+        few, images = self.job.search.screen_images, len(self.data.validation.labels)
+        where = f"{self._source}: search.screen_images"
+        if few is not None and all(figure.metric != "accuracy" for figure in self.figures):
+            raise JobError(f"{where}: the job takes no accuracy, so there is nothing to screen by; remove it")
+        if few is not None and few >= images:
+            raise JobError(f"{where}: expected fewer than the {images} validation images, got {few}; a tenth is plenty")
 
     def _check_table(self, path: Path, table: LookupTable) -> None:
         if table.source != self.space_digest:
@@ -329,7 +338,7 @@ class Prepared:
 
     def evaluator(
         self, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
-        seed: int, note: Callable[[str], None], machines: Machines,
+        screen_images: int | None = None, seed: int, note: Callable[[str], None], machines: Machines,
     ) -> Measured:  # fmt: skip
         """What measures this supernet's subnets, with accuracy on one part of the data."""
         profiles = {
@@ -341,7 +350,7 @@ class Prepared:
         }
         return Measured(
             scoring, supernet.cost, profiles,
-            n_images=len(part.labels), weights=weights, data=part.digest, machines=machines,
+            n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, machines=machines,
         )  # fmt: skip
 
     def examples(self, profile: HardwareProfile) -> NDArray[np.float32]:

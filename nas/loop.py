@@ -28,6 +28,7 @@ from nas.objectives import (
 )
 from nas.pareto import hypervolume, non_dominated, reference_point
 from nas.precisions import Precisions
+from nas.screening import Stages, partial, screened_first, skipped, was_left, worth
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
@@ -75,6 +76,7 @@ def search(
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     retry_failures: bool = False,
     enough: Callable[[Sequence[Evaluation]], str] = lambda told: "",
+    screen_images: int | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Evaluation]:
@@ -87,6 +89,8 @@ def search(
         space: of candidates: `Precisions.space` of the networks'.
         constraints: what breaks one enters neither front nor hypervolume; figures that they alone are on are measured too.
         retry_failures: measure again what the store holds as failed; else the failure is replayed like a figure.
+        screen_images: take accuracies on so many images first, and the rest of a candidate's figures only where it may
+            still enter the front; the evaluator knows the same number. None takes all figures of every candidate.
         enough: called with all evaluations told before each ask after the first; the reason to end here, or "".
 
     Raises:
@@ -95,7 +99,7 @@ def search(
     cached = Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures)
     return _Search(
         space, list(objectives), algorithm, cached, store, budget, batch, precisions, enough, on_progress, clock,
-        list(constraints),
+        list(constraints), screen_images,
     ).run()  # fmt: skip
 
 
@@ -115,6 +119,7 @@ class _Search:
     on_progress: Callable[[Progress], None]
     clock: Callable[[], float]
     constraints: list[Constraint]
+    screen_images: int | None = None
     told: list[Evaluation] = field(default_factory=list)
     reference: NDArray[np.float64] | None = None
     volume: float | None = None
@@ -200,23 +205,81 @@ class _Search:
 
     def _evaluate(self, asked: list[Architecture]) -> None:
         found: dict[Request, Measurement] = {}
-        missing = {a: len(self.figures) for a in asked}
-        request = self.precisions.request
-        for measurement in self.evaluator.evaluate([request(a, o) for a in asked for o in self.figures]):
-            found[measurement.request] = measurement  # the cache has committed it
-            missing[self.precisions.candidate(measurement.request)] -= 1
-            self._show(sum(n == 0 for n in missing.values()))
-        evaluations = [Evaluation(a, {o.name: found[request(a, o)] for o in self.figures}) for a in asked]
+        if self.screen_images is None or self.reference is None:  # the anchors are taken whole
+            self._take(asked, [(o, Fidelity.SEARCH) for o in self.figures], found, asked)
+        else:
+            self._take_in_stages(asked, self._stages(self.screen_images), found)
+        evaluations = [partial(a, self.figures, found, self.precisions) for a in asked]
         self._check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self.told += evaluations
-        self._note_miss(evaluations)
+        whole = [e for e in evaluations if not e.screened_out]
+        self._note_miss(whole)
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
-        rows = np.vstack([self.front, feasible_figures(evaluations, self.objectives, self.constraints)])
+        rows = np.vstack([self.front, feasible_figures(whole, self.objectives, self.constraints)])
         self.front = rows[non_dominated(rows)]
         self.volume = hypervolume(self.front, reference)
         self.volumes.append((len(self.told), self.volume))
         self._show(0)
+
+    def _take(
+        self,
+        candidates: Sequence[Architecture],
+        wanted: Sequence[tuple[Objective, Fidelity]],
+        found: dict[Request, Measurement],
+        asked: Sequence[Architecture],
+    ) -> None:
+        """Adds measurements of candidates to those found; counts what of the batch asked has all of its figures."""
+        request = self.precisions.request
+        missing = {a: sum(request(a, o) not in found for o in self.figures) for a in asked}
+        for measurement in self.evaluator.evaluate([request(a, o, f) for a in candidates for o, f in wanted]):
+            found[measurement.request] = measurement  # the cache has committed it
+            missing[self.precisions.candidate(measurement.request)] -= (
+                measurement.request.fidelity is not Fidelity.SCREEN
+            )
+            self._show(sum(n == 0 for n in missing.values()))
+
+    def _stages(self, images: int) -> Stages:
+        """The order of this run's figures: set once, because it goes by seconds that were measured."""
+        first = self.store.info().get("screened_first")
+        if first is None:
+            n_anchors = len({self.space.smallest, self.space.largest})
+            first = screened_first(self.told[:n_anchors], self.figures, images)
+            self.store.set_info("screened_first", first)
+        return Stages.of(self.figures, screened_first=bool(first))
+
+    def _take_in_stages(self, asked: Sequence[Architecture], stages: Stages, found: dict[Request, Measurement]) -> None:
+        """Adds the measurements of a batch; after each stage, what is not worth the rest is recorded so, and left."""
+        left = list(asked)
+        for step, wanted in enumerate(stages.steps):
+            self._take(left, wanted, found, asked)
+            if left and stages.after(step):
+                left = self._leave(left, step, stages.after(step), found)
+
+    def _leave(
+        self,
+        candidates: Sequence[Architecture],
+        step: int,
+        rest: Sequence[Objective],
+        found: dict[Request, Measurement],
+    ) -> list[Architecture]:
+        """The candidates that are worth the rest of their figures: as recorded, else as decided and recorded now."""
+        requests = {a: [self.precisions.request(a, o) for o in rest] for a in candidates}
+        known = self.store.find([r for own in requests.values() for r in own])
+        evaluations = [partial(a, self.figures, found, self.precisions) for a in candidates]
+        verdicts = worth(evaluations, self.objectives, self.constraints, self.front, self.algorithm)
+        kept = []
+        for candidate, verdict in zip(candidates, verdicts, strict=True):
+            recorded = [known[r] for r in requests[candidate] if r in known]
+            left = was_left(recorded, step)
+            if left or (left is None and verdict):
+                because = recorded[0].message if recorded else verdict
+                for request in requests[candidate]:
+                    found[request] = known.get(request) or skipped(request, because, step)
+                    self.store.add(found[request])
+            else:
+                kept.append(candidate)
+        return kept
 
     def _set_reference(self, anchors: list[Evaluation]) -> NDArray[np.float64]:
         """The hypervolume's reference point, once for the run, from the smallest and the largest network."""
@@ -275,7 +338,7 @@ def finalists(
     by its noise floor may belong there, and the longer protocol decides. What keeps a limit by less than noise may break
     it then, so the front of those that keep it by more comes along. Where nothing is feasible, the nearest are taken.
     """
-    usable = [e for e in evaluations if not e.failed]
+    usable = [e for e in evaluations if not e.failed and not e.screened_out]
     amounts = violations(usable, constraints)
     if not (amounts == 0).any():
         nearest_first = np.argsort(amounts, kind="stable")[:_MAX_NEAREST]

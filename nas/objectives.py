@@ -25,6 +25,8 @@ class Goal(StrEnum):
 class Fidelity(StrEnum):
     """How carefully, and on which part of the data, a figure was taken."""
 
+    SCREEN = "screen"
+    """Accuracy on the first images of the validation part: a first look."""
     SEARCH = "search"
     """Accuracy on the validation part; latency by the short protocol."""
     FINAL = "final"
@@ -41,6 +43,8 @@ class Status(StrEnum):
     """A figure, kept with its wider error."""
     FAILED = "failed"
     """No figure; `Measurement.message` says why."""
+    SKIPPED = "skipped"
+    """Not taken: what was known of the candidate showed that it was not worth its cost; `Measurement.message` says how."""
 
 
 _METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belongs to a hardware profile
@@ -174,7 +178,7 @@ class Measurement:
     """The stored atom: one figure with its error, or why there is none.
 
     Attributes:
-        value: the figure in its objective's unit and natural sign; None exactly when `status` is FAILED.
+        value: the figure in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
         error: one standard error (accuracy) or the noise floor times the figure (latency); 0 for exact figures.
         weights: digest of the weights that were measured; "" where they do not matter.
         data: digest of the images used; "" where they do not matter.
@@ -203,8 +207,10 @@ class Measurement:
     committed: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
-        if (self.value is None) != (self.status is Status.FAILED):
-            raise ValueError(f"a measurement has a value unless it failed; got {self.value} with status {self.status}")
+        if (self.value is None) != (self.status in (Status.FAILED, Status.SKIPPED)):
+            raise ValueError(
+                f"a measurement has a value unless it failed or was skipped; got {self.value} with status {self.status}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +222,15 @@ class Evaluation:
 
     @property
     def failed(self) -> bool:
-        """Whether any figure is missing."""
-        return any(m.value is None for m in self.measurements.values())
+        """Whether any figure could not be taken."""
+        return any(m.status is Status.FAILED for m in self.measurements.values())
+
+    @property
+    def screened_out(self) -> bool:
+        """Whether it was left before all of its figures were taken: it may teach, and is on no front."""
+        return any(
+            m.status is Status.SKIPPED or m.request.fidelity is Fidelity.SCREEN for m in self.measurements.values()
+        )
 
     def value(self, objective: Objective) -> float:
         """The figure in its natural sign; NaN where it failed, or was not asked for."""

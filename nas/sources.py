@@ -51,7 +51,7 @@ class Source:
         return {
             r: replace(m, samples=store.samples(r))
             for r, m in found.items()
-            if self.failures or m.status is not Status.FAILED
+            if m.status is not Status.SKIPPED and (self.failures or m.status is not Status.FAILED)
         }
 
 

@@ -23,6 +23,8 @@ from supernets.space import Architecture
 
 _Variant = tuple[Architecture, str]
 """A network in a precision."""
+_KEPT_MODELS = 256
+"""Of a batch or some, a few hundred kilobytes each."""
 ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
 
 
@@ -40,6 +42,8 @@ class Measured:
     Args:
         n_images: images behind an accuracy.
         weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
+        screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
+            of the last candidates are kept, so that none is built again for its next stage.
         machines: the environments that figures must come from, by profile, and accuracies'.
     """
 
@@ -52,34 +56,55 @@ class Measured:
         n_images: int,
         weights: str,
         data: str,
+        screen_images: int | None = None,
         machines: Machines | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._n_images, self._weights, self._data = n_images, weights, data
+        self._screen_images = screen_images
+        self._built: dict[_Variant, bytes] = {}
         self._machines = machines or Machines()
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        wanted: dict[_Variant, list[Request]] = {}
+        wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
         for request in requests:
-            wanted.setdefault((request.architecture, request.precision), []).append(request)
+            variant = request.architecture, request.precision
+            wanted.setdefault((variant, request.fidelity is Fidelity.SCREEN), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
-        tasks = []
-        for (architecture, precision), own in wanted.items():
-            metrics = {request.metric for request in own}
-            if metrics - EXACT_METRICS:
-                accuracy, model = "accuracy" in metrics, not metrics.isdisjoint(TIMED_METRICS)
-                tasks.append(Task(architecture, precision, accuracy=accuracy, model=model))
+        tasks = [self._task(variant, own, few=few) for (variant, few), own in wanted.items()]
         models: dict[_Variant, Scored] = {}
-        for scored in self._scoring.score(tasks):
-            variant = scored.task.architecture, scored.task.precision
-            models[variant] = scored
-            yield from (self._accuracy(r, scored) for r in wanted[variant] if r.metric == "accuracy")
+        for scored in self._scoring.score([task for task in tasks if task is not None]):
+            variant, few = (scored.task.architecture, scored.task.precision), scored.task.images is not None
+            self._keep_model(variant, scored)
+            if not few:
+                models[variant] = scored
+            yield from (self._accuracy(r, scored) for r in wanted[variant, few] if r.metric == "accuracy")
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
         timed = [request for request in requests if request.metric in TIMED_METRICS]
         for name in dict.fromkeys(request.profile for request in timed):
             for longer in (False, True):
                 group = [r for r in timed if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
                 yield from self._time(group, models, longer=longer)
+
+    def _task(self, variant: _Variant, requests: Sequence[Request], *, few: bool) -> Task | None:
+        metrics = {request.metric for request in requests}
+        if not metrics - EXACT_METRICS:
+            return None
+        staged = self._screen_images is not None
+        return Task(
+            *variant,
+            accuracy="accuracy" in metrics,
+            model=staged or not metrics.isdisjoint(TIMED_METRICS),
+            images=self._screen_images if few else None,
+            built=self._built.get(variant),
+        )
+
+    def _keep_model(self, variant: _Variant, scored: Scored) -> None:
+        if self._screen_images is not None and scored.model is not None:
+            self._built.pop(variant, None)
+            self._built[variant] = scored.model
+            while len(self._built) > _KEPT_MODELS:
+                del self._built[next(iter(self._built))]
 
     def close(self) -> None:
         self._scoring.close()
@@ -95,17 +120,18 @@ class Measured:
         if scored.failure:
             return self._failed(request, scored.failure, scored.seconds)
         self._machines.check("accuracy", scored.environment)
-        share = scored.n_correct / self._n_images
+        n_images = scored.task.images or self._n_images
+        share = scored.n_correct / n_images
         return Measurement(
             request,
             Status.OK,
             share,
-            math.sqrt(share * (1 - share) / self._n_images),
+            math.sqrt(share * (1 - share) / n_images),
             weights=self._weights,
             data=self._data,
             protocol=ACCURACY_PROTOCOL,
             environment=scored.environment,
-            detail={"images": self._n_images},
+            detail={"images": n_images},
             samples=scored.correct,
             seconds=scored.seconds,
         )

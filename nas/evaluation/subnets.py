@@ -38,12 +38,19 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) ->
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is wanted of one network in a precision: its accuracy, its ONNX model, or both, of one recalibrated module."""
+    """What is wanted of one network in a precision: its accuracy, its ONNX model, or both, of one recalibrated module.
+
+    Attributes:
+        images: the accuracy is taken on so many, the first ones; None for all.
+        built: the model, where an earlier task gave it.
+    """
 
     architecture: Architecture
     precision: str
     accuracy: bool
     model: bool
+    images: int | None = None
+    built: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +112,23 @@ class InlineScoring:
         """The result of one task; whatever goes wrong with the candidate becomes its failure."""
         started = time.perf_counter()
         try:
-            module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
-            model = onnx_model(module, self._calibration[0][:2])
-            model = in_precision(model, task.precision, self._calibration)
+            model = task.built or self._build(task)
             correct, n_correct = None, 0
             if task.accuracy:
                 # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
-                (logits,) = run_model(model, {INPUT: self._images}, batch_size=_SCORING_BATCH)
-                hits = logits.argmax(axis=1) == self._labels
+                images, labels = self._images[: task.images], self._labels[: task.images]
+                (logits,) = run_model(model, {INPUT: images}, batch_size=_SCORING_BATCH)
+                hits = logits.argmax(axis=1) == labels
                 correct, n_correct = np.packbits(hits).tobytes(), int(hits.sum())
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
         return Scored(task, correct, n_correct, shipped, seconds, environment=scoring_environment())
+
+    def _build(self, task: Task) -> bytes:
+        module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
+        model = onnx_model(module, self._calibration[0][:2])
+        return in_precision(model, task.precision, self._calibration)
 
     def close(self) -> None:
         """Nothing to end."""

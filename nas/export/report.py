@@ -89,7 +89,8 @@ class RunReport:
         evaluated: measured architectures in the order told, with their search figures.
         candidates: measured architectures in the order told, with their final figures where they were measured again
             (without those where that failed): what a selection chooses from.
-        failed: why, by key of each architecture that lacks a figure.
+        failed: why, by key of each architecture of which a figure could not be taken.
+        screened_out: why, by key of each architecture that was left before all of its figures were taken.
         front: the measured non-dominated architectures that keep the constraints, best first objective-to-minimise first
             (the fastest, as a rule); once candidates were measured again, those only and with their final figures.
         fronts: where several profiles have objectives, by profile the front in its own objectives and those without
@@ -119,6 +120,7 @@ class RunReport:
     evaluated: tuple[Point, ...]
     candidates: tuple[Point, ...]
     failed: Mapping[str, str]
+    screened_out: Mapping[str, str]
     front: tuple[Point, ...]
     fronts: Mapping[str, tuple[Point, ...]]
     nearest: Nearest | None
@@ -224,6 +226,7 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
         evaluated=evaluated,
         candidates=tuple(candidates.values()),
         failed=measured.failures(),
+        screened_out=measured.screened_out(),
         front=front,
         fronts={p: front_of(feasible, of_profile(every, p)) for p in names if len(names) > 1 and profile is None},
         nearest=None if front else nearest_of(final, constraints),

@@ -51,6 +51,7 @@ def show_json(report: RunReport) -> dict[str, Any]:
         },
         "distinguishable": dict(report.distinguishable),
         "failed": dict(report.failed),
+        "screened_out": dict(report.screened_out),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.objectives import Fidelity, Measurement, Objective
+from nas.objectives import Fidelity, Measurement, Objective, Status
 from nas.precisions import Precisions
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture
@@ -20,9 +20,9 @@ class MeasuredRun:
 
     Attributes:
         figures: of the run: its objectives, and what its constraints alone are on.
-        told: architectures that every figure has a measurement of, failed ones included, in the order told: the
+        told: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
             smallest and the largest, then what was asked, then any other in the order committed.
-        complete: those of `told` in which nothing failed, in the same order.
+        complete: those of `told` in which nothing failed or was left, in the same order.
     """
 
     def __init__(self, store: RunStore, figures: Sequence[Objective], info: Mapping[str, Any]) -> None:
@@ -50,8 +50,18 @@ class MeasuredRun:
         return [found[search] for search, _ in self._slots.values() if found[search].value is None]
 
     def failures(self) -> dict[str, str]:
-        """Why, by key of each told architecture that lacks a figure."""
-        return {a.key: self._failures(a)[0].message for a in self.told if a not in self.complete}
+        """Why, by key of each told architecture of which a figure could not be taken."""
+        return self._reasons(Status.FAILED)
+
+    def screened_out(self) -> dict[str, str]:
+        """Why, by key of each told architecture that was not worth all of its figures."""
+        failed = self.failures()
+        return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
+
+    def _reasons(self, status: Status) -> dict[str, str]:
+        lacking = {a: self._failures(a) for a in self.told if a not in self.complete}
+        found = {a.key: [m.message for m in ms if m.status is status] for a, ms in lacking.items()}
+        return {key: messages[0] for key, messages in found.items() if messages}
 
     def candidates(self) -> list[Architecture]:
         """What the front is chosen from: the complete architectures measured again, or all while none were."""

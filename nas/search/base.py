@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas.objectives import Evaluation
 from supernets.space import Architecture
@@ -21,7 +24,10 @@ class SearchAlgorithm(Protocol):
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes the figures of what was asked last, in the order asked; failed ones carry NaN."""
+        """Takes the figures of what was asked last, in the order asked; failed ones carry NaN.
+
+        What a staged evaluation left early has NaN for what was not taken, and an accuracy of fewer images.
+        """
         ...
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
@@ -37,5 +43,17 @@ class SearchAlgorithm(Protocol):
         Returns:
             What this version would have asked (equal to `asked` unless a library changed); an algorithm whose `ask` is
             a function of its seed and history alone returns `asked` without computing anything.
+        """
+        ...
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """An algorithm with models that tell how good a candidate may be before all of its figures are taken."""
+
+    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The best minimised figures to be hoped for, (n, objectives), about two deviations from the expected ones.
+
+        Minus infinity where the models say nothing. A function of the seed and of what was told, like an ask.
         """
         ...

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from nas.objectives import Constraint, Evaluation, Objective, minimised, violations
 from nas.pareto import non_dominated
 from nas.search.acquisition import survivors
-from nas.search.base import SearchAlgorithm
+from nas.search.base import Foresight, SearchAlgorithm
 from supernets.space import Architecture
 
 FIRST = 16
 """Networks asked for first, at most."""
 
 
-class Figures(Protocol):
+class Expected(Protocol):
     """What gives minimised figures of architectures, (..., n, m), `z` deviations from the expected ones."""
 
     def figures(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]: ...
@@ -50,14 +50,14 @@ class Earlier:
         kept = {a: figure for a, figure in found.items() if math.isfinite(figure)}
         return list(kept), np.array(list(kept.values()), dtype=np.float64)
 
-    def known_to(self, outlook: Figures) -> Figures:
+    def known_to(self, outlook: Expected) -> Expected:
         """An outlook that gives the known figures in place of the expected ones: measuring would find them again."""
         return _Knowing(outlook, self._rows) if self._rows else outlook
 
 
 @dataclass(frozen=True, slots=True)
 class _Knowing:
-    outlook: Figures
+    outlook: Expected
     rows: Mapping[Architecture, NDArray[np.float64]]
 
     def figures(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -114,8 +114,8 @@ class EarlierFirst:
         first: networks to ask for first.
     """
 
-    def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
-        self._inner = inner
+    def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture], *, n_objectives: int) -> None:
+        self._inner, self._n_objectives = inner, n_objectives
         self._left = dict.fromkeys(first)
 
     def ask(self, n: int) -> list[Architecture]:
@@ -131,6 +131,12 @@ class EarlierFirst:
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         return self._inner.fits()
+
+    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Those of the inner algorithm, if it has any."""
+        if isinstance(self._inner, Foresight):
+            return self._inner.hopes(architectures)
+        return np.full((len(architectures), self._n_objectives), -np.inf)
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         first = list(self._left)[: len(asked)]

@@ -13,7 +13,7 @@ from nas.pareto import MARGIN, non_dominated
 from nas.search.acquisition import pick_greedily
 from nas.search.candidates import Effort, candidates
 from nas.search.draws import draw_unknown
-from nas.search.earlier import Earlier
+from nas.search.earlier import Earlier, Expected
 from nas.search.genes import GeneRows
 from nas.search.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
 from nas.search.start import spread_out
@@ -93,6 +93,7 @@ class GuidedSearch:
         self._told: dict[Architecture, NDArray[np.float64]] = {}
         self._known: set[Architecture] = set()
         self._fits: dict[str, dict[str, Any]] = {}
+        self._fitted: tuple[int, dict[str, ObjectiveModel], Expected] | None = None
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
@@ -129,12 +130,7 @@ class GuidedSearch:
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         told, values = self._finite()
-        models = {
-            o.name: ObjectiveModel.choose(self._kinds[o.name], o, *self._rows(j))
-            for j, o in enumerate(self._objectives)
-            if o.name not in self._exact
-        }
-        outlook = self._earlier.known_to(Outlook(self._objectives, models, self._exact))
+        models, outlook = self._models()
         first = non_dominated(values)
         front = [a for a, keep in zip(told, first, strict=True) if keep]
         before = [a for a in self._earlier.promising if a not in self._known]
@@ -156,11 +152,30 @@ class GuidedSearch:
         self._keep_fits(models, asked)
         return asked
 
+    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Two deviations better than expected, by the models of the last ask; nothing is known before there are some."""
+        if len(self._finite()[0]) < self._initial:
+            return np.full((len(architectures), len(self._objectives)), -np.inf)
+        with one_thread():
+            return self._models()[1].figures(architectures, -2.0)
+
+    def _models(self) -> tuple[dict[str, ObjectiveModel], Expected]:
+        """Models of what was told, and what they expect; fitted once for each history."""
+        if self._fitted is None or self._fitted[0] != len(self._told):
+            models = {
+                o.name: ObjectiveModel.choose(self._kinds[o.name], o, *self._rows(j))
+                for j, o in enumerate(self._objectives)
+                if o.name not in self._exact
+            }
+            outlook = self._earlier.known_to(Outlook(self._objectives, models, self._exact))
+            self._fitted = len(self._told), models, outlook
+        return self._fitted[1:]
+
     def _rows(self, j: int) -> tuple[list[Architecture], NDArray[np.float64]]:
         """What is known of one objective, earlier runs' figures first: architectures, and natural figures (n,)."""
-        told, values = self._finite()
-        before, figures = self._earlier.column(j, self._told)
-        return [*before, *told], self._objectives[j].sign * np.concatenate([figures, values[:, j]])
+        told = {a: float(row[j]) for a, row in self._told.items() if np.isfinite(row[j])}
+        before, figures = self._earlier.column(j, told)
+        return [*before, *told], self._objectives[j].sign * np.concatenate([figures, list(told.values())])
 
     def _bounds(self, front: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._reference is not None:

@@ -47,7 +47,7 @@ def make_algorithm(name: str, task: Task) -> SearchAlgorithm:
         raise UnknownNameError("algorithm", name, ALGORITHMS)
     made = ALGORITHMS[name](task)
     first = promising(task.earlier, task.objectives, task.constraints)
-    return EarlierFirst(made, first) if first else made
+    return EarlierFirst(made, first, n_objectives=len(task.objectives)) if first else made
 
 
 def _random(task: Task) -> SearchAlgorithm:

@@ -51,8 +51,8 @@ lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
-  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, tune_seconds: 2.5,
-  workers: 2, time_limit_s: 90}}
+  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, screen_images: 90,
+  tune_seconds: 2.5, workers: 2, time_limit_s: 90}}
 warm_start: [small-1, other_2]
 calibration_images: 200
 """
@@ -91,6 +91,7 @@ def test_every_key_is_read() -> None:
     assert figures == {"latency_ms@pi": (None, 2), "accuracy": (0.9, 1), "parameters": (None, 3e6)}
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
+    assert search.screen_images == 90
     assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
@@ -168,6 +169,7 @@ KEYS = [
     ("search: {plateau: {gain: 1.0}}", "search.plateau.gain", "below 1, e.g. 0.001, got 1"),
     ("warm_start: small-1", "warm_start", "a list of runs"),
     ("warm_start: [a-1, a-1]", "warm_start[1]", "comes twice"),
+    ("search: {screen_images: 10}", "search.screen_images", "at least 50, got 10"),
     ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
     ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
     ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),

@@ -18,7 +18,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import InlineScoring, Scored, Task
-from nas.objectives import TIMED_METRICS, Request, Status
+from nas.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import load_data
@@ -51,17 +51,24 @@ def supernet() -> Supernet:
     return make_supernet(family, "slice")
 
 
-def measured(supernet: Supernet, machines: Machines | None = None) -> Measured:
+def measured(
+    supernet: Supernet,
+    machines: Machines | None = None,
+    *,
+    screen_images: int | None = None,
+    scoring: type = InlineScoring,
+) -> Measured:
     data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
     part = data.validation
-    scoring = InlineScoring(supernet, data.train.images[:200], part.images, part.labels)
+    scorer = scoring(supernet, data.train.images[:200], part.images, part.labels)
     return Measured(
-        scoring,
+        scorer,
         supernet.cost,
         {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), part.images[:16].numpy())},
         n_images=len(part.labels),
         weights="w",
         data=part.digest,
+        screen_images=screen_images,
         machines=machines,
     )
 
@@ -197,3 +204,35 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
         ("fp32", True, True),
         ("int8", True, True),
     ]
+
+
+class Builder(InlineScoring):
+    """Counts the models that it builds."""
+
+    built = 0
+
+    def _build(self, task: Task) -> bytes:
+        type(self).built += 1
+        return super()._build(task)
+
+
+def test_a_first_look_is_at_the_first_images_and_builds_the_model_that_is_timed_and_scored_later(
+    supernet: Supernet,
+) -> None:
+    evaluator, a = (
+        measured(supernet, screen_images=60, scoring=Builder),
+        supernet.space.sample(np.random.default_rng(5)),
+    )
+    try:
+        (few,) = evaluator.evaluate([Request(a, "accuracy", None, Fidelity.SCREEN)])
+        (whole,) = evaluator.evaluate([Request(a, "accuracy")])
+        (timed,) = evaluator.evaluate([Request(a, "latency_ms", PROFILE.name)])
+    finally:
+        evaluator.close()
+    assert Builder.built == 1
+    bits = [np.unpackbits(np.frombuffer(m.samples or b"", dtype=np.uint8)) for m in (few, whole)]
+    assert bits[0][:60].tolist() == bits[1][:60].tolist()
+    assert few.value == bits[0][:60].mean()
+    assert few.error == pytest.approx((few.value * (1 - few.value) / 60) ** 0.5)
+    assert (few.detail["images"], whole.detail["images"]) == (60, 449)
+    assert timed.value is not None
