@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 PASSWORD = "only-for-tests"
 _INSTALLED = Path("/usr/lib/postgresql")
@@ -35,6 +38,10 @@ class Server:
     @property
     def url(self) -> str:
         return f"postgresql+psycopg://nas@/nas?host={self.sockets}&port={self.port}"
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection of its own, in which each statement is committed."""
+        return psycopg.connect(host=str(self.sockets), port=self.port, user="nas", dbname="nas", autocommit=True)
 
     @property
     def url_with_password(self) -> str:

@@ -46,6 +46,7 @@ _REASONS: Mapping[str, str] = {
     "25006": "cannot be written: the server is a standby, or read only; name the primary",
     "42P01": "does not hold this run's tables; they were removed, or this is another database than the run's",
 }
+_NOT_NOW = ("in recovery mode", "starting up", "shutting down")
 _LOST = ("terminating connection", "server closed", "connection is lost", "connection is closed", "could not receive")
 
 
@@ -99,6 +100,8 @@ class PostgresDatabase:
         state, lower = str(getattr(error.orig, "sqlstate", "")), said.lower()
         if found := re.search(r'database "([^"]*)" does not exist', said):
             return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
+        if any(words in lower for words in _NOT_NOW):
+            return f"takes nobody in at this moment ({said}); wait until it runs, then go on with `nas resume`"
         if error.connection_invalidated or any(words in lower for words in _LOST):
             return f"the connection was lost ({said}); what was committed is kept: when it is back, go on with `nas resume`"
         for reason, told in _REASONS.items():

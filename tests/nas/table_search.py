@@ -14,6 +14,7 @@ from nas.loop import Progress, search
 from nas.objectives import Evaluation, Measurement, Objective, Request
 from nas.search.shelf import Task, make_algorithm
 from nas.store.base import RunStatus, RunStore
+from nas.store.database import Database
 from nas.store.sql import SqlStore
 
 TABLE = Path(__file__).parents[1] / "data" / "digits_cnn.yaml"
@@ -77,7 +78,9 @@ def run_search(
     )
 
 
-def drive(database: Path, algorithm: str, seed: int, evaluations: int, delay_s: float, counter: Path) -> None:
+def drive(
+    database: Path | Database, algorithm: str, seed: int, evaluations: int, delay_s: float, counter: Path
+) -> None:
     """A driver's process: starts the run, or resumes what is there, and marks it finished."""
     store = SqlStore.open(database, create=True, driver=True)
     descriptor = os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

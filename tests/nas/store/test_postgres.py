@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from nas.errors import RunHeldError, StoreError
@@ -57,7 +56,7 @@ def open_(place: PostgresDatabase, *, create: bool = False) -> SqlStore:
 
 
 def by_hand(server: Server, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(host=str(server.sockets), port=server.port, user="nas", dbname="nas", autocommit=True) as made:
+    with server.connect() as made:
         cursor = made.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 
@@ -184,7 +183,7 @@ def test_a_table_that_another_session_locks_is_told(
 ) -> None:
     store.close()
     monkeypatch.setattr(postgres_module, "_LOCK_S", 1)
-    with psycopg.connect(host=str(postgres.sockets), port=postgres.port, user="nas", dbname="nas") as other:
+    with postgres.connect() as other, other.transaction():
         other.execute(f"LOCK TABLE {place.schema}.lease IN ACCESS EXCLUSIVE MODE".encode())
         with pytest.raises(StoreError, match="is locked by another session"):
             open_(place)
