@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from nas.budget import Budget, Plateau, Spent, extended
 from nas.conditions import check_conditions, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
-from nas.errors import JobError, NasError
+from nas.errors import JobError, NasError, StoreError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import connected
@@ -252,7 +252,8 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
         how.display.note(reason)
         raise
     except USER_ERRORS as error:
-        store.set_status(RunStatus.FAILED, reason=str(error))
+        with suppress(StoreError):  # the store itself may be what failed, and the first error is the one to tell
+            store.set_status(RunStatus.FAILED, reason=str(error))
         raise
     store.set_info("retry_failures", False)
     store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))

@@ -17,7 +17,6 @@ from nas.errors import NasError
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
-from tests.ray_cluster import actors_below, kill
 
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
 _ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
@@ -116,23 +115,6 @@ def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
     assert (made["status"], made["evaluations"]) == ("finished", 30)
     with Run.open(runs, "small-2").store() as store:
         assert store.asks() == asked
-
-
-@pytest.mark.slow
-def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(_JOB)
-    driver = nas(tmp_path, "search", "job.yaml", "--json")
-    killed = 0
-    deadline = time.monotonic() + _PATIENCE_S
-    while driver.poll() is None and killed < 2 and time.monotonic() < deadline:
-        for pid in actors_below(driver.pid)[:1]:
-            kill([pid])
-            killed += 1
-            time.sleep(1.0)  # let the driver notice and go on before the next one dies
-        time.sleep(0.05)
-    made = json.loads(finish(driver))
-    assert killed >= 1
-    assert made["evaluations"] == 30
 
 
 @pytest.mark.slow
