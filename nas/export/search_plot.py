@@ -123,10 +123,10 @@ def search_page(rows: Sequence[Row], line: str) -> str:
         type="log", range=[float(np.log10(ends)) for ends in _limits(drawn)], showline=True, zeroline=False,
         tickvals=[1 - tick for tick in ticks], ticktext=[_percent(tick) for tick in ticks], title=_Y_TITLE,
     )  # fmt: skip
-    figure.update_xaxes(
-        type="log" if _is_long(drawn) else "linear", dtick=1 if _is_long(drawn) else None, title=_X_TITLE,
-        showline=True, zeroline=False,
-    )  # fmt: skip
+    figure.update_xaxes(title=_X_TITLE, showline=True, zeroline=False)
+    if _is_long(drawn):
+        most = max(int(curve.evaluations[-1]) for curve in drawn)
+        figure.update_xaxes(type="log", dtick="D2", range=[1, float(np.log10(most))])  # from 10; 20 and 50 are told too
     figure.update_layout(
         template="none",
         font={"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
