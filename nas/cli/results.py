@@ -125,3 +125,30 @@ def export(
         f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}\n"
         f"wrote {made['weights']}\nwrote {made['manifest']}"
     )
+
+
+@app.command("export-study")
+def export_study(
+    run: RunId,
+    storage: Annotated[
+        str, typer.Option("--storage", help="A database's URL, or the path of a journal file (*.log).")
+    ] = "sqlite:///study.db",
+    name: Annotated[
+        str | None, typer.Option("--name", help="The study's name; the run's by default.", show_default=False)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a study of the same name.")] = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Write a run as an Optuna study, for `optuna-dashboard` and Optuna's own analyses."""
+    from nas.export.study import export_study as write_study
+    from nas.reader import Run
+
+    opened = Run.open(folder(runs), run)
+    report = opened.report
+    with opened.store() as store:
+        made = write_study(report, store, storage=storage, name=name or run, replace=replace)
+    if as_json:
+        return print_json(made)
+    failed = f", {made['failed']} of them failed" if made["failed"] else ""
+    return print(f"wrote study {made['study']} to {storage}: {made['trials']} trials{failed}")

@@ -89,6 +89,11 @@ class MeasuredRun:
         again = found.get(final_slot) if final else None
         return found[search_slot] if again is None or again.value is None else again
 
+    def searched(self, architecture: Architecture) -> dict[str, Measurement]:
+        """The search's measurements of a told architecture, failed ones included, by the figure's name."""
+        found = self._measurements[architecture]
+        return {o.name: found[search] for o, (search, _) in self._slots.items()}
+
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""
         found = self._measurements.get(architecture, {}).get(self._slots[objective][0])

@@ -150,6 +150,9 @@ def report(runs: Path, run: str) -> None:
         "nas show": [*nas, "show", run, "--runs", str(runs)],
         "nas show --json": [*nas, "show", run, "--runs", str(runs), "--json"],
         "nas plot": [*nas, "plot", run, "--runs", str(runs)],
+        "nas export-study": [
+            *nas, "export-study", run, "--runs", str(runs), "--storage", f"sqlite:///{runs}/study.db", "--replace",
+        ],
         "nas runs": [*nas, "runs", "--runs", str(runs)],
         "(nas --help)": [*nas, "--help"],
     }  # fmt: skip
