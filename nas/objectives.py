@@ -132,7 +132,7 @@ class Constraint:
 
         0 where both are kept; NaN for NaN.
         """
-        out = figures * 0.0
+        out = np.where(np.isnan(figures), np.nan, 0.0)
         if self.maximum is not None:
             out = out + np.maximum(figures - self.maximum, 0.0) / (abs(self.maximum) or 1.0)
         if self.minimum is not None:

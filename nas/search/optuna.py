@@ -13,6 +13,7 @@ import optuna
 from nas.objectives import Constraint, Evaluation, Objective
 from nas.search.draws import draw_unknown
 from nas.search.history import History
+from predictors.threads import one_thread
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 
 SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -63,7 +64,7 @@ class OptunaSearch:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         asked: list[Architecture] = []
         tries = _TRIES
-        with _quiet():
+        with _quiet(), one_thread():
             while len(asked) < n and tries > 0 and len(self._history.known) < self._space.size:
                 trial = self._study.ask()
                 architecture = self._proposed(trial)

@@ -31,7 +31,7 @@ def space_of(n_layers: int) -> SearchSpace:
 def evaluate(space: SearchSpace, architectures: Sequence[Architecture], *, failing: bool = False) -> list[Evaluation]:
     """Figures by a closed form: cost adds up over layers, accuracy saturates; kernels help in odd layers only.
 
-    They have ``parameters`` too, the sum of all genes, which is no objective but can be constrained.
+    They have ``parameters`` too, the sum of all genes (-1 where inactive), which is no objective but can be constrained.
 
     Args:
         failing: every third architecture (by its genes' sum) has no figures.

@@ -16,6 +16,7 @@ from nas.search.optuna import OptunaSearch
 from nas.search.random import RandomSearch
 from supernets.space import Choice, SearchSpace
 from tests.contracts.search import (
+    NARROW,
     OBJECTIVES,
     ConstraintContract,
     SearchContract,
@@ -40,6 +41,22 @@ class TestTPE(SearchContract, ConstraintContract):
 class TestNSGA3(TestTPE):
     sampler = "nsga3"
     constrained_evaluations = 150
+
+
+class GaussianProcess(TestTPE):
+    """Not under the whole contract: an ask costs a second."""
+
+    sampler = "gp"
+    batches = (10, 1, 2)
+
+
+@pytest.mark.slow
+def test_the_gaussian_process_asks_the_same_again_with_constraints_too() -> None:
+    GaussianProcess().test_another_process_asks_the_same()
+    space = space_of(6)
+    first, again = (asks_of(GaussianProcess.make(space, 1, NARROW), space, GaussianProcess.batches) for _ in range(2))
+    assert first == again
+    assert [len(ask) for ask in first] == list(GaussianProcess.batches)
 
 
 def test_it_finds_more_volume_than_chance() -> None:
