@@ -68,7 +68,7 @@ def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure |
         _draw_panel(axis, report, panel, limits)
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
-    _finish(figure, report, n_columns=3 if len(panels) == 1 else min(5, 2 * n_columns))
+    _finish(figure, report, n_columns=5 if n_columns == 3 else 3)
     return figure
 
 
