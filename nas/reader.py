@@ -102,7 +102,7 @@ class Run:
         limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
         if select is not None:
             report = within(report, limits)
-        return write_plots(report, folder or self.folder.plots, limits=limits)
+        return write_plots(report, folder or self.folder.plots, limits=limits, insight=self.insight(report))
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
         """Writes one measured network as checked ONNX; see `nas.driver.export`."""

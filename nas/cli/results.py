@@ -84,7 +84,7 @@ def plot(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Draw the front and the convergence: PNG, SVG, and one page to look around in."""
+    """Draw the front, the convergence, predictions and genes: PNG, SVG, and one page to look around in."""
     from nas.reader import Run
 
     no_collector()

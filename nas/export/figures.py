@@ -50,5 +50,6 @@ def files_of(name: str, figure: Figure) -> dict[str, bytes]:
         for kind, about in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=_DPI, metadata=about)
+            figure.set_layout_engine("none")  # laying out costs as much as drawing, and is done
             contents[f"{name}.{kind}"] = buffer.getvalue()
     return contents

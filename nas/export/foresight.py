@@ -15,7 +15,7 @@ from supernets.space import Architecture
 
 _Z = 1.6448536269514722
 """Deviations of a normal distribution that 90 % lie within."""
-_PAIRED = 2000
+_PAIRED = 1000
 """Kendall's tau is taken on at most so many predictions, evenly chosen: it compares every pair."""
 
 Array = NDArray[np.float64]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 from textwrap import wrap
@@ -38,6 +39,8 @@ h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; }
 p { margin: .2rem 0; color: var(--soft); }
 .scroll { overflow-x: auto; }
+.picture { background: #ffffff; border-radius: 6px; }
+.picture svg { display: block; width: 100%; height: auto; min-width: 640px; max-width: 1000px; margin: 0 auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin-top: .6rem; }
 th, td { padding: .4rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); vertical-align: top;
   white-space: nowrap; }
@@ -55,6 +58,7 @@ details p { font-size: .85rem; overflow-wrap: anywhere; }
 $notes
 $front
 $convergence
+$pictures
 <h2>Members of the front</h2>
 <div class="scroll">$table</div>
 <script>
@@ -89,8 +93,11 @@ $convergence
 """)
 
 
-def page(report: RunReport, *, limits: Sequence[Limit] = ()) -> str:
+def page(report: RunReport, *, limits: Sequence[Limit] = (), pictures: Mapping[str, str] | None = None) -> str:
     """The page as text; needs no network and holds plotly's script (about 5 MB).
+
+    Args:
+        pictures: further ones by their titles, as SVG files.
 
     Raises:
         NasError: as `charts.panels`.
@@ -117,8 +124,19 @@ def page(report: RunReport, *, limits: Sequence[Limit] = ()) -> str:
         convergence = f"<h2>Convergence</h2>\n<p>{escape(told)}</p>\n{chart}"
     return _PAGE.substitute(
         title=escape(title), line=escape(line), notes=_notes(report), front=front, convergence=convergence,
-        table=_table(report),
+        pictures=_pictures(pictures or {}), table=_table(report),
     )  # fmt: skip
+
+
+def _pictures(pictures: Mapping[str, str]) -> str:
+    """SVG files as parts of the page, each of a width at which its text can be read, on white paper."""
+    parts = []
+    for number, (title, file) in enumerate(pictures.items()):
+        svg = file[file.index("<svg") :]
+        # Names inside are the page's now: each picture's own.
+        svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{number}-", svg)
+        parts.append(f'<h2>{escape(title)}</h2>\n<div class="scroll picture">{svg}</div>')
+    return "\n".join(parts)
 
 
 def _notes(report: RunReport) -> str:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from nas.errors import NasError
 from nas.export import charts
 from nas.export.figures import INK, SOFT, STYLE, add_heading, files_of
+from nas.export.insight import Insight
+from nas.export.insight_plots import TITLES, insight_figures
 from nas.export.page import page
 from nas.export.report import Point, RunReport
 from nas.export.select import Limit
@@ -24,8 +26,12 @@ from nas.export.units import title_of
 from nas.store.folder import write_atomically
 
 
-def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()) -> list[Path]:
+def write_plots(
+    report: RunReport, folder: Path, *, limits: Sequence[Limit] = (), insight: Insight | None = None
+) -> list[Path]:
     """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
+
+    With the run's insight, its pictures too (see `insight_plots.insight_figures`), which the page then holds.
 
     Each file appears whole or not at all. The convergence is left out while the run has no reference point, and the front
     where a single objective has no limited figure beside it.
@@ -37,10 +43,12 @@ def write_plots(report: RunReport, folder: Path, *, limits: Sequence[Limit] = ()
     contents: dict[str, bytes] = {}
     with matplotlib.rc_context(STYLE):
         drawn = {"front": front_figure(report, limits=limits), "convergence": convergence_figure(report)}
-    for name, figure in drawn.items():
+        further = {} if insight is None else insight_figures(report, insight)
+    for name, figure in (drawn | further).items():
         if figure is not None:
             contents |= files_of(name, figure)
-    contents["front.html"] = page(report, limits=limits).encode()
+    pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in further}
+    contents["front.html"] = page(report, limits=limits, pictures=pictures).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
