@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.objectives import Goal, Objective
 from nas.pareto import Array
+from nas.search.gene_features import GeneFeatures
 from nas.search.surrogate import HammingProcess
 from predictors.base import Predictor
 from predictors.quality import Quality
@@ -54,12 +55,13 @@ class FeatureSource:
 
 
 def hamming_kind(space: SearchSpace, *, seed: int) -> ModelKind:
-    """`HammingProcess` on the one-hot and the ordinal columns of `SearchSpace.encode`, each choice with two weights."""
-    n = len(space)
-    groups = np.concatenate([np.repeat(np.arange(n), space.levels), n + np.arange(n)])
+    """`HammingProcess` on genes and on how often their options occur, see `GeneFeatures`."""
+    columns = GeneFeatures(space)
     return ModelKind(
-        space.encode,
-        lambda ratio: HammingProcess(groups, goal=Goal.MINIMIZE if ratio else Goal.MAXIMIZE, seed=seed),
+        columns.rows,
+        lambda ratio: HammingProcess(
+            columns.groups, trend=columns.counts, goal=Goal.MINIMIZE if ratio else Goal.MAXIMIZE, seed=seed
+        ),
         HammingProcess.minimum_rows,
     )
 

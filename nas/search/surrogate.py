@@ -1,4 +1,4 @@
-"""A Gaussian process over genes: an exponential Hamming kernel with a weight of its own for each gene."""
+"""A Gaussian process over genes: a rough kernel with a weight for each gene, and a trend over how often options occur."""
 
 from __future__ import annotations
 
@@ -33,30 +33,49 @@ _REACHES = (0.3, 1.0, 3.0, 10.0)
 """Grid that the search for the likeliest parameters starts from: noise variance, and the exponent at which two random
 architectures stand, both for labels of deviation 1."""
 _JITTER = 1e-8
+_ROUNDING = 1e-12
+_AMPLITUDE, _NOISE, _SLOPE, _WEIGHTS = 0, 1, 2, 3
+"""Where log s², log noise variance, log t² and, from there on, the log weights stand among the parameters."""
+_SLOPE_PRIOR = -1.0
+_PRIORS = np.array([0.0, 0.0, _SLOPE_PRIOR])
+_PRIOR_SIGMAS = np.array([2.0, np.inf, 2.0])
+"""Normal priors of the first three, for labels of deviation 1; the noise has none but its bounds."""
 _Z = float(norm.ppf(0.5 + LEVEL / 2))
 
 
 class HammingProcess:
-    """k(a, b) = s² exp(-sum over columns c of w(c) (a_c - b_c)² / 2) + noise (Rasmussen and Williams 2006, chapter 5).
+    """k(a, b) = s² exp(-r) + t² (sum over trend columns of a_c b_c) + noise, r² = sum over columns of w(c) (a_c - b_c)² / 2.
 
-    On one-hot columns that share a weight the sum counts the genes in which two architectures differ, each by its
-    weight. Weights, amplitude and noise are those of greatest posterior density: each weight's prior is log-normal
-    about the common weight of greatest likelihood, without which 45 weights fit themselves to 50 labels.
+    On one-hot columns that share a weight, r² counts the genes in which two architectures differ, each by its weight.
+    The process is rough (the Matérn kernel of smoothness 1/2; Rasmussen and Williams 2006, section 4.2.1): one gene can
+    change an accuracy at once, and a smooth one is too sure of itself where nothing was measured. Weights, amplitudes
+    and noise are those of greatest posterior density: each weight's prior is log-normal about the common weight of
+    greatest likelihood, without which 45 weights fit themselves to 50 labels.
 
     Args:
         groups: for each feature column the number of its weight, 0, 1, 2, ...; a column of -1 is not used.
+        trend: columns in which the figure also has a linear trend; may be none.
         goal: MINIMIZE learns the logarithm of positive labels; MAXIMIZE learns them by `BestWarp`.
         seed: of the folds that `quality` is taken on.
     """
 
     minimum_rows = 3
 
-    def __init__(self, groups: Sequence[int] | NDArray[np.int64], *, goal: Goal, seed: int = 0) -> None:
+    def __init__(
+        self,
+        groups: Sequence[int] | NDArray[np.int64],
+        *,
+        trend: Sequence[int] | NDArray[np.int64] = (),
+        goal: Goal,
+        seed: int = 0,
+    ) -> None:
         self.goal, self.seed = goal, seed
         groups = np.asarray(groups, dtype=np.int64)
         self._columns = np.flatnonzero(groups >= 0)
         self._groups = groups[self._columns]
         self._n_groups = int(self._groups.max()) + 1
+        self._trend = np.asarray(trend, dtype=np.int64)
+        self._prior_sigmas = np.concatenate([_PRIOR_SIGMAS, np.full(self._n_groups, PRIOR_SIGMA)])
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
@@ -71,12 +90,12 @@ class HammingProcess:
         targets = self._warp.forward(y)
         self._centre, deviation = float(targets.mean()), float(targets.std())
         self._unit = deviation if deviation > 1e-12 * max(abs(self._centre), 1e-300) else 1.0
-        self._x, self._z = x[:, self._columns], (targets - self._centre) / self._unit
+        self._x, self._t, self._z = x[:, self._columns], x[:, self._trend], (targets - self._centre) / self._unit
         with one_thread():
             some = np.unique(np.linspace(0, len(x) - 1, min(len(x), LIKELIHOOD_ROWS)).astype(np.int64))
-            self._theta = self._most_likely(self._x[some], self._z[some])
-            kernel = self._kernel(self._x, self._x)
-            kernel[np.diag_indices_from(kernel)] += np.exp(self._theta[1]) + _JITTER
+            self._theta = self._most_likely(self._x[some], self._t[some], self._z[some])
+            kernel = self._kernel(self._x, self._t)
+            kernel[np.diag_indices_from(kernel)] += np.exp(self._theta[_NOISE]) + _JITTER
             self._factor = cho_factor(kernel, lower=True)
             self._alpha = cho_solve(self._factor, self._z)
             self.quality = self._report(x, y)
@@ -85,7 +104,7 @@ class HammingProcess:
     def predict(self, features: Array) -> Prediction:
         """Predictions for (m, d); noise is part of the deviation. The mean is the figure of the process's mean."""
         centred, variance = self._posterior(features)
-        return self._prediction(centred, np.sqrt(variance + np.exp(self._theta[1])))
+        return self._prediction(centred, np.sqrt(variance + np.exp(self._theta[_NOISE])))
 
     def latent(self, features: Array) -> tuple[Array, Array]:
         """Mean and deviation (m,) of the warped figure itself, without the noise of measuring it."""
@@ -123,11 +142,13 @@ class HammingProcess:
 
     def _posterior(self, features: Array) -> tuple[Array, Array]:
         """Mean and variance of the noiseless process in standardised terms, each (m,)."""
-        x = query_array(features, self._n_columns)[:, self._columns]
+        features = query_array(features, self._n_columns)
+        x, trend = features[:, self._columns], features[:, self._trend]
         with one_thread():
-            cross = self._kernel(x, self._x)
+            cross = self._kernel(x, trend)
             solved = solve_triangular(self._factor[0], cross.T, lower=True, check_finite=False)
-            variance = np.exp(self._theta[0]) - np.einsum("ij,ij->j", solved, solved)
+            prior = np.exp(self._theta[_AMPLITUDE]) + np.exp(self._theta[_SLOPE]) * np.einsum("ij,ij->i", trend, trend)
+            variance = prior - np.einsum("ij,ij->j", solved, solved)
             return cross @ self._alpha, np.maximum(variance, _JITTER)
 
     def _prediction(self, centred: Array, std: Array) -> Prediction:
@@ -135,26 +156,30 @@ class HammingProcess:
         figure, low, high = (self._warp.inverse(v) for v in (mean, mean - _Z * std, mean + _Z * std))
         return Prediction(figure, self._warp.slope(figure) * std, low, high)
 
-    def _kernel(self, one: Array, two: Array) -> Array:
-        """Without noise, (n, m). theta: log s², log noise, log weights."""
-        weights = np.exp(self._theta[2:])[self._groups]
-        kernel: Array = np.exp(self._theta[0] - _distances(one, two, weights))
+    def _kernel(self, x: Array, trend: Array) -> Array:
+        """Between rows and the training rows, without noise, (m, n)."""
+        weights = np.exp(self._theta[_WEIGHTS:])[self._groups]
+        rough = np.exp(self._theta[_AMPLITUDE] - np.sqrt(_distances(x, self._x, weights)))
+        kernel: Array = rough + np.exp(self._theta[_SLOPE]) * (trend @ self._t.T)
         return kernel
 
-    def _most_likely(self, x: Array, z: Array) -> Array:
+    def _most_likely(self, x: Array, trend: Array, z: Array) -> Array:
         """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid."""
         apart = max(float(_distances(x, x, np.ones(x.shape[1])).mean()), 1e-12)
+        slopes = trend @ trend.T
         starts = [
-            np.concatenate([[0.0, np.log(noise)], np.full(self._n_groups, np.log(reach / apart))])
+            np.concatenate([[0.0, np.log(noise), _SLOPE_PRIOR], np.full(self._n_groups, np.log(reach / apart))])
             for noise in _NOISES
             for reach in _REACHES
         ]
-        start = min(starts, key=lambda theta: self._loss(theta, x, z, theta[2])[0])
-        bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0))] + [(start[2] - 6.0, start[2] + 6.0)] * self._n_groups
+        start = min(starts, key=lambda theta: self._loss(theta, x, slopes, z, theta[_WEIGHTS])[0])
+        common = start[_WEIGHTS]
+        bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0)), (-12.0, 5.0)]
+        bounds += [(common - 6.0, common + 6.0)] * self._n_groups
         found = minimize(
             self._loss,
             start,
-            args=(x, z, start[2]),
+            args=(x, slopes, z, common),
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
@@ -163,34 +188,41 @@ class HammingProcess:
         best: Array = found.x
         return best
 
-    def _loss(self, theta: Array, x: Array, z: Array, common: float) -> tuple[float, Array]:
-        """Negative log posterior density and its gradient; the weights' prior is centred on `common`."""
-        weights = np.exp(theta[2:])
-        smooth = np.exp(theta[0] - _distances(x, x, weights[self._groups]))
-        kernel = smooth.copy()
-        kernel[np.diag_indices_from(kernel)] += np.exp(theta[1]) + _JITTER
+    def _loss(self, theta: Array, x: Array, slopes: Array, z: Array, common: float) -> tuple[float, Array]:
+        """Negative log posterior density and its gradient; the weights' prior is centred on `common`.
+
+        Args:
+            slopes: inner products of the rows' trend columns, (n, n).
+        """
+        weights = np.exp(theta[_WEIGHTS:])
+        distance = np.sqrt(_distances(x, x, weights[self._groups]))
+        rough = np.exp(theta[_AMPLITUDE] - distance)
+        trend = np.exp(theta[_SLOPE]) * slopes
+        kernel = rough + trend
+        kernel[np.diag_indices_from(kernel)] += np.exp(theta[_NOISE]) + _JITTER
         factor, _ = cho_factor(kernel, lower=True, check_finite=False)
         alpha = cho_solve((factor, True), z, check_finite=False)
         inverse = lapack.dpotri(factor, lower=1)[0]
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         loss = 0.5 * float(z @ alpha) + float(np.log(np.diag(factor)).sum())
         outer = np.outer(alpha, alpha) - inverse
-        inner = outer * smooth
-        by_column = (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
+        inner = outer * rough
+        # d rough / d r² is -rough / 2r; equal rows stay equal whatever the weights.
+        by_distance = np.divide(inner, 2.0 * distance, out=np.zeros_like(inner), where=distance > 0)
+        by_column = (by_distance.sum(axis=1)[:, None] * x**2 - x * (by_distance @ x)).sum(axis=0)
         by_group = np.bincount(self._groups, by_column, minlength=self._n_groups)
-        gradient = np.concatenate(
-            [[-0.5 * inner.sum(), -0.5 * np.exp(theta[1]) * np.trace(outer)], 0.5 * weights * by_group]
-        )
-        away = (theta[2:] - common) / PRIOR_SIGMA
-        loss += 0.5 * float(away @ away) + 0.5 * float(theta[0] ** 2) / 4.0
-        gradient[2:] += away / PRIOR_SIGMA
-        gradient[0] += theta[0] / 4.0
+        amplitudes = [inner.sum(), np.exp(theta[_NOISE]) * np.trace(outer), (outer * trend).sum()]
+        gradient = np.concatenate([-0.5 * np.array(amplitudes), 0.5 * weights * by_group])
+        away = np.concatenate([theta[:_WEIGHTS] - _PRIORS, theta[_WEIGHTS:] - common]) / self._prior_sigmas
+        loss += 0.5 * float(away @ away)
+        gradient += away / self._prior_sigmas
         return loss, gradient
 
 
 def _distances(one: Array, two: Array, weights: Array) -> Array:
-    """Half the weighted squared distances, (n, m)."""
+    """Half the weighted squared distances, (n, m); exactly 0 between equal rows, whose root would else be noise."""
     scaled = one * weights
     squares = 0.5 * (scaled * one).sum(axis=1)[:, None] + 0.5 * (two**2 @ weights)[None, :]
-    distances: Array = np.maximum(squares - scaled @ two.T, 0.0)
+    distances: Array = squares - scaled @ two.T
+    distances[distances < _ROUNDING * squares] = 0.0
     return distances

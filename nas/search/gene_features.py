@@ -1,0 +1,51 @@
+"""What a search's own models see of an architecture: its genes, and how often each option occurs among like choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.space import Architecture, SearchSpace
+
+_LIKE = 2
+"""Choices with the same options are counted together from so many on."""
+
+
+class GeneFeatures:
+    """Feature rows of a space's architectures, without knowing what the space is of.
+
+    Columns: one-hot genes; then each choice of numbers on its scale; then, for every set of choices with equal options
+    (the kernels of all layers, say), the share of them that has each option. The counts carry over between genes what a
+    model of genes alone must learn for each of them.
+
+    Attributes:
+        groups: the weight of each column: one for a choice's one-hot columns, one of its own for every other column.
+        counts: the numbers of the columns of counts.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
+        n_one_hot = int(space.levels.sum())
+        self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
+        by_options: dict[tuple[object, ...], list[int]] = {}
+        for i, choice in enumerate(space.choices):
+            by_options.setdefault(choice.options, []).append(i)
+        self._kinds = [members for members in by_options.values() if len(members) >= _LIKE]
+        n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
+        own = len(space) + np.arange(len(numeric) + n_counts)
+        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), own])
+        self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
+
+    def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Features, (n, d). Counts are divided by the root of what there is to count, so that they spread like genes."""
+        encoded = self._space.encode(architectures)[:, self._kept]
+        genes = np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self._space))
+        counts = [
+            (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
+            for members in self._kinds
+            for level in range(int(self._space.levels[members[0]]))
+        ]
+        return np.column_stack([encoded, *counts])
