@@ -1,4 +1,5 @@
-"""Where a guided search looks: an inner evolution over predictions, neighbours of the front, and chance."""
+"""Where a guided search looks: an inner evolution over predictions, neighbours of the front, chance; and relatives of the
+best networks measured."""
 
 from __future__ import annotations
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto import Array
-from nas.search.acquisition import survivors
 from nas.search.genes import GeneRows, Rows
+from nas.search.ranking import survivors
 from supernets.space import Architecture
+
+_LITTERS = 30
+"""Times that `relatives` breeds at most: in a small space nearly every child is known in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +26,14 @@ class Effort:
     generations: int = 15
     neighbours: int = 400
     random: int = 200
+    relatives: int = 150
 
 
 def candidates(
     genes: GeneRows,
     known: Collection[Architecture],
     front: Rows,
-    score: Callable[[list[Architecture]], Array],
+    score: Callable[[list[Architecture]], tuple[Array, Array]],
     rng: np.random.Generator,
     effort: Effort,
 ) -> list[Architecture]:
@@ -39,14 +44,14 @@ def candidates(
 
     Args:
         front: genes of the best networks measured, (f, n_choices), f at least 1.
-        score: minimised figures (n, m) expected of architectures.
+        score: minimised figures (n, m) and violations (n,) expected of architectures.
     """
     seen: dict[Architecture, None] = {}
     near = genes.neighbours(front, effort.neighbours, rng)
     seen.update(dict.fromkeys(genes.architectures(near)))
     seen.update(dict.fromkeys(genes.architectures(genes.random(effort.random, rng))))
     population = np.unique(np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)]), axis=0)
-    values = score(genes.architectures(population))
+    values, broken = score(genes.architectures(population))
     for _ in range(effort.generations):
         parents = _tournaments(len(population), 2 * effort.population, rng)
         children = genes.children(
@@ -55,11 +60,34 @@ def candidates(
         bred = genes.architectures(children)
         seen.update(dict.fromkeys(bred))
         population, first = np.unique(np.vstack([population, children]), axis=0, return_index=True)
-        values = np.vstack([values, score(bred)])[first]
-        best = survivors(values, effort.population)
-        population, values = population[best], values[best]
+        figures, breaks = score(bred)
+        values, broken = np.vstack([values, figures])[first], np.concatenate([broken, breaks])[first]
+        best = survivors(values, effort.population, broken)
+        population, values, broken = population[best], values[best], broken[best]
     seen.update(dict.fromkeys(genes.architectures(population)))
     return [a for a in seen if a not in known]
+
+
+def relatives(
+    genes: GeneRows, known: Collection[Architecture], parents: Rows, n: int, rng: np.random.Generator
+) -> list[Architecture]:
+    """Up to `n` different unknown children of networks that were measured, in the order bred.
+
+    Models err where the inner evolution takes them, and it then finds their errors; children of networks that are good in
+    fact are near what is known. On NAS-Bench-201 picking half of a batch among so few of them needed fewer evaluations
+    than any way of picking all by the models' own optimum.
+
+    Args:
+        parents: genes, the best first, (p, n_choices), p at least 1.
+    """
+    found: dict[Architecture, None] = {}
+    for _ in range(_LITTERS):
+        pairs = _tournaments(len(parents), 2 * n, rng)
+        children = genes.children(parents[pairs[:n]], parents[pairs[n:]], rng)
+        found.update(dict.fromkeys(a for a in genes.architectures(children) if a not in known))
+        if len(found) >= n:
+            break
+    return list(found)[:n]
 
 
 def _tournaments(n: int, winners: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -95,10 +95,9 @@ def _optuna(sampler: str) -> Callable[[Task], SearchAlgorithm]:
 def _guided(task: Task) -> SearchAlgorithm:
     from nas.search.guided import GuidedSearch
 
-    exact = {o.name: task.exact[o.name] for o in task.objectives if o.name in task.exact}
     return GuidedSearch(
-        task.space, task.objectives, seed=task.seed, features=task.features, exact=exact,
-        tune_seconds=task.tune_seconds, earlier=task.earlier,
+        task.space, task.objectives, seed=task.seed, features=task.features, exact=task.exact,
+        tune_seconds=task.tune_seconds, earlier=task.earlier, constraints=task.constraints,
     )  # fmt: skip
 
 

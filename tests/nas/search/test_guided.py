@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nas.objectives import Goal, minimised
+from nas.objectives import Constraint, Goal, minimised, violations
 from nas.pareto import hypervolume
 from nas.search.acquisition import sample_points, survivors, volume_gains
 from nas.search.base import SearchAlgorithm
@@ -27,15 +27,15 @@ from nas.search.warp import BestWarp, LogWarp
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
-from tests.contracts.search import OBJECTIVES, SearchContract, anchors, asks_of, evaluate, space_of
+from tests.contracts.search import OBJECTIVES, ConstraintContract, SearchContract, anchors, asks_of, evaluate, space_of
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
 
 
-class TestGuidedSearch(SearchContract):
+class TestGuidedSearch(SearchContract, ConstraintContract):
     @staticmethod
-    def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
-        return GuidedSearch(space, OBJECTIVES, seed=seed, initial=12, effort=QUICK)
+    def make(space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
+        return GuidedSearch(space, OBJECTIVES, seed=seed, initial=12, effort=QUICK, constraints=constraints)
 
 
 def volume_after(algorithm: SearchAlgorithm, space: SearchSpace, batches: Sequence[int]) -> float:
@@ -113,6 +113,22 @@ def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -
     assert given_seconds == [0.2]
 
 
+def test_a_limit_on_a_computed_figure_that_is_no_objective_is_kept_from_the_first_modelled_ask_on() -> None:
+    space, accuracy, latency = space_of(7), OBJECTIVES[:1], OBJECTIVES[1]
+    limit = [Constraint(latency, maximum=0.8)]
+    algorithm = GuidedSearch(
+        space, accuracy, seed=0, initial=12, effort=QUICK, constraints=limit,
+        exact={latency.name: lambda architectures: costs(space, architectures)[:, 0]},
+    )  # fmt: skip
+    algorithm.tell(evaluate(space, anchors(space)))
+    algorithm.tell(evaluate(space, algorithm.ask(10)))
+    for _ in range(4):
+        evaluations = evaluate(space, algorithm.ask(5))
+        assert list(algorithm.fits()) == ["accuracy"]
+        assert (violations(evaluations, limit) == 0).sum() >= 4  # what promises nothing is filled up by chance
+        algorithm.tell(evaluations)
+
+
 def test_exact_figures_of_no_objective_are_refused() -> None:
     with pytest.raises(ValueError, match="macs"):
         GuidedSearch(
@@ -188,10 +204,11 @@ def test_the_gradient_of_the_posterior_density_is_that_of_differences() -> None:
     x = rng.integers(0, 2, size=(25, 6)).astype(np.float64)
     model = HammingProcess([0, 0, 1, 1, 2, -1], goal=Goal.MAXIMIZE)
     model.fit(x, x @ np.arange(6.0) + rng.normal(size=25))
-    theta, used, z = np.array([0.3, -2.0, -1.0, 0.2, -0.5]), x[:, :5], rng.normal(size=25)
-    gradient = model._loss(theta, used, z, -0.4)[1]
-    for i, step in enumerate(np.eye(5) * 1e-5):
-        upper, lower = (model._loss(theta + s, used, z, -0.4)[0] for s in (step, -step))
+    theta, used, z = np.array([0.3, -2.0, -0.7, -1.0, 0.2, -0.5]), x[:, :5], rng.normal(size=25)
+    slopes = x[:, 2:4] @ x[:, 2:4].T
+    gradient = model._loss(theta, used, slopes, z, -0.4)[1]
+    for i, step in enumerate(np.eye(6) * 1e-5):
+        upper, lower = (model._loss(theta + s, used, slopes, z, -0.4)[0] for s in (step, -step))
         assert gradient[i] == pytest.approx((upper - lower) / 2e-5, rel=1e-5, abs=1e-6)
 
 
@@ -199,10 +216,10 @@ def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
     rng = np.random.default_rng(1)
     x = rng.integers(0, 2, size=(20, 4)).astype(np.float64)
     y = x @ np.array([1.0, 2.0, 0.5, 0.0]) + rng.normal(size=20) * 0.1
-    model = HammingProcess([0, 1, 2, 3], goal=Goal.MAXIMIZE)
+    model = HammingProcess([0, 1, 2, 3], trend=[1, 3], goal=Goal.MAXIMIZE)
     model.fit(x, y)
     fold, rest = np.arange(0, 20, 5), np.setdiff1d(np.arange(20), np.arange(0, 20, 5))
-    kernel = model._kernel(x, x) + (np.exp(model._theta[1]) + 1e-8) * np.eye(20)
+    kernel = model._kernel(x, x[:, [1, 3]]) + (np.exp(model._theta[1]) + 1e-8) * np.eye(20)
     expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], model._z[rest])
     found = model._held_out([fold, rest]).mean[fold]
     assert found == pytest.approx(model.figure(model._centre + model._unit * expected), rel=1e-6)
