@@ -164,8 +164,7 @@ class GuidedSearch:
         asked = picking.pick(evolved, round(EVOLVED * n), without=())
         asked += picking.pick(bred, n - len(asked), without=asked)
         asked += picking.pick(evolved, n - len(asked), without=asked)
-        if not (broken == 0).any():
-            asked += picking.nearest([*evolved, *bred], n - len(asked), without=asked)
+        asked += picking.nearest([*bred, *evolved], n - len(asked), without=asked)
         asked += draw_unknown(self._space, {*self._known, *asked}, n - len(asked), rng)
         self._keep_fits(models, asked)
         return asked
@@ -243,9 +242,9 @@ class _Picking:
         return [pool[i] for i in picks]
 
     def nearest(self, pool: Sequence[Architecture], n: int, *, without: Collection[Architecture]) -> list[Architecture]:
-        """The `n` that are expected to break the constraints least: the way to go while nothing keeps them."""
+        """The first `n` of those that are expected to break the constraints least: where nothing promises any volume."""
         pool = [a for a in dict.fromkeys(pool) if a not in without]
-        if not pool:
+        if not pool or n < 1:
             return []
         broken = self._goals.violations(self._outlook.figures(pool, 0.0))
         return [pool[i] for i in np.argsort(broken, kind="stable")[:n]]

@@ -115,7 +115,7 @@ def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_limit_on_a_computed_figure_that_is_no_objective_is_kept_from_the_first_modelled_ask_on() -> None:
     space, accuracy, latency = space_of(7), OBJECTIVES[:1], OBJECTIVES[1]
-    limit = [Constraint(latency, maximum=0.8)]
+    limit = [Constraint(latency, maximum=2.0)]
     algorithm = GuidedSearch(
         space, accuracy, seed=0, initial=12, effort=QUICK, constraints=limit,
         exact={latency.name: lambda architectures: costs(space, architectures)[:, 0]},
@@ -125,7 +125,7 @@ def test_a_limit_on_a_computed_figure_that_is_no_objective_is_kept_from_the_firs
     for _ in range(4):
         evaluations = evaluate(space, algorithm.ask(5))
         assert list(algorithm.fits()) == ["accuracy"]
-        assert (violations(evaluations, limit) == 0).sum() >= 4  # what promises nothing is filled up by chance
+        assert (violations(evaluations, limit) == 0).all()
         algorithm.tell(evaluations)
 
 
