@@ -27,7 +27,7 @@ OPTIMISM = 0.3
 """Each candidate is judged by one draw of its figures, 0.3 of a normal deviation on the good side. On NAS-Bench-201
 (CIFAR-100 against three latencies, 8 seeds, volume missing after 100, 150 and 200 evaluations) 0.7 and 1, the expected gain
 (unbiased draws or quantiles), draws that are correlated as the process says, and deviations from calibration were worse."""
-EVOLVED = 0.6
+EVOLVED = 0.5
 """Share of a batch that comes from the evolution over expected figures; the rest are relatives of what was measured."""
 INITIAL = 20
 PARENTS = 30
