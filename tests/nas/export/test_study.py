@@ -96,7 +96,10 @@ def test_an_existing_study_is_replaced_only_when_asked(tmp_path: Path) -> None:
     exported(store, tmp_path)
     with pytest.raises(ExportFailedError, match=r"has a study named 'example-1'.*--replace"):
         exported(store, tmp_path)
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    export_study(build_report(store, run="other"), store, storage=storage, name="other")
     assert len(exported(example_run(n=12), tmp_path, replace=True).trials) == 12
+    assert len(optuna.load_study(study_name="other", storage=storage).trials) == 40
 
 
 def test_a_journal_file_holds_the_same(tmp_path: Path) -> None:
