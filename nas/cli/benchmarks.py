@@ -122,21 +122,22 @@ def search(
             rows.append(row)
             end(row)
     line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"
-    if plot is not None:
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    else:
+        over = f"medians of {seeds} seeds (quartiles)" if seeds > 1 else "one seed"
+        print(
+            f"{line}; {replay.n_front} architectures on the exact front\n"
+            f"Evaluations to a share of its hypervolume, then the share and CPU time at the end: {over}"
+        )
+        shares = list(rows[0].evaluations_to)
+        header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
+        print_table(header, _search_summary(rows, shares))
+    if plot is not None:  # last: a full disk costs the plot, not what took hours
         from nas.export.search_plot import plot_search
 
         plot_search(rows, line, plot)
         print(f"wrote {plot}", file=sys.stderr)
-    if as_json:
-        return print_json([row.to_json() for row in rows])
-    print(
-        f"{line}; {replay.n_front} architectures on the exact front\n"
-        f"Evaluations to a share of its hypervolume, then the share and CPU time at the end: medians of {seeds} seeds "
-        "(quartiles)"
-    )
-    shares = list(rows[0].evaluations_to)
-    header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
-    return print_table(header, _search_summary(rows, shares))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +13,15 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from numpy.typing import NDArray
 
 from nas.errors import NasError
@@ -30,6 +39,8 @@ _NEAREST = 0.0008
 """Shares are drawn by what is missing to 1, on a logarithmic axis, which ends here."""
 _LONG = 600
 """From so many evaluations on, their axis is logarithmic too: the first hundred are where algorithms differ."""
+_SETTLED = 8
+"""A run's first shares, up to this one, may lie below the axis, lest the near ones lie close together."""
 _TITLE = "How near the exact front"
 _X_TITLE, _Y_TITLE = "Evaluations", "Share of the exact hypervolume"
 
@@ -49,7 +60,7 @@ def check_plot_file(path: Path) -> None:
     """Makes the folder of a plot's file.
 
     Raises:
-        NasError: the name says no format that can be written, or the folder cannot be made.
+        NasError: the name says no format that can be written or is a folder's, or the folder cannot be made or written in.
     """
     if path.suffix not in FORMATS:
         raise NasError(f"the plot {path} ends in {path.suffix or 'nothing'}; expected {', '.join(FORMATS)}")
@@ -57,6 +68,10 @@ def check_plot_file(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NasError(f"the folder of {path} cannot be made: {error.strerror}; name another") from None
+    if path.is_dir():
+        raise NasError(f"the plot {path} is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise NasError(f"the folder of {path} cannot be written in; name another")
 
 
 def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
@@ -194,6 +209,8 @@ def _set_axes(axis: Axes, drawn: Sequence[Curve]) -> None:
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlim(10 if _is_long(drawn) else 0, max(int(curve.evaluations[-1]) for curve in drawn))
     axis.set_xlabel(_X_TITLE)
     axis.set_ylabel(_Y_TITLE)
@@ -205,10 +222,19 @@ def _is_long(drawn: Sequence[Curve]) -> bool:
 
 
 def _limits(drawn: Sequence[Curve]) -> tuple[float, float]:
-    """The ends of the axis of what is missing, the larger first: from the worst start to the best end."""
-    worst = max(float(curve.low[min(8, len(curve.low) - 1)]) * -1 + 1 for curve in drawn)
+    """The ends of the axis of what is missing, the larger first: from the worst start to the best end.
+
+    At least two of the marks that tell shares are between them.
+    """
+    worst = max(1 - float(curve.low[_SETTLED if len(curve.low) > _SETTLED else 0]) for curve in drawn)
     best = min(float(1 - curve.high[-1]) for curve in drawn)
-    return min(1.0, worst), max(_NEAREST, 0.7 * best)
+    top, bottom = min(1.0, worst), max(_NEAREST, 0.7 * best)
+    marks = [1 - tick for tick in _TICKS]
+    if sum(bottom <= mark <= top for mark in marks) < 2:  # a short run
+        bottom = max((mark for mark in marks if mark <= bottom), default=bottom)
+        while sum(bottom <= mark <= top for mark in marks) < 2:
+            top = min(mark for mark in marks if mark > top)
+    return top, bottom
 
 
 def _ticks(drawn: Sequence[Curve]) -> list[float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.errors import StoreError
 from tests.nas.commands import Shell
 
 TABLE = Path(__file__).parents[2] / "data" / "digits_cnn.yaml"
@@ -98,6 +99,17 @@ def test_people_get_medians_and_quartiles_and_a_plot(shell: Shell) -> None:
     assert " ".join(header.split()) == "algorithm to 90 % to 95 % to 99 % share seconds"
     assert [row.split()[0] for row in rows] == ["nsga2", "random"]
     assert "> 40" in rows[1]
+
+
+def test_a_plot_that_cannot_be_written_costs_no_figures(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise StoreError(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr("nas.export.search_plot.write_atomically", full)
+    found = shell.nas(*bench_search("--json", plot="out.png"))
+    assert found.code == 1
+    assert len(found.data) == 4
+    assert found.err.splitlines()[-1] == "error: out.png cannot be written: No space left on device"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ def test_the_figure_has_a_line_and_a_band_an_algorithm() -> None:
     assert search_figure(ROWS[:3], "").axes[0].get_xscale() == "linear"
 
 
+def test_a_short_run_has_marks_on_both_axes() -> None:
+    for pairs in ([(2, 0.16)], [(2, 0.7), (8, 0.86)], [(2, 0.9985)], [(2, 0.9991)]):
+        (axis,) = search_figure([row("a", 0, *pairs)], "").axes
+        low, high = sorted(axis.get_ylim())
+        marks = [mark for mark in axis.get_yticks() if low * 0.999 <= mark <= high * 1.001]
+        assert len(marks) >= 2
+        missing = np.asarray(axis.lines[0].get_ydata())
+        assert ((low <= missing) & (missing <= high)).all()
+        assert all(mark == int(mark) for mark in axis.get_xticks())
+
+
 def test_each_format_is_what_its_name_says(tmp_path: Path) -> None:
     for name in ("plot.png", "plot.svg", "new/plot.html"):
         plot_search(ROWS, "a table: gain & cost", tmp_path / name)
@@ -62,3 +73,6 @@ def test_each_format_is_what_its_name_says(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NasError, match=r"folder of .* cannot be made"):
         plot_search(ROWS, "", tmp_path / "file" / "plot.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(NasError, match=r"folder\.png is a folder; give the name of a file"):
+        plot_search(ROWS, "", tmp_path / "folder.png")
