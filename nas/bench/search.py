@@ -278,8 +278,10 @@ def _check_columns(table: Table, names: Sequence[str]) -> None:
     if twice is not None:
         raise EvaluationError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
     if len(names) < 2:
+        given = ", ".join(map(repr, names)) or "none"
         raise EvaluationError(
-            f"{', '.join(map(repr, names)) or 'no column'} to maximize or minimize; a front needs at least two columns"
+            f"a front needs at least two columns to maximize or minimize, got {given}; {table.name} has "
+            f"{', '.join(table.figures)}"
         )
 
 

@@ -58,8 +58,9 @@ def columns(file: Path) -> dict[str, tuple[str, ...]]:
         raise EvaluationError(f"{file}: is damaged or no CSV file: {error}; restore it from a copy") from None
     except ValueError:  # nothing to unpack
         raise EvaluationError(f"{file}: is empty; expected a header and rows") from None
-    if len(set(header)) != len(header):
-        raise EvaluationError(f"{file}: two columns share a name; rename one")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise EvaluationError(f"{file}: two columns share the name {twice!r}; rename one")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise EvaluationError(f"{file}: row {line} has {len(row)} cells; expected {len(header)}, as in its header")

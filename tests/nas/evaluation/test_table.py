@@ -210,7 +210,7 @@ class TestBadTable:
         [
             (gzip.compress(b""), "is empty"),
             (gzip.compress(b"width,accuracy\n"), "no rows below"),
-            (gzip.compress(b"width,width\n1,2\n"), "share a name"),
+            (gzip.compress(b"width,width\n1,2\n"), "share the name 'width'"),
             (gzip.compress(b"width,accuracy\n1,2\n3\n"), "row 3 has 1 cells; expected 2"),
             (gzip.compress(b"width,accuracy\n\xff,1\n"), "damaged or no CSV"),
             (gzip.compress(b"width,accuracy\n" + b"1,2\n" * 500)[:-20], "damaged or no CSV"),
