@@ -71,14 +71,16 @@ def screened_first(anchors: Sequence[Evaluation], figures: Sequence[Objective], 
 def partial(
     architecture: Architecture, figures: Sequence[Objective], found: dict[Request, Measurement], precisions: Precisions
 ) -> Evaluation:
-    """What is known of a candidate: each figure's own measurement, else its accuracy on some images, else why it was left."""
+    """What is known of a candidate: each figure's own measurement, else its accuracy on some images, else why it was left.
+
+    Where the accuracy of some images failed, the candidate has failed until that of all images is there.
+    """
     known: dict[str, Measurement] = {}
     for figure in figures:
         own = found.get(precisions.request(architecture, figure))
         few = found.get(precisions.request(architecture, figure, Fidelity.SCREEN))
-        best = (
-            few if few is not None and few.value is not None and (own is None or own.status is Status.SKIPPED) else own
-        )
+        left = own is not None and own.status is Status.SKIPPED
+        best = few if own is None or (left and few is not None and few.value is not None) else own
         if best is not None:
             known[figure.name] = best
     return Evaluation(architecture, known)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nas.budget import Budget
+from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.table import Table, TableEvaluator
 from nas.export.report import build_report
@@ -167,6 +168,26 @@ class TestOnTheTable:
         out = {e.architecture: e.screened_out for e in third}
         assert (out[left[0]], out[taken]) == (False, True)
 
+    def test_a_first_look_that_fails_is_a_failure_whatever_models_expect(self, table: Table) -> None:
+        class Hopeless(RandomSearch):
+            def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+                return np.full((len(architectures), len(OBJECTIVES)), 1e9)
+
+        class Breaking(Screening):
+            def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+                for m in super().evaluate(requests):
+                    if m.request.metric == "accuracy" and m.request.architecture not in ends:
+                        m = Measurement(m.request, Status.FAILED, None, None, message="it broke")
+                    yield m
+
+        ends = {table.space.smallest, table.space.largest}
+        evaluator = Breaking(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
+        with pytest.raises(EvaluationError, match="20 candidates failed one after another, the first with: it broke"):
+            search(
+                table.space, OBJECTIVES, Hopeless(table.space, seed=1), evaluator, MemoryStore(), Budget(60),
+                batch=8, screen_images=50,
+            )  # fmt: skip
+
     def test_a_broken_constraint_ends_it_once_something_keeps_it(self, table: Table) -> None:
         latencies = [e.value(LATENCY) for e in run(table, MemoryStore(), "random", 60, images=None)[0]]
         limit = Constraint(LATENCY, maximum=float(np.quantile(latencies, 0.2)))
@@ -271,5 +292,8 @@ def test_a_candidate_is_seen_by_the_best_figures_that_it_has(table: Table) -> No
     assert seen(few).measurements == {ACCURACY.name: few}
     assert seen(few, left).measurements == {ACCURACY.name: few}
     assert seen(few, whole).measurements == {ACCURACY.name: whole}
+    broke = Measurement(request(architecture, ACCURACY, Fidelity.SCREEN), Status.FAILED, None, None, message="broke")
+    assert seen(broke).failed
+    assert seen(broke, whole).measurements == {ACCURACY.name: whole}
     assert seen(left).screened_out
     assert not seen(whole).screened_out
