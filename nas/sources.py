@@ -61,8 +61,9 @@ class Sources:
 
     Attributes:
         machines: the environments that the run's own figures must come from, to stand beside those.
-        learnt: by network, in the order measured: its ``key`` and its ``figures``, name -> [value, error]. Kept, so that a
-            resumed search begins from the same, whatever became of the runs.
+        learnt: by network, in the order measured: its ``key`` and its ``figures``, name -> [value, error], both null where
+            the run has none (it failed, or was not worth taking). Kept, so that a resumed search begins from the same,
+            whatever became of the runs.
     """
 
     runs: tuple[Source, ...] = ()
@@ -152,7 +153,8 @@ def earlier_evaluations(info: Mapping[str, Any]) -> list[Evaluation]:
         for name, (value, error) in learnt["figures"].items():
             metric, _, profile = name.partition("@")
             request = Request(network, metric, profile or None, Fidelity.SEARCH, precision)
-            measured[name] = Measurement(request, Status.OK, value, error)
+            status = Status.SKIPPED if value is None else Status.OK
+            measured[name] = Measurement(request, status, value, error)
         found.append(Evaluation(candidate, measured))
     return found
 
@@ -208,16 +210,23 @@ def _same(
 
 
 def _figures(store: RunStore, source: Source, prepared: Prepared) -> list[dict[str, Any]]:
-    """The figures of a run's search, by candidate of this job; those of another machine under names of their own."""
+    """The figures of a run's search, by candidate of this job; those of another machine under names of their own.
+
+    What a candidate lacks is told too: one that was left for being slow is the fastest of those without accuracy, maybe.
+    """
     precisions = prepared.precisions
     found: dict[Architecture, dict[str, list[float | None]]] = {}
     for measurement in store.measurements(Fidelity.SEARCH):
         request = measurement.request
-        if measurement.value is None or request.precision not in precisions.names:
+        if request.precision not in precisions.names:
             continue
         name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
         if not source.has(request):
             name = f"{name} of {source.run}" if request.profile else f"{name}@{source.run}"
         figures = found.setdefault(precisions.candidate(request), {})
         figures[name] = [measurement.value, measurement.error]
-    return [{"key": candidate.key, "figures": figures} for candidate, figures in found.items()]
+    return [
+        {"key": candidate.key, "figures": figures}
+        for candidate, figures in found.items()
+        if any(value is not None for value, _ in figures.values())
+    ]
