@@ -80,12 +80,12 @@ def promising(
     on another profile stands in for it: what is fast on one machine tends to be so on another. Networks that are known
     to break a constraint are left out.
     """
-    broken = violations(
-        evaluations, [c for c in constraints if all(c.figure.name in e.measurements for e in evaluations)]
-    )
+    broken = np.zeros(len(evaluations), dtype=bool)
+    for constraint in constraints:
+        broken |= violations(evaluations, [constraint]) > 0  # NaN, where the figure is not known, is no violation
     groups: dict[tuple[str, ...], list[Evaluation]] = {}
-    for evaluation, violation in zip(evaluations, broken.tolist(), strict=True):
-        if not violation > 0 and not evaluation.failed:
+    for evaluation, breaks in zip(evaluations, broken.tolist(), strict=True):
+        if not (breaks or evaluation.failed):
             groups.setdefault(tuple(sorted(evaluation.measurements)), []).append(evaluation)
     found: list[list[Architecture]] = []
     for names, group in groups.items():

@@ -103,7 +103,7 @@ class GuidedSearch:
             initial = min(initial, WARM_INITIAL)
         self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
         self._genes = GeneRows(space)
-        self._earlier = Earlier(earlier, figures)
+        self._earlier = Earlier(earlier, figures, constraints)
         self._told: dict[Architecture, NDArray[np.float64]] = {}
         self._known: set[Architecture] = set()
         self._fits: dict[str, dict[str, Any]] = {}

@@ -77,6 +77,14 @@ class TestPromising:
         allowed = [e for e, latency in zip(here, latencies, strict=True) if latency <= limit.maximum]
         assert found == front_of(allowed, OBJECTIVES)
 
+    def test_a_constraint_holds_for_those_whose_figure_is_known(self) -> None:
+        """Of two runs one is of another machine, so that its networks may keep the limit or not."""
+        here = evaluate(SPACE, drawn(60, seed=1))
+        limit = Constraint(OBJECTIVES[1], maximum=float(np.median([e.value(OBJECTIVES[1]) for e in here])))
+        found = set(promising([*here, *EARLIER], OBJECTIVES, [limit], n=120))
+        kept = promising(here, OBJECTIVES, [limit], n=60)
+        assert found == {*kept, *promising(EARLIER, OBJECTIVES, n=60)}
+
     def test_nothing_and_failures_give_nothing(self) -> None:
         assert promising([], OBJECTIVES) == []
         figures = evaluate(SPACE, drawn(30), failing=True)
