@@ -213,7 +213,7 @@ class _Search:
         self._check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self.told += evaluations
-        whole = [e for e in evaluations if not e.screened_out]
+        whole = [e for e in evaluations if not (e.screened_out or e.failed)]
         self._note_miss(whole)
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
         rows = np.vstack([self.front, feasible_figures(whole, self.objectives, self.constraints)])
@@ -294,7 +294,7 @@ class _Search:
         return self.reference
 
     def _note_miss(self, evaluations: list[Evaluation]) -> None:
-        """Keeps the nearest of all told in mind while none is feasible."""
+        """Keeps the nearest of all that have their figures in mind, while none of those is feasible."""
         self.any_feasible |= bool((violations(evaluations, self.constraints) == 0).any())
         found = nearest(evaluations, self.constraints)
         if self.any_feasible:

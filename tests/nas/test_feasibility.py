@@ -185,6 +185,28 @@ def test_an_accuracy_is_paid_once_for_all_profiles(table: Table) -> None:
     assert sum(metric == "accuracy" for _, metric, _ in asked) == len(told) == 20
 
 
+def test_what_keeps_the_limits_but_failed_does_not_end_the_telling(table: Table) -> None:
+    """Its exact figure is known; its accuracy is not, so that there is nothing that could be on a front."""
+    few, many = 1.5e5, 2.5e5
+    window = Constraint(MACS, minimum=few, maximum=many)
+    told, _ = run(table, MemoryStore(), 40, [])
+    macs = {e.architecture: table.figure(e.architecture, "macs") or 0.0 for e in told}
+    inside = [a for a, figure in macs.items() if few <= figure <= many]
+    assert len(inside) > 2
+
+    class Failing(Asked):
+        def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+            for m in super().evaluate(requests):
+                if m.request.metric == "accuracy" and m.request.architecture in inside:
+                    m = Measurement(m.request, Status.FAILED, None, None, message="it broke")
+                yield m
+
+    _, shown = run(table, MemoryStore(), 40, [window], evaluator=Failing(table))
+    assert shown[-1].front == 0
+    assert shown[-1].nearest is not None
+    assert shown[-1].nearest.architecture not in inside
+
+
 @pytest.mark.parametrize("n_failed", [0, 1, 5])
 def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> None:
     told, _ = run(table, MemoryStore(), 5, [])
