@@ -266,20 +266,17 @@ class _Search:
         """The candidates that are worth the rest of their figures: as recorded, else as decided and recorded now."""
         requests = {a: [self.precisions.request(a, o) for o in rest] for a in candidates}
         known = self.store.find([r for own in requests.values() for r in own])
-        evaluations = [partial(a, self.figures, found, self.precisions) for a in candidates]
+        recorded = {a: [known[r] for r in own if r in known] for a, own in requests.items()}
+        left = {a: recorded[a][0].message for a in candidates if was_left(recorded[a], step)}
+        undecided = [a for a in candidates if was_left(recorded[a], step) is None]
+        evaluations = [partial(a, self.figures, found, self.precisions) for a in undecided]
         verdicts = worth(evaluations, self.objectives, self.constraints, self.front, self.algorithm)
-        kept = []
-        for candidate, verdict in zip(candidates, verdicts, strict=True):
-            recorded = [known[r] for r in requests[candidate] if r in known]
-            left = was_left(recorded, step)
-            if left or (left is None and verdict):
-                because = recorded[0].message if recorded else verdict
-                for request in requests[candidate]:
-                    found[request] = known.get(request) or skipped(request, because, step)
-                    self.store.add(found[request])
-            else:
-                kept.append(candidate)
-        return kept
+        left |= {a: why for a, why in zip(undecided, verdicts, strict=True) if why}
+        for candidate, why in left.items():
+            for request in requests[candidate]:
+                found[request] = known.get(request) or skipped(request, why, step)
+                self.store.add(found[request])
+        return [a for a in candidates if a not in left]
 
     def _set_reference(self, anchors: list[Evaluation]) -> NDArray[np.float64]:
         """The hypervolume's reference point, once for the run, from the smallest and the largest network."""

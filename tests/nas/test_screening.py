@@ -148,6 +148,27 @@ class TestOnTheTable:
         assert [e.screened_out for e in again] == [e.screened_out for e in told]
         assert not killed.events()
 
+    def test_what_was_decided_is_not_asked_of_models_again(self, table: Table) -> None:
+        """Each time they would be fitted to what was told by then: a resumed search fits once and goes on."""
+        n_asked = []
+
+        class Counting(RandomSearch):
+            def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+                n_asked.append(len(architectures))
+                return np.full((len(architectures), len(OBJECTIVES)), -np.inf)
+
+        def go(n: int) -> None:
+            evaluator = Screening(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
+            algorithm = Counting(table.space, seed=1)
+            search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(n), batch=8, screen_images=IMAGES)
+
+        store = MemoryStore()
+        go(34)
+        batches = len(n_asked)
+        assert batches >= 4
+        go(42)
+        assert len(n_asked) - batches == 2  # after timing and after the first look at the new batch
+
     def test_a_recorded_decision_holds_whatever_would_be_decided_now(self, table: Table) -> None:
         store = MemoryStore()
         told, _ = run(table, store, "random", 100)
