@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,8 @@ _ANSWER_S = 10.0
 """For a cluster's head to answer. Ray itself would go on asking an address where no Ray is, for minutes."""
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
+
+_LOOK = "look at the address, HOST:PORT, that `ray start --head` printed there"
 
 
 @contextmanager
@@ -56,10 +60,13 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
     own = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        with _keeping_sigterm():
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"the cluster at {address}" if address else "Ray"
-        raise EvaluationError(f"cannot reach {where}: {error}; run with --inline to do without") from error
+        why = str(error).rstrip(".")
+        if address is None:
+            raise EvaluationError(f"cannot start Ray: {why}; run with --inline to do without") from error
+        raise EvaluationError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
 
 
 def stop_ray() -> None:
@@ -67,11 +74,25 @@ def stop_ray() -> None:
     import ray
 
     if ray.is_initialized():
-        ray.shutdown()
+        with _keeping_sigterm():
+            ray.shutdown()
+
+
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """Sets SIGTERM's handler again: Ray sets its own when it starts, and the system's, which kills, when it ends."""
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if own not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 def _check_answers(address: str) -> None:
     """Raises where the address names a host and a port, and no Ray is there; other forms are Ray's to understand."""
+    if not address:
+        raise EvaluationError(f"no Ray cluster answers at no address; {_LOOK}")
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
@@ -82,6 +103,4 @@ def _check_answers(address: str) -> None:
             if answer[3:4] != _SETTINGS[3:4]:
                 raise OSError("another program listens there")
     except (OSError, OverflowError) as error:
-        raise EvaluationError(
-            f"no Ray cluster answers at {address} ({error}); look at the address that `ray start --head` printed there"
-        ) from error
+        raise EvaluationError(f"no Ray cluster answers at {address} ({error}); {_LOOK}") from error

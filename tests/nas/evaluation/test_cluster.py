@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -56,3 +58,31 @@ def test_another_program_listens(web_server: int) -> None:
 def test_a_program_that_says_nothing(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_ANSWER_S", 0.2)
     check_refused(f"127.0.0.1:{silent}", "timed out")
+
+
+@pytest.mark.parametrize(("address", "why"), [("head", "Invalid address format: head"), ("", "no address")])
+def test_no_address_of_a_cluster(address: str, why: str) -> None:
+    with pytest.raises(EvaluationError, match=rf"no Ray cluster answers at .*{why}.*; look at the address, HOST:PORT"):  # noqa: SIM117
+        with connected(address, spread=True):
+            pass
+
+
+_TWO_SIGNALS = """
+import os, signal
+from nas.evaluation.cluster import start_ray, stop_ray
+
+came = []
+signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+start_ray(cpus=1)
+os.kill(os.getpid(), signal.SIGTERM)
+stop_ray()
+os.kill(os.getpid(), signal.SIGTERM)
+print(len(came))
+"""
+
+
+@pytest.mark.slow
+def test_ray_leaves_sigterm_to_its_owner_while_it_runs_and_afterwards() -> None:
+    done = subprocess.run([sys.executable, "-c", _TWO_SIGNALS], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+    assert "SIGTERM received" not in done.stderr
