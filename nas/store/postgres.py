@@ -22,6 +22,8 @@ from nas.errors import RunHeldError, StoreError
 from nas.store.lease import Holder
 
 EXAMPLE = "postgresql+psycopg://user@host/database"
+_SECRETS = ("password", "sslpassword")
+"""What a URL may hold of them after its question mark."""
 _DRIVERS = ("postgresql+psycopg", "postgresql", "postgres")
 _CONNECT_S, _LOCK_S = 10, 15
 _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
@@ -97,7 +99,7 @@ class PostgresDatabase:
 
     def explain(self, error: DBAPIError) -> str:
         said = " ".join(str(error.orig).split())
-        state, lower = str(getattr(error.orig, "sqlstate", "")), said.lower()
+        state, lower = getattr(error.orig, "sqlstate", None), said.lower()
         if found := re.search(r'database "([^"]*)" does not exist', said):
             return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
         if any(words in lower for words in _NOT_NOW):
@@ -107,6 +109,8 @@ class PostgresDatabase:
         for reason, told in _REASONS.items():
             if reason == state or reason in lower:
                 return f"{told} ({said})"
+        if state is None:  # no server has answered
+            return f"cannot be reached as this URL says ({said}); look at its spelling"
         return f"refused a statement ({said}); look at the server's log"
 
     def is_held(self) -> bool:
@@ -162,14 +166,15 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
-        raise StoreError(f"--store: {text!r} is no URL of a database; expected {EXAMPLE}") from None
-    shown = url.render_as_string()
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        without = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", text)
+        raise StoreError(f"--store: {without!r} is no URL of a database; expected {EXAMPLE}") from None
+    shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
             f"--store {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}"
         )
-    if url.password is not None:
+    if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
         raise StoreError(
             f"--store {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
             "~/.pgpass"

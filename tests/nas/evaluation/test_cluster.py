@@ -83,6 +83,8 @@ print(len(came))
 
 @pytest.mark.slow
 def test_ray_leaves_sigterm_to_its_owner_while_it_runs_and_afterwards() -> None:
-    done = subprocess.run([sys.executable, "-c", _TWO_SIGNALS], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _TWO_SIGNALS], capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
     assert "SIGTERM received" not in done.stderr

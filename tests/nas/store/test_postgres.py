@@ -237,7 +237,14 @@ class TestWhatIsWrongIsTold:
             ("not a url", "is no URL of a database; expected postgresql"),
             ("mysql://me@host/db", "kept in PostgreSQL or, without --store, in a file"),
             ("postgresql://me:secret@host/db", "leave the password out"),
+            ("postgresql://me@host/db?password=secret", r"--store postgresql://me@host/db: leave the password out"),
             ("postgresql://me@host", "names no database"),
+            ("postgresql://me:secret@host:port/db", r"'postgresql://me:\*\*\*@host:port/db' is no URL of a database"),
+            (
+                "postgresql://me@localhost:99999/db",
+                r"cannot be reached as this URL says \(.*port.*\); look at its spelling",
+            ),
+            ("postgresql://me@localhost/db?colour=red", r"cannot be reached .*colour.*; look at its spelling"),
         ],
     )
     def test_a_url_that_will_not_do(self, url: str, told: str) -> None:
