@@ -13,9 +13,22 @@ from numpy.typing import NDArray
 from supernets.errors import SpaceError
 
 Option = int | float | str
-_KEY = re.compile(r"(x|0|[1-9][0-9]*)(-(x|0|[1-9][0-9]*))*")
 INACTIVE = -1
 """The gene of a choice that does not apply (for instance, the kernel of a layer that the depth drops)."""
+
+
+class _Genes(dict[str, int]):
+    """Genes by how keys write them."""
+
+    def __missing__(self, text: str) -> int:
+        # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
+        if not re.fullmatch(r"0|[1-9][0-9]*", text):
+            raise KeyError(text)
+        self[text] = int(text)
+        return self[text]
+
+
+_GENES = _Genes(x=INACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +76,10 @@ class Architecture:
 
 @lru_cache(maxsize=2**15)  # a run's rows name each of its architectures several times
 def _genes_of(key: str) -> tuple[int, ...]:
-    # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
-    if not _KEY.fullmatch(key):
-        raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'")
-    return tuple(INACTIVE if part == "x" else int(part) for part in key.split("-"))
+    try:
+        return tuple([_GENES[part] for part in key.split("-")])
+    except KeyError:
+        raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'") from None
 
 
 class SearchSpace:
@@ -79,6 +92,7 @@ class SearchSpace:
     def __init__(self, choices: Sequence[Choice]) -> None:
         self.choices: tuple[Choice, ...] = tuple(choices)
         self._index = {choice.name: i for i, choice in enumerate(self.choices)}
+        self._n_levels = [len(choice.options) for choice in self.choices]
         if len(self._index) != len(self.choices):
             names = [choice.name for choice in self.choices]
             twice = next(name for name in names if names.count(name) > 1)
@@ -110,7 +124,7 @@ class SearchSpace:
     @cached_property
     def levels(self) -> NDArray[np.int64]:
         """Number of options of each choice, (n_choices,)."""
-        return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+        return np.array(self._n_levels, dtype=np.int64)
 
     @cached_property
     def size(self) -> int:
@@ -144,15 +158,16 @@ class SearchSpace:
         if len(genes) != len(self.choices):
             raise SpaceError(f"an architecture of this space has {len(self.choices)} genes, got {len(genes)}")
         out: list[int] = []
-        for i, (gene, required) in enumerate(zip(genes, self._requires, strict=True)):
+        # Searches come here several times a candidate, and Python's own numbers are several times faster than an array's.
+        plain = genes.tolist() if isinstance(genes, np.ndarray) else genes
+        for gene, required, n_levels in zip(plain, self._requires, self._n_levels, strict=True):
             if required is not None and out[required[0]] < required[1]:  # INACTIVE is below every level
                 out.append(INACTIVE)
                 continue
             level = int(gene)
-            if not 0 <= level < len(self.choices[i].options):
-                raise SpaceError(
-                    f"gene {i} ({self.choices[i].name}) is {level}; expected 0 to {len(self.choices[i].options) - 1}"
-                )
+            if not 0 <= level < n_levels:
+                name = self.choices[len(out)].name
+                raise SpaceError(f"gene {len(out)} ({name}) is {level}; expected 0 to {n_levels - 1}")
             out.append(level)
         return Architecture(tuple(out))
 

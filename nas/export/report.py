@@ -89,6 +89,7 @@ class RunReport:
         evaluated: measured architectures in the order told, with their search figures.
         candidates: measured architectures in the order told, with their final figures where they were measured again
             (without those where that failed): what a selection chooses from.
+        measured_again: whether any candidate has final figures.
         failed: why, by key of each architecture of which a figure could not be taken.
         screened_out: why, by key of each architecture that was left before all of its figures were taken.
         front: the measured non-dominated architectures that keep the constraints, best first objective-to-minimise first
@@ -119,6 +120,7 @@ class RunReport:
     budget: int | None
     evaluated: tuple[Point, ...]
     candidates: tuple[Point, ...]
+    measured_again: bool
     failed: Mapping[str, str]
     screened_out: Mapping[str, str]
     front: tuple[Point, ...]
@@ -150,9 +152,8 @@ class RunReport:
 
 def is_short(report: RunReport, point: Point) -> bool:
     """Whether timed figures of a measured point come from the search's shorter protocol, while others' are final."""
-    final = any(p.fidelity is Fidelity.FINAL for p in report.candidates)
     return (
-        final
+        report.measured_again
         and point.source == "measured"
         and point.fidelity is Fidelity.SEARCH
         and any(o.profile is not None for o in report.columns)
@@ -225,6 +226,7 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
         budget=None if budget is None else int(budget),
         evaluated=evaluated,
         candidates=tuple(candidates.values()),
+        measured_again=any(p.fidelity is Fidelity.FINAL for p in candidates.values()),
         failed=measured.failures(),
         screened_out=measured.screened_out(),
         front=front,

@@ -57,6 +57,7 @@ class EvolutionSearch:
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
         self._told: list[Architecture] = []  # since the last generation
         self._scale = np.empty((2, 0))
+        self._unknown = _Unknown(space, self._history.known)
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
@@ -109,10 +110,8 @@ class EvolutionSearch:
             algorithm=self._algorithm,
             random_state=self._algorithm.random_state,
         )
-        bred = []
-        for levels in children.get("X"):
-            bred.append(self._space.canonical(levels))
-            self._levels[bred[-1]] = levels
+        bred = [self._unknown.network(levels) for levels in children.get("X")]
+        self._levels.update(zip(bred, children.get("X"), strict=True))
         return bred or draw_unknown(self._space, self._history.known, n, self._rng)
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
@@ -124,7 +123,7 @@ class EvolutionSearch:
 
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
         parts = METHODS[method].operators()
-        parts["eliminate_duplicates"] = _Unknown(self._space, self._history.known)
+        parts["eliminate_duplicates"] = self._unknown
         algorithm = METHODS[method].make(parts, self._population, n_objectives)
         n_genes = len(self._space)
         problem = Problem(
@@ -140,11 +139,19 @@ class _Unknown(DuplicateElimination):  # type: ignore[misc]
     def __init__(self, space: SearchSpace, known: set[Architecture]) -> None:
         super().__init__()
         self._space, self._known = space, known
+        self._networks: dict[bytes, Architecture] = {}
+
+    def network(self, levels: NDArray[Any]) -> Architecture:
+        """The network of a row of levels, (n_choices,), made once: pymoo compares each child with all, several times."""
+        raw = levels.tobytes()
+        if raw not in self._networks:
+            self._networks[raw] = self._space.canonical(levels)
+        return self._networks[raw]
 
     def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        seen = set() if other is None else {self._space.canonical(levels) for levels in other.get("X")}
+        seen = set() if other is None else {self.network(levels) for levels in other.get("X")}
         for i, levels in enumerate(pop.get("X")):
-            architecture = self._space.canonical(levels)
+            architecture = self.network(levels)
             is_duplicate[i] |= architecture in self._known or architecture in seen
             seen.add(architecture)
         return is_duplicate

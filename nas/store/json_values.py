@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,3 +38,9 @@ def plain(value: Any, *, where: str) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item, where=f"{where}[{i}]") for i, item in enumerate(value)]
     raise TypeError(f"{where}: a {type(value).__name__} is no JSON value; give numbers, texts, lists or mappings")
+
+
+@lru_cache(maxsize=1024)
+def decoded(text: str) -> Any:
+    """What a JSON text says; nobody may change it, since equal texts are decoded once: a run's rows repeat a few."""
+    return json.loads(text)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from nas.errors import RunHeldError, StoreError
+from nas.store.json_values import decoded
 from nas.store.lease import Holder
 
 EXAMPLE = "postgresql+psycopg://user@host/database"
@@ -79,7 +80,10 @@ class PostgresDatabase:
 
     def reading_engine(self) -> Engine:
         settings = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
-        return self._in_schema(create_engine(self.url, poolclass=NullPool, connect_args=_arguments(settings)))
+        engine = create_engine(
+            self.url, poolclass=NullPool, connect_args=_arguments(settings), json_deserializer=decoded
+        )
+        return self._in_schema(engine)
 
     def writing_engine(self, *, create: bool) -> Engine:
         engine = create_engine(

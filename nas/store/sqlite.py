@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from nas.errors import StoreError
 from nas.store import lease
 from nas.store.database import WRITES
+from nas.store.json_values import decoded
 from nas.store.lease import Holder, RunLock, lock_path
 
 _TIMEOUT_S = 30.0
@@ -101,7 +102,7 @@ def reading_engine(path: Path) -> Engine:
         alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
         return _connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, json_deserializer=decoded)
     event.listen(engine, "begin", _begin)
     return engine
 

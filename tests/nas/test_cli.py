@@ -79,12 +79,13 @@ class TestTheWholePath:
         assert set(shown["hypervolume"]["reference"]) == {"accuracy", "latency_ms@cpu-1-thread"}
         volumes = [v for _, v in shown["hypervolume"]["history"]]
         assert volumes == sorted(volumes)
-        assert len(volumes) == 30
+        assert all("too noisy" in why for why in shown["failed"].values())  # a busy machine's latencies are refused
+        assert len(volumes) == 30 - len(shown["failed"])
         quality = shown["predictors"]["latency_ms@cpu-1-thread"]["quality"]
         assert quality["n"] > 0
         assert {"mean", "ridge"} <= set(quality["baselines"])
         insight = shown["insight"]
-        assert len(insight["seconds"]) == 30
+        assert len(insight["seconds"]) == len(volumes)
         assert set(insight["found"]) == {point["key"] for point in shown["front"]}
         assert insight["foresight"]["latency_ms@cpu-1-thread"]["n"] > 0
         assert set(insight["importance"]) == {"accuracy", "latency_ms@cpu-1-thread"}
