@@ -9,11 +9,14 @@ from nas.errors import NasError
 from supernets.errors import CheckpointError
 
 
-def check_conditions(run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def check_conditions(
+    run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "put it back, or start a new run"
+) -> None:
     """Lets pass what was made under conditions that have all of `ours`.
 
     Args:
         run: what the other figures are of, in words: ``run NAME``.
+        remedy: what to do about it, in words.
 
     Raises:
         NasError: names the first condition that differs.
@@ -28,7 +31,7 @@ def check_conditions(run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any
             detail = f", {key}: was {was.get(key)}, is {now.get(key)}"
         elif not isinstance(now, list):
             detail = f": was {was}, is {now}"
-        raise NasError(f"{run} was made under other conditions: {name}{detail}; put it back, or start a new run")
+        raise NasError(f"{run} was made under other conditions: {name}{detail}; {remedy}")
 
 
 def check_weights(run: str, was: str | None, now: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hardware_profiles.environment import differences
 from nas.conditions import check_conditions, check_weights
-from nas.errors import NasError
+from nas.errors import NasError, UnknownNameError
 from nas.evaluation.subnets import scoring_environment
 from nas.job import Prepared
 from nas.objectives import EXACT_METRICS, Evaluation, Fidelity, Measurement, Request, Status
@@ -94,13 +94,13 @@ def find_sources(
         environments: of the job's profiles as they are now, by name.
 
     Raises:
-        NasError: one of them is no search of the same supernet and data.
+        NasError: one of them is gone, or no search of the same supernet and data.
     """
     sources: list[Source] = []
     machines: dict[str, Any] = {}
     learnt: list[dict[str, Any]] = []
     for run, option in [*([(replay, _REPLAY)] if replay else []), *((run, _WARM) for run in prepared.job.warm_start)]:
-        with Run.open(runs, run).store() as store:
+        with _open(runs, run, option).store() as store:
             info = store.info()
             _check(run, info, prepared, option)
             theirs = info.get("machines") or {}
@@ -159,6 +159,13 @@ def earlier_evaluations(info: Mapping[str, Any]) -> list[Evaluation]:
     return found
 
 
+def _open(runs: RunsFolder, run: str, option: str) -> Run:
+    try:
+        return Run.open(runs, run)
+    except UnknownNameError as error:
+        raise NasError(f"{option}: {error}") from None
+
+
 def _check(run: str, info: Mapping[str, Any], prepared: Prepared, option: str) -> None:
     """Refuses a run that a search of this job could not have measured for.
 
@@ -176,14 +183,19 @@ def _check(run: str, info: Mapping[str, Any], prepared: Prepared, option: str) -
         ours["profiles"] = {name: profiles[name] for name in common}
         theirs["profiles"] = {name: theirs["profiles"][name] for name in common}
     if prepared.checkpoint is not None:
-        check_weights(run, info.get("weights"), prepared.checkpoint.weights_digest)
+        was, now = info.get("weights"), prepared.checkpoint.weights_digest
+        if was not in (None, now):
+            raise NasError(
+                f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
+                "figures go with the weights; name a run that searched this one, or none"
+            )
         del ours["supernet"]
     elif "weights" in theirs["supernet"]:
         raise NasError(
             f"{option} {run}: it searched a trained supernet, and this job trains its own; "
             "name the same one with supernet.from"
         )
-    check_conditions(f"{option}: run {run}", theirs, ours)
+    check_conditions(f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none")
 
 
 def _same(

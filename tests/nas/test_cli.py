@@ -414,9 +414,15 @@ class TestBadInput:
             assert_error(after.nas("search", path, "--inline"), *parts)
             assert after.runs() == {"small-1"}
 
-        refused("smal-1", {}, "unknown run", "small-1")
+        refused("smal-1", {}, "warm_start: ", "unknown run", "small-1")
         refused("warm-1", {}, "unknown run", "warm-1")  # itself
-        refused("small-1", {"calibration_images": 20}, "warm_start: run small-1", "calibration_images")
+        refused(
+            "small-1",
+            {"calibration_images": 20},
+            "warm_start: run small-1",
+            "calibration_images",
+            "name a run that was made",
+        )
         refused("small-1", {"seed": 4}, "warm_start: run small-1", "supernet, seed: was 3, is 4")
         refused("small-1", {"data": {"name": "digits", "validation": 0.2}}, "warm_start: run small-1", "data")
         space = {"preset": "digits"}
@@ -429,7 +435,9 @@ class TestBadInput:
         path = after.job(
             yaml.safe_dump(job | {"supernet": {"from": "other-1"}, "warm_start": ["small-1"]}), "warm.yaml"
         )
-        assert_error(after.nas("search", path, "--inline"), "small-1", "weights")
+        assert_error(
+            after.nas("search", path, "--inline"), "warm_start small-1: it searched another supernet", "weights"
+        )
 
     def test_measurements_of_other_conditions_are_not_replayed(self, after: Shell) -> None:
         text = SMALL_JOB.replace("calibration_images: 300", "calibration_images: 20")
