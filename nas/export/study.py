@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from nas.errors import ExportFailedError
 from nas.export.report import RunReport
 from nas.export.rows import MeasuredRun
 from nas.objectives import Constraint, Goal, Measurement
+from nas.search.optuna import quiet
 from nas.store.base import RunStore
 from supernets.space import Architecture, SearchSpace
 
@@ -42,12 +42,17 @@ def export_study(
         replace: an existing study of this name is deleted first.
 
     Raises:
-        ExportFailedError: there is a study of this name, or the storage cannot be opened or written.
+        ExportFailedError: nothing is measured yet, there is a study of this name, or the storage cannot be opened or
+            written.
     """
     trials = study_trials(report, store)
+    if not trials:
+        raise ExportFailedError(
+            f"run {report.run!r} ({report.status}) has no evaluated network to write; `nas resume {report.run}` goes on "
+            "with it"
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with quiet():
             opened = _open(storage)
             _write(opened, report, trials, storage=storage, name=name, replace=replace)
     except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
@@ -138,7 +143,22 @@ def _missed(constraints: Sequence[Constraint], found: Mapping[str, Measurement])
 def _open(storage: str) -> BaseStorage:
     if "://" in storage:
         return RDBStorage(storage)
-    return JournalStorage(JournalFileBackend(str(Path(storage))))
+    if not storage:
+        raise ExportFailedError("--storage names nothing; expected a database's URL or the path of a journal file")
+    path = Path(storage)
+    if path.is_file() and not _is_journal(path):  # which Optuna would append to
+        raise ExportFailedError(f"{storage} is there and no journal of Optuna; name another file")
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether a file is empty, or its first line one of Optuna's journals."""
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        return not line or "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
 def _write(

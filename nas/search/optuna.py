@@ -55,7 +55,7 @@ class OptunaSearch:
         self._history = History(objectives, constraints)
         self._slacks: dict[Architecture, dict[str, float]] = {}
         self._open: dict[Architecture, optuna.Trial] = {}  # asked for and not told yet
-        with _quiet():
+        with quiet():
             self._study = optuna.create_study(
                 sampler=SAMPLERS[sampler](seed), directions=["minimize"] * len(objectives)
             )
@@ -64,7 +64,7 @@ class OptunaSearch:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         asked: list[Architecture] = []
         tries = _TRIES
-        with _quiet(), one_thread():
+        with quiet(), one_thread():
             while len(asked) < n and tries > 0 and len(self._history.known) < self._space.size:
                 trial = self._study.ask()
                 architecture = self._proposed(trial)
@@ -85,7 +85,7 @@ class OptunaSearch:
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Ends the trials of these networks; those with a NaN or an infinity as failed."""
         self._history.add(evaluations)
-        with _quiet():
+        with quiet():
             for evaluation in evaluations:
                 architecture = evaluation.architecture
                 if architecture in self._history:
@@ -100,7 +100,7 @@ class OptunaSearch:
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """Asks again, and opens trials for what was recorded in place of what is proposed now."""
         again = self.ask(len(asked))
-        with _quiet():
+        with quiet():
             for stray in [a for a in again if a not in asked]:
                 self._history.known.remove(stray)
                 self._close(self._open.pop(stray), stray)
@@ -160,7 +160,7 @@ def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[s
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna without a line a trial, nor on what it calls experimental; both are settings of the process, and put back."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

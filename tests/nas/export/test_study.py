@@ -16,6 +16,7 @@ from nas.export.study import export_study
 from nas.objectives import Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore
+from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, fail
 
@@ -120,3 +121,27 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         with pytest.raises(ExportFailedError, match="cannot be written to") as error:
             export_study(report, store, storage=storage, name="x")
         assert storage in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"name: small", b'{"a": 1}\n', b"[1]\n", b"1\n", b"\xff\xfe\n"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(content)
+    store = example_run(n=12)
+    with pytest.raises(ExportFailedError, match=r"job\.yaml is there and no journal of Optuna; name another file"):
+        export_study(build_report(store, run="x"), store, storage=str(path), name="x")
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_a_run_without_evaluations_makes_no_study(tmp_path: Path) -> None:
+    store, example = MemoryStore(), example_run(n=12).info()
+    store.set_facts({name: example[name] for name in ("space", "objectives", "profiles", "precisions", "evaluations")})
+    with pytest.raises(ExportFailedError, match="has no evaluated network to write; `nas resume x` goes on"):
+        export_study(build_report(store, run="x"), store, storage=str(tmp_path / "study.log"), name="x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_optuna_says_nothing_meanwhile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported(example_run(n=12), tmp_path)
+    assert capsys.readouterr() == ("", "")
