@@ -81,10 +81,10 @@ class Convergence:
     """How good the search was after each evaluation, (n,) each.
 
     Attributes:
-        share: the hypervolume in per cent of its last value; of 1 where the last value is 0. With a single objective, the
-            best figure so far in the unit shown, NaN while nothing keeps the limits.
+        share: the hypervolume in per cent of its last value. With a single objective, the best figure so far in the unit
+            shown, NaN while nothing keeps the limits.
         name: of the curve; title: of its axis.
-        close_at: the evaluation after which `CONVERGED` of the last value was reached; None where the last value is 0.
+        close_at: the evaluation after which `CONVERGED` of the last value was reached; None with a single objective.
     """
 
     evaluations: NDArray[np.int64]
@@ -202,7 +202,7 @@ def log_ticks(report: RunReport, objective: Objective) -> list[float]:
 
 
 def convergence(report: RunReport) -> Convergence | None:
-    """How the hypervolume grew, or the best figure of a single objective; None until the run's reference point is set."""
+    """How the hypervolume grew, or the best figure of a single objective; None while there is none above 0 to draw."""
     if not report.hypervolume:
         return None
     if len(report.objectives) == 1:
@@ -210,7 +210,7 @@ def convergence(report: RunReport) -> Convergence | None:
     numbers = np.array([n for n, _ in report.hypervolume], dtype=np.int64)
     volumes = np.array([volume for _, volume in report.hypervolume], dtype=np.float64)
     if volumes[-1] <= 0:
-        return Convergence(numbers, 100.0 * volumes, None)
+        return None
     share = 100.0 * volumes / volumes[-1]
     return Convergence(numbers, share, int(numbers[np.argmax(share >= 100.0 * CONVERGED)]))
 

@@ -27,7 +27,7 @@ MOST_GENES = 24
 TITLES = {
     "course": "Convergence by the clock",
     "predictors": "Predictions, and what was measured then",
-    "genes": "Genes: which matter, and what the front has",
+    "genes": "Genes that matter, and what the front has",
 }
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 """From the first fifth of the predictions to the last: of viridis (Smith and van der Walt 2015)."""
@@ -57,16 +57,17 @@ def _course_figure(report: RunReport, insight: Insight) -> Figure | None:
         seconds / factor, curve.share, drawstyle="steps-post", color=charts.FRONT_COLOUR, linewidth=2, label=curve.name
     )
     found = sorted(i for i in course.found.values() if i < len(curve.share))
-    axis.plot(
-        seconds[found] / factor,
-        curve.share[found],
-        "o",
-        color=charts.PREDICTED_COLOUR,
-        markersize=6 if len(found) < 40 else 3.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        label="a member of the front is measured for the first time",
-    )
+    if found:
+        axis.plot(
+            seconds[found] / factor,
+            curve.share[found],
+            "o",
+            color=charts.PREDICTED_COLOUR,
+            markersize=6 if len(found) < 40 else 3.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label="a member of the front is measured for the first time",
+        )
     axis.set_xlabel(f"Searching, {unit} (without pauses between drivers)")
     axis.set_ylabel(curve.title)
     _finish(figure, report, "course")

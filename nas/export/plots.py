@@ -33,7 +33,7 @@ def write_plots(
 
     With the run's insight, its pictures too (see `insight_plots.insight_figures`), which the page then holds.
 
-    Each file appears whole or not at all. The convergence is left out while the run has no reference point, and the front
+    Each file appears whole or not at all. The convergence is left out while there is no hypervolume, and the front
     where a single objective has no limited figure beside it.
 
     Raises:
@@ -81,7 +81,7 @@ def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure |
 
 
 def convergence_figure(report: RunReport) -> Figure | None:
-    """How the hypervolume grew with the evaluations; None until the run's reference point is set."""
+    """How the hypervolume grew with the evaluations; None while there is none above 0."""
     curve = charts.convergence(report)
     if curve is None:
         return None

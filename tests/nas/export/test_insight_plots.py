@@ -61,6 +61,8 @@ def test_members_of_the_front_are_marked_when_they_were_found() -> None:
     assert "minutes" in axis.get_xlabel()
     _, marks = axis.get_lines()
     assert np.asarray(marks.get_xdata()).tolist() == sorted(slow.found.values())
+    (axis,) = insight_figures(report, replace(insight, course=replace(slow, found={})))["course"].axes
+    assert [line.get_label() for line in axis.get_lines()] == ["hypervolume"]
 
 
 @pytest.mark.parametrize("names", [("accuracy",), FOUR, BOARDS], ids=["one", "four", "boards"])

@@ -152,11 +152,9 @@ def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
     assert curve[facts.close_at - 1, 1] >= 99 > curve[facts.close_at - 2, 1]
 
 
-def test_a_volume_of_zero_is_drawn_as_such(report: RunReport) -> None:
-    flat = charts.convergence(replace(report, hypervolume=((1, 0.0), (2, 0.0))))
-    assert flat is not None
-    assert (flat.share.tolist(), flat.close_at) == ([0.0, 0.0], None)
-    assert convergence_figure(replace(report, hypervolume=((1, 0.0), (2, 0.0)))) is not None
+def test_a_volume_of_zero_is_not_drawn(report: RunReport) -> None:
+    """As where nothing keeps the limits: there is no share of it."""
+    assert convergence_figure(replace(report, hypervolume=((1, 0.0), (2, 0.0)))) is None
 
 
 def test_all_files_are_written_whole(report: RunReport, tmp_path: Path) -> None:
