@@ -49,8 +49,9 @@ def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArr
         return committed
     times = np.maximum.accumulate(committed)
     seconds: NDArray[np.float64] = times - times[0]
-    for start in starts:
-        after = int(np.searchsorted(times, start))
+    # Of drivers that measured nothing, one after the other, the pause ends with the last one's start.
+    last = {int(np.searchsorted(times, start)): start for start in sorted(starts)}
+    for after, start in last.items():
         if 0 < after < len(times):  # measured before and after: the driver before was gone for a while
             seconds[after:] -= start - times[after - 1]
     return seconds

@@ -54,9 +54,12 @@ def test_seconds_leave_out_the_time_without_a_driver() -> None:
     report = build_report(example_run(n=12), run="x")
     times = [10.0, 11.0, 12.0, 5000.5, 5001.5, 5001.0]  # the last two were committed in the other order
     points = tuple(replace(p, committed=t) for p, t in zip(report.evaluated, times, strict=False))
-    for status, at in ((RunStatus.RUNNING, 1.0), (RunStatus.RUNNING, 5000.0), (RunStatus.FINISHED, 5002.0)):
+    # Two drivers between the third and the fourth were killed before they had measured anything.
+    for at in (1.0, 1000.0, 4000.0, 5000.0):
         now[0] = at
-        store.set_status(status)
+        store.set_status(RunStatus.RUNNING)
+    now[0] = 5002.0
+    store.set_status(RunStatus.FINISHED)
     course = course_of(replace(report, evaluated=points, hypervolume=report.hypervolume[:6]), store.statuses())
     assert course.seconds.tolist() == [0.0, 1.0, 2.0, 2.5, 3.5, 3.5]
     assert course.evaluations.tolist() == [1, 2, 3, 4, 5, 6]
