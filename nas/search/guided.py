@@ -16,6 +16,7 @@ from nas.search.draws import draw_unknown
 from nas.search.earlier import Earlier, Expected
 from nas.search.genes import GeneRows
 from nas.search.goals import Goals
+from nas.search.history import History
 from nas.search.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
 from nas.search.ranking import first_front, survivors
 from nas.search.start import spread_out
@@ -84,6 +85,7 @@ class GuidedSearch:
         constraints: Sequence[Constraint] = (),
     ) -> None:
         self._space, self._seed, self._goals = space, seed, Goals(objectives, constraints)
+        self._history = History(objectives, constraints)
         figures = self._goals.figures
         self._exact = dict(exact or {})
         stray = sorted(set(self._exact) - {f.name for f in figures})
@@ -99,13 +101,13 @@ class GuidedSearch:
             else list(kinds)
             for f in figures
         }
+        self._least_whole = max(min(kind.minimum_rows for kind in kinds) for kinds in self._kinds.values())
         if len(earlier) >= initial:
             initial = min(initial, WARM_INITIAL)
         self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
         self._genes = GeneRows(space)
         self._earlier = Earlier(earlier, figures, constraints)
         self._told: dict[Architecture, NDArray[np.float64]] = {}
-        self._known: set[Architecture] = set()
         self._fits: dict[str, dict[str, Any]] = {}
         self._fitted: tuple[int, dict[str, ObjectiveModel], Expected] | None = None
 
@@ -113,19 +115,19 @@ class GuidedSearch:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         rng = np.random.default_rng([self._seed, len(self._told)])
         self._fits = {}
-        if len(self._finite()[0]) < self._initial:
-            asked = spread_out(self._space, self._known, list(self._told), n, rng)
+        if not self._is_ready():
+            asked = spread_out(self._space, self._history.known, list(self._told), n, rng)
         else:
             with one_thread():
                 asked = self._ask_models(n, rng)
-        self._known.update(asked)
+        self._history.known.update(asked)
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes figures into the history; those with a NaN teach nothing, but are never asked for again."""
+        """Takes figures into the history; what lacks some teaches the others, and is never asked for again."""
         for evaluation, row in zip(evaluations, minimised(evaluations, self._goals.figures), strict=True):
             self._told[evaluation.architecture] = row
-            self._known.add(evaluation.architecture)
+        self._history.add(evaluations)
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """By the name of each modelled objective; empty when the last ask came before the models."""
@@ -133,45 +135,45 @@ class GuidedSearch:
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """Returns `asked` and knows it; nothing is computed."""
-        self._known.update(asked)
+        self._history.known.update(asked)
         self._fits = {}
         return list(asked)
 
-    def _finite(self) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """What has all figures, in the order told, and the figures, minimised."""
-        kept = {a: row for a, row in self._told.items() if np.isfinite(row).all()}
-        return list(kept), np.array(list(kept.values())).reshape(len(kept), len(self._goals.figures))
+    def _is_ready(self) -> bool:
+        """Whether there is enough to model: what a staged evaluation left teaches some of its figures, too."""
+        n_whole = sum(bool(np.isfinite(row).all()) for row in self._told.values())
+        return len(self._history) >= self._initial and n_whole >= self._least_whole
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
-        told, values = self._finite()
         models, outlook = self._models()
-        goals, genes = self._goals, self._genes.of(told)
-        objectives, broken = goals.objectives(values), goals.violations(values)
+        goals, told = self._goals, self._history.architectures
+        genes, (objectives, broken) = self._genes.of(told), self._history.figures(told)
         first = first_front(objectives, broken)
-        before = [a for a in self._earlier.promising if a not in self._known]
+        front = np.where(broken[first, None] > 0, np.inf, objectives[first])
+        before = [a for a in self._earlier.promising if a not in self._history.known]
 
         def score(architectures: list[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             expected = outlook.figures(architectures, 0.0)
             return goals.objectives(expected), goals.violations(expected)
 
         near = np.vstack([genes[first], self._genes.of(before)])
-        evolved = candidates(self._genes, self._known, near, score, rng, self._effort)
+        evolved = candidates(self._genes, self._history.known, near, score, rng, self._effort)
         evolved = list(dict.fromkeys([*evolved, *before]))
         parents = genes[survivors(objectives, PARENTS, broken)]
-        bred = relatives(self._genes, self._known, parents, self._effort.relatives, rng)
+        bred = relatives(self._genes, self._history.known, parents, self._effort.relatives, rng)
 
-        picking = _Picking(goals, outlook, goals.feasible(values[first]), self._bounds(objectives[first]), rng)
+        picking = _Picking(goals, outlook, front, self._bounds(objectives[first]), rng)
         asked = picking.pick(evolved, round(EVOLVED * n), without=())
         asked += picking.pick(bred, n - len(asked), without=asked)
         asked += picking.pick(evolved, n - len(asked), without=asked)
         asked += picking.nearest([*bred, *evolved], n - len(asked), without=asked)
-        asked += draw_unknown(self._space, {*self._known, *asked}, n - len(asked), rng)
+        asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
         self._keep_fits(models, asked)
         return asked
 
     def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Two deviations better than expected, by the models of the last ask; nothing is known before there are some."""
-        if len(self._finite()[0]) < self._initial:
+        if not self._is_ready():
             return np.full((len(architectures), self._goals.n_objectives), -np.inf)
         with one_thread():
             return self._goals.objectives(self._models()[1].figures(architectures, -2.0))

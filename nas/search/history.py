@@ -21,21 +21,29 @@ class History:
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
         self._objectives, self._constraints = list(objectives), list(constraints)
         self._rows: dict[Architecture, tuple[NDArray[np.float64], float]] = {}
+        self._worst = np.full(len(self._objectives), -np.inf)
         self.known: set[Architecture] = set()
 
     def __len__(self) -> int:
-        """How many were told with all their figures."""
+        """How many have figures."""
         return len(self._rows)
 
     def add(self, evaluations: Sequence[Evaluation]) -> list[Architecture]:
-        """Takes figures; returns the networks whose figures are all finite, the others are only remembered as known."""
+        """Takes figures; returns the networks that have some now, the others are only remembered as known.
+
+        Those are the networks whose figures are all finite, and those that a staged evaluation left because they break a
+        constraint: by how much is what there is to learn of them. What was not taken counts as the worst figure so far.
+        """
         self.known.update(e.architecture for e in evaluations)
         values = minimised(evaluations, self._objectives)
-        broken = violations(evaluations, self._constraints)
         usable = []
-        for evaluation, row, violation in zip(evaluations, values, broken, strict=True):
-            if np.isfinite(row).all() and np.isfinite(violation):
-                self._rows[evaluation.architecture] = (row, float(violation))
+        for evaluation, row in zip(evaluations, values, strict=True):
+            broken = np.array([violations([evaluation], [c])[0] for c in self._constraints])
+            if evaluation.screened_out and np.nansum(broken) > 0:
+                row, broken = np.where(np.isnan(row), self._worst, row), np.nan_to_num(broken)
+            if np.isfinite(row).all() and np.isfinite(broken).all():
+                self._worst = np.maximum(self._worst, row)
+                self._rows[evaluation.architecture] = (row, float(broken.sum()))
                 usable.append(evaluation.architecture)
         return usable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,8 @@ class LINAS:
         for evaluation in evaluations:
             if evaluation.architecture in usable:
                 for figure in [*self._objectives, *(c.figure for c in self._constraints)]:
-                    self._figures[figure.name][evaluation.architecture] = evaluation.value(figure)
+                    if not math.isnan(value := evaluation.value(figure)):
+                        self._figures[figure.name][evaluation.architecture] = value
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """Empty: its predictors give no deviations."""
@@ -108,7 +110,8 @@ class LINAS:
         if len(known) < self._per_loop:
             return draw_unknown(self._space, known, self._per_loop - len(known), rng)
         left = self._space.size - len(known)
-        if left > self._per_loop and len(self._history) >= 2 * _FOLDS:
+        least = min(map(len, self._figures.values()))
+        if left > self._per_loop and len(self._history) >= 2 * _FOLDS and least >= _FOLDS:
             with one_thread():
                 models = {name: _Model.fit(*self._rows(name), rng) for name in self._figures}
                 for _ in range(_RESTARTS):

@@ -59,7 +59,8 @@ class HammingProcess:
         seed: of the folds that `quality` is taken on.
     """
 
-    minimum_rows = 3
+    minimum_rows = 4
+    """Without a fold there are three, which the baselines of `quality` need."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class HammingProcess:
         """Learns (n, d) -> (n,); sets `quality`.
 
         Raises:
-            PredictorError: see `training_arrays`; fewer than 3 rows.
+            PredictorError: see `training_arrays`; fewer than 4 rows.
         """
         ratio = self.goal is Goal.MINIMIZE
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=ratio)

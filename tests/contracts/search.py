@@ -59,6 +59,14 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
     return Evaluation(architecture, found)
 
 
+def _left(evaluation: Evaluation) -> Evaluation:
+    """As it is where only its parameters were taken."""
+    found = dict(evaluation.measurements)
+    for objective in OBJECTIVES:
+        found[objective.name] = Measurement(found[objective.name].request, Status.SKIPPED, None, None)
+    return Evaluation(evaluation.architecture, found)
+
+
 def anchors(space: SearchSpace) -> list[Architecture]:
     """What the loop tells first."""
     return [space.smallest, space.largest]
@@ -180,6 +188,8 @@ class SearchContract:
 
 NARROW = (Constraint(OBJECTIVES[1], maximum=4.0), Constraint(PARAMETERS, minimum=13.0, maximum=17.0))
 """Of 1,000 random networks of `space_of(8)` 14 keep both."""
+MANY = (Constraint(PARAMETERS, minimum=14.0, maximum=17.0),)
+"""One in nine random networks of `space_of(8)` keeps it."""
 IMPOSSIBLE = (Constraint(PARAMETERS, minimum=40.0),)
 """The largest network of `space_of(8)` has 31."""
 
@@ -204,6 +214,22 @@ class ConstraintContract:
         asked = self._asked(space_of(8), NARROW)
         kept = int((violations(evaluate(space_of(8), asked), NARROW) == 0).sum())
         assert kept > self.more * 0.014 * len(asked)
+
+    def test_what_was_left_for_breaking_a_limit_teaches_to_keep_it(self) -> None:
+        """A staged evaluation takes nothing of it but the figure that the limit is on."""
+        space = space_of(8)
+
+        def n_kept(*, staged: bool) -> int:
+            algorithm, n = self.make(space, 10, MANY), 0
+            algorithm.tell(evaluate(space, anchors(space)))
+            for _ in range(self.constrained_evaluations // 10):
+                evaluations = evaluate(space, algorithm.ask(10))
+                broken = violations(evaluations, MANY) > 0
+                n += int((~broken).sum())
+                algorithm.tell([_left(e) if b and staged else e for e, b in zip(evaluations, broken, strict=True)])
+            return n
+
+        assert n_kept(staged=True) > 0.7 * n_kept(staged=False)
 
     def test_where_nothing_is_feasible_it_comes_nearer_than_chance(self) -> None:
         space, rng = space_of(8), np.random.default_rng(0)

@@ -24,10 +24,20 @@ from nas.search.models import FeatureSource
 from nas.search.random import RandomSearch
 from nas.search.surrogate import HammingProcess
 from nas.search.warp import BestWarp, LogWarp
+from predictors.errors import PredictorError
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
-from tests.contracts.search import OBJECTIVES, ConstraintContract, SearchContract, anchors, asks_of, evaluate, space_of
+from tests.contracts.search import (
+    OBJECTIVES,
+    PARAMETERS,
+    ConstraintContract,
+    SearchContract,
+    anchors,
+    asks_of,
+    evaluate,
+    space_of,
+)
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
 
@@ -52,7 +62,7 @@ def test_it_finds_more_volume_than_chance() -> None:
 
 def test_a_search_of_one_and_of_three_objectives_runs() -> None:
     space = space_of(5)
-    for objectives in (OBJECTIVES[:1], (*OBJECTIVES, OBJECTIVES[1])):
+    for objectives in (OBJECTIVES[:1], (*OBJECTIVES, PARAMETERS)):
         algorithm = GuidedSearch(space, objectives, seed=0, initial=10, effort=QUICK)
         asks = asks_of(algorithm, space, [10, 5])
         assert [len(ask) for ask in asks] == [10, 5]
@@ -197,6 +207,18 @@ def test_the_process_interpolates_and_knows_what_it_does_not_know() -> None:
         assert model.quality.scores.kendall_tau > model.quality.mean.kendall_tau or math.isnan(
             model.quality.mean.kendall_tau
         )
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+def test_the_process_is_fitted_to_as_few_rows_as_it_says(goal: Goal) -> None:
+    x, y = np.eye(6), np.arange(1.0, 7.0)
+    least = HammingProcess.minimum_rows
+    model = HammingProcess(range(6), goal=goal)
+    model.fit(x[:least], y[:least])
+    assert model.quality.n == least
+    assert np.isfinite(model.predict(x).mean).all()
+    with pytest.raises(PredictorError, match=f"{least - 1} training rows"):
+        model.fit(x[: least - 1], y[: least - 1])
 
 
 def test_the_gradient_of_the_posterior_density_is_that_of_differences() -> None:

@@ -34,3 +34,24 @@ def test_what_lacks_an_objective_or_a_constrained_figure_is_known_and_no_more() 
     endless = replace(whole.measurements[OBJECTIVES[1].name], value=np.inf)
     assert history.add([Evaluation(whole.architecture, {**whole.measurements, OBJECTIVES[1].name: endless})]) == []
     assert (len(history), history.known) == (0, {space.smallest})
+
+
+def test_what_was_left_for_breaking_a_limit_ranks_by_that_behind_every_figure() -> None:
+    space = space_of(6)
+    history = History(OBJECTIVES, NARROW)
+    small, large = history.add(evaluate(space, [space.smallest, space.largest]))
+    worst = history.figures([small, large])[0].max(axis=0)
+    some = evaluate(space, [space.canonical([1] + [0] * (len(space) - 1))])[0]
+
+    def without(*figures: str) -> Evaluation:
+        taken = {n: m for n, m in some.measurements.items() if n not in figures}
+        lost = {n: replace(some.measurements[n], status=Status.SKIPPED, value=None, error=None) for n in figures}
+        return Evaluation(some.architecture, taken | lost)
+
+    accuracy, latency = (o.name for o in OBJECTIVES)
+    assert some.value(PARAMETERS) < 13.0
+    (left,) = history.add([without(accuracy, latency)])  # the latency is limited, too, and may keep its limit
+    values, violations = history.figures([left])
+    assert values.tolist() == [worst.tolist()]
+    assert math.isclose(violations[0], (13.0 - some.value(PARAMETERS)) / 13.0)
+    assert history.add([without(PARAMETERS.name)]) == []  # breaks nothing that is known
