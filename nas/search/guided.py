@@ -163,7 +163,7 @@ class GuidedSearch:
         bred = relatives(self._genes, self._history.known, parents, self._effort.relatives, rng)
 
         picking = _Picking(goals, outlook, front, self._bounds(objectives[first]), rng)
-        asked = picking.pick(evolved, round(EVOLVED * n), without=())
+        asked = picking.pick(evolved, n_evolved(n, rng), without=())
         asked += picking.pick(bred, n - len(asked), without=asked)
         asked += picking.pick(evolved, n - len(asked), without=asked)
         asked += picking.nearest([*bred, *evolved], n - len(asked), without=asked)
@@ -211,6 +211,12 @@ class GuidedSearch:
                 "quality": model.predictor.quality.to_json(),
                 "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
             }
+
+
+def n_evolved(n: int, rng: np.random.Generator) -> int:
+    """How many of a batch of `n` come from the evolution: `EVOLVED` of it, a fraction by chance (all of a batch of one is)."""
+    whole, rest = divmod(EVOLVED * n, 1.0)
+    return int(whole) + int(rest > 0 and rng.random() < rest)
 
 
 class _Picking:

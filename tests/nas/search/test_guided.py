@@ -19,7 +19,7 @@ from nas.search.acquisition import sample_points, survivors, volume_gains
 from nas.search.base import SearchAlgorithm
 from nas.search.candidates import Effort
 from nas.search.genes import GeneRows
-from nas.search.guided import GuidedSearch
+from nas.search.guided import GuidedSearch, n_evolved
 from nas.search.models import FeatureSource
 from nas.search.random import RandomSearch
 from nas.search.surrogate import HammingProcess
@@ -207,6 +207,13 @@ def test_the_process_interpolates_and_knows_what_it_does_not_know() -> None:
         assert model.quality.scores.kendall_tau > model.quality.mean.kendall_tau or math.isnan(
             model.quality.mean.kendall_tau
         )
+
+
+def test_batches_of_any_size_get_their_share_from_the_evolution() -> None:
+    rng = np.random.default_rng(0)
+    assert [n_evolved(n, rng) for n in (0, 2, 8, 10)] == [0, 1, 4, 5]
+    assert {n_evolved(1, rng) for _ in range(50)} == {0, 1}
+    assert {n_evolved(5, rng) for _ in range(50)} == {2, 3}
 
 
 @pytest.mark.parametrize("goal", list(Goal))
