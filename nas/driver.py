@@ -167,7 +167,8 @@ def _extend(store: RunStore, run: str, evaluations: str | int | None, minutes: s
         raise NasError(f"run {run}: {error}") from None
     if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
         store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
-    store.set_facts({**budget.facts(), "stopped": None})
+    # Until there are finalists again, the front is chosen from all networks, lest it hide what the extension finds.
+    store.set_facts({**budget.facts(), "stopped": None, "final": []})
 
 
 def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:

@@ -208,7 +208,8 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
     as_searched = {p.architecture: p for p in evaluated}
     candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable()}
     final = [candidates[a] for a in measured.candidates()]
-    feasible = [p for p, broken in zip(final, broken_by(final, constraints).tolist(), strict=True) if broken == 0]
+    kept = [p for p, broken in zip(final, broken_by(final, constraints).tolist(), strict=True) if broken == 0]
+    feasible = comparable(kept, as_searched, objectives)
     front = front_of(feasible, objectives)
     values = info.get("reference") or [None] * len(every)
     corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
@@ -272,6 +273,24 @@ def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[
     front = [p for p, keep in zip(points, kept.tolist(), strict=True) if keep]
     cost = cost_objective(objectives)
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
+
+
+def comparable(
+    points: Sequence[Point], searched: Mapping[Architecture, Point], objectives: Sequence[Objective]
+) -> list[Point]:
+    """The points that a front may be chosen from: those measured again, and others that lead in search figures.
+
+    Both kinds of figures differ by more than their errors tell; so a point that was not measured again stays only where
+    none of the points leads it when all are compared as the search saw them.
+
+    Args:
+        searched: each with its search figures, by architecture.
+    """
+    again = sum(p.fidelity is Fidelity.FINAL for p in points)
+    if again in (0, len(points)):
+        return list(points)
+    leading = {p.architecture for p in front_of([searched[p.architecture] for p in points], objectives)}
+    return [p for p in points if p.fidelity is Fidelity.FINAL or p.architecture in leading]
 
 
 def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:

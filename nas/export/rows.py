@@ -64,7 +64,7 @@ class MeasuredRun:
         return {key: messages[0] for key, messages in found.items() if messages}
 
     def candidates(self) -> list[Architecture]:
-        """What the front is chosen from: the complete architectures measured again, or all while none were."""
+        """What the front is chosen from: the finalists among the complete architectures, or all while the search goes on."""
         chosen = [Architecture.parse(key) for key in self._final_keys]
         usable = self.usable()
         return [a for a in chosen if a in usable] or list(usable)

@@ -11,9 +11,9 @@ import numpy as np
 
 from nas import pareto
 from nas.errors import SelectionError
-from nas.export.report import Point, RunReport, best, front_hypervolume, front_of, nearest_of, of_profile
+from nas.export.report import Point, RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.export.units import figure_text, miss_text
-from nas.objectives import Constraint, Fidelity, Objective
+from nas.objectives import Constraint, Objective
 
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
@@ -68,13 +68,11 @@ def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
     """The report as it is under these limits in place of the run's constraints, from what was measured.
 
-    All evaluated networks are chosen from. One that was measured again counts with its final figures. One that was not is
-    on the front only if none within the limits leads it in search figures either: those are compared with their like.
+    All evaluated networks are chosen from. One that was measured again counts with its final figures; see `comparable` for
+    those that were not.
     """
     kept = [p for p in report.candidates if all(limit.holds(p) for limit in limits)]
-    search = {p.architecture: p for p in report.evaluated}
-    leading = {p.architecture for p in front_of([search[p.architecture] for p in kept], report.objectives)}
-    chosen = [p for p in kept if p.fidelity is Fidelity.FINAL or p.architecture in leading]
+    chosen = comparable(kept, {p.architecture: p for p in report.evaluated}, report.objectives)
     front = front_of(chosen, report.objectives)
     constraints = tuple(limit.constraint for limit in limits)
     return replace(

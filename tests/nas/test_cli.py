@@ -232,6 +232,7 @@ class TestTheWholePath:
         with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
             asked = store.asks()
             _extend(store, "small-1", "+4", None)  # and the driver was killed
+            assert not store.info()["final"]  # the front is chosen from all again
         (row,) = after.nas("runs", "--json").data
         assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
         made = after.nas("resume", "small-1", "--inline", "--json")

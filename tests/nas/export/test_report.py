@@ -79,6 +79,19 @@ def test_only_what_was_measured_again_can_be_on_the_final_front() -> None:
     assert found.distinguishable == {"accuracy": True, LATENCY: True}
 
 
+def test_a_run_that_goes_on_is_shown_with_what_it_found_since() -> None:
+    """The networks measured again count with those figures; others only where none leads them as the search saw them."""
+    store = example_run(n_final=20)
+    store.set_info("final", [])
+    found = build_report(store, run="x")
+    leading = {p.architecture for p in found.evaluated if not any(dominates(q, p, found) for q in found.evaluated)}
+    again = {p.architecture for p in found.evaluated[:20]}
+    assert {p.architecture for p in found.front} - again
+    for point in found.front:
+        assert point.fidelity is (Fidelity.FINAL if point.architecture in again else Fidelity.SEARCH)
+        assert point.architecture in again | leading
+
+
 def test_a_run_before_its_final_measurements_shows_the_search_front() -> None:
     found = build_report(example_run(final=False), run="x")
     assert all(p.fidelity is Fidelity.SEARCH and p.test is None for p in found.front)
