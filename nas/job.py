@@ -31,7 +31,7 @@ from nas.evaluation.subnets import Scoring
 from nas.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
-from nas.search.models import FeatureSource
+from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy

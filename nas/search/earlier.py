@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nas.objectives import Constraint, Evaluation, Objective, minimised, violations
 from nas.pareto import non_dominated
-from nas.search.acquisition import survivors
 from nas.search.base import Foresight, SearchAlgorithm
+from nas.search.guided.acquisition import survivors
 from supernets.space import Architecture
 
 FIRST = 8

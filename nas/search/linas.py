@@ -15,8 +15,8 @@ from sklearn.svm import SVR
 
 from nas.objectives import Constraint, Evaluation, Objective
 from nas.pareto import Array
-from nas.search.breeding import evolve, linas_operators
 from nas.search.draws import draw_unknown
+from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
 from nas.search.history import History
 from nas.search.ranking import survivors

@@ -9,7 +9,7 @@ from nas.errors import UnknownNameError
 from nas.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.earlier import EarlierFirst, promising
-from nas.search.models import FeatureSource, Figures
+from nas.search.guided.models import FeatureSource, Figures
 from supernets.space import SearchSpace
 
 
@@ -58,7 +58,7 @@ def _random(task: Task) -> SearchAlgorithm:
 
 def _evolution(method: str) -> Callable[[Task], SearchAlgorithm]:
     def make(task: Task) -> SearchAlgorithm:
-        from nas.search.evolution import EvolutionSearch
+        from nas.search.evolution.search import EvolutionSearch
 
         return EvolutionSearch(task.space, task.objectives, seed=task.seed, method=method, constraints=task.constraints)
 
@@ -93,7 +93,7 @@ def _optuna(sampler: str) -> Callable[[Task], SearchAlgorithm]:
 
 
 def _guided(task: Task) -> SearchAlgorithm:
-    from nas.search.guided import GuidedSearch
+    from nas.search.guided.search import GuidedSearch
 
     return GuidedSearch(
         task.space, task.objectives, seed=task.seed, features=task.features, exact=task.exact,

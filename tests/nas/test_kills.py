@@ -58,7 +58,9 @@ def kill_and_resume(
     """Drives one run to its end through up to `kills` kills; checks after each that nothing counted was lost."""
     # A server of clean processes with the imports done: a driver starts in milliseconds, so kills fall anywhere.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.nas.table_search", "nas.search.evolution", "nas.search.guided"])
+    context.set_forkserver_preload(
+        ["tests.nas.table_search", "nas.search.evolution.search", "nas.search.guided.search"]
+    )
     arguments = (place, algorithm, seed, EVALUATIONS.get(algorithm, 120), 0.002, counter)
     done, deadline = 0, time.monotonic() + 2 * _PATIENCE_S
     while time.monotonic() < deadline:

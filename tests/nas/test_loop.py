@@ -15,7 +15,7 @@ from nas.loop import finalists, measure_again, search
 from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.pareto import hypervolume_history
 from nas.precisions import Precisions
-from nas.search.evolution import EvolutionSearch
+from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture

@@ -60,7 +60,7 @@ def drive(database: Path, address: str, counter: Path) -> None:
 def test_twenty_kills_through_ray(cluster: Cluster, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.nas.test_ray_kills", "nas.search.evolution"])
+    context.set_forkserver_preload(["tests.nas.test_ray_kills", "nas.search.evolution.search"])
     struck = {"driver": 0, "actor": 0}
     run, started = 0, time.monotonic()
     while sum(struck.values()) < KILLS:

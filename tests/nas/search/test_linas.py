@@ -10,7 +10,7 @@ import pytest
 from nas.objectives import Constraint, minimised
 from nas.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
-from nas.search.breeding import linas_operators
+from nas.search.evolution.breeding import linas_operators
 from nas.search.linas import GENERATIONS, LINAS, PER_LOOP
 from nas.search.random import RandomSearch
 from supernets.space import SearchSpace

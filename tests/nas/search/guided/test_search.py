@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from nas.objectives import Constraint, Goal, minimised, violations
 from nas.pareto import hypervolume
-from nas.search.acquisition import sample_points, survivors, volume_gains
 from nas.search.base import SearchAlgorithm
-from nas.search.candidates import Effort
 from nas.search.genes import GeneRows
-from nas.search.guided import GuidedSearch, n_evolved
-from nas.search.models import FeatureSource
+from nas.search.guided.acquisition import sample_points, survivors, volume_gains
+from nas.search.guided.candidates import Effort
+from nas.search.guided.models import FeatureSource
+from nas.search.guided.search import GuidedSearch, n_evolved
+from nas.search.guided.surrogate import HammingProcess
+from nas.search.guided.warp import BestWarp, LogWarp
 from nas.search.random import RandomSearch
-from nas.search.surrogate import HammingProcess
-from nas.search.warp import BestWarp, LogWarp
 from predictors.errors import PredictorError
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner

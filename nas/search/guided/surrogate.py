@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from nas.objectives import Goal
-from nas.search.warp import BestWarp, LogWarp, Warp
+from nas.search.guided.warp import BestWarp, LogWarp, Warp
 from predictors.base import Array, Prediction
 from predictors.checks import query_array, training_arrays
 from predictors.folds import Folds, held_out, make_folds

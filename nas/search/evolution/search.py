@@ -14,8 +14,8 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
 from nas.objectives import Constraint, Evaluation, Objective
-from nas.search.breeding import METHODS
 from nas.search.draws import draw_unknown
+from nas.search.evolution.breeding import METHODS
 from nas.search.history import History
 from supernets.space import INACTIVE, Architecture, SearchSpace
 

@@ -11,8 +11,8 @@ import pytest
 from nas.objectives import Constraint, Evaluation, Goal, Objective, minimised
 from nas.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
-from nas.search.breeding import METHODS, directions
-from nas.search.evolution import EvolutionSearch
+from nas.search.evolution.breeding import METHODS, directions
+from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from supernets.space import SearchSpace
 from tests.contracts.search import (

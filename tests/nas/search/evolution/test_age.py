@@ -7,7 +7,7 @@ import pytest
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 
-from nas.search.age import AgeSurvival, first_scores
+from nas.search.evolution.age import AgeSurvival, first_scores
 
 
 def sphere(p: float, scale: tuple[float, float], n: int = 21) -> np.ndarray:

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from nas.objectives import Constraint, Evaluation, Objective, minimised
 from nas.pareto import MARGIN
-from nas.search.acquisition import pick_greedily
-from nas.search.candidates import Effort, candidates, relatives
 from nas.search.draws import draw_unknown
 from nas.search.earlier import Earlier, Expected
 from nas.search.genes import GeneRows
-from nas.search.goals import Goals
+from nas.search.guided.acquisition import pick_greedily
+from nas.search.guided.candidates import Effort, candidates, relatives
+from nas.search.guided.goals import Goals
+from nas.search.guided.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
+from nas.search.guided.start import spread_out
 from nas.search.history import History
-from nas.search.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
 from nas.search.ranking import first_front, survivors
-from nas.search.start import spread_out
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
@@ -214,7 +214,7 @@ class GuidedSearch:
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:
-    """How many of a batch of `n` come from the evolution: `EVOLVED` of it, a fraction by chance (all of a batch of one is)."""
+    """How many of a batch of `n` come from the evolution: `EVOLVED` of it; what is left over falls to it by chance."""
     whole, rest = divmod(EVOLVED * n, 1.0)
     return int(whole) + int(rest > 0 and rng.random() < rest)
 

@@ -22,8 +22,8 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get_number_of_uniform_points
 
-from nas.search.age import AgeSurvival
-from nas.search.decomposition import DecomposedEvolution
+from nas.search.evolution.age import AgeSurvival
+from nas.search.evolution.decomposition import DecomposedEvolution
 
 ETA = 3.0
 """Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""

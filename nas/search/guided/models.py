@@ -10,8 +10,8 @@ import numpy as np
 
 from nas.objectives import Goal, Objective
 from nas.pareto import Array
-from nas.search.gene_features import GeneFeatures
-from nas.search.surrogate import HammingProcess
+from nas.search.guided.gene_features import GeneFeatures
+from nas.search.guided.surrogate import HammingProcess
 from predictors.base import Predictor
 from predictors.quality import Quality
 from predictors.selection import AutoPredictor, FeatureLayout
