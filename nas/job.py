@@ -23,7 +23,7 @@ from hardware_profiles.lookup_file import load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob
-from nas.errors import JobError
+from nas.errors import JobError, UnknownNameError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
@@ -234,7 +234,10 @@ class Prepared:
         if source is None:
             return None
         path = self.job.supernet.from_path
-        folder = self._runs.get(source).checkpoint if path is None else path
+        try:
+            folder = self._runs.get(source).checkpoint if path is None else path
+        except UnknownNameError as error:
+            raise JobError(f"{self._source}: supernet.from: {error}") from None
         if (folder / "checkpoint").is_dir():  # a run's folder given as a path
             folder = folder / "checkpoint"
         checkpoint = load_checkpoint(folder)

@@ -36,6 +36,12 @@ def test_a_limit_that_no_network_keeps_is_refused_with_the_space_s_range(tmp_pat
         prepared(tmp_path, f"constraints: {limit}\n").check_measurable()
 
 
+def test_a_supernet_of_an_unknown_run_is_told_with_its_key(tmp_path: Path) -> None:
+    job = parse_job(SMALL_JOB.replace("family: mobile-cnn", "from: other-1"), source="job.yaml")
+    with pytest.raises(JobError, match=r"^job\.yaml: supernet\.from: .*unknown run 'other-1'"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
 def test_precisions_count_in_the_range(tmp_path: Path) -> None:
     """Activations in int8 take a quarter of the bytes: a limit that only they keep is one that can be kept."""
     job = prepared(tmp_path, "precisions: [int8, fp32]\n")
