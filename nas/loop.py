@@ -237,7 +237,11 @@ class _Search:
             missing[self.precisions.candidate(measurement.request)] -= (
                 measurement.request.fidelity is not Fidelity.SCREEN
             )
-            self._show(sum(n == 0 for n in missing.values()))
+            complete = sum(n == 0 for n in missing.values())
+            if complete < len(
+                asked
+            ):  # the whole batch is shown once it is told, with the front and volume that it makes
+                self._show(complete)
 
     def _stages(self, images: int) -> Stages:
         """The order of this run's figures: set once, because it goes by seconds that were measured."""

@@ -11,7 +11,7 @@ import pytest
 from nas.budget import Budget, Plateau
 from nas.errors import EvaluationError
 from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import finalists, measure_again, search
+from nas.loop import Progress, finalists, measure_again, search
 from nas.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.pareto import hypervolume_history
 from nas.precisions import Precisions
@@ -77,6 +77,20 @@ def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Ta
     spread = abs(large["accuracy"] - small["accuracy"])
     assert accuracy == pytest.approx(min(small["accuracy"], large["accuracy"]) - 0.1 * spread)
     assert slowest == pytest.approx(large[latency] + 0.1 * abs(large[latency] - small[latency]))
+
+
+def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, evaluator: Counting) -> None:
+    shown: list[Progress] = []
+    store = MemoryStore()
+    told = search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(20), batch=8,
+        on_progress=shown.append,
+    )  # fmt: skip
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.info()["reference"]))
+    for end in (2, 10, 18, 20):
+        told_then = [progress.hypervolume for progress in shown if progress.done == end]
+        assert told_then == pytest.approx([volumes[end - 1]] * len(told_then))
+    assert {progress.done for progress in shown} >= set(range(1, 21))
 
 
 def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> None:
