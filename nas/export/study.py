@@ -22,6 +22,7 @@ from nas.export.report import RunReport
 from nas.export.rows import MeasuredRun
 from nas.objectives import Constraint, Goal, Measurement
 from nas.search.optuna import quiet
+from nas.store import tables
 from nas.store.base import RunStore
 from supernets.space import Architecture, SearchSpace
 
@@ -142,6 +143,7 @@ def _missed(constraints: Sequence[Constraint], found: Mapping[str, Measurement])
 
 def _open(storage: str) -> BaseStorage:
     if "://" in storage:
+        _check_no_run(storage)
         return RDBStorage(storage)
     if not storage:
         raise ExportFailedError("--storage names nothing; expected a database's URL or the path of a journal file")
@@ -149,6 +151,17 @@ def _open(storage: str) -> BaseStorage:
     if path.is_file() and not _is_journal(path):  # which Optuna would append to
         raise ExportFailedError(f"{storage} is there and no journal of Optuna; name another file")
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _check_no_run(url: str) -> None:
+    """Raises `ExportFailedError` where a run is kept, which Optuna would add its tables to."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        found = sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if {tables.measurements.name, tables.lease.name} <= set(found):
+        raise ExportFailedError(f"{url} is the database of a run; name another one for the study")
 
 
 def _is_journal(path: Path) -> bool:
@@ -218,12 +231,12 @@ def _insert(opened: RDBStorage, study: optuna.Study, trials: Sequence[FrozenTria
         raise ExportFailedError(
             f"Optuna {optuna.__version__} keeps trials in other tables; export to a journal file: --storage study.log"
         ) from error
-    tables = metadata.tables
+    known = metadata.tables
     with opened.engine.begin() as connection:
-        start = 1 + int(connection.execute(select(func.max(tables["trials"].c.trial_id))).scalar_one() or 0)
+        start = 1 + int(connection.execute(select(func.max(known["trials"].c.trial_id))).scalar_one() or 0)
         for table, rows in _rows(rest, start, study_id).items():
             if rows:
-                connection.execute(insert(_known(tables[table], rows[0])), rows)
+                connection.execute(insert(_known(known[table], rows[0])), rows)
     last = opened.get_trial(start + len(rest) - 1) if rest else trials[0]
     same = (last.params, last.values, last.state) == (trials[-1].params, trials[-1].values, trials[-1].state)
     if opened.get_n_trials(study_id) != len(trials) or not same:

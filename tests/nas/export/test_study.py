@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -17,6 +18,7 @@ from nas.objectives import Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
+from nas.store.sql import SqlStore
 from supernets.space import Architecture
 from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, fail
 
@@ -132,6 +134,19 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes)
         export_study(build_report(store, run="x"), store, storage=str(path), name="x")
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_the_database_of_a_run_is_left_alone(tmp_path: Path) -> None:
+    SqlStore.open(tmp_path / "run.db", create=True, driver=True).close()
+    store = example_run(final=False)
+    with pytest.raises(ExportFailedError, match="is the database of a run; name another"):
+        export_study(
+            build_report(store, run="example-1"), store, storage=f"sqlite:///{tmp_path / 'run.db'}", name="example-1"
+        )
+    with sqlite3.connect(tmp_path / "run.db") as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert "measurements" in names
+    assert "studies" not in names
 
 
 def test_a_run_without_evaluations_makes_no_study(tmp_path: Path) -> None:
