@@ -133,11 +133,21 @@ class Constraint:
         0 where both are kept; NaN for NaN.
         """
         out = np.where(np.isnan(figures), np.nan, 0.0)
-        if self.maximum is not None:
-            out = out + np.maximum(figures - self.maximum, 0.0) / (abs(self.maximum) or 1.0)
-        if self.minimum is not None:
-            out = out + np.maximum(self.minimum - figures, 0.0) / (abs(self.minimum) or 1.0)
+        for slack in self.slacks(figures).values():
+            out = out + np.maximum(slack, 0.0)
         return out
+
+    def slacks(self, figures: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """By how much figures miss each bound that there is, ``maximum`` and ``minimum``, same shape; negative where kept.
+
+        As a share of the bound (of 1 where it is 0); NaN for NaN.
+        """
+        bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
+        return {
+            kind: sign * (figures - bound) / (abs(bound) or 1.0)
+            for kind, (bound, sign) in bounds.items()
+            if bound is not None
+        }
 
     def to_json(self) -> dict[str, Any]:
         """What a run's store keeps of it, and what `--json` prints: ``figure``, ``min`` and ``max`` (null for none)."""

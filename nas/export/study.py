@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, distribution_to_json
@@ -91,7 +92,7 @@ def _trial(
     params = dict(space.values(architecture))
     values = [found[o.name].value for o in report.objectives]
     failed = any(m.value is None for m in found.values())
-    bounds = [] if failed else _missed(report.constraints, found)
+    bounds = [] if failed else _slacks(report.constraints, found)
     trial = create_trial(
         state=TrialState.FAIL if failed else TrialState.COMPLETE,
         values=None if failed else [float(value) for value in values if value is not None],
@@ -130,15 +131,10 @@ def _attributes(
     return attributes
 
 
-def _missed(constraints: Sequence[Constraint], found: Mapping[str, Measurement]) -> list[float]:
-    """By how much each bound is missed, as a share of it; at most 0 where it is kept."""
-    shares = []
-    for constraint in constraints:
-        value = found[constraint.figure.name].value
-        for bound, sign in ((constraint.maximum, 1.0), (constraint.minimum, -1.0)):
-            if bound is not None and value is not None:
-                shares.append(sign * (value - bound) / (abs(bound) or 1.0))
-    return shares
+def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Measurement]) -> list[float]:
+    """`Constraint.slacks` of each bound, which all have figures."""
+    figures = [(c, np.array(found[c.figure.name].value, dtype=np.float64)) for c in constraints]
+    return [float(slack) for constraint, figure in figures for slack in constraint.slacks(figure).values()]
 
 
 def _open(storage: str) -> BaseStorage:

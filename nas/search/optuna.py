@@ -150,17 +150,12 @@ def _suggest(trial: optuna.Trial, choice: Choice) -> int:
 
 
 def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[str, float]:
-    """By how much each bound is missed, as a share of it (of 1 where it is 0); negative where it is kept.
-
-    A figure that was not taken keeps its bounds: the network breaks others.
-    """
+    """`Constraint.slacks` of a network by bound; a figure that was not taken keeps its bounds: the network breaks others."""
     found = {}
     for constraint in constraints:
-        figure = evaluation.value(constraint.figure)
-        for kind, bound, sign in (("maximum", constraint.maximum, 1.0), ("minimum", constraint.minimum, -1.0)):
-            if bound is not None:
-                slack = 0.0 if math.isnan(figure) else sign * (figure - bound) / (abs(bound) or 1.0)
-                found[f"{constraint.figure.name} {kind}"] = slack
+        figure = np.array(evaluation.value(constraint.figure))
+        for kind, slack in constraint.slacks(figure).items():
+            found[f"{constraint.figure.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
     return found
 
 

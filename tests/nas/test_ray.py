@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nas.errors import NasError
+from nas.overview import overview
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
@@ -37,10 +38,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def progress_of(folder: Path, run: str) -> tuple[str, int]:
-    for row in json.loads(finish(nas(folder, "runs", "--json"))):
-        if row["run"] == run:
-            return row["status"], row["done"]
-    return "absent", 0
+    rows = overview(RunsFolder(folder / "runs")) if (folder / "runs").is_dir() else []
+    return next(((row.status, row.done) for row in rows if row.run == run), ("absent", 0))
 
 
 def wait_for(folder: Path, run: str, done: int) -> int:
@@ -50,7 +49,7 @@ def wait_for(folder: Path, run: str, done: int) -> int:
         _, came = progress_of(folder, run)
         if came >= done:
             return came
-        time.sleep(0.2)
+        time.sleep(0.05)
     raise AssertionError(f"{run} did not reach {done} evaluations in {_PATIENCE_S} s")
 
 

@@ -216,7 +216,7 @@ class TestI4Onnx:
 
     @pytest.mark.slow
     def test_the_exporter_of_what_users_are_given_agrees_too(self, trained: Trained) -> None:
-        for architecture in architectures(trained.supernet):
+        for architecture in architectures(trained.supernet, 4):
             module = recalibrate(trained.supernet.extract(architecture), [trained.calibration])
             model = to_onnx(module, trained.data.validation.images[:2])
             onnx.checker.check_model(model, full_check=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,12 +106,13 @@ def test_a_cluster_that_is_not_there_is_told_at_once(shell: Shell, model: Path) 
 
 
 def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
-    job = shell.job(SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread-batch-16]"))
+    text = SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread-batch-16]")
+    job = shell.job(text.replace("width: [4, 16]", "width: [4, 8]").replace("width: [8, 32]", "width: [8, 12]"))
     found = shell.nas("profile", "--sweep", job, "-o", "drawn", "--json")
     assert found.code == 0, found.err
     assert found.data["profile"] == "cpu-1-thread-batch-16"  # the job's own, where no other is asked for
     stages = found.data["stages"]
-    assert [stage["options"] for stage in stages] == [[4, 16], [8, 32]]
+    assert [stage["options"] for stage in stages] == [[4, 8], [8, 12]]
     for stage in stages:
         assert set(stage["aligned"]) <= set(stage["widths"])
         assert len(stage["latency_ms"]) == len(stage["widths"])
@@ -118,16 +121,17 @@ def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
 
 def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
     job = shell.job()
-    made = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "8", "--json")
+    made = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "6", "--json")
     assert made.code == 0, made.err
     path = Path(made.data["path"])
     assert path.name == "small.cpu-1-thread.lookup.json"
-    assert made.data["fits"]["fp32"]["n"] == 8
+    assert made.data["fits"]["fp32"]["n"] == 6
     assert 0 < made.data["fits"]["fp32"]["mape"] < 0.5
-    again = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "8")
+    again = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "6")
     assert "blocks; latency = " in again.out
     assert f"lookup_tables: [{path}]" in again.out
-    with_table = shell.job(SMALL_JOB + f"lookup_tables: [{path}]\n", "with.yaml")
+    text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("evaluations: 30", "evaluations: 25")
+    with_table = shell.job(text + f"lookup_tables: [{path}]\n", "with.yaml")
     searched = shell.nas("search", with_table, "--inline", "--json")
     assert searched.code == 0, searched.err
     quality = shell.nas("show", "small-1", "--json").data["predictors"]["latency_ms@cpu-1-thread"]["quality"]
@@ -135,14 +139,26 @@ def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
 
 
 class TestLookupTablesThatDoNotFit:
+    @pytest.fixture(scope="class")
+    def calibrated(self, tmp_path_factory: pytest.TempPathFactory) -> str:
+        """A table, made once: by the real command, in a process of its own."""
+        folder = tmp_path_factory.mktemp("calibrated")
+        (folder / "job.yaml").write_text(SMALL_JOB)
+        command = ["calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json"]
+        made = subprocess.run(
+            [sys.executable, "-m", "nas.cli", *command], cwd=folder, capture_output=True, text=True, timeout=300
+        )
+        assert made.returncode == 0, made.stderr
+        return (folder / "t.json").read_text()
+
     @pytest.fixture
-    def table(self, shell: Shell) -> Path:
-        made = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(), "--subnets", "5", "-o", "t.json", "--json")
-        assert made.code == 0, made.err
+    def table(self, shell: Shell, calibrated: str) -> Path:
+        (shell.folder / "t.json").write_text(calibrated)
         return shell.folder / "t.json"
 
     def search(self, shell: Shell, **changes: str) -> Answer:
-        text = SMALL_JOB + "lookup_tables: [t.json]\n"
+        text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("evaluations: 30", "evaluations: 12")
+        text += "lookup_tables: [t.json]\n"
         for old, new in changes.items():
             text = text.replace(old, new)
         return shell.nas("search", shell.job(text, "with.yaml"), "--inline")
@@ -166,23 +182,13 @@ class TestLookupTablesThatDoNotFit:
         elsewhere = json.loads(good)
         elsewhere["environment"]["cpu"] = "Another 9000"
         table.write_text(json.dumps(elsewhere))
-        assert_error(self.search(shell), "t.json", "measured on another machine", "Another 9000")
+        assert_error(self.search(shell), "t.json", "measured on another machine", "was Another 9000")
         table.write_text(good)
         two = self.search(shell, lookup_tables="precisions: [fp32, int8]\nlookup_tables")
         assert_error(two, "with.yaml: lookup_tables: ", "t.json has no fit for int8, only for fp32")
         table.unlink()
         assert_error(self.search(shell), "t.json", "cannot be read")
         assert shell.runs() == set()
-
-    def test_one_of_another_machine_is_refused(self, shell: Shell, table: Path) -> None:
-        data = json.loads(table.read_text())
-        data["environment"]["cpu"] = "Another CPU"
-        table.write_text(json.dumps(data))
-        text = SMALL_JOB.replace("epochs: 4", "epochs: 1") + "lookup_tables: [t.json]\n"
-        found = shell.nas("search", shell.job(text, "with.yaml"), "--inline")
-        assert found.code == 1
-        assert "another machine" in found.err
-        assert "was Another CPU" in found.err
 
     def test_a_resumed_search_checks_them_again(self, shell: Shell, table: Path) -> None:
         assert self.search(shell).code == 0
