@@ -138,19 +138,20 @@ def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
     assert quality["n"] >= 20
 
 
-class TestLookupTablesThatDoNotFit:
-    @pytest.fixture(scope="class")
-    def calibrated(self, tmp_path_factory: pytest.TempPathFactory) -> str:
-        """A table, made once: by the real command, in a process of its own."""
-        folder = tmp_path_factory.mktemp("calibrated")
-        (folder / "job.yaml").write_text(SMALL_JOB)
-        command = ["calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json"]
-        made = subprocess.run(
-            [sys.executable, "-m", "nas.cli", *command], cwd=folder, capture_output=True, text=True, timeout=300
-        )
-        assert made.returncode == 0, made.stderr
-        return (folder / "t.json").read_text()
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A table, made once: by the real command, in a process of its own."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    (folder / "job.yaml").write_text(SMALL_JOB)
+    command = ["calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json"]
+    made = subprocess.run(
+        [sys.executable, "-m", "nas.cli", *command], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert made.returncode == 0, made.stderr
+    return (folder / "t.json").read_text()
 
+
+class TestLookupTablesThatDoNotFit:
     @pytest.fixture
     def table(self, shell: Shell, calibrated: str) -> Path:
         (shell.folder / "t.json").write_text(calibrated)
