@@ -15,6 +15,11 @@ from tests.hardware_profiles.machine import Machine
 WILD = [1.0, 1.8, 1.2, 2.5, 1.5, 2.1]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def any_noise() -> None:
+    """Nothing in place of the fixture that lets other tests take any latency: here the limit is what is tested."""
+
+
 def measure(
     machine: Machine, models: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, levels: list[float] | None = None
 ) -> tuple[list[LatencyMeasurement | LatencyFailure], list[float]]:
