@@ -25,9 +25,17 @@ class Family(Protocol):
     axes: Axes
     blocks: tuple[str, ...]
     """Module names that costs are given by; together they hold every parameter."""
+    geometry: tuple[str, ...]
+    """Axes on whose sizes the positions of every layer depend, as those of a CNN do on the resolution; often none."""
+    attention: Mapping[str, Dim]
+    """Attention modules by name, with the channels of their queries: two products of matrices that no tensor tells of."""
 
-    def template(self) -> nn.Module:
-        """The largest network, freshly initialised (from torch's global generator, which the caller seeds)."""
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        """The largest network, freshly initialised (from torch's global generator, which the caller seeds).
+
+        Args:
+            like: an architecture whose sizes of the `geometry` it is to have; None for the largest there too.
+        """
         ...
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -93,7 +101,9 @@ class Supernet(nn.Module):
         dims = family.dims()
         template = family.template()
         check_dims({name: t.shape for name, t in template.state_dict().items()}, dims, family.axes)
-        self._cost_model = CostModel(template, dims, family.blocks, family.example())
+        self._cost_model = CostModel(
+            template, dims, family.blocks, family.example(), attention=family.attention, like=family.template
+        )
 
     @property
     def space(self) -> SearchSpace:
@@ -123,13 +133,16 @@ class Supernet(nn.Module):
 
     def cost(self, architecture: Architecture) -> Cost:
         """Exact parameters, MACs and activation bytes for one example, total and by block."""
-        return self._cost_model.cost(self.family.sizes(architecture), self.family.dropped(architecture))
+        return self.costs([architecture]).cost(0)
 
     def costs(self, architectures: Sequence[Architecture]) -> CostTable:
         """The same for many architectures at once, as arrays."""
         rows = [self.family.sizes(a) for a in architectures]
         sizes = {name: np.array([row[name] for row in rows], dtype=np.int64) for name in self.family.axes}
-        return self._cost_model.costs(sizes, [self.family.dropped(a) for a in architectures])
+        geometry = self.family.geometry
+        geometries = np.stack([sizes[name] for name in geometry], axis=1) if geometry else None
+        dropped = [self.family.dropped(a) for a in architectures]
+        return self._cost_model.costs(architectures, sizes, dropped, geometries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +154,14 @@ class LabelLoss:
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """KL divergence from the (detached) outputs of an earlier pass of the same step.
+    """The divergence, which the training's settings name, from the (detached) outputs of a teacher.
 
     Attributes:
-        teacher: index of that pass; it must have seen the same part of the batch.
+        teacher: index of an earlier pass of the same step, which must have seen the same part of the batch; None for the
+            training's frozen teacher.
     """
 
-    teacher: int
+    teacher: int | None
     weight: float = 1.0
 
 
@@ -164,14 +178,41 @@ class Pass:
     part: tuple[int, int] = (0, 1)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a training: a learning-rate schedule and an optimiser of its own.
+
+    Attributes:
+        name: for people, e.g. ``kernel``.
+        epochs: how many it lasts.
+        learning_rate: its peak, relative to the training's.
+        before: done to the supernet once, before its first epoch; the largest network's function must stay.
+        teach: whether the largest subnet, as it is when the phase ends, is the frozen teacher of the phases after it.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float = 1.0
+    before: Callable[[Supernet], None] | None = None
+    teach: bool = False
+
+
 class TrainingStrategy(Protocol):
     """Decides which subnets a step trains, and against what; the trainer owns the loop, the optimiser and the reduction."""
 
-    def plan(self, step: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        """How a training of so many epochs is divided; the phases' epochs add up to it.
+
+        Raises:
+            TrainingError: there are fewer epochs than phases.
+        """
+        ...
+
+    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
         """The passes of one optimiser's step; their gradients are summed.
 
         Args:
-            step: counts from 0 over the whole training.
+            phase: index of the phase that the step belongs to.
             probe: gives a subnet's current loss on the step's batch, for strategies that choose by it.
         """
         ...

@@ -34,8 +34,8 @@ class _Combinations:
 class BlockKeys:
     """The keys of a supernet's blocks, by architecture.
 
-    What a block computes depends on the sizes of the axes that its tensors have, on its dropped parts and on what comes
-    next, so that it is lowered once for each combination of those, and looked up ever after.
+    What a block computes depends on the sizes of the axes that its tensors have and of the geometry's, on its dropped parts
+    and on what comes next, so that it is lowered once for each combination of those, and looked up ever after.
 
     Args:
         supernet: its weights are read when a model is asked for.
@@ -131,12 +131,13 @@ class BlockKeys:
 
 
 def _axes_of(supernet: Supernet, block: str) -> list[str]:
-    """The axes that the tensors of a block have, in the family's order."""
+    """The axes that what a block computes depends on, in the family's order."""
     found: set[str] = set()
     for name, dims in supernet.family.dims().items():
         if name.startswith(f"{block}."):
             for dim in dims:
                 _collect(dim, found)
+    found.update(supernet.family.geometry)
     return [axis for axis in supernet.family.axes if axis in found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.axes import Dim, sizes_of_many
+from supernets.space import Architecture
 
 Counts = NDArray[np.int64]
 _BYTES_PER_ACTIVATION = 4  # fp32
@@ -23,7 +24,7 @@ class Cost:
 
     Attributes:
         parameters: trainable numbers.
-        macs: multiply-accumulates of convolutions and linear layers.
+        macs: multiply-accumulates of convolutions, linear layers and attention's two products.
         activation_bytes: sum of the fp32 outputs of convolutions and linear layers (a runtime folds normalisations and
             activations into them).
         blocks: the same three figures by block, in order; () for a block itself.
@@ -44,50 +45,92 @@ class CostTable:
     macs: Counts
     activation_bytes: Counts
 
+    def cost(self, i: int) -> Cost:
+        """The i-th network's, total and by block; blocks that it lacks are left out."""
+        rows = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1).tolist()
+        kept = [(name, Cost(*row)) for name, row in zip(self.blocks, rows, strict=True) if any(row)]
+        parameters, macs, activations = (sum(row[figure] for row in rows) for figure in range(3))
+        return Cost(parameters, macs, activations, tuple(kept))
+
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
+    """What costs something.
+
+    Attributes:
+        products: dimensions whose product, times the layer's positions, is its multiply-accumulates; None where it has none.
+        outputs: channels that it gives at each position; None where its output is not counted.
+    """
+
     block: int
     module: str
     parameters: tuple[tuple[Dim, ...], ...]
-    weight: tuple[Dim, ...] | None  # of a convolution or linear layer
-    positions: int  # output positions a channel
+    products: tuple[Dim, ...] | None
+    outputs: Dim | None
 
 
 class CostModel:
-    """Costs of every subnet, from one recorded forward of the largest network.
+    """Costs of every subnet, from one recorded forward of the largest network of each geometry.
 
     Args:
         template: the largest network; run once, in eval mode, on `example`.
         dims: the dimensions of every parameter and buffer.
         blocks: module names that together contain every parameter; each figure is also given by block.
         example: (1, ...) an input.
+        attention: attention modules by name, with the channels of their queries.
+        like: the largest network of an architecture's geometry, for those that have another one than the template.
     """
 
     def __init__(
-        self, template: nn.Module, dims: Mapping[str, tuple[Dim, ...]], blocks: Sequence[str], example: Tensor
+        self,
+        template: nn.Module,
+        dims: Mapping[str, tuple[Dim, ...]],
+        blocks: Sequence[str],
+        example: Tensor,
+        *,
+        attention: Mapping[str, Dim],
+        like: Callable[[Architecture], nn.Module],
     ) -> None:
         self.blocks = tuple(blocks)
-        positions = _record_positions(template, example)
+        self._attention, self._like, self._example = attention, like, example
+        positions = _record_positions(template, example, attention)
+        self._positions: dict[tuple[int, ...], Mapping[str, int]] = {(): positions}
+        """Output positions by module, for the sizes of the geometry's axes; () where there are none."""
         self._layers: list[_Layer] = []
         for name, module in template.named_modules():
             own = tuple(
                 dims[f"{name}.{parameter}" if name else parameter]
                 for parameter, _ in module.named_parameters(recurse=False)
             )
-            if not own:
+            if not own and name not in attention:
                 continue
             block = next((i for i, b in enumerate(self.blocks) if name == b or name.startswith(f"{b}.")), None)
             if block is None:
                 raise ValueError(f"module {name!r} is in none of the blocks {self.blocks}")
-            counted = name in positions
-            self._layers.append(
-                _Layer(block, name, own, dims[f"{name}.weight"] if counted else None, positions.get(name, 0))
-            )
+            products: tuple[Dim, ...] | None = None
+            outputs: Dim | None = None
+            if name in attention:
+                products = (attention[name],)
+            elif name in positions:
+                products = dims[f"{name}.weight"]
+                outputs = products[0]
+            self._layers.append(_Layer(block, name, own, products, outputs))
 
-    def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
-        """Costs of n networks, given their axis sizes, each (n,), and the modules that each lacks."""
-        n = len(dropped)
+    def costs(
+        self,
+        architectures: Sequence[Architecture],
+        sizes: Mapping[str, Counts],
+        dropped: Sequence[frozenset[str]],
+        geometries: Counts | None = None,
+    ) -> CostTable:
+        """Costs of n networks.
+
+        Args:
+            sizes: of each axis, (n,).
+            dropped: the modules that each network lacks.
+            geometries: (n, n_axes) sizes of the geometry's axes; None where it has none.
+        """
+        n = len(architectures)
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
         present = {
@@ -96,35 +139,47 @@ class CostModel:
             )
             for block in self.blocks
         }
+        recorded, which = self._recorded(architectures, geometries)
         for layer in self._layers:
             here = present[self.blocks[layer.block]]
             for dims in layer.parameters:
                 parameters[:, layer.block] += here * sizes_of_many(dims, sizes)
-            if layer.weight is not None:
-                macs[:, layer.block] += here * sizes_of_many(layer.weight, sizes) * layer.positions
-                channels = sizes_of_many(layer.weight[0], sizes)
-                activations[:, layer.block] += here * channels * layer.positions * _BYTES_PER_ACTIVATION
+            if layer.products is not None:
+                there = here * np.array([positions[layer.module] for positions in recorded], dtype=np.int64)[which]
+                macs[:, layer.block] += there * sizes_of_many(layer.products, sizes)
+                if layer.outputs is not None:
+                    channels = sizes_of_many(layer.outputs, sizes)
+                    activations[:, layer.block] += there * channels * _BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 
-    def cost(self, sizes: Mapping[str, int], dropped: frozenset[str]) -> Cost:
-        """Costs of one network, total and by block (blocks that it lacks are left out)."""
-        table = self.costs({name: np.array([size]) for name, size in sizes.items()}, [dropped])
-        rows = np.stack([table.parameters[0], table.macs[0], table.activation_bytes[0]], axis=1).tolist()
-        kept = [(name, Cost(*row)) for name, row in zip(self.blocks, rows, strict=True) if any(row)]
-        parameters, macs, activations = (sum(row[i] for row in rows) for i in range(3))
-        return Cost(parameters, macs, activations, tuple(kept))
+    def _recorded(
+        self, architectures: Sequence[Architecture], geometries: Counts | None
+    ) -> tuple[list[Mapping[str, int]], NDArray[np.intp]]:
+        """The positions of each geometry among the networks, and which of them each network has, (n,)."""
+        if geometries is None:
+            return [self._positions[()]], np.zeros(len(architectures), dtype=np.intp)
+        rows, first, which = np.unique(geometries, axis=0, return_index=True, return_inverse=True)
+        for row, example in zip(rows.tolist(), first.tolist(), strict=True):
+            if tuple(row) not in self._positions:
+                with torch.random.fork_rng(devices=[]):  # its weights are read by nobody
+                    network = self._like(architectures[example])
+                self._positions[tuple(row)] = _record_positions(network, self._example, self._attention)
+        return [self._positions[tuple(row)] for row in rows.tolist()], which.reshape(-1)
 
 
-def _record_positions(template: nn.Module, example: Tensor) -> dict[str, int]:
-    """Output positions a channel of every convolution and linear layer, by module name."""
+def _record_positions(template: nn.Module, example: Tensor, attention: Mapping[str, Dim]) -> dict[str, int]:
+    """By module name: output positions a channel of convolutions and linear layers, products a channel of attention."""
     positions: dict[str, int] = {}
     handles = []
     for name, module in template.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear) or name in attention:
 
             def record(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
-                spatial = output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1]
-                positions[name] = prod(spatial)
+                if name in attention:  # (n, tokens, channels): queries by keys, and the scores by values
+                    positions[name] = 2 * output.shape[1] ** 2
+                else:
+                    spatial = output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1]
+                    positions[name] = prod(spatial)
 
             handles.append(module.register_forward_hook(record))
     was_training = template.training

@@ -219,7 +219,7 @@ def _run_epoch(
         if settings.shift or settings.flip:
             images = augment(images, generator, flip=settings.flip, pad=settings.shift)
         optimizer.zero_grad(set_to_none=True)
-        passes = strategy.plan(step, rng, lambda a, x=images, y=labels: _probe(supernet, a, x, y))  # type: ignore[misc]
+        passes = strategy.plan(0, rng, lambda a, x=images, y=labels: _probe(supernet, a, x, y))  # type: ignore[misc]
         loss = _accumulate(supernet, passes, images, labels)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss became {loss} in epoch {epoch}; lower training.learning_rate")
@@ -244,6 +244,7 @@ def _accumulate(supernet: Supernet, passes: Sequence[Pass], images: Tensor, labe
                 case LabelLoss(weight):
                     loss = loss + weight * functional.cross_entropy(logits, y)
                 case Distillation(teacher, weight):
+                    assert teacher is not None
                     soft = teachers[teacher]
                     loss = loss + weight * functional.kl_div(
                         logits.log_softmax(1), soft, reduction="batchmean", log_target=True

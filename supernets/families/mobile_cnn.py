@@ -74,6 +74,8 @@ class MobileCNNFamily:
     """
 
     name = "mobile-cnn"
+    geometry: tuple[str, ...] = ()
+    attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: CNNSpec, *, image_size: int, channels: int, n_classes: int) -> None:
         self.spec = spec
@@ -127,7 +129,7 @@ class MobileCNNFamily:
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims
 
-    def template(self) -> nn.Module:
+    def template(self, like: Architecture | None = None) -> nn.Module:
         return self.build(self.space.largest)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:

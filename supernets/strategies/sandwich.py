@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supernets.base import Distillation, LabelLoss, Pass
+from supernets.base import Distillation, LabelLoss, Pass, Phase
 from supernets.space import Architecture, SearchSpace
 
 
@@ -22,7 +22,10 @@ class SandwichStrategy:
     random_subnets: int = 2
     distill: bool = True
 
-    def plan(self, step: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        return [Phase("sandwich", epochs)]
+
+    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
         others = [self.space.smallest, *(self.space.sample(rng) for _ in range(self.random_subnets))]
         term = Distillation(teacher=0) if self.distill else LabelLoss()
         return [Pass(self.space.largest, (LabelLoss(),)), *(Pass(a, (term,)) for a in others)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supernets.base import LabelLoss, Pass
+from supernets.base import LabelLoss, Pass, Phase
 from supernets.space import Architecture, SearchSpace
 
 
@@ -17,5 +17,8 @@ class SinglePathStrategy:
 
     space: SearchSpace
 
-    def plan(self, step: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        return [Phase("single-path", epochs)]
+
+    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
         return [Pass(self.space.sample(rng), (LabelLoss(),))]

@@ -118,12 +118,14 @@ class PooledFamily:
 
     name = "pooled"
     blocks = ("layers.first", "layers.second", "head")
+    geometry: tuple[str, ...] = ()
+    attention: Mapping[str, Dim] = {}
 
     def __init__(self) -> None:
         self.space = SearchSpace([Choice("width", (4, 8)), Choice("second", (0, 1)), Choice("part", (0, 1))])
         self.axes: Axes = {"width": Axis("width", 8)}
 
-    def template(self) -> nn.Module:
+    def template(self, like: Architecture | None = None) -> nn.Module:
         return Pooled(8, second=True, part=True)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
