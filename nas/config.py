@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -180,26 +180,76 @@ class AugmentConfig(_Model):
     flip: _Flag = False
 
 
+_BELONGS: Mapping[str, tuple[str, ...]] = {
+    "random_subnets": ("sandwich", "attentive"),
+    "micro_batches": ("sorted",),
+    "candidates": ("attentive",),
+    "pick": ("attentive",),
+}
+"""Which training strategies a key belongs to; all others belong to every one."""
+
+
+def _distill(value: object) -> object:
+    """What distillation is from; true and false as in job files of before there was a choice."""
+    return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
+
+
 class TrainingConfig(_Model):
     """How the supernet is trained; not read where `supernet.from` names a trained one."""
 
-    strategy: Literal["sandwich", "single-path"] = "sandwich"
+    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive"] = "sandwich"
     random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
-    distill: _Flag = True
+    micro_batches: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 4
+    candidates: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 3
+    pick: Literal["best", "worst"] = "best"
+    distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
+    teacher: Annotated[
+        str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder")
+    ] = None
+    divergence: Literal["kl", "alpha"] = "kl"
     epochs: _Positive = 12
     batch_size: _TwoOrMore = 64
     learning_rate: Annotated[float, Field(strict=True, gt=0, description="a number greater than 0")] = 0.003
     weight_decay: Annotated[float, Field(strict=True, ge=0, description="a number of at least 0")] = 0.01
     augment: AugmentConfig = AugmentConfig()
     threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
+        if isinstance(data, dict) and "distill" not in data:
+            alone = data.get("strategy") in ("single-path", "sorted")
+            return {**data, "distill": "teacher" if "teacher" in data else "none" if alone else "largest"}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        given = self.model_fields_set & {"random_subnets", "distill"}
-        if self.strategy == "single-path" and given:
-            key = min(given)
-            raise problem(key, f"belongs to the strategy sandwich, got strategy {self.strategy}; remove {key}")
+        for key in sorted(self.model_fields_set & _BELONGS.keys()):
+            if self.strategy not in _BELONGS[key]:
+                of = " and ".join(_BELONGS[key])
+                raise problem(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
+        if self.distill == "largest" and self.strategy in ("single-path", "sorted"):
+            raise problem(
+                "distill", f"the strategy {self.strategy} does not train the largest subnet in every step, so that it could "
+                "teach; expected none, or teacher",
+            )  # fmt: skip
+        if self.distill == "teacher" and self.teacher is None:
+            raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
+        if self.distill != "teacher" and self.teacher is not None:
+            raise problem("teacher", f"is read with distill: teacher alone, got distill: {self.distill}; remove one")
+        if self.strategy == "sorted" and self.batch_size < 2 * self.micro_batches:
+            raise problem(
+                "micro_batches", f"a batch of {self.batch_size} has no 2 images for each of {self.micro_batches}"
+            )
         return self
+
+    @property
+    def teacher_path(self) -> Path | None:
+        """`teacher` where it is a path (it has a slash), else None: then it is a run's id."""
+        return Path(self.teacher) if self.teacher is not None and "/" in self.teacher else None
 
 
 class PlateauConfig(_Model):
@@ -411,15 +461,18 @@ class SearchJob(_Model):
             data = data.model_copy(update={"path": absolute(data.path)})
         if supernet.from_path is not None:
             supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
+        training = self.training
+        if training.teacher_path is not None:
+            training = training.model_copy(update={"teacher": str(absolute(training.teacher_path))})
         hardware = tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware)
-        changed = {"data": data, "supernet": supernet, "hardware": hardware}
+        changed = {"data": data, "supernet": supernet, "training": training, "hardware": hardware}
         return self.model_copy(update=changed | {"lookup_tables": tuple(absolute(path) for path in self.lookup_tables)})
 
     def to_yaml(self) -> str:
         """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if self.training.strategy == "single-path":
-            for key in ("random_subnets", "distill"):
+        for key, strategies in _BELONGS.items():
+            if self.training.strategy not in strategies:
                 del data["training"][key]
         return dump_mapping(data)
 

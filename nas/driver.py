@@ -273,7 +273,8 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, display: D
 
     digest = train_supernet(
         supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint,
-        sharing=prepared.job.supernet.sharing, on_step=display.step, on_epoch=on_epoch,
+        sharing=prepared.job.supernet.sharing, teacher=prepared.teacher, device=prepared.device,
+        on_step=display.step, on_epoch=on_epoch,
     )  # fmt: skip
     store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
     return supernet, digest

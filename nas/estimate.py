@@ -97,7 +97,8 @@ def estimate(prepared: Prepared, *, inline: bool) -> Times:
 def _training(prepared: Prepared) -> Span:
     settings, data = prepared.settings(), prepared.data
     found, after = time_training(
-        prepared.untrained(), data, prepared.strategy(), settings, n=_STEPS, limit_s=_STEPS_S
+        prepared.untrained(), data, prepared.strategy(), settings,
+        teacher=prepared.teacher, device=prepared.device, n=_STEPS, limit_s=_STEPS_S,
     )  # fmt: skip
     steps = settings.epochs * steps_an_epoch(data, settings)
     mean, error = _mean(found)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, assert_never, cast
+from typing import Any, Literal, assert_never, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
@@ -39,9 +40,14 @@ from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.recalibration import recalibrate
 from supernets.space import Architecture
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.terms import Teacher
 from supernets.trainer import TrainingSettings
 
 _OF_TIME = frozenset({"latency_ms", "throughput"})
@@ -229,15 +235,49 @@ class Prepared:
             found["profiles"] = {profile.name: asdict(profile) for profile in self.profiles}
         return cast(dict[str, Any], json.loads(json.dumps(found)))
 
+    @property
+    def device(self) -> torch.device:
+        """What the job trains on.
+
+        Raises:
+            JobError: it asks for an accelerator that torch does not see.
+        """
+        name, there = self.job.training.device, torch.cuda.is_available()
+        if name == "cuda" and not there:
+            raise JobError(f"{self._source}: training.device: torch sees no CUDA device here; take auto or cpu")
+        return torch.device("cuda" if name != "cpu" and there else "cpu")
+
+    @cached_property
+    def teacher(self) -> nn.Module | None:
+        """The frozen network that the job's subnets learn from: the largest of another trained supernet.
+
+        Raises:
+            JobError, CheckpointError: it is unknown or unfinished, or was trained on other images.
+        """
+        source = self.job.training.teacher
+        if source is None or self.checkpoint is not None:
+            return None
+        checkpoint = self._trained(source, self.job.training.teacher_path, key="training.teacher")
+        given, ours = (_of_images(family.to_json()) for family in (checkpoint.supernet.family, self.family))
+        if given != ours:
+            raise CheckpointError(
+                f"training.teacher: {source} is for {given}, and the job's networks for {ours}; name one that was trained "
+                "on this data set"
+            )
+        self._check_data(checkpoint, key="training.teacher")
+        network = checkpoint.supernet.extract(checkpoint.supernet.space.largest)
+        return recalibrate(network, self.calibration.split(250))
+
     def _load_from(self) -> Checkpoint | None:
         source = self.job.supernet.from_
-        if source is None:
-            return None
-        path = self.job.supernet.from_path
+        return None if source is None else self._trained(source, self.job.supernet.from_path, key="supernet.from")
+
+    def _trained(self, source: str, path: Path | None, *, key: str) -> Checkpoint:
+        """A finished checkpoint, of a run or in a folder."""
         try:
             folder = self._runs.get(source).checkpoint if path is None else path
         except UnknownNameError as error:
-            raise JobError(f"{self._source}: supernet.from: {error}") from None
+            raise JobError(f"{self._source}: {key}: {error}") from None
         if (folder / "checkpoint").is_dir():  # a run's folder given as a path
             folder = folder / "checkpoint"
         checkpoint = load_checkpoint(folder)
@@ -246,11 +286,11 @@ class Prepared:
             raise CheckpointError(f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`")
         return checkpoint
 
-    def _check_data(self, checkpoint: Checkpoint) -> None:
+    def _check_data(self, checkpoint: Checkpoint, *, key: str = "supernet.from") -> None:
         trained_on, ours = checkpoint.progress["data"], self.data.train
         if trained_on["digest"] != ours.digest:
             raise CheckpointError(
-                f"supernet.from: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
+                f"{key}: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
                 f"job's training part ({self.data.name}, {ours.digest}); its validation images may be among them; "
                 "write the data section of the job that trained it, shares included"
             )
@@ -287,12 +327,23 @@ class Prepared:
 
     def strategy(self) -> TrainingStrategy:
         """The job's training strategy."""
-        training = self.job.training
+        training, space = self.job.training, self.family.space
+        distill: Teacher = "frozen" if training.distill == "teacher" else training.distill
+        alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
         match training.strategy:
             case "sandwich":
-                return SandwichStrategy(self.family.space, training.random_subnets, training.distill)
+                return SandwichStrategy(space, training.random_subnets, distill)
             case "single-path":
-                return SinglePathStrategy(self.family.space)
+                return SinglePathStrategy(space, alone)
+            case "sorted":
+                return SortedStrategy(space, training.micro_batches, alone)
+            case "progressive":
+                return ProgressiveStrategy(self.family, distill)
+            case "attentive":
+                macs = partial(_exact_figures, self.untrained(), Precisions(), "macs")
+                return AttentiveStrategy(
+                    space, macs, training.random_subnets, training.candidates, training.pick, distill
+                )
             case other:
                 assert_never(other)
 
@@ -304,6 +355,7 @@ class Prepared:
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
             weight_decay=training.weight_decay,
+            divergence=training.divergence,
             shift=training.augment.shift,
             flip=training.augment.flip,
             calibration_images=self.job.calibration_images,
@@ -366,6 +418,14 @@ class Prepared:
     def calibration(self) -> torch.Tensor:
         """The training images for batch-norm statistics: always the same first ones."""
         return head(self.data.train, self.job.calibration_images).images
+
+
+def _of_images(family: Mapping[str, Any]) -> str:
+    """What images a family is for, in words, from its description."""
+    plain = family
+    while "of" in plain:  # nested
+        plain = plain["of"]
+    return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)
 
 
 def _exact_figures(

@@ -18,9 +18,11 @@ from torch import Tensor
 from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.nested import NestedFamily
 from supernets.sharing.slices import SliceSharing
 
 INDEX = "checkpoint.json"
+NOTHING: Mapping[str, Tensor] = {}
 _FORMAT, _VERSION = "subnet-nas/checkpoint", 1
 
 
@@ -31,12 +33,14 @@ class Checkpoint:
     Attributes:
         progress: what the trainer recorded: epochs done, history, settings, data digest, ...
         optimizer: the optimiser's tensors; empty once training is finished.
+        teacher: of the largest subnet that a phase of the training left to teach the others; empty where none did.
         weights_digest: of the supernet's tensors.
     """
 
     supernet: Supernet
     progress: Mapping[str, Any]
     optimizer: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
     weights_digest: str
 
     @property
@@ -70,6 +74,8 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
         CheckpointError: this version does not know it.
     """
     match data.get("family"):
+        case "nested":
+            return NestedFamily(family_from_json(data["of"]))
         case MobileCNNFamily.name:
             return MobileCNNFamily.from_json(data)
         case other:
@@ -83,6 +89,7 @@ def save_checkpoint(
     sharing: str,
     progress: Mapping[str, Any],
     optimizer: Mapping[str, Tensor],
+    teacher: Mapping[str, Tensor] = NOTHING,
 ) -> str:
     """Writes a checkpoint atomically and removes the one before it; returns the digest of the weights.
 
@@ -91,7 +98,7 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in supernet.sharing.state_dict().items()}
-    files = {"weights": tensors, "optimizer": dict(optimizer)}
+    files = {"weights": tensors, "optimizer": dict(optimizer), "teacher": dict(teacher)}
     names = {}
     for kind, content in files.items():
         if content:
@@ -155,7 +162,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             )
         supernet = make_supernet(family, index["sharing"])
         tensors = _read_tensors(folder, index["files"]["weights"])
-        optimizer = _read_tensors(folder, index["files"]["optimizer"]) if "optimizer" in index["files"] else {}
+        optimizer, teacher = (
+            _read_tensors(folder, index["files"][kind]) if kind in index["files"] else {}
+            for kind in ("optimizer", "teacher")
+        )
         progress, digest = index["progress"], index["weights_digest"]
         progress["epoch"], progress["epochs"]
     except CheckpointError:
@@ -169,7 +179,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder}: the weights are those of another space: {lines[-1].strip()}") from None
     if weights_digest(tensors) != digest:
         raise CheckpointError(f"{folder}: the weights are not those that the index names; train again")
-    return Checkpoint(supernet, progress, optimizer, digest)
+    return Checkpoint(supernet, progress, optimizer, teacher, digest)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Choice:
         if len(set(self.options)) != len(self.options):
             raise SpaceError(f"choice {self.name!r} lists an option twice: {list(self.options)}")
 
+    @property
+    def kind(self) -> str:
+        """What it decides on, wherever in the network: the last part of its name, e.g. ``kernel``."""
+        return self.name.rpartition(".")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -125,6 +130,14 @@ class SearchSpace:
     def levels(self) -> NDArray[np.int64]:
         """Number of options of each choice, (n_choices,)."""
         return np.array(self._n_levels, dtype=np.int64)
+
+    @cached_property
+    def kinds(self) -> dict[str, list[int]]:
+        """The choices' indices by kind, in the space's order."""
+        found: dict[str, list[int]] = {}
+        for i, choice in enumerate(self.choices):
+            found.setdefault(choice.kind, []).append(i)
+        return found
 
     @cached_property
     def size(self) -> int:
@@ -211,13 +224,7 @@ class SearchSpace:
 
     def uniform_scalings(self) -> list[Architecture]:
         """All distinct `scaled` architectures, smallest first."""
-        cuts = {0.0, 1.0} | {(k + 0.5) / (n - 1) for n in set(self.levels.tolist()) if n > 1 for k in range(n - 1)}
-        found: dict[Architecture, None] = {}
-        ordered = sorted(cuts)
-        for low, high in zip(ordered, [*ordered[1:], 1.0], strict=True):
-            found.setdefault(self.scaled(low), None)
-            found.setdefault(self.scaled((low + high) / 2), None)
-        return list(found)
+        return list({self.canonical(levels): None for levels in joint_levels(self._n_levels)})
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """One-hot columns of every choice, then one ordinal column a choice scaled to [0, 1]; inactive genes all zero.
@@ -279,6 +286,20 @@ class SearchSpace:
         except (TypeError, ValueError) as error:
             raise SpaceError(f"not the description of a search space: {error}") from None
         return cls(choices)
+
+
+def joint_levels(n_levels: Sequence[int]) -> list[tuple[int, ...]]:
+    """Levels of several choices that are scaled together, all distinct, from all lowest to all highest.
+
+    No choice's level ever falls from one to the next.
+
+    Args:
+        n_levels: how many each choice has.
+    """
+    cuts = {0.0, 1.0} | {(k + 0.5) / (n - 1) for n in set(n_levels) if n > 1 for k in range(n - 1)}
+    ordered = sorted(cuts)
+    points = [t for low, high in zip(ordered, [*ordered[1:], 1.0], strict=True) for t in (low, (low + high) / 2)]
+    return list({tuple(round(t * (n - 1)) for n in n_levels): None for t in points})
 
 
 def _choice_from_json(item: Mapping[str, object]) -> Choice:

@@ -7,25 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supernets.base import Distillation, LabelLoss, Pass, Phase
+from supernets.base import Pass, Phase
 from supernets.space import Architecture, SearchSpace
+from supernets.strategies.terms import Teacher, taught
 
 
 @dataclass(frozen=True)
 class SandwichStrategy:
     """Largest, smallest and `random_subnets` random ones a step (Yu and Huang 2019, arXiv 1903.05134).
 
-    With `distill`, all but the largest learn from the largest's outputs alone (in-place distillation, same paper).
+    With the teacher ``largest``, all but the largest learn from the largest's outputs alone (in-place distillation, same
+    paper).
     """
 
     space: SearchSpace
     random_subnets: int = 2
-    distill: bool = True
+    teacher: Teacher = "largest"
 
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("sandwich", epochs)]
 
     def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        others = [self.space.smallest, *(self.space.sample(rng) for _ in range(self.random_subnets))]
-        term = Distillation(teacher=0) if self.distill else LabelLoss()
-        return [Pass(self.space.largest, (LabelLoss(),)), *(Pass(a, (term,)) for a in others)]
+        random = (self.space.sample(rng) for _ in range(self.random_subnets))
+        return taught([self.space.largest, self.space.smallest, *random], self.teacher)

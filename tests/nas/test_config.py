@@ -38,7 +38,7 @@ supernet:
 training:
   strategy: sandwich
   random_subnets: 1
-  distill: false
+  distill: none
   epochs: 3
   batch_size: 32
   learning_rate: 1e-3
@@ -79,7 +79,7 @@ def test_every_key_is_read() -> None:
     assert (spec.stem, spec.stem_stride, spec.head) == (12, 2, 48)
     assert spec.stages == (StageSpec(1, (1, 2), (8,), (3, 5), (2,)),)
     training = job.training
-    assert (training.strategy, training.random_subnets, training.distill) == ("sandwich", 1, False)
+    assert (training.strategy, training.random_subnets, training.distill) == ("sandwich", 1, "none")
     assert (training.epochs, training.batch_size, training.threads) == (3, 32, 2)
     assert (training.learning_rate, training.weight_decay) == (1e-3, 0)
     assert (training.augment.shift, training.augment.flip) == (2, True)
@@ -187,11 +187,15 @@ KEYS = [
     ("training: {weight_decay: -0.1}", "training.weight_decay", "at least 0, got -0.1"),
     ("training: {batch_size: 1}", "training.batch_size", "at least 2, got 1"),
     ("training: {threads: 0}", "training.threads", "at least 1, got 0"),
-    ("training: {distill: 1}", "training.distill", "expected true or false, got 1"),
+    ("training: {distill: 1}", "training.distill", "expected largest or teacher or none, got 1"),
     ("training: {random_subnets: -1}", "training.random_subnets", "from 0 to 64, got -1"),
     ("training: {augment: {shift: -1}}", "training.augment.shift", "got -1"),
     ("training: {strategy: sandwhich}", "training.strategy", "did you mean 'sandwich'?"),
-    ("training: {strategy: single-path, distill: true}", "training.distill", "remove distill"),
+    (
+        "training: {strategy: single-path, distill: true}",
+        "training.distill",
+        "does not train the largest subnet in every step",
+    ),
     ("training: {strategy: single-path, random_subnets: 2}", "training.random_subnets", "remove random_subnets"),
     ("hardware: []", "hardware", "expected a list of profile names or paths, e.g. [cpu-1-thread], got []"),
     ("hardware: cpu-1-thread", "hardware", "got 'cpu-1-thread'"),

@@ -1,0 +1,81 @@
+"""Any family's networks of which each is a part of every larger one: all layers are scaled together, dimension by dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Dim
+from supernets.base import Family
+from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
+
+
+class NestedFamily:
+    """A family with one choice for each kind of dimension (depth, width, kernel, ...) in place of one a layer.
+
+    Networks then come in the hundreds, not in 10^20, and wherever one is no larger than another in each choice, its
+    weights are a part of the other's: the nested sub-models of SortedNet (Valipour et al. 2023, arXiv 2309.00255).
+    The options of a choice name what the layers get: ``1-2-3`` are the depths of three stages, in their order.
+    """
+
+    def __init__(self, inner: Family) -> None:
+        self.inner = inner
+        self.name = f"nested {inner.name}"
+        self.axes: Axes = inner.axes
+        self.blocks = inner.blocks
+        self.geometry = inner.geometry
+        self.attention: Mapping[str, Dim] = inner.attention
+        self._kinds: list[tuple[list[int], list[tuple[int, ...]]]] = []
+        """Of each choice: the inner choices that it scales, and their levels by its own."""
+        choices = []
+        for kind, indices in inner.space.kinds.items():
+            scaled = [inner.space.choices[i] for i in indices]
+            levels = joint_levels([len(choice.options) for choice in scaled])
+            if len(levels) > 1:
+                self._kinds.append((indices, levels))
+                choices.append(Choice(kind, _labels(scaled, levels)))
+        self.space = SearchSpace(choices)
+        self._inner: dict[Architecture, Architecture] = {}
+
+    def of(self, architecture: Architecture) -> Architecture:
+        """The inner family's architecture that this one is."""
+        if architecture not in self._inner:
+            genes = [0] * len(self.inner.space)
+            for gene, (indices, levels) in zip(architecture.genes, self._kinds, strict=True):
+                for index, level in zip(indices, levels[gene], strict=True):
+                    genes[index] = level
+            self._inner[architecture] = self.inner.space.canonical(genes)
+        return self._inner[architecture]
+
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        return self.inner.template(None if like is None else self.of(like))
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        return self.inner.dims()
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        return self.inner.sizes(self.of(architecture))
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        return self.inner.dropped(self.of(architecture))
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        return self.inner.build(self.of(architecture))
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return self.inner.example(batch_size)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"family": "nested", "of": self.inner.to_json()}
+
+
+def _labels(scaled: list[Choice], levels: list[tuple[int, ...]]) -> tuple[Option, ...]:
+    """What each level of the joint choice stands for: the option itself where all layers have the same ones."""
+    first: dict[tuple[Option, ...], int] = {}  # layers of the same options always get the same one: it is told once
+    for i, choice in enumerate(scaled):
+        first.setdefault(choice.options, i)
+    if len(first) == 1:
+        return tuple(scaled[0].options[chosen[0]] for chosen in levels)
+    return tuple("-".join(str(scaled[i].options[chosen[i]]) for i in first.values()) for chosen in levels)

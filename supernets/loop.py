@@ -1,0 +1,259 @@
+"""The optimiser's steps of a training: passes, losses, gradients, phases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.base import Distillation, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
+from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
+from supernets.data import Part, augment, batches, head
+from supernets.divergence import Divergence, divergence
+from supernets.errors import TrainingError
+from supernets.recalibration import recalibrate
+from supernets.reduction import Alone, Reduction
+from supernets.space import Architecture
+
+CPU = torch.device("cpu")
+ALONE = Alone()
+_WARM_UP_SHARE = 0.1
+"""Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
+
+
+class Settings(Protocol):
+    """What the steps depend on; see `supernets.trainer.TrainingSettings`."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def divergence(self) -> Divergence: ...
+    @property
+    def shift(self) -> int: ...
+    @property
+    def flip(self) -> bool: ...
+    @property
+    def calibration_images(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Loop:
+    """Runs epochs over a training part, any of them given the state that the one before left.
+
+    Args:
+        supernet: trained in place, on `device`.
+        teacher: a frozen network for passes that learn from one; a phase's own takes its place.
+        workers: those that train together, each on its share of every batch.
+
+    Raises:
+        TrainingError: the strategy has more phases than there are epochs.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        part: Part,
+        strategy: TrainingStrategy,
+        settings: Settings,
+        *,
+        teacher: nn.Module | None = None,
+        device: torch.device = CPU,
+        workers: Reduction = ALONE,
+    ) -> None:
+        self._supernet, self._part, self._strategy, self._settings = supernet.to(device), part, strategy, settings
+        self._device, self._workers = device, workers
+        self._given_teacher = None if teacher is None else _frozen(teacher, device)
+        self._own_teacher: nn.Module | None = None
+        self._phases = tuple(strategy.phases(settings.epochs))
+        self._optimizer = self._fresh_optimizer()
+        self._ready: int | None = None
+        """The phase whose optimiser this is."""
+
+    def resume(self, epochs: int, optimizer: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Takes up the state after so many epochs; the supernet's weights are given apart."""
+        if optimizer:
+            load_optimizer_tensors(self._optimizer, self._names(), optimizer)
+        self._ready = None if epochs == 0 else self._phase_of(epochs)[0]
+        if teacher:
+            network = self._supernet.family.build(self._supernet.space.largest)
+            network.load_state_dict(dict(teacher), strict=True)
+            self._own_teacher = _frozen(network, self._device)
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's state by name."""
+        return optimizer_tensors(self._optimizer, self._names())
+
+    def own_teacher(self) -> dict[str, Tensor]:
+        """The tensors of the teacher that a phase left; none where none did."""
+        return {} if self._own_teacher is None else {k: v.cpu() for k, v in self._own_teacher.state_dict().items()}
+
+    def run_epoch(self, epoch: int, on_step: Callable[[int, int, float], None]) -> float:
+        """One pass over the data; returns the mean over steps of the first pass's loss.
+
+        All randomness comes from (seed, epoch): any epoch can be redone.
+
+        Args:
+            epoch: from 1.
+
+        Raises:
+            TrainingError: a loss is not finite, or there is no frozen teacher.
+        """
+        settings, steps = self._settings, -(-len(self._part) // self._settings.batch_size)
+        index, phase, before = self._phase_of(epoch)
+        if self._ready != index:
+            self._begin(index, phase)
+        self._supernet.train()
+        rng = np.random.default_rng([settings.seed, epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        step = (epoch - 1 - before) * steps
+        total, count = 0.0, 0
+        for images, labels in batches(self._part, settings.batch_size, generator=generator):
+            rate = _one_cycle(step, phase.epochs * steps, settings.learning_rate * phase.learning_rate)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            if settings.shift or settings.flip:
+                images = augment(images, generator, flip=settings.flip, pad=settings.shift)
+            loss = self._step(index, images, labels, rng, where=f"epoch {epoch}, step {count + 1}")
+            if loss is None:
+                continue
+            total, count, step = total + loss, count + 1, step + 1
+            on_step((epoch - 1) * steps + count, settings.epochs * steps, loss)
+        if phase.teach and epoch == before + phase.epochs:
+            self._own_teacher = self._teacher_of_now()
+        return total / max(1, count)
+
+    def _phase_of(self, epoch: int) -> tuple[int, Phase, int]:
+        """The phase of an epoch, its index, and the epochs before it."""
+        before = 0
+        for index, phase in enumerate(self._phases):
+            if epoch <= before + phase.epochs:
+                return index, phase, before
+            before += phase.epochs
+        raise ValueError(f"epoch {epoch} of a training of {before}")
+
+    def _begin(self, index: int, phase: Phase) -> None:
+        if phase.before is not None:
+            phase.before(self._supernet)
+        if index > 0:  # moments are those of other weights where units were reordered
+            self._optimizer = self._fresh_optimizer()
+        self._ready = index
+
+    def _fresh_optimizer(self) -> torch.optim.AdamW:
+        named = list(self._supernet.sharing.named_parameters())
+        return torch.optim.AdamW(
+            [
+                {"params": [p for _, p in named if p.ndim > 1], "weight_decay": self._settings.weight_decay},
+                {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=self._settings.learning_rate,
+        )
+
+    def _names(self) -> list[str]:
+        """The optimiser's parameters in its order."""
+        named = list(self._supernet.sharing.named_parameters())
+        return [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
+
+    def _teacher_of_now(self) -> nn.Module:
+        network = self._supernet.extract(self._supernet.space.largest).cpu()
+        recalibrate(network, head(self._part, self._settings.calibration_images).images.split(250))
+        return _frozen(network, self._device)
+
+    def _step(
+        self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, where: str
+    ) -> float | None:
+        """One optimiser's step over this worker's share of a batch; returns the first pass's loss.
+
+        A last batch that leaves a pass or a worker one image is left out (None): batch norm learns nothing from one.
+        """
+        n, workers = len(images), self._workers
+        x = images.tensor_split(workers.size)[workers.rank].to(self._device)
+        y = labels.tensor_split(workers.size)[workers.rank].to(self._device)
+        self._optimizer.zero_grad(set_to_none=True)
+        passes = self._strategy.plan(phase, rng, lambda architecture: self._probe(architecture, x, y))
+        if n < 2 * workers.size * max(p.part[1] for p in passes) and n < self._settings.batch_size:
+            return None
+        losses = self._accumulate(passes, x, y)
+        if workers.size > 1:
+            gradients = [p.grad for p in self._supernet.sharing.parameters() if p.grad is not None]
+            for gradient in gradients:
+                gradient.mul_(len(x) / n)
+            losses = losses * (len(x) / n)
+            workers.sum_([*gradients, losses])
+        told = losses.tolist()
+        bad = next((i for i, loss in enumerate(told) if not math.isfinite(loss)), None)
+        if bad is not None:
+            raise TrainingError(
+                f"the loss became {told[bad]} in {where}, of architecture {passes[bad].architecture.key}; the checkpoint of "
+                "the epoch before is kept: lower training.learning_rate and train anew"
+            )
+        self._optimizer.step()
+        return float(told[0])
+
+    def _accumulate(self, passes: Sequence[Pass], images: Tensor, labels: Tensor) -> Tensor:
+        """Adds up the gradients of a step's passes; returns their losses, (n_passes,)."""
+        taught_by = {term.teacher for p in passes for term in p.terms if isinstance(term, Distillation)}
+        teachers: dict[int, Tensor] = {}
+        losses = []
+        for index, p in enumerate(passes):
+            i, n = p.part
+            x, y = images.tensor_split(n)[i], labels.tensor_split(n)[i]
+            logits = self._logits(x, p.architecture)
+            loss = logits.new_zeros(())
+            for term in p.terms:
+                match term:
+                    case LabelLoss(weight):
+                        loss = loss + weight * functional.cross_entropy(logits, y)
+                    case Distillation(teacher, weight):
+                        soft = self._frozen_logits(x) if teacher is None else teachers[teacher]
+                        loss = loss + weight * divergence(self._settings.divergence, logits, soft)
+            loss.backward()
+            losses.append(loss.detach())
+            if index in taught_by:
+                teachers[index] = logits.detach()
+        return torch.stack(losses)
+
+    def _logits(self, images: Tensor, architecture: Architecture) -> Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device != CPU):
+            logits: Tensor = self._supernet(images, architecture)
+        return logits.float()
+
+    @torch.no_grad()
+    def _frozen_logits(self, images: Tensor) -> Tensor:
+        teacher = self._own_teacher or self._given_teacher
+        if teacher is None:
+            raise TrainingError("the strategy distils from a frozen teacher, and there is none; name training.teacher")
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device != CPU):
+            logits: Tensor = teacher(images)
+        return logits.float()
+
+    @torch.no_grad()
+    def _probe(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:
+        """The mean loss over all workers' shares, equal for each of them."""
+        loss = functional.cross_entropy(self._logits(images, architecture), labels, reduction="sum")
+        both = torch.stack([loss, loss.new_tensor(float(len(labels)))])
+        self._workers.sum_([both])
+        return (both[0] / both[1]).item()
+
+
+def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _one_cycle(step: int, steps: int, peak: float) -> float:
+    """Learning rate of a step: a linear rise over the first tenth, then a cosine to zero."""
+    rise = max(1, round(steps * _WARM_UP_SHARE))
+    if step < rise:
+        return peak * (step + 1) / rise
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
