@@ -273,7 +273,7 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, display: D
 
     digest = train_supernet(
         supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint,
-        sharing=prepared.job.supernet.sharing, teacher=prepared.teacher, device=prepared.device,
+        teacher=prepared.teacher, device=prepared.device,
         on_step=display.step, on_epoch=on_epoch,
     )  # fmt: skip
     store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
@@ -348,7 +348,7 @@ def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
 
     return RayPool(
         supernet, prepared.calibration, part.images, part.labels,
-        sharing=prepared.job.supernet.sharing, workers=search.workers, time_limit_s=search.time_limit_s,
+        workers=search.workers, time_limit_s=search.time_limit_s,
         note=how.display.note,
     )  # fmt: skip
 

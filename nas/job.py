@@ -41,6 +41,7 @@ from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.recalibration import recalibrate
+from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
@@ -323,7 +324,7 @@ class Prepared:
     def untrained(self) -> Supernet:
         """The supernet as it is before training: initialised by the job's seed."""
         torch.manual_seed(self.job.seed)
-        return make_supernet(self.family, self.job.supernet.sharing)
+        return make_supernet(self.family, SharingSpec.from_json(self.job.supernet.sharing))
 
     def strategy(self) -> TrainingStrategy:
         """The job's training strategy."""

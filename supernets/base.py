@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from supernets.axes import Axes, Dim, check_dims
 from supernets.cost import Cost, CostModel, CostTable
 from supernets.live import clone_tree, place
 from supernets.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from supernets.sharing.spec import SharingSpec
 
 
 class Family(Protocol):
@@ -66,6 +69,9 @@ class Family(Protocol):
 class Sharing(nn.Module, ABC):
     """Owns the stored tensors of a supernet and makes a subnet's tensors of them."""
 
+    spec: SharingSpec
+    """Everything that it takes to share so again, for checkpoints."""
+
     @abstractmethod
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
         """The tensors of a subnet by the template's names, on the autograd graph; buffers are cloned in training."""
@@ -78,6 +84,10 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     def template(self) -> nn.Module:
         """The module tree that live subnets are cloned from."""
+
+    def decayed(self) -> frozenset[str]:
+        """Names of the parameters that weight decay shrinks: the matrices and kernels, not the biases and norms."""
+        return frozenset(name for name, parameter in self.named_parameters() if parameter.ndim > 1)
 
 
 def channels_last(module: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from supernets.errors import CheckpointError, SupernetError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.sharing.slices import SliceSharing
+from supernets.sharing.spec import PLAIN, SharingSpec
 
 INDEX = "checkpoint.json"
 NOTHING: Mapping[str, Tensor] = {}
@@ -58,13 +59,11 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def make_supernet(family: Family, sharing: str) -> Supernet:
+def make_supernet(family: Family, spec: SharingSpec = PLAIN) -> Supernet:
     """A freshly initialised supernet of a family under a way of sharing."""
-    match sharing:
-        case "slice":
-            return Supernet(family, SliceSharing(family))
-        case _:
-            raise CheckpointError(f"unknown sharing {sharing!r}; this version knows: slice")
+    if spec != PLAIN:
+        raise CheckpointError(f"unknown sharing {spec}; this version knows: slice")
+    return Supernet(family, SliceSharing(family))
 
 
 def family_from_json(data: Mapping[str, Any]) -> Family:
@@ -86,7 +85,6 @@ def save_checkpoint(
     folder: Path,
     supernet: Supernet,
     *,
-    sharing: str,
     progress: Mapping[str, Any],
     optimizer: Mapping[str, Tensor],
     teacher: Mapping[str, Tensor] = NOTHING,
@@ -111,7 +109,7 @@ def save_checkpoint(
         "version": _VERSION,
         "family": supernet.family.to_json(),
         "space": supernet.space.to_json(),
-        "sharing": sharing,
+        "sharing": supernet.sharing.spec.to_json(),
         "progress": dict(progress),
         "weights_digest": digest,
         "files": names,
@@ -160,7 +158,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             raise CheckpointError(
                 f"{folder}: the checkpoint's space is not the one that its family makes; it comes from another version"
             )
-        supernet = make_supernet(family, index["sharing"])
+        supernet = make_supernet(family, SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
         optimizer, teacher = (
             _read_tensors(folder, index["files"][kind]) if kind in index["files"] else {}

@@ -150,20 +150,25 @@ class Loop:
             self._optimizer = self._fresh_optimizer()
         self._ready = index
 
+    def _groups(self) -> list[list[tuple[str, nn.Parameter]]]:
+        """The parameters by name: those that weight decay shrinks, and the others."""
+        sharing = self._supernet.sharing
+        named, decayed = list(sharing.named_parameters()), sharing.decayed()
+        return [[(n, p) for n, p in named if n in decayed], [(n, p) for n, p in named if n not in decayed]]
+
     def _fresh_optimizer(self) -> torch.optim.AdamW:
-        named = list(self._supernet.sharing.named_parameters())
+        decays = (self._settings.weight_decay, 0.0)
         return torch.optim.AdamW(
             [
-                {"params": [p for _, p in named if p.ndim > 1], "weight_decay": self._settings.weight_decay},
-                {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+                {"params": [p for _, p in group], "weight_decay": decay}
+                for group, decay in zip(self._groups(), decays, strict=True)
             ],
             lr=self._settings.learning_rate,
         )
 
     def _names(self) -> list[str]:
         """The optimiser's parameters in its order."""
-        named = list(self._supernet.sharing.named_parameters())
-        return [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
+        return [name for group in self._groups() for name, _ in group]
 
     def _teacher_of_now(self) -> nn.Module:
         network = self._supernet.extract(self._supernet.space.largest).cpu()

@@ -78,7 +78,6 @@ def train(
     settings: TrainingSettings,
     folder: Path,
     *,
-    sharing: str,
     teacher: nn.Module | None = None,
     device: torch.device = CPU,
     workers: Reduction = ALONE,
@@ -137,7 +136,6 @@ def train(
         digest = save_checkpoint(
             folder,
             supernet,
-            sharing=sharing,
             progress=progress,
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
@@ -194,6 +192,8 @@ def _check_same_training(
 ) -> None:
     if stored.family.to_json() != supernet.family.to_json():
         raise CheckpointError(f"{folder}: the checkpoint is of another space than the job's; use a new run")
+    if stored.sharing.spec != supernet.sharing.spec:
+        raise CheckpointError(f"{folder}: the checkpoint shares its weights otherwise than the job; use a new run")
     for what, came, expected in (
         ("data", progress["data"]["digest"], data.train.digest),
         ("training settings", progress["settings"], asdict(settings)),

@@ -60,10 +60,10 @@ def digits() -> DataSet:
 def trained(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Twelve epochs of the digits: some ten seconds, and every subnet is far better than chance."""
     torch.manual_seed(0)
-    supernet = make_supernet(digits_family(digits), "slice")
+    supernet = make_supernet(digits_family(digits))
     settings = TrainingSettings(epochs=12, batch_size=32, calibration_images=500, seed=0)
     folder = tmp_path_factory.mktemp("trained") / "checkpoint"
-    digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder, sharing="slice")
+    digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder)
     return Trained(supernet, digits, folder, settings, digest)
 
 

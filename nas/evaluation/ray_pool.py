@@ -16,6 +16,7 @@ from nas.evaluation.actors import ActorPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from supernets.base import Supernet
 from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.spec import SharingSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -30,7 +31,7 @@ def _view(array: NDArray[Any]) -> Tensor:
 class Scorer:
     """The worker in an actor: an `InlineScoring` over mapped arrays."""
 
-    def __init__(self, family: Mapping[str, Any], sharing: str, weights: Arrays, images: Arrays) -> None:
+    def __init__(self, family: Mapping[str, Any], sharing: SharingSpec, weights: Arrays, images: Arrays) -> None:
         torch.set_num_threads(1)
         supernet = make_supernet(family_from_json(family), sharing)
         tensors = {name: _view(array) for name, array in weights.items()}
@@ -46,7 +47,6 @@ class RayPool:
     """`Scoring` by an `ActorPool` of one core each.
 
     Args:
-        sharing: how the supernet shares (its name in the job file).
         workers: the most actors; None for as many as there are CPUs.
         time_limit_s: for scoring one network; None derives it from what the others took.
         note: told in a sentence when there is something to wait for.
@@ -54,12 +54,12 @@ class RayPool:
 
     def __init__(
         self, supernet: Supernet, calibration: Tensor, images: Tensor, labels: Tensor, *,
-        sharing: str, workers: int | None, time_limit_s: float | None = None,
+        workers: int | None, time_limit_s: float | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         weights = {name: tensor.detach().numpy() for name, tensor in supernet.sharing.state_dict().items()}
         parts = {"calibration": calibration.numpy(), "images": images.numpy(), "labels": labels.numpy()}
-        arguments = (supernet.family.to_json(), sharing, ray.put(weights), ray.put(parts))
+        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), ray.put(parts))
         self._pool: ActorPool[Task, Scored] = ActorPool(
             Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=_failure_of, note=note
         )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from supernets.axes import permute_tensor, slice_tensor
 from supernets.base import Family, Sharing, channels_last
+from supernets.sharing.spec import PLAIN
 from supernets.space import Architecture
 
 
@@ -15,6 +16,7 @@ class SliceSharing(Sharing):
 
     def __init__(self, family: Family) -> None:
         super().__init__()
+        self.spec = PLAIN
         self._family = family
         self._dims = family.dims()
         # Channels last: depthwise convolutions train about twice as fast on CPUs.

@@ -112,7 +112,7 @@ def row(preset: str, n_subnets: int, n_exported: int, seed: int) -> dict[str, An
     size, channels, classes = NETWORKS[preset]
     torch.manual_seed(seed)
     family = MobileCNNFamily(MOBILE_CNN[preset], image_size=size, channels=channels, n_classes=classes)
-    net = make_supernet(family, "slice").eval()
+    net = make_supernet(family).eval()
     rng = np.random.default_rng(seed)
     ends = [net.space.smallest, net.space.largest]
     chosen = [net.space.sample(rng), *ends, *(net.space.sample(rng) for _ in range(n_subnets - len(ends)))]

@@ -95,7 +95,7 @@ class Bench:
         part = self.prepared.data.validation
         self.pool = RayPool(
             self.checkpoint.supernet, self.prepared.calibration, part.images, part.labels,
-            sharing=job.supernet.sharing, workers=workers,
+            workers=workers,
         )  # fmt: skip
         test = self.prepared.data.test
         self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, test.images, test.labels)

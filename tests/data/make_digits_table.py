@@ -49,10 +49,10 @@ def main() -> None:
     torch.manual_seed(0)
     data = load_data("digits", validation=0.3, test=0.2)
     family = MobileCNNFamily(SPEC, image_size=8, channels=1, n_classes=10)
-    supernet = make_supernet(family, "slice")
+    supernet = make_supernet(family)
     settings = TrainingSettings(epochs=20, batch_size=32, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        train(supernet, data, SandwichStrategy(family.space), settings, Path(folder), sharing="slice")
+        train(supernet, data, SandwichStrategy(family.space), settings, Path(folder))
     part = data.validation
     scoring = InlineScoring(supernet, head(data.train, 500).images, part.images, part.labels)
     architectures = family.space.enumerate()

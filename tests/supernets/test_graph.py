@@ -36,7 +36,7 @@ def supernet(preset: str) -> Supernet:
     torch.manual_seed(0)
     size, channels = SIZES[preset]
     family = MobileCNNFamily(MOBILE_CNN[preset], image_size=size, channels=channels, n_classes=10)
-    return make_supernet(family, "slice").eval()
+    return make_supernet(family).eval()
 
 
 def images(shape: tuple[int, ...], n: int = 8) -> Tensor:

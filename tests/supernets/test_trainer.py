@@ -31,15 +31,13 @@ class Stop(Exception):
 
 def run(data: DataSet, folder: Path, settings: TrainingSettings = SETTINGS, stop_after: int | None = None) -> str:
     torch.manual_seed(settings.seed)
-    supernet = make_supernet(digits_family(data), "slice")
+    supernet = make_supernet(digits_family(data))
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.epoch == stop_after:
             raise Stop
 
-    return train(
-        supernet, data, SandwichStrategy(supernet.space, 1), settings, folder, sharing="slice", on_epoch=on_epoch
-    )
+    return train(supernet, data, SandwichStrategy(supernet.space, 1), settings, folder, on_epoch=on_epoch)
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(digits: DataSet, tmp_path: Path) -> None:
@@ -126,6 +124,11 @@ class TestDamagedCheckpoints:
         (folder / INDEX).write_text(json.dumps({**index, **change}))
         with pytest.raises(CheckpointError, match=message):
             load_checkpoint(folder)
+
+    def test_of_a_version_that_knew_plain_sharing_alone(self, folder: Path, trained: Trained) -> None:
+        index = json.loads((folder / INDEX).read_text())
+        (folder / INDEX).write_text(json.dumps({**index, "sharing": "slice"}))
+        assert load_checkpoint(folder).supernet.sharing.spec == trained.supernet.sharing.spec
 
     def test_weights_of_another_space(self, folder: Path, trained: Trained) -> None:
         index = json.loads((folder / INDEX).read_text())

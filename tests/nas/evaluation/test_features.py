@@ -23,7 +23,7 @@ BOTH = Precisions(("fp32", "int8"))
 def supernet(preset: str = "digits", size: int = 8) -> Supernet:
     torch.manual_seed(0)
     family = MobileCNNFamily(PRESETS["mobile-cnn"][preset], image_size=size, channels=1, n_classes=10)
-    return make_supernet(family, "slice")
+    return make_supernet(family)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ class CountedScoring:
 def supernet() -> Supernet:
     torch.manual_seed(0)
     family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
-    return make_supernet(family, "slice")
+    return make_supernet(family)
 
 
 def measured(

@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def supernet(digits: DataSet) -> Supernet:
     torch.manual_seed(0)
-    return make_supernet(digits_family(digits), "slice")
+    return make_supernet(digits_family(digits))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def parts(digits: DataSet) -> Parts:
 
 @pytest.fixture
 def pool(cluster: Cluster, supernet: Supernet, parts: Parts) -> Iterator[RayPool]:
-    made = RayPool(supernet, *parts, sharing="slice", workers=None)
+    made = RayPool(supernet, *parts, workers=None)
     yield made
     made.close()
 

@@ -13,7 +13,7 @@ from supernets.families.presets import MOBILE_CNN
 
 
 def mobile() -> Supernet:
-    return make_supernet(MobileCNNFamily(MOBILE_CNN["mobile"], image_size=224, channels=3, n_classes=1000), "slice")
+    return make_supernet(MobileCNNFamily(MOBILE_CNN["mobile"], image_size=224, channels=3, n_classes=1000))
 
 
 def test_mobile_has_the_size_of_mobilenet_v2() -> None:
