@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from nas.config_errors import problem, show, translate
+from nas.config_errors import problem, restated, show, translate
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
+from nas.space_config import CNNSpaceConfig, Section, Spec, ViTSpaceConfig
 from nas.strict_yaml import dump_mapping, parse_mapping, read_text
 from supernets.errors import SpaceError
 from supernets.families.presets import PRESETS
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.spec import CNNSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -29,10 +30,6 @@ _TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a wh
 _Flag = Annotated[bool, Field(strict=True, description="true or false")]
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
-]
-_Options = Annotated[
-    tuple[Annotated[int, Field(strict=True)], ...],
-    Field(min_length=1, description="a list of whole numbers in ascending order, e.g. [8, 16, 24]"),
 ]
 
 
@@ -48,11 +45,7 @@ def _check_part(value: object) -> object:
 _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataConfig(_Model):
+class DataConfig(Section):
     """Where the images come from, and how many are set aside for validation and test (None: the data set's own way)."""
 
     name: Literal["digits", "fashion-mnist", "image-folder"]
@@ -78,68 +71,35 @@ class DataConfig(_Model):
         return self
 
 
-class StageConfig(_Model):
-    """One stage of the space; see `StageSpec`."""
-
-    stride: Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
-    depth: _Options
-    width: _Options
-    kernel: _Options
-    expand: _Options
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        try:
-            self.spec()
-        except SpaceError as error:
-            key, _, text = str(error).partition(": ")
-            raise problem(key, text) from None
-        return self
-
-    def spec(self) -> StageSpec:
-        """The stage as the family takes it."""
-        return StageSpec(self.stride, self.depth, self.width, self.kernel, self.expand)
+_SPACES: dict[str, type[CNNSpaceConfig] | type[ViTSpaceConfig]] = {"mobile-cnn": CNNSpaceConfig, "vit": ViTSpaceConfig}
+"""The model of a space by the name of the family."""
 
 
-class SpaceConfig(_Model):
-    """A space spelled out, or (beside a preset) the keys that replace the preset's."""
-
-    stem: Annotated[int | None, Field(strict=True, description="a number of channels")] = None
-    stem_stride: Annotated[int | None, Field(strict=True, description="a whole number such as 1 or 2")] = None
-    stages: Annotated[
-        tuple[StageConfig, ...] | None,
-        Field(description="a list of stages, each with stride, depth, width, kernel and expand"),
-    ] = None
-    head: Annotated[int | None, Field(strict=True, description="a number of channels")] = None
-
-    def spec(self, base: CNNSpec | None = None) -> CNNSpec:
-        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
-
-        Raises:
-            SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
-        """
-        own = {"stem": self.stem, "stem_stride": self.stem_stride, "head": self.head}
-        values = {key: getattr(base, key, None) if value is None else value for key, value in own.items()}
-        stages = getattr(base, "stages", None) if self.stages is None else tuple(s.spec() for s in self.stages)
-        for key, value in {**values, "stages": stages}.items():
-            if value is None:
-                raise SpaceError(f"{key}: is missing; give it, or a preset to take it from")
-        return CNNSpec(stages=stages, **values)  # type: ignore[arg-type]  # none is None here
-
-
-class SupernetConfig(_Model):
+class SupernetConfig(Section):
     """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
 
-    family: Literal["mobile-cnn"] = "mobile-cnn"
+    family: Literal["mobile-cnn", "vit"] = "mobile-cnn"
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
-    space: SpaceConfig | None = None
+    space: CNNSpaceConfig | ViTSpaceConfig | None = None
     sharing: Literal["slice"] = "slice"
     from_: Annotated[
         str | None,
         Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
     ] = None
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _check_space(cls, value: object, info: ValidationInfo) -> CNNSpaceConfig | ViTSpaceConfig | None:
+        """The space as the family has it; which one that is, the field's type does not tell."""
+        if value is None or "family" not in info.data:
+            return None
+        model = _SPACES[info.data["family"]]
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            raise restated(error, model) from None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -153,13 +113,12 @@ class SupernetConfig(_Model):
         except SpaceError as error:
             key, _, text = str(error).partition(": ")
             raise problem(f"space.{key}", text) from None
-        if spec is not None and all(
-            len(options) == 1 for s in spec.stages for options in (s.depth, s.width, s.kernel, s.expand)
-        ):
-            raise problem("space.stages", "every list has one option, so there is one network; give some list a second")
+        if spec is not None and spec.single:
+            key = "space.stages" if isinstance(spec, CNNSpec) else "space"
+            raise problem(key, "every list has one option, so there is one network; give some list a second")
         return self
 
-    def spec(self) -> CNNSpec | None:
+    def spec(self) -> Spec | None:
         """The space: the preset, with the keys of `space` in place of its own; None where only `from` is given.
 
         With `from` and a space, the trained supernet's space must be this one.
@@ -173,7 +132,7 @@ class SupernetConfig(_Model):
         return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None
 
 
-class AugmentConfig(_Model):
+class AugmentConfig(Section):
     """Random changes to training images."""
 
     shift: Annotated[int, Field(strict=True, ge=0, le=64, description="a number of pixels from 0 to 64")] = 0
@@ -194,7 +153,7 @@ def _distill(value: object) -> object:
     return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
 
 
-class TrainingConfig(_Model):
+class TrainingConfig(Section):
     """How the supernet is trained; not read where `supernet.from` names a trained one."""
 
     strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive"] = "sandwich"
@@ -252,14 +211,14 @@ class TrainingConfig(_Model):
         return Path(self.teacher) if self.teacher is not None and "/" in self.teacher else None
 
 
-class PlateauConfig(_Model):
+class PlateauConfig(Section):
     """A search ends where so many evaluations raised the hypervolume by no more than this share of it."""
 
     evaluations: _Positive = 40
     gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
 
 
-class SearchConfig(_Model):
+class SearchConfig(Section):
     """How the space is searched, and what may be spent: evaluations, and what ends it earlier."""
 
     algorithm: Literal[
@@ -302,7 +261,7 @@ def _check_bound(value: object) -> object:
 _Bound = Annotated[float | None, BeforeValidator(_check_bound)]
 
 
-class BoundsConfig(_Model):
+class BoundsConfig(Section):
     """What a figure must keep, in its own unit: at least `min`, at most `max`, or both."""
 
     min: _Bound = None
@@ -342,7 +301,7 @@ class BoundsConfig(_Model):
         return Constraint(figure, self.min, self.max)
 
 
-class SearchJob(_Model):
+class SearchJob(Section):
     """A whole job."""
 
     name: Annotated[
@@ -358,10 +317,9 @@ class SearchJob(_Model):
     objectives: Annotated[
         tuple[_Text, ...], Field(min_length=1, description="a list of one or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
-    constraints: Annotated[
-        dict[str, BoundsConfig],
-        Field(description="a mapping from figures to their bounds, e.g. {latency_ms: {max: 2.0}}"),
-    ] = {}
+    constraints: dict[str, BoundsConfig] = Field(
+        default_factory=dict, description="a mapping from figures to their bounds, e.g. {latency_ms: {max: 2.0}}"
+    )
     precisions: Annotated[
         tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
         Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas.errors import JobError
 
@@ -42,8 +42,9 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
 
     Unknown keys come before what is missing, since one slip of the finger causes both.
     """
-    found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-    lines = [f"{source}: {_describe(found[0], model)}"]
+    found = _sorted(error)
+    path = _path(found[0])
+    lines = [f"{source}: {path}: {_text(found[0], model)}" if path else f"{source}: {_text(found[0], model)}"]
     # A list with a wrong entry may be found too short as well, which would say nothing new.
     first = _path(found[0])
     rest = [path for path in dict.fromkeys(map(_path, found[1:])) if not first.startswith(path)]
@@ -53,21 +54,39 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     return JobError("\n".join(lines))
 
 
-def _describe(error: ErrorDetails, model: type[BaseModel]) -> str:
-    path, loc, kind = _path(error), error["loc"], error["type"]
-    where = f"{path}: " if path else ""
+def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:
+    """The same findings in their final words, for a validator that alone knows what model a value is to be of."""
+    findings = [
+        InitErrorDetails(
+            type=problem(str(found.get("ctx", {}).get("key", "")), _text(found, model)),
+            loc=found["loc"],
+            input=found["input"],
+        )
+        for found in _sorted(error)
+    ]
+    return ValidationError.from_exception_data(error.title, findings)
+
+
+def _sorted(error: ValidationError) -> list[ErrorDetails]:
+    return sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+
+
+def _text(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong, without the path to it."""
+    loc, kind = error["loc"], error["type"]
     if kind == _OWN:
-        return where + str(error.get("ctx", {})["text"])
+        return str(error.get("ctx", {})["text"])
     owner, field = _find(loc, model)
+    expected = _expectation(field) if loc else _mapping(model)
     if kind == "extra_forbidden":
-        return where + _unknown("key", str(loc[-1]), _keys(owner))
+        return _unknown("key", str(loc[-1]), _keys(owner))
     if kind == "missing":
-        return f"{where}is missing; expected {_expectation(field)}"
+        return f"is missing; expected {expected}"
     options = _options(field)
     if options and isinstance(error["input"], str):
-        return where + _unknown(str(loc[-1]), error["input"], options)
+        return _unknown(str(loc[-1]), error["input"], options)
     entry = "an entry of " if bool(loc) and isinstance(loc[-1], int) else ""
-    return f"{where}expected {entry}{_expectation(field)}, got {show(error['input'])}"
+    return f"expected {entry}{expected}, got {show(error['input'])}"
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -128,4 +147,8 @@ def _expectation(field: FieldInfo | None) -> str:
     if options:
         return " or ".join(options)
     model = _model_in(field.annotation)
-    return f"a mapping with the keys {', '.join(_keys(model))}" if model else "another value"
+    return _mapping(model) if model else "another value"
+
+
+def _mapping(model: type[BaseModel]) -> str:
+    return f"a mapping with the keys {', '.join(_keys(model))}"

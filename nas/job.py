@@ -34,12 +34,16 @@ from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
+from nas.space_config import Spec
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.spec import CNNSpec
+from supernets.families.vit import ViTFamily
+from supernets.families.vit_spec import ViTSpec
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
@@ -311,13 +315,15 @@ class Prepared:
             raise JobError("supernet: expected a preset, a space, or from")
         return self._make_family(spec)
 
-    def _make_family(self, spec: Any) -> Family:
-        match self.job.supernet.family:
-            case "mobile-cnn":
-                data = self.data
+    def _make_family(self, spec: Spec) -> Family:
+        data = self.data
+        match spec:
+            case CNNSpec():
                 return MobileCNNFamily(
                     spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes
                 )
+            case ViTSpec():
+                return ViTFamily(spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes)
             case other:
                 assert_never(other)
 

@@ -19,6 +19,7 @@ from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
+from supernets.families.vit import ViTFamily
 from supernets.sharing.slices import SliceSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 
@@ -77,8 +78,11 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             return NestedFamily(family_from_json(data["of"]))
         case MobileCNNFamily.name:
             return MobileCNNFamily.from_json(data)
+        case ViTFamily.name:
+            return ViTFamily.from_json(data)
         case other:
-            raise CheckpointError(f"unknown family {other!r}; this version knows: {MobileCNNFamily.name}")
+            known = f"{MobileCNNFamily.name}, {ViTFamily.name}"
+            raise CheckpointError(f"unknown family {other!r}; this version knows: {known}")
 
 
 def save_checkpoint(

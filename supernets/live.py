@@ -76,10 +76,16 @@ def _fit_batch_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
     norm.num_features = own["running_mean"].shape[0]
 
 
+def _fit_layer_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
+    assert isinstance(norm, nn.LayerNorm)
+    norm.normalized_shape = tuple(own["weight"].shape)
+
+
 _FIT: Mapping[type[nn.Module], Callable[[nn.Module, Mapping[str, Tensor]], None]] = {
     nn.Conv2d: _fit_conv,
     nn.Linear: _fit_linear,
     nn.BatchNorm2d: _fit_batch_norm,
+    nn.LayerNorm: _fit_layer_norm,
 }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 from supernets.errors import SpaceError
+from supernets.families.options import check_number, check_options
 
 MAX_STAGES = 16
 LIMITS = {"depth": 32, "width": 4096, "kernel": 31, "expand": 16, "stride": 4}
@@ -36,11 +36,11 @@ class StageSpec:
     expand: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _check_number("stride", self.stride, LIMITS["stride"])
-        _check_options("depth", self.depth)
-        _check_options("width", self.width)
-        _check_options("kernel", self.kernel)
-        _check_options("expand", self.expand)
+        check_number("stride", self.stride, LIMITS["stride"])
+        check_options("depth", self.depth, LIMITS["depth"])
+        check_options("width", self.width, LIMITS["width"])
+        check_options("kernel", self.kernel, LIMITS["kernel"])
+        check_options("expand", self.expand, LIMITS["expand"])
         even = [kernel for kernel in self.kernel if kernel % 2 == 0]
         if even:
             raise SpaceError(f"kernel: expected odd sides, so that padding is the same on both sides; got {even[0]}")
@@ -65,11 +65,16 @@ class CNNSpec:
     head: int
 
     def __post_init__(self) -> None:
-        _check_number("stem", self.stem, LIMITS["width"])
-        _check_number("stem_stride", self.stem_stride, LIMITS["stride"])
-        _check_number("head", self.head, LIMITS["width"])
+        check_number("stem", self.stem, LIMITS["width"])
+        check_number("stem_stride", self.stem_stride, LIMITS["stride"])
+        check_number("head", self.head, LIMITS["width"])
         if not 1 <= len(self.stages) <= MAX_STAGES:
             raise SpaceError(f"stages: expected 1 to {MAX_STAGES} stages, got {len(self.stages)}")
+
+    @property
+    def single(self) -> bool:
+        """Whether the space holds one network."""
+        return all(len(options) == 1 for s in self.stages for options in (s.depth, s.width, s.kernel, s.expand))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads (after a trip through JSON too), for checkpoints."""
@@ -90,19 +95,3 @@ class CNNSpec:
             return cls(data["stem"], data["stem_stride"], stages, data["head"])
         except (KeyError, TypeError) as error:
             raise SpaceError(f"the description of a CNN's space is malformed: {error!r}") from None
-
-
-def _check_number(name: str, value: object, limit: int) -> None:
-    """Raises `SpaceError` unless the value is a whole number from 1 to the limit."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-        raise SpaceError(f"{name}: expected a whole number from 1 to {limit}, got {value!r}")
-
-
-def _check_options(name: str, options: Sequence[int]) -> None:
-    """Raises `SpaceError` unless the options are whole numbers, at least one, in strictly ascending order."""
-    if not options:
-        raise SpaceError(f"{name}: expected at least one option, got none")
-    for option in options:
-        _check_number(name, option, LIMITS[name])
-    if any(low >= high for low, high in pairwise(options)):
-        raise SpaceError(f"{name}: expected options in ascending order, each once; got {list(options)}")

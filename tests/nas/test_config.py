@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 from nas.config import SearchJob, load_job, parse_job
 from nas.errors import JobError
 from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.presets import MOBILE_CNN, VIT
 from supernets.families.spec import StageSpec
+from supernets.families.vit_spec import ViTSpec
 
 BASE = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\n"
 STAGE = "{stride: 1, depth: [1, 2], width: [8], kernel: [3, 5], expand: [2]}"
@@ -111,6 +112,7 @@ def test_the_models_are_frozen() -> None:
         FULL,
         BASE + "training: {strategy: single-path}",
         "name: '12'\ndata: {name: digits}\nsupernet: {from: run-1}",
+        "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
         "name: 1e3x\ndata: {name: fashion-mnist, path: '010'}\nsupernet: {preset: tiny, space: {head: 16}}",
     ],
 )
@@ -122,6 +124,18 @@ def test_a_job_written_out_is_read_back_equal(text: str) -> None:
 def test_a_preset_is_the_base_and_the_space_replaces_its_keys() -> None:
     job = parse_job("name: a\ndata: {name: digits}\nsupernet: {preset: tiny, space: {head: 96}}", source="job.yaml")
     assert job.supernet.spec() == replace(MOBILE_CNN["tiny"], head=96)
+
+
+def test_each_family_has_a_space_of_its_own() -> None:
+    space = "{patch: 7, depth: [2, 4], width: [48, 60], heads: [2, 3], mlp: [2, 3.5]"
+    text = "name: a\ndata: {name: fashion-mnist}\nsupernet: {family: vit, "
+    job = parse_job(f"{text}space: {space}}}}}", source="job.yaml")
+    spec = ViTSpec(7, 20, (2, 4), (48, 60), (2, 3), (2.0, 3.5))  # 60 channels over three heads
+    assert job.supernet.spec() == spec
+    job = parse_job(f"{text}space: {space}, head_size: 16}}}}", source="job.yaml")
+    assert job.supernet.spec() == replace(spec, head_size=16)
+    job = parse_job(f"{text}preset: tiny, space: {{width: [50, 70]}}}}", source="job.yaml")
+    assert job.supernet.spec() == replace(VIT["tiny"], width=(50, 70))  # with the preset's head size
 
 
 def test_a_trained_supernet_needs_no_space() -> None:
@@ -308,6 +322,60 @@ PARTS.append(
         "there is one network; give some list a second",
     )
 )
+OF_VIT = "supernet: {family: vit, "
+PARTS += [
+    (OF_VIT + "preset: mobile}", "supernet.preset", "unknown preset 'mobile'. Known: tiny, digits, "),
+    (
+        OF_VIT + "preset: tiny, space: {stem: 3}}",
+        "supernet.space.stem",
+        "unknown key 'stem'. Known: patch, head_size, ",
+    ),
+    (OF_VIT + "preset: tiny, space: {dept: [3]}}", "supernet.space.dept", "did you mean 'depth'?"),
+    (
+        OF_VIT + "preset: tiny, space: 3}",
+        "supernet.space",
+        "expected a mapping with the keys patch, head_size, depth, ",
+    ),
+    (
+        OF_VIT + "preset: tiny, space: {width: 64}}",
+        "supernet.space.width",
+        "a list of whole numbers in ascending order",
+    ),
+    (OF_VIT + "preset: tiny, space: {width: [64, x]}}", "supernet.space.width[1]", "got 'x'"),
+    (
+        OF_VIT + "preset: tiny, space: {mlp: [x]}}",
+        "supernet.space.mlp[0]",
+        "expected an entry of a list of numbers in ",
+    ),
+    (
+        OF_VIT + "preset: tiny, space: {mlp: [4, 3.5]}}",
+        "supernet.space.mlp",
+        "ascending order, each once; got [4.0, 3.5]",
+    ),
+    (OF_VIT + "preset: tiny, space: {mlp: [0, 3]}}", "supernet.space.mlp", "a number above 0, at most 16, got 0.0"),
+    (OF_VIT + "preset: tiny, space: {heads: [0]}}", "supernet.space.heads", "a whole number from 1 to 64, got 0"),
+    (OF_VIT + "preset: tiny, space: {patch: 4.5}}", "supernet.space.patch", "a number of pixels, got 4.5"),
+    (OF_VIT + "space: {patch: 4}}", "supernet.space.depth", "is missing; give it, or a preset"),
+    (
+        OF_VIT + "space: {patch: 4, depth: [2], width: [48, 96], heads: [3, 5], mlp: [2]}}",
+        "supernet.space.heads",
+        "5 heads do not divide a width of 96; give a number of heads that does, or head_size",
+    ),
+    (
+        OF_VIT + "preset: tiny, space: {depth: [2], width: [48], heads: [3], mlp: [2.5]}}",
+        "supernet.space",
+        "there is one network; give some list a second",
+    ),
+]
+
+
+def test_the_other_findings_of_a_space_are_named_too() -> None:
+    message = fails(BASE.replace("{preset: tiny}", "{family: vit, preset: tiny, space: {mlp: x, patch: y, heds: [2]}}"))
+    assert message.splitlines() == [
+        "job.yaml: supernet.space.heds: unknown key 'heds'; did you mean 'heads'? Known: patch, head_size, depth, width, "
+        "heads, mlp.",
+        "Also wrong: supernet.space.patch, supernet.space.mlp.",
+    ]
 
 
 @pytest.mark.parametrize(("line", "path", "words"), PARTS, ids=[f"{line}" for line, _, _ in PARTS])

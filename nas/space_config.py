@@ -1,0 +1,121 @@
+"""The space of a job file's supernet, as one model for each family (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nas.config_errors import problem
+from supernets.errors import SpaceError
+from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.vit_spec import ViTSpec, divided_head_size
+
+Spec = CNNSpec | ViTSpec
+"""A space as its family takes it."""
+
+# Every field of plain values has a description that completes "expected ...": it is what errors say.
+_Options = Annotated[
+    tuple[Annotated[int, Field(strict=True)], ...],
+    Field(min_length=1, description="a list of whole numbers in ascending order, e.g. [8, 16, 24]"),
+]
+_OptionsOrNone = Annotated[
+    _Options | None, Field(description="a list of whole numbers in ascending order, e.g. [2, 4]")
+]
+_Ratios = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1)]
+_Channels = Annotated[int | None, Field(strict=True, description="a number of channels")]
+
+
+class Section(BaseModel):
+    """A mapping of a job file: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StageConfig(Section):
+    """One stage of the space; see `StageSpec`."""
+
+    stride: Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
+    depth: _Options
+    width: _Options
+    kernel: _Options
+    expand: _Options
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.spec()
+        except SpaceError as error:
+            key, _, text = str(error).partition(": ")
+            raise problem(key, text) from None
+        return self
+
+    def spec(self) -> StageSpec:
+        """The stage as the family takes it."""
+        return StageSpec(self.stride, self.depth, self.width, self.kernel, self.expand)
+
+
+class CNNSpaceConfig(Section):
+    """A space of the family mobile-cnn spelled out, or (beside a preset) the keys that replace the preset's."""
+
+    stem: _Channels = None
+    stem_stride: Annotated[int | None, Field(strict=True, description="a whole number such as 1 or 2")] = None
+    stages: Annotated[
+        tuple[StageConfig, ...] | None,
+        Field(description="a list of stages, each with stride, depth, width, kernel and expand"),
+    ] = None
+    head: _Channels = None
+
+    def spec(self, base: Spec | None = None) -> CNNSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+
+        Raises:
+            SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
+        """
+        stages = None if self.stages is None else tuple(stage.spec() for stage in self.stages)
+        given = {"stem": self.stem, "stem_stride": self.stem_stride, "stages": stages, "head": self.head}
+        return CNNSpec(**_completed(given, base))
+
+
+class ViTSpaceConfig(Section):
+    """A space of the family vit spelled out, or (beside a preset) the keys that replace the preset's; see `ViTSpec`."""
+
+    patch: Annotated[int | None, Field(strict=True, description="a number of pixels")] = None
+    head_size: _Channels = None
+    depth: _OptionsOrNone = None
+    width: _OptionsOrNone = None
+    heads: _OptionsOrNone = None
+    mlp: Annotated[_Ratios | None, Field(description="a list of numbers in ascending order, e.g. [2, 3.5, 4]")] = None
+
+    def spec(self, base: Spec | None = None) -> ViTSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+
+        A head size that neither gives is the largest width divided among the most heads.
+
+        Raises:
+            SpaceError: another key is given by neither, or a number is out of range, or the heads do not divide the width;
+                the text begins with the key.
+        """
+        given = {name: getattr(self, name) for name in ("patch", "depth", "width", "heads", "mlp")}
+        head_size = self.head_size if self.head_size is not None else getattr(base, "head_size", None)
+        # First with any head size: what is wrong with the lists themselves comes first.
+        spec = ViTSpec(**_completed(given, base), head_size=1 if head_size is None else head_size)
+        return (
+            spec
+            if head_size is not None
+            else replace(spec, head_size=divided_head_size(spec.width[-1], spec.heads[-1]))
+        )
+
+
+def _completed(given: dict[str, Any], base: Spec | None) -> dict[str, Any]:
+    """The values given, and `base`'s in place of None.
+
+    Raises:
+        SpaceError: one is given by neither.
+    """
+    values = {key: getattr(base, key, None) if value is None else value for key, value in given.items()}
+    for key, value in values.items():
+        if value is None:
+            raise SpaceError(f"{key}: is missing; give it, or a preset to take it from")
+    return values
