@@ -34,6 +34,7 @@ from nas.store.opening import open_store
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint
+from supernets.distributed import train_on_workers
 from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
 
@@ -242,7 +243,7 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
     """Does what is left of a run, and records how it ended."""
     store.set_status(RunStatus.RUNNING)
     try:
-        supernet, weights = _supernet(folder, store, prepared, how.display)
+        supernet, weights = _supernet(folder, store, prepared, how)
         check_weights(folder.id, store.info().get("weights"), weights)
         store.set_info("weights", weights)
         if kind == "search":
@@ -261,21 +262,29 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
     return Run(folder, how.runs)
 
 
-def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, display: Display) -> tuple[Supernet, str]:
+def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) -> tuple[Supernet, str]:
     """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of the way) here."""
     if prepared.checkpoint is not None:
         return prepared.checkpoint.supernet, prepared.checkpoint.weights_digest
-    supernet, settings = prepared.untrained(), prepared.settings()
+    supernet, settings, display = prepared.untrained(), prepared.settings(), how.display
 
     def on_epoch(epoch: Any) -> None:
         store.set_info("epoch", epoch.epoch)
         display.epoch(epoch, settings.epochs)
 
-    digest = train_supernet(
-        supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint,
-        teacher=prepared.teacher, device=prepared.device,
-        on_step=display.step, on_epoch=on_epoch,
-    )  # fmt: skip
+    common: Any = {
+        "teacher": prepared.teacher, "device": prepared.device, "on_step": display.step, "on_epoch": on_epoch
+    }  # fmt: skip
+    workers = prepared.job.training.workers
+    if workers == 1:
+        digest = train_supernet(supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, **common)
+    elif how.inline:
+        raise JobError(f"training.workers: {workers} workers need Ray; run without --inline, or with one worker")
+    else:
+        with connected(how.address, spread=True):
+            digest = train_on_workers(
+                supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, workers=workers, **common
+            )
     store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
     return supernet, digest
 

@@ -47,17 +47,17 @@ def free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0))
 
 
-def actors_of(node: Any) -> list[int]:
-    """The processes of a node that do a pool's tasks."""
-    return actors_below(node.all_processes["raylet"][0].process.pid)
+def actors_of(node: Any, *, name: bytes = b"ray::PoolActor") -> list[int]:
+    """The processes of a node that do a pool's tasks, or those of another name."""
+    return actors_below(node.all_processes["raylet"][0].process.pid, name=name)
 
 
-def actors_below(pid: int) -> list[int]:
-    """The processes below another that do a pool's tasks."""
+def actors_below(pid: int, *, name: bytes = b"ray::PoolActor") -> list[int]:
+    """The processes below another that do a pool's tasks, or those of another name."""
     found = []
     for child in descendants(pid):
         with suppress(FileNotFoundError, ProcessLookupError):
-            if b"ray::PoolActor" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if name in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
 

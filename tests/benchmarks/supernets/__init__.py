@@ -1,0 +1,1 @@
+"""What the ways of sharing and training weights come to, on real images."""

@@ -1,0 +1,178 @@
+"""Trainings and accuracies of a benchmark, each kept when it ends, so that what was interrupted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.data import DataSet, head, load_data
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.recalibration import recalibrate
+from supernets.scoring import correct_predictions
+from supernets.sharing.slices import SliceSharing
+from supernets.space import Architecture
+from supernets.strategies.single_path import SinglePathStrategy
+from supernets.trainer import TrainingSettings, train
+from tests.benchmarks.supernets.alone import AloneFamily
+
+CALIBRATION = 1000
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Test accuracies of a training's networks, in the order asked for, and what it took.
+
+    Attributes:
+        seconds: CPU seconds of the training, without its evaluations.
+    """
+
+    accuracies: NDArray[np.float64]
+    seconds: float
+
+
+class Study:
+    """Where a benchmark keeps what it has.
+
+    Args:
+        folder: one JSON file for each training.
+        data: the networks learn from the training part and are scored on the test part, which nothing is chosen by.
+    """
+
+    def __init__(self, folder: Path, data: DataSet, settings: TrainingSettings) -> None:
+        self.folder, self.data, self.settings = folder, data, settings
+        self.cpu_seconds = 0.0
+        """Of all trainings and evaluations, those of earlier runs of the script included."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def trained(
+        self,
+        name: str,
+        supernet: Supernet,
+        strategy: TrainingStrategy,
+        architectures: Sequence[Architecture],
+        *,
+        statistics: Architecture | None = None,
+        **changes: Any,
+    ) -> Trained:
+        """Trains a supernet and scores these of its networks on the test part, each recalibrated.
+
+        Args:
+            name: of the training, unique in the study.
+            supernet: freshly made; trained in place unless the figures are there already.
+            statistics: whose batch-norm statistics all networks have, in place of their own.
+            changes: of the study's settings.
+        """
+        settings = replace(self.settings, **changes)
+        family, sharing = supernet.family.to_json(), supernet.sharing.spec.to_json()
+        about = {"settings": asdict(settings), "family": family, "sharing": sharing, "strategy": repr(strategy)}
+        stamp = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+        path = self.folder / f"{_file(name)}.json"
+        keys = [a.key if statistics is None else f"{a.key} as {statistics.key}" for a in architectures]
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if known.get("stamp") != stamp:
+            known = {"stamp": stamp, "accuracies": {}, "seconds": None, "scoring_seconds": 0.0}
+        missing = [a for a, key in zip(architectures, keys, strict=True) if key not in known["accuracies"]]
+        if missing:
+            checkpoint = self.folder / f"{_file(name)}-{stamp}"
+            done = self._train(supernet, strategy, settings, checkpoint, name)
+            known["seconds"] = known["seconds"] or done
+            started = time.process_time()
+            stored = None if statistics is None else _statistics(supernet, statistics, self.data)
+            for architecture in missing:
+                key = keys[architectures.index(architecture)]
+                known["accuracies"][key] = _accuracy(supernet, architecture, self.data, stored)
+            known["scoring_seconds"] += time.process_time() - started
+            _write(path, known)
+        self.cpu_seconds += known["seconds"] + known["scoring_seconds"]
+        return Trained(np.array([known["accuracies"][key] for key in keys]), known["seconds"])
+
+    def alone(self, name: str, family: Family, architecture: Architecture, **changes: Any) -> Trained:
+        """Trains one architecture by itself, for the study's epochs, and scores it."""
+        torch.manual_seed(changes.get("seed", self.settings.seed))
+        own = AloneFamily(family, architecture)
+        for unfinished in self.folder.glob(f"{_file(name)}-*"):  # checkpoints are read by families that a job may name
+            shutil.rmtree(unfinished)
+        supernet = Supernet(own, SliceSharing(own))
+        return self.trained(name, supernet, SinglePathStrategy(own.space), [own.space.largest], **changes)
+
+    def _train(
+        self, supernet: Supernet, strategy: TrainingStrategy, settings: TrainingSettings, folder: Path, name: str
+    ) -> float:
+        started = time.process_time()
+        train(
+            supernet, self.data, strategy, settings, folder,
+            on_epoch=lambda e: console.print(
+                f"{name}: epoch {e.epoch} of {settings.epochs}, validation {e.largest:.3f} largest, {e.smallest:.3f} "
+                f"smallest, {e.cpu_seconds:.0f} CPU s", highlight=False,
+            ),
+        )  # fmt: skip
+        return time.process_time() - started
+
+
+def _accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, statistics: Supernet | None) -> float:
+    module = (statistics or supernet).extract(architecture)
+    if statistics is None:
+        recalibrate(module, head(data.train, CALIBRATION).images.split(250))
+    return correct_predictions(module, data.test.images, data.test.labels).float().mean().item()
+
+
+def _statistics(supernet: Supernet, architecture: Architecture, data: DataSet) -> Supernet:
+    """The supernet with one network's batch-norm statistics stored, of which smaller ones take slices."""
+    module = recalibrate(supernet.extract(architecture), head(data.train, CALIBRATION).images.split(250))
+    stored = supernet.eval().weights(architecture)  # in eval mode buffers are views of the stored ones
+    with torch.no_grad():
+        for name, buffer in module.named_buffers():
+            stored[name].copy_(buffer)
+    return supernet
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
+
+
+def fashion_mnist(n_train: int | None = None) -> DataSet:
+    """Fashion-MNIST with 10,000 of its training images for validation; of the others, the first `n_train` alone."""
+    data = load_data("fashion-mnist", validation=10_000, seed=0)
+    return data if n_train is None else replace(data, train=head(data.train, n_train))
+
+
+def family_of(name: str, preset: str) -> Family:
+    """The family's preset, for Fashion-MNIST."""
+    sizes = {"image_size": 28, "channels": 1, "n_classes": 10}
+    match name:
+        case "mobile-cnn":
+            return MobileCNNFamily(MOBILE_CNN[preset], **sizes)
+        case _:
+            raise typer.BadParameter(f"expected mobile-cnn, got {name}")
+
+
+def spread(costs: NDArray[np.int64], n: int) -> list[int]:
+    """Indices of `n` networks whose costs are spread evenly by ratio, the smallest and the largest among them."""
+    wanted = np.geomspace(costs.min(), costs.max(), n)
+    chosen: list[int] = []
+    for cost in wanted:
+        order = np.argsort(np.abs(np.log(costs / cost)), kind="stable")
+        chosen.append(next(int(i) for i in order if i not in chosen))
+    return chosen
