@@ -83,6 +83,7 @@ class SupernetConfig(Section):
         None
     )
     space: CNNSpaceConfig | ViTSpaceConfig | None = None
+    nested: _Flag = False
     sharing: Literal["slice"] = "slice"
     from_: Annotated[
         str | None,
@@ -146,6 +147,8 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
     "pick": ("attentive",),
 }
 """Which training strategies a key belongs to; all others belong to every one."""
+_ALONE = ("single-path", "sorted", "largest")
+"""Training strategies in whose steps the largest network teaches nobody."""
 
 
 def _distill(value: object) -> object:
@@ -156,7 +159,7 @@ def _distill(value: object) -> object:
 class TrainingConfig(Section):
     """How the supernet is trained; not read where `supernet.from` names a trained one."""
 
-    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive"] = "sandwich"
+    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "largest"] = "sandwich"
     random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
     micro_batches: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 4
     candidates: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 3
@@ -180,7 +183,7 @@ class TrainingConfig(Section):
     def _fill(cls, data: Any) -> Any:
         """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
         if isinstance(data, dict) and "distill" not in data:
-            alone = data.get("strategy") in ("single-path", "sorted")
+            alone = data.get("strategy") in _ALONE
             return {**data, "distill": "teacher" if "teacher" in data else "none" if alone else "largest"}
         return data
 
@@ -190,10 +193,10 @@ class TrainingConfig(Section):
             if self.strategy not in _BELONGS[key]:
                 of = " and ".join(_BELONGS[key])
                 raise problem(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
-        if self.distill == "largest" and self.strategy in ("single-path", "sorted"):
+        if self.distill == "largest" and self.strategy in _ALONE:
             raise problem(
-                "distill", f"the strategy {self.strategy} does not train the largest subnet in every step, so that it could "
-                "teach; expected none, or teacher",
+                "distill", f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
+                "others; expected none or teacher",
             )  # fmt: skip
         if self.distill == "teacher" and self.teacher is None:
             raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
@@ -341,6 +344,11 @@ class SearchJob(Section):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
             if text in self.hardware[:i]:
                 raise problem(f"hardware[{i}]", f"{show(text)} comes twice; keep one")
+        if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
+            raise problem(
+                "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
+                "layers; write nested: true, or take another training.strategy",
+            )  # fmt: skip
         for i, run in enumerate(self.warm_start):
             if run in self.warm_start[:i]:
                 raise problem(f"warm_start[{i}]", f"{show(run)} comes twice; keep one")

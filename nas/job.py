@@ -41,6 +41,7 @@ from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.nested import NestedFamily
 from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
@@ -48,6 +49,7 @@ from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
@@ -316,6 +318,10 @@ class Prepared:
         return self._make_family(spec)
 
     def _make_family(self, spec: Spec) -> Family:
+        family = self._plain_family(spec)
+        return NestedFamily(family) if self.job.supernet.nested else family
+
+    def _plain_family(self, spec: Spec) -> Family:
         data = self.data
         match spec:
             case CNNSpec():
@@ -342,6 +348,8 @@ class Prepared:
                 return SandwichStrategy(space, training.random_subnets, distill)
             case "single-path":
                 return SinglePathStrategy(space, alone)
+            case "largest":
+                return LargestStrategy(space, alone)
             case "sorted":
                 return SortedStrategy(space, training.micro_batches, alone)
             case "progressive":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.base import Distillation, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
+from supernets.base import Distillation, LabelLoss, Pass, Phase, Supernet, TrainingStrategy, channels_last
 from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence, divergence
@@ -87,7 +87,8 @@ class Loop:
             load_optimizer_tensors(self._optimizer, self._names(), optimizer)
         self._ready = None if epochs == 0 else self._phase_of(epochs)[0]
         if teacher:
-            network = self._supernet.family.build(self._supernet.space.largest)
+            # Laid out as the one that was saved: another layout gives other last bits.
+            network = channels_last(self._supernet.family.build(self._supernet.space.largest))
             network.load_state_dict(dict(teacher), strict=True)
             self._own_teacher = _frozen(network, self._device)
 
@@ -230,18 +231,21 @@ class Loop:
         return torch.stack(losses)
 
     def _logits(self, images: Tensor, architecture: Architecture) -> Tensor:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device != CPU):
-            logits: Tensor = self._supernet(images, architecture)
-        return logits.float()
+        return self._forward(self._supernet, images, architecture)
 
     @torch.no_grad()
     def _frozen_logits(self, images: Tensor) -> Tensor:
         teacher = self._own_teacher or self._given_teacher
         if teacher is None:
             raise TrainingError("the strategy distils from a frozen teacher, and there is none; name training.teacher")
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device != CPU):
-            logits: Tensor = teacher(images)
-        return logits.float()
+        return self._forward(teacher, images)
+
+    def _forward(self, module: nn.Module, *args: Any) -> Tensor:
+        """A network's logits; in bfloat16 on an accelerator, where the losses are still taken in single precision."""
+        if self._device == CPU:
+            return cast(Tensor, module(*args))
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return cast(Tensor, module(*args)).float()
 
     @torch.no_grad()
     def _probe(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:

@@ -20,6 +20,22 @@ def print_training(made: dict[str, Any]) -> None:
         print(f"search it with   supernet: {{from: {made['run']}}}")
 
 
+def print_nested(found: Any, expression: str) -> None:
+    """The largest nested network within limits, and the few below it."""
+    kept = found.within(expression)
+    print(
+        f"{found.run}: {len(kept)} of {len(found.networks)} nested networks keep {expression.strip()}; the largest first "
+        "(costs are computed; nothing is measured yet)"
+    )
+    rows = [
+        ["best" if i == 0 else "", *(f"{value:,}" for value in costs.values()), network.key,
+         ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items())]
+        for i, (network, costs) in enumerate(kept[::-1][:10])
+    ]  # fmt: skip
+    print_table(["", *kept[0][1], "architecture", "what it is"], rows)
+    print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
+
+
 def print_report(report: Any, *, live: bool = False) -> None:
     from nas.export.units import constraint_text, miss_text
     from nas.overview import shown_status

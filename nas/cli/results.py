@@ -53,6 +53,12 @@ def show(
     if opened.kind == "training" and select is None and profile is None:
         made = training_json(opened)
         return print_json(made) if as_json else print_training(made)
+    if opened.kind == "training" and select is not None:
+        from nas.cli.output import print_nested
+        from nas.nested import sorted_list
+
+        found = sorted_list(opened)
+        return print_json(found.to_json(select)) if as_json else print_nested(found, select)
     report = opened.report_of(profile)
     if select is not None:
         limits = parse_limits(report, select)

@@ -36,7 +36,11 @@ class Limit:
 
     def holds(self, point: Point) -> bool:
         """Whether the point's figure is within the limit."""
-        return _OPERATORS[self.sign](point.values[self.objective.name], self.bound)
+        return self.allows(point.values[self.objective.name])
+
+    def allows(self, figure: float) -> bool:
+        """Whether a figure is within the limit."""
+        return _OPERATORS[self.sign](figure, self.bound)
 
     @property
     def constraint(self) -> Constraint:
@@ -62,7 +66,17 @@ def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
         SelectionError: malformed, or of something that the run did not measure.
         UnknownNameError: no such figure with the run's profiles.
     """
-    return tuple(_limit(report, term, expression) for term in _JOINT.split(expression))
+    return parse_terms(expression, report.profiles, report.figures)
+
+
+def parse_terms(expression: str, profiles: Sequence[str], figures: Sequence[Objective]) -> tuple[Limit, ...]:
+    """The limits of an expression on some of these figures.
+
+    Raises:
+        SelectionError: malformed, or of another figure.
+        UnknownNameError: no such figure with these profiles.
+    """
+    return tuple(_limit(term, expression, profiles, figures) for term in _JOINT.split(expression))
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
@@ -159,16 +173,16 @@ def _nothing(report: RunReport) -> str:
     )
 
 
-def _limit(report: RunReport, term: str, expression: str) -> Limit:
+def _limit(term: str, expression: str, profiles: Sequence[str], figures: Sequence[Objective]) -> Limit:
     matched = _TERM.fullmatch(term)
     if matched is None:
         raise SelectionError(
             f"--select {expression!r}: {term.strip()!r} is no limit; expected OBJECTIVE, one of <= >= < >, and a "
             f"number, as in {_EXAMPLE}"
         )
-    objective = Objective.parse(matched["name"], report.profiles, where="--select")
-    if objective not in report.figures:
-        known = ", ".join(o.name for o in report.figures)
+    objective = Objective.parse(matched["name"], profiles, where="--select")
+    if objective not in figures:
+        known = ", ".join(o.name for o in figures)
         raise SelectionError(f"--select {expression!r}: this run did not measure {objective.name}; it has {known}")
     try:
         bound = float(matched["bound"])

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from supernets.base import LabelLoss, Pass
+from supernets.axes import slice_tensor
+from supernets.base import Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX, load_checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, head
 from supernets.errors import CheckpointError, TrainingError
+from supernets.loop import Loop
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
+from supernets.space import Architecture
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.sorted import SortedStrategy
 from supernets.trainer import Epoch, TrainingSettings, train
 from tests.conftest import Trained, digits_family
 
@@ -60,26 +67,138 @@ def test_every_subnet_learns(trained: Trained) -> None:
         assert correct_predictions(module, test.images, test.labels).float().mean() > 0.7  # chance is 0.1
 
 
-def test_the_sandwich_holds_the_ends_and_teaches_from_the_largest(trained: Trained) -> None:
-    space = trained.supernet.space
-    passes = SandwichStrategy(space, 2).plan(0, np.random.default_rng(0), lambda a: 0.0)
-    assert [p.architecture for p in passes[:2]] == [space.largest, space.smallest]
-    assert len(passes) == 4
-    assert passes[0].terms == (LabelLoss(),)
-    assert all(term.teacher == 0 for p in passes[1:] for term in p.terms)  # type: ignore[union-attr]
-    (single,) = SinglePathStrategy(space).plan(0, np.random.default_rng(0), lambda a: 0.0)
-    assert isinstance(single, Pass)
-
-
 def test_another_trainings_checkpoint_is_refused(trained: Trained, digits: DataSet, tmp_path: Path) -> None:
     shutil.copytree(trained.checkpoint, tmp_path / "c")
     with pytest.raises(CheckpointError, match="training settings"):
         run(digits, tmp_path / "c", replace(trained.settings, seed=9))
 
 
-def test_a_loss_that_is_not_finite_is_an_error(digits: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="learning_rate"):
+def test_a_loss_that_is_not_finite_names_the_step_and_the_network(digits: DataSet, tmp_path: Path) -> None:
+    message = (
+        r"the loss became (nan|inf) in epoch 1, step \d+, of architecture [0-9x-]+; .* lower training.learning_rate"
+    )
+    with pytest.raises(TrainingError, match=message):
         run(digits, tmp_path / "c", replace(SETTINGS, learning_rate=1e20))
+
+
+def test_the_last_good_checkpoint_stays_when_a_loss_is_not_finite(digits: DataSet, tmp_path: Path) -> None:
+    class Poisoned(SandwichStrategy):
+        """Ordinary in the first phase; the second begins with a weight that is no number."""
+
+        def phases(self, epochs: int) -> list[Phase]:
+            return [Phase("good", 1), Phase("bad", 1, before=poison)]
+
+    def poison(supernet: Supernet) -> None:
+        with torch.no_grad():
+            next(iter(supernet.sharing.parameters())).fill_(float("nan"))
+
+    supernet = make_supernet(digits_family(digits))
+    with pytest.raises(TrainingError, match="the loss became nan in epoch 2, step 1, of architecture"):
+        train(supernet, digits, Poisoned(supernet.space, 1), SETTINGS, tmp_path)
+    kept = load_checkpoint(tmp_path)
+    assert kept.progress["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in kept.supernet.state_dict().values())
+
+
+@dataclass(frozen=True)
+class TwoPhases:
+    """The largest, reordered after its phase, then random networks that learn from it as it was."""
+
+    family: Family
+
+    def phases(self, epochs: int) -> list[Phase]:
+        return [Phase("largest", 1, teach=True), Phase("all", epochs - 1, learning_rate=0.5, before=self.reorder)]
+
+    def reorder(self, supernet: Supernet) -> None:
+        size = self.family.axes["stage1.width"].size
+        supernet.sharing.permute("stage1.width", torch.arange(size).flip(0))
+
+    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> list[Pass]:
+        if phase == 0:
+            return [Pass(self.family.space.largest, (LabelLoss(),))]
+        return [Pass(self.family.space.sample(rng), (LabelLoss(), Distillation(teacher=None)))]
+
+
+def test_a_training_in_phases_goes_on_to_the_same_weights_wherever_it_was_stopped(
+    digits: DataSet, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, epochs=3)
+
+    def run_phases(folder: Path, stop_after: int | None = None) -> str:
+        torch.manual_seed(0)
+        supernet = make_supernet(digits_family(digits))
+
+        def on_epoch(epoch: Epoch) -> None:
+            if epoch.epoch == stop_after:
+                raise Stop
+
+        return train(supernet, digits, TwoPhases(supernet.family), settings, folder, on_epoch=on_epoch)
+
+    whole = run_phases(tmp_path / "whole")
+    for stop in (1, 2):
+        folder = tmp_path / f"stopped after {stop}"
+        with pytest.raises(Stop):
+            run_phases(folder, stop)
+        assert load_checkpoint(folder).teacher
+        assert run_phases(folder) == whole
+    assert not load_checkpoint(tmp_path / "whole").teacher
+
+
+def test_a_frozen_teacher_is_asked_for_by_name(digits: DataSet, tmp_path: Path) -> None:
+    supernet = make_supernet(digits_family(digits))
+    with pytest.raises(TrainingError, match=r"name training\.teacher"):
+        train(supernet, digits, SinglePathStrategy(supernet.space, "frozen"), SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sandwich", "sorted"])
+def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str) -> None:
+    """Against plain modules of each network, which know nothing of sharing, in float64."""
+    supernet = make_supernet(digits_family(digits)).double().train()
+    space, n = supernet.space, 16
+    images, labels = digits.train.images[:n].double(), digits.train.labels[:n]
+    strategy: TrainingStrategy = SandwichStrategy(space, 1) if kind == "sandwich" else SortedStrategy(space, 2)
+    part = replace(digits.train, images=images, labels=labels)
+    loop = Loop(
+        supernet, part, strategy, replace(SETTINGS, batch_size=n, epochs=1, learning_rate=0.0, shift=0, flip=False)
+    )
+    passes: list[Pass] = []
+    planned = strategy.plan
+
+    def keep(*args: Any) -> Any:
+        passes.extend(planned(*args))
+        return passes
+
+    object.__setattr__(strategy, "plan", keep)
+    loop.run_epoch(1, lambda step, steps, loss: None)
+    expected = {name: torch.zeros_like(p) for name, p in supernet.sharing.named_parameters()}
+    order = torch.randperm(n, generator=shuffler(SETTINGS.seed, 1))
+    logits_of_largest = None
+    for p in passes:
+        module = supernet.extract(p.architecture).double().train()
+        module.load_state_dict(supernet.weights(p.architecture))
+        i, parts = p.part
+        x, y = images[order].tensor_split(parts)[i], labels[order].tensor_split(parts)[i]
+        logits = module(x)
+        if kind == "sorted":
+            loss = functional.cross_entropy(logits, y) / 2
+        elif logits_of_largest is None:
+            loss, logits_of_largest = functional.cross_entropy(logits, y), logits.detach()
+        else:
+            soft, hard = logits_of_largest.softmax(1), logits.log_softmax(1)
+            loss = (soft * (soft.log() - hard)).sum(1).mean()
+        loss.backward()
+        sizes = supernet.family.sizes(p.architecture)
+        for name, own in module.named_parameters():
+            full = expected[f"stored.{name}"]
+            slice_tensor(full, supernet.family.dims()[name], supernet.family.axes, sizes).add_(own.grad)
+    for name, parameter in supernet.sharing.named_parameters():
+        came = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(came, expected[name], rtol=1e-9, atol=1e-12)
+
+
+def shuffler(seed: int, epoch: int) -> torch.Generator:
+    """What the loop shuffles an epoch's images with."""
+    return torch.Generator().manual_seed(int(np.random.default_rng([seed, epoch]).integers(2**63)))
 
 
 class TestDamagedCheckpoints:

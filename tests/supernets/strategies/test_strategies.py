@@ -1,0 +1,131 @@
+"""What each training strategy asks a step to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
+from supernets.checkpoint import make_supernet
+from supernets.errors import TrainingError
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.space import Architecture
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.progressive import ProgressiveStrategy
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.sorted import SortedStrategy
+
+FAMILY = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
+SPACE = FAMILY.space
+FROZEN = Distillation(teacher=None)
+
+
+def no_probe(architecture: Architecture) -> float:
+    raise AssertionError("this strategy chooses nothing by its loss")
+
+
+def plan(strategy: TrainingStrategy, phase: int = 0, seed: int = 0) -> Sequence[Pass]:
+    return strategy.plan(phase, np.random.default_rng(seed), no_probe)
+
+
+def test_the_sandwich_holds_the_ends_and_teaches_from_the_largest() -> None:
+    passes = plan(SandwichStrategy(SPACE, 2))
+    assert [p.architecture for p in passes[:2]] == [SPACE.largest, SPACE.smallest]
+    assert len(passes) == 4
+    assert passes[0].terms == (LabelLoss(),)
+    assert all(p.terms == (Distillation(teacher=0),) for p in passes[1:])
+
+
+@pytest.mark.parametrize(("teacher", "terms"), [("none", (LabelLoss(),)), ("frozen", (LabelLoss(), FROZEN))])
+def test_others_learn_from_labels_and_from_a_frozen_teacher(teacher: str, terms: tuple[object, ...]) -> None:
+    for strategy in (
+        SandwichStrategy(SPACE, 1, teacher),  # type: ignore[arg-type]
+        SinglePathStrategy(SPACE, teacher),  # type: ignore[arg-type]
+        LargestStrategy(SPACE, teacher),  # type: ignore[arg-type]
+    ):
+        assert {p.terms for p in plan(strategy)} == {terms}
+    assert [p.architecture for p in plan(LargestStrategy(SPACE))] == [SPACE.largest]
+
+
+def test_sorted_gives_each_part_of_the_batch_a_network_of_its_own() -> None:
+    passes = plan(SortedStrategy(SPACE, 4))
+    assert [p.part for p in passes] == [(i, 4) for i in range(4)]
+    assert len({p.architecture for p in passes}) == 4
+    assert {p.terms for p in passes} == {(LabelLoss(0.25),)}  # a mean over the parts, not a sum
+    (alone,) = plan(SortedStrategy(SPACE, 1, "frozen"))
+    assert alone.terms == (LabelLoss(1.0), Distillation(None, 1.0))
+
+
+class TestProgressive:
+    def test_phases_have_an_epoch_at_least_and_all_of_them_together(self) -> None:
+        strategy = ProgressiveStrategy(FAMILY)
+        for epochs in (8, 9, 20, 100):
+            phases = strategy.phases(epochs)
+            assert sum(phase.epochs for phase in phases) == epochs
+            assert min(phase.epochs for phase in phases) >= 1
+        assert [p.name for p in strategy.phases(40)] == [
+            "largest", "kernel", "depth, 2 options", "depth", "width, 2 options", "width", "expand, 2 options", "expand",
+        ]  # fmt: skip
+        assert [p.teach for p in strategy.phases(40)] == [True] + [False] * 7
+        with pytest.raises(TrainingError, match=r"has 8 phases .*, and the training 7 epochs"):
+            strategy.phases(7)
+
+    def test_each_phase_frees_one_more_kind(self) -> None:
+        strategy = ProgressiveStrategy(FAMILY)
+        (first,) = plan(strategy, 0)
+        assert first == Pass(SPACE.largest, (LabelLoss(),))
+        free: list[set[str]] = []
+        lowest: list[int] = []
+        for phase in range(1, 8):
+            passes = [p for seed in range(60) for p in plan(strategy, phase, seed)]
+            assert {p.terms for p in passes} == {(LabelLoss(), FROZEN)}
+            genes = np.array([p.architecture.genes for p in passes])
+            below = SPACE.levels - 1 - np.where(genes < 0, SPACE.levels - 1, genes)
+            free.append({SPACE.choices[i].kind for i in np.flatnonzero(below.any(axis=0))})
+            lowest.append(int(below.max()))
+        assert free == [
+            {"kernel"}, {"kernel", "depth"}, {"kernel", "depth"}, *[{"kernel", "depth", "width"}] * 2,
+            *[{"kernel", "depth", "width", "expand"}] * 2,
+        ]  # fmt: skip
+        assert lowest == [1, 1, 3, 3, 3, 3, 3]  # the third stage has four depths
+        assert [len(plan(strategy, phase)) for phase in range(8)] == [1, 1, 2, 2, 4, 4, 4, 4]
+
+    def test_a_given_teacher_teaches_from_the_beginning(self) -> None:
+        strategy = ProgressiveStrategy(FAMILY, "frozen")
+        assert plan(strategy, 0)[0].terms == (LabelLoss(), FROZEN)
+        assert not any(phase.teach for phase in strategy.phases(8))
+
+
+class TestAttentive:
+    def macs(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+        return np.asarray(make_supernet(FAMILY).costs(architectures).macs.sum(axis=1))
+
+    @pytest.mark.parametrize("pick", ["best", "worst"])
+    def test_picks_by_loss_among_networks_of_like_cost(self, pick: str) -> None:
+        strategy = AttentiveStrategy(SPACE, self.macs, random_subnets=2, candidates=5, pick=pick)  # type: ignore[arg-type]
+        asked: list[Architecture] = []
+
+        def probe(architecture: Architecture) -> float:
+            asked.append(architecture)
+            return float(sum(architecture.genes))
+
+        passes = strategy.plan(0, np.random.default_rng(1), probe)
+        assert [p.architecture for p in passes[:2]] == [SPACE.largest, SPACE.smallest]
+        for chosen, candidates in zip(passes[2:], (asked[:5], asked[5:]), strict=True):
+            choose = min if pick == "best" else max
+            assert probe(chosen.architecture) == choose(map(probe, candidates))
+            macs = self.macs(candidates)
+            everything = self.macs([SPACE.smallest, SPACE.largest])
+            assert np.ptp(macs) <= np.ptp(everything) / 25
+
+    def test_costs_are_drawn_as_random_networks_have_them(self) -> None:
+        strategy = AttentiveStrategy(SPACE, self.macs, random_subnets=1, candidates=1)
+        drawn = [strategy.plan(0, np.random.default_rng(s), lambda a: 0.0)[2].architecture for s in range(300)]
+        random = [SPACE.sample(np.random.default_rng(1000 + s)) for s in range(300)]
+        assert abs(np.median(self.macs(drawn)) / np.median(self.macs(random)) - 1) < 0.1

@@ -1,0 +1,56 @@
+"""Distillation's losses against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, kl_divergence
+
+from supernets.divergence import divergence
+
+
+@pytest.fixture
+def logits() -> tuple[Tensor, Tensor]:
+    """Of a subnet and of its teacher, near enough for no ratio to be clipped."""
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    own = teacher + 0.3 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    return own.requires_grad_(), teacher
+
+
+def test_kl_is_that_of_the_teacher_to_the_subnet(logits: tuple[Tensor, Tensor]) -> None:
+    own, teacher = logits
+    expected = kl_divergence(Categorical(logits=teacher), Categorical(logits=own)).mean()
+    torch.testing.assert_close(divergence("kl", own, teacher), expected)
+
+
+def alpha_divergences(own: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """By sample and by their definition, of the orders -1 and 1: half of chi squared, and KL."""
+    p, q = teacher.softmax(1), own.softmax(1)
+    return ((p / q) ** -1 * q / 2).sum(1) - 0.5, (p * (p / q).log()).sum(1)
+
+
+def test_alpha_has_the_gradient_of_the_larger_of_two_divergences(logits: tuple[Tensor, Tensor]) -> None:
+    own, teacher = logits
+    low, high = alpha_divergences(own, teacher)
+    assert 0 < (low > high).sum() < len(low)  # both are the larger somewhere
+    (expected,) = torch.autograd.grad(torch.maximum(low, high).mean(), own)
+    (came,) = torch.autograd.grad(divergence("alpha", own, teacher), own)
+    torch.testing.assert_close(came, expected)
+
+
+def test_alpha_bounds_the_gradient_where_the_teacher_rules_out_what_the_subnet_believes() -> None:
+    own = torch.tensor([[20.0, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[-20.0, 0.0]])
+    (came,) = torch.autograd.grad(divergence("alpha", own, teacher), own)
+    assert came.isfinite().all()
+    assert came.abs().max() <= 6
+
+
+def test_no_gradient_reaches_the_teacher(logits: tuple[Tensor, Tensor]) -> None:
+    own, teacher = logits
+    teacher = teacher.clone().requires_grad_()
+    for name in ("kl", "alpha"):
+        divergence(name, own, teacher).backward()  # type: ignore[arg-type]
+    assert teacher.grad is None
