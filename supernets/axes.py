@@ -72,6 +72,29 @@ def full_sizes(axes: Axes) -> dict[str, int]:
     return {name: axis.size for name, axis in axes.items()}
 
 
+def axes_in(dim: Dim) -> frozenset[str]:
+    """The axes that a dimension (or several, as a product) is made of."""
+    if isinstance(dim, int):
+        return frozenset()
+    if isinstance(dim, str):
+        return frozenset([dim])
+    return frozenset().union(*(axes_in(part) for part in (dim.parts if isinstance(dim, Concat) else dim)))
+
+
+def units_of(dim: Dim, axes: Axes, axis: str) -> Tensor:
+    """Which unit of an axis each position of a full dimension belongs to, (size,); -1 where it belongs to none."""
+    if isinstance(dim, int):
+        return torch.full((dim,), -1)
+    if isinstance(dim, str):
+        return torch.arange(axes[dim].size) if dim == axis else torch.full((axes[dim].size,), -1)
+    if isinstance(dim, Concat):
+        return torch.cat([units_of(part, axes, axis) for part in dim.parts])
+    units = torch.full((1,), -1)
+    for part in dim:  # at most one of the factors is the axis
+        units = torch.maximum(units[:, None], units_of(part, axes, axis)[None, :]).flatten()
+    return units
+
+
 def slice_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, sizes: Sizes) -> Tensor:
     """The part of a full tensor that a network of these sizes uses; a view where that is possible."""
     for position, dim in enumerate(dims):
@@ -103,12 +126,12 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
     """A copy of a full tensor whose units along `axis` stand in `order`; the tensor itself where it lacks the axis.
 
     Args:
-        order: (axes[axis].size,) a permutation: new position i holds what was at order[i].
+        order: (axes[axis].size,) a permutation, on the CPU: new position i holds what was at order[i].
     """
     for position, dim in enumerate(dims):
         index = _permuted_index(dim, axes, axis, order)
         if index is not None:
-            tensor = tensor.index_select(position, index)
+            tensor = tensor.index_select(position, index.to(tensor.device))
     return tensor
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernets.axes import Concat, Dim
+from supernets.axes import axes_in
 from supernets.base import Supernet
 from supernets.errors import LoweringError
 from supernets.graph import BlockModel, block_keys, lower_blocks
@@ -132,21 +132,10 @@ class BlockKeys:
 
 def _axes_of(supernet: Supernet, block: str) -> list[str]:
     """The axes that what a block computes depends on, in the family's order."""
-    found: set[str] = set()
-    for name, dims in supernet.family.dims().items():
-        if name.startswith(f"{block}."):
-            for dim in dims:
-                _collect(dim, found)
-    found.update(supernet.family.geometry)
-    return [axis for axis in supernet.family.axes if axis in found]
-
-
-def _collect(dim: Dim, found: set[str]) -> None:
-    if isinstance(dim, str):
-        found.add(dim)
-    elif not isinstance(dim, int):
-        for part in dim.parts if isinstance(dim, Concat) else dim:
-            _collect(part, found)
+    family = supernet.family
+    found = {axis for name, dims in family.dims().items() if name.startswith(f"{block}.") for axis in axes_in(dims)}
+    found.update(family.geometry)
+    return [axis for axis in family.axes if axis in found]
 
 
 def _within(block: str, dropped: frozenset[str]) -> bool:

@@ -20,7 +20,7 @@ from supernets.errors import CheckpointError, SupernetError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.vit import ViTFamily
-from supernets.sharing.slices import SliceSharing
+from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 
 INDEX = "checkpoint.json"
@@ -60,11 +60,15 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def make_supernet(family: Family, spec: SharingSpec = PLAIN) -> Supernet:
-    """A freshly initialised supernet of a family under a way of sharing."""
-    if spec != PLAIN:
-        raise CheckpointError(f"unknown sharing {spec}; this version knows: slice")
-    return Supernet(family, SliceSharing(family))
+def make_supernet(
+    family: Family, spec: SharingSpec = PLAIN, *, pretrained: Mapping[str, Tensor] | None = None
+) -> Supernet:
+    """A supernet of a family under a way of sharing, freshly initialised or made of the largest network's tensors.
+
+    Raises:
+        SpaceError: the family has nothing that such a sharing is for.
+    """
+    return Supernet(family, ChainSharing(family, spec, pretrained=pretrained))
 
 
 def family_from_json(data: Mapping[str, Any]) -> Family:

@@ -53,11 +53,11 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     from supernets.families.mobile_cnn import MobileCNNFamily
     from supernets.families.presets import MOBILE_CNN
     from supernets.graph import lower
-    from supernets.sharing.slices import SliceSharing
+    from supernets.sharing.chain import ChainSharing
 
     torch.manual_seed(seed)
     family = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
-    supernet = Supernet(family, SliceSharing(family))
+    supernet = Supernet(family, ChainSharing(family))
     rng = np.random.default_rng(seed)
     image = rng.standard_normal((batch_size, 1, 28, 28)).astype(np.float32)
     models = [lower(supernet.extract(supernet.space.sample(rng)), (1, 28, 28)) for _ in range(n)]

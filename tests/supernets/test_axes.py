@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from supernets.axes import Axis, Concat, Dim, check_dims, permute_tensor, size_of, slice_tensor
+from supernets.axes import Axis, Concat, Dim, axes_in, check_dims, permute_tensor, size_of, slice_tensor, units_of
 from supernets.errors import SpaceError
 
 AXES = {"a": Axis("a", 4), "b": Axis("b", 3), "k": Axis("k", 5, slice="centre")}
@@ -43,6 +43,26 @@ def test_a_slice_keeps_these_positions(dim: Dim, full: int, kept: list[int]) -> 
 def test_a_permutation_of_one_axis_moves_its_units_wherever_they_stand(dim: Dim, order: list[int]) -> None:
     tensor = torch.arange(float(len(order)))
     assert torch.equal(permute_tensor(tensor, (dim,), AXES, "a", torch.tensor([3, 1, 0, 2])), tensor[order])
+
+
+@pytest.mark.parametrize(
+    ("dim", "units"),
+    [
+        (3, [-1, -1, -1]),
+        ("a", [0, 1, 2, 3]),
+        ("b", [-1, -1, -1]),
+        ((2, "a"), [0, 1, 2, 3, 0, 1, 2, 3]),
+        ((2, "a", 2), [0, 0, 1, 1, 2, 2, 3, 3] * 2),
+        (Concat(("b", (("a", 2), 1))), [-1, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3]),
+    ],
+)
+def test_the_unit_of_each_position_moves_with_it(dim: Dim, units: list[int]) -> None:
+    found = units_of(dim, AXES, "a")
+    assert found.tolist() == units
+    order = torch.tensor([3, 1, 0, 2])
+    moved = permute_tensor(found, (dim,), AXES, "a", order)
+    assert torch.equal(moved, torch.where(found >= 0, order[found], -1))
+    assert axes_in(dim) == {name for name in AXES if (units_of(dim, AXES, name) >= 0).any()}
 
 
 def test_dims_that_do_not_fit_are_refused() -> None:

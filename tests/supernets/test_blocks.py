@@ -15,7 +15,7 @@ from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.errors import LoweringError
 from supernets.graph import block_keys, lower_blocks
-from supernets.sharing.slices import SliceSharing
+from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.supernets.plain_networks import difference, outputs, run
 from tests.supernets.test_graph import architectures, supernet
@@ -159,7 +159,7 @@ class PooledFamily:
 
 def test_what_follows_a_block_and_what_it_lacks_tell_its_keys() -> None:
     family = PooledFamily()
-    net = Supernet(family, SliceSharing(family)).eval()  # type: ignore[arg-type]
+    net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
     every = family.space.enumerate()
     keys = BlockKeys(net).of(every)
     assert np.array_equal(keys, one_by_one(net, every, (1, 6, 6)))
@@ -169,7 +169,7 @@ def test_what_follows_a_block_and_what_it_lacks_tell_its_keys() -> None:
 
 def test_a_family_that_hides_an_axis_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     family = PooledFamily()
-    net = Supernet(family, SliceSharing(family)).eval()  # type: ignore[arg-type]
+    net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
     live = net.subnet
 
     def hiding(architecture: Architecture) -> nn.Module:

@@ -32,7 +32,7 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.presets import MOBILE_CNN
-from supernets.sharing.slices import SliceSharing
+from supernets.sharing.chain import ChainSharing
 from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.sorted import SortedStrategy
 from supernets.trainer import TrainingSettings
@@ -55,7 +55,7 @@ def main(
 
     def fresh() -> Supernet:
         torch.manual_seed(0)
-        return Supernet(family, SliceSharing(family))
+        return Supernet(family, ChainSharing(family))
 
     costs = fresh().costs(networks)
     macs, parameters = costs.macs.sum(axis=1), costs.parameters.sum(axis=1)

@@ -24,7 +24,7 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
-from supernets.sharing.slices import SliceSharing
+from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.trainer import TrainingSettings, train
@@ -108,7 +108,7 @@ class Study:
         own = AloneFamily(family, architecture)
         for unfinished in self.folder.glob(f"{_file(name)}-*"):  # checkpoints are read by families that a job may name
             shutil.rmtree(unfinished)
-        supernet = Supernet(own, SliceSharing(own))
+        supernet = Supernet(own, ChainSharing(own))
         return self.trained(name, supernet, SinglePathStrategy(own.space), [own.space.largest], **changes)
 
     def _train(

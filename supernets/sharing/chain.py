@@ -1,0 +1,105 @@
+"""The chain from stored tensors to a subnet's: mix, transform kernels, slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
+from supernets.base import Family, Sharing, channels_last
+from supernets.sharing.kernels import KernelTransforms
+from supernets.sharing.mixture import Mixture, mixed
+from supernets.sharing.spec import PLAIN, SharingSpec
+from supernets.space import Architecture
+
+
+class ChainSharing(Sharing):
+    """A subnet's tensors are slices of the stored ones, which may be mixed and whose kernels may be transformed before.
+
+    Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). Every tensor
+    is declared with its axes, routers included, so that slices and permutations are those of `supernets.axes`. Slices come
+    first: they commute with mixing, and with the transforms of kernels but in the kernel's own axis.
+
+    Args:
+        pretrained: tensors of the largest network, by name; all experts are then equal, so that the largest subnet is that
+            network. Without them everything is freshly initialised.
+
+    Raises:
+        SpaceError: the family has no layer that the mixture could mix, or no elastic kernel to transform.
+        RuntimeError: the pretrained tensors are those of another network.
+    """
+
+    def __init__(
+        self, family: Family, spec: SharingSpec = PLAIN, *, pretrained: Mapping[str, Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self._family = family
+        # Channels last: depthwise convolutions train about twice as fast on CPUs.
+        self.stored = channels_last(family.template())
+        if pretrained is not None:
+            self.stored.load_state_dict(dict(pretrained), strict=True)
+        self.mixture = None if spec.mixture is None else Mixture(family, spec.mixture, self.stored)
+        self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None
+        self._stacked = frozenset[str]()
+        if self.mixture is not None:
+            self._stacked = self.mixture.store_experts(self.stored, fresh=pretrained is None)
+        self._dims = self._own_dims()
+        check_dims({name: t.shape for name, t in self.state_dict().items()}, self._dims, family.axes)
+
+    def _own_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every tensor that this module owns, by its own names."""
+        dims: dict[str, tuple[Dim, ...]] = {}
+        for name, declared in self._family.dims().items():
+            experts = self.mixture.experts if self.mixture is not None and name in self._stacked else None
+            dims[f"stored.{name}"] = declared if experts is None else (experts, *declared)
+        for link, module in (("mixture", self.mixture), ("kernels", self.kernels)):
+            if module is not None:
+                dims.update({f"{link}.{name}": declared for name, declared in module.dims().items()})
+        return dims
+
+    @property
+    def template(self) -> nn.Module:
+        return self.stored
+
+    def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        sizes, dropped = dict(self._family.sizes(architecture)), self._family.dropped(architecture)
+        axes, kernels = self._family.axes, self.kernels
+        prefixes = tuple(f"{name}." for name in dropped)
+        # Kernels that are transformed are cut by their transforms.
+        uncut = sizes if kernels is None else sizes | {axis: axes[axis].size for axis in kernels.axes}
+        out: dict[str, Tensor] = {}
+        # The weights are what is trained: an autocast is for what is done with them.
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            coefficients = {} if self.mixture is None else self.mixture.coefficients(architecture)
+            for name, parameter in self.stored.named_parameters():
+                if name.startswith(prefixes):
+                    continue
+                tensor = slice_tensor(parameter, self._dims[f"stored.{name}"], axes, uncut)
+                if name in self._stacked:
+                    tensor = mixed(tensor, coefficients[name.rpartition(".")[0]])
+                if kernels is not None:
+                    tensor = kernels.transformed(name, tensor, sizes)
+                out[name] = tensor
+        for name, buffer in self.stored.named_buffers():
+            if not name.startswith(prefixes):
+                cut = slice_tensor(buffer, self._dims[f"stored.{name}"], axes, sizes)
+                # A sliced buffer is a view: a forward in training would overwrite the stored statistics.
+                out[name] = cut.clone() if self.training else cut
+        return out
+
+    @torch.no_grad()
+    def permute(self, axis: str, order: Tensor) -> None:
+        for name, tensor in self.state_dict().items():
+            if axis in axes_in(dims := self._dims[name]):
+                tensor.copy_(permute_tensor(tensor, dims, self._family.axes, axis, order.cpu()))
+
+    def decayed(self) -> frozenset[str]:
+        """Names of the parameters that weight decay shrinks; each expert's, and routers', as those of any layer.
+
+        Transforms of kernels are not shrunk: without them a kernel is the centre of the larger one, not zero.
+        """
+        vectors = {f"stored.{name}" for name in self._stacked if len(self._family.dims()[name]) == 1}
+        return frozenset(n for n in super().decayed() if n not in vectors and not n.startswith("kernels."))

@@ -1,0 +1,87 @@
+"""Learned transforms from larger kernels to smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Dim
+from supernets.base import Family
+from supernets.errors import SpaceError
+
+
+class KernelTransforms(nn.Module):
+    """One matrix for each step from a kernel to the next smaller one, of each convolution with an elastic kernel.
+
+    Once-for-all's elastic kernels (Cai et al. 2020, arXiv 1908.09791): the smaller kernel is the centre of the larger one,
+    flattened, times the matrix, which all channels share. Steps are chained: with sides 7, 5 and 3, the smallest comes from
+    the transformed one of side 5. Each matrix is the identity at first, which is a plain slice, and is trained with the
+    weights.
+
+    Args:
+        template: the largest network.
+
+    Raises:
+        SpaceError: the family has no elastic kernel.
+    """
+
+    def __init__(self, family: Family, template: nn.Module) -> None:
+        super().__init__()
+        sides = _sizes_of_axes(family)
+        self._chains: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        """By tensor: the axis of its kernel, and the steps from side to side, the largest first."""
+        self.steps = nn.ParameterDict()
+        for name, module in template.named_modules():
+            if not isinstance(module, nn.Conv2d):
+                continue
+            weight = f"{name}.weight"
+            axis = family.dims()[weight][-1]
+            if isinstance(axis, str) and family.axes[axis].slice == "centre" and len(sides[axis]) > 1:
+                steps = list(pairwise(sorted(sides[axis], reverse=True)))
+                self._chains[weight] = axis, steps
+                for old, new in steps:
+                    self.steps[_key(weight, old, new)] = nn.Parameter(torch.eye(new * new))
+        if not self._chains:
+            raise SpaceError("kernels: the space has no convolution of an elastic kernel to transform; expected centre")
+        self.axes = frozenset(axis for axis, _ in self._chains.values())
+        """The axes that these transforms cut."""
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of the matrices: none is elastic."""
+        return {f"steps.{name}": tuple(matrix.shape) for name, matrix in self.steps.items()}
+
+    def transformed(self, name: str, weight: Tensor, sizes: Mapping[str, int]) -> Tensor:
+        """A tensor with its kernel brought to its size; any other tensor as it is.
+
+        Args:
+            weight: (outputs, inputs, side, side) with the largest side, if `name` is a transformed one.
+        """
+        if name not in self._chains:
+            return weight
+        axis, steps = self._chains[name]
+        for old, new in steps:
+            if weight.shape[-1] <= sizes[axis]:
+                break
+            cut = (old - new) // 2
+            centre = weight[..., cut : cut + new, cut : cut + new]
+            weight = (centre.flatten(-2) @ self.steps[_key(name, old, new)].T).unflatten(-1, (new, new))
+        return weight
+
+
+def _key(weight: str, old: int, new: int) -> str:
+    return f"{weight.removesuffix('.weight').replace('.', '/')}/{old}-{new}"
+
+
+def _sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
+    """The sizes that each axis has in the largest network and in those that differ from it in one choice."""
+    found: dict[str, set[int]] = {name: set() for name in family.axes}
+    largest = family.space.largest
+    for i, n_levels in enumerate(family.space.levels.tolist()):
+        for level in range(n_levels):
+            genes = [*largest.genes[:i], level, *largest.genes[i + 1 :]]
+            for name, size in family.sizes(family.space.canonical(genes)).items():
+                found[name].add(size)
+    return found

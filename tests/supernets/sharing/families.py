@@ -1,0 +1,67 @@
+"""Small families and supernets of every way of sharing, for the tests of this room."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from supernets.base import Family, Supernet
+from supernets.checkpoint import make_supernet
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.vit import ViTFamily
+from supernets.families.vit_spec import ViTSpec
+from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
+from tests.supernets import invariants, test_supernet, test_vit
+
+CNN = MobileCNNFamily(
+    CNNSpec(
+        stem=4,
+        stem_stride=1,
+        stages=(
+            StageSpec(stride=1, depth=(1, 2), width=(4, 6, 8), kernel=(3, 5, 7), expand=(1, 2)),
+            StageSpec(stride=2, depth=(1, 2), width=(6, 9), kernel=(3, 7), expand=(2, 3)),
+        ),
+        head=8,
+    ),
+    image_size=8,
+    channels=2,
+    n_classes=5,
+)
+VIT = ViTFamily(
+    ViTSpec(patch=4, head_size=4, depth=(1, 2), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1.5, 2, 3.5)),
+    image_size=12,
+    channels=2,
+    n_classes=5,
+)
+FAMILIES: dict[str, Family] = {"cnn": CNN, "vit": VIT}
+BY_HAND: dict[str, invariants.ByHand] = {"cnn": test_supernet.handwritten, "vit": test_vit.handwritten}
+
+BY_LAYER = SharingSpec(MixtureSpec(experts=3, hidden=8))
+BY_NEURON = SharingSpec(MixtureSpec(routing="neuron", hidden=8))
+SHARINGS: dict[str, SharingSpec] = {
+    "slice": PLAIN,
+    "layer": BY_LAYER,
+    "neuron": BY_NEURON,
+    "transform": SharingSpec(kernels="transform"),
+    "neuron and transform": SharingSpec(BY_NEURON.mixture, "transform"),
+}
+CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f == "cnn" or "transform" not in s]
+"""Every family with every sharing that is for it."""
+
+
+def made(family: str, sharing: str) -> Supernet:
+    """A supernet with random weights; its routers mix, rather than pick, and differ from network to network."""
+    torch.manual_seed(0)
+    supernet = invariants.randomised(make_supernet(FAMILIES[family], SHARINGS[sharing]))
+    with torch.no_grad():
+        for name, parameter in supernet.named_parameters():
+            if "router" in name:
+                parameter.mul_(0.2)
+    return supernet
+
+
+def images_for(family: str, n: int = 16) -> Tensor:
+    """Noise of the family's image size."""
+    shape = FAMILIES[family].example(n).shape
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,121 @@
+"""The invariants (DESIGN §3: I1 to I5) of every family under every way of sharing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from supernets.base import Supernet
+from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+from supernets.families.nested import NestedFamily
+from supernets.sharing.spec import SharingSpec
+from tests.supernets import invariants
+from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made
+
+MORE_THAN_SLICES = [case for case in CASES if case[1] != "slice"]
+"""Slices alone are in the families' own tests."""
+
+
+@pytest.fixture(scope="module", params=MORE_THAN_SLICES, ids=lambda case: f"{case[0]}, {case[1]}")
+def case(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
+    family, sharing = request.param
+    return family, made(family, sharing)
+
+
+def test_extracted_live_and_handwritten_agree(case: tuple[str, Supernet]) -> None:
+    family, supernet = case
+    images = images_for(family)
+    invariants.check_extracted_live_and_handwritten_agree(supernet, images, images, BY_HAND[family])
+
+
+def test_the_same_modules_with_the_same_settings(case: tuple[str, Supernet]) -> None:
+    invariants.check_same_modules(case[1])
+
+
+def test_permuting_every_axis_leaves_the_largest_unchanged(case: tuple[str, Supernet]) -> None:
+    images = images_for(case[0])
+    invariants.check_permutations(case[1], images, images)
+
+
+def test_training_forward_leaves_the_stored_statistics_alone(case: tuple[str, Supernet]) -> None:
+    invariants.check_stored_statistics_stay(case[1], images_for(case[0]))
+
+
+def test_costs_are_those_of_the_extracted_module(case: tuple[str, Supernet]) -> None:
+    invariants.check_costs(case[1], images_for(case[0]))
+
+
+def test_extracted_modules_hold_nothing_of_the_supernet(case: tuple[str, Supernet]) -> None:
+    invariants.check_shares_no_storage(case[1])
+    invariants.check_training_extracted(case[1], images_for(case[0]))
+
+
+def test_onnx_runtime_agrees_with_torch(case: tuple[str, Supernet]) -> None:
+    images = images_for(case[0])
+    invariants.check_onnx(case[1], images, images, batch=8)
+
+
+@pytest.mark.parametrize(("family", "sharing"), CASES)
+@torch.no_grad()
+def test_made_of_a_pretrained_network_it_gives_that_networks_outputs(family: str, sharing: str) -> None:
+    """I5: of the largest subnet, before training."""
+    supernet = made(family, sharing)
+    images, spec = images_for(family), supernet.sharing.spec
+    largest = supernet.space.largest
+    network = invariants.with_statistics(supernet, largest, images).extract(largest)  # as any trained network
+    copy = make_supernet(FAMILIES[family], spec, pretrained=network.state_dict()).eval()
+    expected = network(images)
+    invariants.assert_varies(expected)
+    assert invariants.relative(copy(images, largest), expected) <= invariants.RELATIVE
+    assert invariants.relative(copy.extract(largest)(images), expected) <= invariants.RELATIVE
+    fresh = make_supernet(FAMILIES[family], spec).eval()
+    assert invariants.relative(fresh(images, largest), expected) > 1000 * invariants.RELATIVE
+
+
+def test_a_checkpoint_keeps_how_weights_are_shared(case: tuple[str, Supernet], tmp_path: Path) -> None:
+    supernet = case[1]
+    save_checkpoint(tmp_path, supernet, progress={"epoch": 1, "epochs": 1}, optimizer={})
+    came = load_checkpoint(tmp_path).supernet
+    assert came.sharing.spec == supernet.sharing.spec
+    for name, tensor in supernet.state_dict().items():
+        assert torch.equal(came.state_dict()[name], tensor), name
+
+
+def test_weights_are_made_in_full_precision_whatever_the_forward_runs_in(case: tuple[str, Supernet]) -> None:
+    supernet = case[1]
+    architecture = supernet.space.sample(np.random.default_rng(1))
+    expected = supernet.weights(architecture)
+    with torch.autocast("cpu", torch.bfloat16):
+        came = supernet.weights(architecture)
+    assert all(torch.equal(came[name], tensor) for name, tensor in expected.items())
+
+
+def test_what_weight_decay_shrinks() -> None:
+    """Matrices and kernels of layers, experts and routers; no biases, norms or transforms of kernels."""
+    supernet = make_supernet(FAMILIES["vit"], SHARINGS["neuron"])
+    decayed = supernet.sharing.decayed()
+    assert {n for n, p in make_supernet(FAMILIES["vit"]).sharing.named_parameters() if p.ndim > 1} <= decayed
+    assert not any(name.endswith("bias") for name in decayed)
+    assert all(("router" in name) or name.startswith("stored.") for name in decayed)
+    assert "router_hidden.weight" in {name.removeprefix("mixture.") for name in decayed}
+    both = make_supernet(CNN, SHARINGS["neuron and transform"]).sharing.decayed()
+    plain = make_supernet(CNN, SHARINGS["neuron"]).sharing.decayed()
+    assert both == plain
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_nested_networks_share_in_every_way_too(sharing: str) -> None:
+    """Their choices have other names than the axes that they decide on."""
+    family = NestedFamily(CNN)
+    supernet = make_supernet(family, SHARINGS[sharing])
+    for architecture in (family.space.smallest, family.space.largest, family.space.sample(np.random.default_rng(0))):
+        supernet.extract(architecture)(images_for("cnn"))
+
+
+def test_the_description_of_a_sharing_is_json() -> None:
+    for spec in SHARINGS.values():
+        assert SharingSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
