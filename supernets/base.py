@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, check_dims
 from supernets.cost import Cost, CostModel, CostTable
+from supernets.errors import SpaceError
 from supernets.live import clone_tree, place
 from supernets.space import Architecture, SearchSpace
 
@@ -140,6 +141,27 @@ class Supernet(nn.Module):
         with torch.no_grad():
             module.load_state_dict(self.weights(architecture), strict=True)
         return module.eval()
+
+    def sort(self, orders: Mapping[str, Tensor]) -> None:
+        """Reorders the units of axes in every stored tensor that has them, as `supernets.sorting` says.
+
+        The largest subnet computes what it did, the others something else. Moments that an optimiser keeps are those of
+        other weights from then on: start it anew.
+
+        Args:
+            orders: (size,) by axis, a permutation: position i gets the unit order[i].
+
+        Raises:
+            SpaceError: an axis is unknown or of kernels, or its order is no permutation.
+        """
+        for name, order in orders.items():
+            axis = self.family.axes.get(name)
+            if axis is None or axis.slice != "prefix":
+                raise SpaceError(f"{name!r} is no axis whose units can be sorted; take one whose first units are used")
+            if not torch.equal(order.sort().values.cpu(), torch.arange(axis.size)):
+                raise SpaceError(f"the order of axis {name} is no permutation of its {axis.size} units")
+        for name, order in orders.items():
+            self.sharing.permute(name, order)
 
     def cost(self, architecture: Architecture) -> Cost:
         """Exact parameters, MACs and activation bytes for one example, total and by block."""
