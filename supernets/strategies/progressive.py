@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.base import Family, Pass, Phase
+from supernets.base import Family, Pass, Phase, Supernet
 from supernets.errors import TrainingError
+from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.terms import Teacher, taught
 
@@ -31,6 +33,7 @@ class _Stage:
     Attributes:
         floors: (n_choices,) the lowest level of each choice.
         subnets: random ones a step; 0 trains the largest alone.
+        sorts: whether units are sorted by importance before it.
     """
 
     name: str
@@ -38,17 +41,19 @@ class _Stage:
     rate: float
     floors: NDArray[np.int64]
     subnets: int
+    sorts: bool = False
 
 
 @dataclass(frozen=True)
 class ProgressiveStrategy:
     """Once-for-all's schedule (Cai et al. 2020, arXiv 1908.09791) over the kinds of any family's choices.
 
-    The largest network is trained, and then teaches. Kernels, depths and then the others become elastic, in the space's order,
-    each in two phases where it has more than two options: its two largest, then all. Resolutions are elastic from the
-    beginning, but for the largest network's phase. Departures: epochs are shares of what the training has; kinds that OFA
-    lacks (widths, heads) follow its rule for expansions; the teacher is evaluated with the statistics of the training images,
-    not with those of the batch.
+    The largest network is trained, and then teaches. Kernels, depths and then the others become elastic, in the space's
+    order, each in two phases where it has more than two options: its two largest, then all. Before a phase that makes layers
+    narrower, units are sorted by importance, but for those that narrower networks were already trained with. Resolutions are
+    elastic from the beginning, but for the largest network's phase. Departures: epochs are shares of what the training has;
+    kinds that OFA lacks (widths, heads) follow its rule for expansions; the teacher is evaluated with the statistics of the
+    training images, not with those of the batch.
 
     Attributes:
         teacher: ``largest`` is the largest network as its phase leaves it; ``frozen`` one that the training is given.
@@ -67,15 +72,15 @@ class ProgressiveStrategy:
         elastic = [kind for kind in space.kinds if kind != "resolution" and space.levels[space.kinds[kind]].max() > 1]
         for kind in sorted(elastic, key=lambda kind: {"kernel": 0, "depth": 1}.get(kind, 2)):
             indices = space.kinds[kind]
-            subnets = _SUBNETS.get(kind, _MANY_SUBNETS)
+            subnets, sorts = _SUBNETS.get(kind, _MANY_SUBNETS), kind not in _SUBNETS
             if kind != "kernel" and space.levels[indices].max() > _TOP:
                 floors = floors.copy()
                 floors[indices] = np.maximum(space.levels[indices] - _TOP, 0)
-                stages.append(_Stage(f"{kind}, {_TOP} options", _FIRST, _RATES["first"], floors, subnets))
+                stages.append(_Stage(f"{kind}, {_TOP} options", _FIRST, _RATES["first"], floors, subnets, sorts))
             floors = floors.copy()
             floors[indices] = 0
             rate = _RATES["kernel" if kind == "kernel" else "second"]
-            stages.append(_Stage(kind, _SECOND, rate, floors, subnets))
+            stages.append(_Stage(kind, _SECOND, rate, floors, subnets, sorts))
         return stages
 
     def phases(self, epochs: int) -> Sequence[Phase]:
@@ -92,9 +97,43 @@ class ProgressiveStrategy:
         for i in np.argsort(-(exact % 1), kind="stable")[: epochs - counts.sum()]:
             counts[i] += 1
         return [
-            Phase(stage.name, int(count), stage.rate, teach=i == 0 and self.teacher == "largest")
+            Phase(
+                stage.name,
+                int(count),
+                stage.rate,
+                before=partial(self._sort, stages[i - 1].floors) if stage.sorts else None,
+                teach=i == 0 and self.teacher == "largest",
+            )
             for i, (stage, count) in enumerate(zip(stages, counts, strict=True))
         ]
+
+    def _sort(self, floors: NDArray[np.int64], supernet: Supernet) -> None:
+        """Sorts the units of every axis, between the sizes that networks of these lowest levels have."""
+        found = importance(supernet)
+        trained = self._trained_sizes(floors)
+        supernet.sort(orders(found, {axis: sorted(trained[axis]) for axis in found}))
+
+    def _trained_sizes(self, floors: NDArray[np.int64]) -> dict[str, set[int]]:
+        """By axis, the sizes of networks whose levels are no lower."""
+        space = self.family.space
+        tops = space.levels - 1
+        required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
+        by_kind = []
+        for indices in space.kinds.values():
+            # What layers there are stays: those that are not there have sizes that nobody reads.
+            elastic = [i for i in indices if space.choices[i].name not in required]
+            depth = max((int(tops[i] - floors[i]) for i in elastic), default=0)
+            by_kind.append(
+                [(elastic, [max(int(tops[i]) - t, int(floors[i])) for i in elastic]) for t in range(depth + 1)]
+            )
+        found: dict[str, set[int]] = {axis: set() for axis in self.family.axes}
+        for levels in itertools.product(*by_kind):
+            genes = tops.copy()
+            for elastic, chosen in levels:
+                genes[elastic] = chosen
+            for axis, size in self.family.sizes(space.canonical(genes)).items():
+                found[axis].add(size)
+        return found
 
     def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
         space, stage = self.family.space, self._stages[phase]

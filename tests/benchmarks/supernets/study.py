@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class Study:
         architectures: Sequence[Architecture],
         *,
         statistics: Architecture | None = None,
+        after: Callable[[Supernet], None] | None = None,
         **changes: Any,
     ) -> Trained:
         """Trains a supernet and scores these of its networks on the test part, each recalibrated.
@@ -76,6 +77,7 @@ class Study:
             name: of the training, unique in the study.
             supernet: freshly made; trained in place unless the figures are there already.
             statistics: whose batch-norm statistics all networks have, in place of their own.
+            after: done to the trained supernet before its networks are scored; its name tells these scores from others.
             changes: of the study's settings.
         """
         settings = replace(self.settings, **changes)
@@ -83,7 +85,10 @@ class Study:
         about = {"settings": asdict(settings), "family": family, "sharing": sharing, "strategy": repr(strategy)}
         stamp = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         path = self.folder / f"{_file(name)}.json"
-        keys = [a.key if statistics is None else f"{a.key} as {statistics.key}" for a in architectures]
+        suffix = ("" if statistics is None else f" as {statistics.key}") + (
+            "" if after is None else f" {after.__name__}"
+        )
+        keys = [f"{a.key}{suffix}" for a in architectures]
         known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         if known.get("stamp") != stamp:
             known = {"stamp": stamp, "accuracies": {}, "seconds": None, "scoring_seconds": 0.0}
@@ -93,6 +98,8 @@ class Study:
             done = self._train(supernet, strategy, settings, checkpoint, name)
             known["seconds"] = known["seconds"] or done
             started = time.process_time()
+            if after is not None:
+                after(supernet)
             stored = None if statistics is None else _statistics(supernet, statistics, self.data)
             for architecture in missing:
                 key = keys[architectures.index(architecture)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
@@ -20,6 +22,7 @@ from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
+from tests.supernets.invariants import RELATIVE, randomised, relative
 
 FAMILY = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
 SPACE = FAMILY.space
@@ -95,6 +98,28 @@ class TestProgressive:
         ]  # fmt: skip
         assert lowest == [1, 1, 3, 3, 3, 3, 3]  # the third stage has four depths
         assert [len(plan(strategy, phase)) for phase in range(8)] == [1, 1, 2, 2, 4, 4, 4, 4]
+
+    def test_units_are_sorted_before_layers_become_narrower_and_the_teacher_stays_what_it_was(self) -> None:
+        phases = ProgressiveStrategy(FAMILY).phases(8)
+        assert [phase.before is not None for phase in phases] == [False] * 4 + [True] * 4
+        supernet = randomised(make_supernet(FAMILY)).eval()
+        images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            before = supernet(images, SPACE.largest)
+            for phase in phases[4:]:
+                assert phase.before is not None
+                phase.before(supernet)
+                weights = supernet.weights(SPACE.largest)
+                readers = ["head", *(f"stages.2.{b}.expand" for b in (1, 2, 3))]  # of the last stage's channels
+                read = torch.stack([weights[f"{name}.conv.weight"].abs().sum((0, 2, 3)) for name in readers]).sum(0)
+                # All 80 channels in order, at first; then the 64 that narrower networks have among themselves, and so on.
+                groups = {0: (0, 80), 1: (0, 64, 80), 2: (0, 48, 64, 80), 3: (0, 48, 64, 80)}[phases.index(phase) - 4]
+                for low, high in itertools.pairwise(groups):
+                    # Summed in another order, units of equal importance may differ by their last bits.
+                    torch.testing.assert_close(
+                        read[low:high], read[low:high].sort(descending=True).values, rtol=1e-6, atol=0
+                    )
+            assert relative(supernet(images, SPACE.largest), before) <= RELATIVE
 
     def test_a_given_teacher_teaches_from_the_beginning(self) -> None:
         strategy = ProgressiveStrategy(FAMILY, "frozen")

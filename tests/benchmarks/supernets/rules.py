@@ -1,0 +1,95 @@
+"""What single rules of training supernets are worth: sandwich, sorting by importance, recalibration.
+
+    python -m tests.benchmarks.supernets.rules [--work FOLDER] [--epochs 4] [--json]
+
+Method. The family mobile-cnn's preset `tiny` on 20,000 images of Fashion-MNIST; 12 networks spread over the costs, the smallest
+and the largest among them, are scored on the 10,000 images of the test part.
+  sandwich         largest, smallest and two random networks a step, the largest teaches
+  sandwich, labels the same, all from the labels
+  uniform          one random network a step, in four times the epochs: as many forwards and backwards
+  truncated        the largest alone is trained, the others are cut out of it
+  sorted, cut      the same weights, sorted by importance before they are cut
+and, of `sandwich`, the networks with their own statistics and with slices of the largest's.
+
+Resumable: trainings and accuracies are kept in the folder given by --work.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.table import Table
+
+from supernets.base import Supernet, TrainingStrategy
+from supernets.checkpoint import make_supernet
+from supernets.sorting import importance, orders
+from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_path import SinglePathStrategy
+from supernets.trainer import TrainingSettings
+from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
+
+IMAGES, NETWORKS, SAMPLED = 20_000, 12, 2000
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="Where trainings are kept.")] = Path("runs/bench-rules"),
+    epochs: int = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Trains what is missing and prints the comparison."""
+    torch.set_num_threads(1)
+    study = Study(work, fashion_mnist(IMAGES), TrainingSettings(epochs=epochs))
+    family = family_of("mobile-cnn", "tiny")
+    space = family.space
+
+    def fresh() -> Supernet:
+        torch.manual_seed(0)
+        return make_supernet(family)
+
+    rng = np.random.default_rng(0)
+    sampled = [space.smallest, space.largest, *(space.sample(rng) for _ in range(SAMPLED))]
+    macs = fresh().costs(sampled).macs.sum(axis=1)
+    networks = [sampled[i] for i in spread(macs, NETWORKS)]
+    strategies: dict[str, tuple[TrainingStrategy, int]] = {
+        "sandwich": (SandwichStrategy(space, 2), 1),
+        "sandwich, labels": (SandwichStrategy(space, 2, "none"), 1),
+        "uniform": (SinglePathStrategy(space), 4),
+        "truncated": (LargestStrategy(space), 1),
+    }
+    found = {
+        name: study.trained(name, fresh(), strategy, networks, epochs=epochs * times).accuracies
+        for name, (strategy, times) in strategies.items()
+    }
+    found["sorted, cut"] = study.trained("truncated", fresh(), LargestStrategy(space), networks, after=_sort).accuracies
+    found["sandwich, slices of the largest's statistics"] = study.trained(
+        "sandwich", fresh(), SandwichStrategy(space, 2), networks, statistics=space.largest
+    ).accuracies
+    report = {
+        "macs": sorted(int(macs[i]) for i in spread(macs, NETWORKS)),
+        "accuracies": {name: accuracies.tolist() for name, accuracies in found.items()},
+        "cpu_minutes": study.cpu_seconds / 60,
+    }
+    print(json.dumps(report, indent=1)) if as_json else _show(report)
+
+
+def _sort(supernet: Supernet) -> None:
+    supernet.sort(orders(importance(supernet)))
+
+
+def _show(report: dict[str, Any]) -> None:
+    table = Table("training", "smallest", "largest", "mean", "least", title="Test accuracy of 12 networks, %")
+    for name, accuracies in report["accuracies"].items():
+        table.add_row(
+            name, *(f"{100 * x:.2f}" for x in (accuracies[0], accuracies[-1], np.mean(accuracies), min(accuracies)))
+        )
+    console.print(table, f"{report['cpu_minutes']:.0f} CPU minutes in all")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,108 @@
+"""Training speed of each family, strategy and sharing against ordinary training of the family's largest network.
+
+    python -m tests.benchmarks.supernets.speed [--rounds 5] [--steps 6] [--json]
+
+Method. The families' presets `tiny` on Fashion-MNIST, batches of 64, one thread. Every way is trained in turns, a few steps a
+round, so that what the machine does meanwhile meets all of them alike; figures are medians over rounds of CPU time (the first
+round is not counted). Samples are images of the data set, however many networks see each: the sandwich shows one to four of
+them. *Relative* is the samples a second over those of ordinary training of the largest network in the same round.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.table import Table
+
+from supernets.base import Family, TrainingStrategy
+from supernets.checkpoint import make_supernet
+from supernets.data import head
+from supernets.families.nested import NestedFamily
+from supernets.loop import Loop
+from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.progressive import ProgressiveStrategy
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.sorted import SortedStrategy
+from supernets.trainer import TrainingSettings
+from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
+
+FAMILIES = ("mobile-cnn", "resnet", "vit")
+BATCH = 64
+PLAIN = SharingSpec()
+_LAST = "progressive, last phase"
+
+
+def strategies(family: Family) -> dict[str, tuple[Family, TrainingStrategy, SharingSpec]]:
+    """What is compared, by name; ordinary training first."""
+    space, nested = family.space, NestedFamily(family)
+    cost = make_supernet(family)
+    found: dict[str, tuple[Family, TrainingStrategy, SharingSpec]] = {
+        "largest alone": (family, LargestStrategy(space), PLAIN),
+        "single-path": (family, SinglePathStrategy(space), PLAIN),
+        "sorted, 2 micro-batches": (nested, SortedStrategy(nested.space, 2), PLAIN),
+        "sandwich, 2 random": (family, SandwichStrategy(space, 2), PLAIN),
+        "attentive, 2 of 3": (family, AttentiveStrategy(space, lambda a: cost.costs(a).macs.sum(axis=1)), PLAIN),
+        _LAST: (family, ProgressiveStrategy(family, "none"), PLAIN),
+    }
+    for routing in ("layer", "neuron"):
+        mixture = SharingSpec(mixture=MixtureSpec(experts=2, routing=routing))
+        found[f"sandwich, mixture by {routing}"] = (family, SandwichStrategy(space, 2), mixture)
+    return found
+
+
+def main(
+    rounds: int = 5,
+    steps: int = 6,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Times what there is and prints it."""
+    torch.set_num_threads(1)
+    data = fashion_mnist(BATCH * steps)
+    report: list[dict[str, Any]] = []
+    for name in FAMILIES:
+        made = {}
+        for way, (family, strategy, sharing) in strategies(family_of(name, "tiny")).items():
+            torch.manual_seed(0)
+            epochs = len(strategy.phases(100))
+            settings = TrainingSettings(epochs=epochs, batch_size=BATCH)
+            made[way] = (
+                Loop(make_supernet(family, sharing), head(data.train, BATCH * steps), strategy, settings),
+                epochs,
+            )
+        seconds: dict[str, list[float]] = {way: [] for way in made}
+        for _ in range(rounds + 1):
+            for way, (loop, last) in made.items():
+                started = time.process_time()
+                loop.run_epoch(last, lambda step, n, loss: None)
+                seconds[way].append((time.process_time() - started) / (BATCH * steps))
+        base = np.array(seconds["largest alone"][1:])
+        for way, taken in seconds.items():
+            own = np.array(taken[1:])
+            report.append(
+                {
+                    "family": name,
+                    "way": way,
+                    "samples_per_s": float(1 / np.median(own)),
+                    "relative": float(np.median(base / own)),
+                }
+            )
+    print(json.dumps(report, indent=1)) if as_json else _show(report)
+
+
+def _show(report: list[dict[str, Any]]) -> None:
+    table = Table("family", "training", "samples/s", "relative")
+    for row in report:
+        table.add_row(row["family"], row["way"], f"{row['samples_per_s']:.0f}", f"{row['relative']:.2f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
