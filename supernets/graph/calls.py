@@ -41,6 +41,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     functional.softmax: functions.softmax,
     functional.dropout: functions.dropout,
     functional.scaled_dot_product_attention: functions.attention,
+    functional.interpolate: functions.interpolate,
     torch.mean: functions.mean,
     torch.flatten: functions.flatten,
     torch.reshape: functions.reshape,

@@ -168,6 +168,39 @@ def mean(graph: Graph, x: Value, dim: int | Sequence[int] | None = None, keepdim
     return graph.add("ReduceMean", [x, graph.numbers(axes)], shape, keepdims=int(keepdim))
 
 
+def interpolate(
+    graph: Graph,
+    x: Value,
+    size: int | Sequence[int] | None = None,
+    scale_factor: object = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: object = None,
+    antialias: bool = False,
+) -> Value:
+    """Images of another size, each pixel by the two nearest of either direction (bilinear, half-pixel centres).
+
+    It is written with scales, which every runtime reads. They are rounded up, since the size is their product rounded
+    down. A runtime's coordinates may differ from torch's in their last bit.
+    """
+    if x.rank != 4 or size is None or scale_factor is not None or mode != "bilinear" or align_corners or antialias:
+        raise LoweringError(f"interpolate(mode={mode!r}, ...) is lowered for bilinear images of a given size alone")
+    sides = [int(n) for n in ((size, size) if isinstance(size, int) else size)]
+    if sides == list(x.shape[2:]):
+        return x
+    scales = [np.float32(1), np.float32(1)]
+    for side, old in zip(sides, x.shape[2:], strict=True):
+        scale = np.float32(side / old)
+        scales.append(scale if float(scale) * old >= side else np.nextafter(scale, np.float32(np.inf)))
+    return graph.add(
+        "Resize",
+        [x, None, graph.constant(np.array(scales))],
+        (*x.shape[:2], *sides),
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+
+
 def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
     """Several dimensions as one; the batch is none of them."""
     start, end = dimension(start_dim, x.rank), dimension(end_dim, x.rank)

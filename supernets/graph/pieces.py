@@ -99,7 +99,8 @@ def _end(graph: Graph, span: Span, limit: int) -> int:
     """Where a block ends, with the operations that belong to it."""
     own = {name for node in graph.nodes[span.start : span.end] for name in node.outputs}
     end = span.end
-    while end < limit and all(name in own or name in graph.constants for name in graph.nodes[end].inputs):
+    # An optional input that is left out has no name.
+    while end < limit and all(not n or n in own or n in graph.constants for n in graph.nodes[end].inputs):
         own.update(graph.nodes[end].outputs)
         end += 1
     return end

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.errors import LoweringError
-from supernets.graph import lower
+from supernets.graph import functions, lower
 from supernets.graph.calls import FUNCTIONS, METHODS
+from supernets.graph.ir import Graph
 from supernets.graph.rules import RULES
 from tests.supernets.plain_networks import difference, run
 
@@ -88,6 +89,9 @@ CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
     ("bmm", lambda x: torch.bmm(x, x.transpose(1, 2)).matmul(x), TOKENS),
     ("attention", lambda x: functional.scaled_dot_product_attention(x, x + 1, x * 2), (2, 6, 8)),
     ("attention, scaled", lambda x: functional.scaled_dot_product_attention(x, x, x, scale=0.5), (2, 6, 8)),
+    ("smaller images", lambda x: functional.interpolate(x, size=(5, 7), mode="bilinear"), IMAGE),
+    ("larger images", lambda x: functional.interpolate(x, 20, mode="bilinear", align_corners=False), IMAGE),
+    ("images of the same size", lambda x: functional.interpolate(x, (9, 8), mode="bilinear") * 2, IMAGE),
     ("one of a dimension", lambda x: x[:, 0] + x[:, -1], TOKENS),
     ("one of the last dimension", lambda x: x[:, :, 2], TOKENS),
 ]
@@ -165,6 +169,9 @@ def test_a_linear_layer_takes_the_norm_after_it() -> None:
         (lambda x: x.chunk(3, dim=1)[0], IMAGE, "into 3 parts"),
         (lambda x: functional.gelu(x, approximate="tanh"), VECTOR, "gelu"),
         (lambda x: functional.dropout(x), VECTOR, "training mode"),
+        (lambda x: functional.interpolate(x, 5), IMAGE, r"interpolate\(mode='nearest', ...\) is lowered for bilinear"),
+        (lambda x: functional.interpolate(x, 5, mode="bilinear", align_corners=True), IMAGE, "for bilinear images"),
+        (lambda x: functional.interpolate(x, scale_factor=2.0, mode="bilinear"), IMAGE, "of a given size alone"),
         (lambda x: x.mul_(2), VECTOR, "no rule for mul_"),
         (lambda x: x == 1, VECTOR, "no rule for eq"),
         (lambda x: x * (x.shape[0] == 3), VECTOR, "no rule for eq"),
@@ -177,6 +184,17 @@ def test_a_linear_layer_takes_the_norm_after_it() -> None:
 def test_refusals_say_what(function: Callable[[Tensor], Tensor], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(LoweringError, match=message):
         lower(Call(function).eval(), shape)
+
+
+def test_the_size_of_resized_images_is_exact_whatever_the_rounding_of_scales() -> None:
+    for old in (28, 97, 224):
+        for side in range(1, 2 * old):
+            graph = Graph()
+            resized = functions.interpolate(graph, graph.input("x", (-1, 1, old, old)), side, mode="bilinear")
+            if side != old:
+                scale = graph.constants[graph.nodes[0].inputs[2]][2]
+                assert resized.shape[2:] == (side, side)
+                assert int(np.float32(old) * scale) == int(float(old) * float(scale)) == side
 
 
 def test_every_rule_has_a_case() -> None:
