@@ -19,6 +19,7 @@ from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
+from supernets.families.resnet import ResNetFamily
 from supernets.families.vit import ViTFamily
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
@@ -82,10 +83,12 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             return NestedFamily(family_from_json(data["of"]))
         case MobileCNNFamily.name:
             return MobileCNNFamily.from_json(data)
+        case ResNetFamily.name:
+            return ResNetFamily.from_json(data)
         case ViTFamily.name:
             return ViTFamily.from_json(data)
         case other:
-            known = f"{MobileCNNFamily.name}, {ViTFamily.name}"
+            known = ", ".join(family.name for family in (MobileCNNFamily, ResNetFamily, ViTFamily))
             raise CheckpointError(f"unknown family {other!r}; this version knows: {known}")
 
 

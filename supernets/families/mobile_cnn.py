@@ -1,4 +1,4 @@
-"""An elastic MobileNet-style CNN: inverted residuals with elastic depth, width, kernel and expansion (arXiv 1801.04381)."""
+"""An elastic MobileNet-style CNN: inverted residuals with elastic depth, width, kernel, expansion and resolution."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import torch
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.errors import CheckpointError, SpaceError
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.errors import CheckpointError
+from supernets.families.layers import ConvNormAct, SqueezeExcite, conv_norm, resized
+from supernets.families.spec import Activation, CNNSpec, StageSpec, make_divisible
 from supernets.space import Architecture, Choice, SearchSpace
 
 
-def _conv_norm(
-    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
-) -> OrderedDict[str, nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs))
-
-
-class ConvNormAct(nn.Sequential):
-    """Convolution, batch norm, ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(
-            OrderedDict(_conv_norm(inputs, outputs, kernel, stride=stride, groups=groups), act=nn.ReLU(inplace=True))
-        )
-
-
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter each channel, project linearly; with a skip where `residual`."""
+    """Expand by a 1x1 convolution, filter each channel, project linearly; with a skip where `residual`.
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, kernel: int, stride: int, residual: bool) -> None:
+    Args:
+        squeeze: hidden channels of a squeeze-and-excitation of what the filter gives; None for none.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        residual: bool,
+        squeeze: int | None = None,
+        activation: Activation = "relu",
+    ) -> None:
         super().__init__()
         self.residual = residual
-        self.expand = ConvNormAct(inputs, hidden, 1)
-        self.filter = ConvNormAct(hidden, hidden, kernel, stride=stride, groups=hidden)
-        self.project = nn.Sequential(_conv_norm(hidden, outputs, 1))
+        self.expand = ConvNormAct(inputs, hidden, 1, activation=activation)
+        self.filter = ConvNormAct(hidden, hidden, kernel, stride=stride, groups=hidden, activation=activation)
+        self.squeeze = nn.Identity() if squeeze is None else SqueezeExcite(hidden, squeeze)
+        self.project = nn.Sequential(conv_norm(hidden, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.project(self.filter(self.expand(x)))
+        out = self.project(self.squeeze(self.filter(self.expand(x))))
         return x + out if self.residual else cast(Tensor, out)
 
     def extra_repr(self) -> str:
@@ -50,56 +51,73 @@ class InvertedResidual(nn.Module):
 
 
 class MobileCNN(nn.Module):
-    """Stem, stages of inverted residuals, a 1x1 head, global average and a classifier: (n, c, h, w) -> (n, classes)."""
+    """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes)."""
 
-    def __init__(self, stem: nn.Module, stages: list[list[InvertedResidual]], head: nn.Module, classifier: nn.Module):
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: list[list[InvertedResidual]],
+        head: nn.Module,
+        mix: nn.Module,
+        classifier: nn.Module,
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))
         self.head = head
+        self.mix = mix
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.classifier(self.head(self.stages(self.stem(x))).mean((2, 3))))
+        features = self.head(self.stages(self.stem(x))).mean((2, 3))
+        return cast(Tensor, self.classifier(self.mix(features)))
 
 
 class MobileCNNFamily:
-    """The family of all networks that a `CNNSpec` spans.
+    """The family of all networks that a `CNNSpec` spans: MobileNetV2's (arXiv 1801.04381), or V3's (arXiv 1905.02244).
 
     The first block of a stage changes the width and has no skip; the others keep it and have one. The hidden width of a
-    block is its expansion times its input width, so that both axes meet in one: its first units are shared.
+    block is its expansion times its input width, so that both axes meet in one: its first units are shared. That of a
+    squeeze-and-excitation is a quarter of the block's, rounded to a multiple of 8.
+
+    Departures from the space of Once-for-All (arXiv 1908.09791, the preset ``ofa``): its first block, of 16 channels, has a
+    skip and no expanding convolution; its kernels are transformed (which is a matter of the sharing), and its layer after
+    the pooling has no bias.
 
     Raises:
         SpaceError: the images are too small for the strides.
     """
 
     name = "mobile-cnn"
-    geometry: tuple[str, ...] = ()
     attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: CNNSpec, *, image_size: int, channels: int, n_classes: int) -> None:
         self.spec = spec
         self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
-        size = image_size
-        for stride in (spec.stem_stride, *(stage.stride for stage in spec.stages)):
-            if size < stride:
-                raise SpaceError(
-                    f"images of {image_size} pixels are too small for strides "
-                    f"{[spec.stem_stride, *(s.stride for s in spec.stages)]}; use smaller strides or fewer stages"
-                )
-            size = -(-size // stride)
-        self.space = SearchSpace([c for s, stage in enumerate(spec.stages) for c in _stage_choices(s, stage)])
+        elastic = spec.resolution is not None
+        if not elastic:
+            spec.check_side(image_size)
+        self.geometry: tuple[str, ...] = ("resolution",) if elastic else ()
+        resolution = [] if spec.resolution is None else [Choice("resolution", spec.resolution)]
+        stages = [c for s, stage in enumerate(spec.stages) for c in _stage_choices(s, stage)]
+        self.space = SearchSpace([*resolution, *stages])
         self.axes: Axes = {axis.name: axis for axis in self._axes()}
         self._dims = self._make_dims()
         blocks = [f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1])]
-        self.blocks: tuple[str, ...] = ("stem", *blocks, "head", "classifier")
+        after = ("head", "classifier") if spec.mix is None else ("head", "mix", "classifier")
+        self.blocks: tuple[str, ...] = ("stem", *blocks, *after)
 
     def _axes(self) -> list[Axis]:
         axes, inputs = [], self.spec.stem
+        if self.spec.resolution is not None:
+            axes.append(Axis("resolution", self.spec.resolution[-1]))
         for s, stage in enumerate(self.spec.stages):
             axes.append(Axis(f"stage{s}.width", stage.width[-1]))
             for b in range(stage.depth[-1]):
-                axes.append(Axis(f"stage{s}.block{b}.hidden", _hidden(stage.expand[-1], inputs)))
+                hidden = _hidden(stage.expand[-1], inputs)
+                axes.append(Axis(f"stage{s}.block{b}.hidden", hidden))
+                if stage.squeeze:
+                    axes.append(Axis(f"stage{s}.block{b}.squeeze", _squeeze(hidden)))
                 axes.append(Axis(f"stage{s}.block{b}.kernel", stage.kernel[-1], slice="centre"))
                 inputs = stage.width[-1]
         return axes
@@ -113,6 +131,11 @@ class MobileCNNFamily:
                 dims[f"{prefix}.norm.{tensor}"] = (outputs,)
             dims[f"{prefix}.norm.num_batches_tracked"] = ()
 
+        def layer(prefix: str, outputs: Dim, inputs: Dim, *kernel: int) -> None:
+            dims[f"{prefix}.weight"], dims[f"{prefix}.bias"] = (outputs, inputs, *kernel), (outputs,)
+
+        if self.spec.resolution is not None:
+            dims["stem.resize.pixels"] = ("resolution",)
         conv_norm("stem", self.spec.stem, self.channels, 3)
         inputs: Dim = self.spec.stem
         for s, stage in enumerate(self.spec.stages):
@@ -120,27 +143,40 @@ class MobileCNNFamily:
                 block, hidden = f"stages.{s}.{b}", f"stage{s}.block{b}.hidden"
                 conv_norm(f"{block}.expand", hidden, inputs, 1)
                 conv_norm(f"{block}.filter", hidden, 1, f"stage{s}.block{b}.kernel")
+                if stage.squeeze:
+                    squeeze = f"stage{s}.block{b}.squeeze"
+                    layer(f"{block}.squeeze.reduce", squeeze, hidden, 1, 1)
+                    layer(f"{block}.squeeze.expand", hidden, squeeze, 1, 1)
                 conv_norm(f"{block}.project", f"stage{s}.width", hidden, 1)
                 inputs = f"stage{s}.width"
         conv_norm("head", self.spec.head, inputs, 1)
-        dims["classifier.weight"], dims["classifier.bias"] = (self.n_classes, self.spec.head), (self.n_classes,)
+        if self.spec.mix is not None:
+            layer("mix.linear", self.spec.mix, self.spec.head)
+        layer("classifier", self.n_classes, self.spec.mix or self.spec.head)
         return dims
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims
 
     def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.build(self.space.largest)
+        largest = self.space.largest
+        if like is not None and self.geometry:
+            largest = Architecture((like.genes[0], *largest.genes[1:]))  # the resolution is the first choice
+        return self.build(largest)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
         sizes, inputs = {}, self.spec.stem
+        if self.geometry:
+            sizes["resolution"] = cast(int, values["resolution"])
         for s, stage in enumerate(self.spec.stages):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
             for b in range(stage.depth[-1]):
                 # A layer that the depth drops gets the smallest options: its sizes are read by nobody.
                 expand = cast(float, values.get(f"stage{s}.block{b}.expand", stage.expand[0]))
-                sizes[f"stage{s}.block{b}.hidden"] = _hidden(expand, inputs)
+                hidden = sizes[f"stage{s}.block{b}.hidden"] = _hidden(expand, inputs)
+                if stage.squeeze:
+                    sizes[f"stage{s}.block{b}.squeeze"] = _squeeze(hidden)
                 sizes[f"stage{s}.block{b}.kernel"] = cast(int, values.get(f"stage{s}.block{b}.kernel", stage.kernel[0]))
                 inputs = width
         return sizes
@@ -154,24 +190,33 @@ class MobileCNNFamily:
         )
 
     def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
+        values, spec = self.space.values(architecture), self.spec
         stages: list[list[InvertedResidual]] = []
-        inputs = self.spec.stem
-        for s, stage in enumerate(self.spec.stages):
+        inputs = spec.stem
+        for s, stage in enumerate(spec.stages):
             width = cast(int, values[f"stage{s}.width"])
             stages.append([])
             for b in range(cast(int, values[f"stage{s}.depth"])):
                 hidden = _hidden(cast(float, values[f"stage{s}.block{b}.expand"]), inputs)
-                kernel = cast(int, values[f"stage{s}.block{b}.kernel"])
-                stride = stage.stride if b == 0 else 1
-                block = InvertedResidual(inputs, hidden, width, kernel=kernel, stride=stride, residual=b > 0)
+                block = InvertedResidual(
+                    inputs,
+                    hidden,
+                    width,
+                    kernel=cast(int, values[f"stage{s}.block{b}.kernel"]),
+                    stride=stage.stride if b == 0 else 1,
+                    residual=b > 0,
+                    squeeze=_squeeze(hidden) if stage.squeeze else None,
+                    activation=stage.activation,
+                )
                 stages[-1].append(block)
                 inputs = width
+        stem = ConvNormAct(self.channels, spec.stem, 3, stride=spec.stem_stride, activation=spec.activation)
         return MobileCNN(
-            ConvNormAct(self.channels, self.spec.stem, 3, stride=self.spec.stem_stride),
+            resized(self.image_size, cast(int | None, values.get("resolution")), stem),
             stages,
-            ConvNormAct(inputs, self.spec.head, 1),
-            nn.Linear(self.spec.head, self.n_classes),
+            ConvNormAct(inputs, spec.head, 1, activation=spec.activation),
+            nn.Identity() if spec.mix is None else _mix(spec.head, spec.mix),
+            nn.Linear(spec.mix or spec.head, self.n_classes),
         )
 
     def example(self, batch_size: int = 1) -> Tensor:
@@ -200,8 +245,16 @@ class MobileCNNFamily:
             raise CheckpointError(f"the description of a mobile-cnn is malformed: {error!r}") from None
 
 
+def _mix(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(OrderedDict(linear=nn.Linear(inputs, outputs), act=nn.Hardswish(inplace=True)))
+
+
 def _hidden(expand: float, inputs: int) -> int:
     return max(1, round(expand * inputs))
+
+
+def _squeeze(hidden: int) -> int:
+    return make_divisible(hidden / 4)
 
 
 def _stage_choices(s: int, stage: StageSpec) -> list[Choice]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
+from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec
+
+
+def _ofa_stage(stride: int, width: int, *, squeeze: bool = False, activation: Activation = "relu") -> StageSpec:
+    return StageSpec(stride, (2, 3, 4), (width,), (3, 5, 7), (3, 4, 6), squeeze, activation)
+
 
 MOBILE_CNN: Mapping[str, CNNSpec] = {
     # 28 x 28 grey images: at most 0.3 M parameters, at least 1e8 architectures, MACs spanning at least 10 x.
@@ -45,8 +51,85 @@ MOBILE_CNN: Mapping[str, CNNSpec] = {
         ),
         head=64,
     ),
+    # Once-for-All's space (arXiv 1908.09791) around MobileNetV3-large, for colour images of 224 pixels.
+    "ofa": CNNSpec(
+        stem=16,
+        stem_stride=2,
+        stages=(
+            StageSpec(stride=1, depth=(1,), width=(16,), kernel=(3,), expand=(1,)),
+            _ofa_stage(stride=2, width=24),
+            _ofa_stage(stride=2, width=40, squeeze=True),
+            _ofa_stage(stride=2, width=80, activation="hardswish"),
+            _ofa_stage(stride=1, width=112, squeeze=True, activation="hardswish"),
+            _ofa_stage(stride=2, width=160, squeeze=True, activation="hardswish"),
+        ),
+        head=960,
+        activation="hardswish",
+        mix=1280,
+        resolution=tuple(range(128, 225, 4)),
+    ),
+    # MobileNetV3's ingredients for 28 x 28 grey images: as large as `tiny`.
+    "tiny-v3": CNNSpec(
+        stem=16,
+        stem_stride=2,
+        stages=(
+            StageSpec(stride=1, depth=(1, 2), width=(16,), kernel=(3, 5), expand=(1, 2, 3)),
+            StageSpec(stride=2, depth=(1, 2, 3), width=(16, 24), kernel=(3, 5), expand=(2, 3, 4), squeeze=True),
+            StageSpec(
+                stride=2,
+                depth=(1, 2, 3, 4),
+                width=(40, 48, 56),
+                kernel=(3, 5),
+                expand=(2, 3, 4),
+                squeeze=True,
+                activation="hardswish",
+            ),
+        ),
+        head=128,
+        activation="hardswish",
+        mix=128,
+        resolution=(20, 24, 28),
+    ),
 }
 """Presets of the family ``mobile-cnn``."""
+
+RESNET: Mapping[str, ResNetSpec] = {
+    # Once-for-All's space (arXiv 1908.09791) around ResNet-50D, for colour images of 224 pixels: widths of 0.65, 0.8 and 1
+    # times ResNet-50's, rounded to multiples of 8.
+    "ofa-resnet50": ResNetSpec(
+        stem=(40, 48, 64),
+        stem_stride=2,
+        stem_pool=True,
+        stages=(
+            BottleneckStage(stride=1, depth=(2, 3, 4), width=(168, 208, 256), expand=(0.2, 0.25, 0.35)),
+            BottleneckStage(stride=2, depth=(2, 3, 4), width=(336, 408, 512), expand=(0.2, 0.25, 0.35)),
+            BottleneckStage(stride=2, depth=(4, 5, 6), width=(664, 816, 1024), expand=(0.2, 0.25, 0.35)),
+            BottleneckStage(stride=2, depth=(2, 3, 4), width=(1328, 1640, 2048), expand=(0.2, 0.25, 0.35)),
+        ),
+        resolution=(128, 160, 192, 224),
+    ),
+    # 28 x 28 grey images: less than half a million parameters, MACs spanning more than 8 x.
+    "tiny": ResNetSpec(
+        stem=(8, 16),
+        stem_stride=2,
+        stages=(
+            BottleneckStage(stride=1, depth=(1, 2, 3), width=(24, 32, 48), expand=(0.25, 0.5)),
+            BottleneckStage(stride=2, depth=(1, 2, 3), width=(48, 64, 96), expand=(0.25, 0.5)),
+            BottleneckStage(stride=1, depth=(1, 2, 3), width=(64, 96, 128), expand=(0.25, 0.35, 0.5)),
+        ),
+        resolution=(20, 24, 28),
+    ),
+    # 8 x 8 grey images: the stem keeps the resolution.
+    "digits": ResNetSpec(
+        stem=(8, 16),
+        stem_stride=1,
+        stages=(
+            BottleneckStage(stride=1, depth=(1, 2), width=(16, 32), expand=(0.5, 1)),
+            BottleneckStage(stride=2, depth=(1, 2, 3), width=(32, 48, 64), expand=(0.25, 0.5)),
+        ),
+    ),
+}
+"""Presets of the family ``resnet``."""
 
 VIT: Mapping[str, ViTSpec] = {
     # 28 x 28 grey images (49 tokens): at most 0.5 M parameters, more than 10^7 architectures, MACs spanning at least 10 x;
@@ -63,5 +146,9 @@ VIT: Mapping[str, ViTSpec] = {
 }
 """Presets of the family ``vit``."""
 
-PRESETS: Mapping[str, Mapping[str, CNNSpec] | Mapping[str, ViTSpec]] = {"mobile-cnn": MOBILE_CNN, "vit": VIT}
+PRESETS: Mapping[str, Mapping[str, CNNSpec] | Mapping[str, ResNetSpec] | Mapping[str, ViTSpec]] = {
+    "mobile-cnn": MOBILE_CNN,
+    "resnet": RESNET,
+    "vit": VIT,
+}
 """Presets by the name of the family."""

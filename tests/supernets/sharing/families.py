@@ -13,6 +13,7 @@ from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet, test_vit
+from tests.supernets.families import test_mobile_cnn_v3, test_resnet
 
 CNN = MobileCNNFamily(
     CNNSpec(
@@ -34,8 +35,18 @@ VIT = ViTFamily(
     channels=2,
     n_classes=5,
 )
-FAMILIES: dict[str, Family] = {"cnn": CNN, "vit": VIT}
-BY_HAND: dict[str, invariants.ByHand] = {"cnn": test_supernet.handwritten, "vit": test_vit.handwritten}
+FAMILIES: dict[str, Family] = {
+    "cnn": CNN,
+    "mobilenet_v3": test_mobile_cnn_v3.FAMILY,
+    "resnet": test_resnet.FAMILIES["elastic"],
+    "vit": VIT,
+}
+BY_HAND: dict[str, invariants.ByHand] = {
+    "cnn": test_supernet.handwritten,
+    "mobilenet_v3": test_mobile_cnn_v3.handwritten,
+    "resnet": test_resnet.handwritten,
+    "vit": test_vit.handwritten,
+}
 
 BY_LAYER = SharingSpec(MixtureSpec(experts=3, hidden=8))
 BY_NEURON = SharingSpec(MixtureSpec(routing="neuron", hidden=8))
@@ -46,7 +57,7 @@ SHARINGS: dict[str, SharingSpec] = {
     "transform": SharingSpec(kernels="transform"),
     "neuron and transform": SharingSpec(BY_NEURON.mixture, "transform"),
 }
-CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f == "cnn" or "transform" not in s]
+CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f in ("cnn", "mobilenet_v3") or "transform" not in s]
 """Every family with every sharing that is for it."""
 
 

@@ -1,0 +1,87 @@
+"""Modules that the convolutional families are made of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.families.spec import Activation
+
+
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> OrderedDict[str, nn.Module]:
+    """A convolution that keeps the resolution (but for its stride), and a batch norm, for a Sequential."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs))
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch norm, activation."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Activation = "relu",
+    ) -> None:
+        act = nn.Hardswish(inplace=True) if activation == "hardswish" else nn.ReLU(inplace=True)
+        super().__init__(OrderedDict(conv_norm(inputs, outputs, kernel, stride=stride, groups=groups), act=act))
+
+
+class SqueezeExcite(nn.Module):
+    """Weighs channels by what their means say of the image (arXiv 1709.01507), with a hard sigmoid (arXiv 1905.02244)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = functional.relu(self.reduce(x.mean((2, 3), keepdim=True)))
+        return x * functional.hardsigmoid(self.expand(hidden))
+
+
+class Resize(nn.Module):
+    """Square images of `image_size` pixels as ones of `resolution` pixels: bilinear, half-pixel centres, no antialiasing.
+
+    It is the first operation of networks of elastic resolution, which therefore all take images of the data's size, so
+    that training, measuring, calibrating and exporting need not know of resolutions, and a latency has the resizing in it.
+
+    The resolution is an axis, as widths are, and the length of `pixels`, whose numbers nobody reads.
+    """
+
+    pixels: Tensor
+
+    def __init__(self, image_size: int, resolution: int) -> None:
+        super().__init__()
+        self.image_size, self.resolution = image_size, resolution
+        self.register_buffer("pixels", torch.arange(resolution))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes over the resolution of sliced weights."""
+        self.resolution = weights["pixels"].shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.resolution == self.image_size:
+            return x
+        sides = (self.resolution, self.resolution)
+        return functional.interpolate(x, size=sides, mode="bilinear", align_corners=False)
+
+    def extra_repr(self) -> str:
+        return f"{self.image_size} -> {self.resolution}"
+
+
+def resized(image_size: int, resolution: int | None, stem: nn.Sequential) -> nn.Sequential:
+    """The stem with a `Resize` before it; the stem itself where the resolution is not elastic."""
+    if resolution is None:
+        return stem
+    return nn.Sequential(OrderedDict([("resize", Resize(image_size, resolution)), *stem.named_children()]))

@@ -1,0 +1,44 @@
+"""Pieces of forwards written by hand: layers from tensors by name, with none of the families' modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Weights = Mapping[str, Tensor]
+
+
+def conv_norm(weights: Weights, name: str, x: Tensor, *, stride: int = 1, depthwise: bool = False) -> Tensor:
+    """A convolution without a bias, and a batch norm by the formula."""
+    w = weights[f"{name}.conv.weight"]
+    x = functional.conv2d(x, w, None, stride, w.shape[-1] // 2, groups=w.shape[0] if depthwise else 1)
+    norm = {k: weights[f"{name}.norm.{k}"] for k in ("running_mean", "running_var", "weight", "bias")}
+    scale = norm["weight"] / torch.sqrt(norm["running_var"] + 1e-5)
+    return (x - norm["running_mean"][:, None, None]) * scale[:, None, None] + norm["bias"][:, None, None]
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Square images of another size, bilinear: as products with a matrix for the rows and one for the columns."""
+    old = x.shape[-1]
+    matrix = np.zeros((side, old))
+    for pixel in range(side):
+        at = min(max((pixel + 0.5) * old / side - 0.5, 0), old - 1)  # the pixels' centres are at halves
+        low = min(int(at), old - 2)
+        matrix[pixel, low] += 1 - (at - low)
+        matrix[pixel, low + 1] += at - low
+    by_rows = torch.from_numpy(matrix)
+    return (by_rows @ x.double() @ by_rows.T).float()
+
+
+def hard_swish(x: Tensor) -> Tensor:
+    """x times the hard sigmoid."""
+    return x * hard_sigmoid(x)
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """x / 6 + 1 / 2, between 0 and 1."""
+    return (x / 6 + 0.5).clamp(0, 1)
