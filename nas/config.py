@@ -14,11 +14,11 @@ from pydantic_core import PydanticCustomError
 from nas.config_errors import problem, restated, show, translate
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
-from nas.space_config import CNNSpaceConfig, Section, Spec, ViTSpaceConfig
+from nas.space_config import CNNSpaceConfig, ResNetSpaceConfig, Section, Spec, ViTSpaceConfig
 from nas.strict_yaml import dump_mapping, parse_mapping, read_text
 from supernets.errors import SpaceError
 from supernets.families.presets import PRESETS
-from supernets.families.spec import CNNSpec
+from supernets.families.vit_spec import ViTSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -71,18 +71,23 @@ class DataConfig(Section):
         return self
 
 
-_SPACES: dict[str, type[CNNSpaceConfig] | type[ViTSpaceConfig]] = {"mobile-cnn": CNNSpaceConfig, "vit": ViTSpaceConfig}
+_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig
+_SPACES: dict[str, type[CNNSpaceConfig] | type[ResNetSpaceConfig] | type[ViTSpaceConfig]] = {
+    "mobile-cnn": CNNSpaceConfig,
+    "resnet": ResNetSpaceConfig,
+    "vit": ViTSpaceConfig,
+}
 """The model of a space by the name of the family."""
 
 
 class SupernetConfig(Section):
     """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
 
-    family: Literal["mobile-cnn", "vit"] = "mobile-cnn"
+    family: Literal["mobile-cnn", "resnet", "vit"] = "mobile-cnn"
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
-    space: CNNSpaceConfig | ViTSpaceConfig | None = None
+    space: _Space | None = None
     nested: _Flag = False
     sharing: Literal["slice"] = "slice"
     from_: Annotated[
@@ -92,7 +97,7 @@ class SupernetConfig(Section):
 
     @field_validator("space", mode="before")
     @classmethod
-    def _check_space(cls, value: object, info: ValidationInfo) -> CNNSpaceConfig | ViTSpaceConfig | None:
+    def _check_space(cls, value: object, info: ValidationInfo) -> _Space | None:
         """The space as the family has it; which one that is, the field's type does not tell."""
         if value is None or "family" not in info.data:
             return None
@@ -115,7 +120,7 @@ class SupernetConfig(Section):
             key, _, text = str(error).partition(": ")
             raise problem(f"space.{key}", text) from None
         if spec is not None and spec.single:
-            key = "space.stages" if isinstance(spec, CNNSpec) else "space"
+            key = "space" if isinstance(spec, ViTSpec) else "space.stages"
             raise problem(key, "every list has one option, so there is one network; give some list a second")
         return self
 

@@ -42,6 +42,8 @@ from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
+from supernets.families.resnet import ResNetFamily
+from supernets.families.resnet_spec import ResNetSpec
 from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
@@ -328,6 +330,8 @@ class Prepared:
                 return MobileCNNFamily(
                     spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes
                 )
+            case ResNetSpec():
+                return ResNetFamily(spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes)
             case ViTSpec():
                 return ViTFamily(spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes)
             case other:

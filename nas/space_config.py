@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
@@ -9,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nas.config_errors import problem
 from supernets.errors import SpaceError
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
+from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec, divided_head_size
 
-Spec = CNNSpec | ViTSpec
+Spec = CNNSpec | ResNetSpec | ViTSpec
 """A space as its family takes it."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
@@ -25,6 +27,10 @@ _OptionsOrNone = Annotated[
 ]
 _Ratios = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1)]
 _Channels = Annotated[int | None, Field(strict=True, description="a number of channels")]
+_Stride = Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
+_Resolution = Annotated[
+    _Options | None, Field(description="a list of numbers of pixels in ascending order, e.g. [20, 28]")
+]
 
 
 class Section(BaseModel):
@@ -33,14 +39,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class StageConfig(Section):
-    """One stage of the space; see `StageSpec`."""
+class _Stage(Section):
+    """One stage of a convolutional family's space."""
 
-    stride: Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
+    stride: _Stride
     depth: _Options
     width: _Options
-    kernel: _Options
-    expand: _Options
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -51,31 +55,85 @@ class StageConfig(Section):
             raise problem(key, text) from None
         return self
 
-    def spec(self) -> StageSpec:
+    @abstractmethod
+    def spec(self) -> StageSpec | BottleneckStage:
         """The stage as the family takes it."""
-        return StageSpec(self.stride, self.depth, self.width, self.kernel, self.expand)
+
+
+class StageConfig(_Stage):
+    """One stage of the family mobile-cnn; see `StageSpec`."""
+
+    kernel: _Options
+    expand: _Options
+    squeeze: Annotated[bool, Field(strict=True, description="true or false")] = False
+    activation: Activation = "relu"
+
+    def spec(self) -> StageSpec:
+        return StageSpec(self.stride, self.depth, self.width, self.kernel, self.expand, self.squeeze, self.activation)
+
+
+class BottleneckStageConfig(_Stage):
+    """One stage of the family resnet; see `BottleneckStage`."""
+
+    expand: Annotated[_Ratios, Field(description="a list of numbers in ascending order, e.g. [0.2, 0.25, 0.35]")]
+
+    def spec(self) -> BottleneckStage:
+        return BottleneckStage(self.stride, self.depth, self.width, self.expand)
 
 
 class CNNSpaceConfig(Section):
     """A space of the family mobile-cnn spelled out, or (beside a preset) the keys that replace the preset's."""
 
     stem: _Channels = None
-    stem_stride: Annotated[int | None, Field(strict=True, description="a whole number such as 1 or 2")] = None
+    stem_stride: _Stride | None = None
     stages: Annotated[
         tuple[StageConfig, ...] | None,
         Field(description="a list of stages, each with stride, depth, width, kernel and expand"),
     ] = None
     head: _Channels = None
+    activation: Activation | None = None
+    mix: Annotated[int | None, Field(strict=True, description="a number of channels, or 0 for no such layer")] = None
+    resolution: _Resolution = None
 
     def spec(self, base: Spec | None = None) -> CNNSpec:
-        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given; the last three may be
+        given by neither.
 
         Raises:
             SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
         """
         stages = None if self.stages is None else tuple(stage.spec() for stage in self.stages)
         given = {"stem": self.stem, "stem_stride": self.stem_stride, "stages": stages, "head": self.head}
-        return CNNSpec(**_completed(given, base))
+        chosen = {"activation": self.activation, "mix": self.mix, "resolution": self.resolution}
+        optional = {key: value for key, value in _merged(chosen, base).items() if value is not None and value != 0}
+        return CNNSpec(**_completed(given, base), **optional)
+
+
+class ResNetSpaceConfig(Section):
+    """A space of the family resnet spelled out, or (beside a preset) the keys that replace the preset's; see `ResNetSpec`."""
+
+    stem: _OptionsOrNone = None
+    stem_stride: _Stride | None = None
+    stem_pool: Annotated[bool | None, Field(strict=True, description="true or false")] = None
+    stages: Annotated[
+        tuple[BottleneckStageConfig, ...] | None,
+        Field(description="a list of stages, each with stride, depth, width and expand"),
+    ] = None
+    resolution: _Resolution = None
+
+    def spec(self, base: Spec | None = None) -> ResNetSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given; `stem_pool` and
+        `resolution` may be given by neither.
+
+        Raises:
+            SpaceError: another key is given by neither, a number is out of range, or a resolution is not divided by the
+                strides; the text begins with the key.
+        """
+        stages = None if self.stages is None else tuple(stage.spec() for stage in self.stages)
+        given = {"stem": self.stem, "stem_stride": self.stem_stride, "stages": stages}
+        chosen = {"stem_pool": self.stem_pool, "resolution": self.resolution}
+        optional = {key: value for key, value in _merged(chosen, base).items() if value is not None}
+        return ResNetSpec(**_completed(given, base), **optional)
 
 
 class ViTSpaceConfig(Section):
@@ -108,13 +166,18 @@ class ViTSpaceConfig(Section):
         )
 
 
+def _merged(given: dict[str, Any], base: Spec | None) -> dict[str, Any]:
+    """The values given, and `base`'s in place of None."""
+    return {key: getattr(base, key, None) if value is None else value for key, value in given.items()}
+
+
 def _completed(given: dict[str, Any], base: Spec | None) -> dict[str, Any]:
-    """The values given, and `base`'s in place of None.
+    """`_merged`, without any None.
 
     Raises:
         SpaceError: one is given by neither.
     """
-    values = {key: getattr(base, key, None) if value is None else value for key, value in given.items()}
+    values = _merged(given, base)
     for key, value in values.items():
         if value is None:
             raise SpaceError(f"{key}: is missing; give it, or a preset to take it from")

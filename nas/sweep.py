@@ -18,7 +18,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.machines import Machines
 from nas.job import Prepared
 from supernets.families.mobile_cnn import MobileCNN, MobileCNNFamily
-from supernets.families.spec import LIMITS, CNNSpec, StageSpec
+from supernets.families.spec import LIMITS, StageSpec
 from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48
@@ -84,7 +84,9 @@ def sweep(
     """
     family = prepared.family
     if not isinstance(family, MobileCNNFamily):
-        raise EvaluationError(f"a sweep varies the widths of a CNN's stages, and the job's family is {family.name}")
+        raise EvaluationError(
+            f"a sweep varies the widths of the stages of {MobileCNNFamily.name}, and the job's family is {family.name}"
+        )
     stages = family.spec.stages
     widths = [swept_widths(stage.width, step) for stage in stages]
     total, done = sum(map(len, widths)), 0
@@ -150,6 +152,8 @@ def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
         spec = replace(found.spec, width=found.chosen)
         names = ("depth", "width", "kernel", "expand")
         options = ", ".join(f"{name}: {list(getattr(spec, name))}" for name in names)
+        options += ", squeeze: true" if spec.squeeze else ""
+        options += f", activation: {spec.activation}" if spec.activation != "relu" else ""
         remark = "" if found.stepped else "  # no steps: every width is as good as its neighbours"
         lines.append(f"      - {{stride: {spec.stride}, {options}}}{remark}")
     return "\n".join(lines)
@@ -183,9 +187,10 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
         depth, own, kernel, expand = (
             (options[len(options) // 2],) for options in (stage.depth, stage.width, stage.kernel, stage.expand)
         )
-        stages.append(StageSpec(stage.stride, depth, (width,) if i == s else own, kernel, expand))
+        stages.append(replace(stage, depth=depth, width=(width,) if i == s else own, kernel=kernel, expand=expand))
+    resolution = None if spec.resolution is None else (spec.resolution[len(spec.resolution) // 2],)
     fixed = MobileCNNFamily(
-        CNNSpec(spec.stem, spec.stem_stride, tuple(stages), spec.head),
+        replace(spec, stages=tuple(stages), resolution=resolution),
         image_size=family.image_size,
         channels=family.channels,
         n_classes=family.n_classes,

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from nas.config import SearchJob, load_job, parse_job
 from nas.errors import JobError
 from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
-from supernets.families.presets import MOBILE_CNN, VIT
+from supernets.families.presets import MOBILE_CNN, RESNET, VIT
+from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import StageSpec
 from supernets.families.vit_spec import ViTSpec
 
@@ -113,6 +114,8 @@ def test_the_models_are_frozen() -> None:
         BASE + "training: {strategy: single-path}",
         "name: '12'\ndata: {name: digits}\nsupernet: {from: run-1}",
         "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
+        "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: digits, space: {resolution: [6, 8]}}",
+        "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {mix: 0, resolution: [6, 8]}}",
         "name: 1e3x\ndata: {name: fashion-mnist, path: '010'}\nsupernet: {preset: tiny, space: {head: 16}}",
     ],
 )
@@ -136,6 +139,27 @@ def test_each_family_has_a_space_of_its_own() -> None:
     assert job.supernet.spec() == replace(spec, head_size=16)
     job = parse_job(f"{text}preset: tiny, space: {{width: [50, 70]}}}}", source="job.yaml")
     assert job.supernet.spec() == replace(VIT["tiny"], width=(50, 70))  # with the preset's head size
+
+
+def test_the_options_of_mobilenet_v3_are_keys_of_the_space() -> None:
+    stages = f"stages: [{STAGE[:-1]}, squeeze: true, activation: hardswish}}]"
+    own = f"{{{stages}, activation: hardswish, mix: 32, resolution: [6, 8]}}"
+    job = parse_job(BASE.replace("{preset: tiny}", f"{{preset: tiny, space: {own}}}"), source="job.yaml")
+    stage = StageSpec(1, (1, 2), (8,), (3, 5), (2,), squeeze=True, activation="hardswish")
+    expected = replace(MOBILE_CNN["tiny"], stages=(stage,), activation="hardswish", mix=32, resolution=(6, 8))
+    assert job.supernet.spec() == expected
+    job = parse_job(
+        BASE.replace("preset: tiny", "preset: tiny-v3, space: {mix: 0, resolution: [28]}"), source="job.yaml"
+    )
+    assert job.supernet.spec() == replace(MOBILE_CNN["tiny-v3"], mix=None, resolution=(28,))
+
+
+def test_a_resnet_has_a_space_of_its_own() -> None:
+    text = BASE.replace("preset: tiny", "family: resnet, preset: digits, space: {resolution: [6, 8], stem_pool: false}")
+    assert parse_job(text, source="job.yaml").supernet.spec() == replace(RESNET["digits"], resolution=(6, 8))
+    own = f"{{stem: [8, 16], stem_stride: 1, stages: [{BLOCKS}]}}"
+    job = parse_job(BASE.replace("preset: tiny", f"family: resnet, space: {own}"), source="job.yaml")
+    assert job.supernet.spec() == ResNetSpec((8, 16), 1, (BottleneckStage(2, (1, 2), (32,), (0.25, 0.5)),))
 
 
 def test_a_trained_supernet_needs_no_space() -> None:
@@ -295,7 +319,7 @@ PARTS = [
     ("data: {name: digits, test: .nan}", "data.test", "got nan"),
     ("data: {name: digits, test: [1]}", "data.test", "got [1]"),
     ("data: {name: digits, test: 0.5, validation: 0.5}", "data.validation", "leave some to train on"),
-    ("supernet: {}", "supernet", "expected a preset (tiny, mobile, digits), a space, or from"),
+    ("supernet: {}", "supernet", "expected a preset (tiny, mobile, digits, ofa, tiny-v3), a space, or from"),
     ("supernet: {family: mobile, preset: tiny}", "supernet.family", "did you mean 'mobile-cnn'?"),
     ("supernet: {preset: tny}", "supernet.preset", "did you mean 'tiny'?"),
     ("supernet: {preset: tiny, sharing: slices}", "supernet.sharing", "did you mean 'slice'?"),
@@ -328,6 +352,60 @@ PARTS.append(
         "there is one network; give some list a second",
     )
 )
+PARTS += [
+    (
+        f"supernet: {{preset: tiny, space: {{stages: [{STAGE[:-1]}, squeeze: 1}}]}}}}",
+        "supernet.space.stages[0].squeeze",
+        "true or false",
+    ),
+    (
+        f"supernet: {{preset: tiny, space: {{stages: [{STAGE[:-1]}, activation: hard-swish}}]}}}}",
+        "supernet.space.stages[0].activation",
+        "unknown activation 'hard-swish'; did you mean 'hardswish'?",
+    ),
+    ("supernet: {preset: tiny, space: {activation: gelu}}", "supernet.space.activation", "Known: relu, hardswish."),
+    ("supernet: {preset: tiny, space: {mix: x}}", "supernet.space.mix", "a number of channels, or 0 for no such layer"),
+    ("supernet: {preset: tiny, space: {mix: -1}}", "supernet.space.mix", "from 1 to 4096, got -1"),
+    ("supernet: {preset: tiny, space: {resolution: 28}}", "supernet.space.resolution", "e.g. [20, 28], got 28"),
+    (
+        "supernet: {preset: tiny, space: {resolution: [2, 28]}}",
+        "supernet.space.resolution",
+        "images of 2 pixels are too small: 1 pixels of them reach stage 1, whose stride is 2; use larger images",
+    ),
+]
+OF_RESNET = "supernet: {family: resnet, "
+BLOCKS = "{stride: 2, depth: [1, 2], width: [32], expand: [0.25, 0.5]}"
+PARTS += [
+    (OF_RESNET + "preset: mobile}", "supernet.preset", "unknown preset 'mobile'. Known: ofa-resnet50, tiny, digits"),
+    (
+        OF_RESNET + "preset: tiny, space: {head: 3}}",
+        "supernet.space.head",
+        "Known: stem, stem_stride, stem_pool, stages",
+    ),
+    (OF_RESNET + "preset: tiny, space: {stem_pool: 1}}", "supernet.space.stem_pool", "true or false, got 1"),
+    (OF_RESNET + "space: {stem: [8], stem_stride: 1}}", "supernet.space.stages", "is missing; give it, or a preset"),
+    (
+        OF_RESNET + "preset: tiny, space: {resolution: [26]}}",
+        "supernet.space.resolution",
+        "images of 26 pixels do not fit: 13 pixels of them reach stage 1, whose stride is 2",
+    ),
+    (
+        OF_RESNET + f"preset: tiny, space: {{stages: [{BLOCKS.replace('0.5', '1.5')}]}}}}",
+        "supernet.space.stages[0].expand",
+        "a number above 0, at most 1, got 1.5",
+    ),
+    (
+        OF_RESNET + f"preset: tiny, space: {{stages: [{BLOCKS.replace('0.5', 'x')}]}}}}",
+        "supernet.space.stages[0].expand[1]",
+        "expected an entry of a list of numbers in ascending order",
+    ),
+    (
+        OF_RESNET + f"preset: tiny, space: {{stages: [{BLOCKS.replace('[1, 2]', '[1]').replace(', 0.5', '')}], "
+        "stem: [8], resolution: [28]}}",
+        "supernet.space.stages",
+        "there is one network; give some list a second",
+    ),
+]
 OF_VIT = "supernet: {family: vit, "
 PARTS += [
     (OF_VIT + "preset: mobile}", "supernet.preset", "unknown preset 'mobile'. Known: tiny, digits, "),
