@@ -9,13 +9,20 @@ import pytest
 from nas.config import parse_job
 from nas.errors import UnknownNameError
 from nas.recipes import Recipe, list_recipes, read_recipe
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.presets import MOBILE_CNN, RESNET
 
 NAMES = [recipe.name for recipe in list_recipes()]
 
 
 def test_the_recipes_that_ship() -> None:
-    assert {"digits-cnn", "fashion-mnist-cnn", "fashion-mnist-int8"} <= set(NAMES)
+    cnns = {
+        "digits-cnn",
+        "fashion-mnist-cnn",
+        "fashion-mnist-int8",
+        "fashion-mnist-mobilenetv3",
+        "fashion-mnist-resnet",
+    }
+    assert cnns <= set(NAMES)
     assert sorted(NAMES) == NAMES
     assert list_recipes()[0] == Recipe(
         "digits-cnn", "Small CNNs for handwritten digits: data embedded, a few minutes on two cores."
@@ -32,14 +39,27 @@ def test_a_recipe_is_a_job_of_its_name(name: str) -> None:
     assert all(len(line) <= 125 for line in text.splitlines())
 
 
-def test_what_the_demo_spells_out_in_a_comment_is_its_preset() -> None:
-    text = read_recipe("digits-cnn")
+@pytest.mark.parametrize(
+    ("name", "spec"), [("digits-cnn", MOBILE_CNN["digits"]), ("fashion-mnist-resnet", RESNET["tiny"])]
+)
+def test_what_a_recipe_spells_out_in_a_comment_is_its_preset(name: str, spec: object) -> None:
+    text = read_recipe(name)
     block = re.search(r"^  # space:\n(  #  .*\n)+", text, re.MULTILINE)
+    preset = re.search(r"^  preset: .*\n", text, re.MULTILINE)
     assert block is not None
+    assert preset is not None
     spelled = re.sub("^  # ", "  ", block[0], flags=re.MULTILINE)
-    job = parse_job(text.replace(block[0], spelled).replace("  preset: digits", "  #"), source="digits-cnn")
+    job = parse_job(text.replace(block[0], spelled).replace(preset[0], ""), source=name)
     assert job.supernet.preset is None
-    assert job.supernet.spec() == MOBILE_CNN["digits"]
+    assert job.supernet.spec() == spec
+
+
+def test_the_keys_that_mobilenetv3_shows_are_those_of_its_preset() -> None:
+    text = read_recipe("fashion-mnist-mobilenetv3")
+    spelled = re.sub("^  # (space:|    )", r"  \1", text, flags=re.MULTILINE).replace("  #   ", "    ")
+    job = parse_job(spelled, source="fashion-mnist-mobilenetv3")
+    assert job.supernet.space is not None
+    assert job.supernet.spec() == MOBILE_CNN["tiny-v3"]
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
