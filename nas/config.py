@@ -8,12 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from nas.config_errors import problem, restated, show, translate
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
+from nas.sharing_config import SharingConfig
 from nas.space_config import CNNSpaceConfig, ResNetSpaceConfig, Section, Spec, ViTSpaceConfig
 from nas.strict_yaml import dump_mapping, parse_mapping, read_text
 from supernets.errors import SpaceError
@@ -78,6 +88,7 @@ _SPACES: dict[str, type[CNNSpaceConfig] | type[ResNetSpaceConfig] | type[ViTSpac
     "vit": ViTSpaceConfig,
 }
 """The model of a space by the name of the family."""
+_PLAIN = "slice"
 
 
 class SupernetConfig(Section):
@@ -89,11 +100,26 @@ class SupernetConfig(Section):
     )
     space: _Space | None = None
     nested: _Flag = False
-    sharing: Literal["slice"] = "slice"
+    sharing: Annotated[SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or both")] = (
+        None
+    )
+    """None with `from` alone: as the trained supernet shares."""
     from_: Annotated[
         str | None,
         Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """Sharing is plain where nothing says otherwise, and has a word for it."""
+        if not isinstance(data, dict) or (data.get("sharing") is None and data.get("from") is not None):
+            return data
+        return {**data, "sharing": {} if data.get("sharing") in (None, _PLAIN) else data["sharing"]}
+
+    @field_serializer("sharing", mode="wrap")
+    def _sharing_written(self, value: SharingConfig | None, written: SerializerFunctionWrapHandler) -> object:
+        return _PLAIN if value == SharingConfig() else written(value)
 
     @field_validator("space", mode="before")
     @classmethod

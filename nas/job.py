@@ -39,7 +39,7 @@ from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data
-from supernets.errors import CheckpointError
+from supernets.errors import CheckpointError, SpaceError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
@@ -48,7 +48,8 @@ from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.recalibration import recalibrate
-from supernets.sharing.spec import SharingSpec
+from supernets.sharing.chain import ChainSharing
+from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.largest import LargestStrategy
@@ -93,6 +94,7 @@ class Prepared:
         if self.checkpoint is not None:
             self._check_data(self.checkpoint)
         self.family = self._family()
+        self.sharing = self._sharing()
         self.precisions = Precisions(job.precisions)
         self.space = self.precisions.space(self.family.space)
         """Of candidates: the family's networks, in each of the precisions."""
@@ -337,10 +339,29 @@ class Prepared:
             case other:
                 assert_never(other)
 
+    def _sharing(self) -> SharingSpec:
+        """How the supernet shares its weights, found to be for this family."""
+        given = self.job.supernet.sharing
+        if self.checkpoint is not None:
+            trained = self.checkpoint.supernet.sharing.spec
+            if given is not None and given.spec() != trained:
+                raise CheckpointError(
+                    "supernet.from: the checkpoint shares its weights otherwise than the job's sharing says; leave sharing "
+                    "out, or train a supernet that shares so"
+                )
+            return trained
+        spec = PLAIN if given is None else given.spec()
+        try:
+            with torch.device("meta"):  # nothing is allocated, and nothing drawn
+                ChainSharing(self.family, spec)
+        except SpaceError as error:
+            raise JobError(f"{self._source}: supernet.sharing.{error}") from None
+        return spec
+
     def untrained(self) -> Supernet:
         """The supernet as it is before training: initialised by the job's seed."""
         torch.manual_seed(self.job.seed)
-        return make_supernet(self.family, SharingSpec.from_json(self.job.supernet.sharing))
+        return make_supernet(self.family, self.sharing)
 
     def strategy(self) -> TrainingStrategy:
         """The job's training strategy."""

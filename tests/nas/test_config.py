@@ -21,6 +21,7 @@ from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import StageSpec
 from supernets.families.vit_spec import ViTSpec
+from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 
 BASE = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\n"
 STAGE = "{stride: 1, depth: [1, 2], width: [8], kernel: [3, 5], expand: [2]}"
@@ -113,6 +114,9 @@ def test_the_models_are_frozen() -> None:
         FULL,
         BASE + "training: {strategy: single-path}",
         "name: '12'\ndata: {name: digits}\nsupernet: {from: run-1}",
+        "name: a\ndata: {name: digits}\nsupernet: {from: run-1, sharing: {kernels: transform}}",
+        "name: a\ndata: {name: digits}\nsupernet: {preset: tiny, sharing: {mixture: {layers: ['stages.*']}}}",
+        "name: a\ndata: {name: digits}\nsupernet: {preset: tiny, sharing: null}",
         "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
         "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: digits, space: {resolution: [6, 8]}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {mix: 0, resolution: [6, 8]}}",
@@ -167,6 +171,35 @@ def test_a_trained_supernet_needs_no_space() -> None:
     assert job.supernet.spec() is None
     assert job.supernet.from_ == "digits-1"
     assert job.supernet.from_path is None
+
+
+@pytest.mark.parametrize(
+    ("sharing", "spec"),
+    [
+        ("", PLAIN),
+        (", sharing: slice", PLAIN),
+        (", sharing: {}", PLAIN),
+        (", sharing: {mixture: {}}", SharingSpec(MixtureSpec())),
+        (", sharing: {kernels: transform}", SharingSpec(kernels="transform")),
+        (
+            ", sharing: {mixture: {experts: 3, routing: neuron, hidden: 8, constant_input: true, layers: [a, b*]}}",
+            SharingSpec(MixtureSpec(3, "neuron", 8, True, ("a", "b*"))),
+        ),
+    ],
+)
+def test_how_weights_are_shared(sharing: str, spec: SharingSpec) -> None:
+    job = parse_job(f"name: a\ndata: {{name: digits}}\nsupernet: {{preset: tiny{sharing}}}", source="job.yaml")
+    assert job.supernet.sharing is not None
+    assert job.supernet.sharing.spec() == spec
+    assert ("sharing: slice" in job.to_yaml()) == (spec == PLAIN)
+
+
+def test_a_trained_supernet_shares_as_it_does() -> None:
+    """Unless the job says otherwise, which is then compared."""
+    job = parse_job("name: a\ndata: {name: digits}\nsupernet: {from: digits-1}", source="job.yaml")
+    assert job.supernet.sharing is None
+    job = parse_job("name: a\ndata: {name: digits}\nsupernet: {from: digits-1, sharing: slice}", source="job.yaml")
+    assert job.supernet.sharing is not None
 
 
 def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
@@ -322,7 +355,33 @@ PARTS = [
     ("supernet: {}", "supernet", "expected a preset (tiny, mobile, digits, ofa, tiny-v3), a space, or from"),
     ("supernet: {family: mobile, preset: tiny}", "supernet.family", "did you mean 'mobile-cnn'?"),
     ("supernet: {preset: tny}", "supernet.preset", "did you mean 'tiny'?"),
-    ("supernet: {preset: tiny, sharing: slices}", "supernet.sharing", "did you mean 'slice'?"),
+    (
+        "supernet: {preset: tiny, sharing: slices}",
+        "supernet.sharing",
+        "or a mapping with mixture, kernels or both, got 'slices'",
+    ),
+    (
+        "supernet: {preset: tiny, sharing: [slice]}",
+        "supernet.sharing",
+        "expected slice, or a mapping with mixture, kern",
+    ),
+    ("supernet: {preset: tiny, sharing: {mixtur: {}}}", "supernet.sharing.mixtur", "did you mean 'mixture'?"),
+    ("supernet: {preset: tiny, sharing: {kernels: corner}}", "supernet.sharing.kernels", "Known: centre, transform"),
+    (
+        "supernet: {preset: tiny, sharing: {mixture: 2}}",
+        "supernet.sharing.mixture",
+        "expected a mapping with the keys experts, routing, hidden, constant_input, layers, got 2",
+    ),
+    (
+        "supernet: {preset: tiny, sharing: {mixture: {experts: 1}}}",
+        "supernet.sharing.mixture.experts",
+        "from 2 to 64, got 1",
+    ),
+    (
+        "supernet: {preset: tiny, sharing: {mixture: {layers: mlp}}}",
+        "supernet.sharing.mixture.layers",
+        "e.g. [blocks.*.mlp.*], got 'mlp'",
+    ),
     ("supernet: {from: ''}", "supernet.from", "expected a run's id or a folder, got ''"),
     ("supernet: {from_: x}", "supernet.from_", "did you mean 'from'?"),
     ("supernet: {space: {stem: 3}}", "supernet.space.stem_stride", "is missing; give it, or a preset"),

@@ -11,6 +11,9 @@ from nas.config import parse_job
 from nas.errors import JobError
 from nas.job import Prepared
 from nas.store.folder import RunsFolder
+from supernets.checkpoint import save_checkpoint
+from supernets.errors import CheckpointError
+from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.nas.commands import SMALL_JOB
 
 
@@ -40,6 +43,34 @@ def test_a_supernet_of_an_unknown_run_is_told_with_its_key(tmp_path: Path) -> No
     job = parse_job(SMALL_JOB.replace("family: mobile-cnn", "from: other-1"), source="job.yaml")
     with pytest.raises(JobError, match=r"^job\.yaml: supernet\.from: .*unknown run 'other-1'"):
         Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("sharing", "said"),
+    [
+        ("{mixture: {layers: [blocks.*]}}", r"mixture\.layers: 'blocks\.\*' matches no convolution or linear layer"),
+        ("{kernels: transform}", "kernels: the space has no convolution of an elastic kernel to transform"),
+    ],
+)
+def test_a_sharing_that_the_space_has_nothing_for_is_told_at_once(tmp_path: Path, sharing: str, said: str) -> None:
+    text = SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {sharing}")
+    job = parse_job(text.replace("kernel: [3, 5]", "kernel: [3]"), source="job.yaml")
+    with pytest.raises(JobError, match=rf"^job\.yaml: supernet\.sharing\.{said}"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+def test_a_trained_supernet_keeps_its_sharing(tmp_path: Path) -> None:
+    shared = "family: mobile-cnn\n  sharing: {mixture: {}}"
+    job = parse_job(SMALL_JOB.replace("family: mobile-cnn", shared), source="job.yaml")
+    trained = Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+    progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.train.digest}}
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
+    start = SMALL_JOB.replace("family: mobile-cnn", f"from: {tmp_path / 'trained'}")
+    taken = Prepared(parse_job(start, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    assert taken.sharing == taken.untrained().sharing.spec == SharingSpec(MixtureSpec())
+    other = start.replace("  from:", "  sharing: slice\n  from:")
+    with pytest.raises(CheckpointError, match=r"supernet\.from: the checkpoint shares its weights otherwise"):
+        Prepared(parse_job(other, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
 
 
 def test_precisions_count_in_the_range(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from supernets.errors import CheckpointError, TrainingError
 from supernets.loop import Loop
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
+from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from supernets.space import Architecture
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
@@ -36,9 +37,15 @@ class Stop(Exception):
     """Raised from a callback to end a training in the middle."""
 
 
-def run(data: DataSet, folder: Path, settings: TrainingSettings = SETTINGS, stop_after: int | None = None) -> str:
+def run(
+    data: DataSet,
+    folder: Path,
+    settings: TrainingSettings = SETTINGS,
+    stop_after: int | None = None,
+    sharing: SharingSpec = PLAIN,
+) -> str:
     torch.manual_seed(settings.seed)
-    supernet = make_supernet(digits_family(data))
+    supernet = make_supernet(digits_family(data), sharing)
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.epoch == stop_after:
@@ -47,12 +54,17 @@ def run(data: DataSet, folder: Path, settings: TrainingSettings = SETTINGS, stop
     return train(supernet, data, SandwichStrategy(supernet.space, 1), settings, folder, on_epoch=on_epoch)
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(digits: DataSet, tmp_path: Path) -> None:
-    whole = run(digits, tmp_path / "whole")
+@pytest.mark.parametrize(
+    "sharing", [PLAIN, SharingSpec(MixtureSpec(routing="neuron"), "transform")], ids=["slice", "mixture and transform"]
+)
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    digits: DataSet, tmp_path: Path, sharing: SharingSpec
+) -> None:
+    whole = run(digits, tmp_path / "whole", sharing=sharing)
     with pytest.raises(Stop):
-        run(digits, tmp_path / "stopped", stop_after=1)
+        run(digits, tmp_path / "stopped", stop_after=1, sharing=sharing)
     assert not load_checkpoint(tmp_path / "stopped").finished
-    assert run(digits, tmp_path / "stopped") == whole
+    assert run(digits, tmp_path / "stopped", sharing=sharing) == whole
     checkpoint = load_checkpoint(tmp_path / "stopped")
     assert checkpoint.finished
     assert checkpoint.weights_digest == whole == weights_digest(checkpoint.supernet.sharing.state_dict())
@@ -71,6 +83,8 @@ def test_another_trainings_checkpoint_is_refused(trained: Trained, digits: DataS
     shutil.copytree(trained.checkpoint, tmp_path / "c")
     with pytest.raises(CheckpointError, match="training settings"):
         run(digits, tmp_path / "c", replace(trained.settings, seed=9))
+    with pytest.raises(CheckpointError, match="shares its weights otherwise"):
+        run(digits, tmp_path / "c", trained.settings, sharing=SharingSpec(MixtureSpec()))
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_network(digits: DataSet, tmp_path: Path) -> None:

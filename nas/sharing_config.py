@@ -1,0 +1,35 @@
+"""How a job file's supernet shares its weights, as models (no torch)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nas.space_config import Section
+from supernets.sharing.spec import MixtureSpec, SharingSpec
+
+
+class MixtureConfig(Section):
+    """A mixture of supernets; see `MixtureSpec`."""
+
+    experts: Annotated[int, Field(strict=True, ge=2, le=64, description="a whole number from 2 to 64")] = 2
+    routing: Literal["layer", "neuron"] = "layer"
+    hidden: Annotated[int, Field(strict=True, ge=1, le=4096, description="a whole number from 1 to 4096")] = 64
+    constant_input: Annotated[bool, Field(strict=True, description="true or false")] = False
+    layers: Annotated[
+        tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
+        Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),
+    ] = ()
+
+
+class SharingConfig(Section):
+    """What is done to stored weights before they are sliced; see `SharingSpec`."""
+
+    mixture: MixtureConfig | None = None
+    kernels: Literal["centre", "transform"] = "centre"
+
+    def spec(self) -> SharingSpec:
+        """The sharing as supernets take it."""
+        mixture = None if self.mixture is None else MixtureSpec(**self.mixture.model_dump())
+        return SharingSpec(mixture, self.kernels)
