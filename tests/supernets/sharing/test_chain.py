@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,18 @@ def test_weights_are_made_in_full_precision_whatever_the_forward_runs_in(case: t
     with torch.autocast("cpu", torch.bfloat16):
         came = supernet.weights(architecture)
     assert all(torch.equal(came[name], tensor) for name, tensor in expected.items())
+
+
+def test_weights_are_made_where_the_stored_ones_are(
+    case: tuple[str, Supernet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's device without numbers, which refuses whatever stands elsewhere, as an accelerator does."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # that device alone has none
+    supernet = copy.deepcopy(case[1]).to("meta")
+    weights = supernet.weights(supernet.space.sample(np.random.default_rng(1)))
+    assert {tensor.device.type for tensor in weights.values()} == {"meta"}
+    axis = next(axis for axis in supernet.family.axes.values() if axis.slice == "prefix" and axis.size > 1)
+    supernet.sort({axis.name: torch.arange(axis.size).flip(0)})
 
 
 def test_what_weight_decay_shrinks() -> None:
