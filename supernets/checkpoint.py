@@ -107,7 +107,9 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in supernet.sharing.state_dict().items()}
-    files = {"weights": tensors, "optimizer": dict(optimizer), "teacher": dict(teacher)}
+    # Kernels of several channels are laid out channels last, which safetensors does not write.
+    frozen = {name: tensor.detach().contiguous() for name, tensor in teacher.items()}
+    files = {"weights": tensors, "optimizer": dict(optimizer), "teacher": frozen}
     names = {}
     for kind, content in files.items():
         if content:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.presets import RESNET
 from supernets.families.resnet import ResNetFamily
@@ -164,6 +165,17 @@ def test_networks_of_either_resolution_can_be_had_in_eight_bits(elastic: Superne
     assert (
         0.001 < (rounded - exact).std() / exact.std() < 0.25
     )  # unlike the wrong weights or ranges, rounding is a small noise
+
+
+def test_a_checkpoint_keeps_a_teacher_whose_kernels_are_laid_out_channels_last(
+    elastic: Supernet, tmp_path: Path
+) -> None:
+    teacher = elastic.extract(elastic.space.smallest).state_dict()
+    assert not all(tensor.is_contiguous() for tensor in teacher.values())
+    save_checkpoint(tmp_path, elastic, progress={"epoch": 1, "epochs": 2}, optimizer={}, teacher=teacher)
+    came = load_checkpoint(tmp_path)
+    assert came.supernet.family.to_json() == elastic.family.to_json()
+    assert all(torch.equal(came.teacher[name], tensor) for name, tensor in teacher.items())
 
 
 @pytest.mark.parametrize("preset", sorted(RESNET))
