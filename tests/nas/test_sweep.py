@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,10 @@ from nas.job import Prepared
 from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
 from nas.sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
 from supernets.families.spec import StageSpec
+from supernets.graph import INPUT
 
 PROFILE = HardwareProfile("cpu-1-thread-batch-4", batch_size=4)
 STAGE = StageSpec(stride=1, depth=(1, 2), width=(12, 16), kernel=(3,), expand=(2, 3, 4))
@@ -99,6 +103,23 @@ def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monk
     assert convolutions(of_last)[-2:] == [(5, 10, 1, 1), (64, 5, 1, 1)]
 
 
+def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = replace(STAGE, stride=2, squeeze=True, activation="hardswish")
+    spec = replace(MOBILE_CNN["digits"], stages=(stage,), resolution=(4, 6, 8))
+    profiler = Drifting()
+    monkeypatch.setattr("nas.sweep.open_profiler", lambda *args, **kwargs: profiler)
+    family = MobileCNNFamily(spec, image_size=8, channels=1, n_classes=10)
+    monkeypatch.setattr(prepared, "family", family)
+    sweep(prepared, PROFILE)
+    (graph, *_) = profiler.sessions[0][0].graphs
+    assert graph.inputs[INPUT].shape == (4, 8, 6, 6)
+    operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
+    assert operations.count("HardSigmoid") == operations.count("GlobalAveragePool") == 2
+    assert operations.count("HardSwish") == 4
+
+
 def test_sessions_are_put_on_one_scale(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.sweep.open_profiler", lambda *args, **kwargs: profiler)
@@ -157,9 +178,11 @@ def test_each_option_has_its_nearest_width() -> None:
     assert nearest((16,), (4, 8, 16)) == (16,)
 
 
-def test_the_snippet_is_a_space_that_a_job_takes(tmp_path: Path) -> None:
-    stepped = WidthSweep(0, STAGE, (6, 7, 8, 9, 10), (1.0, 1.0, 1.0, 2.0, 2.0), (0.1,) * 5, (8,), (8,))
-    level = WidthSweep(1, STAGE, (6, 7), (1.0, 1.0), (0.1,) * 2, (6, 7), (12, 16))
+@pytest.mark.parametrize("change", [{}, {"squeeze": True, "activation": "hardswish"}])
+def test_the_snippet_is_a_space_that_a_job_takes(tmp_path: Path, change: dict[str, Any]) -> None:
+    own = replace(STAGE, **change)
+    stepped = WidthSweep(0, own, (6, 7, 8, 9, 10), (1.0, 1.0, 1.0, 2.0, 2.0), (0.1,) * 5, (8,), (8,))
+    level = WidthSweep(1, own, (6, 7), (1.0, 1.0), (0.1,) * 2, (6, 7), (12, 16))
     text = job_snippet([stepped, level])
     assert text.count("# no steps") == 1
     job = yaml.safe_load(read_recipe("digits-cnn"))
@@ -170,3 +193,4 @@ def test_the_snippet_is_a_space_that_a_job_takes(tmp_path: Path) -> None:
     assert spec is not None
     assert [stage.width for stage in spec.stages] == [(8,), (12, 16)]
     assert all((s.stride, s.depth, s.kernel, s.expand) == (1, (1, 2), (3,), (2, 3, 4)) for s in spec.stages)
+    assert all((s.squeeze, s.activation) == (own.squeeze, own.activation) for s in spec.stages)

@@ -186,6 +186,15 @@ def test_refusals_say_what(function: Callable[[Tensor], Tensor], shape: tuple[in
         lower(Call(function).eval(), shape)
 
 
+@pytest.mark.parametrize("side", [128, 132, 200, 256])
+def test_large_images_are_resized_alike_where_neighbours_are(side: int) -> None:
+    """Coordinates differ in their last bits, so that the difference is a share of that between neighbours."""
+    rows = torch.linspace(0, 12, 224)
+    x = torch.stack([torch.sin(rows)[:, None] * torch.cos(rows + phase) for phase in range(3)])[None]
+    module = Call(lambda x: functional.interpolate(x, side, mode="bilinear")).eval()
+    assert difference(run(lower(module, (3, 224, 224)), x), module(x).numpy()) <= 1e-5
+
+
 def test_the_size_of_resized_images_is_exact_whatever_the_rounding_of_scales() -> None:
     for old in (28, 97, 224):
         for side in range(1, 2 * old):
