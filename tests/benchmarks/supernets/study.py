@@ -21,7 +21,9 @@ from rich.console import Console
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.presets import MOBILE_CNN, RESNET, VIT
+from supernets.families.resnet import ResNetFamily
+from supernets.families.vit import ViTFamily
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.chain import ChainSharing
@@ -171,8 +173,12 @@ def family_of(name: str, preset: str) -> Family:
     match name:
         case "mobile-cnn":
             return MobileCNNFamily(MOBILE_CNN[preset], **sizes)
+        case "resnet":
+            return ResNetFamily(RESNET[preset], **sizes)
+        case "vit":
+            return ViTFamily(VIT[preset], **sizes)
         case _:
-            raise typer.BadParameter(f"expected mobile-cnn, got {name}")
+            raise typer.BadParameter(f"expected mobile-cnn, resnet or vit, got {name}")
 
 
 def spread(costs: NDArray[np.int64], n: int) -> list[int]:
