@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, TensorProto
 
 from hardware_profiles.errors import PrecisionError
 from hardware_profiles.precisions.ranges import activation_ranges
@@ -86,9 +87,41 @@ def _prepare(model: bytes) -> ModelProto:
             )
     for i, node in enumerate(found.graph.node):
         node.name = f"{node.op_type}-{i}"
+    _fold_transposes(found)
     # The quantizer would infer the shapes again, through files.
     found.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     return found
+
+
+def _fold_transposes(model: ModelProto) -> None:
+    """Puts transposed constants in place of constants and their transpositions.
+
+    Linear layers of more than two dimensions are written so. The quantizer would take their weights for activations, with
+    one scale for all channels, and keep them in float32.
+    """
+    graph = model.graph
+    given = {value.name for value in [*graph.input, *graph.output]}
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
+    folded = [
+        node
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in constants and node.output[0] not in given
+    ]
+    for node in folded:
+        perm = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
+        values = onnx.numpy_helper.to_array(constants[node.input[0]]).transpose(perm)
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(values), node.output[0]))
+        graph.node.remove(node)
+    read = _read(graph)
+    for name in {node.input[0] for node in folded} - read:
+        graph.initializer.remove(constants[name])
+
+
+def _read(graph: GraphProto) -> set[str]:
+    """Names of what the nodes of a graph read, those of its inner graphs included."""
+    found = {name for node in graph.node for name in node.input}
+    inner = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
+    return found.union(*map(_read, inner))
 
 
 def _leave_outputs(model: ModelProto) -> None:

@@ -136,6 +136,34 @@ def test_a_larger_network_is_four_times_smaller() -> None:
     assert 3.8 < len(large) / len(quantized) < 4.0  # scales of channels are the rest
 
 
+def test_weights_of_linear_layers_over_tokens_are_quantized_by_channel() -> None:
+    """As they are written: a constant, transposed, by which matrices of more than two dimensions are multiplied."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((5, 8)).astype(np.float32) * np.float32([[0.1], [1], [10], [1], [1]])
+    kept = rng.standard_normal((8, 5)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["w.t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "w.t"], ["tokens"]),
+        helper.make_node("Transpose", ["kept"], ["kept.t"]),  # read as it is, too
+        helper.make_node("MatMul", ["tokens", "kept.t"], ["back"]),
+        helper.make_node("MatMul", ["back", "kept"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(kept, "kept")]
+    linear = model(nodes, weights, "y", ["batch", 1, 8, 5])
+    quantized = convert(linear, "int8", calibration())
+    graph = onnx.load_from_string(quantized).graph
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert "Transpose" not in {node.op_type for node in graph.node}
+    assert not {"w", "w.t", "kept", "kept.t"} & set(after)
+    for name, exact in {"w.t": weight.T, "kept.t": kept.T, "kept": kept}.items():
+        assert after[f"{name}_quantized"].dtype == np.int8
+        back = after[f"{name}_quantized"] * after[f"{name}_scale"]
+        assert (np.abs(back - exact) <= 0.51 * after[f"{name}_scale"]).all()
+    assert after["w.t_scale"].max() > 20 * after["w.t_scale"].min()
+    exact, found = (run_model(m, {"x": images()[1000:]})[0] for m in (linear, quantized))
+    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
+
+
 def test_ranges_are_those_of_every_tensor_computed_by_the_reference(classifier: bytes) -> None:
     from onnx.reference import ReferenceEvaluator
 
