@@ -14,8 +14,11 @@ from supernets.errors import CheckpointError, SpaceError
 from supernets.families.vit_spec import ViTSpec
 from supernets.space import Architecture, Choice, SearchSpace
 
-_INITIAL_STD = 0.02
-"""Of linear layers and positions, as in ViT (Dosovitskiy et al. 2020, arXiv 2010.11929) and what came of it."""
+_INITIAL_STD, _OF_WIDTH = 0.02, 768
+"""Of the weights of linear layers in ViT-Base (Dosovitskiy et al. 2020, arXiv 2010.11929), and its width."""
+_POSITIONS_STD = 0.3
+"""About as much as fresh patches come to. With a fifth of that the tokens' places are learned late: after 300 steps on
+Fashion-MNIST, 74 % of the images were right in place of 80 %."""
 
 
 class Embedding(nn.Module):
@@ -103,7 +106,8 @@ class ViTFamily:
     The depth keeps the first blocks. A block's first heads are shared, and the first hidden channels of its MLP, which are
     its ratio times the network's width.
 
-    Departures from AutoFormer: absolute positions alone, no relative ones; the mean of the tokens in place of a class token.
+    Departures from AutoFormer: absolute positions alone, no relative ones; the mean of the tokens in place of a class token;
+    initial weights scaled to the layers' inputs, and larger initial positions.
 
     Raises:
         SpaceError: the patches do not divide the images.
@@ -117,7 +121,7 @@ class ViTFamily:
         self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
         if image_size % spec.patch:
             raise SpaceError(
-                f"patch: patches of {spec.patch} x {spec.patch} pixels do not divide images of {image_size} x "
+                f"patches of {spec.patch} x {spec.patch} pixels do not divide images of {image_size} x "
                 f"{image_size}; give a patch that divides {image_size}, or another image size"
             )
         self._tokens = (image_size // spec.patch) ** 2
@@ -165,8 +169,11 @@ class ViTFamily:
     def template(self, like: Architecture | None = None) -> nn.Module:
         module = self.build(self.space.largest)
         for name, parameter in module.named_parameters():
-            if name.endswith("positions") or (name.endswith("weight") and parameter.ndim == 2):
-                nn.init.trunc_normal_(parameter, std=_INITIAL_STD)
+            if name.endswith("positions"):
+                nn.init.trunc_normal_(parameter, std=_POSITIONS_STD)
+            elif name.endswith("weight") and parameter.ndim == 2:
+                # Scaled to the inputs: at 0.02, networks of some tens of channels learn several times more slowly.
+                nn.init.trunc_normal_(parameter, std=_INITIAL_STD * (_OF_WIDTH / parameter.shape[1]) ** 0.5)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
         return module
