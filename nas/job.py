@@ -322,7 +322,10 @@ class Prepared:
         return self._make_family(spec)
 
     def _make_family(self, spec: Spec) -> Family:
-        family = self._plain_family(spec)
+        try:
+            family = self._plain_family(spec)
+        except SpaceError as error:  # the space is one, but not for these images
+            raise JobError(f"{self._source}: supernet: {error}") from None
         return NestedFamily(family) if self.job.supernet.nested else family
 
     def _plain_family(self, spec: Spec) -> Family:

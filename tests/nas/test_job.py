@@ -46,6 +46,19 @@ def test_a_supernet_of_an_unknown_run_is_told_with_its_key(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("{family: vit, preset: digits, space: {patch: 3}}", "patches of 3 x 3 pixels do not divide images of 8 x 8"),
+        ("{preset: mobile}", "images of 8 pixels are too small"),
+    ],
+)
+def test_a_space_that_is_not_for_the_images_is_told_at_once(tmp_path: Path, space: str, said: str) -> None:
+    job = parse_job(f"name: a\ndata: {{name: digits}}\nsupernet: {space}", source="job.yaml")
+    with pytest.raises(JobError, match=rf"^job\.yaml: supernet: {said}"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
     ("sharing", "said"),
     [
         ("{mixture: {layers: [blocks.*]}}", r"mixture\.layers: 'blocks\.\*' matches no convolution or linear layer"),
