@@ -9,20 +9,21 @@ import pytest
 from nas.config import parse_job
 from nas.errors import UnknownNameError
 from nas.recipes import Recipe, list_recipes, read_recipe
-from supernets.families.presets import MOBILE_CNN, RESNET
+from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 
 NAMES = [recipe.name for recipe in list_recipes()]
 
 
 def test_the_recipes_that_ship() -> None:
-    cnns = {
+    shipped = {
         "digits-cnn",
         "fashion-mnist-cnn",
         "fashion-mnist-int8",
         "fashion-mnist-mobilenetv3",
         "fashion-mnist-resnet",
+        "fashion-mnist-vit",
     }
-    assert cnns <= set(NAMES)
+    assert shipped <= set(NAMES)
     assert sorted(NAMES) == NAMES
     assert list_recipes()[0] == Recipe(
         "digits-cnn", "Small CNNs for handwritten digits: data embedded, a few minutes on two cores."
@@ -40,7 +41,12 @@ def test_a_recipe_is_a_job_of_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "spec"), [("digits-cnn", MOBILE_CNN["digits"]), ("fashion-mnist-resnet", RESNET["tiny"])]
+    ("name", "spec"),
+    [
+        ("digits-cnn", MOBILE_CNN["digits"]),
+        ("fashion-mnist-resnet", RESNET["tiny"]),
+        ("fashion-mnist-vit", VIT["tiny"]),
+    ],
 )
 def test_what_a_recipe_spells_out_in_a_comment_is_its_preset(name: str, spec: object) -> None:
     text = read_recipe(name)
