@@ -45,6 +45,9 @@ class _Mailbox:
         self._files = files
         self._news.append(("epoch", epoch, files))
 
+    def failed(self, kind: str, text: str) -> None:
+        self._news.append(("failed", kind, text))
+
     def files(self) -> _Files:
         return self._files
 
@@ -98,6 +101,7 @@ def train_on_workers(
             run_config=RunConfig(storage_path=storage, failure_config=FailureConfig(max_failures=_MAX_FAILURES)),
         )
         failures: list[BaseException] = []
+        told_error: SupernetError | None = None
 
         def fit() -> None:
             try:
@@ -112,15 +116,23 @@ def train_on_workers(
             for kind, *told in ray.get(mailbox.news.remote()):
                 if kind == "step":
                     on_step(*told)
+                elif kind == "failed":
+                    told_error = (CheckpointError if told[0] == CheckpointError.__name__ else TrainingError)(told[1])
                 else:
                     _write(folder, told[1])
                     on_epoch(Epoch(**told[0]))
             if ended:
                 break
             time.sleep(_POLL_S)
+    if told_error is not None:
+        raise told_error
     if failures:
         if isinstance(failures[0], TrainingFailedError):
-            raise _failure(failures[0]) from failures[0]
+            why = str(failures[0]).strip().splitlines() or [type(failures[0]).__name__]
+            raise TrainingError(
+                f"the workers failed more than {_MAX_FAILURES} times: {why[-1]}; the last epoch's checkpoint is kept, resume "
+                "to go on"
+            ) from failures[0]
         raise failures[0]
     done = load_checkpoint(folder)
     supernet.sharing.load_state_dict(done.supernet.sharing.state_dict())
@@ -156,25 +168,9 @@ def _work(config: Mapping[str, Any]) -> None:
                 teacher=teacher, device=device, workers=workers, on_step=on_step, on_epoch=on_epoch,
             )  # fmt: skip
         except SupernetError as error:
-            raise RuntimeError(f"{_OURS}{type(error).__name__}: {error}") from error
-
-
-_OURS = "supernet training: "
-
-
-def _failure(error: BaseException) -> SupernetError:
-    """The error of the worker that failed first, as it would be without workers."""
-    inner = getattr(error, "worker_failures", None) or {0: error}
-    texts = [str(found) for found in inner.values()]
-    for text in texts:
-        if _OURS in text:
-            kind, _, message = text.rpartition(_OURS)[2].partition(": ")
-            message = message.strip().splitlines()[0]
-            return CheckpointError(message) if kind == CheckpointError.__name__ else TrainingError(message)
-    why = texts[0].strip().splitlines()[-1] if texts[0].strip() else type(error).__name__
-    return TrainingError(
-        f"the workers failed more than {_MAX_FAILURES} times: {why}; the last epoch's checkpoint is kept, resume to go on"
-    )
+            # Every worker comes to the same; it is told, not raised, or the training would be tried again.
+            if workers.rank == 0:
+                ray.get(mailbox.failed.remote(type(error).__name__, str(error)))
 
 
 def _check_resources(there: Mapping[str, float], workers: int, threads: int, *, on_gpu: bool) -> None:

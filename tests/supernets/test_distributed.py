@@ -34,37 +34,26 @@ def fresh(data: DataSet) -> Supernet:
     return make_supernet(digits_family(data))
 
 
-def test_two_workers_train_and_send_their_checkpoints_home(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
+def test_two_workers_train_and_go_on_when_one_dies(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
     supernet, epochs, steps = fresh(digits), [], []
+
+    def kill_a_worker(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        if len(epochs) == 1:
+            kill(actors_of(cluster.head_node, name=b"ray::RayTrainWorker")[:1])
+
     digest = train_on_workers(
         supernet, digits, SandwichStrategy(supernet.space, 1), SETTINGS, tmp_path, workers=2,
-        on_step=lambda step, n, loss: steps.append((step, n)), on_epoch=epochs.append,
+        on_step=lambda step, n, loss: steps.append((step, n)), on_epoch=kill_a_worker,
     )  # fmt: skip
-    done = load_checkpoint(tmp_path)
+    done = load_checkpoint(tmp_path)  # sent home, from folders that the workers have removed
     assert done.finished
     assert done.weights_digest == digest
-    assert [e.epoch for e in epochs] == [1, 2, 3]
+    assert sorted({e.epoch for e in epochs}) == [1, 2, 3]
     assert epochs[-1].largest > 0.6  # chance is 0.1
     assert steps[-1][0] == steps[-1][1]
     for name, tensor in supernet.sharing.state_dict().items():
         assert torch.equal(tensor, done.supernet.sharing.state_dict()[name])
-
-
-def test_a_worker_that_dies_is_replaced_and_the_training_goes_on(
-    cluster: Cluster, digits: DataSet, tmp_path: Path
-) -> None:
-    supernet, epochs = fresh(digits), []
-
-    def kill_a_worker(epoch: Epoch) -> None:
-        epochs.append(epoch.epoch)
-        if len(epochs) == 1:
-            kill(actors_of(cluster.head_node, name=b"ray::RayTrainWorker")[:1])
-
-    train_on_workers(
-        supernet, digits, SandwichStrategy(supernet.space, 1), SETTINGS, tmp_path, workers=2, on_epoch=kill_a_worker
-    )
-    assert sorted(set(epochs)) == [1, 2, 3]
-    assert load_checkpoint(tmp_path).finished
 
 
 def test_errors_come_as_they_would_without_workers(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:

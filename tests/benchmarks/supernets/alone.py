@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim
 from supernets.base import Family
+from supernets.families.vit import ViTFamily
 from supernets.space import Architecture, Choice, SearchSpace
 
 
@@ -27,7 +28,9 @@ class AloneFamily:
         self._dims = {name: tuple(t.shape) for name, t in inner.build(architecture).state_dict().items()}
 
     def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.inner.build(self.architecture)
+        network = self.inner.build(self.architecture)
+        # Those whose constructors' initialisation is not the one that they are trained from.
+        return self.inner.initialised(network) if isinstance(self.inner, ViTFamily) else network
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims

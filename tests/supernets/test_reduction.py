@@ -1,0 +1,88 @@
+"""Workers that share a batch take the step of one worker that has it all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from supernets.base import Supernet, TrainingStrategy
+from supernets.checkpoint import make_supernet
+from supernets.data import DataSet
+from supernets.families.presets import VIT
+from supernets.families.vit import ViTFamily
+from supernets.loop import ALONE, Loop
+from supernets.reduction import Reduction
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.sorted import SortedStrategy
+from supernets.trainer import TrainingSettings
+
+SETTINGS = TrainingSettings(epochs=1, batch_size=48)
+
+
+class Thread:
+    """One of several workers that are threads of this process."""
+
+    def __init__(self, rank: int, given: list[Sequence[Tensor]], barrier: threading.Barrier) -> None:
+        self.rank, self.size = rank, len(given)
+        self._given, self._barrier = given, barrier
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        self._given[self.rank] = [tensor.clone() for tensor in tensors]
+        self._barrier.wait(60)
+        for i, tensor in enumerate(tensors):
+            tensor.copy_(torch.stack([given[i] for given in self._given]).sum(0))
+        self._barrier.wait(60)
+
+
+def supernet(data: DataSet) -> Supernet:
+    """Without batch norms, which see their worker's share alone; in double precision."""
+    torch.manual_seed(0)
+    family = ViTFamily(VIT["digits"], image_size=8, channels=1, n_classes=10)
+    return make_supernet(family).double()
+
+
+def strategy_of(kind: str, net: Supernet) -> TrainingStrategy:
+    match kind:
+        case "sandwich":
+            return SandwichStrategy(net.space, 1)
+        case "sorted":
+            return SortedStrategy(net.space, 2)
+        case _:
+            return AttentiveStrategy(net.space, lambda a: net.costs(a).macs.sum(axis=1))
+
+
+@pytest.mark.parametrize("kind", ["sandwich", "sorted", "attentive"])
+def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None:
+    n = 4 * SETTINGS.batch_size - 9  # a last batch that three workers cannot share evenly
+    part = replace(digits.train, images=digits.train.images[:n].double(), labels=digits.train.labels[:n])
+
+    def run(workers: Reduction, net: Supernet, losses: list[float]) -> None:
+        loop = Loop(net, part, strategy_of(kind, net), SETTINGS, workers=workers)
+        loop.run_epoch(1, lambda step, steps, loss: losses.append(loss))
+
+    one, losses = supernet(digits), [[] for _ in range(4)]  # type: list[list[float]]
+    run(ALONE, one, losses[3])
+    given, barrier = [[] for _ in range(3)], threading.Barrier(3)  # type: list[Sequence[Tensor]]
+    nets = [supernet(digits) for _ in range(3)]
+    threads = [
+        threading.Thread(target=run, args=(Thread(rank, given, barrier), nets[rank], losses[rank])) for rank in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(losses[3]) == 4
+    for rank in range(3):
+        if kind != "sorted":  # whose parts are other ones where the batch is shared
+            assert losses[rank] == pytest.approx(losses[3], rel=1e-9)
+            for name, tensor in nets[rank].state_dict().items():
+                torch.testing.assert_close(tensor, one.state_dict()[name], rtol=1e-6, atol=1e-8)
+        assert losses[rank] == losses[0]
+        for name, tensor in nets[rank].state_dict().items():
+            assert torch.equal(tensor, nets[0].state_dict()[name]), name
