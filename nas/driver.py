@@ -178,6 +178,10 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     how.runs.check_writable()
     place = None if how.store is None else _new_place(how.store, job.name)
     prepared = Prepared(job, how.runs, source=source)
+    prepared.check_trainable()
+    if how.inline and job.training.workers > 1 and prepared.checkpoint is None:
+        n = job.training.workers
+        raise JobError(f"{source}: training.workers: {n} workers need Ray; run without --inline, or with one worker")
     sources = Sources()
     if kind == "search":
         sources = find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
@@ -272,14 +276,16 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) 
         store.set_info("epoch", epoch.epoch)
         display.epoch(epoch, settings.epochs)
 
-    common: Any = {
-        "teacher": prepared.teacher, "device": prepared.device, "on_step": display.step, "on_epoch": on_epoch
-    }  # fmt: skip
     workers = prepared.job.training.workers
-    if workers == 1:
+    trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
+    common: Any = {
+        "teacher": None if trained else prepared.teacher,
+        "device": prepared.device,
+        "on_step": display.step,
+        "on_epoch": on_epoch,
+    }
+    if workers == 1 or trained:
         digest = train_supernet(supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, **common)
-    elif how.inline:
-        raise JobError(f"training.workers: {workers} workers need Ray; run without --inline, or with one worker")
     else:
         with connected(how.address, spread=True):
             digest = train_on_workers(

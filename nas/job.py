@@ -156,6 +156,15 @@ class Prepared:
         """What is measured of every candidate: the objectives, and the figures that constraints alone are on."""
         return figures_of(self.objectives, self.constraints)
 
+    def check_trainable(self) -> None:
+        """Raises unless what the training needs is here: its teacher, its device.
+
+        Raises:
+            JobError, CheckpointError: it is not.
+        """
+        if self.checkpoint is None:
+            self.teacher, self.device  # noqa: B018  reading them is the check
+
     def check_measurable(self) -> dict[str, Mapping[str, Any]]:
         """The environment of each profile, by its name; raises unless each can be measured in every precision.
 

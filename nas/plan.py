@@ -74,6 +74,7 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
     Raises:
         EvaluationError: one of the two cannot be timed.
     """
+    prepared.check_trainable()
     prepared.check_measurable()
     job, data, space = prepared.job, prepared.data, prepared.family.space
     supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nas.config import parse_job
 from nas.errors import JobError
 from nas.job import Prepared
 from nas.store.folder import RunsFolder
-from supernets.checkpoint import save_checkpoint
+from supernets.base import Distillation, Family, LabelLoss, Supernet
+from supernets.checkpoint import make_supernet, save_checkpoint
 from supernets.errors import CheckpointError
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.recalibration import recalibrate
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.nas.commands import SMALL_JOB
 
@@ -84,6 +90,53 @@ def test_a_trained_supernet_keeps_its_sharing(tmp_path: Path) -> None:
     other = start.replace("  from:", "  sharing: slice\n  from:")
     with pytest.raises(CheckpointError, match=r"supernet\.from: the checkpoint shares its weights otherwise"):
         Prepared(parse_job(other, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+class TestATeacher:
+    """A frozen network to learn from: the largest of another trained supernet."""
+
+    def prepared(self, folder: Path) -> Prepared:
+        taught = f"training: {{teacher: {folder / 'trained'}, epochs: 1}}\n"
+        text = re.sub(r"training: .*\n", taught, SMALL_JOB)
+        return Prepared(parse_job(text, source="job.yaml"), RunsFolder(folder), source="job.yaml")
+
+    def save(self, folder: Path, family: Family, digest: str, *, epochs: int = 1) -> Supernet:
+        supernet = make_supernet(family)
+        progress = {"epoch": 1, "epochs": epochs, "data": {"name": "digits", "digest": digest}}
+        save_checkpoint(folder / "trained", supernet, progress=progress, optimizer={})
+        return supernet
+
+    def test_it_is_the_largest_as_extracted_and_teaches(self, tmp_path: Path) -> None:
+        untaught = prepared(tmp_path, "")
+        assert untaught.teacher is None
+        supernet = self.save(tmp_path, untaught.family, untaught.data.train.digest)
+        ours, images = self.prepared(tmp_path), untaught.data.validation.images[:8]
+        expected = recalibrate(supernet.extract(supernet.space.largest), ours.calibration.split(250))
+        assert ours.teacher is not None
+        torch.testing.assert_close(ours.teacher(images), expected(images))
+        (first, *_) = ours.strategy().plan(0, np.random.default_rng(0), lambda a: 0.0)
+        assert first.terms == (LabelLoss(), Distillation(teacher=None))
+
+    def test_another_number_of_classes_is_told(self, tmp_path: Path) -> None:
+        other = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=7)
+        self.save(tmp_path, other, prepared(tmp_path, "").data.train.digest)
+        with pytest.raises(CheckpointError, match=r"training\.teacher: .* 8 x 8 images of 7 classes, .* of 10 classes"):
+            self.prepared(tmp_path).check_trainable()
+
+    def test_other_images_and_an_unfinished_training_are_told(self, tmp_path: Path) -> None:
+        untaught = prepared(tmp_path, "")
+        self.save(tmp_path, untaught.family, "0" * 16)
+        with pytest.raises(CheckpointError, match=r"^training\.teacher: it was trained on other images"):
+            self.prepared(tmp_path).check_trainable()
+        self.save(tmp_path, untaught.family, untaught.data.train.digest, epochs=2)
+        with pytest.raises(CheckpointError, match="trained for 1 of 2 epochs"):
+            self.prepared(tmp_path).check_trainable()
+        with pytest.raises(JobError, match=r"^job\.yaml: training\.teacher: .*unknown run 'gone-1'"):
+            Prepared(
+                parse_job(re.sub(r"training: .*\n", "training: {teacher: gone-1}\n", SMALL_JOB), source="job.yaml"),
+                RunsFolder(tmp_path),
+                source="job.yaml",
+            ).check_trainable()
 
 
 def test_precisions_count_in_the_range(tmp_path: Path) -> None:
