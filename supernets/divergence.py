@@ -56,7 +56,7 @@ def _alpha(logits: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tenso
     log_ratio = teacher.log_softmax(1) - log_q.detach()
     power = (alpha * log_ratio).exp().clamp(max=_MAX_RATIO)
     if alpha == 1:
-        value, rho = power * power.log(), power
+        value, rho = torch.xlogy(power, power), power  # 0, not NaN, where the teacher's probability is 0
     else:
         scale = 1 / (alpha * (alpha - 1))
         value, rho = scale * (power - 1), power / alpha + scale

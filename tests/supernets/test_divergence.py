@@ -54,3 +54,13 @@ def test_no_gradient_reaches_the_teacher(logits: tuple[Tensor, Tensor]) -> None:
     for name in ("kl", "alpha"):
         divergence(name, own, teacher).backward()  # type: ignore[arg-type]
     assert teacher.grad is None
+
+
+def test_alpha_takes_the_larger_where_the_teacher_gives_a_class_nothing_at_all() -> None:
+    """A probability that is 0 in single precision adds 0, as one that is just above it does."""
+    own = torch.tensor([[0.0, 0.0, -1.0]], requires_grad=True)
+    found = []
+    for sure in (90.0, 200.0):
+        teacher = torch.tensor([[sure, 0.0, 0.0]])
+        found.append(torch.autograd.grad(divergence("alpha", own, teacher), own)[0])
+    torch.testing.assert_close(found[1], found[0])
