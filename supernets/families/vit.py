@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.errors import CheckpointError, SpaceError
-from supernets.families.vit_spec import ViTSpec
+from supernets.families.vit_spec import ViTSpec, hidden_channels
 from supernets.space import Architecture, Choice, SearchSpace
 
 _INITIAL_STD, _OF_WIDTH = 0.02, 768
@@ -136,7 +136,7 @@ class ViTFamily:
         axes = [Axis("width", spec.width[-1])]
         for b in range(spec.depth[-1]):
             axes.append(Axis(f"block{b}.heads", spec.heads[-1]))
-            axes.append(Axis(f"block{b}.hidden", _hidden(spec.mlp[-1], spec.width[-1])))
+            axes.append(Axis(f"block{b}.hidden", hidden_channels(spec.mlp[-1], spec.width[-1])))
         return axes
 
     def _make_dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -184,7 +184,7 @@ class ViTFamily:
             # A block that the depth drops gets the smallest options: its sizes are read by nobody.
             sizes[f"block{b}.heads"] = cast(int, values.get(f"block{b}.heads", self.spec.heads[0]))
             ratio = cast(float, values.get(f"block{b}.mlp", self.spec.mlp[0]))
-            sizes[f"block{b}.hidden"] = _hidden(ratio, width)
+            sizes[f"block{b}.hidden"] = hidden_channels(ratio, width)
         return sizes
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
@@ -199,7 +199,7 @@ class ViTFamily:
                 width,
                 heads=cast(int, values[f"block{b}.heads"]),
                 head_size=self.spec.head_size,
-                hidden=_hidden(cast(float, values[f"block{b}.mlp"]), width),
+                hidden=hidden_channels(cast(float, values[f"block{b}.mlp"]), width),
             )
             for b in range(cast(int, values["depth"]))
         ]
@@ -230,10 +230,6 @@ class ViTFamily:
             return cls(ViTSpec.from_json(data["spec"]), **sizes)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of a vit is malformed: {error!r}") from None
-
-
-def _hidden(ratio: float, width: int) -> int:
-    return max(1, round(ratio * width))
 
 
 def _choices(spec: ViTSpec) -> list[Choice]:

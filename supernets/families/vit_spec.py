@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from supernets.errors import SpaceError
@@ -30,7 +31,8 @@ class ViTSpec:
         mlp: ratios of a block's hidden channels to the width; they need not be whole.
 
     Raises:
-        SpaceError: an option list is empty, not ascending, or holds a value that makes no network.
+        SpaceError: an option list is empty, not ascending, or holds a value that makes no network; or two ratios make the
+            same one.
     """
 
     patch: int
@@ -49,6 +51,13 @@ class ViTSpec:
         check_ratios("mlp", self.mlp, LIMITS["mlp"])
         # 4 and 4.0 are one ratio, and must be one in what is written of the space, too.
         object.__setattr__(self, "mlp", tuple(float(ratio) for ratio in self.mlp))
+        for width in self.width:
+            for low, high in pairwise(self.mlp):
+                if hidden_channels(low, width) == hidden_channels(high, width):
+                    raise SpaceError(
+                        f"mlp: {low} and {high} of a width of {width} both give {hidden_channels(low, width)} channels, so "
+                        "that equal networks would count as two; move the ratios apart"
+                    )
 
     @property
     def single(self) -> bool:
@@ -71,6 +80,11 @@ class ViTSpec:
             return cls(data["patch"], data["head_size"], **options)
         except (KeyError, TypeError) as error:
             raise SpaceError(f"the description of a vision transformer's space is malformed: {error!r}") from None
+
+
+def hidden_channels(ratio: float, width: int) -> int:
+    """Hidden channels of an MLP of this ratio to the width."""
+    return max(1, round(ratio * width))
 
 
 def divided_head_size(width: int, heads: int) -> int:

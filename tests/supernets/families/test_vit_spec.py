@@ -31,6 +31,7 @@ SPEC = ViTSpec(patch=4, head_size=16, depth=(2, 4), width=(48, 64), heads=(2, 4)
         ({"mlp": (True,)}, "mlp: expected a number above 0, at most 16, got True"),
         ({"mlp": ("4",)}, "mlp: expected a number above 0, at most 16, got '4'"),
         ({"mlp": (2, 2.0)}, r"mlp: expected options in ascending order, each once; got \[2, 2.0\]"),
+        ({"mlp": (2, 2.01)}, r"mlp: 2.0 and 2.01 of a width of 48 both give 96 channels, so that equal .*"),
     ],
 )
 def test_a_space_checks_itself(change: dict[str, object], message: str) -> None:
