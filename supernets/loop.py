@@ -101,7 +101,7 @@ class Loop:
         return {} if self._own_teacher is None else {k: v.cpu() for k, v in self._own_teacher.state_dict().items()}
 
     def run_epoch(self, epoch: int, on_step: Callable[[int, int, float], None]) -> float:
-        """One pass over the data; returns the mean over steps of the first pass's loss.
+        """One pass over the data; returns the mean over steps of the loss of the passes that first see a whole batch.
 
         All randomness comes from (seed, epoch): any epoch can be redone.
 
@@ -109,7 +109,8 @@ class Loop:
             epoch: from 1.
 
         Raises:
-            TrainingError: a loss is not finite, or there is no frozen teacher.
+            TrainingError: a loss or a weight is not finite, there is no frozen teacher, or there are too few images for one
+                step.
         """
         settings, steps = self._settings, -(-len(self._part) // self._settings.batch_size)
         index, phase, before = self._phase_of(epoch)
@@ -131,9 +132,21 @@ class Loop:
                 continue
             total, count, step = total + loss, count + 1, step + 1
             on_step((epoch - 1) * steps + count, settings.epochs * steps, loss)
+        if count == 0:
+            raise TrainingError(
+                f"{len(self._part)} training images are too few for one step: each worker and each micro-batch needs 2; "
+                "lower training.workers or training.micro_batches, or leave more images to train on"
+            )
+        # The last step's weights have been in no loss yet.
+        bad = next((name for name, p in self._supernet.sharing.named_parameters() if not p.isfinite().all()), None)
+        if bad is not None:
+            raise TrainingError(
+                f"the weights {bad} are not finite after epoch {epoch}; the checkpoint of the epoch before is kept: lower "
+                "training.learning_rate and train anew"
+            )
         if phase.teach and epoch == before + phase.epochs:
             self._own_teacher = self._teacher_of_now()
-        return total / max(1, count)
+        return total / count
 
     def _phase_of(self, epoch: int) -> tuple[int, Phase, int]:
         """The phase of an epoch, its index, and the epochs before it."""
@@ -179,7 +192,7 @@ class Loop:
     def _step(
         self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, where: str
     ) -> float | None:
-        """One optimiser's step over this worker's share of a batch; returns the first pass's loss.
+        """One optimiser's step over this worker's share of a batch; returns the loss of the passes that first see all of it.
 
         A last batch that leaves a pass or a worker one image is left out (None): batch norm learns nothing from one.
         """
@@ -205,7 +218,7 @@ class Loop:
                 "the epoch before is kept: lower training.learning_rate and train anew"
             )
         self._optimizer.step()
-        return float(told[0])
+        return float(sum(told[: passes[0].part[1]]))  # one, or as many as see a part each
 
     def _accumulate(self, passes: Sequence[Pass], images: Tensor, labels: Tensor) -> Tensor:
         """Adds up the gradients of a step's passes; returns their losses, (n_passes,)."""

@@ -57,7 +57,8 @@ class Epoch:
     """What one epoch came to.
 
     Attributes:
-        loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's).
+        loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's); of all of a step's
+            micro-batches where each pass sees one.
         largest, smallest: validation accuracy of the two on the first 2,000 validation images.
         samples: training images seen so far, once however many subnets saw them.
     """
@@ -194,13 +195,17 @@ def _check_same_training(
         raise CheckpointError(f"{folder}: the checkpoint is of another space than the job's; use a new run")
     if stored.sharing.spec != supernet.sharing.spec:
         raise CheckpointError(f"{folder}: the checkpoint shares its weights otherwise than the job; use a new run")
-    for what, came, expected in (
-        ("data", progress["data"]["digest"], data.train.digest),
-        ("training settings", progress["settings"], asdict(settings)),
-    ):
-        if came != expected:
+    if (came := progress["data"]["digest"]) != data.train.digest:
+        raise CheckpointError(
+            f"{folder}: the checkpoint was trained with other data: {came}, the job has {data.train.digest}"
+        )
+    # A setting that the version of the checkpoint did not know was at its default.
+    stored_settings = asdict(TrainingSettings(settings.epochs)) | progress["settings"]
+    for name, expected in asdict(settings).items():
+        if stored_settings[name] != expected:
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained with other {what}: {came}, the job has {expected}"
+                f"{folder}: the checkpoint was trained with other training settings: {name} {stored_settings[name]}, "
+                f"the job has {expected}; use a new run"
             )
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from supernets.axes import slice_tensor
 from supernets.base import Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
-from supernets.checkpoint import INDEX, load_checkpoint, make_supernet, weights_digest
+from supernets.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, head
 from supernets.errors import CheckpointError, TrainingError
 from supernets.loop import Loop
@@ -27,7 +27,7 @@ from supernets.space import Architecture
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
-from supernets.trainer import Epoch, TrainingSettings, train
+from supernets.trainer import Epoch, TrainingSettings, time_training, train
 from tests.conftest import Trained, digits_family
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=128, calibration_images=300, seed=5, shift=1, flip=True)
@@ -112,6 +112,53 @@ def test_the_last_good_checkpoint_stays_when_a_loss_is_not_finite(digits: DataSe
     kept = load_checkpoint(tmp_path)
     assert kept.progress["epoch"] == 1
     assert all(tensor.isfinite().all() for tensor in kept.supernet.state_dict().values())
+
+
+def test_weights_that_the_last_step_spoilt_are_not_kept(digits: DataSet, tmp_path: Path) -> None:
+    """One step an epoch: its loss is finite, its gradient is not."""
+    supernet = make_supernet(digits_family(digits))
+    name, parameter = next(iter(supernet.sharing.named_parameters()))
+    parameter.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(
+        TrainingError, match=f"the weights {name} are not finite after epoch 1; .* epoch before is kept"
+    ):
+        train(
+            supernet, digits, SandwichStrategy(supernet.space, 0),
+            replace(SETTINGS, batch_size=len(digits.train)), tmp_path,
+        )  # fmt: skip
+    assert not has_checkpoint(tmp_path)
+
+
+def test_too_few_images_for_a_step_are_told(digits: DataSet, tmp_path: Path) -> None:
+    few = replace(digits, train=head(digits.train, 7))
+    supernet = make_supernet(digits_family(digits))
+    strategy = SortedStrategy(supernet.space, micro_batches=4)
+    with pytest.raises(TrainingError, match="7 training images are too few for one step"):
+        train(supernet, few, strategy, SETTINGS, tmp_path)
+    with pytest.raises(TrainingError, match="7 training images are too few for one step"):
+        time_training(supernet, few, strategy, SETTINGS, n=3, limit_s=1)
+
+
+def test_the_loss_told_of_micro_batches_is_that_of_the_whole_batch(digits: DataSet) -> None:
+    """An untrained network is about as good as chance, whatever a batch is cut into."""
+    chance = float(np.log(digits.n_classes))
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        supernet = make_supernet(digits_family(digits))
+        settings = replace(SETTINGS, learning_rate=1e-9)
+        loop = Loop(supernet, head(digits.train, 256), SortedStrategy(supernet.space, parts), settings)
+        assert loop.run_epoch(1, lambda step, steps, loss: None) == pytest.approx(chance, rel=0.2)
+
+
+def test_a_training_of_a_version_that_knew_fewer_settings_goes_on(digits: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run(digits, tmp_path / "c", stop_after=1)
+    index = json.loads((tmp_path / "c" / INDEX).read_text())
+    del index["progress"]["settings"]["divergence"]
+    (tmp_path / "c" / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="settings: divergence kl, the job has alpha"):
+        run(digits, tmp_path / "c", replace(SETTINGS, divergence="alpha"))
+    assert run(digits, tmp_path / "c") == run(digits, tmp_path / "d")
 
 
 @dataclass(frozen=True)
