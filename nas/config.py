@@ -215,7 +215,7 @@ class TrainingConfig(Section):
         """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
         if isinstance(data, dict) and "distill" not in data:
             alone = data.get("strategy") in _ALONE
-            return {**data, "distill": "teacher" if "teacher" in data else "none" if alone else "largest"}
+            return {**data, "distill": "teacher" if data.get("teacher") is not None else "none" if alone else "largest"}
         return data
 
     @model_validator(mode="after")
@@ -233,10 +233,14 @@ class TrainingConfig(Section):
             raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
         if self.distill != "teacher" and self.teacher is not None:
             raise problem("teacher", f"is read with distill: teacher alone, got distill: {self.distill}; remove one")
-        if self.strategy == "sorted" and self.batch_size < 2 * self.micro_batches:
+        parts = self.micro_batches if self.strategy == "sorted" else 1
+        if self.batch_size < 2 * parts * self.workers:
+            who = f" of {self.workers} workers" if self.workers > 1 else ""
+            each = f"{parts} micro-batches{who}" if parts > 1 else f"{self.workers} workers"
             raise problem(
-                "micro_batches", f"a batch of {self.batch_size} has no 2 images for each of {self.micro_batches}"
-            )
+                "batch_size", f"a batch of {self.batch_size} has no 2 images for each of {each}; expected at least "
+                f"{2 * parts * self.workers}",
+            )  # fmt: skip
         return self
 
     @property

@@ -157,13 +157,14 @@ class Prepared:
         return figures_of(self.objectives, self.constraints)
 
     def check_trainable(self) -> None:
-        """Raises unless what the training needs is here: its teacher, its device.
+        """Raises unless what the training needs is here: its teacher, its device, an epoch for each of its phases.
 
         Raises:
-            JobError, CheckpointError: it is not.
+            JobError, CheckpointError, TrainingError: it is not.
         """
         if self.checkpoint is None:
             self.teacher, self.device  # noqa: B018  reading them is the check
+            self.strategy().phases(self.job.training.epochs)
 
     def check_measurable(self) -> dict[str, Mapping[str, Any]]:
         """The environment of each profile, by its name; raises unless each can be measured in every precision.
@@ -324,6 +325,16 @@ class Prepared:
                 raise CheckpointError(
                     "supernet.from: the checkpoint is of another space than the job's; leave preset and space out, or "
                     "train a supernet of this space"
+                )
+            plain = family.inner if isinstance(family, NestedFamily) else family
+            if supernet.family not in (MobileCNNFamily.name, plain.name):  # the default: perhaps nobody wrote it
+                raise CheckpointError(
+                    f"supernet.family: the checkpoint's networks are of the family {plain.name}, not {supernet.family}; "
+                    "remove family"
+                )
+            if supernet.nested and not isinstance(family, NestedFamily):
+                raise CheckpointError(
+                    "supernet.nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"
                 )
             return family
         if spec is None:

@@ -10,7 +10,7 @@ from nas.export.select import parse_terms
 from nas.objectives import EXACT_METRICS, Objective
 from nas.reader import Run
 from supernets.base import Supernet
-from supernets.checkpoint import load_checkpoint
+from supernets.checkpoint import has_checkpoint, load_checkpoint
 from supernets.families.nested import NestedFamily
 from supernets.space import Architecture
 
@@ -72,8 +72,11 @@ def sorted_list(run: Run) -> SortedList:
 
     Raises:
         SelectionError: they are not nested, or the training is not finished.
-        CheckpointError: there is no checkpoint, or it is damaged.
+        CheckpointError: the checkpoint is damaged.
     """
+    unfinished = f"run {run.id!r} is not trained to its end; go on with: nas resume {run.id}"
+    if not has_checkpoint(run.folder.checkpoint):
+        raise SelectionError(unfinished)
     checkpoint = load_checkpoint(run.folder.checkpoint)
     family = checkpoint.supernet.family
     if not isinstance(family, NestedFamily) or family.space.size > MAX_NETWORKS:
@@ -83,7 +86,7 @@ def sorted_list(run: Run) -> SortedList:
             "(supernet.nested: true)"
         )
     if not checkpoint.finished:
-        raise SelectionError(f"run {run.id!r} is not trained to its end; go on with: nas resume {run.id}")
+        raise SelectionError(unfinished)
     networks = family.space.enumerate()
     table = checkpoint.supernet.costs(networks)
     costs = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}

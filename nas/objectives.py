@@ -101,7 +101,8 @@ class Objective:
         if text not in known:
             hint = ""
             if metric in _METRICS and _METRICS[metric][2] and not profile:
-                hint = f"With several profiles, say which: {' or '.join(f'{metric}@{p}' for p in profiles)}."
+                named = " or ".join(f"{metric}@{p}" for p in profiles)
+                hint = f"With several profiles, say which: {named}." if profiles else "Only a search times networks."
             short = [m for m, (_, _, per) in _METRICS.items() if per and len(profiles) == 1 and not profile]
             raise UnknownNameError("objective", text, [*short, *known], where=where, hint=hint)
         unit, goal, _ = _METRICS[metric]

@@ -328,6 +328,13 @@ class TestBadInput:
             ("[accuracy, latency_ms]", "[accuracy, latency]", ("objectives", "latency_ms")),
             ("evaluations: 30", "evaluations: 0", ("search.evaluations", "0")),
             ("epochs: 4,", "epochs: 4, threads: 99,", ("training.threads", "99", "cores")),
+            ("epochs: 4,", "epochs: 4, teacher: gone,", ("training.teacher", "unknown run 'gone'")),
+            ("epochs: 4,", "epochs: 4, workers: 2,", ("training.workers", "--inline")),
+            (
+                "epochs: 4, batch_size: 64, random_subnets: 1",
+                "epochs: 2, strategy: progressive",
+                ("training.epochs", "4 phases"),
+            ),
             ("depth: [1, 2], width: [4, 16]", "depth: [2, 1], width: [4, 16]", ("depth",)),
         ],
     )  # fmt: skip

@@ -194,6 +194,11 @@ def test_how_weights_are_shared(sharing: str, spec: SharingSpec) -> None:
     assert ("sharing: slice" in job.to_yaml()) == (spec == PLAIN)
 
 
+def test_a_teacher_of_null_is_none() -> None:
+    text = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\ntraining: {teacher: null}"
+    assert parse_job(text, source="job.yaml").training.distill == "largest"
+
+
 def test_a_trained_supernet_shares_as_it_does() -> None:
     """Unless the job says otherwise, which is then compared."""
     job = parse_job("name: a\ndata: {name: digits}\nsupernet: {from: digits-1}", source="job.yaml")
@@ -271,6 +276,7 @@ KEYS = [
     ("training: {strategy: single-path, micro_batches: 2}", "training.micro_batches", "belongs to the strategy sorted"),
     ("training: {distill: teacher}", "training.teacher", "is missing"),
     ("training: {teacher: a-run, distill: none}", "training.teacher", "read with distill: teacher alone"),
+    ("training: {batch_size: 6, workers: 4}", "training.batch_size", "each of 4 workers; expected at least 8"),
     ("training: {workers: 0}", "training.workers", "at least 1, got 0"),
     ("training: {device: tpu}", "training.device", "unknown device 'tpu'"),
     ("training: {strategy: single-path, random_subnets: 2}", "training.random_subnets", "remove random_subnets"),

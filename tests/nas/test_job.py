@@ -139,6 +139,23 @@ class TestATeacher:
             ).check_trainable()
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("nested: true", r"supernet\.nested: the checkpoint's networks are not nested"),
+        ("family: vit", r"supernet\.family: the checkpoint's networks are of the family mobile-cnn, not vit"),
+    ],
+)
+def test_a_trained_supernet_is_not_taken_for_another(tmp_path: Path, key: str, said: str) -> None:
+    trained = prepared(tmp_path, "")
+    progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.train.digest}}
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
+    start = f"name: a\ndata: {{name: digits, validation: 0.25, test: 0.25}}\nsupernet: {{from: {tmp_path / 'trained'}"
+    Prepared(parse_job(f"{start}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    with pytest.raises(CheckpointError, match=said):
+        Prepared(parse_job(f"{start}, {key}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
 def test_precisions_count_in_the_range(tmp_path: Path) -> None:
     """Activations in int8 take a quarter of the bytes: a limit that only they keep is one that can be kept."""
     job = prepared(tmp_path, "precisions: [int8, fp32]\n")
