@@ -245,12 +245,13 @@ class Prepared:
     def conditions(self, *, measured: bool) -> dict[str, Any]:
         """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
         data, checkpoint = self.data, self.checkpoint
-        supernet = asdict(self.settings()) if checkpoint is None else {"weights": checkpoint.weights_digest}
+        supernet: dict[str, Any] = {} if self.sharing == PLAIN else {"sharing": self.sharing.to_json()}
+        supernet |= asdict(self.settings()) | {"strategy": self.job.training.strategy}
         found: dict[str, Any] = {
             "space": self.family.space.to_json(),
             "data": {part: getattr(data, part).digest for part in ("train", "validation", "test")},
             "calibration_images": self.job.calibration_images,
-            "supernet": supernet | {"strategy": self.job.training.strategy} if checkpoint is None else supernet,
+            "supernet": supernet if checkpoint is None else {"weights": checkpoint.weights_digest},
         }
         if measured:
             found["profiles"] = {profile.name: asdict(profile) for profile in self.profiles}

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from nas.conditions import check_conditions
 from nas.config import parse_job
-from nas.errors import JobError
+from nas.errors import JobError, NasError
 from nas.job import Prepared
 from nas.store.folder import RunsFolder
 from supernets.base import Distillation, Family, LabelLoss, Supernet
@@ -137,6 +138,19 @@ class TestATeacher:
                 RunsFolder(tmp_path),
                 source="job.yaml",
             ).check_trainable()
+
+
+def test_figures_of_weights_that_are_shared_otherwise_are_of_other_conditions(tmp_path: Path) -> None:
+    ways = ["slice", "{mixture: {}}", "{mixture: {routing: neuron}}"]
+    jobs = [SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {way}") for way in ways]
+    plain, layer, neuron = (
+        Prepared(parse_job(text, source="job.yaml"), RunsFolder(tmp_path)).conditions(measured=False) for text in jobs
+    )
+    assert plain == prepared(tmp_path, "").conditions(measured=False)
+    with pytest.raises(NasError, match=r"made under other conditions: supernet, sharing: was None, is .*layer"):
+        check_conditions("run a", plain, layer)
+    with pytest.raises(NasError, match=r"other conditions: supernet, sharing: was .*layer.*, is .*neuron"):
+        check_conditions("run a", layer, neuron)
 
 
 @pytest.mark.parametrize(
