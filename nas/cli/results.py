@@ -53,7 +53,7 @@ def show(
     if opened.kind == "training" and select is None and profile is None:
         made = training_json(opened)
         return print_json(made) if as_json else print_training(made)
-    if opened.kind == "training" and select is not None:
+    if opened.kind == "training" and select is not None and profile is None:
         from nas.cli.output import print_nested
         from nas.nested import sorted_list
 

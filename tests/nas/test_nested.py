@@ -12,7 +12,7 @@ from nas.errors import NasError, SelectionError
 from nas.nested import sorted_list
 from nas.reader import Run
 from nas.store.folder import RunsFolder
-from tests.nas.commands import SMALL_JOB
+from tests.nas.commands import SMALL_JOB, Shell
 
 TRAINING = "training: {strategy: sorted, epochs: 1, batch_size: 256}"
 JOB = SMALL_JOB.replace("training: {epochs: 4, batch_size: 64, random_subnets: 1}", TRAINING).replace(
@@ -22,7 +22,7 @@ JOB = SMALL_JOB.replace("training: {epochs: 4, batch_size: 64, random_subnets: 1
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(parse_job(JOB, source="job.yaml"), How(RunsFolder(tmp_path_factory.mktemp("runs"))))
+    return train(parse_job(JOB, source="job.yaml"), How(RunsFolder(tmp_path_factory.mktemp("nested") / "runs")))
 
 
 def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
@@ -67,3 +67,14 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
         train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))  # type: ignore[arg-type]
     with pytest.raises(SelectionError, match="run 'small-1' is not trained to its end; go on with: nas resume small-1"):
         sorted_list(Run.open(runs, "small-1"))
+
+
+def test_no_network_of_a_training_is_shown_by_a_profile(
+    trained: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Shell(trained.folder.path.parent.parent, capsys, monkeypatch)
+    select = ["show", "small-1", "--select", "macs<=1e9"]
+    assert "8 of 8 nested networks keep macs<=1e9" in shell.nas(*select).out
+    answer = shell.nas(*select, "--profile", "cpu-1-thread")
+    assert answer.code == 1
+    assert "run 'small-1' is no search" in answer.err
