@@ -177,7 +177,7 @@ def _check_resources(there: Mapping[str, float], workers: int, threads: int, *, 
     for name, each in (("CPU", threads), ("GPU", 1 if on_gpu else 0)):
         if workers * each > there.get(name, 0):
             raise TrainingError(
-                f"training.workers: {workers} workers of {each} {name}s need {workers * each}, and the cluster has "
+                f"training.workers: {workers} workers need {name}s: {workers * each} ({each} each), and the cluster has "
                 f"{there.get(name, 0):g}; ask for fewer, or join more nodes"
             )
 

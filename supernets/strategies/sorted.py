@@ -19,7 +19,7 @@ class SortedStrategy:
 
     Valipour et al. 2023 (SortedNet, arXiv 2309.00255). The subnets of their method are nested: give it the space of a
     `NestedFamily`. A step costs what one of ordinary training does. The weights are averaged over the parts, which are
-    equal, so that the step is that of a mean loss. Each part is drawn uniformly, as in the paper.
+    as good as equal, so that the step is that of a mean loss. Each part is drawn uniformly, as in the paper.
 
     Attributes:
         micro_batches: 1 is the paper's ablation without accumulation.

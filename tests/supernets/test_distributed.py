@@ -59,7 +59,7 @@ def test_two_workers_train_and_go_on_when_one_dies(cluster: Cluster, digits: Dat
 def test_errors_come_as_they_would_without_workers(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
     supernet = fresh(digits)
     strategy = SandwichStrategy(supernet.space, 1)
-    with pytest.raises(TrainingError, match=r"5 workers of 1 CPUs need 5, and the cluster has 2"):
+    with pytest.raises(TrainingError, match=r"5 workers need CPUs: 5 \(1 each\), and the cluster has 2"):
         train_on_workers(supernet, digits, strategy, SETTINGS, tmp_path, workers=5)
     train(fresh(digits), digits, strategy, TrainingSettings(epochs=1, seed=1), tmp_path)
     with pytest.raises(CheckpointError, match="training settings"):
