@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.errors import CheckpointError
+from supernets.families.images import ImageFamily
 from supernets.families.layers import ConvNormAct, SqueezeExcite, conv_norm, resized
 from supernets.families.spec import Activation, CNNSpec, StageSpec, make_divisible
 from supernets.space import Architecture, Choice, SearchSpace
@@ -73,7 +72,7 @@ class MobileCNN(nn.Module):
         return cast(Tensor, self.classifier(self.mix(features)))
 
 
-class MobileCNNFamily:
+class MobileCNNFamily(ImageFamily):
     """The family of all networks that a `CNNSpec` spans: MobileNetV2's (arXiv 1801.04381), or V3's (arXiv 1905.02244).
 
     The first block of a stage changes the width and has no skip; the others keep it and have one. The hidden width of a
@@ -89,11 +88,12 @@ class MobileCNNFamily:
     """
 
     name = "mobile-cnn"
+    spec_type = CNNSpec
+    spec: CNNSpec
     attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: CNNSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        self.spec = spec
-        self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
+        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
         elastic = spec.resolution is not None
         if not elastic:
             spec.check_side(image_size)
@@ -218,31 +218,6 @@ class MobileCNNFamily:
             nn.Identity() if spec.mix is None else _mix(spec.head, spec.mix),
             nn.Linear(spec.mix or spec.head, self.n_classes),
         )
-
-    def example(self, batch_size: int = 1) -> Tensor:
-        return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "family": self.name,
-            "spec": self.spec.to_json(),
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "n_classes": self.n_classes,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> MobileCNNFamily:
-        """The family that `to_json` wrote.
-
-        Raises:
-            CheckpointError: the data are those of no such family.
-        """
-        try:
-            sizes = {name: int(data[name]) for name in ("image_size", "channels", "n_classes")}
-            return cls(CNNSpec.from_json(data["spec"]), **sizes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the description of a mobile-cnn is malformed: {error!r}") from None
 
 
 def _mix(inputs: int, outputs: int) -> nn.Module:

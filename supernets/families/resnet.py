@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.errors import CheckpointError
+from supernets.families.images import ImageFamily
 from supernets.families.layers import ConvNormAct, conv_norm, resized
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec, bottleneck
 from supernets.families.spec import make_divisible
@@ -53,7 +52,7 @@ class ResNet(nn.Module):
         return cast(Tensor, self.classifier(self.stages(self.stem(x)).mean((2, 3))))
 
 
-class ResNetFamily:
+class ResNetFamily(ImageFamily):
     """The family of all networks that a `ResNetSpec` spans: ResNet-50's (arXiv 1512.03385) in its variant D (1812.01187).
 
     The first block of a stage changes the width and has a projection for a shortcut; the others keep it and have none. So
@@ -68,11 +67,12 @@ class ResNetFamily:
     """
 
     name = "resnet"
+    spec_type = ResNetSpec
+    spec: ResNetSpec
     attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: ResNetSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        self.spec = spec
-        self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
+        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
         if spec.resolution is None:
             spec.check_side(image_size)
         self.geometry: tuple[str, ...] = () if spec.resolution is None else ("resolution",)
@@ -171,31 +171,6 @@ class ResNetFamily:
         if self.spec.stem_pool:
             layers["pool"] = nn.MaxPool2d(3, 2, padding=1)
         return nn.Sequential(layers)
-
-    def example(self, batch_size: int = 1) -> Tensor:
-        return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "family": self.name,
-            "spec": self.spec.to_json(),
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "n_classes": self.n_classes,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ResNetFamily:
-        """The family that `to_json` wrote.
-
-        Raises:
-            CheckpointError: the data are those of no such family.
-        """
-        try:
-            sizes = {name: int(data[name]) for name in ("image_size", "channels", "n_classes")}
-            return cls(ResNetSpec.from_json(data["spec"]), **sizes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the description of a resnet is malformed: {error!r}") from None
 
 
 def _inner(stem: int) -> int:

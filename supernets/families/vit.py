@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.errors import CheckpointError, SpaceError
+from supernets.errors import SpaceError
+from supernets.families.images import ImageFamily
 from supernets.families.vit_spec import ViTSpec, hidden_channels
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -97,7 +98,7 @@ class ViT(nn.Module):
         return cast(Tensor, self.head(self.blocks(self.embedding(x))))
 
 
-class ViTFamily:
+class ViTFamily(ImageFamily):
     """The family of all networks that a `ViTSpec` spans.
 
     The depth keeps the first blocks. A block's first heads are shared, and the first hidden channels of its MLP, which are
@@ -111,11 +112,12 @@ class ViTFamily:
     """
 
     name = "vit"
+    spec_type = ViTSpec
+    spec: ViTSpec
     geometry: tuple[str, ...] = ()
 
     def __init__(self, spec: ViTSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        self.spec = spec
-        self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
+        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
         if image_size % spec.patch:
             raise SpaceError(
                 f"patches of {spec.patch} x {spec.patch} pixels do not divide images of {image_size} x "
@@ -205,31 +207,6 @@ class ViTFamily:
         ]
         embedding = Embedding(self.channels, width, patch=self.spec.patch, tokens=self._tokens)
         return ViT(embedding, blocks, Head(width, self.n_classes))
-
-    def example(self, batch_size: int = 1) -> Tensor:
-        return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "family": self.name,
-            "spec": self.spec.to_json(),
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "n_classes": self.n_classes,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ViTFamily:
-        """The family that `to_json` wrote.
-
-        Raises:
-            CheckpointError: the data are those of no such family.
-        """
-        try:
-            sizes = {name: int(data[name]) for name in ("image_size", "channels", "n_classes")}
-            return cls(ViTSpec.from_json(data["spec"]), **sizes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the description of a vit is malformed: {error!r}") from None
 
 
 def _choices(spec: ViTSpec) -> list[Choice]:
