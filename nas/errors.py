@@ -49,3 +49,7 @@ class EvaluationError(NasError):
 
 class ExportFailedError(NasError):
     """The exported file failed its check and was not written."""
+
+
+class ServiceError(NasError):
+    """The service, or what runs its jobs, does not answer or refuses."""

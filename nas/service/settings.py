@@ -1,0 +1,95 @@
+"""What a server is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.errors import NasError
+from nas.store.folder import RunsFolder
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask of the server.
+
+    Attributes:
+        body_bytes: of a request; uploads have a bound of their own.
+        upload_bytes: of an uploaded archive or model.
+        archive_members: files in an uploaded archive.
+        archive_bytes: of an uploaded archive's files, unpacked.
+        archive_ratio: of a member's unpacked size to its packed size.
+        queued: runs that wait at once.
+        requests_per_minute: of one token; of one address where no token is asked for.
+        watchers: progress streams at once.
+    """
+
+    body_bytes: int = _MIB
+    upload_bytes: int = 256 * _MIB
+    archive_members: int = 200_000
+    archive_bytes: int = 2048 * _MIB
+    archive_ratio: float = 200.0
+    queued: int = 200
+    requests_per_minute: int = 6000
+    watchers: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """A server's settings; made by the command line, checked here.
+
+    Attributes:
+        host: address to listen on; any but a loopback address needs a token.
+        certificate, key: PEM files for TLS; both or none.
+        data_roots: folders below which job files from the network may name data sets.
+        jobs_at_once: runs that are driven at the same time.
+        resumes: how often a run whose driver dies is resumed without having got any further in between.
+        ray_address: ``HOST:PORT`` of a Ray cluster's head for drivers to join, or None for a head of the server's own.
+        ray_jobs_url: of that cluster's job server, e.g. ``http://127.0.0.1:8265``; given with `ray_address`.
+    """
+
+    runs: RunsFolder
+    host: str = "127.0.0.1"
+    port: int = 8700
+    certificate: Path | None = None
+    key: Path | None = None
+    data_roots: tuple[Path, ...] = ()
+    jobs_at_once: int = 1
+    resumes: int = 3
+    ray_address: str | None = None
+    ray_jobs_url: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise NasError("TLS needs both --certificate and --key; got one of them")
+        if (self.ray_address is None) != (self.ray_jobs_url is None):
+            raise NasError("a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in _LOOPBACK
+
+    @property
+    def folder(self) -> Path:
+        """Where the server keeps what is its own; no run has such a name."""
+        return self.runs.root / ".service"
+
+    @property
+    def database(self) -> Path:
+        """What was submitted, and what became of it."""
+        return self.runs.root / "service.db"
+
+    @property
+    def tokens_file(self) -> Path:
+        """Digests of the tokens that clients may show."""
+        return self.folder / "tokens.json"
+
+    @property
+    def uploads(self) -> Path:
+        """Uploaded data sets, models and hardware profiles."""
+        return self.folder / "uploads"

@@ -1,0 +1,246 @@
+"""What was asked of the service, kept in ``runs/service.db``; where a run stands is its own store's to say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+
+from nas.errors import StoreError
+from nas.store.database import WRITES
+from nas.store.sqlite import explain, writing_engine
+
+SCHEMA_VERSION = 1
+"""Raised with every change to the tables below."""
+
+_METADATA = MetaData()
+_schema = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+_submissions = Table(
+    "submissions",
+    _METADATA,
+    Column("run", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("submitted", Double, nullable=False),
+    Column("submitter", String, nullable=False),
+    Column("wanted", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started", Boolean, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("options", JSON, nullable=False),
+)
+_tasks = Table(
+    "tasks",
+    _METADATA,
+    Column("task", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("of", String, nullable=False),
+    Column("submitted", Double, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("result", JSON, nullable=True),
+)
+
+
+class Wanted(StrEnum):
+    """What its owner wants of a run."""
+
+    DRIVEN = "driven"
+    CANCELLED = "cancelled"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands; it moves one way."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run that the service drives.
+
+    Attributes:
+        submitted: seconds since the epoch.
+        submitter: name of the token that it came with; "" where none was asked for.
+        attempt: number of the last driver that was started; 0 before the first.
+        started: whether one was since the run was last asked for, by submitting or resuming it.
+        deaths: drivers that died in a row without the run having got any further.
+        progress: how far the run was (epochs and evaluations) when the last driver was started.
+        options: what `resume` was asked for: ``evaluations`` and ``minutes``, for the next driver.
+    """
+
+    run: str
+    kind: str
+    submitted: float
+    submitter: str
+    wanted: Wanted = Wanted.DRIVEN
+    attempt: int = 0
+    started: bool = False
+    deaths: int = 0
+    progress: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def job(self) -> str | None:
+        """The id of the last driver's job; None where none was started since the run was last asked for."""
+        return f"{self.run}.{self.attempt}" if self.started else None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something short that is done once, in a process of its own: an export, a measurement.
+
+    Attributes:
+        of: what it is of: a run, a hardware profile.
+        request: what was asked for.
+        result: what its command printed as JSON; None until it is finished.
+    """
+
+    task: str
+    kind: str
+    of: str
+    submitted: float
+    status: TaskStatus
+    reason: str
+    request: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+
+
+class ServiceState:
+    """The service's own database; safe to use from several threads of the one server that has it open."""
+
+    def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
+        self._path, self._engine, self._clock = path, engine, clock
+        self._writer = engine.execution_options(**{WRITES: True})
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
+        """The state kept in a file, which is made where there is none.
+
+        Raises:
+            StoreError: damaged, of another version, or it cannot be written.
+        """
+        state = cls(path, writing_engine(path, create=True), clock)
+        with state._translated(), state._writer.begin() as connection:
+            if not inspect(connection).get_table_names():
+                _METADATA.create_all(connection)
+                connection.execute(insert(_schema).values(version=SCHEMA_VERSION))
+            version = connection.execute(select(_schema.c.version)).scalar_one_or_none()
+        if version != SCHEMA_VERSION:
+            state.close()
+            raise StoreError(
+                f"{path}: was written by another version of this program (tables of version {version}; this one reads "
+                f"{SCHEMA_VERSION}); start the version that made it"
+            )
+        return state
+
+    def submit(self, run: str, kind: str, submitter: str) -> Submission:
+        """Keeps a new run to be driven."""
+        made = Submission(run, kind, self._clock(), submitter)
+        with self._writing() as connection:
+            connection.execute(
+                insert(_submissions).values(
+                    run=run, kind=kind, submitted=made.submitted, submitter=submitter, wanted=str(made.wanted),
+                    attempt=0, started=False, deaths=0, progress=0, options={},
+                )
+            )  # fmt: skip
+        return made
+
+    def submissions(self) -> list[Submission]:
+        """All of them, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
+            return [Submission(**{**row, "wanted": Wanted(row["wanted"])}) for row in rows.mappings()]
+
+    def submission(self, run: str) -> Submission | None:
+        """The submission of a run; None where it was not submitted here."""
+        return next((s for s in self.submissions() if s.run == run), None)
+
+    def change(self, run: str, **values: Any) -> None:
+        """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
+        with self._writing() as connection:
+            connection.execute(update(_submissions).where(_submissions.c.run == run).values(**values))
+
+    def forget(self, run: str) -> None:
+        """Removes a run's submission and tasks."""
+        with self._writing() as connection:
+            connection.execute(delete(_submissions).where(_submissions.c.run == run))
+            connection.execute(delete(_tasks).where(_tasks.c.of == run))
+
+    def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
+        """Keeps a new task to be done."""
+        made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
+        with self._writing() as connection:
+            connection.execute(
+                insert(_tasks).values(
+                    task=task, kind=kind, of=of, submitted=made.submitted, status=str(made.status), reason="",
+                    request=dict(request), result=None,
+                )
+            )  # fmt: skip
+        return made
+
+    def tasks(self, of: str | None = None) -> list[Task]:
+        """All of them, or those of one run or profile; oldest first."""
+        query = select(_tasks).order_by(_tasks.c.submitted, _tasks.c.task)
+        if of is not None:
+            query = query.where(_tasks.c.of == of)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings()
+            return [Task(**{**row, "status": TaskStatus(row["status"])}) for row in rows]
+
+    def change_task(
+        self, task: str, status: TaskStatus, *, reason: str = "", result: Mapping[str, Any] | None = None
+    ) -> None:
+        """Records where a task stands."""
+        values = {"status": str(status), "reason": reason, "result": None if result is None else dict(result)}
+        with self._writing() as connection:
+            connection.execute(update(_tasks).where(_tasks.c.task == task).values(**values))
+
+    def close(self) -> None:
+        """Closes the database; idempotent."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._translated(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(f"{self._path}: {explain(error)}") from error
