@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from nas.export.report import RunReport
 from nas.service import schemas
 from nas.service.jobs import JobRunner
 from nas.service.settings import ServiceSettings
@@ -64,6 +65,10 @@ class Service:
         raise NotImplementedError
 
     # Results
+
+    def report(self, run: str, *, profile: str | None = None) -> RunReport:
+        """What a search's results are told from, kept until its store changes: of 10,000 evaluations it takes a second."""
+        raise NotImplementedError
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
         """The front, of one profile alone, or within limits in place of the job's."""
