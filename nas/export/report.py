@@ -82,6 +82,7 @@ class RunReport:
     Attributes:
         run: the run's id.
         name: the job's name; the id where it has none.
+        space: what was searched; with precisions as a last choice where there are several.
         n_evaluations: architectures evaluated, failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
         figures: all that every measured network has: the run's objectives, and what its constraints alone are on.
@@ -112,6 +113,7 @@ class RunReport:
     name: str
     status: RunStatus
     reason: str
+    space: SearchSpace
     objectives: tuple[Objective, ...]
     figures: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
@@ -219,6 +221,7 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
         name=str(info.get("name") or run),
         status=store.status(),
         reason=str(info.get("reason") or ""),
+        space=space,
         objectives=objectives,
         figures=measured.figures,
         constraints=constraints,
