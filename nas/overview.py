@@ -3,18 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.errors import NasError, StoreError
-from nas.objectives import Fidelity
 from nas.reader import Run
-from nas.store.base import RunStatus
+from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import is_held
 
+_ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands by its own store.
+
+    Attributes:
+        held: whether a live driver has it, whoever started that.
+        progress: grows with everything that a driver commits: epochs and measurements.
+        reason: why it has the status; "" where there is nothing to say.
+        name: of its job; "" until a driver has described the run.
+        started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
+        evaluations: networks that have all of their figures; 0 for a training.
+        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+    """
+
+    status: RunStatus
+    held: bool
+    progress: int
+    reason: str = ""
+    kind: str = "search"
+    name: str = ""
+    started: float | None = None
+    ended: float | None = None
+    evaluations: int = 0
+    evaluations_wanted: int = 0
+    epoch: int = 0
+    epochs: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or runs; else it has ended."""
+        return self.status not in _ENDED
+
+
+def standing_of(store: RunStore, *, held: bool) -> Standing:
+    """Where a run stands, by counting instead of reading what was measured.
+
+    Args:
+        held: whether a driver has it; looked at before the store is read: a driver that ends records its status first,
+            so that an open run without a driver is one that was left.
+    """
+    statuses, info = store.statuses(), store.info()
+    status, since = statuses[-1] if statuses else (RunStatus.QUEUED, None)
+    n_measurements = store.n_measurements()
+    evaluations = 0
+    if n_measurements:
+        figures = {*info.get("objectives", ()), *(c["figure"] for c in info.get("constraints") or ())}
+        evaluations = store.n_whole(max(1, len(figures)))
+    epoch = int(info.get("epoch", 0))
+    return Standing(
+        status,
+        held,
+        epoch + n_measurements,
+        reason=str(info.get("reason") or ""),
+        kind=str(info.get("kind", "search")),
+        name=str(info.get("name", "")),
+        started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),
+        ended=since if status in _ENDED else None,
+        evaluations=evaluations,
+        evaluations_wanted=int(info.get("evaluations", 0)),
+        epoch=epoch,
+        epochs=int(info.get("epochs", 0)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +133,18 @@ def overview(runs: RunsFolder) -> list[Row]:
 
 
 def _row(runs: RunsFolder, folder: RunFolder) -> Row:
-    run = Run(folder, runs)
+    live = is_held(folder)
     try:
-        with run.store() as store:
-            info, status = store.info(), store.status()
-            kind = str(info.get("kind", "search"))
-            if kind == "training":
-                done, total = int(info.get("epoch", 0)), int(info.get("epochs", 0))
-            else:
-                measured = Counter(m.request.architecture for m in store.measurements(Fidelity.SEARCH))
-                constrained = [c["figure"] for c in info.get("constraints") or ()]
-                n_figures = len({*info.get("objectives", ()), *constrained})
-                done = sum(count >= n_figures for count in measured.values())
-                total = int(info.get("evaluations", 0))
-    except NasError as error:
-        live = is_held(folder)  # its driver is making it at this moment
+        with Run(folder, runs).store() as store:
+            found = standing_of(store, held=live)
+    except NasError as error:  # or its driver is making it at this moment
         return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
-    epoch, epochs = int(info.get("epoch", 0)), int(info.get("epochs", 0))
-    reason = str(info.get("reason") or "")
-    return Row(folder.id, kind, str(status), is_held(folder), done, total, epoch, epochs, reason)
+    done, total = found.evaluations, found.evaluations_wanted
+    if found.kind == "training":
+        done, total = found.epoch, found.epochs
+    return Row(
+        folder.id, found.kind, str(found.status), live, done, total, found.epoch, found.epochs, found.reason
+    )  # fmt: skip
 
 
 def training_json(run: Run) -> dict[str, Any]:

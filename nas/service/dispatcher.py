@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from nas.overview import Standing
 from nas.service.jobs import JobState
 from nas.service.state import Submission, Wanted
-from nas.store.base import RunStatus
 
 
 class Step(StrEnum):
@@ -24,20 +23,6 @@ class Step(StrEnum):
     """Record that it is cancelled: it has no driver that could."""
     FAIL = "fail"
     """Record that its drivers died too often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a run stands by its own store.
-
-    Attributes:
-        held: whether a live driver has it, whoever started that.
-        progress: epochs and evaluations so far.
-    """
-
-    status: RunStatus
-    held: bool
-    progress: int
 
 
 def steps(
@@ -84,14 +69,13 @@ def _has_driver(submission: Submission, standing: Standing | None, jobs: Mapping
 
 
 def _step(submission: Submission, standing: Standing, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
-    open_ = standing.status in (RunStatus.QUEUED, RunStatus.RUNNING)
     job = submission.job
     active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
     if submission.wanted is Wanted.CANCELLED:
         if active:
             return Step.STOP
-        return Step.CANCEL if open_ and not standing.held else None
-    if not open_ or active or standing.held:
+        return Step.CANCEL if standing.open and not standing.held else None
+    if not standing.open or active or standing.held:
         return None
     if job is None:
         return Step.START

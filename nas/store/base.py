@@ -105,6 +105,14 @@ class RunStore(Protocol):
         """All of them in the order committed, without samples (latest attempts only)."""
         ...
 
+    def n_measurements(self) -> int:
+        """How many there are, all attempts counted; cheap, unlike reading them."""
+        ...
+
+    def n_whole(self, n_figures: int) -> int:
+        """How many networks (each in a precision) have at least so many figures of the search's fidelity; cheap, too."""
+        ...
+
     def samples(self, request: Request) -> bytes | None:
         """The raw samples of the latest attempt at a request."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -88,6 +89,15 @@ class MemoryStore:
         self._check_open()
         kept = latest(self._measurements.values())
         return [_without_samples(m) for m in kept if fidelity is None or m.request.fidelity is fidelity]
+
+    def n_measurements(self) -> int:
+        self._check_open()
+        return len(self._measurements)
+
+    def n_whole(self, n_figures: int) -> int:
+        self._check_open()
+        figures = Counter((r.architecture, r.precision) for r in self._latest if r.fidelity is Fidelity.SEARCH)
+        return sum(n >= n_figures for n in figures.values())
 
     def samples(self, request: Request) -> bytes | None:
         self._check_open()

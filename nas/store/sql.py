@@ -34,6 +34,21 @@ _KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] ==
 _ADD = insert(tables.measurements).returning(tables.measurements.c.id)
 _ADD_SAMPLES = insert(tables.samples)
 
+# Answered by the index of the unique constraint alone. Several attempts at a figure are one figure.
+_FIGURES = (
+    select(*(tables.measurements.c[name] for name in ("architecture", "precision", "metric", "profile")))
+    .where(tables.measurements.c.fidelity == str(Fidelity.SEARCH))
+    .distinct()
+    .subquery()
+)
+_WHOLE = (
+    select(_FIGURES.c.architecture)
+    .group_by(_FIGURES.c.architecture, _FIGURES.c.precision)
+    .having(func.count() >= bindparam("n_figures"))
+    .subquery()
+)
+_N_WHOLE = select(func.count()).select_from(_WHOLE)
+
 
 class SqlStore:
     """All rows of one run in a database; made by `open`. Safe to use from several threads of one process.
@@ -156,6 +171,14 @@ class SqlStore:
             query = query.where(tables.measurements.c.fidelity == str(fidelity))
         with self._reading() as connection:
             return latest([measurement_of(row) for row in connection.execute(query).mappings()])
+
+    def n_measurements(self) -> int:
+        with self._reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
+
+    def n_whole(self, n_figures: int) -> int:
+        with self._reading() as connection:
+            return int(connection.execute(_N_WHOLE, {"n_figures": n_figures}).scalar_one())
 
     def samples(self, request: Request) -> bytes | None:
         query = (

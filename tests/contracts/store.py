@@ -190,6 +190,21 @@ class StoreContract:
             store.add(measured(number))
         assert [m.request for m in store.measurements()] == [request(number) for number in order]
 
+    def test_a_network_is_whole_once_it_has_so_many_figures(self, store: RunStore) -> None:
+        assert (store.n_measurements(), store.n_whole(1)) == (0, 0)
+        for number, metric, precision, attempt in (
+            (1, "accuracy", "fp32", 0), (1, "macs", "fp32", 0), (1, "accuracy", "int8", 0), (1, "accuracy", "int8", 1),
+            (2, "macs", "fp32", 0), (3, "accuracy", "int8", 0), (3, "macs", "int8", 0), (3, "activation_bytes", "int8", 0),
+        ):  # fmt: skip
+            asked = Request(architecture(number), metric, None, Fidelity.SEARCH, precision)
+            store.add(Measurement(asked, Status.OK, 1.0, 0.0, attempt=attempt))
+        for profile in ("cpu-1-thread", "cpu-2-threads"):
+            store.add(Measurement(Request(architecture(4), "latency_ms", profile), Status.OK, 1.0, 0.0))
+        for fidelity in (Fidelity.FINAL, Fidelity.SCREEN, Fidelity.TEST):
+            store.add(Measurement(request(2, fidelity), Status.OK, 1.0, 0.0))
+        assert store.n_measurements() == 13
+        assert [store.n_whole(n) for n in (1, 2, 3, 4)] == [5, 3, 1, 0]
+
     def test_thousands_of_requests_are_found_at_once(self, store: RunStore) -> None:
         for number in (0, 1_999):
             store.add(measured(number))
