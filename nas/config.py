@@ -32,7 +32,8 @@ from supernets.families.vit_spec import ViTSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-_WHAT = "job file"
+WHAT = "job file"
+"""What errors call it."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number of at least 1")]
@@ -430,7 +431,8 @@ class SearchJob(Section):
             return self._parse_constraints(profiles)
         except PydanticCustomError as error:
             context = error.context or {}
-            raise JobError(f"{source}: {context['key']}: {context['text']}") from None
+            key, text = str(context["key"]), str(context["text"])
+            raise JobError(f"{source}: {key}: {text}", fields=[(key, text)]) from None
 
     def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name).
@@ -442,7 +444,8 @@ class SearchJob(Section):
             return self._parse_objectives(profiles)
         except PydanticCustomError as error:
             context = error.context or {}
-            raise JobError(f"{source}: {context['key']}: {context['text']}") from None
+            key, text = str(context["key"]), str(context["text"])
+            raise JobError(f"{source}: {key}: {text}", fields=[(key, text)]) from None
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its relative paths, which are relative to `folder`, made absolute.
@@ -490,7 +493,7 @@ def load_job(path: Path | str) -> SearchJob:
         JobError: the file is missing, is no YAML, or says something that cannot be done.
     """
     path = Path(path)
-    return parse_job(read_text(path, what=_WHAT), source=str(path)).resolved(path.absolute().parent)
+    return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:
@@ -502,7 +505,16 @@ def parse_job(text: str, *, source: str) -> SearchJob:
     Raises:
         JobError: the text is no YAML, or says something that cannot be done.
     """
+    return job_of(parse_mapping(text, source=source, what=WHAT), source=source)
+
+
+def job_of(data: Mapping[str, Any], *, source: str) -> SearchJob:
+    """The job that a mapping describes, as `parse_job` reads one from a text.
+
+    Raises:
+        JobError: it says something that cannot be done.
+    """
     try:
-        return SearchJob.model_validate(parse_mapping(text, source=source, what=_WHAT))
+        return SearchJob.model_validate(data)
     except ValidationError as error:
         raise translate(error, SearchJob, source=source) from None

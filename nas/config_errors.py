@@ -51,7 +51,10 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     if rest:
         listed = ", ".join(rest[:6]) + (", ..." if len(rest) > 6 else "")
         lines.append(f"Also wrong: {listed}.")
-    return JobError("\n".join(lines))
+    texts: dict[str, str] = {}
+    for one in found:
+        texts.setdefault(_path(one), _text(one, model))
+    return JobError("\n".join(lines), fields=[(key, texts[key]) for key in (first, *rest)])
 
 
 def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -11,7 +11,16 @@ class NasError(Exception):
 
 
 class JobError(NasError):
-    """A job file is missing, is no YAML, or says something that cannot be done."""
+    """A job file is missing, is no YAML, or says something that cannot be done.
+
+    Attributes:
+        fields: what is wrong by field, as (path, text), where that is known: the path is e.g. ``search.evaluations``, or ""
+            for the whole.
+    """
+
+    def __init__(self, text: str, *, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(text)
+        self.fields = tuple(fields)
 
 
 class UnknownNameError(NasError):
@@ -53,3 +62,15 @@ class ExportFailedError(NasError):
 
 class ServiceError(NasError):
     """The service, or what runs its jobs, does not answer or refuses."""
+
+
+class RunStateError(NasError):
+    """Where a run stands does not allow what is asked for: it is being driven, has ended, or is of the other kind."""
+
+
+class TooLargeError(NasError):
+    """What was sent is larger than the service takes."""
+
+
+class TooManyError(NasError):
+    """There is as much of something as the service allows at once; try again later."""

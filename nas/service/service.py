@@ -9,6 +9,8 @@ from typing import BinaryIO
 from nas.export.report import RunReport
 from nas.service import schemas
 from nas.service.jobs import JobRunner
+from nas.service.kinds import Kinds
+from nas.service.results import Results
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 
@@ -22,6 +24,12 @@ class Service:
 
     def __init__(self, settings: ServiceSettings, state: ServiceState, jobs: JobRunner) -> None:
         self.settings, self.state, self.jobs = settings, state, jobs
+        self._kinds = Kinds(settings.runs, self._submitted_kind)
+        self._results = Results(settings.runs, self._kinds)
+
+    def _submitted_kind(self, run: str) -> str | None:
+        found = self.state.submission(run)
+        return None if found is None else found.kind
 
     # Jobs and runs
 
@@ -68,37 +76,37 @@ class Service:
 
     def report(self, run: str, *, profile: str | None = None) -> RunReport:
         """What a search's results are told from, kept until its store changes: of 10,000 evaluations it takes a second."""
-        raise NotImplementedError
+        return self._results.report(run, profile)
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
         """The front, of one profile alone, or within limits in place of the job's."""
-        raise NotImplementedError
+        return self._results.front(run, profile=profile, select=select)
 
     def evaluations(
         self, run: str, *, offset: int = 0, limit: int = 1000, sort: str | None = None, descending: bool = False
     ) -> schemas.NetworksPage:
         """Evaluated networks in the order told, or by a figure."""
-        raise NotImplementedError
+        return self._results.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending)
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
         """Networks that were predicted and never measured."""
-        raise NotImplementedError
+        return self._results.predicted(run, limit=limit)
 
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
         """How well each objective was predicted."""
-        raise NotImplementedError
+        return self._results.predictors(run)
 
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
         """(evaluations, hypervolume) as the search went."""
-        raise NotImplementedError
+        return self._results.convergence(run)
 
     def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
         """The most accurate measured network within limits."""
-        raise NotImplementedError
+        return self._results.pick(run, select, profile=profile)
 
     def compare(self, runs: list[str]) -> schemas.Comparison:
         """Searches side by side in the objectives that all of them have, from one reference point."""
-        raise NotImplementedError
+        return self._results.compare(runs)
 
     # Exports
 

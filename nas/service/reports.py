@@ -1,0 +1,91 @@
+"""Reports of runs, kept in memory until their stores change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nas.export.report import RunReport
+from nas.reader import Run
+from nas.service.standings import Stamp
+from nas.store.folder import RunsFolder
+
+_KEPT = 16
+"""Reports kept at most; one of 10,000 evaluations takes some 20 MiB."""
+_ELSEWHERE_S = 3.0
+"""How long what was read of a database without files of its own is taken for what it says now."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    stamp: Stamp | None
+    read: float
+    begun: float
+    value: T
+
+
+class Stamped(Generic[T]):
+    """Values made of runs' stores, each kept until its store changes; safe to use from several threads.
+
+    Args:
+        make: reads a run; the second argument is a key of the caller's own.
+        kept: values at most; the one that was asked for least recently goes first.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        runs: RunsFolder,
+        make: Callable[[Run, str | None], T],
+        *,
+        kept: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._runs, self._make, self._kept, self._clock = runs, make, kept, clock
+        self._entries: OrderedDict[tuple[str, str | None], _Entry[T]] = OrderedDict()
+        self._making: dict[tuple[str, str | None], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, run: str, key: str | None = None) -> T:
+        """The value of a run as its store is now, or was after this was called: several that ask at once share one.
+
+        Raises:
+            UnknownNameError: there is no such run.
+        """
+        opened, asked = Run.open(self._runs, run), time.monotonic()
+        place = (run, key)
+        with self._lock:
+            making = self._making.setdefault(place, threading.Lock())
+        with making:
+            now, stamp = self._clock(), Stamp.of(opened.folder.database)
+            with self._lock:
+                entry = self._entries.get(place)
+                if entry is not None and (entry.begun > asked or _unchanged(entry, stamp, now)):
+                    self._entries.move_to_end(place)
+                    return entry.value
+            begun = time.monotonic()
+            value = self._make(opened, key)
+            with self._lock:
+                self._entries[place] = _Entry(stamp, now, begun, value)
+                self._entries.move_to_end(place)
+                while len(self._entries) > self._kept:
+                    oldest, _ = self._entries.popitem(last=False)
+                    self._making.pop(oldest, None)
+            return value
+
+
+def _unchanged(entry: _Entry[T], stamp: Stamp | None, now: float) -> bool:
+    if stamp is None:
+        return entry.stamp is None and now < entry.read + _ELSEWHERE_S
+    return entry.stamp == stamp and stamp.settled(entry.read)
+
+
+def kept_reports(runs: RunsFolder) -> Stamped[RunReport]:
+    """Reports by run and hardware profile (None: the joint one)."""
+    return Stamped(runs, lambda run, profile: run.report_of(profile), kept=_KEPT)

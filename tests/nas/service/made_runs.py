@@ -1,0 +1,73 @@
+"""Runs of the service's tests: searches whose figures follow from formulas, kept in true stores in a runs folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.service.jobs import JobState
+from nas.store.base import RunStatus
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import open_store
+from tests.nas.commands import SMALL_JOB
+from tests.nas.export.runs import TWO, example_run
+
+
+def searched(
+    runs: RunsFolder,
+    *,
+    name: str = "made",
+    names: Sequence[str] = TWO,
+    n: int = 40,
+    final: bool = True,
+    limits: Mapping[str, tuple[float | None, float | None]] | None = None,
+) -> RunFolder:
+    """A search as `tests.nas.export.runs.example_run` makes it; finished where its networks were measured again."""
+    folder = runs.create(name, SMALL_JOB)
+    store = open_store(folder, create=True, driver=True)
+    store.set_status(RunStatus.RUNNING)
+    example_run(names, n=n, final=final, name=name, limits=limits, store=store)
+    store.set_info("algorithm", "guided")
+    store.set_info("kind", "search")
+    store.close()
+    return folder
+
+
+def trained(runs: RunsFolder, *, name: str = "supernet") -> RunFolder:
+    """A finished training, without its checkpoint."""
+    folder = runs.create(name, SMALL_JOB)
+    store = open_store(folder, create=True, driver=True)
+    store.set_status(RunStatus.RUNNING)
+    store.set_facts({"name": name, "epochs": 4, "epoch": 4, "kind": "training"})
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+    return folder
+
+
+@dataclass
+class Jobs:
+    """A job runner that runs nothing: what was started is RUNNING until it is stopped or ended."""
+
+    known: dict[str, JobState] = field(default_factory=dict)
+    started: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+
+    def start(self, job: str, argv: Sequence[str]) -> None:
+        if job not in self.known:
+            self.known[job], self.started[job] = JobState.RUNNING, tuple(argv)
+
+    def states(self) -> Mapping[str, JobState]:
+        return dict(self.known)
+
+    def stop(self, job: str) -> None:
+        if job in self.known:
+            self.known[job] = JobState.ENDED
+
+    def logs(self, job: str) -> str:
+        return self.written.get(job, "")
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, with the contents of files."""
+    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
