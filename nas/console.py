@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,8 +19,10 @@ from rich.progress import (
 )
 
 from nas.export.units import duration, miss_text
-from nas.loop import Progress as SearchProgress
-from supernets.trainer import Epoch
+
+if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
+    from nas.loop import Progress as SearchProgress
+    from supernets.trainer import Epoch
 
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from nas.loop import Progress
-from supernets.trainer import Epoch
+if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
+    from nas.loop import Progress
+    from supernets.trainer import Epoch
 
 
 class Display(Protocol):

@@ -38,6 +38,8 @@ PLANTS = [
     ("torch", "hardware_profiles/base.py", "import torch"),
     ("supernets-for-search", "nas/search/base.py", "import supernets.families.presets"),
     ("supernets-for-search", "nas/store/base.py", "import hardware_profiles.base"),
+    ("client", "nas/client/errors.py", "import fastapi"),
+    ("client", "nas/service/schemas.py", "import nas.store.folder"),
     ("pymoo", "nas/search/base.py", "import pymoo"),
     ("lightgbm", "predictors/base.py", "def late():\n    import lightgbm\n"),
     ("ray", "nas/search/base.py", "import ray"),

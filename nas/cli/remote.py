@@ -1,0 +1,274 @@
+"""Commands against a server: submit, status, watch, logs, cancel, fetch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.app import INTERRUPTED, Job, Json, Select, app
+from nas.cli.output import print_json, print_table, stderr
+
+if TYPE_CHECKING:
+    from nas.client import NasClient
+    from nas.service.schemas import Export, RunSummary
+
+DEFAULT_SERVER = "http://127.0.0.1:8700"
+
+Server = Annotated[
+    str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", show_default=False,
+        help="Shown to the server. Other users of this machine can see what a command was given: set NAS_TOKEN instead.",
+    ),
+]  # fmt: skip
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", help="A file that holds the token.", show_default=False)
+]
+RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status` lists them.", show_default=False)]
+
+
+@app.command()
+def submit(
+    job: Job,
+    kind: Annotated[str, typer.Option("--kind", help="search, or training: of the supernet alone.")] = "search",
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option("--hardware", help="A hardware profile in place of the job's own; may be repeated.", show_default=False),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it has ended.")] = False,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Submit a job to a server, which queues it and runs it. With --watch --json: a line of JSON for each change."""
+    from nas.errors import JobError
+
+    if kind not in ("search", "training"):
+        raise JobError(f"--kind {kind!r}: expected search or training")
+    try:
+        text = job.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise JobError(f"{job}: cannot be read: {why}; `nas init` makes a job file") from None
+    with _client(server, token, token_file) as client:
+        made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
+        if watch:
+            print(f"submitted as {made.run}", file=sys.stderr)
+            return _watch(client, made.run, as_json)
+    if as_json:
+        return print_json(made.model_dump(mode="json"))
+    return print(f"{made.run}: {_standing(made)}\nnext: nas watch {made.run}")
+
+
+@app.command()
+def status(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run; without, all of them.", show_default=False)
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a server's runs stand, the newest first, or one of them."""
+    with _client(server, token, token_file) as client:
+        found = [client.status(run)] if run is not None else list(_all_runs(client))
+    if as_json:
+        made = [summary.model_dump(mode="json") for summary in found]
+        return print_json(made if run is None else made[0])
+    if not found:
+        return print(f"no runs at {server}; submit one with: nas submit JOB.yaml")
+    header = ["run", "kind", "status", "progress", "submitted by", "reason"]
+    rows = [[s.run, s.kind, _standing(s), _progress(s), s.submitter, s.reason] for s in found]
+    return print_table(header, rows)
+
+
+@app.command()
+def watch(
+    run: RunThere,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a run until it has ended; exit code 1 unless it finished. With --json: a line of JSON for each change."""
+    with _client(server, token, token_file) as client:
+        _watch(client, run, as_json)
+
+
+@app.command()
+def logs(
+    run: RunThere,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a run's drivers wrote. With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece."""
+    with _client(server, token, token_file) as client, _left_alone(run, "nas logs --follow"):
+        if not follow:
+            text = client.logs(run)
+            return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
+        for piece in client.follow_logs(run):
+            if as_json:
+                print(json.dumps({"run": run, "logs": piece}), flush=True)
+            else:
+                print(piece, end="", flush=True)
+    return None
+
+
+@app.command()
+def cancel(
+    run: RunThere,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """End a run on a server; what it has done is kept, and it can be resumed."""
+    with _client(server, token, token_file) as client:
+        made = client.cancel(run)
+    if as_json:
+        return print_json(made.model_dump(mode="json"))
+    return print(f"{made.run}: {_standing(made)}; what it has done is kept")
+
+
+@app.command()
+def fetch(
+    run: RunThere,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The folder to write to; one of the run's name by default.", show_default=False),
+    ] = None,
+    select: Select = None,
+    index: Annotated[
+        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Have a network exported as checked ONNX (the front's knee by default), and download it with its manifest."""
+    from nas.errors import SelectionError
+
+    if select is not None and index is not None:
+        raise SelectionError("give one of --select and --index")
+    with _client(server, token, token_file) as client, _left_alone(run, "nas fetch"):
+        made = client.export(run, select=select, index=index, on_change=_tell)
+        paths = _download(client, made, output or Path(run))
+    if as_json:
+        return print_json({**made.model_dump(mode="json"), "paths": [str(path) for path in paths]})
+    return print("\n".join(f"wrote {path}" for path in paths))
+
+
+def _tell(export: Export) -> None:
+    if export.status in ("queued", "running"):
+        print(f"export {export.export}: {export.status}", file=sys.stderr)
+
+
+def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ...]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    console = stderr()
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), DownloadColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("downloading", total=None)
+        return client.fetch(
+            export, folder, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+
+
+@contextmanager
+def _client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
+    """A client with the token of the option, of the file, or of the environment."""
+    from nas.client import NasClient
+    from nas.errors import ServiceError
+
+    if token is not None and token_file is not None:
+        raise ServiceError("give one of --token and --token-file")
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ServiceError(
+                f"--token-file {token_file}: cannot be read; expected a file that holds a token"
+            ) from None
+    with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
+        yield client
+
+
+@contextmanager
+def _left_alone(run: str, again: str) -> Iterator[None]:
+    """Says, when Ctrl-C ends the command, that the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{run} is left alone and goes on at the server; look again with: {again} {run}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _all_runs(client: NasClient) -> Iterator[RunSummary]:
+    offset = 0
+    while True:
+        page = client.runs(offset=offset, limit=200)
+        yield from page.runs
+        offset += len(page.runs)
+        if not page.runs or offset >= page.total:
+            return
+
+
+def _watch(client: NasClient, run: str, as_json: bool) -> None:
+    """Shows where a run stands until it has ended; raises where it did not finish."""
+    from nas.errors import ServiceError
+
+    with _left_alone(run, "nas watch"):
+        last = _shown(client.watch(run), as_json)
+    if last is None or last.status != "finished":
+        how = "was not seen to end" if last is None else last.status
+        raise ServiceError(f"{run}: {how}{f': {last.reason}' if last is not None and last.reason else ''}")
+    if not as_json:
+        print(f"{run}: finished, {_progress(last)}\nnext: nas fetch {run}")
+
+
+def _shown(summaries: Iterable[RunSummary], as_json: bool) -> RunSummary | None:
+    """Progress on stderr, or JSON on stdout; gives the last summary."""
+    from nas.console import ConsoleDisplay
+
+    last: RunSummary | None = None
+    with ConsoleDisplay(stderr()) as display:
+        for summary in summaries:
+            if as_json:
+                print(json.dumps(summary.model_dump(mode="json")), flush=True)
+            elif last is None or _standing(last) != _standing(summary) or last.reason != summary.reason:
+                display.note(f"{summary.run}: {_standing(summary)}{f' ({summary.reason})' if summary.reason else ''}")
+            if not as_json and summary.epochs and summary.status != "queued":
+                display.count("training, epoch", summary.epoch, summary.epochs)
+            if not as_json and summary.kind == "search" and summary.evaluations:
+                display.count("searching", summary.evaluations, summary.evaluations_wanted)
+            last = summary
+    return last
+
+
+def _standing(summary: RunSummary) -> str:
+    if summary.status == "queued" and summary.queue_position is not None:
+        return f"queued, number {summary.queue_position}"
+    return summary.status
+
+
+def _progress(summary: RunSummary) -> str:
+    if summary.kind == "training" or summary.epoch < summary.epochs:
+        return f"{summary.epoch} of {summary.epochs} epochs"
+    return f"{summary.evaluations} of {summary.evaluations_wanted} evaluations"

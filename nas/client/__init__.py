@@ -1,0 +1,13 @@
+"""A typed client of the service's API.
+
+from nas.client import NasClient
+with NasClient("http://127.0.0.1:8700") as client:
+    run = client.submit(Path("job.yaml").read_text()).run
+    for summary in client.watch(run):
+        print(summary.status, summary.evaluations)
+"""
+
+from nas.client.client import NasClient
+from nas.client.errors import RefusedError, UnreachableError
+
+__all__ = ["NasClient", "RefusedError", "UnreachableError"]

@@ -1,0 +1,244 @@
+"""Requests to a server: timeouts, retries of what is safe to repeat, and refusals as errors."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from nas.client.errors import RefusedError, UnreachableError
+from nas.errors import ServiceError
+from nas.service.schemas import Problem
+
+PREFIX = "/api/v1"
+_CONNECT_S, _ANSWER_S = 5.0, 60.0
+SILENCE_S = 60.0
+"""A stream that says nothing for so long is broken: the server sends a comment at least every 15 s."""
+_TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3, 0.2, 10.0
+_BUSY = frozenset({429, 502, 503, 504})
+"""The server, or a proxy before it, cannot answer at this moment."""
+_PROBLEM_BYTES = 1024 * 1024
+
+Params = Mapping[str, str | int | bool | list[str] | None]
+T = TypeVar("T")
+
+
+class Transport:
+    """A connection to one server; safe to use from several threads.
+
+    Args:
+        server: its URL, e.g. ``http://127.0.0.1:8700``; a path before ``/api/v1`` is kept.
+        token: shown with every request; never part of an error.
+        wait: sleeps for seconds.
+        through: what carries requests in place of the network.
+
+    Raises:
+        ServiceError: the URL is none, or the token cannot be sent.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        token: str | None = None,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        through: httpx.BaseTransport | None = None,
+    ) -> None:
+        url = _checked_url(server)
+        self.server = str(url).rstrip("/")
+        self.wait = wait
+        headers = {"Accept": "application/json, application/problem+json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {_checked_token(token)}"
+        self._http = httpx.Client(
+            base_url=f"{self.server}{PREFIX}/",
+            headers=headers,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            transport=through,
+            trust_env=not _is_loopback(url.host),  # a proxy of the environment knows nothing of this machine's ports
+        )
+
+    def close(self) -> None:
+        """Closes the connections; idempotent."""
+        self._http.close()
+
+    def get(self, path: str, kind: type[T], params: Params | None = None, *, accept: tuple[int, ...] = ()) -> T:
+        """What the server says of something, as a value of this type.
+
+        Args:
+            accept: statuses of answers that are none of the usual (200), and yet no refusals.
+        """
+        return self.parsed(self.read(path, params, accept=accept), kind)
+
+    def read(self, path: str, params: Params | None = None, *, accept: tuple[int, ...] = ()) -> httpx.Response:
+        """An answer to a request that changes nothing, tried again a few times where the server cannot answer now.
+
+        Raises:
+            RefusedError: the server says no.
+            UnreachableError: nothing answers.
+        """
+        pause = _FIRST_PAUSE_S
+        for last in (*[False] * (_TRIES - 1), True):
+            try:
+                answer = self._http.get(path, params=_given(params))
+            except httpx.TransportError as error:
+                if last:
+                    raise self.unreachable(error) from error
+            else:
+                if last or answer.status_code not in _BUSY or answer.status_code in accept:
+                    return self._accepted(answer, accept)
+                pause = _retry_after(answer, pause)
+            self.wait(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def send(
+        self,
+        method: Literal["POST", "DELETE"],
+        path: str,
+        *,
+        body: BaseModel | None = None,
+        params: Params | None = None,
+        files: Mapping[str, Any] | None = None,
+    ) -> httpx.Response:
+        """An answer to a request that changes something, which is never made twice.
+
+        Raises:
+            RefusedError: the server says no.
+            UnreachableError: nothing answers; or the connection broke, and what became of the request is not known.
+        """
+        content = None if body is None else body.model_dump(mode="json", exclude_none=True)
+        try:
+            answer = self._http.request(method, path, json=content, params=_given(params), files=files)
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+        return self._accepted(answer)
+
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, silence_s: float = SILENCE_S
+    ) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes.
+
+        Args:
+            silence_s: how long nothing may come.
+
+        Raises:
+            RefusedError: the server says no.
+            UnreachableError: nothing answers, or the connection breaks, also while the answer is read.
+        """
+        timeout = httpx.Timeout(silence_s, connect=_CONNECT_S)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    answer.read()
+                yield self._accepted(answer)
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+    def parsed(self, answer: httpx.Response, kind: type[T]) -> T:
+        """The value in an answer; what a newer server says beside it is passed over.
+
+        Raises:
+            ServiceError: it holds no such value.
+        """
+        return self.understood(answer.content, kind)
+
+    def understood(self, said: bytes, kind: type[T]) -> T:
+        """The value that the server says as JSON; see `parsed`."""
+        try:
+            return TypeAdapter(kind).validate_json(said, extra="ignore")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the answer"
+            raise ServiceError(
+                f"{self.server}: answers what this client does not understand ({place}: {first['msg']}); look whether it "
+                "is the server of `nas serve`, and of the same version as this client"
+            ) from error
+
+    def unreachable(self, error: httpx.TransportError) -> UnreachableError:
+        """What a broken or refused connection means to a user."""
+        said = str(error) or type(error).__name__
+        if isinstance(error, httpx.ConnectError) and "certificate" in said.lower():
+            return UnreachableError(
+                f"{self.server}: its certificate is not trusted ({said}); set SSL_CERT_FILE to the certificate of who signed it"
+            )
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return UnreachableError(f"no server answers at {self.server} ({said}); start one with: nas serve")
+        if isinstance(error, httpx.TimeoutException):
+            return UnreachableError(f"{self.server}: did not answer in time ({said}); look whether it is overloaded")
+        return UnreachableError(f"{self.server}: the connection broke ({said}); look whether the server is still there")
+
+    def _accepted(self, answer: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
+        if answer.is_success or answer.status_code in accept:
+            return answer
+        if answer.is_redirect:
+            raise ServiceError(
+                f"{self.server}: is elsewhere: {answer.headers.get('location', 'it does not say where')}; name that address"
+            )
+        raise RefusedError(self.server, _problem(answer))
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    """The problem details in a refusal; what a proxy says has none."""
+    try:
+        return Problem.model_validate_json(answer.content[:_PROBLEM_BYTES])
+    except ValidationError:
+        title = f"{answer.status_code} {answer.reason_phrase}".strip()
+        return Problem(
+            title=title,
+            status=answer.status_code,
+            detail=f"{answer.url.copy_with(query=None)}: {title}; look whether this is the address of `nas serve`",
+        )
+
+
+def _checked_url(server: str) -> httpx.URL:
+    expected = "expected a server's URL, e.g. http://127.0.0.1:8700"
+    try:
+        url = httpx.URL(server)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ServiceError(f"{server!r} is no URL ({error}); {expected}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ServiceError(f"{server!r} is no URL of a server; {expected}")
+    if url.userinfo or url.query or url.fragment:
+        raise ServiceError(
+            "the server's URL has a user, a query or a fragment; " + expected + ", and the token in NAS_TOKEN"
+        )
+    return url
+
+
+def _checked_token(token: str) -> str:
+    """The token as it is sent; its text is never told."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ServiceError(
+            "the token is empty, or has blanks or characters that no token has; copy what `nas token` printed"
+        )
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _given(params: Params | None) -> dict[str, Any] | None:
+    return None if params is None else {name: value for name, value in params.items() if value is not None}
+
+
+def _retry_after(answer: httpx.Response, otherwise: float) -> float:
+    """Seconds after which the server wants to be asked again; never longer than a person would wait."""
+    said = answer.headers.get("retry-after", "")
+    return min(float(said) if said.isdigit() else otherwise, _LONGEST_PAUSE_S)
+
+
+def quoted(value: object) -> str:
+    """A part of a path, whatever is in it."""
+    return quote(str(value), safe="")
