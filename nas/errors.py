@@ -44,6 +44,10 @@ class StoreError(NasError):
     """A run's database is damaged, of another version, or cannot be written."""
 
 
+class OutdatedStoreError(StoreError):
+    """A database has the tables of an earlier version, which whoever only reads does not change."""
+
+
 class RunHeldError(StoreError):
     """Another live driver holds the run, or this driver was given up for dead and its lease taken over."""
 

@@ -32,13 +32,11 @@ from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
 from nas.store.database import WRITES
+from nas.store.migrations import Schema
 from nas.store.sqlite import explain, writing_engine
 
-SCHEMA_VERSION = 1
-"""Raised with every change to the tables below."""
-
 _METADATA = MetaData()
-_schema = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+_version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 _submissions = Table(
     "submissions",
     _METADATA,
@@ -65,6 +63,9 @@ _tasks = Table(
     Column("request", JSON, nullable=False),
     Column("result", JSON, nullable=True),
 )
+
+SCHEMA = Schema(_METADATA, _version, migrations=())
+"""Every change to the tables above comes with a migration that makes it in databases of before."""
 
 
 class Wanted(StrEnum):
@@ -143,23 +144,20 @@ class ServiceState:
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
-        """The state kept in a file, which is made where there is none.
+        """The state kept in a file, which is made where there is none; one of an earlier version is brought up to this one.
 
         Raises:
             StoreError: damaged, of another version, or it cannot be written.
         """
         state = cls(path, writing_engine(path, create=True), clock)
-        with state._translated(), state._writer.begin() as connection:
-            if not inspect(connection).get_table_names():
-                _METADATA.create_all(connection)
-                connection.execute(insert(_schema).values(version=SCHEMA_VERSION))
-            version = connection.execute(select(_schema.c.version)).scalar_one_or_none()
-        if version != SCHEMA_VERSION:
+        try:
+            with state._translated(), state._writer.begin() as connection:
+                if not inspect(connection).get_table_names():
+                    SCHEMA.make(connection)
+                SCHEMA.upgrade(connection, name=str(path))
+        except BaseException:
             state.close()
-            raise StoreError(
-                f"{path}: was written by another version of this program (tables of version {version}; this one reads "
-                f"{SCHEMA_VERSION}); start the version that made it"
-            )
+            raise
         return state
 
     def submit(self, run: str, kind: str, submitter: str) -> Submission:

@@ -56,6 +56,10 @@ class Database(Protocol):
         """Makes what must be there before the tables are."""
         ...
 
+    def enter(self, connection: Connection) -> None:
+        """Lets plain statements of this transaction find the tables by their names alone."""
+        ...
+
     def damage(self, engine: Engine) -> str:
         """The first damage found; "" for none."""
         ...

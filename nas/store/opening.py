@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nas.errors import StoreError
+from nas.errors import OutdatedStoreError, StoreError
 from nas.store.database import Database
 from nas.store.folder import RunFolder
 from nas.store.sql import SqlStore
@@ -33,6 +33,21 @@ def database_of(folder: RunFolder) -> Database:
 def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False) -> SqlStore:
     """The store of a run; see `SqlStore.open`."""
     return SqlStore.open(database_of(folder), create=create, driver=driver)
+
+
+def upgrade_store(folder: RunFolder) -> bool:
+    """Brings a run's tables up to this version's; whether they were of an earlier one.
+
+    Raises:
+        RunHeldError: a live driver has the run.
+        StoreError: as `open_store` does.
+    """
+    try:
+        open_store(folder).close()
+    except OutdatedStoreError:
+        open_store(folder, driver=True).close()
+        return True
+    return False
 
 
 def is_held(folder: RunFolder) -> bool:

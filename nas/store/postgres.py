@@ -97,6 +97,9 @@ class PostgresDatabase:
     def prepare(self, connection: Connection) -> None:
         connection.execute(CreateSchema(str(self.schema), if_not_exists=True))
 
+    def enter(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
+
     def damage(self, engine: Engine) -> str:
         """The server looks after that."""
         return ""

@@ -78,6 +78,7 @@ class SqlStore:
 
         Raises:
             RunHeldError: another live driver has the lease.
+            OutdatedStoreError: of an earlier version, which a driver brings up to this one.
             StoreError: no such database, damaged, of another version, or it cannot be written.
         """
         if create and not driver:
@@ -94,7 +95,7 @@ class SqlStore:
         store = cls(database, database.writing_engine(create=create), lock=lock, clock=clock)
         try:
             with store._translated():
-                store._make_or_check(create=create)
+                store._make_or_upgrade(create=create)
                 store._lease = store._take_lease(holder)
         except BaseException:
             store.close()
@@ -272,30 +273,29 @@ class SqlStore:
             connection.execute(insert(tables.lease).values(**row))
         return number
 
-    def _make_or_check(self, *, create: bool) -> None:
-        """Makes the tables of an empty database, all or none; otherwise checks that they are a run's."""
+    def _make_or_upgrade(self, *, create: bool) -> None:
+        """Makes the tables of an empty database, or brings those of an earlier version up to this one, all or none."""
         if damage := self._database.damage(self._engine):
             raise StoreError(f"{self._name}: is damaged ({damage}); restore it from a copy, or start a new run")
-        if create:
-            with self._writer.begin() as connection:
+        with self._writer.begin() as connection:
+            if create:
                 self._database.prepare(connection)
                 if not inspect(connection).get_table_names(schema=self._database.schema):
-                    tables.METADATA.create_all(connection)
-                    connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
-        self._check_version()
+                    tables.SCHEMA.make(connection)
+            self._check_run(connection)
+            self._database.enter(connection)
+            tables.SCHEMA.upgrade(connection, name=self._name)
 
     def _check_version(self) -> None:
         with self._engine.connect() as connection:
-            if not inspect(connection).has_table(tables.schema.name, schema=self._database.schema):
-                raise StoreError(
-                    f"{self._name}: holds no run (its making was interrupted, or it is another program's database); "
-                    "start a new run"
-                )
-            version = connection.execute(select(tables.schema.c.version)).scalar_one_or_none()
-        if version != tables.SCHEMA_VERSION:
+            self._check_run(connection)
+            tables.SCHEMA.check(connection, name=self._name)
+
+    def _check_run(self, connection: Connection) -> None:
+        if not inspect(connection).has_table(tables.version.name, schema=self._database.schema):
             raise StoreError(
-                f"{self._name}: was written by another version of this program (tables of version {version}; this one "
-                f"reads {tables.SCHEMA_VERSION}); open it with the version that made it, or start a new run"
+                f"{self._name}: holds no run (its making was interrupted, or it is another program's database); "
+                "start a new run"
             )
 
 

@@ -59,6 +59,9 @@ class SqliteDatabase:
     def prepare(self, connection: Connection) -> None:
         """The file is there."""
 
+    def enter(self, connection: Connection) -> None:
+        """The file holds these tables alone."""
+
     def damage(self, engine: Engine) -> str:
         return damage_of(engine)
 

@@ -16,12 +16,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
-"""Raised with every change to the tables below."""
+from nas.store.migrations import Schema
 
 METADATA = MetaData()
 
-schema = Table("schema_version", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+version = Table("schema_version", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 
 info = Table("info", METADATA, Column("name", String, primary_key=True), Column("value", JSON, nullable=False))
 
@@ -99,3 +98,6 @@ lease = Table(  # one row; the number goes up with every driver that opens the r
     Column("host", String, nullable=False),
     Column("time", Double, nullable=False),
 )
+
+SCHEMA = Schema(METADATA, version, migrations=())
+"""Every change to the tables above comes with a migration that makes it in databases of before."""

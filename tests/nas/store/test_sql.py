@@ -124,7 +124,7 @@ class TestLease:
         by_hand(path, "UPDATE schema_version SET version = 99")
         with pytest.raises(StoreError, match="version"):
             SqlStore.open(path, create=False, driver=True)
-        by_hand(path, "UPDATE schema_version SET version = ?", tables.SCHEMA_VERSION)
+        by_hand(path, "UPDATE schema_version SET version = ?", tables.SCHEMA.latest)
         SqlStore.open(path, create=False, driver=True).close()
 
     def test_a_driver_given_up_for_dead_writes_no_more(self, store: SqlStore, path: Path) -> None:

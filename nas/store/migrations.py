@@ -1,0 +1,78 @@
+"""How the tables of earlier versions become those of this one: the same way for a run's database and the service's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, MetaData, Table, insert, select, update
+
+from nas.errors import OutdatedStoreError, StoreError
+
+Migration = Callable[[Connection], None]
+"""Turns the tables of one version into those of the next one, by plain statements that every database here understands; run
+in a transaction of the caller's, so that it changes all or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a database as they are now, and the way to them from every earlier version.
+
+    Attributes:
+        tables: as this version of the program reads them.
+        version: the one of them that holds a single number, the version of the others.
+        migrations: the first turns version 1 into version 2, and so on; none is ever removed.
+    """
+
+    tables: MetaData
+    version: Table
+    migrations: tuple[Migration, ...] = ()
+
+    @property
+    def latest(self) -> int:
+        """The version of `tables`."""
+        return 1 + len(self.migrations)
+
+    def make(self, connection: Connection) -> None:
+        """Makes the tables in an empty database."""
+        self.tables.create_all(connection)
+        connection.execute(insert(self.version).values(version=self.latest))
+
+    def upgrade(self, connection: Connection, *, name: str) -> None:
+        """Brings the tables up to this version, within the caller's transaction; does nothing where they are.
+
+        Args:
+            name: what the database is called in errors.
+
+        Raises:
+            StoreError: they are of a later version, or of none.
+        """
+        found = self._found(connection, name)
+        if found == self.latest:
+            return
+        for migration in self.migrations[found - 1 :]:
+            migration(connection)
+        connection.execute(update(self.version).values(version=self.latest))
+
+    def check(self, connection: Connection, *, name: str) -> None:
+        """Returns if the tables are of this version.
+
+        Raises:
+            OutdatedStoreError: they are of an earlier one.
+            StoreError: they are of a later one, or of none.
+        """
+        found = self._found(connection, name)
+        if found < self.latest:
+            raise OutdatedStoreError(
+                f"{name}: was written by an earlier version of this program (tables of version {found}; this one reads "
+                f"{self.latest}); bring it up to date with: nas upgrade"
+            )
+
+    def _found(self, connection: Connection, name: str) -> int:
+        found: int | None = connection.execute(select(self.version.c.version)).scalar_one_or_none()
+        if found is None or not 1 <= found <= self.latest:
+            raise StoreError(
+                f"{name}: was written by another version of this program (tables of version {found}; this one reads "
+                f"{self.latest}); open it with the version that made it, or start anew"
+            )
+        return found
