@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hardware_profiles.errors import ProfilingError
-from nas.budget import Budget, Plateau, Spent, extended
+from nas.budget import Budget, Plateau
 from nas.conditions import check_conditions, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
@@ -23,6 +23,7 @@ from nas.evaluation.cluster import connected
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
+from nas.extension import Extension
 from nas.job import Prepared
 from nas.loop import finalists, measure_again
 from nas.loop import search as run_search
@@ -38,6 +39,7 @@ from supernets.distributed import train_on_workers
 from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
 
+_OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
 USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """What is told to the user as a message; anything else is a fault of ours and keeps its traceback."""
 
@@ -51,7 +53,7 @@ class How:
         address: a running Ray cluster to join; None starts one here.
         store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
         replay: another run of the same supernet whose measurements are taken where it has them.
-        retry_failures: measure again what failed before; `resume` sets it for a run that ended as failed.
+        retry_failures: measure again what failed before; set for a run that ended as failed.
     """
 
     runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
@@ -131,7 +133,7 @@ def resume(
     store = open_store(folder, driver=True)
     try:
         info = store.info()
-        more = evaluations is not None or minutes is not None
+        more = Extension(evaluations, minutes)
         if store.status() is RunStatus.FINISHED and not more:
             raise NasError(
                 f"run {run} is finished; there is nothing to resume"
@@ -141,59 +143,99 @@ def resume(
             raise NasError(
                 f"run {run} was killed while it was being made, before anything was measured; start the job again"
             )
-        prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
-        check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
-        if info["kind"] == "search":
-            _check_measurable(prepared, how)
+        prepared = _prepared_again(folder, info, how)
         if more:
-            _extend(store, run, evaluations, minutes)
+            more.apply(store, run)
         if store.status() is RunStatus.FAILED:
             store.set_info("retry_failures", True)
-        how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
         return _drive(folder, store, prepared, info["kind"], how)
     finally:
         store.close()
 
 
-def _extend(store: RunStore, run: str, evaluations: str | int | None, minutes: str | float | None) -> None:
-    """Gives a search more to spend: recorded before it is acted upon, so that a driver killed now is resumed with it."""
-    info = store.info()
-    if info["kind"] != "search":
-        raise NasError(f"run {run} is a training; --evaluations and --minutes are a search's")
-    done = sum(map(len, store.asks()))
-    spent = Spent(done, float(info.get("searched_seconds") or 0.0), ended=bool(info.get("stopped")))
+def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Extension | None = None) -> Run:
+    """Drives a run that waits or was left by its driver, whatever it has of it already; does nothing once it has ended.
+
+    Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
+    again goes on.
+
+    Args:
+        kind: what the run is to be, where no driver has described it yet.
+        more: taken once, by its id.
+
+    Raises:
+        RunHeldError: another live driver has the run.
+    """
+    how = how or How()
+    folder = how.runs.get(run)
+    store = open_store(folder, driver=True)
     try:
-        budget = extended(Budget.of_run(info), spent, evaluations=evaluations, minutes=minutes)
-    except NasError as error:
-        raise NasError(f"run {run}: {error}") from None
-    if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
-        store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
-    # Until there are finalists again, the front is chosen from all networks, lest it hide what the extension finds.
-    store.set_facts({**budget.facts(), "stopped": None, "final": []})
+        if store.status() not in _OPEN:
+            return Run(folder, how.runs)
+        with _recording_its_end(folder, store, how):
+            info = store.info()
+            if "kind" in info:  # it comes last: then all facts are there
+                prepared, kind = _prepared_again(folder, info, how), info["kind"]
+            else:
+                job, source = load_job(folder.job_file), str(folder.job_file)
+                _check_kind(job, kind, source)
+                prepared = Prepared(job, how.runs, source=source)
+                _describe(store, prepared, kind, _checked(prepared, how, kind, source), how)
+            if more and not more.taken(info):
+                more.apply(store, run)
+            if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
+                store.set_info("retry_failures", True)
+            _go_on(folder, store, prepared, kind, how)
+        return Run(folder, how.runs)
+    finally:
+        store.close()
+
+
+def _last_end(store: RunStore) -> RunStatus | None:
+    """How a run ended the last time; None where it never has."""
+    return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
+
+
+def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Prepared:
+    """The parts of a run that has begun, once they are the same as then."""
+    prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
+    searches = info["kind"] == "search"
+    check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=searches))
+    if searches:
+        _check_measurable(prepared, how)
+    return prepared
 
 
 def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
-    if kind == "training" and job.supernet.from_ is not None:
-        raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
+    _check_kind(job, kind, source)
     how.runs.check_writable()
     place = None if how.store is None else _new_place(how.store, job.name)
     prepared = Prepared(job, how.runs, source=source)
+    sources = _checked(prepared, how, kind, source)
+    folder = how.runs.create(job.name, job.to_yaml(), store=place)
+    store = open_store(folder, create=True, driver=True)
+    try:
+        _describe(store, prepared, kind, sources, how)
+        return _drive(folder, store, prepared, kind, how)
+    finally:
+        store.close()
+
+
+def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
+    if kind == "training" and job.supernet.from_ is not None:
+        raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
+
+
+def _checked(prepared: Prepared, how: How, kind: Kind, source: str) -> Sources:
+    """What a new run takes from others, once all that it needs is known to be there."""
+    job = prepared.job
     prepared.check_trainable()
     if how.inline and job.training.workers > 1 and prepared.checkpoint is None:
         n = job.training.workers
         raise JobError(f"{source}: training.workers: {n} workers need Ray; run without --inline, or with one worker")
-    sources = Sources()
-    if kind == "search":
-        sources = find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
-    folder = how.runs.create(job.name, job.to_yaml(), store=place)
-    store = open_store(folder, create=True, driver=True)
-    try:
-        _describe(store, prepared, kind, sources)
-        if told := str(sources):
-            how.display.note(told)
-        return _drive(folder, store, prepared, kind, how)
-    finally:
-        store.close()
+    if kind == "training":
+        return Sources()
+    return find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
 
 
 def _new_place(url: str, name: str) -> dict[str, str]:
@@ -210,8 +252,8 @@ def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, An
         return prepared.check_measurable()
 
 
-def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources) -> None:
-    """The facts of a run that never change."""
+def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
+    """Records the facts of a run that never change."""
     space = prepared.space
     facts: dict[str, Any] = {
         "name": prepared.job.name,
@@ -235,6 +277,8 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources)
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
+    if told := str(sources):
+        how.display.note(told)
 
 
 def _budget(job: SearchJob) -> Budget:
@@ -245,15 +289,30 @@ def _budget(job: SearchJob) -> Budget:
 
 def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
     """Does what is left of a run, and records how it ended."""
+    with _recording_its_end(folder, store, how):
+        _go_on(folder, store, prepared, kind, how)
+    return Run(folder, how.runs)
+
+
+def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
+    """Does what is left of a run."""
+    how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
     store.set_status(RunStatus.RUNNING)
+    supernet, weights = _supernet(folder, store, prepared, how)
+    check_weights(folder.id, store.info().get("weights"), weights)
+    store.set_info("weights", weights)
+    if kind == "search":
+        _search(store, prepared, supernet, weights, how)
+
+
+@contextmanager
+def _recording_its_end(folder: RunFolder, store: RunStore, how: How) -> Iterator[None]:
+    """Keeps in a run's store how the driving of it ends: finished, or else why not."""
     try:
-        supernet, weights = _supernet(folder, store, prepared, how)
-        check_weights(folder.id, store.info().get("weights"), weights)
-        store.set_info("weights", weights)
-        if kind == "search":
-            _search(store, prepared, supernet, weights, how)
+        yield
     except KeyboardInterrupt:
-        reason = f"interrupted; go on with: nas resume {folder.id}"
+        begun = "kind" in store.info()
+        reason = f"interrupted; go on with: nas resume {folder.id}" if begun else "interrupted before it began"
         store.set_status(RunStatus.CANCELLED, reason=reason)
         how.display.note(reason)
         raise
@@ -263,7 +322,6 @@ def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
         raise
     store.set_info("retry_failures", False)
     store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
-    return Run(folder, how.runs)
 
 
 def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) -> tuple[Supernet, str]:

@@ -1,82 +1,255 @@
-"""What is to be done for submitted runs next: started, resumed, stopped, given up."""
+"""Does for submitted runs and tasks what is to be done next, again and again, each step recorded before it is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from nas.errors import NasError, RunHeldError, ServiceError
 from nas.overview import Standing
-from nas.service.jobs import JobState
-from nas.service.state import Submission, Wanted
+from nas.service import marks
+from nas.service.jobs import JobRunner, JobState
+from nas.service.settings import ServiceSettings
+from nas.service.standings import Standings
+from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.steps import Step, deaths, steps
+from nas.service.tasks import Tasks
+from nas.store.base import RunStatus
+
+_BUSY_S, _IDLE_S = 0.5, 5.0
+"""Between two rounds while something waits or runs, and while nothing does."""
+_STOP_AGAIN_S = 10.0
+"""Before a job that was asked to end is asked again."""
+_LOG_LINES, _LOG_CHARACTERS = 3, 600
+
+logger = logging.getLogger(__name__)
 
 
-class Step(StrEnum):
-    """One thing to do for a run."""
+class Dispatcher:
+    """Starts, resumes, stops and gives up the runs of one server, and runs its tasks. Safe to use from several threads.
 
-    START = "start"
-    """Its next driver."""
-    RESTART = "restart"
-    """Its next driver, since the last one died."""
-    STOP = "stop"
-    """Its driver, which has not ended yet."""
-    CANCEL = "cancel"
-    """Record that it is cancelled: it has no driver that could."""
-    FAIL = "fail"
-    """Record that its drivers died too often."""
-
-
-def steps(
-    submissions: Sequence[Submission],
-    standings: Mapping[str, Standing],
-    jobs: Mapping[str, JobState],
-    *,
-    at_once: int,
-    resumes: int,
-) -> list[tuple[Submission, Step]]:
-    """What to do now, the oldest submission first; a run of which nothing is to be done is left out.
+    It keeps nothing of its own that a later one would need: what it has done is in the state before the job is, so that
+    the server may end between any two steps.
 
     Args:
-        standings: by run; a run without one is passed over (its store cannot be read now).
-        jobs: states of all known jobs, by id.
-        at_once: runs that may have a driver at the same time.
-        resumes: drivers that may die in a row without the run getting any further.
+        address: of the Ray cluster that drivers join, or None for drivers without Ray.
+        clock: seconds, of any beginning.
     """
-    busy = sum(_has_driver(s, standings.get(s.run), jobs) for s in submissions)
-    found = []
-    for submission in submissions:
-        standing = standings.get(submission.run)
-        if standing is None:
-            continue
-        step = _step(submission, standing, jobs, resumes=resumes)
-        if step in (Step.START, Step.RESTART):
-            if busy >= at_once:
-                continue
-            busy += 1
-        if step is not None:
-            found.append((submission, step))
-    return found
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        state: ServiceState,
+        runner: JobRunner,
+        *,
+        address: Callable[[], str | None],
+        standings: Standings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._state, self._runner = settings, state, runner
+        self._address, self._clock = address, clock
+        self._standings = standings or Standings(settings.runs)
+        self._tasks = Tasks(state, runner)
+        self._problem = ""
+        self._known: set[str] = set()
+        self._settled: dict[str, Submission] = {}  # runs of which nothing is to be done while they are as they were
+        self._unsure: set[str] = set()  # jobs that may not have been started, though they were to be
+        self._stopped: dict[str, float] = {}  # when jobs were asked to end
+        self._told: dict[str, str] = {}  # what was last logged of a run, so that it is not every round
+        self._ticking = threading.Lock()
+        self._woken, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._keep_ticking, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begins to do rounds, in the background."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has the next round begin at once: something was submitted, cancelled or resumed."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Ends doing rounds, once the present one is done; idempotent."""
+        self._closing.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def problem(self) -> str:
+        """What keeps jobs from being started; "" where nothing does."""
+        return self._problem
+
+    def tick(self) -> list[tuple[str, str]]:
+        """One round: what was done, by run or task."""
+        with self._ticking:
+            return self._round()
+
+    def _keep_ticking(self) -> None:
+        while not self._closing.is_set():
+            self._woken.clear()
+            try:
+                self.tick()
+            except Exception:  # the server's own databases: nothing else can tell, and the next round may go well
+                logger.exception("a round of the dispatcher failed")
+            busy = len(self._settled) < len(self._known) or self._tasks.open
+            self._woken.wait(_BUSY_S if busy else _IDLE_S)
+
+    def _round(self) -> list[tuple[str, str]]:
+        submissions = self._state.submissions()
+        self._known = {s.run for s in submissions}
+        self._settled = {run: s for run, s in self._settled.items() if run in self._known}
+        unsettled = [s for s in submissions if self._settled.get(s.run) != s]
+        tasks = self._tasks.look()
+        jobs = self._jobs() if tasks or any(s.job is not None or s.waits for s in unsettled) else {}
+        did: list[tuple[str, str]] = []
+        if jobs is None:  # what has a job, or is to have one, must wait; the others can still be cancelled
+            unsettled = [s for s in unsettled if s.job is None and s.wanted is Wanted.CANCELLED]
+            jobs = {}
+        else:
+            did += self._tasks.tick(jobs)
+            jobs = self._with_unsure(unsettled, jobs)
+        standings = {s.run: standing for s in unsettled if (standing := self._standing(s.run)) is not None}
+        at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
+        for submission, step in steps(unsettled, standings, jobs, at_once=at_once, resumes=resumes):
+            if self._apply(submission, standings[submission.run], step):
+                did.append((submission.run, str(step)))
+        self._settle(unsettled, standings, jobs)
+        return did
+
+    def _jobs(self) -> Mapping[str, JobState] | None:
+        """All jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""
+        try:
+            jobs = self._runner.states()
+        except ServiceError as error:
+            if str(error) != self._problem:
+                logger.warning("jobs cannot be run now: %s", error)
+            self._problem = str(error)
+            return None
+        self._problem = ""
+        return jobs
+
+    def _with_unsure(self, submissions: Sequence[Submission], jobs: Mapping[str, JobState]) -> Mapping[str, JobState]:
+        """The jobs, with those that are still to be started for sure: their drivers have not died."""
+        wanted = {s.job: s for s in submissions if s.wanted is Wanted.DRIVEN}
+        self._unsure = {job for job in self._unsure if job in wanted and job not in jobs}
+        found = {**jobs, **dict.fromkeys(self._unsure, JobState.PENDING)}
+        for job in sorted(self._unsure):
+            self._launch(wanted[job])
+        return found
+
+    def _standing(self, run: str) -> Standing | None:
+        try:
+            return self._standings.of(run)
+        except NasError as error:
+            self._tell(run, f"passed over: {error}")
+            return None
+
+    def _apply(self, submission: Submission, standing: Standing, step: Step) -> bool:
+        """Takes one step; whether it was taken. Its failure is this run's alone."""
+        try:
+            done = self._take(submission, standing, step)
+        except RunHeldError:
+            return False  # a driver has come between; the next round sees it
+        except NasError as error:
+            self._tell(submission.run, f"cannot {step}: {error}")
+            return False
+        except Exception:
+            logger.exception("cannot %s", step, extra={"run": submission.run})
+            return False
+        if done:
+            logger.info("%s", step, extra={"run": submission.run})
+            self._told.pop(submission.run, None)
+        return done
+
+    def _tell(self, run: str, text: str) -> None:
+        if self._told.get(run) != text:
+            self._told[run] = text
+            logger.warning("%s", text, extra={"run": run})
+
+    def _take(self, submission: Submission, standing: Standing, step: Step) -> bool:
+        folder = self._settings.runs.get(submission.run)
+        match step:
+            case Step.START:
+                if not standing.open:
+                    marks.queue_again(folder)
+                return self._start(submission, standing, died=0)
+            case Step.RESTART:
+                return self._start(submission, standing, died=deaths(submission, standing))
+            case Step.STOP:
+                return self._stop(str(submission.job))
+            case Step.CANCEL:
+                marks.end(folder, RunStatus.CANCELLED, "cancelled")
+            case Step.FAIL:
+                marks.end(folder, RunStatus.FAILED, self._why_given_up(submission, standing))
+        return True
+
+    def _start(self, submission: Submission, standing: Standing, *, died: int) -> bool:
+        values: dict[str, Any] = {
+            "attempt": submission.attempt + 1,
+            "started": True,
+            "deaths": died,
+            "progress": standing.progress,
+        }
+        if not self._state.change_if(submission, **values):
+            return False  # cancelled or resumed in this moment
+        self._launch(replace(submission, **values))
+        return True
+
+    def _launch(self, submission: Submission) -> None:
+        """Starts a recorded job, or keeps in mind that it is still to be started."""
+        job = str(submission.job)
+        self._unsure.add(job)
+        try:
+            self._runner.start(job, driver_command(self._settings, submission, self._address()))
+        except ServiceError as error:
+            self._problem = str(error)
+            self._tell(submission.run, f"not started yet: {error}")
+            return
+        self._unsure.discard(job)
+
+    def _stop(self, job: str) -> bool:
+        now = self._clock()
+        if now < self._stopped.get(job, -_STOP_AGAIN_S) + _STOP_AGAIN_S:
+            return False
+        self._stopped[job] = now
+        self._runner.stop(job)
+        return True
+
+    def _why_given_up(self, submission: Submission, standing: Standing) -> str:
+        times = deaths(submission, standing)
+        reason = "its driver died" + (f" {times} times in a row without getting any further" if times > 1 else "")
+        try:
+            lines = [line.strip() for line in self._runner.logs(str(submission.job)).splitlines() if line.strip()]
+        except ServiceError:
+            lines = []
+        last = " | ".join(lines[-_LOG_LINES:])[-_LOG_CHARACTERS:]
+        return f"{reason}; it last wrote: {last}" if last else f"{reason}, without a word"
+
+    def _settle(
+        self, submissions: Sequence[Submission], standings: Mapping[str, Standing], jobs: Mapping[str, JobState]
+    ) -> None:
+        """Notes which runs have ended, so that no round looks at them until something is wanted of them again."""
+        for submission in submissions:
+            standing = standings.get(submission.run)
+            active = submission.job is not None and jobs.get(submission.job, JobState.ENDED) is not JobState.ENDED
+            if standing is not None and not (standing.open or standing.held or active or submission.waits):
+                self._settled[submission.run] = submission
+                self._stopped.pop(str(submission.job), None)
 
 
-def deaths(submission: Submission, standing: Standing) -> int:
-    """Drivers that died in a row without progress, the last one among them."""
-    return 1 if standing.progress > submission.progress else submission.deaths + 1
-
-
-def _has_driver(submission: Submission, standing: Standing | None, jobs: Mapping[str, JobState]) -> bool:
-    job = submission.job
-    active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
-    return active or (standing is not None and standing.held)
-
-
-def _step(submission: Submission, standing: Standing, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
-    job = submission.job
-    active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
-    if submission.wanted is Wanted.CANCELLED:
-        if active:
-            return Step.STOP
-        return Step.CANCEL if standing.open and not standing.held else None
-    if not standing.open or active or standing.held:
-        return None
-    if job is None:
-        return Step.START
-    return Step.FAIL if deaths(submission, standing) > resumes else Step.RESTART
+def driver_command(settings: ServiceSettings, submission: Submission, address: str | None) -> list[str]:
+    """The command that drives a run on, whatever it has of it already."""
+    options = submission.options
+    command = [sys.executable, "-P", "-m", "nas.cli", "drive", submission.run]
+    command += ["--runs", str(settings.runs.root.resolve()), "--kind", submission.kind]
+    command += ["--inline"] if address is None else ["--address", address]
+    for name in ("evaluations", "minutes", "extension"):
+        if name in options:
+            command += [f"--{name}", str(options[name])]
+    return command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -95,7 +97,8 @@ class Submission:
         started: whether one was since the run was last asked for, by submitting or resuming it.
         deaths: drivers that died in a row without the run having got any further.
         progress: how far the run was (epochs and evaluations) when the last driver was started.
-        options: what `resume` was asked for: ``evaluations`` and ``minutes``, for the next driver.
+        options: what `resume` was asked for: ``evaluations`` and ``minutes``, for the next drivers; and ``extension``, by
+            which a driver knows whether an earlier one has added those.
     """
 
     run: str
@@ -108,6 +111,11 @@ class Submission:
     deaths: int = 0
     progress: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is in the queue, whatever its store says of an earlier driver."""
+        return self.wanted is Wanted.DRIVEN and not self.started
 
     @property
     def job(self) -> str | None:
@@ -133,6 +141,10 @@ class Task:
     reason: str
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
+
+
+def _submission(row: Mapping[Any, Any]) -> Submission:
+    return Submission(**{**row, "wanted": Wanted(row["wanted"])})
 
 
 class ServiceState:
@@ -176,16 +188,44 @@ class ServiceState:
         """All of them, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
-            return [Submission(**{**row, "wanted": Wanted(row["wanted"])}) for row in rows.mappings()]
+            return [_submission(row) for row in rows.mappings()]
 
     def submission(self, run: str) -> Submission | None:
         """The submission of a run; None where it was not submitted here."""
-        return next((s for s in self.submissions() if s.run == run), None)
+        query = select(_submissions).where(_submissions.c.run == run)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return None if row is None else _submission(row)
 
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
         with self._writing() as connection:
             connection.execute(update(_submissions).where(_submissions.c.run == run).values(**values))
+
+    def change_if(self, submission: Submission, **values: Any) -> bool:
+        """Sets attributes as `change` does where the submission is still as it was read; whether it was."""
+        of_run = _submissions.c.run == submission.run
+        with self._writing() as connection:
+            row = connection.execute(select(_submissions).where(of_run)).mappings().one_or_none()
+            if row is None or _submission(row) != submission:
+                return False
+            connection.execute(update(_submissions).where(of_run).values(**values))
+        return True
+
+    def cancel(self, run: str) -> None:
+        """Wants a run to have no driver, now and after any restart."""
+        self.change(run, wanted=str(Wanted.CANCELLED))
+
+    def resume(self, run: str, options: Mapping[str, Any]) -> None:
+        """Wants a run that has no driver to be driven on.
+
+        Args:
+            options: ``evaluations`` and ``minutes`` as `nas resume` takes them, where it is to have more of them.
+        """
+        kept = {name: value for name, value in options.items() if value is not None}
+        if kept:
+            kept["extension"] = uuid.uuid4().hex
+        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=kept)
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
@@ -210,6 +250,15 @@ class ServiceState:
         query = select(_tasks).order_by(_tasks.c.submitted, _tasks.c.task)
         if of is not None:
             query = query.where(_tasks.c.of == of)
+        return self._tasks_of(query)
+
+    def open_tasks(self) -> list[Task]:
+        """Those that wait or run; the running ones first, then the oldest."""
+        is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
+        query = select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task)
+        return sorted(self._tasks_of(query), key=lambda task: task.status is TaskStatus.QUEUED)
+
+    def _tasks_of(self, query: Select[Any]) -> list[Task]:
         with self._reading() as connection:
             rows = connection.execute(query).mappings()
             return [Task(**{**row, "status": TaskStatus(row["status"])}) for row in rows]

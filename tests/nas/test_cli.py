@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.driver import _extend
+from nas.extension import Extension
 from nas.objectives import Fidelity
 from nas.sources import earlier_evaluations
 from nas.store.base import RunStatus
@@ -231,7 +231,7 @@ class TestTheWholePath:
         folder = after.folder / "runs" / "small-1"
         with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
             asked = store.asks()
-            _extend(store, "small-1", "+4", None)  # and the driver was killed
+            Extension("+4").apply(store, "small-1")  # and the driver was killed
             assert not store.info()["final"]  # the front is chosen from all again
         (row,) = after.nas("runs", "--json").data
         assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)

@@ -1,0 +1,54 @@
+"""Commands that the service gives its jobs, hidden from people: drive, task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, Address, Inline, RunId, Runs, app
+from nas.cli.running import driving
+
+
+@app.command(hidden=True)
+def drive(
+    run: RunId,
+    runs: Runs = DEFAULT_RUNS,
+    inline: Inline = False,
+    address: Address = None,
+    kind: Annotated[Literal["search", "training"], typer.Option(help="What the run is to be.")] = "search",
+    evaluations: Annotated[str | None, typer.Option(help="A new budget of evaluations, or +N.")] = None,
+    minutes: Annotated[str | None, typer.Option(help="A new budget of minutes, or +N.")] = None,
+    extension: Annotated[
+        str, typer.Option(help="An id of the new budget, which is added once however often this is called.")
+    ] = "",
+) -> None:
+    """Drive a run that waits or was left, whatever it has of it already; do nothing once it has ended."""
+    from nas.driver import drive as drive_run
+    from nas.extension import Extension
+
+    with driving(runs, inline=inline, address=address) as how:
+        driven = drive_run(run, how, kind=kind, more=Extension(evaluations, minutes, extension))
+        with driven.store() as store:
+            reason = store.info()["reason"]
+            how.display.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
+
+
+@app.command(hidden=True)
+def task(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
+    result: Annotated[Path, typer.Option(help="The file to keep what it printed and how it ended in.")],
+    time_limit: Annotated[float, typer.Option(help="Seconds that it may take.")] = 3600.0,
+) -> None:
+    """Run a command, and keep what it printed and how it ended in a file."""
+    import signal
+    import sys
+
+    from nas.service.task import run_task
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    made = run_task(result, command, time_limit_s=time_limit)
+    if made.exit_code != 0:
+        typer.echo(made.reason, err=True)
+    raise typer.Exit(0 if made.exit_code == 0 else 1)

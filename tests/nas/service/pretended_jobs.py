@@ -1,0 +1,131 @@
+"""Jobs that are pretended: a `JobRunner` whose drivers do their work on real stores, step by step as a test tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nas.errors import RunHeldError, ServiceError
+from nas.extension import Extension
+from nas.objectives import Measurement, Request, Status
+from nas.service.jobs import JobState
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from nas.store.sql import SqlStore
+from supernets.space import Architecture
+
+BUDGET = 100
+
+
+@dataclass
+class Driver:
+    """A driver's process, which does what `nas.driver.drive` does, with the same store, lease and order."""
+
+    runs: RunsFolder
+    argv: Sequence[str]
+    alive: bool = True
+    known_to_live: bool = True
+    """Whether the runner says so: one whose supervisor was killed lives on for a moment."""
+    store: SqlStore | None = None
+
+    @property
+    def run(self) -> str:
+        return self.argv[self.argv.index("drive") + 1]
+
+    @property
+    def holds(self) -> bool:
+        return self.alive and self.store is not None
+
+    def step(self) -> None:
+        """Begins, or measures one thing."""
+        if self.store is None:
+            self._begin()
+        else:
+            n = self.store.n_measurements()
+            self.store.add(Measurement(Request(Architecture((n,)), "accuracy"), Status.OK, 1.0, 0.0))
+
+    def _begin(self) -> None:
+        try:
+            self.store = open_store(self.runs.get(self.run), driver=True)
+        except RunHeldError:
+            self.die()
+            return
+        if self.store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
+            self.die()
+            return
+        if "kind" not in self.store.info():
+            budget = {"evaluations": BUDGET, "minutes": None, "plateau": None, "plateau_from": 0}
+            self.store.set_facts({"kind": "search", "objectives": ["accuracy"], **budget})
+        more = Extension(self._option("--evaluations"), None, self._option("--extension") or "")
+        if more and not more.taken(self.store.info()):
+            more.apply(self.store, self.run)
+        self.store.set_status(RunStatus.RUNNING)
+
+    def _option(self, name: str) -> str | None:
+        return self.argv[self.argv.index(name) + 1] if name in self.argv else None
+
+    def end(self, status: RunStatus, reason: str = "") -> None:
+        """Records how it ends, and does."""
+        assert self.store is not None
+        self.store.set_status(status, reason=reason)
+        self.die()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        if self.holds:
+            self.end(RunStatus.CANCELLED, "interrupted")
+        else:
+            self.die()
+
+    def die(self) -> None:
+        """SIGKILL: nothing is recorded; the system frees what it held."""
+        if self.store is not None:
+            self.store.close()
+        self.alive = self.known_to_live = False
+
+
+@dataclass
+class PretendedJobs:
+    """A job runner that can be out of order.
+
+    Attributes:
+        trouble: called before and after whatever it is asked, with which of the two; may raise.
+    """
+
+    runs: RunsFolder
+    trouble: Callable[[str], None] = lambda when: None
+    drivers: dict[str, Driver] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+
+    def start(self, job: str, argv: Sequence[str]) -> None:
+        self.trouble("before")
+        self.drivers.setdefault(job, Driver(self.runs, list(argv)))
+        self.trouble("after")
+
+    def states(self) -> Mapping[str, JobState]:
+        self.trouble("before")
+        return {job: self._state(driver) for job, driver in self.drivers.items()}
+
+    def _state(self, driver: Driver) -> JobState:
+        if not driver.known_to_live:
+            return JobState.ENDED
+        return JobState.RUNNING if driver.store is not None else JobState.PENDING
+
+    def stop(self, job: str) -> None:
+        self.trouble("before")
+        if (driver := self.drivers.get(job)) is not None and driver.known_to_live:
+            driver.terminate()
+        self.trouble("after")
+
+    def logs(self, job: str) -> str:
+        self.trouble("before")
+        return self.written.get(job, "")
+
+    def alive(self) -> list[Driver]:
+        return [driver for driver in self.drivers.values() if driver.alive]
+
+
+def out_of_order(when: str) -> None:
+    """Trouble of a runner that does not answer."""
+    raise ServiceError("no answer")

@@ -1,0 +1,188 @@
+"""`nas.driver.drive` takes a run from wherever it is to its end, and keeps why where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nas import driver
+from nas.config import load_job
+from nas.driver import How, drive
+from nas.errors import JobError, NasError, RunHeldError
+from nas.extension import Extension
+from nas.reader import Run
+from nas.store.base import RunStatus
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import open_store
+from nas.store.sql import SqlStore
+from tests.nas.commands import SMALL_JOB
+
+_TINY = (
+    SMALL_JOB.replace("epochs: 4", "epochs: 1")
+    .replace("[accuracy, latency_ms]", "[accuracy, macs]")
+    .replace("{algorithm: guided, evaluations: 30, batch: 7}", "{algorithm: random, evaluations: 4, batch: 2}")
+)
+QUEUED, RUNNING, FINISHED = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.FINISHED
+
+
+class StoppedError(BaseException):
+    """Ends a driver without a trace, as a kill does."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> RunsFolder:
+    """A runs folder with one trained supernet, ``small-1``."""
+    runs = RunsFolder(tmp_path_factory.mktemp("runs"))
+    queue(runs, _TINY)
+    assert drive("small-1", How(runs, inline=True), kind="training").id == "small-1"
+    return runs
+
+
+def queue(runs: RunsFolder, text: str) -> RunFolder:
+    """A queued run of a job, as the service makes it."""
+    path = runs.root / "job.yaml"
+    path.write_text(text)
+    folder = runs.create("small", load_job(path).to_yaml())
+    open_store(folder, create=True, driver=True).close()
+    return folder
+
+
+def queue_search(runs: RunsFolder) -> RunFolder:
+    start, end = _TINY.index("supernet:"), _TINY.index("training:")
+    return queue(runs, f"{_TINY[:start]}supernet: {{from: small-1}}\n{_TINY[end:]}")
+
+
+def read(runs: RunsFolder, folder: RunFolder) -> tuple[list[RunStatus], dict[str, Any], int]:
+    """A run's statuses, facts, and number of networks asked for."""
+    with Run.open(runs, folder.id).store() as store:
+        return [s for s, _ in store.statuses()], store.info(), sum(map(len, store.asks()))
+
+
+def test_a_training_is_begun_ended_and_then_left_alone(base: RunsFolder) -> None:
+    before = read(base, base.get("small-1"))
+    assert (before[0], before[1]["kind"], before[1]["epoch"]) == ([RUNNING, FINISHED], "training", 1)
+    drive("small-1", How(base, inline=True), kind="training")
+    assert read(base, base.get("small-1")) == before
+
+
+def test_a_search_that_is_killed_at_any_fact_is_the_same_in_the_end(
+    base: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = queue_search(base), queue_search(base)
+    how = How(base, inline=True)
+    drive(whole.id, how)
+    statuses, facts, asked = read(base, whole)
+    assert (statuses, asked) == ([RUNNING, FINISHED], 4)
+    kept = SqlStore.set_facts
+    for n in (0, 3, 17, 18, 21):  # before the first fact, while it is described, once it is, and in its search
+        count = [0]
+
+        def stop_at(store: SqlStore, values: Any, n: int = n, count: list[int] = count) -> None:
+            if count[0] == n:
+                raise StoppedError
+            count[0] += 1
+            kept(store, values)
+
+        monkeypatch.setattr(SqlStore, "set_facts", stop_at)
+        with pytest.raises(StoppedError):
+            drive(killed.id, how)
+        monkeypatch.undo()
+    assert read(base, killed)[0][-1] in (QUEUED, RUNNING)
+    drive(killed.id, how)
+    again = read(base, killed)
+    assert (again[0][-1], again[2]) == (FINISHED, 4)
+    changing = {"searched_seconds", "machines"}
+    assert {k: v for k, v in again[1].items() if k not in changing} == {
+        k: v for k, v in facts.items() if k not in changing
+    }
+
+
+def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
+    base: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = queue_search(base)
+    how = How(base, inline=True)
+    drive(folder.id, how)
+    for number, more in enumerate(("+3", "+2")):
+        with_store(folder, lambda store: store.set_status(QUEUED))
+        extension = Extension(more, None, f"id-{number}")
+        monkeypatch.setattr(driver, "_go_on", stop)
+        for _ in range(2):
+            with pytest.raises(StoppedError):
+                drive(folder.id, how, more=extension)
+        monkeypatch.undo()
+        drive(folder.id, how, more=extension)
+        drive(folder.id, how, more=extension)  # it has ended
+    statuses, facts, asked = read(base, folder)
+    assert (statuses[-1], facts["evaluations"], asked) == (FINISHED, 9, 9)
+
+
+def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> None:
+    folder = queue(base, _TINY)
+    folder.job_file.write_text(folder.job_file.read_text().replace("name: digits", "name: digitz"))
+    with pytest.raises(NasError, match="digitz"):
+        drive(folder.id, How(base, inline=True))
+    statuses, facts, _ = read(base, folder)
+    assert statuses == [RunStatus.FAILED]
+    assert "digitz" in facts["reason"]
+    assert "kind" not in facts
+    search = queue_search(base)
+    with pytest.raises(JobError, match="nothing to train"):
+        drive(search.id, How(base, inline=True), kind="training")
+    assert "nothing to train" in read(base, search)[1]["reason"]
+
+
+def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFolder) -> None:
+    folder = queue_search(base)
+    with_store(folder, lambda store: store.set_status(RunStatus.FAILED, reason="no disk"))
+    with_store(folder, lambda store: store.set_status(QUEUED))
+    seen: list[bool] = []
+
+    def look(*args: Any) -> None:
+        seen.append(bool(open_store(folder).info().get("retry_failures")))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(driver, "_go_on", look)
+        drive(folder.id, How(base, inline=True))
+    assert seen == [True]
+
+
+def test_sigterm_before_it_began_leaves_a_cancelled_run(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = queue_search(base)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "load_job", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drive(folder.id, How(base, inline=True))
+    monkeypatch.undo()
+    statuses, facts, _ = read(base, folder)
+    assert (statuses, facts["reason"]) == ([RunStatus.CANCELLED], "interrupted before it began")
+    drive(folder.id, How(base, inline=True))  # a driver that comes late revives nothing
+    assert read(base, folder)[0] == [RunStatus.CANCELLED]
+
+
+def test_a_held_run_is_left_to_its_driver(base: RunsFolder) -> None:
+    folder = queue_search(base)
+    store = open_store(folder, driver=True)
+    try:
+        with pytest.raises(RunHeldError, match="another live driver"):
+            drive(folder.id, How(base, inline=True))
+    finally:
+        store.close()
+    assert read(base, folder)[0] == []
+
+
+def stop(*args: Any) -> None:
+    raise StoppedError
+
+
+def with_store(folder: RunFolder, do: Callable[[SqlStore], None]) -> None:
+    store = open_store(folder, driver=True)
+    try:
+        do(store)
+    finally:
+        store.close()
