@@ -6,9 +6,10 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nas.config_errors import problem
+from nas.section import Flag, Section
 from supernets.errors import SpaceError
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
@@ -31,12 +32,6 @@ _Stride = Annotated[int, Field(strict=True, description="a whole number such as 
 _Resolution = Annotated[
     _Options | None, Field(description="a list of numbers of pixels in ascending order, e.g. [20, 28]")
 ]
-
-
-class Section(BaseModel):
-    """A mapping of a job file: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class _Stage(Section):
@@ -65,7 +60,7 @@ class StageConfig(_Stage):
 
     kernel: _Options
     expand: _Options
-    squeeze: Annotated[bool, Field(strict=True, description="true or false")] = False
+    squeeze: Flag = False
     activation: Activation = "relu"
 
     def spec(self) -> StageSpec:
