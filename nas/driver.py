@@ -13,7 +13,7 @@ import torch
 
 from hardware_profiles.errors import ProfilingError
 from nas.budget import Budget, Plateau, Spent, extended
-from nas.conditions import check_conditions, check_weights
+from nas.conditions import check_conditions, check_teacher, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
 from nas.errors import JobError, NasError, StoreError
@@ -278,6 +278,9 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) 
 
     workers = prepared.job.training.workers
     trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
+    if not trained and (teaching := prepared.teacher_weights) is not None:
+        check_teacher(folder.id, store.info().get("teacher"), teaching)
+        store.set_info("teacher", teaching)
     common: Any = {
         "teacher": None if trained else prepared.teacher,
         "device": prepared.device,

@@ -241,9 +241,10 @@ class Prepared:
         """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
         data, checkpoint = self.data, self.checkpoint
         supernet: dict[str, Any] = {} if self.sharing == PLAIN else {"sharing": self.sharing.to_json()}
-        supernet |= asdict(self.settings()) | {"strategy": self.job.training.strategy}
+        supernet |= asdict(self.settings()) | self.job.training.recipe
         found: dict[str, Any] = {
             "space": self.family.space.to_json(),
+            "family": _of_family(self.family),
             "data": {part: getattr(data, part).digest for part in ("train", "validation", "test")},
             "calibration_images": self.job.calibration_images,
             "supernet": supernet if checkpoint is None else {"weights": checkpoint.weights_digest},
@@ -425,6 +426,13 @@ class Prepared:
     def calibration(self) -> torch.Tensor:
         """The training images for batch-norm statistics: always the same first ones."""
         return head(self.data.train, self.job.calibration_images).images
+
+
+def _of_family(family: Family) -> dict[str, Any]:
+    """What its networks are made of beyond what the space tells: fixed sizes, strides, activations."""
+    description, nested = family.to_json(), isinstance(family, NestedFamily)
+    plain = description["of"] if nested else description
+    return {"family": plain["family"], "nested": nested, **plain["spec"]}
 
 
 def _exact_figures(

@@ -97,6 +97,11 @@ class TrainingConfig(Section):
         return tuple(key for key, strategies in _BELONGS.items() if self.strategy not in strategies)
 
     @property
+    def recipe(self) -> dict[str, Any]:
+        """What of it changes the trained weights beside `TrainingSettings`, JSON-able: the strategy, its keys, who teaches."""
+        return self.model_dump(mode="json", include={"strategy", "distill", "teacher", *_BELONGS} - set(self.unread))
+
+    @property
     def teacher_path(self) -> Path | None:
         """`teacher` where it is a path (it has a slash), else None: then it is a run's id."""
         return Path(self.teacher) if self.teacher is not None and "/" in self.teacher else None
