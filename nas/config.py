@@ -82,15 +82,21 @@ class SearchConfig(Section):
         "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
     ] = "guided"  # fmt: skip
     evaluations: TwoOrMore = 100
-    minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
+    minutes: Annotated[
+        float | None,
+        Field(strict=True, gt=0, le=10**6, description="a number of minutes greater than 0, at most 1000000"),
+    ] = None
     plateau: PlateauConfig | None = None
     batch: Positive = 8
     screen_images: Annotated[
         int | None, Field(strict=True, ge=50, le=10**9, description="a whole number of images, at least 50")
     ] = None
-    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
+    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = (
+        None
+    )
     time_limit_s: Annotated[
-        float | None, Field(strict=True, gt=0, description="a number of seconds greater than 0")
+        float | None,
+        Field(strict=True, gt=0, le=10**6, description="a number of seconds greater than 0, at most 1000000"),
     ] = None
     tune_seconds: Annotated[
         float, Field(strict=True, ge=0, le=3600, description="a number of seconds from 0 to 3600")

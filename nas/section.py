@@ -14,6 +14,6 @@ class Section(BaseModel):
 
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
-Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number of at least 1")]
-TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a whole number of at least 2")]
+Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number from 1 to 1000000")]
+TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a whole number from 2 to 1000000")]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]

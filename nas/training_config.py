@@ -50,12 +50,14 @@ class TrainingConfig(Section):
     divergence: Literal["kl", "alpha"] = "kl"
     epochs: Positive = 12
     batch_size: TwoOrMore = 64
-    learning_rate: Annotated[float, Field(strict=True, gt=0, description="a number greater than 0")] = 0.003
-    weight_decay: Annotated[float, Field(strict=True, ge=0, description="a number of at least 0")] = 0.01
+    learning_rate: Annotated[
+        float, Field(strict=True, gt=0, le=100, description="a number greater than 0, at most 100")
+    ] = 0.003
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=100, description="a number from 0 to 100")] = 0.01
     augment: AugmentConfig = AugmentConfig()
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
+    workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
 
     @model_validator(mode="before")
     @classmethod

@@ -49,7 +49,7 @@ CHANGES = [
     ("", ", divergence: alpha", "supernet, divergence: was kl, is alpha"),
     (", strategy: attentive", ", strategy: attentive, candidates: 4", "supernet, candidates: was 3, is 4"),
     (", strategy: attentive", ", strategy: attentive, pick: worst", "supernet, pick: was best, is worst"),
-    ("", ", learning_rate: 0.1", "supernet, learning_rate: was 0\.003, is 0\.1"),
+    ("", ", learning_rate: 0.1", r"supernet, learning_rate: was 0\.003, is 0\.1"),
     ("", ", weight_decay: 0", "supernet, weight_decay: was 0.01, is 0.0"),
     ("", ", augment: {shift: 1}", "supernet, shift: was 0, is 1"),
     ("", ", augment: {flip: true}", "supernet, flip: was False, is True"),
@@ -95,7 +95,7 @@ def test_what_an_earlier_version_did_not_record_is_not_held_against_its_run(tmp_
     assert earlier["supernet"].keys() < now["supernet"].keys()
     check_conditions("run a", earlier, now)
     # What it did record still is, and what it was too early to have.
-    with pytest.raises(NasError, match="supernet, learning_rate: was 0\.003, is 0\.1"):
+    with pytest.raises(NasError, match=r"supernet, learning_rate: was 0\.003, is 0\.1"):
         check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", learning_rate: 0.1")))
     with pytest.raises(NasError, match="supernet, divergence: was kl, is alpha"):
         check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", divergence: alpha")))
