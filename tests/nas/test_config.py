@@ -19,7 +19,7 @@ from nas.errors import JobError
 from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
-from supernets.families.spec import StageSpec
+from supernets.families.spec import CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 
@@ -120,6 +120,8 @@ def test_the_models_are_frozen() -> None:
         "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
         "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: digits, space: {resolution: [6, 8]}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {mix: 0, resolution: [6, 8]}}",
+        "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {resolution: none}}",
+        "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: tiny, space: {resolution: null}}",
         "name: 1e3x\ndata: {name: fashion-mnist, path: '010'}\nsupernet: {preset: tiny, space: {head: 16}}",
     ],
 )
@@ -164,6 +166,21 @@ def test_a_resnet_has_a_space_of_its_own() -> None:
     own = f"{{stem: [8, 16], stem_stride: 1, stages: [{BLOCKS}]}}"
     job = parse_job(BASE.replace("preset: tiny", f"family: resnet, space: {own}"), source="job.yaml")
     assert job.supernet.spec() == ResNetSpec((8, 16), 1, (BottleneckStage(2, (1, 2), (32,), (0.25, 0.5)),))
+
+
+@pytest.mark.parametrize("word", ["none", "null", "~"])
+@pytest.mark.parametrize(
+    ("preset", "spec"),
+    [("preset: tiny-v3", MOBILE_CNN["tiny-v3"]), ("family: resnet, preset: tiny", RESNET["tiny"])],
+)
+def test_a_preset_s_resolution_can_be_taken_away(preset: str, spec: CNNSpec | ResNetSpec, word: str) -> None:
+    assert spec.resolution
+    kept, without = (
+        parse_job(BASE.replace("preset: tiny", f"{preset}, space: {space}"), source="job.yaml").supernet.spec()
+        for space in ("{stem_stride: 1}", f"{{resolution: {word}}}")
+    )
+    assert kept == replace(spec, stem_stride=1)
+    assert without == replace(spec, resolution=None)
 
 
 def test_a_trained_supernet_needs_no_space() -> None:
@@ -441,7 +458,17 @@ PARTS += [
     ("supernet: {preset: tiny, space: {activation: gelu}}", "supernet.space.activation", "Known: relu, hardswish."),
     ("supernet: {preset: tiny, space: {mix: x}}", "supernet.space.mix", "a number of channels, or 0 for no such layer"),
     ("supernet: {preset: tiny, space: {mix: -1}}", "supernet.space.mix", "from 1 to 4096, got -1"),
-    ("supernet: {preset: tiny, space: {resolution: 28}}", "supernet.space.resolution", "e.g. [20, 28], got 28"),
+    (
+        "supernet: {preset: tiny, space: {resolution: 28}}",
+        "supernet.space.resolution",
+        "for images as they are, got 28",
+    ),
+    (
+        "supernet: {preset: tiny, space: {resolution: []}}",
+        "supernet.space.resolution",
+        "or none for images as they are",
+    ),
+    ("supernet: {preset: tiny, space: {resolution: non}}", "supernet.space.resolution", "as they are, got 'non'"),
     (
         "supernet: {preset: tiny, space: {resolution: [2, 28]}}",
         "supernet.space.resolution",
