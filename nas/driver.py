@@ -34,7 +34,7 @@ from nas.store.opening import open_store
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint
-from supernets.distributed import train_on_workers
+from supernets.distributed import check_workers, train_on_workers
 from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
 
@@ -143,8 +143,8 @@ def resume(
             )
         prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
         check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=info["kind"] == "search"))
-        if info["kind"] == "search":
-            _check_measurable(prepared, how)
+        trained = info.get("epoch") == prepared.job.training.epochs
+        _check_reachable(prepared, info["kind"], how, source=str(folder.job_file), trained=trained)
         if more:
             _extend(store, run, evaluations, minutes)
         if store.status() is RunStatus.FAILED:
@@ -179,12 +179,8 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     place = None if how.store is None else _new_place(how.store, job.name)
     prepared = Prepared(job, how.runs, source=source)
     prepared.check_trainable()
-    if how.inline and job.training.workers > 1 and prepared.checkpoint is None:
-        n = job.training.workers
-        raise JobError(f"{source}: training.workers: {n} workers need Ray; run without --inline, or with one worker")
-    sources = Sources()
-    if kind == "search":
-        sources = find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
+    environments = _check_reachable(prepared, kind, how, source=source)
+    sources = find_sources(how.runs, prepared, how.replay, environments) if kind == "search" else Sources()
     folder = how.runs.create(job.name, job.to_yaml(), store=place)
     store = open_store(folder, create=True, driver=True)
     try:
@@ -204,10 +200,28 @@ def _new_place(url: str, name: str) -> dict[str, str]:
     return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
-def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, Any]]:
-    """What is not there (a board, a cluster), or a table that is of another, is told before anything is trained."""
-    with connected(how.address, spread=how.address is not None, profiles=prepared.profiles):
-        return prepared.check_measurable()
+def _check_reachable(
+    prepared: Prepared, kind: Kind, how: How, *, source: str, trained: bool = False
+) -> dict[str, Mapping[str, Any]]:
+    """What is not there (a board, a cluster, room for workers), or a table that is of another, is told before a run is made.
+
+    Args:
+        trained: whether a run has trained its supernet already.
+
+    Returns:
+        The environment of each profile that a search measures on, by its name.
+    """
+    training, measured = prepared.job.training, kind == "search"
+    workers = 1 if trained or prepared.checkpoint is not None else training.workers
+    if how.inline and workers > 1:
+        raise JobError(
+            f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker"
+        )
+    spread, profiles = workers > 1 or (measured and how.address is not None), prepared.profiles if measured else ()
+    with connected(how.address, spread=spread, profiles=profiles):
+        if workers > 1:
+            check_workers(workers, training.threads, prepared.device)
+        return prepared.check_measurable() if measured else {}
 
 
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources) -> None:
