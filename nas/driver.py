@@ -1,4 +1,4 @@
-"""Drives runs: trains, searches, resumes and exports, and records how each ended."""
+"""Drives runs: trains, searches and resumes, and records how each ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import connected
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
-from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
+from nas.evaluation.subnets import InlineScoring, Scoring
 from nas.job import Prepared
 from nas.loop import finalists, measure_again
 from nas.loop import search as run_search
@@ -33,7 +33,6 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from predictors.errors import PredictorError
 from supernets.base import Supernet
-from supernets.checkpoint import load_checkpoint
 from supernets.distributed import check_workers, train_on_workers
 from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
@@ -61,43 +60,6 @@ class How:
     replay: str | None = None
     display: Display = field(default_factory=Silent)
     retry_failures: bool = False
-
-
-def export(
-    runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None
-) -> dict[str, Any]:
-    """Writes one measured network of a run as checked ONNX with its manifest and weights.
-
-    Args:
-        select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated ones that satisfies it, whatever the job's
-            constraints.
-        index: a member of the front by position; without either, the knee.
-
-    Returns:
-        What `nas export --json` prints.
-    """
-    from nas.export.bundle import export_bundle
-    from nas.export.select import by_index, knee
-    from nas.export.select import select as select_point
-
-    opened = Run.open(runs, run)
-    report = opened.report
-    if select is not None:
-        point = select_point(report, select)
-    elif index is not None:
-        point = by_index(report, index)
-    else:
-        point = knee(report)
-    prepared = Prepared(opened.job, runs, source=str(opened.folder.job_file))
-    checkpoint = prepared.checkpoint or load_checkpoint(opened.folder.checkpoint)
-    with opened.store() as store:
-        info = store.info()
-        check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=False))
-        check_weights(run, info.get("weights"), checkpoint.weights_digest)
-        return export_bundle(
-            point, path, report=report, store=store, checkpoint=checkpoint, data=prepared.data,
-            calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
-        )  # fmt: skip
 
 
 def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
