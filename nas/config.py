@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from nas.config_errors import problem, restated, show, translate
+from nas.bounds_config import BoundsConfig
+from nas.config_errors import problem, show, translate
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
-from nas.sharing_config import SharingConfig
-from nas.space_config import CNNSpaceConfig, ResNetSpaceConfig, Section, Spec, ViTSpaceConfig
+from nas.section import Positive, Section, TwoOrMore
 from nas.strict_yaml import dump_mapping, parse_mapping, read_text
-from supernets.errors import SpaceError
-from supernets.families.presets import PRESETS
-from supernets.families.vit_spec import ViTSpec
+from nas.supernet_config import SupernetConfig
+from nas.training_config import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -36,9 +25,6 @@ WHAT = "job file"
 """What errors call it."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
-_Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number of at least 1")]
-_TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a whole number of at least 2")]
-_Flag = Annotated[bool, Field(strict=True, description="true or false")]
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
 ]
@@ -82,178 +68,10 @@ class DataConfig(Section):
         return self
 
 
-_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig
-_SPACES: dict[str, type[CNNSpaceConfig] | type[ResNetSpaceConfig] | type[ViTSpaceConfig]] = {
-    "mobile-cnn": CNNSpaceConfig,
-    "resnet": ResNetSpaceConfig,
-    "vit": ViTSpaceConfig,
-}
-"""The model of a space by the name of the family."""
-_PLAIN = "slice"
-
-
-class SupernetConfig(Section):
-    """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
-
-    family: Literal["mobile-cnn", "resnet", "vit"] = "mobile-cnn"
-    preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
-        None
-    )
-    space: _Space | None = None
-    nested: _Flag = False
-    sharing: Annotated[SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or both")] = (
-        None
-    )
-    """None with `from` alone: as the trained supernet shares."""
-    from_: Annotated[
-        str | None,
-        Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
-    ] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, data: Any) -> Any:
-        """Sharing is plain where nothing says otherwise, and has a word for it."""
-        if not isinstance(data, dict) or (data.get("sharing") is None and data.get("from") is not None):
-            return data
-        return {**data, "sharing": {} if data.get("sharing") in (None, _PLAIN) else data["sharing"]}
-
-    @field_serializer("sharing", mode="wrap")
-    def _sharing_written(self, value: SharingConfig | None, written: SerializerFunctionWrapHandler) -> object:
-        return _PLAIN if value == SharingConfig() else written(value)
-
-    @field_validator("space", mode="before")
-    @classmethod
-    def _check_space(cls, value: object, info: ValidationInfo) -> _Space | None:
-        """The space as the family has it; which one that is, the field's type does not tell."""
-        if value is None or "family" not in info.data:
-            return None
-        model = _SPACES[info.data["family"]]
-        try:
-            return model.model_validate(value)
-        except ValidationError as error:
-            raise restated(error, model) from None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        presets = PRESETS[self.family]
-        if self.preset is not None and self.preset not in presets:
-            raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
-        if self.preset is None and self.space is None and self.from_ is None:
-            raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
-        try:
-            spec = self.spec()
-        except SpaceError as error:
-            key, _, text = str(error).partition(": ")
-            raise problem(f"space.{key}", text) from None
-        if spec is not None and spec.single:
-            key = "space" if isinstance(spec, ViTSpec) else "space.stages"
-            raise problem(key, "every list has one option, so there is one network; give some list a second")
-        return self
-
-    def spec(self) -> Spec | None:
-        """The space: the preset, with the keys of `space` in place of its own; None where only `from` is given.
-
-        With `from` and a space, the trained supernet's space must be this one.
-        """
-        preset = None if self.preset is None else PRESETS[self.family][self.preset]
-        return preset if self.space is None else self.space.spec(preset)
-
-    @property
-    def from_path(self) -> Path | None:
-        """`from` where it is a path (it has a slash), else None: then it is a run's id."""
-        return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None
-
-
-class AugmentConfig(Section):
-    """Random changes to training images."""
-
-    shift: Annotated[int, Field(strict=True, ge=0, le=64, description="a number of pixels from 0 to 64")] = 0
-    flip: _Flag = False
-
-
-_BELONGS: Mapping[str, tuple[str, ...]] = {
-    "random_subnets": ("sandwich", "attentive"),
-    "micro_batches": ("sorted",),
-    "candidates": ("attentive",),
-    "pick": ("attentive",),
-}
-"""Which training strategies a key belongs to; all others belong to every one."""
-_ALONE = ("single-path", "sorted", "largest")
-"""Training strategies in whose steps the largest network teaches nobody."""
-
-
-def _distill(value: object) -> object:
-    """What distillation is from; true and false as in job files of before there was a choice."""
-    return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
-
-
-class TrainingConfig(Section):
-    """How the supernet is trained; not read where `supernet.from` names a trained one."""
-
-    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "largest"] = "sandwich"
-    random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
-    micro_batches: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 4
-    candidates: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 3
-    pick: Literal["best", "worst"] = "best"
-    distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
-    teacher: Annotated[
-        str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder")
-    ] = None
-    divergence: Literal["kl", "alpha"] = "kl"
-    epochs: _Positive = 12
-    batch_size: _TwoOrMore = 64
-    learning_rate: Annotated[float, Field(strict=True, gt=0, description="a number greater than 0")] = 0.003
-    weight_decay: Annotated[float, Field(strict=True, ge=0, description="a number of at least 0")] = 0.01
-    augment: AugmentConfig = AugmentConfig()
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, data: Any) -> Any:
-        """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
-        if isinstance(data, dict) and "distill" not in data:
-            alone = data.get("strategy") in _ALONE
-            return {**data, "distill": "teacher" if data.get("teacher") is not None else "none" if alone else "largest"}
-        return data
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for key in sorted(self.model_fields_set & _BELONGS.keys()):
-            if self.strategy not in _BELONGS[key]:
-                of = " and ".join(_BELONGS[key])
-                raise problem(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
-        if self.distill == "largest" and self.strategy in _ALONE:
-            raise problem(
-                "distill", f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
-                "others; expected none or teacher",
-            )  # fmt: skip
-        if self.distill == "teacher" and self.teacher is None:
-            raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
-        if self.distill != "teacher" and self.teacher is not None:
-            raise problem("teacher", f"is read with distill: teacher alone, got distill: {self.distill}; remove one")
-        parts = self.micro_batches if self.strategy == "sorted" else 1
-        if self.batch_size < 2 * parts * self.workers:
-            who = f" of {self.workers} workers" if self.workers > 1 else ""
-            each = f"{parts} micro-batches{who}" if parts > 1 else f"{self.workers} workers"
-            raise problem(
-                "batch_size", f"a batch of {self.batch_size} has no 2 images for each of {each}; expected at least "
-                f"{2 * parts * self.workers}",
-            )  # fmt: skip
-        return self
-
-    @property
-    def teacher_path(self) -> Path | None:
-        """`teacher` where it is a path (it has a slash), else None: then it is a run's id."""
-        return Path(self.teacher) if self.teacher is not None and "/" in self.teacher else None
-
-
 class PlateauConfig(Section):
     """A search ends where so many evaluations raised the hypervolume by no more than this share of it."""
 
-    evaluations: _Positive = 40
+    evaluations: Positive = 40
     gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
 
 
@@ -264,16 +82,22 @@ class SearchConfig(Section):
         "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
         "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
     ] = "guided"  # fmt: skip
-    evaluations: _TwoOrMore = 100
-    minutes: Annotated[float | None, Field(strict=True, gt=0, description="a number of minutes greater than 0")] = None
+    evaluations: TwoOrMore = 100
+    minutes: Annotated[
+        float | None,
+        Field(strict=True, gt=0, le=10**6, description="a number of minutes greater than 0, at most 1000000"),
+    ] = None
     plateau: PlateauConfig | None = None
-    batch: _Positive = 8
+    batch: Positive = 8
     screen_images: Annotated[
         int | None, Field(strict=True, ge=50, le=10**9, description="a whole number of images, at least 50")
     ] = None
-    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number of at least 1")] = None
+    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = (
+        None
+    )
     time_limit_s: Annotated[
-        float | None, Field(strict=True, gt=0, description="a number of seconds greater than 0")
+        float | None,
+        Field(strict=True, gt=0, le=10**6, description="a number of seconds greater than 0, at most 1000000"),
     ] = None
     tune_seconds: Annotated[
         float, Field(strict=True, ge=0, le=3600, description="a number of seconds from 0 to 3600")
@@ -288,56 +112,6 @@ class SearchConfig(Section):
                 f"{self.plateau.evaluations}",
             )
         return self
-
-
-def _check_bound(value: object) -> object:
-    """Lets through a finite number."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
-        return value
-    raise problem("", f"expected a finite number, got {show(value)}")
-
-
-_Bound = Annotated[float | None, BeforeValidator(_check_bound)]
-
-
-class BoundsConfig(Section):
-    """What a figure must keep, in its own unit: at least `min`, at most `max`, or both."""
-
-    min: _Bound = None
-    max: _Bound = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_mapping(cls, value: object) -> object:
-        if not isinstance(value, dict | BoundsConfig):
-            raise problem("", f"expected min, max or both, e.g. {{max: 2.0}}, got {show(value)}")
-        return value
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.min is None and self.max is None:
-            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise problem("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
-        return self
-
-    def constraint(self, figure: Objective, key: str) -> Constraint:
-        """The constraint on a figure, as the engine takes it; `key` is where the bounds stand.
-
-        Raises:
-            PydanticCustomError: the figure cannot be what a bound says.
-        """
-        for name, bound in (("min", self.min), ("max", self.max)):
-            if bound is None:
-                continue
-            if figure.metric == "accuracy" and bound > 1:
-                share = f"; write {bound / 100:g}" if bound <= 100 else ""
-                raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
-            if bound < 0 or (name == "max" and bound == 0):
-                raise problem(
-                    f"{key}.{name}", f"{figure.metric} is always above 0; expected a number above 0, got {bound:g}"
-                )
-        return Constraint(figure, self.min, self.max)
 
 
 class SearchJob(Section):
@@ -371,7 +145,7 @@ class SearchJob(Section):
         tuple[Annotated[str, Field(strict=True, pattern=rf"^{_RUN.pattern}\z", description="a run's id")], ...],
         Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
     ] = ()
-    calibration_images: _TwoOrMore = 1000
+    calibration_images: TwoOrMore = 1000
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -475,9 +249,8 @@ class SearchJob(Section):
     def to_yaml(self) -> str:
         """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for key, strategies in _BELONGS.items():
-            if self.training.strategy not in strategies:
-                del data["training"][key]
+        for key in self.training.unread:
+            del data["training"][key]
         return dump_mapping(data)
 
 

@@ -1,4 +1,4 @@
-"""Drives runs: trains, searches, resumes and exports, and records how each ended."""
+"""Drives runs: trains, searches and resumes, and records how each ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from hardware_profiles.errors import ProfilingError
 from nas.budget import Budget, Plateau
-from nas.conditions import check_conditions, check_weights
+from nas.conditions import check_conditions, check_teacher, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
 from nas.errors import JobError, NasError, StoreError
@@ -22,7 +22,7 @@ from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import connected
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured
-from nas.evaluation.subnets import CALIBRATION_BATCH, InlineScoring, Scoring
+from nas.evaluation.subnets import InlineScoring, Scoring
 from nas.extension import Extension
 from nas.job import Prepared
 from nas.loop import finalists, measure_again
@@ -34,8 +34,7 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from predictors.errors import PredictorError
 from supernets.base import Supernet
-from supernets.checkpoint import load_checkpoint
-from supernets.distributed import train_on_workers
+from supernets.distributed import check_workers, train_on_workers
 from supernets.errors import SupernetError
 from supernets.trainer import train as train_supernet
 
@@ -63,43 +62,6 @@ class How:
     replay: str | None = None
     display: Display = field(default_factory=Silent)
     retry_failures: bool = False
-
-
-def export(
-    runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None
-) -> dict[str, Any]:
-    """Writes one measured network of a run as checked ONNX with its manifest and weights.
-
-    Args:
-        select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated ones that satisfies it, whatever the job's
-            constraints.
-        index: a member of the front by position; without either, the knee.
-
-    Returns:
-        What `nas export --json` prints.
-    """
-    from nas.export.bundle import export_bundle
-    from nas.export.select import by_index, knee
-    from nas.export.select import select as select_point
-
-    opened = Run.open(runs, run)
-    report = opened.report
-    if select is not None:
-        point = select_point(report, select)
-    elif index is not None:
-        point = by_index(report, index)
-    else:
-        point = knee(report)
-    prepared = Prepared(opened.job, runs, source=str(opened.folder.job_file))
-    checkpoint = prepared.checkpoint or load_checkpoint(opened.folder.checkpoint)
-    with opened.store() as store:
-        info = store.info()
-        check_conditions(f"run {run}", info["conditions"], prepared.conditions(measured=False))
-        check_weights(run, info.get("weights"), checkpoint.weights_digest)
-        return export_bundle(
-            point, path, report=report, store=store, checkpoint=checkpoint, data=prepared.data,
-            calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
-        )  # fmt: skip
 
 
 def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
@@ -199,10 +161,10 @@ def _last_end(store: RunStore) -> RunStatus | None:
 def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Prepared:
     """The parts of a run that has begun, once they are the same as then."""
     prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
-    searches = info["kind"] == "search"
-    check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=searches))
-    if searches:
-        _check_measurable(prepared, how)
+    kind: Kind = info["kind"]
+    check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=kind == "search"))
+    trained = info.get("epoch") == prepared.job.training.epochs
+    _check_reachable(prepared, kind, how, source=str(folder.job_file), trained=trained)
     return prepared
 
 
@@ -228,14 +190,9 @@ def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
 
 def _checked(prepared: Prepared, how: How, kind: Kind, source: str) -> Sources:
     """What a new run takes from others, once all that it needs is known to be there."""
-    job = prepared.job
     prepared.check_trainable()
-    if how.inline and job.training.workers > 1 and prepared.checkpoint is None:
-        n = job.training.workers
-        raise JobError(f"{source}: training.workers: {n} workers need Ray; run without --inline, or with one worker")
-    if kind == "training":
-        return Sources()
-    return find_sources(how.runs, prepared, how.replay, _check_measurable(prepared, how))
+    environments = _check_reachable(prepared, kind, how, source=source)
+    return find_sources(how.runs, prepared, how.replay, environments) if kind == "search" else Sources()
 
 
 def _new_place(url: str, name: str) -> dict[str, str]:
@@ -246,10 +203,28 @@ def _new_place(url: str, name: str) -> dict[str, str]:
     return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
-def _check_measurable(prepared: Prepared, how: How) -> dict[str, Mapping[str, Any]]:
-    """What is not there (a board, a cluster), or a table that is of another, is told before anything is trained."""
-    with connected(how.address, spread=how.address is not None, profiles=prepared.profiles):
-        return prepared.check_measurable()
+def _check_reachable(
+    prepared: Prepared, kind: Kind, how: How, *, source: str, trained: bool = False
+) -> dict[str, Mapping[str, Any]]:
+    """What is not there (a board, a cluster, room for workers), or a table that is of another, is told before a run is made.
+
+    Args:
+        trained: whether a run has trained its supernet already.
+
+    Returns:
+        The environment of each profile that a search measures on, by its name.
+    """
+    training, measured = prepared.job.training, kind == "search"
+    workers = 1 if trained or prepared.checkpoint is not None else training.workers
+    if how.inline and workers > 1:
+        raise JobError(
+            f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker"
+        )
+    spread, profiles = workers > 1 or (measured and how.address is not None), prepared.profiles if measured else ()
+    with connected(how.address, spread=spread, profiles=profiles):
+        if workers > 1:
+            check_workers(workers, training.threads, prepared.device)
+        return prepared.check_measurable() if measured else {}
 
 
 def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
@@ -336,6 +311,9 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) 
 
     workers = prepared.job.training.workers
     trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
+    if not trained and (teaching := prepared.teacher_weights) is not None:
+        check_teacher(folder.id, store.info().get("teacher"), teaching)
+        store.set_info("teacher", teaching)
     common: Any = {
         "teacher": None if trained else prepared.teacher,
         "device": prepared.device,

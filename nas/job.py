@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, assert_never, cast
+from typing import Any, assert_never, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from hardware_profiles.lookup_file import load_lookup, profile_of
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.transport import open_profiler
 from nas.config import SearchJob
-from nas.errors import JobError, UnknownNameError
+from nas.errors import JobError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
@@ -36,8 +36,10 @@ from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
 from nas.space_config import Spec
 from nas.store.folder import RunsFolder
+from nas.trained import check_images, check_outputs, load_trained
+from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
-from supernets.checkpoint import Checkpoint, load_checkpoint, make_supernet
+from supernets.checkpoint import Checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.mobile_cnn import MobileCNNFamily
@@ -51,13 +53,6 @@ from supernets.recalibration import recalibrate
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
-from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.largest import LargestStrategy
-from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
-from supernets.strategies.sorted import SortedStrategy
-from supernets.strategies.terms import Teacher
 from supernets.trainer import TrainingSettings
 
 _OF_TIME = frozenset({"latency_ms", "throughput"})
@@ -92,7 +87,7 @@ class Prepared:
             seed=SPLIT_SEED,
         )
         if self.checkpoint is not None:
-            self._check_data(self.checkpoint)
+            check_images(self.checkpoint, self.data, key="supernet.from")
         self.family = self._family()
         self.sharing = self._sharing()
         self.precisions = Precisions(job.precisions)
@@ -246,9 +241,10 @@ class Prepared:
         """What figures must share to be put together: space, data, supernet and (where `measured`) profiles, JSON-able."""
         data, checkpoint = self.data, self.checkpoint
         supernet: dict[str, Any] = {} if self.sharing == PLAIN else {"sharing": self.sharing.to_json()}
-        supernet |= asdict(self.settings()) | {"strategy": self.job.training.strategy}
+        supernet |= asdict(self.settings()) | self.job.training.recipe
         found: dict[str, Any] = {
             "space": self.family.space.to_json(),
+            "family": _of_family(self.family),
             "data": {part: getattr(data, part).digest for part in ("train", "validation", "test")},
             "calibration_images": self.job.calibration_images,
             "supernet": supernet if checkpoint is None else {"weights": checkpoint.weights_digest},
@@ -264,58 +260,38 @@ class Prepared:
         Raises:
             JobError: it asks for an accelerator that torch does not see.
         """
-        name, there = self.job.training.device, torch.cuda.is_available()
-        if name == "cuda" and not there:
-            raise JobError(f"{self._source}: training.device: torch sees no CUDA device here; take auto or cpu")
-        return torch.device("cuda" if name != "cpu" and there else "cpu")
+        return find_device(self.job.training, source=self._source)
 
-    @cached_property
+    @property
     def teacher(self) -> nn.Module | None:
         """The frozen network that the job's subnets learn from: the largest of another trained supernet.
 
         Raises:
             JobError, CheckpointError: it is unknown or unfinished, or was trained on other images.
         """
-        source = self.job.training.teacher
+        return None if self._teacher is None else self._teacher[0]
+
+    @property
+    def teacher_weights(self) -> str | None:
+        """The digest of the weights that the teacher is of."""
+        return None if self._teacher is None else self._teacher[1]
+
+    @cached_property
+    def _teacher(self) -> tuple[nn.Module, str] | None:
+        source, key = self.job.training.teacher, "training.teacher"
         if source is None or self.checkpoint is not None:
             return None
-        checkpoint = self._trained(source, self.job.training.teacher_path, key="training.teacher")
-        given, ours = (_of_images(family.to_json()) for family in (checkpoint.supernet.family, self.family))
-        if given != ours:
-            raise CheckpointError(
-                f"training.teacher: {source} is for {given}, and the job's networks for {ours}; name one that was trained "
-                "on this data set"
-            )
-        self._check_data(checkpoint, key="training.teacher")
+        checkpoint = load_trained(self._runs, source, self.job.training.teacher_path, where=f"{self._source}: {key}")
+        check_outputs(checkpoint, self.family, source=source, key=key)
+        check_images(checkpoint, self.data, key=key)
         network = checkpoint.supernet.extract(checkpoint.supernet.space.largest)
-        return recalibrate(network, self.calibration.split(250))
+        return recalibrate(network, self.calibration.split(250)), checkpoint.weights_digest
 
     def _load_from(self) -> Checkpoint | None:
-        source = self.job.supernet.from_
-        return None if source is None else self._trained(source, self.job.supernet.from_path, key="supernet.from")
-
-    def _trained(self, source: str, path: Path | None, *, key: str) -> Checkpoint:
-        """A finished checkpoint, of a run or in a folder."""
-        try:
-            folder = self._runs.get(source).checkpoint if path is None else path
-        except UnknownNameError as error:
-            raise JobError(f"{self._source}: {key}: {error}") from None
-        if (folder / "checkpoint").is_dir():  # a run's folder given as a path
-            folder = folder / "checkpoint"
-        checkpoint = load_checkpoint(folder)
-        if not checkpoint.finished:
-            done, epochs = checkpoint.progress["epoch"], checkpoint.progress["epochs"]
-            raise CheckpointError(f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`")
-        return checkpoint
-
-    def _check_data(self, checkpoint: Checkpoint, *, key: str = "supernet.from") -> None:
-        trained_on, ours = checkpoint.progress["data"], self.data.train
-        if trained_on["digest"] != ours.digest:
-            raise CheckpointError(
-                f"{key}: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
-                f"job's training part ({self.data.name}, {ours.digest}); its validation images may be among them; "
-                "write the data section of the job that trained it, shares included"
-            )
+        named = self.job.supernet
+        if named.from_ is None:
+            return None
+        return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
     def _family(self) -> Family:
         supernet = self.job.supernet
@@ -389,43 +365,11 @@ class Prepared:
 
     def strategy(self) -> TrainingStrategy:
         """The job's training strategy."""
-        training, space = self.job.training, self.family.space
-        distill: Teacher = "frozen" if training.distill == "teacher" else training.distill
-        alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
-        match training.strategy:
-            case "sandwich":
-                return SandwichStrategy(space, training.random_subnets, distill)
-            case "single-path":
-                return SinglePathStrategy(space, alone)
-            case "largest":
-                return LargestStrategy(space, alone)
-            case "sorted":
-                return SortedStrategy(space, training.micro_batches, alone)
-            case "progressive":
-                return ProgressiveStrategy(self.family, distill)
-            case "attentive":
-                macs = partial(_exact_figures, self.untrained(), Precisions(), "macs")
-                return AttentiveStrategy(
-                    space, macs, training.random_subnets, training.candidates, training.pick, distill
-                )
-            case other:
-                assert_never(other)
+        return make_strategy(self.job.training, self.family, self.untrained)
 
     def settings(self) -> TrainingSettings:
         """The job's training settings."""
-        training = self.job.training
-        return TrainingSettings(
-            epochs=training.epochs,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            divergence=training.divergence,
-            shift=training.augment.shift,
-            flip=training.augment.flip,
-            calibration_images=self.job.calibration_images,
-            threads=training.threads,
-            seed=self.job.seed,
-        )
+        return make_settings(self.job)
 
     def algorithm(self, supernet: Supernet, earlier: Sequence[Evaluation] = ()) -> SearchAlgorithm:
         """The job's search algorithm, over this supernet's space; `earlier` figures are other runs'."""
@@ -484,12 +428,11 @@ class Prepared:
         return head(self.data.train, self.job.calibration_images).images
 
 
-def _of_images(family: Mapping[str, Any]) -> str:
-    """What images a family is for, in words, from its description."""
-    plain = family
-    while "of" in plain:  # nested
-        plain = plain["of"]
-    return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)
+def _of_family(family: Family) -> dict[str, Any]:
+    """What its networks are made of beyond what the space tells: fixed sizes, strides, activations."""
+    description, nested = family.to_json(), isinstance(family, NestedFamily)
+    plain = description["of"] if nested else description
+    return {"family": plain["family"], "nested": nested, **plain["spec"]}
 
 
 def _exact_figures(

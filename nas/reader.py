@@ -105,8 +105,8 @@ class Run:
         return write_plots(report, folder or self.folder.plots, limits=limits, insight=self.insight(report))
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
-        """Writes one measured network as checked ONNX; see `nas.driver.export`."""
-        from nas.driver import export  # torch, which reading does without
+        """Writes one network as checked ONNX; see `nas.exports.export`."""
+        from nas.exports import export  # torch, which reading does without
 
         return export(self.runs, self.id, Path(path), select=select, index=index)
 

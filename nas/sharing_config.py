@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas.space_config import Section
+from nas.section import Flag, Section
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 
@@ -16,7 +16,7 @@ class MixtureConfig(Section):
     experts: Annotated[int, Field(strict=True, ge=2, le=64, description="a whole number from 2 to 64")] = 2
     routing: Literal["layer", "neuron"] = "layer"
     hidden: Annotated[int, Field(strict=True, ge=1, le=4096, description="a whole number from 1 to 4096")] = 64
-    constant_input: Annotated[bool, Field(strict=True, description="true or false")] = False
+    constant_input: Flag = False
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
         Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from nas.config_errors import problem
+from nas.section import Flag, Section
 from supernets.errors import SpaceError
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
@@ -28,15 +29,27 @@ _OptionsOrNone = Annotated[
 _Ratios = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1)]
 _Channels = Annotated[int | None, Field(strict=True, description="a number of channels")]
 _Stride = Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
+_RESOLUTION = "a list of numbers of pixels in ascending order, e.g. [20, 28], or none for images as they are"
+
+
+def _read_resolution(value: object) -> object:
+    """Without any option where a job says that there is no such choice, be it by `none` or by null."""
+    if value == []:
+        raise problem("", f"expected {_RESOLUTION}, got []")
+    return () if value in (None, "none") else value
+
+
+def _write_resolution(value: tuple[int, ...] | None) -> object:
+    return "none" if value == () else value
+
+
 _Resolution = Annotated[
-    _Options | None, Field(description="a list of numbers of pixels in ascending order, e.g. [20, 28]")
+    tuple[Annotated[int, Field(strict=True)], ...] | None,
+    BeforeValidator(_read_resolution),
+    PlainSerializer(_write_resolution),
+    Field(description=_RESOLUTION),
 ]
-
-
-class Section(BaseModel):
-    """A mapping of a job file: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+"""Empty: no choice of resolutions, whatever the preset has; None: nothing was written."""
 
 
 class _Stage(Section):
@@ -65,7 +78,7 @@ class StageConfig(_Stage):
 
     kernel: _Options
     expand: _Options
-    squeeze: Annotated[bool, Field(strict=True, description="true or false")] = False
+    squeeze: Flag = False
     activation: Activation = "relu"
 
     def spec(self) -> StageSpec:
@@ -105,7 +118,7 @@ class CNNSpaceConfig(Section):
         stages = None if self.stages is None else tuple(stage.spec() for stage in self.stages)
         given = {"stem": self.stem, "stem_stride": self.stem_stride, "stages": stages, "head": self.head}
         chosen = {"activation": self.activation, "mix": self.mix, "resolution": self.resolution}
-        optional = {key: value for key, value in _merged(chosen, base).items() if value is not None and value != 0}
+        optional = {key: value for key, value in _merged(chosen, base).items() if value not in (None, 0, ())}
         return CNNSpec(**_completed(given, base), **optional)
 
 
@@ -132,7 +145,7 @@ class ResNetSpaceConfig(Section):
         stages = None if self.stages is None else tuple(stage.spec() for stage in self.stages)
         given = {"stem": self.stem, "stem_stride": self.stem_stride, "stages": stages}
         chosen = {"stem_pool": self.stem_pool, "resolution": self.resolution}
-        optional = {key: value for key, value in _merged(chosen, base).items() if value is not None}
+        optional = {key: value for key, value in _merged(chosen, base).items() if value not in (None, ())}
         return ResNetSpec(**_completed(given, base), **optional)
 
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,12 @@ def train_on_workers(
         TrainingError: the cluster has less than the workers need, `ray[train]` is not installed, or workers died too often.
         SupernetError: as of `train`.
     """
-    try:
-        import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchTrainer
-    except ImportError as error:
-        raise TrainingError(
-            f"training.workers: more than one needs Ray Train ({error}); install it: pip install 'subnet-nas[distributed]'"
-        ) from None
+    check_workers(workers, settings.threads, device)
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
     on_gpu = device != CPU
-    _check_resources(ray.cluster_resources(), workers, settings.threads, on_gpu=on_gpu)
     mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(_read(folder))
     work = ray.put((supernet.cpu(), data, strategy, settings, teacher))
     resources = {"CPU": settings.threads, **({"GPU": 1} if on_gpu else {})}
@@ -173,13 +169,51 @@ def _work(config: Mapping[str, Any]) -> None:
                 ray.get(mailbox.failed.remote(type(error).__name__, str(error)))
 
 
-def _check_resources(there: Mapping[str, float], workers: int, threads: int, *, on_gpu: bool) -> None:
-    for name, each in (("CPU", threads), ("GPU", 1 if on_gpu else 0)):
-        if workers * each > there.get(name, 0):
+def check_workers(workers: int, threads: int, device: torch.device) -> None:
+    """Refuses more workers than the cluster that this process is connected to has room for.
+
+    Args:
+        threads: of each worker, a CPU each; where the device is an accelerator, each needs a GPU, too.
+
+    Raises:
+        TrainingError: there is not the room, or `ray[train]` is not installed.
+    """
+    try:
+        import ray
+        import ray.train.torch
+    except ImportError as error:
+        raise TrainingError(
+            f"training.workers: more than one needs Ray Train ({error}); install it: pip install 'subnet-nas[distributed]'"
+        ) from None
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    check_room(nodes, workers, {"CPU": threads, **({"GPU": 1} if device != CPU else {})})
+
+
+def check_room(nodes: Sequence[Mapping[str, float]], workers: int, each: Mapping[str, int]) -> None:
+    """Refuses workers that nodes have no room for; a worker does not spread over two.
+
+    Args:
+        nodes: what each node offers, by resource.
+        each: what a worker needs.
+
+    Raises:
+        TrainingError: tells what came, and what there is.
+    """
+    remedy = "ask for fewer, or join more nodes"
+    for name, needed in each.items():
+        there = sum(node.get(name, 0) for node in nodes)
+        if workers * needed > there:
             raise TrainingError(
-                f"training.workers: {workers} workers need {name}s: {workers * each} ({each} each), and the cluster has "
-                f"{there.get(name, 0):g}; ask for fewer, or join more nodes"
+                f"training.workers: {workers} workers need {name}s: {workers * needed} ({needed} each), and the cluster has "
+                f"{there:g}; {remedy}"
             )
+    room = sum(min(int(node.get(name, 0) // needed) for name, needed in each.items()) for node in nodes)
+    if workers > room:
+        needs = " and ".join(f"{needed} {name}" for name, needed in each.items())
+        raise TrainingError(
+            f"training.workers: {workers} workers need {needs} each, on one node, and the cluster's nodes have room for "
+            f"{room}; {remedy}"
+        )
 
 
 def _read(folder: Path) -> dict[str, bytes]:

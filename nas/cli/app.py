@@ -41,7 +41,7 @@ Select = Annotated[
     typer.Option(
         "--select",
         help='The most accurate of all measured networks within limits, e.g. "latency_ms<=1.0"; the job\'s constraints '
-        "count no more.",
+        "count no more. Of nested networks that were trained alone, the largest.",
         show_default=False,
     ),
 ]

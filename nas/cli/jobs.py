@@ -86,12 +86,14 @@ def plan(
 
 
 @app.command()
-def train(job: Job, runs: Runs = DEFAULT_RUNS, store: Store = None, as_json: Json = False) -> None:
+def train(
+    job: Job, runs: Runs = DEFAULT_RUNS, address: Address = None, store: Store = None, as_json: Json = False
+) -> None:
     """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
     from nas.config import load_job
     from nas.driver import train as train_job
 
-    with driving(runs, store=store) as how:
+    with driving(runs, address=address, store=store) as how:
         run = train_job(load_job(job), how, source=str(job))
     finish(run, as_json)
 

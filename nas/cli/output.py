@@ -33,6 +33,7 @@ def print_nested(found: Any, expression: str) -> None:
         for i, (network, costs) in enumerate(kept[::-1][:10])
     ]  # fmt: skip
     print_table(["", *kept[0][1], "architecture", "what it is"], rows)
+    print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}" -o model.onnx')
     print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
 
 

@@ -112,9 +112,9 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write one measured network as ONNX, checked against torch, with its manifest and weights."""
-    from nas.driver import export as export_run
+    """Write one network as ONNX, checked against torch, with its manifest and weights."""
     from nas.errors import SelectionError
+    from nas.exports import export as export_run
 
     if (select is not None) + (index is not None) + knee > 1:
         raise SelectionError("give one of --select, --index and --knee")

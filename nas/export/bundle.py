@@ -7,8 +7,8 @@ import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import nn
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.subnets import in_precision
-from nas.export.report import Point, RunReport
+from nas.export.report import Point
 from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore
@@ -44,12 +44,29 @@ _FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a network's figures come from.
+
+    Attributes:
+        run: the run's id.
+        figures: what it has of every network.
+        profiles: that it measured on.
+        store: where the measurements are.
+    """
+
+    run: str
+    figures: Sequence[Objective]
+    profiles: Sequence[str]
+    precisions: Precisions
+    store: RunStore
+
+
 def export_bundle(
     point: Point,
     path: Path,
     *,
-    report: RunReport,
-    store: RunStore,
+    origin: Origin,
     checkpoint: Checkpoint,
     data: DataSet,
     calibration: torch.Tensor,
@@ -73,8 +90,8 @@ def export_bundle(
         ExportError: torch's exporter refuses the network.
         PrecisionError: the network cannot be written in its precision.
     """
-    _check_path(path)
-    network, precision = Precisions.of_run(store.info()).split(point.architecture)
+    check_path(path)
+    network, precision = origin.precisions.split(point.architecture)
     batches = calibration.split(calibration_batch)
     module = recalibrate(checkpoint.supernet.extract(network), batches)
     images = data.validation.images
@@ -82,11 +99,11 @@ def export_bundle(
         images = images[np.resize(np.arange(len(images)), max(_CHECKED_BATCHES))]
     exact = onnx_model(module, batches[0][:2])
     parity = max(compare(module, exact, images[:n].numpy()) for n in _CHECKED_BATCHES)
-    facts = {**_facts(point, report, store, checkpoint, data), "precision": precision}
+    facts = {**_facts(point, origin, checkpoint, data), "precision": precision}
     model = _with_metadata(in_precision(exact, precision, batches), facts)
     onnx.checker.check_model(model, full_check=True)
     agreement = _agreement(exact, model, images[:_COMPARED_IMAGES].numpy())
-    same = as_measured(model, data.validation, _scored(point, report, store))
+    same = as_measured(model, data.validation, _scored(point, origin))
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -125,7 +142,12 @@ def export_bundle(
     }
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
+    """Raises where an export cannot be written to a path, or would replace what is of no export.
+
+    Raises:
+        ExportFailedError: it cannot, or would.
+    """
     if path.suffix != ".onnx":
         raise ExportFailedError(f"{path}: the file to write must end in .onnx")
     folder = path.absolute().parent
@@ -178,13 +200,13 @@ def _agreement(one: bytes, two: bytes, images: NDArray[np.float32]) -> float:
     return float(np.mean(decisions[0] == decisions[1]))
 
 
-def _scored(point: Point, report: RunReport, store: RunStore) -> Measurement | None:
+def _scored(point: Point, origin: Origin) -> Measurement | None:
     """The network's accuracy on the validation part, with its answers; None where none was taken."""
-    accuracy = next((o for o in report.figures if o.metric == "accuracy"), None)
+    accuracy = next((o for o in origin.figures if o.metric == "accuracy"), None)
     if accuracy is None:
         return None
-    request = Precisions.of_run(store.info()).request(point.architecture, accuracy)
-    measured, answers = store.find([request]).get(request), store.samples(request)
+    request = origin.precisions.request(point.architecture, accuracy)
+    measured, answers = origin.store.find([request]).get(request), origin.store.samples(request)
     return None if measured is None or answers is None else replace(measured, samples=answers)
 
 
@@ -209,18 +231,18 @@ def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> f
     return same
 
 
-def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpoint, data: DataSet) -> dict[str, Any]:
+def _facts(point: Point, origin: Origin, checkpoint: Checkpoint, data: DataSet) -> dict[str, Any]:
     """Everything that the file should say of itself, JSON-able."""
     return {
-        "run": report.run,
+        "run": origin.run,
         "key": point.key,
         "architecture": dict(point.described),
         "family": checkpoint.supernet.family.to_json(),
         "supernet_weights": checkpoint.weights_digest,
         "source": point.source,
         "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
-        "measured_with": {o.name: _provenance(o, point, store) for o in report.figures},
-        "profiles": list(report.profiles),
+        "measured_with": {o.name: _provenance(o, point, origin) for o in origin.figures},
+        "profiles": list(origin.profiles),
         "input": {
             "name": INPUT,
             "shape": ["batch", data.channels, data.image_size, data.image_size],
@@ -233,12 +255,11 @@ def _facts(point: Point, report: RunReport, store: RunStore, checkpoint: Checkpo
     }
 
 
-def _provenance(objective: Objective, point: Point, store: RunStore) -> Mapping[str, Any]:
+def _provenance(objective: Objective, point: Point, origin: Origin) -> Mapping[str, Any]:
     """How an objective's figure came about: the final measurement where there is one."""
-    precisions = Precisions.of_run(store.info())
     fidelities = (Fidelity.FINAL, Fidelity.SEARCH)
-    requests = [precisions.request(point.architecture, objective, fidelity) for fidelity in fidelities]
-    found = store.find(requests)
+    requests = [origin.precisions.request(point.architecture, objective, fidelity) for fidelity in fidelities]
+    found = origin.store.find(requests)
     measurement = next((found[r] for r in requests if r in found), None)
     if measurement is None:
         return {}

@@ -1,4 +1,4 @@
-"""A run's store in memory, for tests and benchmarks: gone with its process, never held by another driver."""
+"""A run's store in memory, for figures that are of no run: gone with its process, never held by another driver."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from nas.errors import JobError
 from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
-from supernets.families.spec import StageSpec
+from supernets.families.spec import CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 
@@ -120,6 +120,8 @@ def test_the_models_are_frozen() -> None:
         "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
         "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: digits, space: {resolution: [6, 8]}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {mix: 0, resolution: [6, 8]}}",
+        "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {resolution: none}}",
+        "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: tiny, space: {resolution: null}}",
         "name: 1e3x\ndata: {name: fashion-mnist, path: '010'}\nsupernet: {preset: tiny, space: {head: 16}}",
     ],
 )
@@ -164,6 +166,21 @@ def test_a_resnet_has_a_space_of_its_own() -> None:
     own = f"{{stem: [8, 16], stem_stride: 1, stages: [{BLOCKS}]}}"
     job = parse_job(BASE.replace("preset: tiny", f"family: resnet, space: {own}"), source="job.yaml")
     assert job.supernet.spec() == ResNetSpec((8, 16), 1, (BottleneckStage(2, (1, 2), (32,), (0.25, 0.5)),))
+
+
+@pytest.mark.parametrize("word", ["none", "null", "~"])
+@pytest.mark.parametrize(
+    ("preset", "spec"),
+    [("preset: tiny-v3", MOBILE_CNN["tiny-v3"]), ("family: resnet, preset: tiny", RESNET["tiny"])],
+)
+def test_a_preset_s_resolution_can_be_taken_away(preset: str, spec: CNNSpec | ResNetSpec, word: str) -> None:
+    assert spec.resolution
+    kept, without = (
+        parse_job(BASE.replace("preset: tiny", f"{preset}, space: {space}"), source="job.yaml").supernet.spec()
+        for space in ("{stem_stride: 1}", f"{{resolution: {word}}}")
+    )
+    assert kept == replace(spec, stem_stride=1)
+    assert without == replace(spec, resolution=None)
 
 
 def test_a_trained_supernet_needs_no_space() -> None:
@@ -237,32 +254,41 @@ KEYS = [
     ("trainning: {}", "trainning", "did you mean 'training'?"),
     ("training: {augment: {flp: true}}", "training.augment.flp", "did you mean 'flip'?"),
     ("zzz: 1", "zzz", "unknown key 'zzz'. Known: name, seed, data,"),
-    ("search: {evaluations: 0}", "search.evaluations", "expected a whole number of at least 2, got 0"),
-    ("search: {evaluations: 1}", "search.evaluations", "at least 2, got 1"),
+    ("search: {evaluations: 0}", "search.evaluations", "expected a whole number from 2 to 1000000, got 0"),
+    ("search: {evaluations: 1}", "search.evaluations", "from 2 to 1000000, got 1"),
+    ("search: {evaluations: 2000000}", "search.evaluations", "from 2 to 1000000, got 2000000"),
     ("search: {evaluations: '12'}", "search.evaluations", "got '12'"),
-    ("search: {evaluations: 2.5}", "search.evaluations", "whole number of at least 2, got 2.5"),
+    ("search: {evaluations: 2.5}", "search.evaluations", "whole number from 2 to 1000000, got 2.5"),
     ("search: {plateau: {evaluations: 100}}", "search.plateau.evaluations", "fewer than the 100 evaluations"),
     ("search: {plateau: {gain: 1.0}}", "search.plateau.gain", "below 1, e.g. 0.001, got 1"),
     ("warm_start: small-1", "warm_start", "a list of runs"),
     ("warm_start: [a-1, a-1]", "warm_start[1]", "comes twice"),
     ("search: {screen_images: 10}", "search.screen_images", "at least 50, got 10"),
-    ("search: {minutes: 0}", "search.minutes", "greater than 0, got 0"),
-    ("search: {minutes: .inf}", "search.minutes", "greater than 0, got inf"),
+    ("search: {minutes: 0}", "search.minutes", "greater than 0, at most 1000000, got 0"),
+    ("search: {minutes: .inf}", "search.minutes", "greater than 0, at most 1000000, got inf"),
+    ("search: {minutes: 1e308}", "search.minutes", "at most 1000000, got 1e+308"),
     ("search: {tune_seconds: -1}", "search.tune_seconds", "a number of seconds from 0 to 3600, got -1"),
-    ("search: {batch: 0}", "search.batch", "at least 1, got 0"),
-    ("search: {workers: -2}", "search.workers", "at least 1, got -2"),
-    ("search: {time_limit_s: 0}", "search.time_limit_s", "a number of seconds greater than 0, got 0"),
+    ("search: {batch: 0}", "search.batch", "from 1 to 1000000, got 0"),
+    ("search: {workers: -2}", "search.workers", "from 1 to 1024, got -2"),
+    ("search: {time_limit_s: 0}", "search.time_limit_s", "a number of seconds greater than 0, at most 1000000, got 0"),
+    ("search: {time_limit_s: 1e9}", "search.time_limit_s", "at most 1000000, got 1000000000.0"),
     ("search: {algorithm: guidd}", "search.algorithm", "did you mean 'guided'? Known: guided, nsga2, nsga2-uniform, "),
     ("search: {algorithm: 3}", "search.algorithm", "expected guided or nsga2 or nsga2-uniform or "),
     ("search: 3", "search", "expected a mapping with the keys algorithm, evaluations"),
     ("search:", "search", "got nothing (null)"),
-    ("training: {epochs: -1}", "training.epochs", "expected a whole number of at least 1, got -1"),
-    ("training: {learning_rate: -1}", "training.learning_rate", "expected a number greater than 0, got -1"),
+    ("training: {epochs: -1}", "training.epochs", "expected a whole number from 1 to 1000000, got -1"),
+    (
+        "training: {learning_rate: -1}",
+        "training.learning_rate",
+        "expected a number greater than 0, at most 100, got -1",
+    ),
+    ("training: {learning_rate: 1e39}", "training.learning_rate", "greater than 0, at most 100, got 1e+39"),
+    ("training: {weight_decay: 1e39}", "training.weight_decay", "expected a number from 0 to 100, got 1e+39"),
     ("training: {learning_rate: .nan}", "training.learning_rate", "got nan"),
     ("training: {learning_rate: fast}", "training.learning_rate", "got 'fast'"),
-    ("training: {weight_decay: -0.1}", "training.weight_decay", "at least 0, got -0.1"),
-    ("training: {batch_size: 1}", "training.batch_size", "at least 2, got 1"),
-    ("training: {threads: 0}", "training.threads", "at least 1, got 0"),
+    ("training: {weight_decay: -0.1}", "training.weight_decay", "from 0 to 100, got -0.1"),
+    ("training: {batch_size: 1}", "training.batch_size", "from 2 to 1000000, got 1"),
+    ("training: {threads: 0}", "training.threads", "from 1 to 1024, got 0"),
     ("training: {distill: 1}", "training.distill", "expected largest or teacher or none, got 1"),
     ("training: {random_subnets: -1}", "training.random_subnets", "from 0 to 64, got -1"),
     ("training: {augment: {shift: -1}}", "training.augment.shift", "got -1"),
@@ -277,7 +303,8 @@ KEYS = [
     ("training: {distill: teacher}", "training.teacher", "is missing"),
     ("training: {teacher: a-run, distill: none}", "training.teacher", "read with distill: teacher alone"),
     ("training: {batch_size: 6, workers: 4}", "training.batch_size", "each of 4 workers; expected at least 8"),
-    ("training: {workers: 0}", "training.workers", "at least 1, got 0"),
+    ("training: {workers: 2000}", "training.workers", "from 1 to 1024, got 2000"),
+    ("training: {workers: 0}", "training.workers", "from 1 to 1024, got 0"),
     ("training: {device: tpu}", "training.device", "unknown device 'tpu'"),
     ("training: {strategy: single-path, random_subnets: 2}", "training.random_subnets", "remove random_subnets"),
     ("hardware: []", "hardware", "expected a list of profile names or paths, e.g. [cpu-1-thread], got []"),
@@ -329,7 +356,7 @@ KEYS = [
     ("seed: -1", "seed", "got -1"),
     ("seed: true", "seed", "got true"),
     ("seed: 99999999999999999999", "seed", "from 0 to 4294967295"),
-    ("calibration_images: 1", "calibration_images", "at least 2, got 1"),
+    ("calibration_images: 1", "calibration_images", "from 2 to 1000000, got 1"),
 ]
 
 
@@ -431,7 +458,17 @@ PARTS += [
     ("supernet: {preset: tiny, space: {activation: gelu}}", "supernet.space.activation", "Known: relu, hardswish."),
     ("supernet: {preset: tiny, space: {mix: x}}", "supernet.space.mix", "a number of channels, or 0 for no such layer"),
     ("supernet: {preset: tiny, space: {mix: -1}}", "supernet.space.mix", "from 1 to 4096, got -1"),
-    ("supernet: {preset: tiny, space: {resolution: 28}}", "supernet.space.resolution", "e.g. [20, 28], got 28"),
+    (
+        "supernet: {preset: tiny, space: {resolution: 28}}",
+        "supernet.space.resolution",
+        "for images as they are, got 28",
+    ),
+    (
+        "supernet: {preset: tiny, space: {resolution: []}}",
+        "supernet.space.resolution",
+        "or none for images as they are",
+    ),
+    ("supernet: {preset: tiny, space: {resolution: non}}", "supernet.space.resolution", "as they are, got 'non'"),
     (
         "supernet: {preset: tiny, space: {resolution: [2, 28]}}",
         "supernet.space.resolution",

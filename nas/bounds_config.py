@@ -1,0 +1,62 @@
+"""What a job file's networks must keep, as models (no torch)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from nas.config_errors import problem, show
+from nas.objectives import Constraint, Objective
+from nas.section import Section
+
+
+def _check_bound(value: object) -> object:
+    """Lets through a finite number."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise problem("", f"expected a finite number, got {show(value)}")
+
+
+_Bound = Annotated[float | None, BeforeValidator(_check_bound)]
+
+
+class BoundsConfig(Section):
+    """What a figure must keep, in its own unit: at least `min`, at most `max`, or both."""
+
+    min: _Bound = None
+    max: _Bound = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_mapping(cls, value: object) -> object:
+        if not isinstance(value, dict | BoundsConfig):
+            raise problem("", f"expected min, max or both, e.g. {{max: 2.0}}, got {show(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min is None and self.max is None:
+            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise problem("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
+        return self
+
+    def constraint(self, figure: Objective, key: str) -> Constraint:
+        """The constraint on a figure, as the engine takes it; `key` is where the bounds stand.
+
+        Raises:
+            PydanticCustomError: the figure cannot be what a bound says.
+        """
+        for name, bound in (("min", self.min), ("max", self.max)):
+            if bound is None:
+                continue
+            if figure.metric == "accuracy" and bound > 1:
+                share = f"; write {bound / 100:g}" if bound <= 100 else ""
+                raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
+            if bound < 0 or (name == "max" and bound == 0):
+                raise problem(
+                    f"{key}.{name}", f"{figure.metric} is always above 0; expected a number above 0, got {bound:g}"
+                )
+        return Constraint(figure, self.min, self.max)

@@ -1,0 +1,82 @@
+"""Exports a network of a run: one that a search measured, or one picked among a training's nested networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nas.conditions import check_conditions, check_weights
+from nas.errors import SelectionError
+from nas.evaluation.subnets import CALIBRATION_BATCH
+from nas.export.bundle import Origin, check_path, export_bundle
+from nas.export.report import Point
+from nas.export.select import by_index, knee
+from nas.export.select import select as select_point
+from nas.job import Prepared
+from nas.nested import sorted_list
+from nas.picked import score_picked
+from nas.precisions import Precisions
+from nas.reader import Run
+from nas.store.base import RunStore
+from nas.store.folder import RunsFolder
+from supernets.checkpoint import Checkpoint, load_checkpoint
+
+
+def export(
+    runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None
+) -> dict[str, Any]:
+    """Writes one network of a run as checked ONNX with its manifest and weights.
+
+    Args:
+        select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated ones that satisfies it, whatever the job's
+            constraints; of a training of nested networks, the largest that does by its costs, which is then scored.
+        index: a member of the front by position; without either, the knee.
+
+    Returns:
+        What `nas export --json` prints.
+    """
+    opened = Run.open(runs, run)
+    if opened.kind == "training" and select is not None:
+        check_path(path)  # scoring takes longer
+        network, _ = sorted_list(opened).within(select)[-1]
+        with _exported(opened) as (prepared, checkpoint, _):
+            if "fp32" not in prepared.precisions.names:
+                raise SelectionError(
+                    f"run {run!r}: without a search a network is exported in fp32, and its job deploys in "
+                    f"{', '.join(prepared.precisions.names)} alone; search it with   supernet: {{from: {run}}}"
+                )
+            point, origin = score_picked(
+                run, network, checkpoint=checkpoint, data=prepared.data, calibration=prepared.calibration
+            )
+            return _bundle(point, path, origin, prepared, checkpoint)
+    report = opened.report
+    if select is not None:
+        point = select_point(report, select)
+    elif index is not None:
+        point = by_index(report, index)
+    else:
+        point = knee(report)
+    with _exported(opened) as (prepared, checkpoint, store):
+        origin = Origin(run, report.figures, report.profiles, Precisions.of_run(store.info()), store)
+        return _bundle(point, path, origin, prepared, checkpoint)
+
+
+@contextmanager
+def _exported(run: Run) -> Iterator[tuple[Prepared, Checkpoint, RunStore]]:
+    """A run's job, supernet and store, found to be those that its figures are of."""
+    prepared = Prepared(run.job, run.runs, source=str(run.folder.job_file))
+    checkpoint = prepared.checkpoint or load_checkpoint(run.folder.checkpoint)
+    with run.store() as store:
+        info = store.info()
+        check_conditions(f"run {run.id}", info["conditions"], prepared.conditions(measured=False))
+        check_weights(run.id, info.get("weights"), checkpoint.weights_digest)
+        yield prepared, checkpoint, store
+
+
+def _bundle(point: Point, path: Path, origin: Origin, prepared: Prepared, checkpoint: Checkpoint) -> dict[str, Any]:
+    return export_bundle(
+        point, path, origin=origin, checkpoint=checkpoint, data=prepared.data,
+        calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
+    )  # fmt: skip

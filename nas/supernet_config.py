@@ -1,0 +1,107 @@
+"""Which supernet a job file is of, as models (no torch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from nas.config_errors import problem, restated
+from nas.errors import UnknownNameError
+from nas.section import Flag, Section
+from nas.sharing_config import SharingConfig
+from nas.space_config import CNNSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
+from supernets.errors import SpaceError
+from supernets.families.presets import PRESETS
+from supernets.families.vit_spec import ViTSpec
+
+_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig
+_SPACES: dict[str, type[CNNSpaceConfig] | type[ResNetSpaceConfig] | type[ViTSpaceConfig]] = {
+    "mobile-cnn": CNNSpaceConfig,
+    "resnet": ResNetSpaceConfig,
+    "vit": ViTSpaceConfig,
+}
+"""The model of a space by the name of the family."""
+_PLAIN = "slice"
+
+
+class SupernetConfig(Section):
+    """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
+
+    family: Literal["mobile-cnn", "resnet", "vit"] = "mobile-cnn"
+    preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
+        None
+    )
+    space: _Space | None = None
+    nested: Flag = False
+    sharing: Annotated[SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or both")] = (
+        None
+    )
+    """None with `from` alone: as the trained supernet shares."""
+    from_: Annotated[
+        str | None,
+        Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """Sharing is plain where nothing says otherwise, and has a word for it."""
+        if not isinstance(data, dict) or (data.get("sharing") is None and data.get("from") is not None):
+            return data
+        return {**data, "sharing": {} if data.get("sharing") in (None, _PLAIN) else data["sharing"]}
+
+    @field_serializer("sharing", mode="wrap")
+    def _sharing_written(self, value: SharingConfig | None, written: SerializerFunctionWrapHandler) -> object:
+        return _PLAIN if value == SharingConfig() else written(value)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _check_space(cls, value: object, info: ValidationInfo) -> _Space | None:
+        """The space as the family has it; which one that is, the field's type does not tell."""
+        if value is None or "family" not in info.data:
+            return None
+        model = _SPACES[info.data["family"]]
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            raise restated(error, model) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        presets = PRESETS[self.family]
+        if self.preset is not None and self.preset not in presets:
+            raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
+        if self.preset is None and self.space is None and self.from_ is None:
+            raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
+        try:
+            spec = self.spec()
+        except SpaceError as error:
+            key, _, text = str(error).partition(": ")
+            raise problem(f"space.{key}", text) from None
+        if spec is not None and spec.single:
+            key = "space" if isinstance(spec, ViTSpec) else "space.stages"
+            raise problem(key, "every list has one option, so there is one network; give some list a second")
+        return self
+
+    def spec(self) -> Spec | None:
+        """The space: the preset, with the keys of `space` in place of its own; None where only `from` is given.
+
+        With `from` and a space, the trained supernet's space must be this one.
+        """
+        preset = None if self.preset is None else PRESETS[self.family][self.preset]
+        return preset if self.space is None else self.space.spec(preset)
+
+    @property
+    def from_path(self) -> Path | None:
+        """`from` where it is a path (it has a slash), else None: then it is a run's id."""
+        return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None

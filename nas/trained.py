@@ -1,0 +1,81 @@
+"""Finds the trained supernets that a job names, and checks that they are for its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.errors import JobError, UnknownNameError
+from nas.store.folder import RunsFolder
+from supernets.base import Family
+from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.data import DataSet
+from supernets.errors import CheckpointError
+
+
+def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str) -> Checkpoint:
+    """A finished checkpoint, of a run or in a folder.
+
+    Args:
+        source: the run's id, read where there is no path.
+        path: of a checkpoint's folder, or of a run's.
+        where: what names it, in words: ``job.yaml: supernet.from``.
+
+    Raises:
+        JobError: there is no such run.
+        CheckpointError: there is no checkpoint, it is damaged, or its training is not finished.
+    """
+    try:
+        folder = runs.get(source).checkpoint if path is None else path
+    except UnknownNameError as error:
+        raise JobError(f"{where}: {error}") from None
+    if (folder / "checkpoint").is_dir():  # a run's folder given as a path
+        folder = folder / "checkpoint"
+    checkpoint = load_checkpoint(folder)
+    if not checkpoint.finished:
+        done, epochs = checkpoint.progress["epoch"], checkpoint.progress["epochs"]
+        raise CheckpointError(f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`")
+    return checkpoint
+
+
+def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
+    """Refuses a checkpoint that was trained on other images than the job's training part.
+
+    Args:
+        key: of the job file, which names the checkpoint.
+
+    Raises:
+        CheckpointError: it was.
+    """
+    trained_on, ours = checkpoint.progress["data"], data.train
+    if trained_on["digest"] != ours.digest:
+        raise CheckpointError(
+            f"{key}: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
+            f"job's training part ({data.name}, {ours.digest}); its validation images may be among them; "
+            "write the data section of the job that trained it, shares included"
+        )
+
+
+def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: str) -> None:
+    """Refuses a checkpoint whose networks take other images than the job's, or tell other classes.
+
+    Args:
+        source: the checkpoint's name in the job file, under `key`.
+
+    Raises:
+        CheckpointError: they do.
+    """
+    given, ours = (_of_images(one.to_json()) for one in (checkpoint.supernet.family, family))
+    if given != ours:
+        raise CheckpointError(
+            f"{key}: {source} is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
+        )
+
+
+def _of_images(family: Mapping[str, Any]) -> str:
+    """What images a family is for, in words, from its description."""
+    plain = family
+    while "of" in plain:  # nested
+        plain = plain["of"]
+    return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)

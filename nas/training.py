@@ -1,0 +1,89 @@
+"""Builds a job's training: its strategy, its settings, who teaches, what it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas.config import SearchJob
+from nas.errors import JobError
+from nas.training_config import TrainingConfig
+from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.space import Architecture
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.progressive import ProgressiveStrategy
+from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.terms import Teacher
+from supernets.trainer import TrainingSettings
+
+
+def make_strategy(training: TrainingConfig, family: Family, untrained: Callable[[], Supernet]) -> TrainingStrategy:
+    """The strategy that a job's training section names.
+
+    Args:
+        untrained: makes a supernet of the family, for strategies that choose networks by their costs.
+    """
+    space = family.space
+    distill: Teacher = "frozen" if training.distill == "teacher" else training.distill
+    alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
+    match training.strategy:
+        case "sandwich":
+            return SandwichStrategy(space, training.random_subnets, distill)
+        case "single-path":
+            return SinglePathStrategy(space, alone)
+        case "largest":
+            return LargestStrategy(space, alone)
+        case "sorted":
+            return SortedStrategy(space, training.micro_batches, alone)
+        case "progressive":
+            return ProgressiveStrategy(family, distill)
+        case "attentive":
+            macs = partial(_macs, untrained())
+            return AttentiveStrategy(space, macs, training.random_subnets, training.candidates, training.pick, distill)
+        case other:
+            assert_never(other)
+
+
+def make_settings(job: SearchJob) -> TrainingSettings:
+    """The settings of a job's training."""
+    training = job.training
+    return TrainingSettings(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        divergence=training.divergence,
+        shift=training.augment.shift,
+        flip=training.augment.flip,
+        calibration_images=job.calibration_images,
+        threads=training.threads,
+        seed=job.seed,
+    )
+
+
+def find_device(training: TrainingConfig, *, source: str) -> torch.device:
+    """What a training runs on: an accelerator where it may, and torch sees one.
+
+    Args:
+        source: what the job file is called in errors.
+
+    Raises:
+        JobError: it asks for an accelerator that torch does not see.
+    """
+    there = torch.cuda.is_available()
+    if training.device == "cuda" and not there:
+        raise JobError(f"{source}: training.device: torch sees no CUDA device here; take auto or cpu")
+    return torch.device("cuda" if training.device != "cpu" and there else "cpu")
+
+
+def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:
+    """Multiply-accumulates of networks, (n,)."""
+    return np.asarray(supernet.costs(networks).macs.sum(axis=1), dtype=np.float64)
