@@ -152,7 +152,13 @@ def _limits(cpus: list[int]) -> dict[str, Any]:
     return {"quota_cpus": cpu_quota(), "governor": governor or None, "load_1m": float(load[0]) if load else None}
 
 
-def _environment(cpus: list[int], provider: str) -> dict[str, Any]:
+def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
+    """What this machine is, and the process on it, to decide what may be measured and which figures go together.
+
+    Args:
+        cpus: that runs are pinned to.
+        provider: that runs them.
+    """
     model, flags = _cpu()
     return {
         "cpu": model,
@@ -200,7 +206,7 @@ class Worker:
             self.say("unfit", platform=sys.platform)
             return
         self._cpus, self._provider = _choose_cpus(threads), provider
-        environment = _environment(self._cpus, provider)
+        environment = environment_of(self._cpus, provider)
         os.sched_setaffinity(0, self._cpus[:1])
         self.say("ready", environment=environment)
 

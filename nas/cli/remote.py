@@ -61,7 +61,7 @@ def submit(
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise JobError(f"{job}: cannot be read: {why}; `nas init` makes a job file") from None
-    with _client(server, token, token_file) as client:
+    with server_client(server, token, token_file) as client:
         made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
         if watch:
             print(f"submitted as {made.run}", file=sys.stderr)
@@ -82,7 +82,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where a server's runs stand, the newest first, or one of them."""
-    with _client(server, token, token_file) as client:
+    with server_client(server, token, token_file) as client:
         found = [client.status(run)] if run is not None else list(_all_runs(client))
     if as_json:
         made = [summary.model_dump(mode="json") for summary in found]
@@ -103,7 +103,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Follow a run until it has ended; exit code 1 unless it finished. With --json: a line of JSON for each change."""
-    with _client(server, token, token_file) as client:
+    with server_client(server, token, token_file) as client:
         _watch(client, run, as_json)
 
 
@@ -117,7 +117,7 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print what a run's drivers wrote. With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece."""
-    with _client(server, token, token_file) as client, _left_alone(run, "nas logs --follow"):
+    with server_client(server, token, token_file) as client, _left_alone(run, "nas logs --follow"):
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
@@ -138,7 +138,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """End a run on a server; what it has done is kept, and it can be resumed."""
-    with _client(server, token, token_file) as client:
+    with server_client(server, token, token_file) as client:
         made = client.cancel(run)
     if as_json:
         return print_json(made.model_dump(mode="json"))
@@ -166,7 +166,7 @@ def fetch(
 
     if select is not None and index is not None:
         raise SelectionError("give one of --select and --index")
-    with _client(server, token, token_file) as client, _left_alone(run, "nas fetch"):
+    with server_client(server, token, token_file) as client, _left_alone(run, "nas fetch"):
         made = client.export(run, select=select, index=index, on_change=_tell)
         paths = _download(client, made, output or Path(run))
     if as_json:
@@ -192,7 +192,7 @@ def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ..
 
 
 @contextmanager
-def _client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
+def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token of the option, of the file, or of the environment."""
     from nas.client import NasClient
     from nas.errors import ServiceError

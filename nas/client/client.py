@@ -59,6 +59,11 @@ class NasClient:
         """The server's URL."""
         return self._transport.server
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether that is on this machine."""
+        return self._transport.on_loopback
+
     # Jobs and runs
 
     def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:

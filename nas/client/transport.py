@@ -52,6 +52,7 @@ class Transport:
     ) -> None:
         url = _checked_url(server)
         self.server = str(url).rstrip("/")
+        self.on_loopback = _is_loopback(url.host)
         self.wait = wait
         headers = {"Accept": "application/json, application/problem+json"}
         if token is not None:
@@ -61,7 +62,7 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             transport=through,
-            trust_env=not _is_loopback(url.host),  # a proxy of the environment knows nothing of this machine's ports
+            trust_env=not self.on_loopback,  # a proxy of the environment knows nothing of this machine's ports
         )
 
     def close(self) -> None:

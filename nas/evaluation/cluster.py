@@ -53,7 +53,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     if address is not None:
-        _check_answers(address)
+        check_answers(address)
     # Idle workers spin otherwise, which costs a two-core machine most of its speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -89,8 +89,12 @@ def _keeping_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, own)
 
 
-def _check_answers(address: str) -> None:
-    """Raises where the address names a host and a port, and no Ray is there; other forms are Ray's to understand."""
+def check_answers(address: str) -> None:
+    """Returns if a Ray cluster may be at an address: one answers, or the form of the address is Ray's to understand.
+
+    Raises:
+        EvaluationError: it names a host and a port, and no Ray is there.
+    """
     if not address:
         raise EvaluationError(f"no Ray cluster answers at no address; {_LOOK}")
     host, colon, port = address.removeprefix("ray://").rpartition(":")

@@ -15,6 +15,8 @@ CLASS_NAMES = (
     "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_DOWNLOADED = Path("FashionMNIST", "raw")
+"""Torchvision's layout below the cache folder."""
 _VALIDATION = 10_000
 _FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
@@ -29,7 +31,7 @@ def fashion_mnist(path: Path | None) -> Source:
     Raises:
         DataError: the files are missing, cannot be downloaded, or are damaged.
     """
-    folder = _find() if path is None else path
+    folder = _find_or_download() if path is None else path
     missing = [name for name in _FILES if _file(folder, name) is None]
     if missing:
         state = f"lacks {', '.join(f'{name}.gz' for name in missing)}" if folder.is_dir() else "is no folder"
@@ -66,14 +68,22 @@ def _examples(folder: Path, part: str) -> Examples:
     )
 
 
-def _find() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas"
-    downloaded = base / "FashionMNIST" / "raw"  # torchvision's layout
-    for folder in (DEBIAN_FOLDER, downloaded):
-        if all(_file(folder, name) for name in _FILES):
-            return folder
-    _download(base)
-    return downloaded
+def find() -> Path | None:
+    """The folder that has the four files, of Debian's package or downloaded earlier; None where none has."""
+    folders = (DEBIAN_FOLDER, _cache() / _DOWNLOADED)
+    return next((folder for folder in folders if all(_file(folder, name) for name in _FILES)), None)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas"
+
+
+def _find_or_download() -> Path:
+    found = find()
+    if found is None:
+        _download(_cache())
+        return _cache() / _DOWNLOADED
+    return found
 
 
 def _download(base: Path) -> None:

@@ -1,0 +1,67 @@
+"""Commands about the installation: doctor, upgrade."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app
+from nas.cli.output import print_json, print_table
+from nas.cli.remote import Token, TokenFile, server_client
+from nas.cli.running import folder
+
+
+@app.command()
+def doctor(
+    runs: Runs = DEFAULT_RUNS,
+    address: Address = None,
+    jobs_url: Annotated[
+        str | None,
+        typer.Option("--jobs-url", help="Of that cluster's job server, http://HOST:8265.", show_default=False),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", envvar="NAS_SERVER", help="A server to look at, too.", show_default=False),
+    ] = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Check versions, the machine, the runs, Ray and the server: what is wrong (exit code 1), and what to do about it."""
+    from contextlib import nullcontext
+
+    from nas.doctor import Asked, State, examine
+
+    with nullcontext() if server is None else server_client(server, token, token_file) as client:
+        findings = list(examine(Asked(folder(runs), os.environ, address, jobs_url, client)))
+    if as_json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        marks = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
+        rows = [[marks[f.state], f.check, f.found, f.remedy] for f in findings]
+        print_table(["", "what", "found", "what to do"], rows)
+        counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
+        print(f"{counts[0]} wrong, {counts[1]} to look at" if any(counts) else "all is well")
+    if any(f.state is State.WRONG for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+    """Bring the databases of all runs that an earlier version made up to date."""
+    from nas.errors import RunHeldError, StoreError
+    from nas.store.opening import upgrade_store
+
+    made: dict[str, str] = {}
+    for run in folder(runs).list():
+        try:
+            made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
+        except RunHeldError:
+            made[run.id] = "left to its live driver"
+        except StoreError as error:
+            made[run.id] = str(error)
+    if as_json:
+        return print_json(made)
+    return print_table(["run", ""], [[run, said] for run, said in made.items()])

@@ -1,0 +1,73 @@
+"""Whether what runs elsewhere answers: a Ray cluster, its job server, and a server of `nas serve`."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from nas.client import NasClient, RefusedError
+from nas.doctor.finding import Finding, ok, warning, wrong
+from nas.errors import EvaluationError, ServiceError
+
+_TOKEN_REFUSED = (401, 403)
+
+
+def ray_cluster(address: str) -> Finding:
+    """Whether a Ray head answers at ``HOST:PORT``."""
+    from nas.evaluation.cluster import check_answers
+
+    try:
+        check_answers(address)
+    except EvaluationError as error:
+        return wrong("ray cluster", str(error), "start one with: ray start --head, or correct --address")
+    return ok("ray cluster", f"one answers at {address}")
+
+
+def job_server(jobs_url: str) -> Finding:
+    """Whether the job server of a cluster takes jobs from here; shows it the token that Ray's own variables name."""
+    from nas.service.cluster import GivenCluster
+    from nas.service.queue import RayJobs
+
+    try:
+        jobs = RayJobs(GivenCluster("", jobs_url)).states()
+    except ServiceError as error:
+        remedy = "look at the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as there"
+        return wrong("job server", f"{jobs_url}: {error}", remedy)
+    return ok("job server", f"{jobs_url} answers and knows {len(jobs)} jobs")
+
+
+def server(client: NasClient, own_version: str) -> list[Finding]:
+    """Whether a server answers, is of this version, lets this token in, and can run jobs.
+
+    Args:
+        own_version: of this installation.
+    """
+    try:
+        health = client.health()
+        client.runs(limit=1)
+    except RefusedError as error:
+        remedy = (
+            "set NAS_TOKEN to one that `nas token` made there"
+            if error.problem.status in _TOKEN_REFUSED
+            else "see its log"
+        )
+        return [wrong("server", str(error), remedy)]
+    except ServiceError as error:
+        return [wrong("server", str(error), "correct NAS_SERVER, or start it")]
+    found = f"{client.server} answers, version {health.version}"
+    if health.version != own_version:
+        findings = [warning("server", found, f"install the same version here and there (here it is {own_version})")]
+    else:
+        findings = [ok("server", found)]
+    ready = client.ready()
+    bad = {part: said for part, said in ready.parts.items() if said != "ok"}
+    if ready.ready:
+        findings.append(ok("server's parts", ", ".join(ready.parts) or "ready"))
+    else:
+        told = "; ".join(f"{part}: {said}" for part, said in bad.items()) or "it is not ready"
+        findings.append(
+            warning("server's parts", told, "wait where a part is starting; otherwise run `nas doctor` there")
+        )
+    if urlsplit(client.server).scheme == "http" and not client.on_loopback:
+        remedy = "start it with --certificate and --key, or put a proxy with TLS before it"
+        findings.append(warning("server's TLS", "whoever sees the network's traffic sees the token", remedy))
+    return findings

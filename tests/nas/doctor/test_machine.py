@@ -1,0 +1,111 @@
+"""What slows or disturbs this machine is told with what to do; thresholds are met from both sides."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.doctor import machine
+from nas.doctor.finding import Finding, State
+
+TOLD = {
+    "onnxruntime": "1.22.0", "available_providers": ["CPUExecutionProvider"], "allowed_cpus": 4, "cores": 8, "cpu": "A",
+    "quota_cpus": None, "governor": "performance", "load_1m": 0.5, "host": "here",
+}  # fmt: skip
+Usage = namedtuple("Usage", "total used free")
+
+
+def states(findings: list[Finding]) -> dict[str, str]:
+    return {finding.check: str(finding.state) for finding in findings}
+
+
+def test_this_machine_as_the_measuring_process_tells_it() -> None:
+    told = machine.environment()
+    assert told["allowed_cpus"] == len(os.sched_getaffinity(0))
+    assert set(TOLD) <= set(told)
+    assert states(machine.measuring(told)) == {"onnxruntime": "ok", "profiles": "ok"}
+    assert machine.cpus(told)[0].check == "cpus"
+
+
+def test_profiles_that_a_machine_can_stand_for() -> None:
+    runtime, profiles = machine.measuring({**TOLD, "allowed_cpus": 1})
+    assert runtime.found == "ONNX Runtime 1.22.0 with CPUExecutionProvider"
+    assert profiles.found == (
+        "this machine can stand for cpu-1-thread, cpu-1-thread-batch-16 (not for cuda, cpu-2-threads, cpu-2-threads-batch-16)"
+    )
+
+
+def test_a_machine_that_can_stand_for_none() -> None:
+    _, profiles = machine.measuring({**TOLD, "quota_cpus": 0.5})
+    assert profiles.state is State.WRONG
+    assert "raise the quota" in profiles.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, {"cpus": "ok"}),
+        ({"governor": None, "load_1m": None}, {"cpus": "ok"}),
+        ({"quota_cpus": 4.0}, {"cpus": "ok"}),
+        ({"quota_cpus": 3.5}, {"cpus": "warning"}),
+        ({"governor": "powersave"}, {"cpus": "ok", "frequency": "warning"}),
+        ({"load_1m": 3.9}, {"cpus": "ok"}),
+        ({"load_1m": 4.0}, {"cpus": "ok", "load": "warning"}),
+    ],
+)
+def test_what_disturbs_its_cpus(change: dict[str, Any], expected: dict[str, str]) -> None:
+    assert states(machine.cpus({**TOLD, **change})) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "state"),
+    [
+        ({"OMP_WAIT_POLICY": "passive"}, State.OK),
+        ({"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "4"}, State.OK),
+        ({}, State.WARNING),
+        ({"OMP_WAIT_POLICY": "active"}, State.WARNING),
+        ({"OMP_WAIT_POLICY": "passive", "MKL_NUM_THREADS": "5"}, State.WARNING),
+    ],
+)
+def test_threads(environ: dict[str, str], state: State) -> None:
+    found = machine.threads(environ, 4)
+    assert found.state is state
+    assert bool(found.remedy) is (state is not State.OK)
+
+
+@pytest.mark.parametrize(("free", "state"), [(2 * 1024**2, "ok"), (2 * 1024**2 - 1, "warning")])
+def test_memory(tmp_path: Path, free: int, state: str) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal:       16384000 kB\nMemFree:  1 kB\nMemAvailable:   {free} kB\nHugePages_Total: 0\n")
+    assert states(machine.memory(meminfo, tmp_path / "none")) == {"memory": state}
+
+
+def test_little_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(64 * 1024**2, 0, 64 * 1024**2))
+    assert states(machine.memory(shared=tmp_path))["shared memory"] == "warning"
+
+
+def test_a_system_that_does_not_tell_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("nothing here\n")
+    assert states(machine.memory(tmp_path / "meminfo")) == {"memory": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("free", "state"),
+    [(machine.FEW_DISK, State.OK), (machine.FEW_DISK - 1, State.WARNING), (machine.NO_DISK - 1, State.WRONG)],
+)
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: State) -> None:
+    asked: list[Path] = []
+
+    def usage(path: Path) -> Usage:
+        asked.append(path)
+        return Usage(10 * free, 9 * free, free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert machine.disk(tmp_path / "not" / "yet").state is state
+    assert asked == [tmp_path]

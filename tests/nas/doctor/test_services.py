@@ -1,0 +1,71 @@
+"""A server and a cluster that answer, refuse, are old, or are not there."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import httpx
+
+from nas.client import NasClient
+from nas.doctor import services
+from nas.doctor.finding import Finding
+from tests.nas.client.answers import Script, gone, problem
+
+READY = {"ready": True, "parts": {"ray": "ok", "store": "ok"}}
+
+
+def script(ready: Any = READY, *, version: str = "0.1.0") -> Script:
+    return Script(
+        health=[lambda: httpx.Response(200, json={"status": "ok", "version": version})],
+        runs=[lambda: httpx.Response(200, json={"total": 0, "offset": 0, "runs": []})],
+        ready=[lambda: httpx.Response(200 if ready["ready"] else 503, json=ready)],
+    )
+
+
+def looked_at(script: Script, url: str = "http://127.0.0.1:8700") -> list[Finding]:
+    with NasClient(url, wait=lambda _: None, through=httpx.MockTransport(script)) as client:
+        return services.server(client, "0.1.0")
+
+
+def states(findings: list[Finding]) -> dict[str, str]:
+    return {finding.check: str(finding.state) for finding in findings}
+
+
+def test_a_server_that_is_well() -> None:
+    assert states(looked_at(script())) == {"server": "ok", "server's parts": "ok"}
+
+
+def test_one_of_another_version_that_is_not_ready() -> None:
+    starting = {"ready": False, "parts": {"ray": "is being started", "store": "ok"}}
+    findings = looked_at(script(starting, version="0.2.0"))
+    assert states(findings) == {"server": "warning", "server's parts": "warning"}
+    assert "here it is 0.1.0" in findings[0].remedy
+    assert findings[1].found == "ray: is being started"
+
+
+def test_a_token_that_anybody_can_read() -> None:
+    assert states(looked_at(script(), "http://team.test:8700"))["server's TLS"] == "warning"
+    assert "server's TLS" not in states(looked_at(script(), "https://team.test:8700"))
+
+
+def test_one_that_lets_nobody_in() -> None:
+    refusing = script()
+    refusing.answers["runs"] = [lambda: problem(401, "a token is needed")]
+    (found,) = looked_at(refusing)
+    assert found.state == "wrong"
+    assert "NAS_TOKEN" in found.remedy
+
+
+def test_none() -> None:
+    (found,) = looked_at(Script(health=[gone]))
+    assert found.state == "wrong"
+    assert "no server answers" in found.found
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    found = services.ray_cluster(f"127.0.0.1:{port}")
+    assert (found.check, found.state) == ("ray cluster", "wrong")
+    assert "ray start --head" in found.remedy
