@@ -69,3 +69,11 @@ def test_a_cluster_that_is_not_there() -> None:
     found = services.ray_cluster(f"127.0.0.1:{port}")
     assert (found.check, found.state) == ("ray cluster", "wrong")
     assert "ray start --head" in found.remedy
+
+
+def test_a_job_server_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    found = services.job_server(f"http://127.0.0.1:{port}")
+    assert (found.check, found.state) == ("job server", "wrong")
+    assert "RAY_AUTH_TOKEN_PATH" in found.remedy
