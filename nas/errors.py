@@ -24,9 +24,14 @@ class JobError(NasError):
 
 
 class UnknownNameError(NasError):
-    """A name (of a recipe, a run, an objective, ...) that nothing answers to."""
+    """A name (of a recipe, a run, an objective, ...) that nothing answers to.
+
+    Attributes:
+        kind: what it should be the name of, e.g. ``run``.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
+        self.kind = kind
         known = list(known)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else ""

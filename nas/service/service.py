@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from nas.export.report import RunReport
+from nas.recipes import list_recipes, read_recipe
 from nas.service import schemas
+from nas.service.data import DataSets
+from nas.service.details import Details
+from nas.service.drift import Drifts
+from nas.service.exports import Exports
+from nas.service.hardware import Hardware
+from nas.service.intake import Intake
 from nas.service.jobs import JobRunner
 from nas.service.kinds import Kinds
+from nas.service.readiness import Readiness
 from nas.service.results import Results
 from nas.service.settings import ServiceSettings
+from nas.service.standings import Standings
 from nas.service.state import ServiceState
+from nas.service.submissions import Submissions
+from nas.service.task_requests import TaskRequests
+
+_POLL_S = 0.5
 
 
 class Service:
@@ -26,6 +40,14 @@ class Service:
         self.settings, self.state, self.jobs = settings, state, jobs
         self._kinds = Kinds(settings.runs, self._submitted_kind)
         self._results = Results(settings.runs, self._kinds)
+        self._standings = Standings(settings.runs)
+        self._data, tasks = DataSets(settings), TaskRequests(state)
+        self._hardware = Hardware(settings, tasks, Drifts(settings.runs))
+        intake = Intake(settings.runs, self._hardware, self._data)
+        self._submissions = Submissions(settings, state, jobs, intake, self._standings, self._kinds)
+        self._details = Details(settings.runs, self._submissions, self._results, self._kinds)
+        self._exports = Exports(settings.runs, self._results, tasks)
+        self._readiness = Readiness(settings, state, jobs)
 
     def _submitted_kind(self, run: str) -> str | None:
         found = self.state.submission(run)
@@ -35,42 +57,42 @@ class Service:
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
         """What is wrong with a job, by field; nothing is written."""
-        raise NotImplementedError
+        return self._submissions.check(submission)
 
     def submit(self, submission: schemas.JobSubmission, submitter: str = "") -> schemas.RunSummary:
         """Makes a queued run of a job: its folder, its job file, its store, and what was asked for, in this order."""
-        raise NotImplementedError
+        return self._submissions.submit(submission, submitter)
 
     def runs(
         self, *, status: str | None = None, kind: str | None = None, name: str | None = None, offset: int = 0,
         limit: int = 50,
     ) -> schemas.RunsPage:  # fmt: skip
         """The runs of these statuses, kinds and names (a part of the run's id), the newest first."""
-        raise NotImplementedError
+        return self._submissions.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
 
     def summary(self, run: str) -> schemas.RunSummary:
         """Where a run stands; cheap enough to be asked again and again by many."""
-        raise NotImplementedError
+        return self._submissions.summary(run)
 
     def detail(self, run: str) -> schemas.RunDetail:
         """A run with what it is made of."""
-        raise NotImplementedError
+        return self._details.of(run)
 
     def cancel(self, run: str) -> schemas.RunSummary:
         """Wants a run to end; it can be resumed. Durable before it returns."""
-        raise NotImplementedError
+        return self._submissions.cancel(run)
 
-    def resume(self, run: str, request: schemas.ResumeRequest) -> schemas.RunSummary:
+    def resume(self, run: str, request: schemas.ResumeRequest, submitter: str = "") -> schemas.RunSummary:
         """Puts a run that ended (or was started by hand and interrupted) into the queue again."""
-        raise NotImplementedError
+        return self._submissions.resume(run, request, submitter)
 
     def delete(self, run: str) -> None:
         """Removes a run that is not being driven, with all its files."""
-        raise NotImplementedError
+        self._submissions.delete(run)
 
     def logs(self, run: str) -> str:
         """What the run's drivers wrote, the oldest first."""
-        raise NotImplementedError
+        return self._submissions.logs(run)
 
     # Results
 
@@ -112,60 +134,68 @@ class Service:
 
     def export(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
         """Asks for an export; it is made in a process of its own."""
-        raise NotImplementedError
+        return self._exports.ask(run, request)
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
-        raise NotImplementedError
+        return self._exports.list(run)
 
     def export_of(self, run: str, export: str) -> schemas.Export:
         """One of them."""
-        raise NotImplementedError
+        return self._exports.get(run, export)
 
     def export_file(self, run: str, export: str, name: str) -> Path:
         """A file of a finished export, on disk."""
-        raise NotImplementedError
+        return self._exports.file(run, export, name)
 
     # Hardware, recipes, data
 
     def profiles(self) -> tuple[schemas.Profile, ...]:
         """Those of the catalog, then those that were added."""
-        raise NotImplementedError
+        return self._hardware.list()
 
     def profile(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        raise NotImplementedError
+        return self._hardware.get(name)
 
     def add_profile(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """Keeps a profile of the users' own; jobs name it like those of the catalog."""
-        raise NotImplementedError
+        return self._hardware.add(upload)
 
     def measure_model(self, profile: str, model: BinaryIO) -> schemas.ModelMeasurement:
         """Asks for the latency of an ONNX model, which is kept, bounded in size; measured in a process of its own."""
-        raise NotImplementedError
+        return self._hardware.measure(profile, model)
 
     def measurement(self, profile: str, measurement: str) -> schemas.ModelMeasurement:
         """Where that stands."""
-        raise NotImplementedError
+        return self._hardware.measurement(profile, measurement)
 
     def recipes(self) -> tuple[schemas.Recipe, ...]:
         """The ready jobs, by name."""
-        raise NotImplementedError
+        return tuple(schemas.Recipe(name=recipe.name, title=recipe.title) for recipe in list_recipes())
 
     def recipe(self, name: str) -> schemas.Recipe:
         """One of them, with its text."""
-        raise NotImplementedError
+        text = read_recipe(name)
+        title = next(recipe.title for recipe in list_recipes() if recipe.name == name)
+        return schemas.Recipe(name=name, title=title, job=text)
 
     def add_data(self, name: str, archive: BinaryIO) -> schemas.DataUpload:
         """Unpacks a zip archive of images, one folder a class, within the limits."""
-        raise NotImplementedError
+        return self._data.add(name, archive)
 
     # Operations
 
     def ready(self) -> schemas.Readiness:
         """Whether jobs can be run now."""
-        raise NotImplementedError
+        return self._readiness.now()
 
     def watch(self, run: str) -> Iterator[schemas.RunSummary]:
         """Where a run stands, each time that changes, until it has ended."""
-        raise NotImplementedError
+        last = None
+        while last is None or last.status in ("queued", "running"):
+            if (now := self.summary(run)) != last:
+                last = now
+                yield now
+            else:
+                time.sleep(_POLL_S)

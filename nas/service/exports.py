@@ -1,0 +1,108 @@
+"""Exports of measured networks as ONNX: asked for here, made in processes of their own, downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from nas.errors import SelectionError, UnknownNameError
+from nas.export.select import by_index, knee, select
+from nas.service import schemas
+from nas.service.results import Results
+from nas.service.state import Task, TaskStatus
+from nas.service.task_requests import EXPORT, TaskRequests
+from nas.store.folder import RunsFolder
+
+MODEL = "model.onnx"
+_PATHS = ("path", "weights", "manifest")
+"""Keys of what `nas export` prints that are paths on the server."""
+_OWN = frozenset({"result.json", "result.log", "result.out"})
+"""What the task's process writes beside the export."""
+
+
+class Exports:
+    """The exports of runs; each has a folder of its own below its run's."""
+
+    def __init__(self, runs: RunsFolder, results: Results, tasks: TaskRequests) -> None:
+        self._runs, self._results, self._tasks = runs, results, tasks
+        self._digests: dict[tuple[Path, int, int], str] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
+        """See `Service.export`; what cannot be selected is told at once.
+
+        Raises:
+            SelectionError: nothing answers to the request, or it asks for two things.
+        """
+        report = self._results.report(run)
+        argv: list[str] = []
+        if request.select is not None and request.index is not None:
+            raise SelectionError("give one of select and index, or neither for the front's knee")
+        if request.select is not None:
+            select(report, request.select)
+            argv = [f"--select={request.select}"]
+        elif request.index is not None:
+            by_index(report, request.index)
+            argv = ["--index", str(request.index)]
+        else:
+            knee(report)
+        task = self._tasks.new_id(EXPORT)
+        folder = self._folder(run, task)
+        folder.mkdir(parents=True)
+        path = folder.absolute() / MODEL
+        argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(path), "--json", *argv]
+        return self._told(self._tasks.add(task, EXPORT, run, folder.absolute(), argv, request.model_dump()))
+
+    def list(self, run: str) -> tuple[schemas.Export, ...]:
+        """See `Service.exports`."""
+        self._runs.get(run)
+        return tuple(self._told(task) for task in self._tasks.list(EXPORT, run))
+
+    def get(self, run: str, export: str) -> schemas.Export:
+        """See `Service.export_of`."""
+        self._runs.get(run)
+        return self._told(self._tasks.get(export, EXPORT, run))
+
+    def file(self, run: str, export: str, name: str) -> Path:
+        """See `Service.export_file`."""
+        names = [info.name for info in self.get(run, export).files]
+        if name not in names:
+            raise UnknownNameError("file", name, names, where=export)
+        return self._folder(run, export) / name
+
+    def _folder(self, run: str, task: str) -> Path:
+        return self._runs.get(run).path / "exports" / task
+
+    def _told(self, task: Task) -> schemas.Export:
+        result: dict[str, Any] | None = None
+        if task.result is not None:
+            result = {key: Path(str(value)).name if key in _PATHS else value for key, value in task.result.items()}
+        return schemas.Export(
+            export=task.task,
+            run=task.of,
+            status=cast(schemas.TaskStatusName, str(task.status)),
+            reason=task.reason,
+            submitted=datetime.fromtimestamp(task.submitted, UTC),
+            request=schemas.ExportRequest.model_validate(task.request["asked"]),
+            files=self._files(task) if task.status is TaskStatus.FINISHED else (),
+            result=result,
+        )
+
+    def _files(self, task: Task) -> tuple[schemas.FileInfo, ...]:
+        folder = self._folder(task.of, task.task)
+        paths = sorted(p for p in folder.glob("[!.]*") if p.is_file() and p.name not in _OWN)
+        return tuple(
+            schemas.FileInfo(name=path.name, bytes=path.stat().st_size, sha256=self._digest(path)) for path in paths
+        )
+
+    def _digest(self, path: Path) -> str:
+        about = path.stat()
+        key = (path, about.st_size, about.st_mtime_ns)
+        with self._lock:
+            if key not in self._digests:
+                with path.open("rb") as file:
+                    self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._digests[key]

@@ -1,0 +1,151 @@
+"""Hardware profiles: those of the catalog and those that users added, and what is measured on them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import known_profiles, load_profile
+from hardware_profiles.errors import ProfileError
+from nas.errors import JobError, RunStateError, UnknownNameError
+from nas.service import schemas
+from nas.service.drift import Drifts
+from nas.service.names import checked_name
+from nas.service.settings import ServiceSettings
+from nas.service.state import Task
+from nas.service.task_requests import MEASUREMENT, TaskRequests
+from nas.service.uploads import keep_model
+from nas.store.folder import write_atomically
+
+
+class Hardware:
+    """The hardware profiles of a server."""
+
+    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, drifts: Drifts) -> None:
+        self._limits, self._tasks, self._drifts = settings.limits, tasks, drifts
+        self._folder = settings.uploads / "profiles"
+        self._models = settings.uploads / "models"
+        self._shipped = {profile.name: profile for profile in known_profiles()}
+
+    def entry(self, name: str) -> str:
+        """What a job file's `hardware` says for a profile: its name, or the path of the file that was added.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        return name if name in self._shipped else str(self._added_file(name))
+
+    def list(self) -> tuple[schemas.Profile, ...]:
+        """See `Service.profiles`; an added file that is damaged is passed over."""
+        added = []
+        for path in sorted(self._folder.glob("*.yaml")) if self._folder.is_dir() else ():
+            try:
+                added.append(_told(load_profile(str(path)), shipped=False))
+            except ProfileError:
+                continue  # told by whatever asks for it by name
+        return (*(_told(profile, shipped=True) for profile in self._shipped.values()), *added)
+
+    def get(self, name: str) -> schemas.Profile:
+        """See `Service.profile`."""
+        shipped = self._shipped.get(name)
+        profile = shipped or load_profile(str(self._added_file(name)))
+        return _told(profile, shipped=shipped is not None, drift=self._drifts.of(name))
+
+    def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
+        """See `Service.add_profile`.
+
+        Raises:
+            JobError: it is no profile, or one that measures through the server's own ssh.
+            RunStateError: its name is taken.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{secrets.token_hex(8)}.yaml"
+        write_atomically(temporary, upload.profile.encode(errors="replace"))
+        try:
+            profile = self._checked(temporary)
+            target = self._folder / f"{profile.name}.yaml"
+            try:
+                target.hardlink_to(temporary)  # unlike renaming, this replaces nothing
+            except FileExistsError:
+                raise RunStateError(
+                    f"there is a profile {profile.name!r} already, whose figures other runs have; take another name"
+                ) from None
+        finally:
+            temporary.unlink()
+        return _told(profile, shipped=False)
+
+    def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:
+        """See `Service.measure_model`.
+
+        Raises:
+            JobError: it is no ONNX model.
+            TooLargeError: it is larger than uploads may be.
+        """
+        entry = self.entry(name)
+        task = self._tasks.new_id(MEASUREMENT)
+        folder = self._models / task
+        path = keep_model(model, folder, self._limits)
+        argv = ["profile", str(path), "--profile", entry, "--json"]
+        return _measurement(self._tasks.add(task, MEASUREMENT, name, folder, argv))
+
+    def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
+        """See `Service.measurement`.
+
+        Raises:
+            UnknownNameError: there is none of this id on this profile.
+        """
+        self.entry(name)
+        return _measurement(self._tasks.get(measurement, MEASUREMENT, name))
+
+    def _added_file(self, name: str) -> Path:
+        added = [path.stem for path in self._folder.glob("*.yaml")] if self._folder.is_dir() else []
+        if name not in added or name.startswith("."):
+            raise UnknownNameError("hardware profile", name, [*self._shipped, *added])
+        return self._folder / f"{name}.yaml"
+
+    def _checked(self, path: Path) -> HardwareProfile:
+        try:
+            profile = load_profile(str(path))
+        except ProfileError as error:
+            text = str(error).replace(str(path), "profile")
+            raise JobError(text, fields=[("profile", text)]) from None
+        checked_name("profile", profile.name)
+        if profile.name in self._shipped:
+            raise RunStateError(f"the catalog has a profile {profile.name!r}; take another name")
+        if profile.ssh:
+            text = (
+                "a profile with ssh makes the server log in elsewhere by its own keys; whoever runs the server adds it, by "
+                f"putting its file into {self._folder.name}/ of the server's uploads"
+            )
+            raise JobError(text, fields=[("profile", text)])
+        return profile
+
+
+def _told(profile: HardwareProfile, *, shipped: bool, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
+    return schemas.Profile(
+        name=profile.name,
+        threads=profile.threads,
+        batch_size=profile.batch_size,
+        provider=profile.provider,
+        placement=dict(profile.placement),
+        ssh=profile.ssh,
+        description=profile.description,
+        shipped=shipped,
+        drift=tuple(drift),
+    )
+
+
+def _measurement(task: Task) -> schemas.ModelMeasurement:
+    result: dict[str, Any] | None = None if task.result is None else dict(task.result)
+    return schemas.ModelMeasurement(
+        measurement=task.task,
+        profile=task.of,
+        status=cast(schemas.TaskStatusName, str(task.status)),
+        reason=task.reason,
+        submitted=datetime.fromtimestamp(task.submitted, UTC),
+        result=result,
+    )

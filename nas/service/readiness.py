@@ -1,0 +1,46 @@
+"""Whether jobs can be run now, part by part."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+from nas.errors import NasError
+from nas.service import schemas
+from nas.service.jobs import JobRunner
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+
+_LEAST_FREE = 256 * 1024 * 1024
+"""Bytes on the runs folder's disk below which no run is begun in good faith."""
+
+
+class Readiness:
+    """Looks at what running jobs needs."""
+
+    def __init__(self, settings: ServiceSettings, state: ServiceState, jobs: JobRunner) -> None:
+        self._root, self._state, self._jobs = settings.runs.root, state, jobs
+
+    def now(self) -> schemas.Readiness:
+        """See `Service.ready`."""
+        parts = {
+            "runs": self._folder(),
+            "state": self._tried(self._state.submissions),
+            "jobs": self._tried(self._jobs.states),
+        }
+        return schemas.Readiness(ready=all(told == "ok" for told in parts.values()), parts=parts)
+
+    def _folder(self) -> str:
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            return "the runs folder cannot be written"
+        free = shutil.disk_usage(self._root).free
+        return "ok" if free >= _LEAST_FREE else f"only {free // 2**20} MiB are free on the runs folder's disk"
+
+    @staticmethod
+    def _tried(look: Callable[[], object]) -> str:
+        try:
+            look()
+        except NasError as error:
+            return str(error)
+        return "ok"

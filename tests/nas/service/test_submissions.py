@@ -1,0 +1,304 @@
+"""Runs submitted to the service, and what becomes of them, with jobs that nothing really runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.config import load_job
+from nas.errors import JobError, NasError, RunHeldError, RunStateError, TooManyError, UnknownNameError
+from nas.service.jobs import JobState
+from nas.service.schemas import JobSubmission, ResumeRequest
+from nas.service.service import Service
+from nas.service.settings import Limits, ServiceSettings
+from nas.service.state import ServiceState, Wanted
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import Jobs, searched, trained, tree
+
+
+def mark(runs: RunsFolder, run: str, status: RunStatus, reason: str = "") -> None:
+    store = open_store(runs.get(run), driver=True)
+    store.set_status(status, reason=reason)
+    store.close()
+
+
+def started(service: Service, jobs: Jobs, run: str, attempt: int = 1) -> str:
+    """As the dispatcher starts a run's driver."""
+    service.state.change(run, attempt=attempt, started=True)
+    job = f"{run}.{attempt}"
+    jobs.start(job, ["nas", "drive", run])
+    return job
+
+
+def test_a_submitted_job_waits_in_the_queue(service: Service, runs: RunsFolder) -> None:
+    first = service.submit(JobSubmission(job=SMALL_JOB), "ada")
+    second = service.submit(JobSubmission(job=SMALL_JOB, kind="training"), "bob")
+    assert (first.run, first.name, first.status, first.kind) == ("small-1", "small", "queued", "search")
+    assert (first.submitter, first.queue_position, first.live) == ("ada", 1, False)
+    assert (first.evaluations, first.evaluations_wanted, first.epoch, first.epochs) == (0, 30, 0, 4)
+    assert (second.run, second.kind, second.queue_position, second.evaluations_wanted) == ("small-2", "training", 2, 0)
+    assert second.reason == "waits behind 1 others"
+    assert first.submitted is not None
+    assert first.started is first.ended is None
+    assert load_job(runs.get(first.run).job_file).search.evaluations == 30
+
+
+def test_a_job_may_come_as_an_object_and_is_shown_as_it_was_sent(service: Service) -> None:
+    job = {"name": "object", "data": {"name": "digits"}, "supernet": {"preset": "tiny"}}
+    made = service.submit(JobSubmission(job=job))
+    assert "preset: tiny" in service.detail(made.run).job
+    commented = service.submit(JobSubmission(job="# mine\n" + SMALL_JOB))
+    assert service.detail(commented.run).job.startswith("# mine\n")
+
+
+def test_hardware_given_beside_the_job_replaces_its_own(service: Service, runs: RunsFolder) -> None:
+    made = service.submit(JobSubmission(job=SMALL_JOB, hardware=("cpu-2-threads",)))
+    assert load_job(runs.get(made.run).job_file).hardware == ("cpu-2-threads",)
+    assert "cpu-2-threads" in service.detail(made.run).job
+
+
+def test_a_wrong_job_is_told_by_field_and_leaves_nothing(service: Service, runs: RunsFolder) -> None:
+    before = set(tree(runs.root))
+    wrong = JobSubmission(job=SMALL_JOB.replace("evaluations: 30", "evaluations: 1").replace("seed: 3", "sead: 3"))
+    check = service.check(wrong)
+    assert not check.ok
+    assert {error.field for error in check.errors} == {"sead", "search.evaluations"}
+    assert "did you mean 'seed'" in next(e.message for e in check.errors if e.field == "sead")
+    with pytest.raises(JobError):
+        service.submit(wrong)
+    assert {name for name in tree(runs.root) if not name.startswith("service.db")} == {
+        name for name in before if not name.startswith("service.db")
+    }
+    assert service.check(JobSubmission(job=SMALL_JOB)).ok
+    assert service.runs().total == 0
+
+
+def test_only_so_many_may_wait(runs: RunsFolder, jobs: Jobs) -> None:
+    runs.check_writable()
+    settings = ServiceSettings(runs, limits=Limits(queued=2))
+    state = ServiceState.open(settings.database)
+    service = Service(settings, state, jobs)
+    service.submit(JobSubmission(job=SMALL_JOB))
+    last = service.submit(JobSubmission(job=SMALL_JOB))
+    with pytest.raises(TooManyError):
+        service.submit(JobSubmission(job=SMALL_JOB))
+    service.cancel(last.run)
+    service.submit(JobSubmission(job=SMALL_JOB))
+    state.close()
+
+
+def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsFolder) -> None:
+    searched(runs, name="by-hand")
+    trained(runs)
+    service.submit(JobSubmission(job=SMALL_JOB))
+    assert [r.run for r in service.runs().runs] == ["small-1", "supernet-1", "by-hand-1"]
+    assert [r.run for r in service.runs(status="finished").runs] == ["supernet-1", "by-hand-1"]
+    assert [r.run for r in service.runs(kind="training").runs] == ["supernet-1"]
+    assert [r.run for r in service.runs(name="HAND").runs] == ["by-hand-1"]
+    page = service.runs(offset=1, limit=1)
+    assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
+
+
+def test_a_damaged_run_is_listed_with_what_is_wrong(service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs)
+    folder.database.write_bytes(b"nothing of a database" * 100)
+    (only,) = service.runs().runs
+    assert only.status == "failed"
+    assert "is damaged" in only.reason
+    with pytest.raises(NasError, match="is damaged"):
+        service.summary(folder.id)
+
+
+def test_the_detail_tells_what_a_search_is_made_of(service: Service, runs: RunsFolder) -> None:
+    run = searched(runs, limits={"macs": (None, 1e9)}).id
+    store = open_store(runs.get(run), driver=True)
+    for i in range(60):
+        store.record_event("warning", {"text": f"number {i}"})
+    store.close()
+    detail = service.detail(run)
+    assert detail.algorithm == "guided"
+    assert [o.name for o in detail.objectives] == ["accuracy", "latency_ms@cpu-1-thread"]
+    assert [(c.figure, c.minimum, c.maximum) for c in detail.constraints] == [("macs", None, 1e9)]
+    assert (detail.profiles, detail.precisions) == (("cpu-1-thread",), ("fp32",))
+    assert detail.front_size == len(service.front(run).members)
+    assert detail.hypervolume == service.report(run).front_hypervolume
+    assert set(detail.reference) == {"accuracy", "latency_ms@cpu-1-thread"}
+    assert len(detail.events) == 50
+    assert detail.events[-1]["detail"] == {"text": "number 59"}
+
+
+def test_the_detail_of_a_training_has_no_objectives(service: Service, runs: RunsFolder) -> None:
+    detail = service.detail(trained(runs).id)
+    assert (detail.kind, detail.epoch, detail.epochs) == ("training", 4, 4)
+    assert (detail.objectives, detail.front_size, detail.hypervolume) == ((), 0, None)
+
+
+def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
+    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    started(service, jobs, run)
+    assert service.cancel(run).reason == "is being cancelled"
+    again = ServiceState.open(service.settings.database)
+    submission = again.submission(run)
+    again.close()
+    assert submission is not None
+    assert submission.wanted is Wanted.CANCELLED
+    service.cancel(run)
+    mark(runs, run, RunStatus.CANCELLED, "interrupted")
+    jobs.stop(f"{run}.1")
+    assert service.cancel(run).status == "cancelled"
+
+
+def test_what_has_ended_otherwise_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
+    with pytest.raises(RunStateError, match="is finished already"):
+        service.cancel(searched(runs).id)
+
+
+def test_a_driver_started_by_hand_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs, final=False)
+    with pytest.raises(RunStateError, match="no driver"):
+        service.cancel(folder.id)
+    store = open_store(folder, driver=True)
+    with pytest.raises(RunStateError, match="end it there"):
+        service.cancel(folder.id)
+    store.close()
+
+
+def test_a_cancelled_run_is_put_into_the_queue_again(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
+    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    job = started(service, jobs, run)
+    service.cancel(run)
+    with pytest.raises(RunHeldError):
+        service.resume(run, ResumeRequest())
+    jobs.known[job] = JobState.ENDED
+    mark(runs, run, RunStatus.CANCELLED, "interrupted")
+    assert service.summary(run).status == "cancelled"
+    resumed = service.resume(run, ResumeRequest())
+    assert (resumed.status, resumed.queue_position, resumed.ended) == ("queued", 1, None)
+    with pytest.raises(RunStateError, match="waits already"):
+        service.resume(run, ResumeRequest())
+
+
+def test_a_finished_search_is_resumed_with_more_to_spend_alone(service: Service, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    with pytest.raises(RunStateError, match="nothing to resume without more"):
+        service.resume(run, ResumeRequest())
+    with pytest.raises(NasError, match="40"):
+        service.resume(run, ResumeRequest(evaluations="20"))
+    assert service.state.submission(run) is None
+    assert service.resume(run, ResumeRequest(evaluations="+50"), "ada").status == "queued"
+    submission = service.state.submission(run)
+    assert submission is not None
+    assert submission.options["evaluations"] == "+50"
+    assert submission.submitter == "ada"
+
+
+def test_an_interrupted_run_of_a_command_is_taken_over(service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs, final=False)
+    assert service.summary(folder.id).reason == "has no driver: it was interrupted"
+    store = open_store(folder, driver=True)
+    with pytest.raises(RunHeldError):
+        service.resume(folder.id, ResumeRequest())
+    store.close()
+    assert service.resume(folder.id, ResumeRequest()).queue_position == 1
+
+
+def test_a_training_is_given_no_evaluations(service: Service, runs: RunsFolder) -> None:
+    with pytest.raises(NasError, match="is a training"):
+        service.resume(trained(runs).id, ResumeRequest(evaluations="+5"))
+
+
+def test_deleting_removes_all_of_a_run(service: Service, runs: RunsFolder) -> None:
+    run, other = searched(runs).id, trained(runs).id
+    service.report(run)
+    service.delete(run)
+    assert not (runs.root / run).exists()
+    assert list((runs.root / ".service" / "deleted").iterdir()) == []
+    assert [r.run for r in service.runs().runs] == [other]
+    with pytest.raises(UnknownNameError):
+        service.summary(run)
+    with pytest.raises(UnknownNameError):
+        service.front(run)
+    with pytest.raises(UnknownNameError):
+        service.delete("..")
+
+
+def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
+    supernet = trained(runs).id
+    job = SMALL_JOB.replace("  family: mobile-cnn", f"  from: {supernet}\n  family: mobile-cnn")
+    run = service.submit(JobSubmission(job=job)).run
+    with pytest.raises(RunStateError, match=f"needed by {run}"):
+        service.delete(supernet)
+    with pytest.raises(RunHeldError):
+        service.delete(run)
+    started(service, jobs, run)
+    with pytest.raises(RunHeldError):
+        service.delete(run)
+    service.cancel(run)
+    jobs.stop(f"{run}.1")
+    mark(runs, run, RunStatus.CANCELLED)
+    service.delete(run)
+    service.delete(supernet)
+    assert service.runs().total == 0
+
+
+def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs) -> None:
+    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    assert service.logs(run) == ""
+    jobs.written = {f"{run}.1": "first\n", f"{run}.2": "second\n", "other.1": "no\n"}
+    started(service, jobs, run, attempt=2)
+    assert service.logs(run) == "first\nsecond\n"
+    with pytest.raises(UnknownNameError):
+        service.logs("nothing-1")
+
+
+def test_watching_ends_with_the_run(service: Service, runs: RunsFolder) -> None:
+    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    watch = service.watch(run)
+    assert next(watch).status == "queued"
+    service.cancel(run)
+    assert next(watch).reason == "is being cancelled"
+    mark(runs, run, RunStatus.CANCELLED, "as asked")
+    assert [s.reason for s in watch] == ["as asked"]
+
+
+def test_readiness_names_the_part_that_is_missing(
+    service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nas.errors import ServiceError
+
+    assert service.ready().ready
+
+    def fails() -> dict[str, JobState]:
+        raise ServiceError("the head does not answer")
+
+    monkeypatch.setattr(jobs, "states", fails)
+    told = service.ready()
+    assert not told.ready
+    assert told.parts["jobs"] == "the head does not answer"
+    assert told.parts["state"] == "ok"
+
+
+def test_paths_of_the_server_stay_out_of_jobs(service: Service, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "board.yaml").write_text("name: board")
+    path = str(outside)
+    wrong = {
+        "data.path": SMALL_JOB.replace("name: digits,", f"name: image-folder, path: {path},"),
+        "supernet.from": SMALL_JOB.replace("  family:", f"  from: {path}\n  family:"),
+        "training.teacher": SMALL_JOB.replace("{epochs: 4,", f"{{epochs: 4, distill: teacher, teacher: {path}/x,"),
+        "hardware[0]": SMALL_JOB.replace("[cpu-1-thread]", f"[{path}/board.yaml]"),
+        "lookup_tables[0]": SMALL_JOB + f"lookup_tables: [{path}/table.json]\n",
+        "warm_start[0]": SMALL_JOB + "warm_start: [other-1]\n",
+    }
+    for field, job in wrong.items():
+        check = service.check(JobSubmission(job=job))
+        assert [error.field for error in check.errors] == [field]
+    check = service.check(JobSubmission(job=SMALL_JOB, hardware=(f"{path}/board.yaml",)))
+    assert [error.field for error in check.errors] == ["hardware[0]"]
+    check = service.check(JobSubmission(job=SMALL_JOB, hardware=("cpu-9-threads",)))
+    assert [error.field for error in check.errors] == ["hardware[0]"]
