@@ -43,6 +43,7 @@ class ServiceSettings:
 
     Attributes:
         host: address to listen on; any but a loopback address needs a token.
+        names: by which clients reach the server, beside its address and the machine's name; requests to others are refused.
         certificate, key: PEM files for TLS; both or none.
         data_roots: folders below which job files from the network may name data sets.
         jobs_at_once: runs that are driven at the same time.
@@ -54,6 +55,7 @@ class ServiceSettings:
     runs: RunsFolder
     host: str = "127.0.0.1"
     port: int = 8700
+    names: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
     data_roots: tuple[Path, ...] = ()
@@ -73,6 +75,11 @@ class ServiceSettings:
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in _LOOPBACK
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether clients must show a token: others than this machine's may come, perhaps through a proxy of that name."""
+        return not self.on_loopback or bool(self.names)
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,119 @@
+"""Who a client is, by the token that it shows, and how often it may ask."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from nas.errors import ServiceError
+from nas.service.problems import make_problem, response_of
+from nas.service.settings import ServiceSettings
+from nas.service.tokens import Tokens
+
+COOKIE = "nas_token"
+API = "/api/"
+_OPEN = ("/api/v1/health", "/login")
+_OPEN_BELOW = "/static/"
+_MOST_CLIENTS = 10_000
+_BURST_S = 10.0
+"""Of requests may come at once."""
+
+
+class Rate:
+    """So many requests a minute for each client, evenly or some at once: a token bucket.
+
+    Args:
+        clock: seconds, of any beginning.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second, self._clock = per_minute / 60, clock
+        self._most = max(1.0, _BURST_S * self._per_second)
+        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def takes(self, client: str) -> bool:
+        """Whether a client may ask now; counts it where so."""
+        now = self._clock()
+        left, last = self._clients.pop(client, (self._most, now))
+        left = min(self._most, left + (now - last) * self._per_second)
+        may = left >= 1
+        self._clients[client] = (left - 1 if may else left, now)
+        if len(self._clients) > _MOST_CLIENTS:
+            self._clients.popitem(last=False)
+        return may
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a request shows: a token, or that it shows one in a way that cannot be understood."""
+
+    token: str | None
+    broken: bool = False
+
+
+class Access:
+    """Lets through clients that show a valid token where one is needed, each as often as it may ask.
+
+    The token's name is kept in the request's state, for submissions and the log; the token itself nowhere.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
+        self._app, self._tokens, self._needed = app, tokens, settings.needs_token
+        self._rate = Rate(settings.limits.requests_per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        answer = self._refusal(scope)
+        return await (self._app if answer is None else answer)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        path, headers = scope["path"], Headers(scope=scope)
+        shown = _shown(headers)
+        try:
+            name = None if shown.token is None else self._tokens.holder(shown.token)
+        except ServiceError as error:
+            return response_of(make_problem(503, str(error), instance=path))
+        client = scope.get("client")
+        if not self._rate.takes(f"token {name}" if name else f"address {client[0] if client else ''}"):
+            detail = "too many requests; wait a little before the next"
+            return response_of(make_problem(429, detail, instance=path))
+        scope.setdefault("state", {})["token"] = name or ""
+        open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
+        if name is not None or open_to_all:
+            return None
+        if not self._needed and not shown.broken and (shown.token is None or "authorization" not in headers):
+            return None  # a cookie of another server on this machine's name says nothing
+        return _unauthorized(path, headers, shown)
+
+
+def _shown(headers: Headers) -> _Shown:
+    given = headers.get("authorization")
+    if given is not None:
+        scheme, _, token = given.partition(" ")
+        token = token.strip()
+        return _Shown(token or None, broken=scheme.lower() != "bearer" or not token)
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return _Shown(None)
+    return _Shown(None if cookie is None else cookie.value or None)
+
+
+def _unauthorized(path: str, headers: Headers, shown: _Shown) -> Response:
+    if not path.startswith(API) and "text/html" in headers.get("accept", ""):
+        return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
+    detail = (
+        "this token is unknown, expired or revoked; `nas token make NAME` makes one"
+        if shown.token is not None
+        else "show a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on the server's machine"
+    )
+    return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,71 @@
+"""Hardware profiles and measurements on them, recipes, and uploaded data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Path, UploadFile
+
+from nas.service import schemas
+from nas.service.problems import answers
+from nas.service.routes.parameters import ProfileName
+from nas.service.service import Service
+
+MeasurementId = Annotated[str, Path(alias="measurement", description="A measurement's id.", max_length=200)]
+RecipeName = Annotated[
+    str, Path(alias="recipe", description="A recipe's name.", examples=["digits-cnn"], max_length=200)
+]
+
+
+def routes(service: Service) -> APIRouter:
+    """All routes about what jobs are made of."""
+    router = APIRouter()
+
+    @router.get("/profiles", tags=["hardware"], responses=answers())
+    def list_profiles() -> tuple[schemas.Profile, ...]:
+        """List the hardware profiles: those of the catalog, then those that were added."""
+        return service.profiles()
+
+    @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
+    def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
+        """Add a hardware profile of your own; jobs name it like those of the catalog."""
+        return service.add_profile(upload)
+
+    @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
+    def show_profile(profile: ProfileName) -> schemas.Profile:
+        """One profile, with the noise and the drift of its measurements run by run."""
+        return service.profile(profile)
+
+    @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
+    def measure_model(
+        profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
+    ) -> schemas.ModelMeasurement:
+        """Ask for the latency of an ONNX model on a profile."""
+        return service.measure_model(profile, model.file)
+
+    @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
+    def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
+        """Tell where a measurement stands, and its figures."""
+        return service.measurement(profile, measurement)
+
+    @router.get("/recipes", tags=["recipes"], responses=answers())
+    def list_recipes() -> tuple[schemas.Recipe, ...]:
+        """List the ready jobs."""
+        return service.recipes()
+
+    @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
+    def show_recipe(recipe: RecipeName) -> schemas.Recipe:
+        """One ready job, with its text."""
+        return service.recipe(recipe)
+
+    @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
+    def add_data(
+        name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["flowers"])],
+        archive: Annotated[
+            UploadFile, File(description="A zip archive of images, one folder a class; PNG, JPEG, BMP or WebP.")
+        ],
+    ) -> schemas.DataUpload:
+        """Upload a small data set of images."""
+        return service.add_data(name, archive.file)
+
+    return router

@@ -1,0 +1,44 @@
+"""Signing in and out of the pages: a token is shown once, and kept in a cookie that no script reads."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.responses import RedirectResponse, Response
+
+from nas.service.access import COOKIE
+from nas.service.security import is_local_path
+from nas.service.settings import ServiceSettings
+from nas.service.tokens import Tokens
+
+_LONGEST_S = 30 * 24 * 3600
+
+
+def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
+    """``POST /login`` and ``POST /logout``; the page with the form is the pages' own."""
+    router = APIRouter(include_in_schema=False)
+    secure = settings.certificate is not None
+
+    @router.post("/login")
+    def sign_in(
+        token: Annotated[str, Form(max_length=200)] = "",
+        next_: Annotated[str, Form(alias="next", max_length=2000)] = "/",
+    ) -> Response:
+        name = tokens.holder(token.strip())
+        if name is None:
+            return RedirectResponse("/login?refused=1", 303)
+        expires = next((kept.expires for kept in tokens.kept() if kept.name == name), None)
+        left = _LONGEST_S if expires is None else min(_LONGEST_S, max(0, int(expires - time.time())))
+        answer = RedirectResponse(next_ if is_local_path(next_) else "/", 303)
+        answer.set_cookie(COOKIE, token.strip(), max_age=left, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    @router.post("/logout")
+    def sign_out() -> Response:
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    return router

@@ -1,0 +1,49 @@
+"""Whether the server lives, whether it can work, and what it counts."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+
+from nas.service import schemas
+from nas.service.metrics import Metrics
+from nas.service.problems import Answers, answers
+from nas.service.service import Service
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def routes(service: Service, metrics: Metrics) -> APIRouter:
+    """All routes for whoever runs the server."""
+    router = APIRouter(tags=["operations"])
+    installed = version("subnet-nas")
+
+    @router.get("/health", responses=answers())
+    async def health() -> schemas.Health:
+        """Tell that the server answers; no token is asked for."""
+        return schemas.Health(version=installed)
+
+    not_ready: Answers = {503: {"description": "Jobs cannot be run now.", "model": schemas.Readiness}}
+
+    @router.get("/ready", responses={**answers(), **not_ready})
+    def ready(response: Response) -> schemas.Readiness:
+        """Tell whether jobs can be run now, part by part."""
+        found = service.ready()
+        if not found.ready:
+            response.status_code = 503
+        return found
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={
+            200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            **answers(),
+        },
+    )
+    def show_metrics() -> Response:
+        """What the server counts, for Prometheus."""
+        return Response(metrics.text(), media_type=_TEXT)
+
+    return router

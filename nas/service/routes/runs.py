@@ -1,0 +1,92 @@
+"""Runs: submitted, listed, watched, cancelled, resumed, deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from nas.service import schemas
+from nas.service.problems import Answers, answers
+from nas.service.routes.parameters import Offset, RunId, client_name
+from nas.service.routes.submitted import BODY, submitted
+from nas.service.service import Service
+from nas.service.watching import Watching
+
+_STREAM: Answers = {
+    200: {
+        "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def routes(service: Service, watching: Watching) -> APIRouter:
+    """All routes about runs as such."""
+    router = APIRouter(tags=["runs"])
+
+    @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
+    def check_job(submission: Annotated[schemas.JobSubmission, Depends(submitted)]) -> schemas.JobCheck:
+        """Tell what is wrong with a job, by field, without submitting it."""
+        return service.check(submission)
+
+    @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
+    def submit_job(
+        request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(submitted)]
+    ) -> schemas.RunSummary:
+        """Submit a job: it waits in the queue as a run of its own."""
+        made = service.submit(submission, client_name(request))
+        response.headers["Location"] = f"/api/v1/runs/{made.run}"
+        return made
+
+    @router.get("/runs", responses=answers())
+    def list_runs(
+        status: Annotated[schemas.RunStatusName | None, Query(description="Of this status alone.")] = None,
+        kind: Annotated[schemas.RunKind | None, Query(description="Of this kind alone.")] = None,
+        name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
+    ) -> schemas.RunsPage:
+        """List runs, the newest first."""
+        return service.runs(status=status, kind=kind, name=name, offset=offset, limit=limit)
+
+    @router.get("/runs/{run}", responses=answers(404))
+    def show_run(run: RunId) -> schemas.RunDetail:
+        """Tell where a run stands and what it is made of."""
+        return service.detail(run)
+
+    @router.delete("/runs/{run}", status_code=204, responses=answers(404, 409))
+    def delete_run(run: RunId) -> None:
+        """Delete a run that no driver has, with all its files."""
+        service.delete(run)
+
+    @router.get("/runs/{run}/status", responses=answers(404))
+    def run_status(run: RunId) -> schemas.RunSummary:
+        """Tell where a run stands."""
+        return service.summary(run)
+
+    @router.get("/runs/{run}/events", response_class=StreamingResponse, responses={**_STREAM, **answers(404)})
+    async def watch_run(run: RunId) -> Response:
+        """Stream where a run stands, now and each time that this changes, until it has ended."""
+        first = await run_in_threadpool(service.summary, run)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(watching.follow(run, first), media_type="text/event-stream", headers=headers)
+
+    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses=answers(404))
+    def run_logs(run: RunId) -> str:
+        """What the run's drivers wrote, the oldest first: the last million characters."""
+        return service.logs(run).encode(errors="replace").decode()
+
+    @router.post("/runs/{run}/cancel", responses=answers(404, 409))
+    def cancel_run(run: RunId) -> schemas.RunSummary:
+        """Cancel a run; it keeps what it has, and can be resumed."""
+        return service.cancel(run)
+
+    @router.post("/runs/{run}/resume", responses=answers(404, 409, 413))
+    def resume_run(request: Request, run: RunId, budget: schemas.ResumeRequest | None = None) -> schemas.RunSummary:
+        """Put a run that has ended into the queue again, with more to spend if it is finished."""
+        return service.resume(run, budget or schemas.ResumeRequest(), client_name(request))
+
+    return router
