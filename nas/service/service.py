@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from nas.export.report import RunReport
 from nas.recipes import list_recipes, read_recipe
@@ -27,6 +27,7 @@ from nas.service.submissions import Submissions
 from nas.service.task_requests import TaskRequests
 
 _POLL_S = 0.5
+_T = TypeVar("_T")
 
 
 class Service:
@@ -34,13 +35,25 @@ class Service:
 
     Every method raises `nas.errors.UnknownNameError` for a run (export, profile, ...) that is not there, and others of
     `nas.errors.NasError` for what cannot be done; routes turn them into problem details.
+
+    Args:
+        standings: where runs stand, if somebody else asks for it, too.
+        wake: called when there is something new to be done.
     """
 
-    def __init__(self, settings: ServiceSettings, state: ServiceState, jobs: JobRunner) -> None:
-        self.settings, self.state, self.jobs = settings, state, jobs
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        state: ServiceState,
+        jobs: JobRunner,
+        *,
+        standings: Standings | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings, self.state, self.jobs, self._wake = settings, state, jobs, wake
         self._kinds = Kinds(settings.runs, self._submitted_kind)
         self._results = Results(settings.runs, self._kinds)
-        self._standings = Standings(settings.runs)
+        self._standings = standings or Standings(settings.runs)
         self._data, tasks = DataSets(settings), TaskRequests(state)
         self._hardware = Hardware(settings, tasks, Drifts(settings.runs))
         intake = Intake(settings.runs, self._hardware, self._data)
@@ -53,6 +66,10 @@ class Service:
         found = self.state.submission(run)
         return None if found is None else found.kind
 
+    def _woken(self, made: _T) -> _T:
+        self._wake()
+        return made
+
     # Jobs and runs
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
@@ -61,7 +78,7 @@ class Service:
 
     def submit(self, submission: schemas.JobSubmission, submitter: str = "") -> schemas.RunSummary:
         """Makes a queued run of a job: its folder, its job file, its store, and what was asked for, in this order."""
-        return self._submissions.submit(submission, submitter)
+        return self._woken(self._submissions.submit(submission, submitter))
 
     def runs(
         self, *, status: str | None = None, kind: str | None = None, name: str | None = None, offset: int = 0,
@@ -80,11 +97,11 @@ class Service:
 
     def cancel(self, run: str) -> schemas.RunSummary:
         """Wants a run to end; it can be resumed. Durable before it returns."""
-        return self._submissions.cancel(run)
+        return self._woken(self._submissions.cancel(run))
 
     def resume(self, run: str, request: schemas.ResumeRequest, submitter: str = "") -> schemas.RunSummary:
         """Puts a run that ended (or was started by hand and interrupted) into the queue again."""
-        return self._submissions.resume(run, request, submitter)
+        return self._woken(self._submissions.resume(run, request, submitter))
 
     def delete(self, run: str) -> None:
         """Removes a run that is not being driven, with all its files."""
@@ -134,7 +151,7 @@ class Service:
 
     def export(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
         """Asks for an export; it is made in a process of its own."""
-        return self._exports.ask(run, request)
+        return self._woken(self._exports.ask(run, request))
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
@@ -164,7 +181,7 @@ class Service:
 
     def measure_model(self, profile: str, model: BinaryIO) -> schemas.ModelMeasurement:
         """Asks for the latency of an ONNX model, which is kept, bounded in size; measured in a process of its own."""
-        return self._hardware.measure(profile, model)
+        return self._woken(self._hardware.measure(profile, model))
 
     def measurement(self, profile: str, measurement: str) -> schemas.ModelMeasurement:
         """Where that stands."""
