@@ -22,6 +22,11 @@ def shown_scale(objective: Objective) -> float:
     return _SHOWN[objective.metric][2]
 
 
+def shown_unit(objective: Objective) -> str:
+    """The unit that `shown_scale` leads to."""
+    return _SHOWN[objective.metric][1]
+
+
 def title_of(objective: Objective) -> str:
     """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
     title, unit, _ = _SHOWN[objective.metric]

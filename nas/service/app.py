@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from nas.service import pages
 from nas.service.access import Access
 from nas.service.bodies import BodyBounds
 from nas.service.metrics import PREFIX, Metrics
@@ -65,10 +66,12 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, known))
+    app.include_router(pages.router(service, settings))
     # The last one added comes first.
     app.add_middleware(BodyBounds, limits=settings.limits)
     app.add_middleware(Access, settings=settings, tokens=known)
     app.add_middleware(RightfulRequests, settings=settings)
+    app.add_middleware(pages.ReadableErrors)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Requests, metrics=metrics)
     _complete_description(app)

@@ -1,0 +1,65 @@
+"""Errors as pages that people can read, wherever they come from."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nas.service.pages.rendering import page
+from nas.service.problems import MEDIA_TYPE
+
+_API = "/api/"
+_TITLES = {
+    403: "Not allowed",
+    404: "Not found",
+    413: "Too large",
+    422: "Not understood",
+    429: "Not now",
+    503: "Not now",
+}
+
+
+class ReadableErrors:
+    """Puts problem details that a browser would show to a person into a page; the API's stay as they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = (
+            scope["type"] == "http"
+            and not scope["path"].startswith(_API)
+            and "text/html" in Headers(scope=scope).get("accept", "")
+        )
+        if not wanted:
+            return await self._app(scope, receive, send)
+        start: Message | None = None
+        body = b""
+
+        async def read(message: Message) -> None:
+            nonlocal start, body
+            if (
+                message["type"] == "http.response.start"
+                and Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE
+            ):
+                start = message
+            elif start is None:
+                await send(message)
+            else:
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await _tell(start, body, scope, receive, send)
+
+        return await self._app(scope, receive, read)
+
+
+async def _tell(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    problem = json.loads(body)
+    title = _TITLES.get(problem["status"], problem["title"])
+    answer = page("error.html", status=problem["status"], title=title, detail=problem["detail"])
+    headers = MutableHeaders(raw=answer.raw_headers)
+    for name, value in Headers(raw=start["headers"]).items():
+        headers.setdefault(name, value)  # when to come again, and the like
+    await answer(scope, receive, send)

@@ -1,0 +1,186 @@
+"""Templates, and the words in which they tell of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from nas import overview
+from nas.export.report import Point, RunReport, is_short
+from nas.export.units import constraint_text, duration, figure_text, miss_text, title_of
+from nas.objectives import Objective
+from nas.service import schemas
+from nas.service.pages.assets import address
+from nas.service.schemas import RunSummary
+from nas.store.base import RunStatus
+
+_ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape everything, and fail on a name that nobody gave."""
+    made = Environment(
+        loader=PackageLoader("nas.service.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "bytes": bytes_text,
+        "clock": clock_text,
+        "constraint": constraint_text,
+        "figure": figure_of,
+        "instant": instant,
+        "iso": iso,
+        "percent": percent_text,
+        "progress": progress_text,
+        "title": title_of,
+        "number": number_text,
+        "shown": shown_figure,
+        "test": test_text,
+        "words": words,
+    }
+    made.globals |= {"asset": address, "shown_status": shown_status, "may": may, "share": share, "miss_text": miss_text}
+    made.globals |= {"best_of": best_of, "where": where}
+    return made
+
+
+def page(template: str, *, status: int = 200, signs_in: bool = False, **values: object) -> HTMLResponse:
+    """A page of a template; ``no-store`` keeps it out of shared caches and of the way back after signing out.
+
+    Args:
+        signs_in: whether people show the server a token, so that they can sign out.
+    """
+    text = environment().get_template(template).render(signs_in=signs_in, **values)
+    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def shown_status(run: RunSummary) -> str:
+    """The status for people: a run whose driver was killed is ``interrupted``."""
+    status = RunStatus(run.status)
+    return overview.INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
+
+
+def may(run: RunSummary, what: str) -> bool:
+    """Whether it makes sense to ``cancel``, ``resume`` or ``delete`` a run now."""
+    ended = RunStatus(run.status) in _ENDED
+    by_hand = shown_status(run) == overview.INTERRUPTED and run.submitted is None  # nothing starts it again on its own
+    match what:
+        case "cancel":
+            return not ended and not by_hand
+        case "resume":
+            return ended or by_hand
+        case "delete":
+            return (ended or by_hand) and not run.live
+    raise ValueError(f"expected cancel, resume or delete, got {what!r}")
+
+
+def progress_text(run: RunSummary) -> str:
+    """How far a run is: ``12 of 60 evaluations``."""
+    if run.kind == "training" or run.epoch < run.epochs:
+        return f"{run.epoch:,} of {run.epochs:,} epochs"
+    if run.evaluations_wanted:
+        return f"{run.evaluations:,} of {run.evaluations_wanted:,} evaluations"
+    return f"{run.evaluations:,} evaluations"
+
+
+def share(run: RunSummary) -> float | None:
+    """How far a run's present phase (training, or searching) is, 0 to 1; None where its end is not known."""
+    training = run.kind == "training" or run.epoch < run.epochs
+    done, total = (run.epoch, run.epochs) if training else (run.evaluations, run.evaluations_wanted)
+    return min(1.0, done / total) if total else None
+
+
+def figure_of(point: Point, figure: Objective, report: RunReport) -> str:
+    """A network's figure with its error; a star where it is of the shorter protocol while others' are final."""
+    text = figure_text(figure, point.values[figure.name], point.errors[figure.name])
+    return f"{text} *" if figure.profile is not None and is_short(report, point) else text
+
+
+def test_text(point: Point) -> str:
+    """Accuracy on the test part, which no search saw; a dash where it was not scored."""
+    if point.test is None:
+        return "–"
+    return figure_text(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
+
+
+def instant(seconds: float) -> datetime:
+    """The moment so many seconds after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def words(value: object) -> str:
+    """A value that an event tells, as JSON where it is no text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def iso(moment: datetime) -> str:
+    """A moment as scripts read it."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def clock_text(moment: datetime) -> str:
+    """A moment for people, to be put into local time by a script."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def bytes_text(size: int) -> str:
+    """``312 B``, ``48.2 KiB`` or ``3.1 MiB``."""
+    if size < 1024:
+        return f"{size} B"
+    return f"{size / 1024:.1f} KiB" if size < 1024**2 else f"{size / 1024**2:.1f} MiB"
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits; a dash for what is not known."""
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def percent_text(share: float | None) -> str:
+    """A share in per cent; a dash for what is not known."""
+    return "–" if share is None else f"{100 * share:.3g} %"
+
+
+def elapsed(run: RunSummary) -> str:
+    """How long a run took, where both its ends are known."""
+    if run.started is None or run.ended is None:
+        return ""
+    return duration((run.ended - run.started).total_seconds())
+
+
+def profiles_of(report: RunReport, point: Point) -> Sequence[str]:
+    """On which profiles' fronts a network is."""
+    return [name for name, front in report.fronts.items() if any(p.key == point.key for p in front)]
+
+
+def baseline(info: schemas.PredictorInfo, name: str, score: str) -> float | None:
+    """A baseline's score in the latest fit; None where it was not defined."""
+    found: float | None = info.latest.get("baselines", {}).get(name, {}).get(score)
+    return found
+
+
+def best_of(front: Sequence[schemas.Network], figure: Objective) -> schemas.Figure | None:
+    """The best figure on a front; None where that is empty."""
+    found = [network.figures[figure.name] for network in front]
+    return min(found, key=lambda f: figure.sign * f.value, default=None)
+
+
+def shown_figure(figure: schemas.Figure | None, objective: Objective) -> str:
+    """A figure with its error; a dash for none."""
+    return "–" if figure is None else figure_text(objective, figure.value, figure.error)
+
+
+def where(profile: schemas.Profile) -> str:
+    """The machine that a profile stands for."""
+    if profile.ssh:
+        return f"over ssh, {profile.ssh}"
+    if profile.placement:
+        return "on the Ray node with " + ", ".join(profile.placement)
+    return "the driver's machine"

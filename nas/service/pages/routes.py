@@ -1,0 +1,132 @@
+"""The addresses of the pages."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from nas.errors import NasError
+from nas.objectives import Objective
+from nas.service import schemas
+from nas.service.pages import assets, rendering
+from nas.service.pages.chart_data import chart_data, figure_info
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+
+_SHOWN = 50
+"""Runs on one page."""
+_COMPARED = 100
+"""Runs to choose from for a comparison: the newest."""
+
+
+def router(service: Service, settings: ServiceSettings) -> APIRouter:
+    """All pages of a service, with their styles and scripts; who may see them is the application's to say."""
+    pages = APIRouter(include_in_schema=False)
+    page = partial(rendering.page, signs_in=settings.needs_token)
+
+    @pages.get("/")
+    def runs(
+        status: str = "", kind: str = "", name: str = "", offset: Annotated[int, Query(ge=0, le=10**6)] = 0
+    ) -> Response:
+        """All runs at a glance."""
+        found = service.runs(status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN)
+        asked = {"status": status, "kind": kind, "name": name}
+        return page("runs.html", found=found, asked=asked, limit=_SHOWN, statuses=_statuses())
+
+    @pages.get("/runs/{run}")
+    def run(run: str) -> Response:
+        """One run."""
+        detail = service.detail(run)
+        report = service.report(run) if _has_results(detail) else None
+        return page(
+            "run.html",
+            run=detail,
+            report=report,
+            predictors=service.predictors(run) if report else (),
+            exports=service.exports(run),
+            profiles_of=rendering.profiles_of,
+            baseline=rendering.baseline,
+            objective=lambda name: Objective.parse(name, detail.profiles),
+            elapsed=rendering.elapsed(detail),
+        )
+
+    @pages.get("/runs/{run}/networks.json")
+    def networks(run: str) -> Response:
+        """What the run's charts draw."""
+        return JSONResponse(chart_data(service.report(run)), headers={"Cache-Control": "no-store"})
+
+    @pages.get("/compare")
+    def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
+        """Searches side by side."""
+        chosen = list(dict.fromkeys(runs or ()))
+        comparison, problem = None, ""
+        if len(chosen) > 1:
+            try:
+                comparison = service.compare(chosen)
+            except NasError as error:  # shown above the form, with what was chosen
+                problem = str(error)
+        known = service.runs(kind="search", limit=_COMPARED).runs
+        figures = [] if comparison is None else [_objective(o) for o in comparison.objectives]
+        return page(
+            "compare.html",
+            chosen=chosen,
+            known=known,
+            comparison=comparison,
+            problem=problem,
+            figures=figures,
+            data=None if comparison is None else _comparison_data(comparison, figures),
+        )
+
+    @pages.get("/submit")
+    def submit(recipe: str = "") -> Response:
+        """A form for a job."""
+        recipes = service.recipes()
+        chosen = service.recipe(recipe or recipes[0].name)
+        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.profiles())
+
+    @pages.get("/hardware")
+    def hardware() -> Response:
+        """All hardware profiles."""
+        return page("hardware.html", profiles=service.profiles())
+
+    @pages.get("/hardware/{name}")
+    def profile(name: str) -> Response:
+        """One profile, with its noise and drift."""
+        found = service.profile(name)
+        return page("profile.html", profile=found, data=[drift.model_dump(mode="json") for drift in found.drift])
+
+    @pages.get("/login")
+    def login(next: str = "/", refused: bool = False) -> Response:
+        """Where a token is shown to the server."""
+        return page("login.html", next=next, refused=refused)
+
+    @pages.get(f"/static/{assets.PLOTLY}")
+    def plotly() -> Response:
+        return assets.plotly_file()
+
+    @pages.get("/static/{digest}/{name}")
+    def static(digest: str, name: str) -> Response:
+        return assets.own_file(digest, name)
+
+    return pages
+
+
+def _statuses() -> list[str]:
+    return list(schemas.RunStatusName.__args__)  # type: ignore[attr-defined]
+
+
+def _has_results(run: schemas.RunDetail) -> bool:
+    """Whether there is a search to tell of: it has begun, and measured something."""
+    return run.kind == "search" and bool(run.objectives) and run.evaluations > 0
+
+
+def _objective(info: schemas.ObjectiveInfo) -> Objective:
+    _, _, profile = info.name.partition("@")
+    return Objective.parse(info.name, [profile] if profile else [])
+
+
+def _comparison_data(comparison: schemas.Comparison, figures: list[Objective]) -> dict[str, Any]:
+    return {"figures": [figure_info(o) for o in figures], **comparison.model_dump(mode="json", exclude={"objectives"})}

@@ -1,0 +1,64 @@
+// The buttons that cancel, resume and delete a run.
+
+import { call, runPath, tell } from "./api.js";
+
+/** Makes all such buttons of the page work, those that come later too. `after(action)` is told when one has worked. */
+export function actions(after) {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-action]");
+    if (!button) return;
+    const { action, run } = button.dataset;
+    button.disabled = true;
+    try {
+      if (await act(action, run)) await after(action, run);
+    } catch (error) {
+      tell(`${run}: ${error.message}`);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+async function act(action, run) {
+  if (action === "cancel") {
+    await call(runPath(run, "cancel"), { method: "POST" });
+    tell(`${run} is being cancelled; it can be resumed.`);
+    return true;
+  }
+  if (action === "delete") return ask("ask-delete", run, () => call(runPath(run), { method: "DELETE" }));
+  return ask("ask-resume", run, (fields) => {
+    const body = Object.fromEntries([...fields].filter(([, value]) => value.trim() !== "").map(([k, v]) => [k, v.trim()]));
+    return call(runPath(run, "resume"), { method: "POST", body });
+  });
+}
+
+/** Opens a dialog; true once its work was done, false where it was left. A refusal is told inside the dialog. */
+function ask(id, run, work) {
+  const dialog = document.getElementById(id);
+  const form = dialog.querySelector("form");
+  const problem = dialog.querySelector("[data-problem]");
+  dialog.querySelector("[data-name]").textContent = run;
+  problem.textContent = "";
+  form.reset();
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    async function send(event) {
+      if (event.submitter?.value !== "yes") return;
+      event.preventDefault();
+      try {
+        await work(new FormData(form));
+        done = true;
+        dialog.close("yes");
+      } catch (error) {
+        problem.textContent = error.message;
+      }
+    }
+    let done = false;
+    form.addEventListener("submit", send);
+    dialog.addEventListener("close", () => {
+      form.removeEventListener("submit", send);
+      resolve(done);
+    }, { once: true });
+  });
+}

@@ -1,0 +1,151 @@
+// A network as a picture: its stages and blocks, filled, in the outline of the largest network of the space.
+
+import { described } from "./figures.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const [BLOCK, TALL, LINE, GAP] = [78, 56, 14, 14];
+
+/** Draws the architecture of a key beside that of `largest`; both are keys of the space that `choices` tells. */
+export function drawArchitecture(place, key, largest, choices) {
+  const own = described(key, choices);
+  const most = described(largest, choices);
+  const parts = partsOf(choices);
+  const svg = element("svg", { role: "img", "aria-label": wordsOf(parts, own, most) });
+  const width = Math.max(280, place.clientWidth);
+  let y = 0;
+  if (parts.whole.length) y = drawWhole(svg, parts.whole, own, most, choices, width);
+  let x = 0;
+  let rowHeight = 0;
+  const widest = Math.max(1, ...[...parts.stages.values()].map((stage) => amount(most.get(stage.width))));
+  for (const [name, stage] of parts.stages) {
+    const perRow = Math.max(1, Math.min(stage.blocks.size, Math.floor((width - GAP) / BLOCK)));
+    const needed = Math.max(perRow * BLOCK, 6.3 * headOf(name, stage, own, most).length) + GAP;
+    if (x > 0 && x + needed > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
+    const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest });
+    rowHeight = Math.max(rowHeight, height);
+    x += needed;
+  }
+  svg.setAttribute("viewBox", `0 0 ${width} ${y + rowHeight}`);
+  svg.setAttribute("width", width);
+  svg.setAttribute("height", y + rowHeight);
+  place.replaceChildren(svg);
+}
+
+/** What a space's choices are of: the whole network, its stages, and their blocks, by the parts of their names. */
+function partsOf(choices) {
+  const whole = [];
+  const stages = new Map();
+  for (const { name } of choices) {
+    const found = /^(?:(stage\d+)\.)?(?:(block\d+)\.)?([^.]+)$/.exec(name);
+    if (found === null || (found[1] === undefined && found[2] === undefined)) {
+      whole.push(name);
+      continue;
+    }
+    const [, stage = "blocks", block, option] = found;
+    if (!stages.has(stage)) stages.set(stage, { depth: null, width: null, others: [], blocks: new Map() });
+    const at = stages.get(stage);
+    if (block !== undefined) {
+      if (!at.blocks.has(block)) at.blocks.set(block, []);
+      at.blocks.get(block).push([option, name]);
+    } else if (option === "depth" || option === "width") at[option] = name;
+    else at.others.push(name);
+  }
+  for (const stage of stages.values()) {
+    if (stage.blocks.size === 0) stage.blocks.set("block", []); // all of it alike
+  }
+  const alone = stages.get("blocks"); // of a network without stages: its depth and width are the whole's
+  if (alone && stages.size === 1) {
+    for (const option of ["depth", "width"]) {
+      if (whole.includes(option)) {
+        alone[option] = option;
+        whole.splice(whole.indexOf(option), 1);
+      }
+    }
+  }
+  return { whole, stages };
+}
+
+/** Options of the whole network, each as a bar that is filled as far as its level is. */
+function drawWhole(svg, names, own, most, choices, width) {
+  const perRow = Math.max(1, Math.floor(width / 190));
+  names.forEach((name, i) => {
+    const [x, y] = [190 * (i % perRow), 34 * Math.floor(i / perRow)];
+    const { options } = choices.find((choice) => choice.name === name);
+    const filled = (options.indexOf(own.get(name)) + 1) / options.length;
+    write(svg, x, y + 12, `${name} ${own.get(name) ?? "–"}${ofMost(own.get(name), most.get(name))}`);
+    if (filled < 1) box(svg, x + 0.5, y + 17.5, 160, 7, "ghost");
+    box(svg, x + 0.5, y + 17.5, 160 * filled, 7, "own");
+  });
+  return 34 * Math.ceil(names.length / perRow) + 8;
+}
+
+function drawStage(svg, name, stage, { own, most, x, y, perRow, widest }) {
+  write(svg, x, y + 12, headOf(name, stage, own, most), "head");
+  const depth = stage.depth === null ? stage.blocks.size : amount(own.get(stage.depth));
+  const nLines = Math.max(1, ...[...stage.blocks.values()].map((options) => options.length));
+  const height = TALL + LINE * nLines + 10;
+  const tall = (value) => (stage.width === null ? TALL : Math.max(6, (TALL * amount(value)) / widest));
+  [...stage.blocks.values()].forEach((options, i) => {
+    const [left, top] = [x + BLOCK * (i % perRow), y + 20 + height * Math.floor(i / perRow)];
+    const isThere = options.length ? options.some(([, full]) => own.has(full)) : i < depth;
+    const [ghost, filled] = [tall(most.get(stage.width)), tall(own.get(stage.width))];
+    if (!isThere || ghost > filled) box(svg, left + 0.5, top + TALL - ghost, BLOCK - 8, ghost, "ghost");
+    if (isThere) box(svg, left + 0.5, top + TALL - filled, BLOCK - 8, filled, "own");
+    options.forEach(([option, full], line) => {
+      const text = isThere ? `${option} ${own.get(full)}${ofMost(own.get(full), most.get(full))}` : "";
+      write(svg, left + 1, top + TALL + LINE * (line + 1), text);
+    });
+    if (!isThere) write(svg, left + 1, top + TALL + LINE, "left out", "soft");
+  });
+  return 20 + height * Math.ceil(stage.blocks.size / perRow) + 8;
+}
+
+function headOf(name, stage, own, most) {
+  const facts = [stage.depth, stage.width, ...stage.others].filter((full) => full !== null);
+  const told = facts.map((full) => `${full.split(".").pop()} ${own.get(full) ?? "–"}${ofMost(own.get(full), most.get(full))}`);
+  return [spaced(name), ...told].join(" · ");
+}
+
+/** ` of 32`, where the largest network has more. */
+function ofMost(own, most) {
+  return own === most || most === undefined ? "" : ` of ${most}`;
+}
+
+/** The picture in words. */
+function wordsOf({ whole, stages }, own, most) {
+  const parts = whole.map((name) => `${name} ${own.get(name) ?? "none"}${ofMost(own.get(name), most.get(name))}`);
+  for (const [name, stage] of stages) {
+    const blocks = [...stage.blocks].map(([block, options]) => {
+      const told = options.filter(([, full]) => own.has(full)).map(([option, full]) => `${option} ${own.get(full)}`);
+      return `${spaced(block)} ${told.length ? told.join(" ") : "left out"}`;
+    });
+    parts.push(`${headOf(name, stage, own, most).replaceAll(" · ", ", ")}: ${blocks.join(", ")}`);
+  }
+  return `The chosen network: ${parts.join("; ")}`;
+}
+
+/** `stage2` as `stage 2`. */
+function spaced(name) {
+  return name.replace(/(\d+)$/, " $1");
+}
+
+function amount(value) {
+  const number = Number(value);
+  return Number.isFinite(number) ? number : 1;
+}
+
+function box(svg, x, y, width, height, kind) {
+  svg.append(element("rect", { x, y, width, height, rx: 3, class: kind }));
+}
+
+function write(svg, x, y, text, kind = "") {
+  const line = element("text", { x, y, class: kind });
+  line.textContent = text;
+  svg.append(line);
+}
+
+function element(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}

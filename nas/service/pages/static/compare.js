@@ -1,0 +1,67 @@
+// Several searches side by side: their fronts, and how their hypervolumes grew.
+
+import * as charts from "./charts.js";
+import { figureText } from "./figures.js";
+import { sortable } from "./table.js";
+
+const at = (id) => document.getElementById(id);
+const data = JSON.parse(at("data").textContent);
+const quality = data.figures.find((f) => f.name === "accuracy") ?? data.figures[0];
+const costs = data.figures.filter((f) => f !== quality);
+const axis = at("axis");
+
+sortable();
+if (window.Plotly) start();
+else document.addEventListener("DOMContentLoaded", start, { once: true });
+
+function start() {
+  axis.replaceChildren(...costs.map((cost, i) => new Option(cost.title, i)));
+  at("controls").hidden = costs.length < 2;
+  axis.addEventListener("change", showFronts);
+  if (costs.length) charts.drawn(at("fronts"), showFronts);
+  else at("fronts").hidden = true;
+  charts.drawn(at("curves"), showCurves);
+}
+
+function look(i) {
+  return { colour: charts.palette()[i % charts.N_COLOURS], symbol: charts.SYMBOLS[i % charts.SYMBOLS.length] };
+}
+
+function showFronts() {
+  const cost = costs[Number(axis.value)];
+  const joined = data.figures.length === 2;
+  const value = (network, figure) => network.figures[figure.name].value * figure.scale;
+  const traces = data.runs.map((run, i) => {
+    const bars = (figure) => ({
+      type: "data", array: run.front.map((n) => n.figures[figure.name].error * figure.scale), color: look(i).colour, thickness: 1.1, width: 0,
+    });
+    return {
+      type: "scatter", mode: joined ? "lines+markers" : "markers", name: run.run,
+      x: run.front.map((n) => value(n, cost)), y: run.front.map((n) => value(n, quality)),
+      line: { color: look(i).colour, width: 2 }, marker: { color: look(i).colour, symbol: look(i).symbol, size: 8 },
+      error_x: bars(cost), error_y: bars(quality),
+      customdata: run.front.map((n) => [
+        charts.escapeText(run.run), ...data.figures.map((f) => {
+          const { value: v, error } = n.figures[f.name];
+          return `${charts.escapeText(f.title)}: <b>${charts.escapeText(figureText(f, v, error))}</b>`;
+        }), charts.escapeText(n.key),
+      ].join("<br>")),
+      hovertemplate: "%{customdata}<extra></extra>",
+    };
+  });
+  charts.legend(at("legend"), data.runs.map((run, i) => ({ name: run.run, ...look(i) })));
+  Plotly.react(at("fronts"), traces, charts.layout(at("fronts"), {
+    xaxis: charts.figureAxis(cost, traces.flatMap((t) => t.x)), yaxis: charts.figureAxis(quality, traces.flatMap((t) => t.y)),
+  }), charts.CONFIG);
+}
+
+function showCurves() {
+  const traces = data.runs.map((run, i) => charts.steps(
+    charts.escapeText(run.run), run.curve.map(([n]) => n), run.curve.map(([, v]) => v), look(i).colour,
+    { line: { shape: "hv", width: 2.2, color: look(i).colour, dash: i < charts.N_COLOURS ? "solid" : "dash" } },
+  ));
+  Plotly.react(at("curves"), traces, charts.layout(at("curves"), {
+    xaxis: charts.axis("Evaluations"), yaxis: charts.axis("Hypervolume", { rangemode: "tozero" }), hovermode: "x unified",
+    hoverlabel: { bgcolor: charts.colour("--paper"), font: { color: charts.colour("--ink"), size: 12 } },
+  }), charts.CONFIG);
+}

@@ -1,0 +1,45 @@
+// How a search went: its hypervolume, and how well its models came to predict.
+
+import * as charts from "./charts.js";
+
+export function showConvergence(place, { name, title, evaluations, values, close_at, close_text }) {
+  const isLate = close_at > 0.6 * evaluations.at(-1);
+  const close = close_at === null ? {} : {
+    shapes: [{
+      type: "line", x0: close_at, x1: close_at, y0: 0, y1: 1, yref: "paper", line: { color: charts.colour("--edge"), dash: "dash", width: 1.2 },
+    }],
+    annotations: [{
+      x: close_at, y: 0.04, yref: "paper", text: close_text, showarrow: false, xanchor: isLate ? "right" : "left", xshift: isLate ? -5 : 5,
+    }],
+  };
+  const curve = charts.steps(name, evaluations, values, charts.colour("--front"), {
+    hovertemplate: "after %{x} evaluations: %{y:.4g}<extra></extra>",
+  });
+  Plotly.react(place, [curve], charts.layout(place, { xaxis: charts.axis("Evaluations"), yaxis: charts.axis(title), ...close }), charts.CONFIG);
+}
+
+/** Rank agreement after each fit, by objective; dotted is the ridge baseline that the models must beat. */
+export function showPredictors(place, list, predictors, figures) {
+  const series = Object.entries(predictors).map(([name, { steps, kendall_tau, ridge }], i) => ({
+    name: figures.find((f) => f.name === name)?.title ?? name, steps, kendall_tau, ridge,
+    colour: charts.palette()[i % charts.N_COLOURS], symbol: charts.SYMBOLS[i % charts.SYMBOLS.length],
+  }));
+  const traces = series.flatMap(({ name, steps, kendall_tau, ridge, colour, symbol }) => [
+    {
+      type: "scatter", mode: "lines", x: steps, y: ridge, line: { color: colour, width: 1.4, dash: "dot" },
+      hovertemplate: `ridge, ${charts.escapeText(name)}: %{y:.3f}<extra></extra>`,
+    },
+    {
+      type: "scatter", mode: "lines+markers", x: steps, y: kendall_tau, line: { color: colour, width: 2 }, marker: { symbol, size: 7 },
+      hovertemplate: `${charts.escapeText(name)}: %{y:.3f}<extra></extra>`,
+    },
+  ]);
+  charts.legend(list, [
+    ...series, ...(series.some(({ ridge }) => ridge.some((tau) => tau !== null)) ? [{ name: "ridge baseline", symbol: "dots", colour: charts.colour("--soft") }] : []),
+  ]);
+  const known = traces.flatMap((trace) => trace.y.filter((tau) => tau !== null));
+  Plotly.react(place, traces, charts.layout(place, {
+    xaxis: charts.axis("Step of the search"),
+    yaxis: charts.axis("Kendall's τ, held out", { range: [Math.min(0, ...charts.extremes(known)), 1.03] }),
+  }), charts.CONFIG);
+}

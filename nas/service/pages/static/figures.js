@@ -1,0 +1,44 @@
+// How figures are written: the same words and digits as in the tables that the server writes.
+
+/** The figure in its shown unit, with its error where that is above 0: `88.95 ± 0.31 %`. */
+export function figureText(figure, value, error) {
+  const shown = value * figure.scale;
+  const spread = (error || 0) * figure.scale;
+  if (!spread) return `${fourDigits(shown)} ${figure.unit}`;
+  const decimals = decimalsOf(spread);
+  return `${shown.toFixed(decimals)} ± ${spread.toFixed(decimals)} ${figure.unit}`;
+}
+
+/** A bound that somebody chose, in the shown unit. */
+export function boundText(figure, bound) {
+  return `${Number((bound * figure.scale).toPrecision(6))} ${figure.unit}`;
+}
+
+/** Decimals that show two significant digits of an error. */
+function decimalsOf(spread) {
+  let decimals = 0;
+  while (decimals < 6 && spread * 10 ** decimals < 9.5) decimals += 1;
+  return decimals;
+}
+
+function fourDigits(value) {
+  return value.toFixed(Math.max(0, 4 - String(Math.trunc(Math.abs(value))).length));
+}
+
+/** The option values of an architecture's key, by choice name; choices that do not apply are left out. */
+export function described(key, choices) {
+  const genes = key.split("-");
+  return new Map(choices.map((choice, i) => [choice.name, choice.options[genes[i]]]).filter(([, value]) => value !== undefined));
+}
+
+/** Lines that tell of an architecture, one a stage: `stage1  depth 2, block1.kernel 3`. */
+export function architectureLines(key, choices) {
+  const stages = new Map();
+  for (const [name, value] of described(key, choices)) {
+    const dot = name.indexOf(".");
+    const stage = dot < 0 ? "" : name.slice(0, dot);
+    if (!stages.has(stage)) stages.set(stage, []);
+    stages.get(stage).push(`${name.slice(dot + 1)} ${value}`);
+  }
+  return [...stages].map(([stage, parts]) => `${stage}${stage ? ": " : ""}${parts.join(", ")}`);
+}

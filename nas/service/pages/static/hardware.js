@@ -1,0 +1,37 @@
+// How the sentinel's latency and the noise of a hardware profile went from run to run.
+
+import { localTimes } from "./api.js";
+import * as charts from "./charts.js";
+import { sortable } from "./table.js";
+
+localTimes();
+sortable();
+const place = document.getElementById("drift");
+if (place) {
+  const drift = JSON.parse(document.getElementById("data").textContent);
+  const draw = () => charts.drawn(place, () => show(drift));
+  if (window.Plotly) draw();
+  else document.addEventListener("DOMContentLoaded", draw, { once: true });
+}
+
+function show(drift) {
+  const times = drift.map((d) => d.time);
+  const runs = drift.map((d) => charts.escapeText(d.run));
+  // The noise floor is relative: what differs by less from the level is a tie.
+  const floor = drift.map((d) => (d.level_ms === null || d.noise === null ? 0 : d.level_ms * d.noise));
+  const level = {
+    type: "scatter", mode: "lines+markers", name: "level of the sentinel", x: times, y: drift.map((d) => d.level_ms), customdata: runs,
+    line: { color: charts.colour("--front"), width: 2 }, marker: { size: 8 },
+    error_y: { type: "data", array: floor, color: charts.colour("--front"), thickness: 1.2, width: 3 },
+    hovertemplate: "%{customdata}<br>%{y:.4g} ms ± %{error_y.array:.2g}<extra></extra>",
+  };
+  const noise = {
+    type: "scatter", mode: "lines+markers", name: "noise floor", x: times, y: drift.map((d) => (d.noise === null ? null : 100 * d.noise)),
+    customdata: runs, xaxis: "x", yaxis: "y2", line: { color: charts.colour("--predicted"), width: 2, dash: "dot" },
+    marker: { size: 8, symbol: "diamond-open" }, hovertemplate: "%{customdata}<br>%{y:.3g} %<extra></extra>",
+  };
+  Plotly.react(place, [level, noise], charts.layout(place, {
+    xaxis: charts.axis("", { anchor: "y2" }), yaxis: charts.axis("Sentinel (ms)", { domain: [0.42, 1] }),
+    yaxis2: charts.axis("Noise floor (%)", { domain: [0, 0.32], rangemode: "tozero" }),
+  }), charts.CONFIG);
+}

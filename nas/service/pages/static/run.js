@@ -1,0 +1,215 @@
+// A run's page: its charts, the network chosen by a limit, its exports and its log; all of it live while the run goes on.
+
+import { call, localTimes, runPath, tell, text, watch } from "./api.js";
+import { actions } from "./actions.js";
+import { drawArchitecture } from "./architecture.js";
+import * as charts from "./charts.js";
+import { chooser } from "./choose.js";
+import { showConvergence, showPredictors } from "./curves.js";
+import { FrontChart, factsOf, viewsOf } from "./front.js";
+import { Limit } from "./limit.js";
+import { refresh, repeat } from "./live.js";
+import { order, sort, sortable } from "./table.js";
+
+const at = (id) => document.getElementById(id);
+const run = at("head").dataset.run;
+const isLive = () => at("head").dataset.liveNow === "yes";
+let results = null;
+
+localTimes();
+sortable();
+actions(async (action) => {
+  if (action === "delete") location.assign("/");
+  else await update();
+  if (action === "resume") follow();
+});
+if (at("head").dataset.charts) results = await showResults();
+if (isLive()) follow();
+showLog();
+repeat(async () => {
+  if (document.querySelector("#exports [data-status=queued], #exports [data-status=running]")) await update();
+}, 1.5);
+
+/** Follows the run until it ends. */
+function follow() {
+  let last = "";
+  let due = 0;
+  let waiting = null;
+  const end = watch(run, (summary) => {
+    showProgress(summary);
+    const now = JSON.stringify([summary.status, summary.live, summary.evaluations, summary.epoch, summary.reason]);
+    if (now === last || waiting) return;
+    last = now;
+    // Showing a large run costs the server something: most of the time is to be left for others.
+    waiting = setTimeout(async () => {
+      const start = performance.now();
+      try {
+        await update();
+      } catch (error) {
+        tell(`This page is not up to date: ${error.message}`);
+      }
+      due = performance.now() + Math.max(2000, 5 * (performance.now() - start));
+      waiting = null;
+      if (!isLive()) end();
+    }, Math.max(0, due - performance.now()));
+  });
+}
+
+function showProgress(summary) {
+  const bar = document.querySelector("#head progress");
+  const training = summary.kind === "training" || summary.epoch < summary.epochs;
+  const [done, total, what] = training
+    ? [summary.epoch, summary.epochs, "epochs"] : [summary.evaluations, summary.evaluations_wanted, "evaluations"];
+  if (!bar || !total) return;
+  bar.value = Math.min(1, done / total);
+  document.querySelector("#head .progress-text").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${what}`;
+}
+
+/** Takes over what changed on the server. */
+async function update() {
+  const sorted = document.querySelector("#members table[data-sortable]");
+  const was = sorted && order(sorted);
+  const changed = await refresh();
+  if (at("head").dataset.charts && !results) return location.reload(); // the first results: the page gets its other parts
+  const members = changed.find((part) => part.id === "members");
+  if (members) {
+    sortable(members);
+    const table = members.querySelector("table[data-sortable]");
+    if (table && was) sort(table, ...was);
+  }
+  if (results && changed.some((part) => ["head", "members", "predictors-table"].includes(part.id))) await results.update();
+}
+
+async function fetchNetworks() {
+  const answer = await fetch(`/runs/${encodeURIComponent(run)}/networks.json`);
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  return answer.json();
+}
+
+/** Draws the charts; gives back what keeps them up to date. */
+async function showResults() {
+  const loaded = new Promise((resolve) => {
+    if (window.Plotly) resolve();
+    else document.addEventListener("DOMContentLoaded", resolve, { once: true });
+  });
+  let [data] = await Promise.all([fetchNetworks(), loaded]);
+  let choose = chooser(data);
+  let views = viewsOf(data);
+  let chosen = null;
+  const chart = new FrontChart({ chart: at("front-chart"), box: at("front-box"), legend: at("legend") });
+  const limit = new Limit({
+    line: at("limit-line"), number: at("limit-number"), range: at("limit-range"), name: at("limit-name"), unit: at("limit-unit"), chart,
+  }, showChosen);
+  const axis = at("axis");
+  axis.replaceChildren(...views.map((view, i) => new Option(view.title, i)));
+  axis.addEventListener("change", show);
+
+  function view() {
+    return views[Number(axis.value)];
+  }
+
+  /** The limit that is set, and those of the job on other figures. */
+  function limits() {
+    const own = views.length ? limit.limits() : [];
+    const others = data.constraints.flatMap(({ figure, min, max }) => [
+      ...(max === null ? [] : [{ figure, sign: "<=", bound: max }]), ...(min === null ? [] : [{ figure, sign: ">=", bound: min }]),
+    ]);
+    return [...own, ...others.filter((o) => !own.some((l) => l.figure === o.figure && l.sign === o.sign))];
+  }
+
+  function expression() {
+    return limits().map(({ figure, sign, bound }) => `${figure}${sign}${bound}`).join(" and ");
+  }
+
+  let toldLater = null;
+  function showChosen() {
+    chosen = choose(limits());
+    const isNone = chosen === null;
+    const words = views.length ? ` with ${view().title} ${limit.text()}` : "";
+    at("chosen-none").hidden = !isNone;
+    at("chosen-none").textContent = `No measured network keeps this limit${data.constraints.length ? " and those of the job" : ""}.`;
+    at("chosen-figures").replaceChildren(...(isNone ? [] : factsOf(data, chosen)).map(([title, told]) => {
+      const pair = document.createElement("div");
+      pair.append(Object.assign(document.createElement("dt"), { textContent: title }), Object.assign(document.createElement("dd"), { textContent: told }));
+      return pair;
+    }));
+    at("chosen-key").textContent = isNone ? "" : data.measured.keys[chosen];
+    at("export").disabled = isNone;
+    at("architecture-box").hidden = isNone;
+    if (!isNone) drawArchitecture(at("architecture"), data.measured.keys[chosen], data.largest_key, data.choices);
+    markRow();
+    if (views.length) chart.mark(chosen);
+    clearTimeout(toldLater);
+    toldLater = setTimeout(() => {
+      at("chosen-told").textContent = isNone ? `No network${words}` : `Chosen${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
+    }, 600);
+  }
+
+  function markRow() {
+    const key = chosen === null ? null : data.measured.keys[chosen];
+    for (const row of document.querySelectorAll("#members tr[data-key]")) row.classList.toggle("is-chosen", row.dataset.key === key);
+  }
+
+  function show() {
+    at("chosen").hidden = false;
+    if (views.length) {
+      at("controls").hidden = false;
+      limit.take(data, view());
+      chart.draw(data, view());
+    } else at("front-box").parentElement.hidden = true;
+    showChosen();
+  }
+
+  function showCurves() {
+    const isPredicted = Object.keys(data.predictors).length > 0;
+    at("convergence-part").hidden = data.convergence === null; // before any is drawn: they share the width
+    for (const id of ["predictors-part", "predictors-latest"]) at(id).hidden = !isPredicted;
+    if (data.convergence) showConvergence(at("convergence"), data.convergence);
+    if (isPredicted) showPredictors(at("predictors"), at("predictors-legend"), data.predictors, data.figures);
+  }
+
+  charts.drawn(at("front-chart"), show);
+  charts.drawn(at("head"), showCurves);
+  at("export").addEventListener("click", async () => {
+    const [button, problem] = [at("export"), at("export-problem")];
+    button.disabled = true;
+    problem.textContent = "";
+    try {
+      const body = expression() ? { select: expression() } : { index: data.front.indexOf(chosen) };
+      await call(runPath(run, "exports"), { method: "POST", body });
+      tell("The network is being exported; its files appear under Exports.");
+      await update();
+    } catch (error) {
+      problem.textContent = error.message;
+    } finally {
+      button.disabled = chosen === null;
+    }
+  });
+  return {
+    async update() {
+      data = await fetchNetworks();
+      choose = chooser(data);
+      views = viewsOf(data);
+      show();
+      showCurves();
+    },
+  };
+}
+
+/** The log, fetched once it is opened, and again while it is open and the run goes on. */
+function showLog() {
+  const [part, place] = [at("log-part"), at("log")];
+  async function load() {
+    const isAtEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 20;
+    try {
+      place.textContent = (await text(runPath(run, "logs"))) || "Nothing was written yet.";
+    } catch (error) {
+      place.textContent = error.message;
+    }
+    if (isAtEnd) place.scrollTop = place.scrollHeight;
+  }
+  part.addEventListener("toggle", () => part.open && load());
+  repeat(async () => {
+    if (part.open && isLive()) await load();
+  }, 3);
+}

@@ -1,0 +1,9 @@
+// All runs at a glance, kept up to date.
+
+import { localTimes } from "./api.js";
+import { actions } from "./actions.js";
+import { refresh, repeat } from "./live.js";
+
+localTimes();
+actions(refresh);
+repeat(refresh, 3);

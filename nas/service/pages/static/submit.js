@@ -1,0 +1,131 @@
+// The form of a job: what is wrong is told beside the field, while it is being written.
+
+import { call } from "./api.js";
+
+const at = (id) => document.getElementById(id);
+const [form, job, recipe, state] = [at("submit"), at("job"), at("recipe"), at("job-state")];
+let written = job.value;
+let latest = 0;
+
+recipe.addEventListener("change", async () => {
+  if (job.value !== written && !confirm("Replace what you wrote by the recipe?")) return;
+  try {
+    const found = await call(`/recipes/${encodeURIComponent(recipe.value)}`);
+    job.value = written = found.job ?? "";
+    await check();
+  } catch (error) {
+    at("problem").textContent = error.message;
+  }
+});
+at("take-recipe").hidden = true; // the list alone does it here
+
+let soon = null;
+form.addEventListener("input", () => {
+  clearTimeout(soon);
+  soon = setTimeout(check, 500);
+});
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  clearTimeout(soon);
+  const send = at("send");
+  send.disabled = true;
+  at("problem").textContent = "";
+  try {
+    const made = await call("/runs", { method: "POST", body: submission() });
+    written = job.value;
+    location.assign(`/runs/${encodeURIComponent(made.run)}`);
+  } catch (error) {
+    show(error.errors ?? []);
+    at("problem").textContent = error.errors?.length ? "The job was not submitted: see what is wrong above." : error.message;
+    document.querySelector("#submit [aria-invalid=true]")?.focus();
+    send.disabled = false;
+  }
+});
+addEventListener("beforeunload", (event) => {
+  if (job.value !== written) event.preventDefault();
+});
+check();
+
+function submission() {
+  const fields = new FormData(form);
+  const hardware = fields.getAll("hardware");
+  return { job: job.value, kind: fields.get("kind"), ...(hardware.length ? { hardware } : {}) };
+}
+
+/** Asks the server what is wrong; of several answers under way, the last question's counts. */
+async function check() {
+  const turn = ++latest;
+  try {
+    const { ok, errors } = await call("/jobs/check", { method: "POST", body: submission() });
+    if (turn === latest) show(ok ? [] : errors);
+  } catch (error) {
+    if (turn !== latest) return;
+    if (error.errors?.length) show(error.errors);
+    else {
+      state.textContent = `Could not be checked: ${error.message}`;
+      state.className = "bad";
+    }
+  }
+}
+
+/** Tells each problem beside the field that it is of. */
+function show(errors) {
+  const fieldOf = ({ field }) => {
+    if (field === "kind") return "kind";
+    // Profiles that are chosen here stand in place of the job's.
+    return /^hardware\b/.test(field) && form.querySelector("[name=hardware]:checked") ? "hardware" : "job";
+  };
+  const lists = { job: at("job-problems"), hardware: at("hardware-problems"), kind: at("kind-problems") };
+  for (const [name, list] of Object.entries(lists)) {
+    const own = errors.filter((error) => fieldOf(error) === name);
+    list.replaceChildren(...own.map((error) => item(error, name === "job")));
+    if (name === "job") job.setAttribute("aria-invalid", String(own.length > 0));
+  }
+  for (const box of form.querySelectorAll("[name=hardware]")) {
+    box.setAttribute("aria-invalid", String(lists.hardware.childElementCount > 0 && box.checked));
+  }
+  state.textContent = errors.length ? `${errors.length} thing${errors.length > 1 ? "s" : ""} to mend` : "This job can be submitted.";
+  state.className = errors.length ? "bad" : "good";
+}
+
+function item({ field, message }, isOfJob) {
+  const made = document.createElement("li");
+  const line = isOfJob ? lineOf(field, message) : 0;
+  if (field) made.append(Object.assign(document.createElement("b"), { textContent: line ? `${field} (line ${line})` : field }));
+  made.append(message);
+  if (line) {
+    const go = Object.assign(document.createElement("button"), { type: "button", textContent: `Go to line ${line}` });
+    go.addEventListener("click", () => select(line));
+    made.append(document.createElement("br"), go);
+  }
+  return made;
+}
+
+/** The line (from 1) of a key such as `search.evaluations` in the job's YAML, or of its nearest parent; 0 for none. */
+function lineOf(field, message) {
+  const told = /\bline (\d+)/.exec(message);
+  if (!field) return told ? Number(told[1]) : 0;
+  const lines = job.value.split("\n");
+  let [from, indent, found] = [0, -1, 0];
+  for (const key of field.split(/[.[\]]+/).filter(Boolean)) {
+    const pattern = new RegExp(`^(\\s*)(?:- )?["']?${RegExp.escape?.(key) ?? key.replace(/[^\w]/g, "\\$&")}["']?\\s*:`);
+    const next = lines.findIndex((text, i) => {
+      const match = i >= from && pattern.exec(text);
+      return match && match[1].length > indent;
+    });
+    if (next < 0) {
+      // Written in one line: `search: {evaluations: 60}`.
+      break;
+    }
+    [from, indent, found] = [next + 1, pattern.exec(lines[next])[1].length, next + 1];
+  }
+  return found;
+}
+
+function select(line) {
+  const start = job.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+  const end = job.value.indexOf("\n", start);
+  job.focus();
+  job.setSelectionRange(start, end < 0 ? job.value.length : end);
+  job.scrollTop = Math.max(0, (line - 5) * (job.scrollHeight / job.value.split("\n").length));
+}
