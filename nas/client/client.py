@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -183,6 +183,10 @@ class NasClient:
         """How well each objective was predicted."""
         return self._transport.get(f"{_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])
 
+    def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
+        """(evaluations, hypervolume) as the search went."""
+        return self._transport.get(f"{_of(run)}/convergence", tuple[tuple[int, float], ...])
+
     def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
         """The most accurate measured network within limits, e.g. ``latency_ms<=1.0``."""
         return self._transport.get(f"{_of(run)}/pick", schemas.Network, {"select": select, "profile": profile})
@@ -257,17 +261,20 @@ class NasClient:
             ServiceError: the file cannot be read, or the measurement failed.
         """
         path = f"profiles/{quoted(profile)}/measurements"
-        try:
-            with model.open("rb") as file:
-                answer = self._transport.send("POST", path, files={"model": (model.name, file)})
-        except OSError as error:
-            raise ServiceError(f"{model}: cannot be read: {error.strerror}; expected an ONNX file") from None
-        made = self._transport.parsed(answer, schemas.ModelMeasurement)
+        made = self._transport.parsed(self._upload(path, "model", model), schemas.ModelMeasurement)
         path = f"{path}/{quoted(made.measurement)}"
         made = finished(self._transport, made, path, Patience(_PATIENCE_S), on_change)
         if made.status == "failed":
             raise ServiceError(f"{profile}: {model} was not measured: {made.reason or 'no reason is known'}")
         return made
+
+    def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
+        """Uploads a small data set of images: a zip archive with one folder a class.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        return self._transport.parsed(self._upload("data", "archive", archive, {"name": name}), schemas.DataUpload)
 
     def recipes(self) -> tuple[schemas.Recipe, ...]:
         """The ready jobs."""
@@ -284,6 +291,14 @@ class NasClient:
     def ready(self) -> schemas.Readiness:
         """Whether jobs can be run now, and what keeps them from it."""
         return self._transport.get("ready", schemas.Readiness, accept=(503,))
+
+    def _upload(self, path: str, field: str, file: Path, form: Mapping[str, str] | None = None) -> httpx.Response:
+        """Sends a file as a form does."""
+        try:
+            with file.open("rb") as opened:
+                return self._transport.send("POST", path, form=form, files={field: (file.name, opened)})
+        except OSError as error:
+            raise ServiceError(f"{file}: cannot be read: {error.strerror}; look at its path and permissions") from None
 
 
 def _of(run: str) -> str:

@@ -20,8 +20,10 @@ class RefusedError(ServiceError):
         said = problem.detail or problem.title
         if problem.status == _UNAUTHORIZED:
             said = f"{server}: token missing or wrong; set NAS_TOKEN ({said})"
-        fields = [f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in problem.errors]
-        super().__init__("\n".join([said, *(line for line in fields if line.strip() not in said)]))
+        more = [e for e in problem.errors if e.message not in said]
+        super().__init__(
+            "\n".join([said, *(f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in more)])
+        )
 
 
 class UnreachableError(ServiceError):

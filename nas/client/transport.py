@@ -105,7 +105,7 @@ class Transport:
         path: str,
         *,
         body: BaseModel | None = None,
-        params: Params | None = None,
+        form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
         """An answer to a request that changes something, which is never made twice.
@@ -116,7 +116,7 @@ class Transport:
         """
         content = None if body is None else body.model_dump(mode="json", exclude_none=True)
         try:
-            answer = self._http.request(method, path, json=content, params=_given(params), files=files)
+            answer = self._http.request(method, path, json=content, data=form, files=files)
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
         return self._accepted(answer)
@@ -218,7 +218,7 @@ def _checked_token(token: str) -> str:
     """The token as it is sent; its text is never told."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ServiceError(
-            "the token is empty, or has blanks or characters that no token has; copy what `nas token` printed"
+            "the token is empty, or has blanks or characters that no token has; copy what `nas token make` printed"
         )
     return token
 

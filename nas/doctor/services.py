@@ -46,7 +46,7 @@ def server(client: NasClient, own_version: str) -> list[Finding]:
         client.runs(limit=1)
     except RefusedError as error:
         remedy = (
-            "set NAS_TOKEN to one that `nas token` made there"
+            "set NAS_TOKEN to one that `nas token make NAME` printed there"
             if error.problem.status in _TOKEN_REFUSED
             else "see its log"
         )

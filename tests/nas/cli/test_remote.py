@@ -14,8 +14,14 @@ import pytest
 
 import nas.client
 from nas.client import NasClient
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from nas.store.folder import RunsFolder
 from tests.nas.client.answers import Script, as_json, event, gone, problem, stream, summary
-from tests.nas.commands import Shell
+from tests.nas.client.served import served
+from tests.nas.commands import SMALL_JOB, Shell
+from tests.nas.service.made_runs import Jobs
 
 QUEUED = summary("queued", queue_position=2)
 COURSE = [QUEUED, summary(epoch=2), summary(evaluations=15), summary("finished", evaluations=30)]
@@ -274,3 +280,24 @@ class TestTheToken:
         monkeypatch.setenv("NAS_SERVER", "https://team.test/nas")
         assert shell.nas("status").code == 0
         assert str(script.asked[0].url).startswith("https://team.test/nas/api/v1/runs?")
+
+
+def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = RunsFolder(shell.folder / "served")
+    runs.check_writable()
+    settings = ServiceSettings(runs)
+    state = ServiceState.open(settings.database)
+    with served(Service(settings, state, Jobs())) as url:
+        monkeypatch.setenv("NAS_SERVER", url)
+        submitted = shell.nas("submit", shell.job(SMALL_JOB), "--json").data
+        assert (submitted["run"], submitted["status"]) == ("small-1", "queued")
+        assert shell.nas("status", "--json").data == [submitted]
+        assert shell.nas("cancel", "small-1").code == 0
+        assert shell.nas("watch", "small-1").err.splitlines()[-1].startswith("error: small-1: cancelled")
+        assert shell.nas("logs", "small-1", "--follow").out == ""
+        assert shell.nas("fetch", "small-1").code == 1
+        assert "unknown run 'big-1'" in shell.nas("status", "big-1").err
+        wrong = shell.nas("submit", shell.job(SMALL_JOB.replace("kernel: [3]", "kernel: [4]")))
+        assert wrong.code == 1
+        assert "kernel" in wrong.err
+    state.close()

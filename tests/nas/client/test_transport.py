@@ -120,7 +120,7 @@ class TestWhatAUserReads:
 
     @pytest.mark.parametrize("token", ["", "a b", "a\nX-Evil: 1", "schlüssel", "\x00"])
     def test_of_a_token_that_cannot_be_sent(self, token: str) -> None:
-        with pytest.raises(ServiceError, match="copy what `nas token` printed") as caught:
+        with pytest.raises(ServiceError, match="copy what `nas token make` printed") as caught:
             NasClient(URL, token)
         assert not token or token not in str(caught.value)
 
