@@ -19,7 +19,7 @@ def resize(x: Tensor, side: int) -> Tensor:
 
     It is ``functional.interpolate`` but for the last bits of the coordinates: these are divided by a rounded scale, as the
     definition of ONNX's ``Resize`` says, where torch multiplies. At 224 pixels the two are up to 3e-5 of a pixel apart, and
-    images of noise up to 2e-4 of their spread.
+    images of noise some 1e-4 of their spread.
 
     A torch function like those of torch: `supernets.graph` finds a call of it in a trace.
 

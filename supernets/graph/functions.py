@@ -182,7 +182,7 @@ def interpolate(
     """Images of another size, each pixel by the two nearest of either direction (bilinear, half-pixel centres).
 
     A runtime divides where torch multiplies, so that their coordinates differ in the last bits: by 3e-5 of a pixel at 224
-    pixels, and the image by so much of the difference between neighbours (2e-4 for white noise, less for photographs).
+    pixels, and the image by so much of the difference between neighbours (1e-4 for white noise, less for photographs).
     `supernets.resizing.resize` has none of that.
     """
     if x.rank != 4 or size is None or scale_factor is not None or mode != "bilinear" or align_corners or antialias:

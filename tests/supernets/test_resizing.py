@@ -27,7 +27,9 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("old", "side"), [(28, 20), (28, 24), (28, 40), (224, 128), (224, 160), (224, 192), (224, 256)])
+@pytest.mark.parametrize(
+    ("old", "side"), [(28, 20), (28, 24), (28, 40), (224, 128), (224, 160), (224, 192), (224, 256)]
+)
 def test_onnx_runtime_makes_the_same_images(old: int, side: int) -> None:
     """Sums of four products of two: a few roundings. By torch's own coordinates noise of 224 pixels differs by 1e-4."""
     x = noise(2, 3, old, old)
