@@ -234,10 +234,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` gave."""
+    """Puts back what `optimizer_tensors` gave, laid out as the parameters are: a fused step reads memory in order."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         field, _, name = key.partition(".")
-        state.setdefault(names.index(name), {})[field] = value
+        index = names.index(name)
+        parameter = parameters[index]
+        if value.shape == parameter.shape:  # a moment, not the count of steps
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+        state.setdefault(index, {})[field] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

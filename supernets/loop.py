@@ -178,6 +178,7 @@ class Loop:
                 for group, decay in zip(self._groups(), decays, strict=True)
             ],
             lr=self._settings.learning_rate,
+            fused=True,
         )
 
     def _names(self) -> list[str]:

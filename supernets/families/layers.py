@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.families.spec import Activation
+from supernets.resizing import resize
 
 
 def conv_norm(
@@ -73,8 +74,7 @@ class Resize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.resolution == self.image_size:
             return x
-        sides = (self.resolution, self.resolution)
-        return functional.interpolate(x, size=sides, mode="bilinear", align_corners=False)
+        return resize(x, self.resolution)
 
     def extra_repr(self) -> str:
         return f"{self.image_size} -> {self.resolution}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from supernets import resizing
 from supernets.graph import functions
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
@@ -42,6 +43,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     functional.dropout: functions.dropout,
     functional.scaled_dot_product_attention: functions.attention,
     functional.interpolate: functions.interpolate,
+    resizing.resize: functions.resize,
     torch.mean: functions.mean,
     torch.flatten: functions.flatten,
     torch.reshape: functions.reshape,

@@ -9,6 +9,7 @@ import numpy as np
 
 from supernets.errors import LoweringError
 from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
+from supernets.resizing import onnx_scale
 
 Operand = Value | int | float
 
@@ -180,23 +181,30 @@ def interpolate(
 ) -> Value:
     """Images of another size, each pixel by the two nearest of either direction (bilinear, half-pixel centres).
 
-    It is written with scales, which every runtime reads. They are rounded up, since the size is their product rounded
-    down. A runtime divides where torch multiplies, so that their coordinates differ in the last bits: by 3e-5 of a pixel at
-    224 pixels, and the image by so much of the difference between neighbours (1e-4 for white noise, less for photographs).
+    A runtime divides where torch multiplies, so that their coordinates differ in the last bits: by 3e-5 of a pixel at 224
+    pixels, and the image by so much of the difference between neighbours (1e-4 for white noise, less for photographs).
+    `supernets.resizing.resize` has none of that.
     """
     if x.rank != 4 or size is None or scale_factor is not None or mode != "bilinear" or align_corners or antialias:
         raise LoweringError(f"interpolate(mode={mode!r}, ...) is lowered for bilinear images of a given size alone")
-    sides = [int(n) for n in ((size, size) if isinstance(size, int) else size)]
-    if sides == list(x.shape[2:]):
+    height, width = (size, size) if isinstance(size, int) else size
+    return _resized(graph, x, int(height), int(width))
+
+
+def resize(graph: Graph, x: Value, side: int) -> Value:
+    """Images of `side` pixels either way, as `supernets.resizing.resize` makes them."""
+    return _resized(graph, x, side, side)
+
+
+def _resized(graph: Graph, x: Value, height: int, width: int) -> Value:
+    """Bilinear images of this size; written with scales, which every runtime reads."""
+    if (height, width) == x.shape[2:]:
         return x
-    scales = [np.float32(1), np.float32(1)]
-    for side, old in zip(sides, x.shape[2:], strict=True):
-        scale = np.float32(side / old)
-        scales.append(scale if float(scale) * old >= side else np.nextafter(scale, np.float32(np.inf)))
+    scales = [np.float32(1), np.float32(1), onnx_scale(x.shape[2], height), onnx_scale(x.shape[3], width)]
     return graph.add(
         "Resize",
         [x, None, graph.constant(np.array(scales))],
-        (*x.shape[:2], *sides),
+        (*x.shape[:2], height, width),
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )

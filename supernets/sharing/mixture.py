@@ -108,12 +108,18 @@ class Mixture(nn.Module):
         absent = tuple(f"{name}." for name in dropped)
         kept = [layer for layer in self.layers if not f"{layer}.".startswith(absent)]
         needed = {self._router_of[layer] for layer in kept}
-        hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._units), 1, -1)
-        of_router = {
-            name: self._routed(name, own, sizes)
+        hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._units), -1)
+        logits = {
+            name: self._logits(name, own, sizes)
             for name, own in zip(self._units, hidden.unbind(), strict=True)
             if name in needed
         }
+        if not logits:  # all mixed layers lie in blocks that this network lacks
+            return {}
+        # Routers are so small that the number of operations is what they cost: one softmax for all of them.
+        rows = torch.cat([*logits.values()]).view(-1, self.experts).softmax(dim=1)
+        units = [len(own) // self.experts for own in logits.values()]
+        of_router = dict(zip(logits, rows.split(units), strict=True))
         return {layer: of_router[self._router_of[layer]] for layer in kept}
 
     def _encoding(self, architecture: Architecture) -> Tensor:
@@ -121,14 +127,14 @@ class Mixture(nn.Module):
         encoding = torch.from_numpy(self._family.space.encode([architecture])).to(self.router_hidden.weight)
         return torch.full_like(encoding, 0.5) if self.spec.constant_input else encoding
 
-    def _routed(self, name: str, hidden: Tensor, sizes: Sizes) -> Tensor:
-        """A router's coefficients, (units, experts), from its hidden layer, (1, hidden)."""
+    def _logits(self, name: str, hidden: Tensor, sizes: Sizes) -> Tensor:
+        """A router's logits, (units * experts,), from its hidden layer, (hidden,)."""
         layer, dims = cast(nn.Linear, self.router_logits[_key(name)]), self._logit_dims(name)
         weight, bias = (
             slice_tensor(tensor, own, self._family.axes, sizes)
             for tensor, own in zip((layer.weight, layer.bias), dims, strict=True)
         )
-        return functional.linear(hidden, weight, bias).view(-1, self.experts).softmax(dim=1)
+        return torch.addmv(bias, weight, hidden)
 
 
 def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
@@ -140,11 +146,9 @@ def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
     """
     if len(coefficients) == 1:
         return (coefficients @ stack.flatten(1)).view(stack.shape[1:])
-    first, *others = coefficients.T.reshape(len(stack), -1, *[1] * (stack.ndim - 2)).unbind()
-    total = first * stack[0]
-    for expert, factors in zip(stack[1:], others, strict=True):
-        total = torch.addcmul(total, expert, factors)  # without the m products in memory at once
-    return total
+    factors = coefficients.T.view(len(stack), -1, *[1] * (stack.ndim - 2))
+    # All products at once, as their gradients are in any case: adding expert to expert makes the backward twice as long.
+    return (stack * factors).sum(dim=0)
 
 
 def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from supernets import resizing
 from supernets.errors import LoweringError
 from supernets.graph import functions, lower
 from supernets.graph.calls import FUNCTIONS, METHODS
@@ -91,6 +92,7 @@ CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
     ("attention, scaled", lambda x: functional.scaled_dot_product_attention(x, x, x, scale=0.5), (2, 6, 8)),
     ("smaller images", lambda x: functional.interpolate(x, size=(5, 7), mode="bilinear"), IMAGE),
     ("larger images", lambda x: functional.interpolate(x, 20, mode="bilinear", align_corners=False), IMAGE),
+    ("images as runtimes resize them", lambda x: resizing.resize(x, 5), IMAGE),
     ("images of the same size", lambda x: functional.interpolate(x, (9, 8), mode="bilinear") * 2, IMAGE),
     ("one of a dimension", lambda x: x[:, 0] + x[:, -1], TOKENS),
     ("one of the last dimension", lambda x: x[:, :, 2], TOKENS),

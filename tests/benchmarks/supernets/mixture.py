@@ -1,6 +1,7 @@
 """Mixture-of-supernets against plain sharing: how far shared networks stay behind those trained by themselves.
 
     python -m tests.benchmarks.supernets.mixture [--work FOLDER] [--seeds 5] [--epochs 8] [--json]
+    python -m tests.benchmarks.supernets.mixture --time-only [--json]
 
 Method. A vision transformer for Fashion-MNIST whose widths, heads and MLPs span 8 x (16 patches of 7 x 7 pixels, 3 blocks),
 trained on 10,000 images in batches of 128 by the sandwich rule with labels alone (largest, smallest and one random network a
@@ -13,6 +14,9 @@ step), in four ways of sharing; mixed are the MLPs, as in the paper (Jawahar et 
 same images, steps and schedule. The gap is the mean over the 12 of separate less shared accuracy, in points; its error is the
 standard error over the seeds. Power check: with plain sharing it must be above zero by two errors, or the comparison says
 nothing. A way is compared with plain seed by seed. Training times are CPU seconds of the same process, as ratios.
+
+`--time-only` compares the times alone, in a minute: a few steps of each way in turns, medians and quartiles over the rounds of
+the ratio to plain in the same round.
 
 Resumable: trainings and accuracies are kept in the folder given by --work.
 """
@@ -31,12 +35,16 @@ from rich.table import Table
 from supernets.checkpoint import make_supernet
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
+from supernets.loop import Loop
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings
 from tests.benchmarks.supernets.study import Study, console, fashion_mnist, spread
+from tests.benchmarks.supernets.turns import seconds_in_turns
 
 IMAGES, NETWORKS, SAMPLED = 10_000, 12, 500
+STEPS, ROUNDS = 4, 30
+"""Of the times alone: steps of a way in a round, and rounds."""
 SPEC = ViTSpec(patch=7, head_size=8, depth=(3,), width=(8, 16, 32, 64), heads=(1, 2, 4, 8), mlp=(0.5, 1, 2, 4))
 MIXED = ("*.mlp.*",)
 WAYS = {
@@ -51,12 +59,20 @@ def main(
     work: Annotated[Path, typer.Option(help="Where trainings are kept.")] = Path("runs/bench-mixture"),
     seeds: int = 5,
     epochs: int = 8,
+    time_only: Annotated[
+        bool, typer.Option("--time-only", help="Train a few steps alone, and print their time.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Trains what is missing and prints the comparison."""
     torch.set_num_threads(1)
-    study = Study(work, fashion_mnist(IMAGES), TrainingSettings(epochs=epochs, batch_size=128, learning_rate=0.003))
+    settings = TrainingSettings(epochs=epochs, batch_size=128, learning_rate=0.003)
     family = ViTFamily(SPEC, image_size=28, channels=1, n_classes=10)
+    if time_only:
+        ratios = time_ratios(family, settings)
+        print(json.dumps(ratios, indent=1)) if as_json else _show_times(ratios)
+        return
+    study = Study(work, fashion_mnist(IMAGES), settings)
     rng = np.random.default_rng(0)
     sampled = list({family.space.sample(rng): None for _ in range(SAMPLED)})
     macs = make_supernet(family).costs(sampled).macs.sum(axis=1)
@@ -91,6 +107,25 @@ def main(
         },
     }
     print(json.dumps(report, indent=1)) if as_json else _show(report)
+
+
+def time_ratios(family: ViTFamily, settings: TrainingSettings) -> dict[str, list[float]]:
+    """Training time over plain sharing's by way: lower quartile, median and upper quartile over the rounds."""
+    images = fashion_mnist(settings.batch_size * STEPS).train
+    loops = {}
+    for way, sharing in WAYS.items():
+        torch.manual_seed(0)
+        strategy = SandwichStrategy(family.space, 1, "none")
+        loops[way] = (Loop(make_supernet(family, sharing), images, strategy, settings), 1)
+    seconds = seconds_in_turns(loops, ROUNDS)
+    return {way: np.quantile(own / seconds["plain"], [0.25, 0.5, 0.75]).tolist() for way, own in seconds.items()}
+
+
+def _show_times(ratios: dict[str, list[float]]) -> None:
+    table = Table("sharing", "training time over plain", "quartiles")
+    for way, (low, median, high) in ratios.items():
+        table.add_row(way, f"{median:.2f}", f"{low:.2f} to {high:.2f}")
+    console.print(table)
 
 
 def _with_error(values: list[float]) -> str:

@@ -11,7 +11,6 @@ them. *Relative* is the samples a second over those of ordinary training of the 
 from __future__ import annotations
 
 import json
-import time
 from typing import Annotated, Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
 from supernets.trainer import TrainingSettings
 from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
+from tests.benchmarks.supernets.turns import seconds_in_turns
 
 FAMILIES = ("mobile-cnn", "resnet", "vit")
 BATCH = 64
@@ -77,15 +77,9 @@ def main(
                 Loop(make_supernet(family, sharing), head(data.train, BATCH * steps), strategy, settings),
                 epochs,
             )
-        seconds: dict[str, list[float]] = {way: [] for way in made}
-        for _ in range(rounds + 1):
-            for way, (loop, last) in made.items():
-                started = time.process_time()
-                loop.run_epoch(last, lambda step, n, loss: None)
-                seconds[way].append((time.process_time() - started) / (BATCH * steps))
-        base = np.array(seconds["largest alone"][1:])
-        for way, taken in seconds.items():
-            own = np.array(taken[1:])
+        seconds = {way: taken / (BATCH * steps) for way, taken in seconds_in_turns(made, rounds).items()}
+        base = seconds["largest alone"]
+        for way, own in seconds.items():
             report.append(
                 {
                     "family": name,

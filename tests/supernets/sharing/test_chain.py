@@ -62,6 +62,23 @@ def test_onnx_runtime_agrees_with_torch(case: tuple[str, Supernet]) -> None:
 
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
+def test_a_fused_step_is_the_plain_one(family: str, sharing: str) -> None:
+    """It reads memory in order: gradients have to be laid out as the parameters, kernels of several channels channels last."""
+    fused, plain = made(family, sharing).train(), made(family, sharing).train()
+    optimizers = [
+        torch.optim.AdamW(fused.parameters(), lr=0.1, fused=True),
+        torch.optim.AdamW(plain.parameters(), lr=0.1, fused=False),
+    ]
+    images = images_for(family)
+    for supernet, optimizer in zip((fused, plain), optimizers, strict=True):
+        for architecture in invariants.architectures(supernet, 1):
+            supernet(images, architecture).square().sum().backward()
+        optimizer.step()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(fused.get_parameter(name), parameter, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("family", "sharing"), CASES)
 @torch.no_grad()
 def test_made_of_a_pretrained_network_it_gives_that_networks_outputs(family: str, sharing: str) -> None:
     """I5: of the largest subnet, before training."""

@@ -18,7 +18,7 @@ from supernets.errors import SpaceError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.spec import CNNSpec, StageSpec
 from supernets.sharing.mixture import Mixture
-from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture
 from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_LAYER, BY_NEURON, CNN, VIT, images_for, made
@@ -82,6 +82,51 @@ def test_weights_are_those_of_the_formula_full_tensors_mixed_and_then_sliced(fam
                     np.testing.assert_allclose(weights[name].numpy(), expected, rtol=1e-4, atol=1e-6, err_msg=name)
                     n_compared += 1
     assert n_compared >= 5 * 9
+
+
+@pytest.mark.parametrize(("family", "sharing"), CASES)
+def test_gradients_are_those_of_central_differences(family: str, sharing: str) -> None:
+    """Of a random linear function of all weights, along a random direction of all stored tensors; in double precision."""
+    supernet = made(family, sharing).double()
+    architecture = supernet.space.sample(np.random.default_rng(5))
+    generator = torch.Generator().manual_seed(6)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64)
+
+    factors = {name: noise(tensor) for name, tensor in supernet.weights(architecture).items()}
+    parameters = dict(supernet.sharing.named_parameters())
+    directions = {name: noise(parameter) for name, parameter in parameters.items()}
+
+    def value() -> Tensor:
+        weights = supernet.weights(architecture)
+        return torch.stack([(factors[name] * tensor).sum() for name, tensor in weights.items()]).sum()
+
+    value().backward()
+    for part in ("router_hidden", "router_logits", "stored"):
+        moved = {name: parameter for name, parameter in parameters.items() if part in name}
+        slope = sum((p.grad * directions[name]).sum().item() for name, p in moved.items() if p.grad is not None)
+        ends = []
+        with torch.no_grad():
+            for move in (1e-6, -2e-6, 1e-6):  # there, to the other side, and back
+                for name, parameter in moved.items():
+                    parameter.add_(directions[name], alpha=move)
+                ends.append(value().item())
+        # Values of about 100 have an error of 1e-14, which differences of 2e-6 make 1e-8.
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-6), part
+        assert abs(slope) > 0.01, part
+
+
+@pytest.mark.parametrize("routing", ["layer", "neuron"])
+def test_a_network_without_the_mixed_layers_is_made_of_slices(routing: Routing) -> None:
+    spec = MixtureSpec(routing=routing, layers=("blocks.1.mlp.*",))
+    supernet = invariants.randomised(make_supernet(VIT, SharingSpec(spec)))
+    assert mixture_of(supernet).coefficients(VIT.space.smallest) == {}
+    weights = supernet.weights(VIT.space.smallest)
+    sizes, stored = VIT.sizes(VIT.space.smallest), supernet.sharing.state_dict()
+    assert not any(name.startswith("blocks.1.") for name in weights)
+    rows, columns = sizes["block0.hidden"], sizes["width"]
+    assert torch.equal(weights["blocks.0.mlp.0.weight"], stored["stored.blocks.0.mlp.0.weight"][:rows, :columns])
 
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
