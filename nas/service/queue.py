@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +30,7 @@ class RayJobs:
     def start(self, job: str, argv: Sequence[str]) -> None:
         with self._asking() as client:
             try:
-                # Ray hands the command to a shell: quoted for it, and replaced by it, so that signals find the command.
-                client.submit_job(
-                    entrypoint=f"exec {shlex.join(argv)}", submission_id=job, entrypoint_num_cpus=0
-                )  # fmt: skip
+                client.submit_job(entrypoint=_entrypoint(argv), submission_id=job, entrypoint_num_cpus=0)
             except RuntimeError:
                 if job not in self.states():
                     raise
@@ -77,6 +75,15 @@ class RayJobs:
             if self._client is None or self._client[0] != url:
                 self._client = (url, _client(url, self._cluster.headers))
             return self._client[1]
+
+
+def _entrypoint(argv: Sequence[str]) -> str:
+    """A command for the shell that Ray hands it to: quoted, and taking the shell's place, so that signals find it.
+
+    A job that reserves no core is given one thread by Ray; drivers are to have as many as they would by hand.
+    """
+    threads = "" if "OMP_NUM_THREADS" in os.environ else "env -u OMP_NUM_THREADS "
+    return f"exec {threads}{shlex.join(argv)}"
 
 
 def _client(url: str, headers: Mapping[str, str]) -> Any:

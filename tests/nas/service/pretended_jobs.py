@@ -31,7 +31,7 @@ class Driver:
 
     @property
     def run(self) -> str:
-        return self.argv[self.argv.index("drive") + 1]
+        return self._option("drive") or ""
 
     @property
     def holds(self) -> bool:
@@ -91,16 +91,21 @@ class PretendedJobs:
 
     Attributes:
         trouble: called before and after whatever it is asked, with which of the two; may raise.
+        faults: drivers that were started for runs that had one.
     """
 
     runs: RunsFolder
     trouble: Callable[[str], None] = lambda when: None
     drivers: dict[str, Driver] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
     def start(self, job: str, argv: Sequence[str]) -> None:
         self.trouble("before")
-        self.drivers.setdefault(job, Driver(self.runs, list(argv)))
+        made = Driver(self.runs, list(argv))
+        if job not in self.drivers and any(d.holds or d.known_to_live for d in self.alive() if d.run == made.run):
+            self.faults.append(job)
+        self.drivers.setdefault(job, made)
         self.trouble("after")
 
     def states(self) -> Mapping[str, JobState]:

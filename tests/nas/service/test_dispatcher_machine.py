@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nas.errors import ServiceError
 from nas.service import marks
@@ -23,6 +24,8 @@ from nas.store.opening import open_store
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs
 
 AT_ONCE, RESUMES, MORE = 2, 2, 50
+EXAMPLES = int(os.environ.get("NAS_MACHINES", "15"))
+"""Lives of a server; hundreds with ``NAS_MACHINES=300``."""
 ENDS = {RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED}
 
 
@@ -39,9 +42,11 @@ class Server(RuleBasedStateMachine):
         self.runs = RunsFolder(self.root / "runs")
         self.jobs = PretendedJobs(self.runs, trouble=self.trouble)
         self.left: int | None = None  # effects that the server survives
+        self.meanwhile = ""  # what a driver does before the next effect
         self.outage = ""
         self.now = 0.0
         self.extensions: dict[str, int] = {}
+        self.died: dict[str, int] = {}  # drivers since a run was asked for
         self.patched = pytest.MonkeyPatch()
         for name in ("queue_again", "end"):
             self.patched.setattr(marks, name, self.effect(getattr(marks, name)))
@@ -72,6 +77,9 @@ class Server(RuleBasedStateMachine):
         return around
 
     def survive(self) -> None:
+        if does := self.meanwhile:
+            self.meanwhile = ""
+            self.act(0, does)
         if self.left is not None:
             if self.left == 0:
                 raise ServerKilledError
@@ -88,12 +96,21 @@ class Server(RuleBasedStateMachine):
 
     # What users do
 
-    @precondition(lambda self: len(self.state.submissions()) < 4)
+    @precondition(lambda self: len(self.died) < 3)
     @rule()
     def submit(self) -> None:
+        self.add_run()
+
+    def add_run(self) -> None:
         folder = self.runs.create("tiny", "job")
         open_store(folder, create=True, driver=True).close()
         self.state.submit(folder.id, "search", "")
+        self.died[folder.id] = 0
+
+    @initialize()
+    def submit_some(self) -> None:
+        self.add_run()
+        self.add_run()
 
     def one_of(self, number: int) -> Submission | None:
         found = self.state.submissions()
@@ -115,19 +132,38 @@ class Server(RuleBasedStateMachine):
         with_more = more and "kind" in self.facts(submission.run)
         self.state.resume(submission.run, {"evaluations": f"+{MORE}" if with_more else None})
         self.extensions[submission.run] = self.extensions.get(submission.run, 0) + with_more
+        self.died[submission.run] = 0
 
     # What happens
 
-    @rule(survives=st.one_of(st.none(), st.integers(0, 8)), outage=st.sampled_from(["", "", "", "before", "after"]))
-    def tick(self, survives: int | None, outage: str) -> None:
-        self.left, self.outage, self.now = survives, outage, self.now + 60
+    @rule(meanwhile=st.sampled_from(["", "", "step", "finish", "die"]))
+    def tick(self, meanwhile: str) -> None:
+        """A round in which only drivers go on meanwhile."""
+        self.meanwhile, self.now = meanwhile, self.now + 60
+        self.dispatcher.tick()
+        self.meanwhile = ""
+        for submission in self.state.submissions():
+            if submission.wanted is Wanted.CANCELLED:
+                assert not any(d.known_to_live for d in self.jobs.alive() if d.run == submission.run)
+
+    @rule(survives=st.integers(0, 10))
+    def tick_and_be_killed(self, survives: int) -> None:
+        self.left, self.now = survives, self.now + 60
         try:
             self.dispatcher.tick()
         except ServerKilledError:
-            self.left = None
             self.boot()
+            for run in self.died:
+                self.died[run] += 1  # a job that was to be started may not have been
         finally:
-            self.left, self.outage = None, ""
+            self.left = None
+
+    @rule(outage=st.sampled_from(["before", "after"]))
+    def tick_out_of_order(self, outage: str) -> None:
+        """A round in which the runner does not answer, having done what it was asked to, or not."""
+        self.outage, self.now = outage, self.now + 60
+        self.dispatcher.tick()
+        self.outage = ""
 
     @rule()
     def restart(self) -> None:
@@ -136,7 +172,10 @@ class Server(RuleBasedStateMachine):
     @rule(
         number=st.integers(0, 3), does=st.sampled_from(["step", "step", "step", "finish", "fail", "die", "terminate"])
     )
-    def driver(self, number: int, does: str) -> None:
+    def something_happens_to_a_driver(self, number: int, does: str) -> None:
+        self.act(number, does)
+
+    def act(self, number: int, does: str) -> None:
         if not (alive := self.jobs.alive()):
             return
         driver = alive[number % len(alive)]
@@ -145,26 +184,33 @@ class Server(RuleBasedStateMachine):
         match does:
             case "step":
                 driver.step()
+                self.died[driver.run] += not driver.alive  # it found the run held, or ended
             case "finish":
                 driver.end(RunStatus.FINISHED)
             case "fail":
                 driver.end(RunStatus.FAILED, "no data")
             case "die":
+                self.died[driver.run] += 1
                 driver.die()
             case "terminate":
+                self.died[driver.run] += not driver.holds
                 driver.terminate()
 
     @rule(number=st.integers(0, 3))
     def lose_sight_of_a_driver(self, number: int) -> None:
         """Its supervisor is killed: the runner takes it for ended, and it lives on for a moment."""
         if alive := self.jobs.alive():
-            alive[number % len(alive)].known_to_live = False
+            driver = alive[number % len(alive)]
+            self.died[driver.run] += driver.known_to_live
+            driver.known_to_live = False
 
     @rule()
     def lose_all_jobs(self) -> None:
         """Ray's head is killed, and with it all jobs; a new one knows none of them."""
         for driver in self.jobs.alive():
             driver.die()
+        for run in self.died:
+            self.died[run] += 1
         self.jobs.drivers.clear()
 
     # What must hold
@@ -189,6 +235,13 @@ class Server(RuleBasedStateMachine):
         assert len(known) == len(set(known))
         holding = [driver.run for driver in self.jobs.alive() if driver.holds]
         assert len(holding) == len(set(holding))
+        assert not self.jobs.faults
+
+    @invariant()
+    def every_job_was_recorded_first(self) -> None:
+        attempts = {s.run: s.attempt for s in self.state.submissions()}
+        for job, driver in self.jobs.drivers.items():
+            assert int(job.rpartition(".")[2]) <= attempts[driver.run]
 
     @invariant()
     def no_more_runs_are_driven_than_may(self) -> None:
@@ -196,6 +249,7 @@ class Server(RuleBasedStateMachine):
 
     def check_that_every_run_ends(self) -> None:
         """Once nothing is killed any more, each run ends as it is wanted to, having gone one way."""
+        asked_for = {s.run for s in self.state.submissions() if s.waits}
         for _ in range(60):
             for driver in self.jobs.alive():
                 if not driver.known_to_live:
@@ -212,10 +266,13 @@ class Server(RuleBasedStateMachine):
             assert statuses[-1] in ENDS, (submission, statuses)
             for before, after in pairwise(statuses):
                 assert before not in ENDS or after is RunStatus.QUEUED, statuses
-            if statuses[-1] is RunStatus.FINISHED and submission.wanted is Wanted.DRIVEN:
-                facts = self.facts(submission.run)
-                if "extension" in submission.options:
-                    assert facts["extension"] == submission.options["extension"]
+            assert submission.run not in asked_for or statuses[-1] is RunStatus.FINISHED
+            facts = self.facts(submission.run)
+            if str(facts["reason"]).startswith("its driver died"):
+                assert self.died[submission.run] > RESUMES
+            if "kind" in facts:
+                if statuses[-1] is RunStatus.FINISHED and submission.wanted is Wanted.DRIVEN:
+                    assert facts.get("extension") == submission.options.get("extension", facts.get("extension"))
                 spent = int(str(facts["evaluations"])) - BUDGET
                 assert spent % MORE == 0
                 assert spent <= MORE * self.extensions.get(submission.run, 0)
@@ -223,7 +280,11 @@ class Server(RuleBasedStateMachine):
 
 TestServer = Server.TestCase
 TestServer.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
 )
 
 

@@ -1,0 +1,312 @@
+"""What the dispatcher does for runs and tasks in each situation, and in what order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas.errors import ServiceError
+from nas.service import marks
+from nas.service.dispatcher import Dispatcher, driver_command
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState, TaskStatus
+from nas.service.task import TaskResult
+from nas.service.tasks import job_of, task_command
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from tests.nas.service.pretended_jobs import BUDGET, PretendedJobs, out_of_order
+
+
+class Service:
+    """A dispatcher over a folder of its own, with pretended jobs."""
+
+    def __init__(self, root: Path, *, at_once: int = 1, resumes: int = 2) -> None:
+        self.runs = RunsFolder(root)
+        self.runs.check_writable()
+        self.state = ServiceState.open(root / "service.db")
+        self.jobs = PretendedJobs(self.runs)
+        self.settings = ServiceSettings(self.runs, jobs_at_once=at_once, resumes=resumes)
+        self.now = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        self.dispatcher = Dispatcher(self.settings, self.state, self.jobs, address=self.address, clock=lambda: self.now)
+
+    def address(self) -> str | None:
+        return None
+
+    def submit(self) -> str:
+        folder = self.runs.create("tiny", "job")
+        open_store(folder, create=True, driver=True).close()
+        return self.state.submit(folder.id, "search", "").run
+
+    def tick(self) -> list[tuple[str, str]]:
+        self.now += 60
+        return self.dispatcher.tick()
+
+    def standing(self, run: str) -> tuple[RunStatus, str]:
+        store = open_store(self.runs.get(run))
+        try:
+            return store.status(), str(store.info()["reason"])
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = Service(tmp_path / "runs")
+    yield made
+    made.state.close()
+    for driver in made.jobs.alive():
+        driver.die()
+
+
+def test_runs_are_driven_in_turn_as_many_at_once_as_may(service: Service) -> None:
+    first, second = service.submit(), service.submit()
+    assert service.tick() == [(first, "start")]
+    assert service.tick() == []
+    driver = service.jobs.drivers[f"{first}.1"]
+    driver.step()
+    driver.end(RunStatus.FINISHED)
+    assert service.tick() == [(second, "start")]
+    assert service.tick() == []
+
+
+def test_a_driver_that_always_dies_is_given_up_with_its_last_words(service: Service) -> None:
+    run = service.submit()
+    assert service.tick() == [(run, "start")]
+    for attempt in (1, 2):
+        service.jobs.drivers[f"{run}.{attempt}"].die()
+        assert service.tick() == [(run, "restart")]
+    service.jobs.written[f"{run}.3"] = "one\n\nKilled\n"
+    service.jobs.drivers[f"{run}.3"].die()
+    assert service.tick() == [(run, "fail")]
+    reason = "its driver died 3 times in a row without getting any further; it last wrote: one | Killed"
+    assert service.standing(run) == (RunStatus.FAILED, reason)
+    assert service.tick() == []
+
+
+def test_a_run_that_gets_further_each_time_is_never_given_up(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    for attempt in range(1, 8):
+        driver = service.jobs.drivers[f"{run}.{attempt}"]
+        driver.step()
+        driver.step()
+        driver.die()
+        assert service.tick() == [(run, "restart")]
+
+
+def test_a_start_that_is_not_answered_is_tried_again_and_is_nobodys_death(service: Service) -> None:
+    run = service.submit()
+    service.dispatcher.tick()
+    service.jobs.drivers[f"{run}.1"].die()
+    states = service.jobs.states
+    service.jobs.trouble = out_of_order
+    service.jobs.states = dict  # type: ignore[method-assign]
+    for _ in range(10):
+        service.tick()
+    submission = service.state.submission(run)
+    assert submission is not None
+    assert (submission.attempt, submission.deaths) == (2, 1)
+    assert service.dispatcher.problem == "no answer"
+    service.jobs.states = states  # type: ignore[method-assign]
+    service.jobs.trouble = lambda when: None
+    service.tick()
+    assert service.jobs.drivers[f"{run}.2"].alive
+    assert service.dispatcher.problem == ""
+    assert service.tick() == []
+
+
+def test_what_waits_can_be_cancelled_while_no_job_can_be_run(service: Service) -> None:
+    run, other = service.submit(), service.submit()
+    service.jobs.trouble = out_of_order
+    service.state.cancel(run)
+    assert service.tick() == [(run, "cancel")]
+    assert service.standing(run) == (RunStatus.CANCELLED, "cancelled")
+    assert service.standing(other)[0] is RunStatus.QUEUED
+    assert service.dispatcher.problem == "no answer"
+
+
+def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.jobs.drivers[f"{run}.1"]
+    driver.step()
+    service.state.cancel(run)
+    asked = []
+    service.jobs.stop = asked.append  # type: ignore[method-assign]  # and it does not
+    service.tick()
+    service.now -= 59
+    service.tick()
+    assert asked == [f"{run}.1"]
+    service.tick()
+    assert asked == [f"{run}.1"] * 2
+    driver.die()
+    assert service.tick() == [(run, "cancel")]
+
+
+def test_a_run_that_a_person_drives_is_left_alone(service: Service) -> None:
+    run = service.submit()
+    by_hand = open_store(service.runs.get(run), driver=True)
+    by_hand.set_status(RunStatus.RUNNING)
+    assert service.tick() == []
+    service.state.cancel(run)
+    assert service.tick() == []
+    by_hand.close()
+    assert service.tick() == [(run, "cancel")]
+
+
+def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.jobs.drivers[f"{run}.1"]
+    driver.step()
+    driver.end(RunStatus.FINISHED)
+    service.tick()
+    service.state.resume(run, {"evaluations": "+50", "minutes": None})
+    assert service.tick() == [(run, "start")]
+    assert service.standing(run)[0] is RunStatus.QUEUED
+    for attempt in (2, 3):
+        driver = service.jobs.drivers[f"{run}.{attempt}"]
+        assert driver.argv[-4::2] == ["--evaluations", "--extension"]
+        driver.step()
+        driver.step()
+        assert driver.store is not None
+        assert driver.store.info()["evaluations"] == BUDGET + 50
+        driver.die()
+        service.tick()
+
+
+def test_runs_that_have_ended_are_not_looked_at_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.jobs.drivers[f"{run}.1"]
+    driver.step()
+    driver.end(RunStatus.FAILED, "no data")
+    service.tick()
+    service.jobs.trouble = out_of_order
+    assert service.tick() == []
+    assert service.dispatcher.problem == ""  # it was not even asked
+
+
+def test_one_run_that_cannot_be_read_stops_no_other(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, locked, good = service.submit(), service.submit(), service.submit()
+    service.runs.get(broken).database.write_bytes(b"no database" * 500)
+    service.state.cancel(locked)
+
+    def fails(*args: object) -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(marks, "end", fails)
+    with caplog.at_level(logging.WARNING):
+        assert service.tick() == [(good, "start")]
+        assert service.tick() == []
+    told = [record.run for record in caplog.records]  # type: ignore[attr-defined]
+    assert told.count(broken) == 1
+    assert locked in told
+
+
+def test_a_status_that_a_driver_gave_stands(service: Service) -> None:
+    run = service.submit()
+    folder = service.runs.get(run)
+    marks.queue_again(folder)
+    store = open_store(folder, driver=True)
+    assert store.statuses() == []
+    store.set_status(RunStatus.FINISHED, reason="done")
+    store.close()
+    marks.end(folder, RunStatus.CANCELLED, "cancelled")
+    assert service.standing(run) == (RunStatus.FINISHED, "done")
+    marks.queue_again(folder)
+    assert service.standing(run) == (RunStatus.QUEUED, "")
+
+
+def test_a_background_thread_does_rounds_and_can_be_woken(service: Service) -> None:
+    started = threading.Event()
+    service.jobs.trouble = lambda when: started.set() if when == "after" else None
+    service.dispatcher.start()
+    run = service.submit()
+    service.dispatcher.wake()
+    assert started.wait(60)
+    service.dispatcher.close()
+    service.dispatcher.close()
+    assert list(service.jobs.drivers) == [f"{run}.1"]
+
+
+def test_the_command_drives_the_run_with_what_it_was_given(service: Service) -> None:
+    run = service.submit()
+    service.state.resume(run, {"minutes": "+2.5"})
+    submission = service.state.submission(run)
+    assert submission is not None
+    command = driver_command(service.settings, submission, "127.0.0.2:6379")
+    extension = submission.options["extension"]
+    assert command == [
+        sys.executable, "-P", "-m", "nas.cli", "drive", run, "--runs", str(service.runs.root.resolve()), "--kind", "search",
+        "--address", "127.0.0.2:6379", "--minutes", "+2.5", "--extension", extension,
+    ]  # fmt: skip
+
+
+class TestTasks:
+    def ask(self, service: Service, name: str) -> Path:
+        result = service.runs.root / f"{name}.json"
+        service.state.add_task(name, "export", "tiny-1", {"argv": ["nas", "export"], "result": str(result)})
+        return result
+
+    def stands(self, service: Service, name: str) -> tuple[TaskStatus, str, object]:
+        (task,) = (task for task in service.state.tasks() if task.task == name)
+        return task.status, task.reason, task.result
+
+    def end(self, service: Service, name: str) -> None:
+        service.jobs.drivers[f"{name}.task"].known_to_live = False
+
+    def test_one_is_done_after_the_other(self, service: Service) -> None:
+        first, second = self.ask(service, "a"), self.ask(service, "b")
+        assert service.tick() == [("a", "running")]
+        assert service.tick() == []
+        TaskResult(0, json.dumps({"key": "1"}), "").write(first)
+        self.end(service, "a")
+        assert service.tick() == [("a", "finished"), ("b", "running")]
+        assert self.stands(service, "a") == (TaskStatus.FINISHED, "", {"key": "1"})
+        TaskResult(1, "", "warning\nerror: no such network\n").write(second)
+        self.end(service, "b")
+        assert service.tick() == [("b", "failed")]
+        assert self.stands(service, "b") == (TaskStatus.FAILED, "no such network", None)
+
+    def test_one_that_is_killed_says_so(self, service: Service) -> None:
+        self.ask(service, "a")
+        service.tick()
+        service.jobs.written["a.task"] = "loading\n"
+        self.end(service, "a")
+        assert service.tick() == [("a", "failed")]
+        assert self.stands(service, "a")[1] == "its process was killed; it last wrote: loading"
+
+    def test_one_whose_start_is_not_answered_waits(self, service: Service) -> None:
+        self.ask(service, "a")
+
+        def trouble(when: str) -> None:
+            if when == "after":
+                raise ServiceError("no answer")
+
+        service.jobs.trouble = trouble
+        assert service.tick() == []
+        service.jobs.trouble = lambda when: None
+        service.restart()
+        assert service.tick() == [("a", "running")]
+        assert len(service.jobs.drivers) == 1
+
+    def test_the_command_keeps_the_result(self, service: Service) -> None:
+        path = self.ask(service, "a")
+        (task,) = service.state.open_tasks()
+        assert job_of(task) == "a.task"
+        assert task_command(task)[4:] == [
+            "task", "--result", str(path), "--time-limit", "1800", "--", "nas", "export",
+        ]  # fmt: skip
