@@ -14,6 +14,7 @@ import pytest
 
 import nas.client
 from nas.client import NasClient
+from nas.service.dispatcher import Dispatcher
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
@@ -287,12 +288,15 @@ def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.check_writable()
     settings = ServiceSettings(runs)
     state = ServiceState.open(settings.database)
-    with served(Service(settings, state, Jobs())) as url:
+    jobs = Jobs()
+    dispatcher = Dispatcher(settings, state, jobs, address=lambda: None)
+    with served(Service(settings, state, jobs)) as url:
         monkeypatch.setenv("NAS_SERVER", url)
         submitted = shell.nas("submit", shell.job(SMALL_JOB), "--json").data
         assert (submitted["run"], submitted["status"]) == ("small-1", "queued")
         assert shell.nas("status", "--json").data == [submitted]
         assert shell.nas("cancel", "small-1").code == 0
+        dispatcher.tick()
         assert shell.nas("watch", "small-1").err.splitlines()[-1].startswith("error: small-1: cancelled")
         assert shell.nas("logs", "small-1", "--follow").out == ""
         assert shell.nas("fetch", "small-1").code == 1
