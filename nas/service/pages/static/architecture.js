@@ -115,11 +115,11 @@ function ofMost(own, most) {
 function wordsOf({ whole, stages }, own, most) {
   const parts = whole.map((name) => `${name} ${own.get(name) ?? "none"}${ofMost(own.get(name), most.get(name))}`);
   for (const [name, stage] of stages) {
-    const blocks = [...stage.blocks].map(([block, options]) => {
+    const blocks = [...stage.blocks].filter(([, options]) => options.length).map(([block, options]) => {
       const told = options.filter(([, full]) => own.has(full)).map(([option, full]) => `${option} ${own.get(full)}`);
       return `${spaced(block)} ${told.length ? told.join(" ") : "left out"}`;
     });
-    parts.push(`${headOf(name, stage, own, most).replaceAll(" · ", ", ")}: ${blocks.join(", ")}`);
+    parts.push([headOf(name, stage, own, most).replaceAll(" · ", ", "), blocks.join(", ")].filter(Boolean).join(": "));
   }
   return `The chosen network: ${parts.join("; ")}`;
 }

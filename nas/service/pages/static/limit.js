@@ -45,14 +45,14 @@ export class Limit {
       const own = data.constraints.find((c) => view.figures.some((f) => f.name === c.figure));
       const bound = own && (this.sign === "<=" ? own.max : own.min);
       this.isTouched = false;
-      this.shown = bound === null || bound === undefined ? this.ends[this.sign === "<=" ? 1 : 0] : Number((bound * figure.scale).toPrecision(12));
+      this.shown = bound === null || bound === undefined ? this.ends[this.sign === "<=" ? 1 : 0] : stored(bound, 1 / figure.scale);
     }
     this.write();
   }
 
   /** The limits that it states, with bounds in stored units. */
   limits() {
-    const bound = Number((this.shown / this.figure.scale).toPrecision(12));
+    const bound = stored(this.shown, this.figure.scale);
     return this.view.figures.map((figure) => ({ figure: figure.name, sign: this.sign, bound }));
   }
 
@@ -107,6 +107,11 @@ export class Limit {
     const at = this.clamped(shown);
     return Math.round(STEPS * (this.isLog ? Math.log(at / low) / Math.log(high / low) : (at - low) / (high - low)));
   }
+}
+
+/** A shown figure in the unit that it is stored in: 30 M is 30,000,000, not a hair more. */
+function stored(shown, scale) {
+  return scale === 1 ? shown : Number((shown / scale).toPrecision(15));
 }
 
 /** A number to four digits, rounded away from what lies between the ends. */

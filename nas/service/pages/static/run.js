@@ -129,9 +129,9 @@ async function showResults() {
     at("chosen-none").hidden = !isNone;
     at("chosen-none").textContent = `No measured network keeps this limit${data.constraints.length ? " and those of the job" : ""}.`;
     at("chosen-figures").replaceChildren(...(isNone ? [] : factsOf(data, chosen)).map(([title, told]) => {
-      const pair = document.createElement("div");
-      pair.append(Object.assign(document.createElement("dt"), { textContent: title }), Object.assign(document.createElement("dd"), { textContent: told }));
-      return pair;
+      const fact = document.createElement("li");
+      fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${told}`);
+      return fact;
     }));
     at("chosen-key").textContent = isNone ? "" : data.measured.keys[chosen];
     at("export").disabled = isNone;

@@ -109,7 +109,7 @@ def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: Runs
     for point in report.front:
         for figure in report.columns:
             assert figure_text(figure, point.values[figure.name], point.errors[figure.name]) in cells
-    assert "latency_ms@cpu-1-thread at most 0.5 ms" in " ".join(page.texts("dd"))
+    assert "Limits latency_ms@cpu-1-thread at most 0.5 ms; macs at most 30 M" in page.texts("li")
 
 
 def test_a_run_whose_limits_nothing_keeps_says_what_comes_nearest(browser: Browser, runs: RunsFolder) -> None:

@@ -1,0 +1,99 @@
+"""Debian's Chromium without a screen, driven by tests; what it complains about is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service as DriverService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM, DRIVER = "chromium", "chromedriver"
+_OPTIONS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-color-profile=srgb")
+_PATIENCE_S = 20.0
+
+Theme = Literal["light", "dark"]
+
+
+class Chromium:
+    """A browser with one window."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def look(self, *, width: int = 1280, theme: Theme = "light") -> None:
+        """Takes on a window's width, in CSS pixels, and a theme."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    def open(self, url: str) -> None:
+        """Opens a page; complaints of the last one are forgotten."""
+        self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        self.driver.get(url)
+
+    def find(self, selector: str) -> WebElement:
+        """The first element, once it is there."""
+        return self.until(lambda: self.driver.find_elements(By.CSS_SELECTOR, selector))[0]
+
+    def click(self, selector: str) -> None:
+        """Clicks the first element, once it is there; the page may put a new one in its place meanwhile."""
+
+        def clicked() -> bool:
+            try:
+                self.find(selector).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        self.until(clicked)
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Elements that are there now."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        """What the first element says; scripts of the page may replace it in between."""
+        found = self.run(f"return document.querySelector({selector!r})?.textContent ?? ''")
+        return " ".join(str(found).split())
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script gives back."""
+        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+
+    def until(self, holds: Any) -> Any:
+        """What a function gives, once that is true."""
+        return WebDriverWait(self.driver, _PATIENCE_S, poll_frequency=0.05).until(lambda _: holds())
+
+    def complaints(self) -> list[str]:
+        """Errors of scripts, refused by the security policy or not found."""
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+
+@contextmanager
+def running_chromium(downloads: Path) -> Iterator[Chromium]:
+    """A browser that keeps files in a folder; skips where none is installed."""
+    browser, driver = shutil.which(CHROMIUM), shutil.which(DRIVER)
+    if browser is None or driver is None:
+        pytest.skip("no Chromium is installed (Debian's packages chromium and chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for option in _OPTIONS:
+        options.add_argument(option)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=DriverService(driver))
+    try:
+        yield Chromium(started)
+    finally:
+        started.quit()

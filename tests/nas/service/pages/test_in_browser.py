@@ -1,0 +1,436 @@
+"""The pages in a real browser, against a real server: what scripts choose, ask for and keep up to date."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from axe_selenium_python import Axe
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from nas.errors import SelectionError
+from nas.export.report import RunReport
+from nas.export.units import figure_text
+from nas.service.app import create_app
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState, TaskStatus, Wanted
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
+from tests.nas.service.made_runs import Jobs, searched, trained
+from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
+
+pytestmark = pytest.mark.slow
+
+LATENCY = f"latency_ms@{PROFILE}"
+LIMITED = {LATENCY: (None, 0.5), "macs": (None, 3e7)}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on a free port, and the service behind it."""
+
+    url: str
+    service: Service
+    runs: RunsFolder
+    state: ServiceState
+
+
+def running_server(folder: Path) -> Iterator[Server]:
+    """A server in a thread, until the test lets it go."""
+    runs = RunsFolder(folder)
+    runs.check_writable()
+    settings = ServiceSettings(runs)
+    state = ServiceState.open(settings.database)
+    service = Service(settings, state, Jobs())
+    app = create_app(service, settings)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Server(f"http://127.0.0.1:{port}", service, runs, state)
+    app.state.watching.close()
+    server.should_exit = True
+    thread.join(timeout=20)
+    state.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of finished runs, which tests only read."""
+    runs = RunsFolder(tmp_path_factory.mktemp("made") / "runs")
+    runs.check_writable()
+    trained(runs)
+    searched(runs, name="plain")
+    searched(runs, name="limited", limits=LIMITED)
+    searched(runs, name="impossible", limits={LATENCY: (None, 0.01)})
+    searched(runs, name="four", names=FOUR, n=80)
+    searched(runs, name="two", names=[*TWO, f"latency_ms@{BOARD}"])
+    # Some are measured again, and the search goes on: figures of both protocols are chosen from.
+    folder = runs.create("mixed", "name: mixed\n")
+    store = open_store(folder, create=True, driver=True)
+    example_run(n=60, n_final=25, store=store)
+    store.set_facts({"kind": "search", "final": []})
+    store.close()
+    yield from running_server(runs.root)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of a test's own."""
+    yield from running_server(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with running_chromium(tmp_path_factory.mktemp("downloads")) as browser:
+        yield browser
+
+
+@pytest.fixture(autouse=True)
+def usual_look(chromium: Chromium) -> None:
+    chromium.look()
+
+
+def chosen(chromium: Chromium) -> str:
+    """The key of the network that a page says is chosen; "" for none."""
+    return chromium.text("#chosen-key")
+
+
+def open_run(chromium: Chromium, server: Server, run: str) -> None:
+    """Opens a run's page and waits until its charts are there."""
+    chromium.open(f"{server.url}/runs/{run}")
+    chromium.until(lambda: chromium.run("return !document.getElementById('chosen').hidden"))
+
+
+def set_limit(chromium: Chromium, bound: float) -> None:
+    """Types a limit, as far as scripts can tell."""
+    chromium.run(
+        "const n = document.getElementById('limit-number'); n.value = arguments[0]; n.dispatchEvent(new Event('input'));",
+        repr(bound),
+    )
+
+
+def picked(server: Server, run: str, select: str) -> str:
+    try:
+        return server.service.pick(run, select).key
+    except SelectionError:
+        return ""
+
+
+def bounds_around(report: RunReport, name: str) -> list[float]:
+    """Limits on each side of some figures, and beyond all."""
+    values = sorted(p.values[name] for p in report.candidates)
+    some = [values[i] for i in np.linspace(0, len(values) - 1, 20).astype(int)]
+    return [0.5 * values[0], *(v * f for v in some for f in (1 - 1e-9, 1, 1.003)), 2 * values[-1]]
+
+
+@pytest.mark.parametrize("run", ["plain-1", "limited-1", "four-1", "mixed-1"])
+def test_the_limit_chooses_what_the_service_picks(chromium: Chromium, made: Server, run: str) -> None:
+    open_run(chromium, made, run)
+    report = made.service.report(run)
+    rest = [f" and {c.figure.name}<={c.maximum}" for c in report.constraints if c.figure.name != LATENCY]
+    found = set()
+    for bound in bounds_around(report, LATENCY):
+        set_limit(chromium, bound)
+        expected = picked(made, run, f"{LATENCY}<={bound!r}{''.join(rest)}")
+        assert chosen(chromium) == expected, bound
+        found.add(expected)
+    assert len(found) > 5
+    assert not chromium.complaints()
+
+
+def test_a_limit_on_every_profile_is_kept_on_each(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "two-1")
+    assert chromium.text("#axis option:checked") == "Latency (ms), every profile"
+    found = set()
+    for bound in bounds_around(made.service.report("two-1"), f"latency_ms@{BOARD}"):
+        set_limit(chromium, bound)
+        expected = picked(made, "two-1", f"{LATENCY}<={bound!r} and latency_ms@{BOARD}<={bound!r}")
+        assert chosen(chromium) == expected
+        found.add(expected)
+    assert len(found) > 5
+
+
+def test_the_slider_moves_the_limit_by_keyboard(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    first = chosen(chromium)
+    slider = chromium.find("#limit-range")
+    found = []
+    for _ in range(15):
+        slider.send_keys(*[Keys.ARROW_LEFT] * 25)
+        bound = float(str(chromium.find("#limit-number").get_property("value")))
+        assert chosen(chromium) == picked(made, "plain-1", f"{LATENCY}<={bound}")
+        assert slider.get_attribute("aria-valuetext") == f"at most {bound:.6g} ms"
+        found.append(chosen(chromium))
+    assert first != found[0] or len(set(found)) > 1
+    slider.send_keys(Keys.END)
+    assert chosen(chromium) == first
+    # Screen readers are told once the limit rests.
+    chromium.until(lambda: chromium.text("#chosen-told").startswith("Chosen with Latency (ms), cpu-1-thread at most"))
+
+
+def test_the_line_moves_the_limit_by_dragging(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    line = chromium.find("#limit-line")
+    before = float(str(chromium.find("#limit-number").get_property("value")))
+    found = set()
+    for _ in range(4):
+        drag = ActionChains(chromium.driver).move_to_element(line).click_and_hold()
+        drag.move_by_offset(-30, 4).move_by_offset(-40, 4).release().perform()
+        bound = float(str(chromium.find("#limit-number").get_property("value")))
+        assert bound < before
+        before = bound
+        assert chosen(chromium) == picked(made, "plain-1", f"{LATENCY}<={bound}")
+        found.add(chosen(chromium))
+    assert len(found) > 1
+    # The line is where its figure is: the chosen network's ring lies on its allowed side, or on it.
+    middle = line.rect["x"] + line.rect["width"] / 2
+    ring = chromium.find(".ring")
+    assert ring.rect["x"] + ring.rect["width"] / 2 <= middle + 1
+
+
+def test_the_pointer_is_told_of_the_network_below_it(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    ActionChains(chromium.driver).move_to_element(chromium.find(".ring")).perform()
+    tip = chromium.text(".tip")
+    point = made.service.report("plain-1").front[-1]
+    assert (
+        tip.startswith("number 0 on the front") or f"number {len(made.service.report('plain-1').front) - 1} on" in tip
+    )
+    for figure in made.service.report("plain-1").columns:
+        assert figure_text(figure, point.values[figure.name], point.errors[figure.name]) in tip
+    assert f"depth {point.described['depth']}" in tip
+
+
+def test_measured_and_predicted_are_told_apart_by_shape_and_name(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    names = {e.text: e for e in chromium.all("#legend li")}
+    assert {"front, measured (± error)", "measured", "predicted, not measured"} <= set(names)
+    shapes = chromium.run(
+        "return Object.fromEntries(document.getElementById('front-chart').data.map(t => [t.marker.symbol, t.x.length]))"
+    )
+    assert shapes["diamond-open"] == len(made.service.report("plain-1").predicted)
+
+
+def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    set_limit(chromium, 0.5)
+    point = next(p for p in made.service.report("plain-1").candidates if p.key == chosen(chromium))
+    told = chromium.find("#architecture svg").get_attribute("aria-label") or ""
+    largest = SPACE.values(SPACE.largest)
+    for name, value in point.described.items():
+        short = name.rpartition(".")[2]
+        of = "" if value == largest[name] or short == "kernel" else f" of {largest[name]}"
+        assert f"{short} {value}{of}" in told
+    n_left_out = len(largest) - len(point.described)
+    assert told.count("left out") == n_left_out
+    assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
+
+
+def test_the_front_is_sorted_by_keyboard(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "four-1")
+    report = made.service.report("four-1")
+    head = chromium.find("#members thead th:nth-child(4) button")
+    for key, reverse in ((Keys.ENTER, False), (Keys.SPACE, True)):
+        head.send_keys(key)
+        rows = chromium.run("return [...document.querySelectorAll('#members tbody tr')].map(r => r.dataset.key)")
+        values = {p.key: p.values[report.columns[2].name] for p in report.front}
+        assert [values[key] for key in rows] == sorted(values.values(), reverse=reverse)
+    assert chromium.find("#members thead th:nth-child(4)").get_attribute("aria-sort") == "descending"
+
+
+def test_an_export_is_asked_for_and_followed_until_its_files_can_be_taken(chromium: Chromium, server: Server) -> None:
+    folder = searched(server.runs, name="plain")
+    open_run(chromium, server, "plain-1")
+    set_limit(chromium, 0.5)
+    key = chosen(chromium)
+    chromium.find("#export").click()
+    chromium.until(lambda: chromium.text("#exports .badge") == "queued")
+    [export] = server.service.exports("plain-1")
+    assert export.request.select is not None
+    assert server.service.pick("plain-1", export.request.select).key == key
+    # What the task's process would do.
+    for name, content in (("model.onnx", b"graph"), ("model.json", b"{}")):
+        (folder.path / "exports" / export.export / name).write_bytes(content)
+    server.state.change_task(export.export, TaskStatus.RUNNING)
+    chromium.until(lambda: chromium.text("#exports .badge") == "running")
+    server.state.change_task(export.export, TaskStatus.FINISHED, result={"key": key})
+    chromium.until(lambda: chromium.text("#exports .badge") == "finished")
+    links = {e.text: e.get_attribute("href") for e in chromium.all("#exports li li a")}
+    assert list(links) == ["model.json", "model.onnx", "all of them (.zip)"]
+    got = chromium.driver.execute_async_script(
+        "fetch(arguments[0]).then(a => a.text()).then(arguments[1])", links["model.onnx"]
+    )
+    assert got == "graph"
+    assert not chromium.complaints()
+
+
+def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) -> None:
+    folder = searched(server.runs, name="going", n=20, final=False)
+    store = open_store(folder, driver=True)  # this process is its driver
+    store.set_status(RunStatus.RUNNING)
+    store.set_info("evaluations", 30)
+    open_run(chromium, server, "going-1")
+    assert chromium.text("#head .badge") == "running"
+    assert chromium.text("#head .progress-text") == "20 of 30 evaluations"
+    chromium.run("window.same = true")
+    known = {p.key for p in server.service.report("going-1").evaluated}
+    rng = np.random.default_rng(5)
+    new = next(a for a in (SPACE.sample(rng) for _ in range(100)) if a.key not in known)
+    objectives = server.service.report("going-1").objectives
+    store.record_ask(len(store.asks()), [new])
+    measure(store, new, objectives)
+    chromium.until(lambda: chromium.text("#head .progress-text") == "21 of 30 evaluations")
+    store.set_status(RunStatus.FINISHED, reason="enough is enough")
+    store.close()
+    chromium.until(lambda: chromium.text("#head .badge") == "finished")
+    assert "enough is enough" in chromium.text("#head .reason")
+    keys = "return document.getElementById('front-chart').data.reduce((n, t) => n + t.x.length, 0)"
+    expected = len(server.service.report("going-1").candidates) + len(server.service.report("going-1").predicted)
+    chromium.until(lambda: chromium.run(keys) >= expected)
+    assert chromium.run("return window.same")  # nothing was loaded anew
+    assert not chromium.complaints()
+
+
+def test_a_run_gets_its_charts_with_its_first_results(chromium: Chromium, server: Server) -> None:
+    folder = server.runs.create("early", "name: early\n")
+    store = open_store(folder, create=True, driver=True)
+    store.set_status(RunStatus.RUNNING)
+    chromium.open(f"{server.url}/runs/early-1")
+    assert "The front appears here" in chromium.text("#front-later")
+    store.set_info("kind", "search")
+    example_run(n=12, final=False, store=store)
+    chromium.until(lambda: chosen(chromium))
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+
+
+def test_runs_are_cancelled_resumed_and_deleted_by_buttons(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="plain")
+    searched(server.runs, name="second")
+    chromium.open(server.url)
+    chromium.click("#resume-plain-1")
+    field = chromium.find("#ask-resume input[name=evaluations]")
+    field.send_keys("+10")
+    chromium.find("#ask-resume button[value=yes]").click()
+    chromium.until(lambda: chromium.all("#cancel-plain-1"))
+    submission = server.state.submission("plain-1")
+    assert submission is not None
+    assert submission.options["evaluations"] == "+10"
+    chromium.click("#cancel-plain-1")
+    chromium.until(lambda: (server.state.submission("plain-1") or submission).wanted is Wanted.CANCELLED)
+    chromium.click("#delete-second-1")
+    assert chromium.text("#ask-delete [data-name]") == "second-1"
+    chromium.find("#ask-delete button[value='']").click()
+    assert [run.run for run in server.service.runs().runs] == ["second-1", "plain-1"]
+    chromium.click("#delete-second-1")
+    chromium.find("#ask-delete button[value=yes]").click()
+    chromium.until(lambda: not chromium.all("#delete-second-1"))
+    assert [run.run for run in server.service.runs().runs] == ["plain-1"]
+    assert not chromium.complaints()
+
+
+def write(chromium: Chromium, field: WebElement, text: str) -> None:
+    """Puts a text into a field, as far as scripts can tell."""
+    script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+    chromium.run(script, field, text)
+
+
+def test_what_is_wrong_with_a_job_is_told_beside_the_field(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    job = chromium.find("#job")
+    text = str(job.get_property("value"))
+    broken = text.replace("evaluations: 60 ", "evaluations: -6 ").replace("name: digits-cnn", "name: ../etc")
+    chromium.run(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+        job,
+        broken,
+    )
+    chromium.until(lambda: chromium.text("#job-state").endswith("to mend"))
+    assert job.get_attribute("aria-invalid") == "true"
+    told = {e.text for e in chromium.all("#job-problems b")}
+    line = 1 + broken[: broken.index("name: ../etc")].count("\n")
+    assert f"name (line {line})" in told
+    chromium.find("#job-problems button").click()
+    selected = chromium.run("const j = arguments[0]; return j.value.slice(j.selectionStart, j.selectionEnd)", job)
+    assert selected.startswith("name: ../etc")
+    chromium.find("#send").click()
+    chromium.until(lambda: "was not submitted" in chromium.text("#problem"))
+    assert not server.service.runs().runs
+    chromium.run(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", job, text
+    )
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.find("input[name=hardware][value=cpu-1-thread-batch-16]").click()
+    chromium.find("#send").click()
+    chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
+    assert chromium.text("#head .badge") == "queued"
+    assert "cpu-1-thread-batch-16" in server.service.detail("digits-cnn-1").job
+
+
+def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.run(
+        "const r = document.getElementById('recipe'); r.value = 'fashion-mnist-vit'; r.dispatchEvent(new Event('change'))"
+    )
+    expected = server.service.recipe("fashion-mnist-vit").job
+    chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
+
+
+PAGES = {
+    "runs": "/", "run": "/runs/limited-1", "run of profiles": "/runs/two-1", "run of none": "/runs/impossible-1",
+    "training": "/runs/supernet-1", "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
+    "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
+}  # fmt: skip
+
+
+def open_settled(chromium: Chromium, url: str) -> None:
+    """Opens a page, and waits until its charts are drawn."""
+    chromium.open(url)
+    drawn = "return [...document.querySelectorAll('.chart')].every(c => c.hidden || !c.offsetWidth || c.querySelector('svg'))"
+    chromium.until(lambda: chromium.run(drawn))
+    chromium.until(lambda: chromium.run("return document.readyState") == "complete")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing_serious(chromium: Chromium, made: Server, page: str, theme: Theme) -> None:
+    for width in (1280, 375):
+        chromium.look(width=width, theme=theme)
+        open_settled(chromium, f"{made.url}{PAGES[page]}")
+        axe = Axe(chromium.driver)
+        axe.inject()
+        serious = [v for v in axe.run()["violations"] if v["impact"] in ("serious", "critical")]
+        assert not serious, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in serious], indent=1)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_fit_a_phone_and_break_no_policy(chromium: Chromium, made: Server, page: str) -> None:
+    chromium.look(width=375)
+    open_settled(chromium, f"{made.url}{PAGES[page]}")
+    assert chromium.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
+    refused = [text for text in chromium.complaints() if page != "error" or "404" not in text]
+    assert not refused
+
+
+def test_a_change_of_theme_recolours_the_charts(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    colour = "return document.getElementById('front-chart').layout.font.color"
+    light = chromium.run(colour)
+    chromium.look(theme="dark")
+    chromium.until(lambda: chromium.run(colour) != light)
