@@ -142,7 +142,7 @@ def cancel(
         made = client.cancel(run)
     if as_json:
         return print_json(made.model_dump(mode="json"))
-    return print(f"{made.run}: {_standing(made)}; what it has done is kept")
+    return print(f"{made.run}: {_ending(made)}; what it has done is kept")
 
 
 @app.command()
@@ -260,6 +260,11 @@ def _shown(summaries: Iterable[RunSummary], as_json: bool) -> RunSummary | None:
                 display.count("searching", summary.evaluations, summary.evaluations_wanted)
             last = summary
     return last
+
+
+def _ending(summary: RunSummary) -> str:
+    """How a run stands that was cancelled a moment ago: its driver may take some seconds to end."""
+    return summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
 
 
 def _standing(summary: RunSummary) -> str:

@@ -203,7 +203,9 @@ def test_cancel(shell: Shell, serve: Callable[..., Script]) -> None:
     script = serve(cancel=[lambda: as_json(summary("cancelled"))])
     assert shell.nas("cancel", "small-1").out == "small-1: cancelled; what it has done is kept\n"
     assert shell.nas("cancel", "small-1", "--json").data["status"] == "cancelled"
-    assert [(r.method, r.url.path) for r in script.asked] == [("POST", "/api/v1/runs/small-1/cancel")] * 2
+    script.answers["cancel"] = [lambda: as_json(summary())]
+    assert shell.nas("cancel", "small-1").out == "small-1: is being cancelled; what it has done is kept\n"
+    assert [(r.method, r.url.path) for r in script.asked] == [("POST", "/api/v1/runs/small-1/cancel")] * 3
 
 
 class TestFetch:
