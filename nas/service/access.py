@@ -90,7 +90,7 @@ class Access:
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
         if name is not None or open_to_all:
             return None
-        if not self._needed and not shown.broken and (shown.token is None or "authorization" not in headers):
+        if not self._needed and "authorization" not in headers:
             return None  # a cookie of another server on this machine's name says nothing
         return _unauthorized(path, headers, shown)
 
@@ -99,8 +99,8 @@ def _shown(headers: Headers) -> _Shown:
     given = headers.get("authorization")
     if given is not None:
         scheme, _, token = given.partition(" ")
-        token = token.strip()
-        return _Shown(token or None, broken=scheme.lower() != "bearer" or not token)
+        understood = scheme.lower() == "bearer" and bool(token.strip())
+        return _Shown(token.strip() if understood else None, broken=not understood)
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
@@ -112,8 +112,8 @@ def _unauthorized(path: str, headers: Headers, shown: _Shown) -> Response:
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
         return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
     detail = (
-        "this token is unknown, expired or revoked; `nas token make NAME` makes one"
-        if shown.token is not None
+        "the token is none, or unknown, expired or revoked; `nas token make NAME` makes one"
+        if shown.token is not None or shown.broken
         else "show a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on the server's machine"
     )
     return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

@@ -20,6 +20,7 @@ from nas.service.state import Task
 from nas.service.task_requests import MEASUREMENT, TaskRequests
 from nas.service.uploads import keep_model
 from nas.store.folder import write_atomically
+from nas.strict_yaml import parse_mapping
 
 
 class Hardware:
@@ -62,6 +63,10 @@ class Hardware:
             JobError: it is no profile, or one that measures through the server's own ssh.
             RunStateError: its name is taken.
         """
+        # The catalog's own reader is for files of this machine, and has no bounds.
+        name = parse_mapping(upload.profile, source="profile", what="hardware profile").get("name")
+        if isinstance(name, str) and name in self._shipped:
+            raise RunStateError(f"the catalog has a profile {name!r}; take another name")
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".{secrets.token_hex(8)}.yaml"
         write_atomically(temporary, upload.profile.encode(errors="replace"))
@@ -114,8 +119,6 @@ class Hardware:
             text = str(error).replace(str(path), "profile")
             raise JobError(text, fields=[("profile", text)]) from None
         checked_name("profile", profile.name)
-        if profile.name in self._shipped:
-            raise RunStateError(f"the catalog has a profile {profile.name!r}; take another name")
         if profile.ssh:
             text = (
                 "a profile with ssh makes the server log in elsewhere by its own keys; whoever runs the server adds it, by "

@@ -86,9 +86,15 @@ class Intake:
             if "/" in run or "\\" in run:
                 problems.append((key, "expected a run's id; a job from the network names no paths of the server"))
             else:
-                _tried(partial(self._runs.get, run), key, problems)
+                _tried(partial(self._checked_run, run), key, problems)
         if kind == "training" and job.supernet.from_ is not None:
             problems.append(("supernet.from", "names a trained supernet, so there is nothing to train; remove it"))
+
+    def _checked_run(self, run: str) -> None:
+        try:
+            self._runs.get(run)
+        except UnknownNameError:  # without where this machine keeps them
+            raise UnknownNameError("run", run, [folder.id for folder in self._runs.list()]) from None
 
 
 def _tried(make: Callable[[], Any], key: str, problems: list[tuple[str, str]]) -> Any:

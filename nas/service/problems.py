@@ -57,14 +57,20 @@ def status_of(error: Exception) -> int:
             return 422
 
 
-def problem_of(error: Exception, *, instance: str = "") -> Problem:
+def problem_of(error: Exception, *, instance: str = "", hidden: str = "") -> Problem:
     """An error of the engine as problem details.
 
     Args:
         instance: what it happened to, as a path.
+        hidden: a folder of the server, which is left out of what is told.
     """
+
+    def told(text: str) -> str:
+        return text.replace(f"{hidden}: ", "").replace(hidden, "the runs folder") if hidden else text
+
     fields = error.fields if isinstance(error, JobError) else ()
-    return make_problem(status_of(error), str(error), errors=fields, instance=instance)
+    errors = [(field, told(text)) for field, text in fields]
+    return make_problem(status_of(error), told(str(error)), errors=errors, instance=instance)
 
 
 def make_problem(status: int, detail: str, *, errors: Sequence[tuple[str, str]] = (), instance: str = "") -> Problem:
@@ -90,8 +96,7 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
     """
 
     def engine(request: Request, error: Exception) -> Response:
-        found = problem_of(error, instance=request.url.path)
-        problem = found.model_copy(update={"detail": found.detail.replace(str(runs), runs.name)})
+        problem = problem_of(error, instance=request.url.path, hidden=str(runs))
         if problem.status >= 500:
             logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
         return response_of(problem)

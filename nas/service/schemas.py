@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 RunKind = Literal["search", "training"]
 TaskStatusName = Literal["queued", "running", "finished", "failed"]
+
+
+CurvePoint = Annotated[
+    tuple[int, float],
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+]
+"""(evaluations, hypervolume); described without tuples, which few generators of clients know."""
 
 
 class Schema(BaseModel):
@@ -199,7 +206,7 @@ class ComparedRun(Schema):
     front: tuple[Network, ...]
     hypervolume: float | None
     """Of its front from the common reference point, in the common objectives."""
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[CurvePoint, ...]
     """(evaluations, hypervolume) as it went, from the common reference point."""
 
 

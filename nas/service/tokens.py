@@ -103,6 +103,13 @@ class Tokens:
                 found = token.name
         return found
 
+    def seconds_left(self, name: str) -> float | None:
+        """Until a token expires; None for one that never does, 0 for one that is not there."""
+        for token in self.kept():
+            if token.name == name:
+                return None if token.expires is None else max(0.0, token.expires - self._clock())
+        return 0.0
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             about = self._path.stat()

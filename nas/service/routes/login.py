@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Form
@@ -29,10 +28,10 @@ def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
         name = tokens.holder(token.strip())
         if name is None:
             return RedirectResponse("/login?refused=1", 303)
-        expires = next((kept.expires for kept in tokens.kept() if kept.name == name), None)
-        left = _LONGEST_S if expires is None else min(_LONGEST_S, max(0, int(expires - time.time())))
+        left = tokens.seconds_left(name)
+        age = _LONGEST_S if left is None else min(_LONGEST_S, int(left))
         answer = RedirectResponse(next_ if is_local_path(next_) else "/", 303)
-        answer.set_cookie(COOKIE, token.strip(), max_age=left, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(COOKIE, token.strip(), max_age=age, httponly=True, samesite="strict", secure=secure)
         return answer
 
     @router.post("/logout")

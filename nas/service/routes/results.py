@@ -62,7 +62,7 @@ def routes(service: Service) -> APIRouter:
         return service.predictors(run)
 
     @router.get("/runs/{run}/convergence", responses=answers(404, 409))
-    def run_convergence(run: RunId) -> tuple[tuple[int, float], ...]:
+    def run_convergence(run: RunId) -> tuple[schemas.CurvePoint, ...]:
         """(evaluations, hypervolume) as the search went."""
         return service.convergence(run)
 

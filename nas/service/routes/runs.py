@@ -15,10 +15,18 @@ from nas.service.routes.submitted import BODY, submitted
 from nas.service.service import Service
 from nas.service.watching import Watching
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "A `RunSummary` as JSON.", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
 _STREAM: Answers = {
     200: {
         "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT}},  # OpenAPI 3.2's word for what a stream is made of
     }
 }
 

@@ -1,4 +1,4 @@
-"""A service over a runs folder with small runs."""
+"""A service over a runs folder with small runs, and a client of its application."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from nas.service.app import create_app
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
+
+HERE = "http://127.0.0.1:8700"
 
 
 @pytest.fixture
@@ -25,9 +29,20 @@ def jobs() -> Jobs:
 
 
 @pytest.fixture
-def service(runs: RunsFolder, jobs: Jobs) -> Iterator[Service]:
-    runs.check_writable()
-    settings = ServiceSettings(runs)
+def settings(runs: RunsFolder) -> ServiceSettings:
+    return ServiceSettings(runs)
+
+
+@pytest.fixture
+def service(settings: ServiceSettings, jobs: Jobs) -> Iterator[Service]:
+    settings.runs.check_writable()
     state = ServiceState.open(settings.database)
     yield Service(settings, state, jobs)
     state.close()
+
+
+@pytest.fixture
+def client(service: Service, settings: ServiceSettings) -> Iterator[TestClient]:
+    """As a program on this machine asks: neither a browser, nor with a token."""
+    with TestClient(create_app(service, settings), base_url=HERE, raise_server_exceptions=False) as client:
+        yield client
