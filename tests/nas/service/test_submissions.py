@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.config import load_job
-from nas.errors import JobError, NasError, RunHeldError, RunStateError, TooManyError, UnknownNameError
+from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, TooManyError, UnknownNameError
 from nas.service.jobs import JobState
 from nas.service.schemas import JobSubmission, ResumeRequest
 from nas.service.service import Service
@@ -268,8 +268,6 @@ def test_watching_ends_with_the_run(service: Service, runs: RunsFolder) -> None:
 def test_readiness_names_the_part_that_is_missing(
     service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas.errors import ServiceError
-
     assert service.ready().ready
 
     def fails() -> dict[str, JobState]:

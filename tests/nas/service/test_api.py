@@ -1,0 +1,267 @@
+"""The API's routes: what they answer, with which status, and what becomes of files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from fastapi.testclient import TestClient
+
+from hardware_profiles.catalog import load_profile
+from nas.config import load_job
+from nas.errors import ServiceError, UnknownNameError
+from nas.objectives import Measurement, Objective, Status
+from nas.precisions import Precisions
+from nas.service.schemas import ExportRequest
+from nas.service.service import Service
+from nas.service.state import TaskStatus
+from nas.service.uploads import is_onnx
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from supernets.space import Architecture
+from tests.nas.commands import SMALL_JOB
+from tests.nas.export.runs import TWO
+from tests.nas.service.made_runs import searched
+from tests.nas.service.sent_files import SENTINEL, flowers, packed
+
+API = "/api/v1"
+BOARD = "name: board\nthreads: 2\nbatch_size: 4\nplacement: {hw-board: 1}\ndescription: A small board.\n"
+
+
+def test_a_job_file_is_submitted_as_it_is(client: TestClient, runs: RunsFolder) -> None:
+    answer = client.post(
+        f"{API}/runs?kind=training&hardware=cpu-2-threads", content=SMALL_JOB, headers={"content-type": "text/yaml"}
+    )
+    assert answer.status_code == 201
+    assert (answer.json()["kind"], answer.json()["run"]) == ("training", "small-1")
+    assert load_job(runs.get("small-1").job_file).hardware == ("cpu-2-threads",)
+    assert client.get(f"{API}/runs/small-1/status").json() == answer.json()
+
+
+def test_a_run_is_cancelled_resumed_and_deleted(client: TestClient, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    assert client.post(f"{API}/runs/{run}/cancel").status_code == 409
+    assert client.post(f"{API}/runs/{run}/resume").status_code == 409
+    assert client.post(f"{API}/runs/{run}/resume", json={"evaluations": "+5"}).json()["status"] == "queued"
+    assert client.delete(f"{API}/runs/{run}").status_code == 409
+    assert client.post(f"{API}/runs/{run}/cancel").status_code == 200
+    assert client.delete(f"{API}/runs/{run}").status_code == 204
+    assert client.get(f"{API}/runs/{run}").status_code == 404
+    assert client.get(f"{API}/runs").json()["total"] == 0
+
+
+def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: Service, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    page = client.get(f"{API}/runs/{run}/evaluations", params={"offset": 30, "limit": 20, "sort": "latency_ms"}).json()
+    assert (page["total"], page["offset"], len(page["networks"])) == (40, 30, 10)
+    told = service.evaluations(run, offset=30, limit=20, sort="latency_ms")
+    assert page == json.loads(told.model_dump_json())
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{API}/runs/{run}/evaluations.csv").text)))
+    networks = service.evaluations(run, limit=100).networks
+    assert [row["key"] for row in rows] == [network.key for network in networks]
+    for row, network in zip(rows, networks, strict=True):
+        assert float(row[TWO[1]]) == network.figures[TWO[1]].value
+        assert float(row[f"{TWO[1]} error"]) == network.figures[TWO[1]].error
+        assert row["depth"] == str(network.architecture["depth"])
+        assert row["number"] == ("" if network.number is None else str(network.number))
+    front = client.get(f"{API}/runs/{run}/front.csv", params={"select": "latency_ms<=0.3"})
+    assert front.headers["content-disposition"] == f'attachment; filename="{run}-front.csv"'
+    assert len(front.text.splitlines()) - 1 == len(service.front(run, select="latency_ms<=0.3").members)
+
+
+def test_errors_of_a_job_are_told_by_field(client: TestClient) -> None:
+    wrong = SMALL_JOB.replace("epochs: 4", "epochs: none").replace("batch: 7", "batch: 0")
+    answer = client.post(f"{API}/runs", json={"job": wrong})
+    assert answer.status_code == 422
+    fields = {error["field"]: error["message"] for error in answer.json()["errors"]}
+    assert set(fields) == {"training.epochs", "search.batch"}
+    assert fields["search.batch"].startswith("expected a whole number")
+    check = client.post(f"{API}/jobs/check", json={"job": wrong})
+    assert (check.status_code, check.json()["ok"]) == (200, False)
+    assert {error["field"] for error in check.json()["errors"]} == set(fields)
+
+
+def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
+    names = [recipe["name"] for recipe in client.get(f"{API}/recipes").json()]
+    assert "digits-cnn" in names
+    for name in names:
+        job = client.get(f"{API}/recipes/{name}").json()["job"]
+        assert client.post(f"{API}/jobs/check", json={"job": job}).json() == {"ok": True, "errors": []}
+
+
+def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
+    client: TestClient, service: Service, runs: RunsFolder
+) -> None:
+    run = searched(runs).id
+    answer = client.post(f"{API}/runs/{run}/exports", json={"select": "latency_ms<=0.5"})
+    assert answer.status_code == 202
+    made = answer.json()
+    path = f"{API}/runs/{run}/exports/{made['export']}"
+    assert (made["status"], made["files"], made["request"]["select"]) == ("queued", [], "latency_ms<=0.5")
+    assert client.get(f"{path}/archive").status_code == 409
+    assert client.get(f"{path}/files/model.onnx").status_code == 404
+
+    (task,) = service.state.tasks(run)
+    argv = task.request["argv"]
+    assert argv[0] == sys.executable
+    assert argv[argv.index("export") :][:2] == ["export", run]
+    assert "--select=latency_ms<=0.5" in argv
+    written = {"model.onnx": b"onnx", "model.safetensors": b"weights", "model.json": b"{}"}
+    folder = Path(argv[argv.index("-o") + 1]).parent
+    assert folder.is_relative_to(runs.get(run).path)
+    for name, content in {**written, "result.json": b"{}", "result.log": b"", ".part": b""}.items():
+        (folder / name).write_bytes(content)
+    result = {"path": str(folder / "model.onnx"), "weights": str(folder / "model.safetensors"), "parity": 1e-7}
+    service.state.change_task(task.task, TaskStatus.FINISHED, result=result)
+
+    done = client.get(path).json()
+    assert done["status"] == "finished"
+    assert done["result"] == {"path": "model.onnx", "weights": "model.safetensors", "parity": 1e-7}
+    assert {info["name"]: info["bytes"] for info in done["files"]} == {n: len(c) for n, c in written.items()}
+    assert client.get(f"{path}/files/model.onnx").content == b"onnx"
+    assert client.get(f"{path}/files/result.json").status_code == 404
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{path}/archive").content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == written
+    assert [export["export"] for export in client.get(f"{API}/runs/{run}/exports").json()] == [made["export"]]
+    client.delete(f"{API}/runs/{run}")
+    assert service.state.tasks(run) == []
+
+
+def test_exports_that_nothing_answers_are_refused_at_once(service: Service, runs: RunsFolder) -> None:
+    run, other = searched(runs).id, searched(runs).id
+    made = service.export(run, ExportRequest(index=0))
+    with pytest.raises(UnknownNameError):
+        service.export_of(other, made.export)
+    assert not (runs.get(other).path / "exports").exists()
+
+
+def test_a_profile_is_added_and_named_by_jobs(client: TestClient, runs: RunsFolder) -> None:
+    answer = client.post(f"{API}/profiles", json={"profile": BOARD})
+    assert answer.status_code == 201
+    told = answer.json()
+    assert (told["name"], told["threads"], told["placement"], told["shipped"]) == ("board", 2, {"hw-board": 1.0}, False)
+    assert client.post(f"{API}/profiles", json={"profile": BOARD}).status_code == 409
+    listed = {profile["name"]: profile["shipped"] for profile in client.get(f"{API}/profiles").json()}
+    assert listed["board"] is False
+    assert listed["cpu-1-thread"] is True
+    job = SMALL_JOB.replace("[cpu-1-thread]", "[board]").replace("latency_ms]", "latency_ms@board]")
+    run = client.post(f"{API}/runs", json={"job": job}).json()["run"]
+    (path,) = load_job(runs.get(run).job_file).hardware
+    assert load_profile(path).name == "board"
+    assert "hardware: [board]" in client.get(f"{API}/runs/{run}").json()["job"]
+
+
+def test_a_profile_tells_its_noise_run_by_run(client: TestClient, runs: RunsFolder) -> None:
+    folder = searched(runs, final=False)
+    store = open_store(folder, driver=True)
+    objective = Objective.parse(TWO[1], ["cpu-1-thread"])
+    levels = [(1.0, 0.01), (1.0, 0.01), (3.0, 0.03)]  # two sessions
+    for i, (level, noise) in enumerate(levels):
+        request = Precisions().request(Architecture((0, 0, 0, i, -1, -1)), objective)
+        about = {"level_ms": level, "noise": noise}
+        store.add(Measurement(request, Status.OK, 1.0, 0.01, environment=about, attempt=5))
+    store.close()
+    searched(runs)  # measured nothing that says
+    (drift,) = client.get(f"{API}/profiles/cpu-1-thread").json()["drift"]
+    assert (drift["run"], drift["level_ms"], drift["noise"]) == (folder.id, 2.0, pytest.approx(0.02))
+    assert abs((datetime.fromisoformat(drift["time"]) - datetime.now(UTC)).total_seconds()) < 60
+    assert client.get(f"{API}/profiles/cpu-2-threads").json()["drift"] == []
+
+
+def test_a_model_is_kept_alone_and_measured_elsewhere(client: TestClient, service: Service) -> None:
+    client.post(f"{API}/profiles", json={"profile": BOARD})
+    answer = client.post(f"{API}/profiles/board/measurements", files={"model": ("any.onnx", SENTINEL)})
+    assert answer.status_code == 202
+    (task,) = service.state.tasks("board")
+    argv = task.request["argv"]
+    kept = Path(argv[argv.index("profile") + 1])
+    assert kept.read_bytes() == SENTINEL
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+    assert load_profile(argv[argv.index("--profile") + 1]).name == "board"
+    path = f"{API}/profiles/board/measurements/{answer.json()['measurement']}"
+    assert client.get(path).json() == answer.json()
+    service.state.change_task(task.task, TaskStatus.FAILED, reason="too noisy")
+    assert client.get(path).json()["reason"] == "too noisy"
+    assert client.get(path.replace("board", "cpu-1-thread")).status_code == 404
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 40, len(SENTINEL) // 2, len(SENTINEL) - 1])
+def test_a_model_that_breaks_off_is_none(tmp_path: Path, n: int) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(SENTINEL)
+    assert is_onnx(path)
+    path.write_bytes(SENTINEL[:n])
+    assert not is_onnx(path)
+
+
+def test_models_of_other_makers_are_taken(tmp_path: Path) -> None:
+    """Checked against files that the ONNX library itself writes and reads."""
+    model = onnx.load_from_string(SENTINEL)
+    onnx.helper.set_model_props(model, {"author": "somebody"})
+    model.producer_name = "another maker"
+    (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+    assert is_onnx(tmp_path / "other.onnx")
+    (tmp_path / "tensor.pb").write_bytes(model.graph.initializer[0].SerializeToString())
+    assert not is_onnx(tmp_path / "tensor.pb")
+    (tmp_path / "graph.pb").write_bytes(model.graph.SerializeToString())
+    assert not is_onnx(tmp_path / "graph.pb")
+
+
+def test_a_data_set_is_uploaded_and_named_by_jobs(client: TestClient, runs: RunsFolder) -> None:
+    archive = {"archive": ("flowers.zip", packed(flowers()))}
+    answer = client.post(f"{API}/data", data={"name": "flowers"}, files=archive)
+    assert (answer.status_code, answer.json()["path"]) == (201, "uploads/flowers")
+    assert client.post(f"{API}/data", data={"name": "flowers"}, files=archive).status_code == 409
+    job = SMALL_JOB.replace("name: digits,", "name: image-folder, path: uploads/flowers,")
+    run = client.post(f"{API}/runs", json={"job": job}).json()["run"]
+    path = load_job(runs.get(run).job_file).data.path
+    assert path is not None
+    assert {p.name for p in path.iterdir()} == {"rose", "tulip"}
+    assert "path: uploads/flowers" in client.get(f"{API}/runs/{run}").json()["job"]
+
+
+def test_metrics_count_requests_by_route_and_runs_by_status(client: TestClient, runs: RunsFolder) -> None:
+    searched(runs)
+    client.post(f"{API}/runs", json={"job": SMALL_JOB})
+    for run in ("made-1", "made-1", "nothing-1"):
+        client.get(f"{API}/runs/{run}/status")
+    text = client.get(f"{API}/metrics").text
+    route = f"{API}/runs/{{run}}/status"
+    assert f'nas_requests_total{{method="GET",route="{route}",status="200"}} 2.0' in text
+    assert f'nas_requests_total{{method="GET",route="{route}",status="404"}} 1.0' in text
+    assert 'nas_runs{status="finished"} 1.0' in text
+    assert 'nas_runs{status="queued"} 1.0' in text
+    assert "made-1" not in text
+
+
+def test_a_server_that_cannot_run_jobs_is_not_ready(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get(f"{API}/ready").json()["ready"] is True
+
+    def fails() -> Any:
+        raise ServiceError("Ray is starting")
+
+    monkeypatch.setattr(service.jobs, "states", fails)
+    answer = client.get(f"{API}/ready")
+    assert (answer.status_code, answer.json()["parts"]["jobs"]) == (503, "Ray is starting")
+
+
+def test_answers_carry_what_keeps_browsers_safe(client: TestClient) -> None:
+    for path in (f"{API}/health", "/login", "/nowhere"):
+        headers = client.get(path).headers
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == "'self'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert len(headers["x-request-id"]) == 16
