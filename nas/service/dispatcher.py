@@ -27,6 +27,9 @@ _STOP_AGAIN_S = 10.0
 """Before a job that was asked to end is asked again."""
 _LOG_LINES, _LOG_CHARACTERS = 3, 600
 
+DriverCommand = Callable[[ServiceSettings, Submission, str | None], list[str]]
+"""The command that drives a run of a server, with the address of the Ray cluster to join."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,6 +41,7 @@ class Dispatcher:
 
     Args:
         address: of the Ray cluster that drivers join, or None for drivers without Ray.
+        command: what drives a run; None for `driver_command`.
         clock: seconds, of any beginning.
     """
 
@@ -49,10 +53,12 @@ class Dispatcher:
         *,
         address: Callable[[], str | None],
         standings: Standings | None = None,
+        command: DriverCommand | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._state, self._runner = settings, state, runner
         self._address, self._clock = address, clock
+        self._command = command or driver_command
         self._standings = standings or Standings(settings.runs)
         self._tasks = Tasks(state, runner)
         self._problem = ""
@@ -206,7 +212,7 @@ class Dispatcher:
         job = str(submission.job)
         self._unsure.add(job)
         try:
-            self._runner.start(job, driver_command(self._settings, submission, self._address()))
+            self._runner.start(job, self._command(self._settings, submission, self._address()))
         except ServiceError as error:
             self._problem = str(error)
             self._tell(submission.run, f"not started yet: {error}")

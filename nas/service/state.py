@@ -117,10 +117,19 @@ class Submission:
         """Whether it is in the queue, whatever its store says of an earlier driver."""
         return self.wanted is Wanted.DRIVEN and not self.started
 
+    def job_of(self, attempt: int) -> str:
+        """The id of a driver's job; a run of the same name that was removed had others."""
+        return f"{self.run}.{round(self.submitted * 1000):x}.{attempt}"
+
     @property
     def job(self) -> str | None:
         """The id of the last driver's job; None where none was started since the run was last asked for."""
-        return f"{self.run}.{self.attempt}" if self.started else None
+        return self.job_of(self.attempt) if self.started else None
+
+    @property
+    def jobs(self) -> list[str]:
+        """The ids of all of its drivers' jobs, the oldest first."""
+        return [self.job_of(attempt) for attempt in range(1, self.attempt + 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,8 +182,8 @@ class Submissions:
         """See `Service.logs`; the last million characters."""
         self._runs.get(run)
         submission = self._state.submission(run)
-        attempts = 0 if submission is None else submission.attempt
-        return "".join(self._jobs.logs(f"{run}.{n}") for n in range(1, attempts + 1))[-_LOG_CHARACTERS:]
+        jobs = [] if submission is None else submission.jobs
+        return "".join(self._jobs.logs(job) for job in jobs)[-_LOG_CHARACTERS:]
 
     def facts(self, run: str) -> JobFacts:
         """What the run's job file says."""

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from nas.service.tasks import job_of, task_command
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from tests.nas.service.pretended_jobs import BUDGET, PretendedJobs, out_of_order
+from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs, out_of_order
 
 
 class Service:
@@ -51,6 +52,14 @@ class Service:
         self.now += 60
         return self.dispatcher.tick()
 
+    def job(self, run: str, attempt: int) -> str:
+        submission = self.state.submission(run)
+        assert submission is not None
+        return submission.job_of(attempt)
+
+    def driver(self, run: str, attempt: int) -> Driver:
+        return self.jobs.drivers[self.job(run, attempt)]
+
     def standing(self, run: str) -> tuple[RunStatus, str]:
         store = open_store(self.runs.get(run))
         try:
@@ -72,7 +81,7 @@ def test_runs_are_driven_in_turn_as_many_at_once_as_may(service: Service) -> Non
     first, second = service.submit(), service.submit()
     assert service.tick() == [(first, "start")]
     assert service.tick() == []
-    driver = service.jobs.drivers[f"{first}.1"]
+    driver = service.driver(first, 1)
     driver.step()
     driver.end(RunStatus.FINISHED)
     assert service.tick() == [(second, "start")]
@@ -83,10 +92,10 @@ def test_a_driver_that_always_dies_is_given_up_with_its_last_words(service: Serv
     run = service.submit()
     assert service.tick() == [(run, "start")]
     for attempt in (1, 2):
-        service.jobs.drivers[f"{run}.{attempt}"].die()
+        service.driver(run, attempt).die()
         assert service.tick() == [(run, "restart")]
-    service.jobs.written[f"{run}.3"] = "one\n\nKilled\n"
-    service.jobs.drivers[f"{run}.3"].die()
+    service.jobs.written[service.job(run, 3)] = "one\n\nKilled\n"
+    service.driver(run, 3).die()
     assert service.tick() == [(run, "fail")]
     reason = "its driver died 3 times in a row without getting any further; it last wrote: one | Killed"
     assert service.standing(run) == (RunStatus.FAILED, reason)
@@ -97,7 +106,7 @@ def test_a_run_that_gets_further_each_time_is_never_given_up(service: Service) -
     run = service.submit()
     service.tick()
     for attempt in range(1, 8):
-        driver = service.jobs.drivers[f"{run}.{attempt}"]
+        driver = service.driver(run, attempt)
         driver.step()
         driver.step()
         driver.die()
@@ -107,7 +116,7 @@ def test_a_run_that_gets_further_each_time_is_never_given_up(service: Service) -
 def test_a_start_that_is_not_answered_is_tried_again_and_is_nobodys_death(service: Service) -> None:
     run = service.submit()
     service.dispatcher.tick()
-    service.jobs.drivers[f"{run}.1"].die()
+    service.driver(run, 1).die()
     states = service.jobs.states
     service.jobs.trouble = out_of_order
     service.jobs.states = dict  # type: ignore[method-assign]
@@ -120,7 +129,7 @@ def test_a_start_that_is_not_answered_is_tried_again_and_is_nobodys_death(servic
     service.jobs.states = states  # type: ignore[method-assign]
     service.jobs.trouble = lambda when: None
     service.tick()
-    assert service.jobs.drivers[f"{run}.2"].alive
+    assert service.driver(run, 2).alive
     assert service.dispatcher.problem == ""
     assert service.tick() == []
 
@@ -138,7 +147,7 @@ def test_what_waits_can_be_cancelled_while_no_job_can_be_run(service: Service) -
 def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) -> None:
     run = service.submit()
     service.tick()
-    driver = service.jobs.drivers[f"{run}.1"]
+    driver = service.driver(run, 1)
     driver.step()
     service.state.cancel(run)
     asked = []
@@ -146,9 +155,9 @@ def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) ->
     service.tick()
     service.now -= 59
     service.tick()
-    assert asked == [f"{run}.1"]
+    assert asked == [service.job(run, 1)]
     service.tick()
-    assert asked == [f"{run}.1"] * 2
+    assert asked == [service.job(run, 1)] * 2
     driver.die()
     assert service.tick() == [(run, "cancel")]
 
@@ -167,7 +176,7 @@ def test_a_run_that_a_person_drives_is_left_alone(service: Service) -> None:
 def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> None:
     run = service.submit()
     service.tick()
-    driver = service.jobs.drivers[f"{run}.1"]
+    driver = service.driver(run, 1)
     driver.step()
     driver.end(RunStatus.FINISHED)
     service.tick()
@@ -175,7 +184,7 @@ def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> 
     assert service.tick() == [(run, "start")]
     assert service.standing(run)[0] is RunStatus.QUEUED
     for attempt in (2, 3):
-        driver = service.jobs.drivers[f"{run}.{attempt}"]
+        driver = service.driver(run, attempt)
         assert driver.argv[-4::2] == ["--evaluations", "--extension"]
         driver.step()
         driver.step()
@@ -188,7 +197,7 @@ def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> 
 def test_runs_that_have_ended_are_not_looked_at_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     run = service.submit()
     service.tick()
-    driver = service.jobs.drivers[f"{run}.1"]
+    driver = service.driver(run, 1)
     driver.step()
     driver.end(RunStatus.FAILED, "no data")
     service.tick()
@@ -216,6 +225,18 @@ def test_one_run_that_cannot_be_read_stops_no_other(
     assert locked in told
 
 
+def test_a_run_of_a_removed_ones_name_has_jobs_of_its_own(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    service.driver(run, 1).die()
+    service.state.forget(run)
+    assert service.tick() == []
+    time.sleep(0.002)  # the server's clock has gone on
+    service.state.submit(run, "search", "")
+    assert service.tick() == [(run, "start")]
+    assert service.driver(run, 1).alive
+
+
 def test_a_status_that_a_driver_gave_stands(service: Service) -> None:
     run = service.submit()
     folder = service.runs.get(run)
@@ -239,7 +260,7 @@ def test_a_background_thread_does_rounds_and_can_be_woken(service: Service) -> N
     assert started.wait(60)
     service.dispatcher.close()
     service.dispatcher.close()
-    assert list(service.jobs.drivers) == [f"{run}.1"]
+    assert list(service.jobs.drivers) == [service.job(run, 1)]
 
 
 def test_the_command_drives_the_run_with_what_it_was_given(service: Service) -> None:

@@ -29,7 +29,7 @@ def mark(runs: RunsFolder, run: str, status: RunStatus, reason: str = "") -> Non
 def started(service: Service, jobs: Jobs, run: str, attempt: int = 1) -> str:
     """As the dispatcher starts a run's driver."""
     service.state.change(run, attempt=attempt, started=True)
-    job = f"{run}.{attempt}"
+    job = job_of(service, run, attempt)
     jobs.start(job, ["nas", "drive", run])
     return job
 
@@ -137,6 +137,12 @@ def test_the_detail_of_a_training_has_no_objectives(service: Service, runs: Runs
     assert (detail.objectives, detail.front_size, detail.hypervolume) == ((), 0, None)
 
 
+def job_of(service: Service, run: str, attempt: int) -> str:
+    submission = service.state.submission(run)
+    assert submission is not None
+    return submission.job_of(attempt)
+
+
 def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
     run = service.submit(JobSubmission(job=SMALL_JOB)).run
     started(service, jobs, run)
@@ -148,7 +154,7 @@ def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: J
     assert submission.wanted is Wanted.CANCELLED
     service.cancel(run)
     mark(runs, run, RunStatus.CANCELLED, "interrupted")
-    jobs.stop(f"{run}.1")
+    jobs.stop(job_of(service, run, 1))
     assert service.cancel(run).status == "cancelled"
 
 
@@ -238,7 +244,7 @@ def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: 
     with pytest.raises(RunHeldError):
         service.delete(run)
     service.cancel(run)
-    jobs.stop(f"{run}.1")
+    jobs.stop(job_of(service, run, 1))
     mark(runs, run, RunStatus.CANCELLED)
     service.delete(run)
     service.delete(supernet)
@@ -248,7 +254,7 @@ def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: 
 def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs) -> None:
     run = service.submit(JobSubmission(job=SMALL_JOB)).run
     assert service.logs(run) == ""
-    jobs.written = {f"{run}.1": "first\n", f"{run}.2": "second\n", "other.1": "no\n"}
+    jobs.written = {job_of(service, run, 1): "first\n", job_of(service, run, 2): "second\n", "other.1": "no\n"}
     started(service, jobs, run, attempt=2)
     assert service.logs(run) == "first\nsecond\n"
     with pytest.raises(UnknownNameError):

@@ -1,0 +1,81 @@
+"""A server's dispatcher, and a driver that searches a table through Ray, each as a process to be killed.
+
+``python -m tests.nas.service.killable serve RUNS`` and ``... drive RUN RUNS ADDRESS``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from nas.budget import Budget
+from nas.evaluation.table import Table
+from nas.loop import Progress, search
+from nas.search.shelf import Task, make_algorithm
+from nas.service.dispatcher import Dispatcher
+from nas.service.head import Head
+from nas.service.queue import RayJobs
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState, Submission
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from tests.nas.table_search import OBJECTIVES, TABLE
+
+ALGORITHM, SEED, EVALUATIONS = "nsga2", 0, 120
+COUNTED = "counted"
+"""In a run's folder: after each evaluation, how many there are."""
+
+
+def serve(root: Path) -> None:
+    """Dispatches until it is killed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    runs = RunsFolder(root)
+    settings = ServiceSettings(runs, jobs_at_once=2, resumes=4)
+    head = Head(settings.folder, cpus=2, store_bytes=80 * 2**20)
+    head.start()
+    state = ServiceState.open(settings.database)
+    Dispatcher(settings, state, RayJobs(head), address=lambda: head.address, command=command).start()
+    signal.pause()
+
+
+def command(settings: ServiceSettings, submission: Submission, address: str | None) -> list[str]:
+    root = str(settings.runs.root)
+    return [sys.executable, "-m", "tests.nas.service.killable", "drive", submission.run, root, str(address)]
+
+
+def drive(run: str, root: Path, address: str) -> None:
+    """What `nas.driver.drive` does, without a supernet to be loaded."""
+    from nas.evaluation.cluster import start_ray, stop_ray
+    from tests.nas.pooled_table import PooledTable
+
+    start_ray(address)
+    folder = RunsFolder(root).get(run)
+    store = open_store(folder, driver=True)
+    if store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
+        return
+    store.set_facts({"kind": "search", "objectives": [o.name for o in OBJECTIVES], "evaluations": EVALUATIONS})
+    store.set_status(RunStatus.RUNNING)
+    counted = os.open(folder.path / COUNTED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def count(progress: Progress) -> None:
+        os.write(counted, f"{progress.done}\n".encode())
+
+    table, evaluator = Table.load(TABLE), PooledTable(0.05, workers=1)
+    algorithm = make_algorithm(ALGORITHM, Task(table.space, OBJECTIVES, SEED))
+    search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(EVALUATIONS), batch=8, on_progress=count)
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+    evaluator.close()
+    stop_ray()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["serve", root]:
+            serve(Path(root))
+        case ["drive", run, root, address]:
+            drive(run, Path(root), address)
