@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,7 @@ from nas.export.units import duration, miss_text
 
 if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
     from nas.loop import Progress as SearchProgress
+    from nas.store.folder import RunFolder
     from supernets.trainer import Epoch
 
 _LINES = 10
@@ -93,6 +94,9 @@ class ConsoleDisplay:
         if not self._console.is_terminal and share > self._told.get(phase, 0):
             self._told[phase] = share
             self.note(f"{phase}: {done} of {total}  {figures}".rstrip())
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """Shows nothing: a run is named when it ends."""
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
     from nas.loop import Progress
+    from nas.store.folder import RunFolder
     from supernets.trainer import Epoch
 
 
 class Display(Protocol):
     """Told of progress; everything that `progress` counts is committed."""
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """A run is driven from here on.
+
+        Args:
+            facts: of the run, as its store has them.
+            evaluations: that it has already, and that `progress` will count again.
+        """
+        ...
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """One training step is done."""
@@ -36,6 +47,9 @@ class Display(Protocol):
 class Silent:
     """A display that shows nothing."""
 
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """Shows nothing."""
+
     def step(self, step: int, steps: int, loss: float) -> None:
         """Shows nothing."""
 
@@ -50,3 +64,34 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Shows nothing."""
+
+
+class Several:
+    """Tells several displays the same."""
+
+    def __init__(self, displays: Sequence[Display]) -> None:
+        self._displays = tuple(displays)
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        for display in self._displays:
+            display.begin(run, facts, evaluations)
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        for display in self._displays:
+            display.step(step, steps, loss)
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        for display in self._displays:
+            display.epoch(epoch, epochs)
+
+    def progress(self, progress: Progress) -> None:
+        for display in self._displays:
+            display.progress(progress)
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        for display in self._displays:
+            display.count(phase, done, total)
+
+    def note(self, text: str) -> None:
+        for display in self._displays:
+            display.note(text)

@@ -273,11 +273,19 @@ def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, h
     """Does what is left of a run."""
     how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
     store.set_status(RunStatus.RUNNING)
+    how.display.begin(folder, store.info(), _n_evaluations(store))
     supernet, weights = _supernet(folder, store, prepared, how)
     check_weights(folder.id, store.info().get("weights"), weights)
     store.set_info("weights", weights)
     if kind == "search":
         _search(store, prepared, supernet, weights, how)
+
+
+def _n_evaluations(store: RunStore) -> int:
+    """Networks that have all of their figures already."""
+    info = store.info()
+    figures = {*info.get("objectives", ()), *(constraint["figure"] for constraint in info.get("constraints") or ())}
+    return store.n_whole(len(figures)) if figures else 0
 
 
 @contextmanager

@@ -69,6 +69,10 @@ class ExportFailedError(NasError):
     """The exported file failed its check and was not written."""
 
 
+class SinkError(NasError):
+    """What a run tells cannot be written to where `--log-to` says."""
+
+
 class ServiceError(NasError):
     """The service, or what runs its jobs, does not answer or refuses."""
 

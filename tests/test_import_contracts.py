@@ -46,6 +46,8 @@ PLANTS = [
     ("ray", "supernets/space.py", "from ray import train"),
     ("onnxruntime", "nas/config.py", "import onnxruntime"),
     ("optuna", "predictors/base.py", "import optuna"),
+    ("sinks", "nas/driver.py", "def late():\n    import mlflow\n"),
+    ("sinks", "supernets/trainer.py", "import tensorboardX"),
 ]
 
 

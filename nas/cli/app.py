@@ -45,6 +45,13 @@ Select = Annotated[
         show_default=False,
     ),
 ]
+LogTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-to", envvar="NAS_LOG_TO", show_default=False,
+        help="Write figures as they come to tensorboard:FOLDER or mlflow:URI, too; may be repeated.",
+    ),
+]  # fmt: skip
 DEFAULT_RUNS = Path("runs")
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, Replay, RunId, Runs, Store, app
+from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, LogTo, Replay, RunId, Runs, Store, app
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
 
@@ -87,13 +87,18 @@ def plan(
 
 @app.command()
 def train(
-    job: Job, runs: Runs = DEFAULT_RUNS, address: Address = None, store: Store = None, as_json: Json = False
+    job: Job,
+    runs: Runs = DEFAULT_RUNS,
+    address: Address = None,
+    store: Store = None,
+    log_to: LogTo = None,
+    as_json: Json = False,
 ) -> None:
     """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
     from nas.config import load_job
     from nas.driver import train as train_job
 
-    with driving(runs, address=address, store=store) as how:
+    with driving(runs, address=address, store=store, log_to=log_to) as how:
         run = train_job(load_job(job), how, source=str(job))
     finish(run, as_json)
 
@@ -106,13 +111,14 @@ def search(
     address: Address = None,
     replay: Replay = None,
     store: Store = None,
+    log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
     """Train the supernet (or take the one that the job names), search it, and measure the front again."""
     from nas.config import load_job
     from nas.driver import search as search_job
 
-    with driving(runs, inline=inline, address=address, replay=replay, store=store) as how:
+    with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as how:
         run = search_job(load_job(job), how, source=str(job))
     finish(run, as_json)
 
@@ -130,11 +136,12 @@ def resume(
     minutes: Annotated[
         str | None, typer.Option(help="A new budget of minutes of searching, or +N for so many more.")
     ] = None,
+    log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, killed or failed; or, with more to spend, with a finished one."""
     from nas.driver import resume as resume_run
 
-    with driving(runs, inline=inline, address=address) as how:
+    with driving(runs, inline=inline, address=address, log_to=log_to) as how:
         resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
     finish(resumed, as_json)

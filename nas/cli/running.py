@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -35,11 +36,19 @@ def no_collector() -> None:
 
 @contextmanager
 def driving(
-    runs: Path, *, inline: bool = False, address: str | None = None, replay: str | None = None, store: str | None = None
+    runs: Path,
+    *,
+    inline: bool = False,
+    address: str | None = None,
+    replay: str | None = None,
+    store: str | None = None,
+    log_to: Sequence[str] | None = None,
 ) -> Iterator[How]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
     from nas.console import ConsoleDisplay
+    from nas.display import Several
     from nas.driver import How
+    from nas.sinks import opened
 
     def stop(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -47,7 +56,14 @@ def driving(
     signal.signal(signal.SIGTERM, stop)
     # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
     try:
-        with redirect_stdout(sys.stderr), ConsoleDisplay(stderr()) as display:
+        with (
+            redirect_stdout(sys.stderr),
+            ConsoleDisplay(stderr()) as console,
+            opened(
+                log_to or (), console.note, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
+            ) as sinks,
+        ):
+            display = Several([console, *sinks]) if sinks else console
             yield How(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

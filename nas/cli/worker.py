@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Inline, RunId, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Address, Inline, LogTo, RunId, Runs, app
 from nas.cli.running import driving
 
 
@@ -23,12 +23,13 @@ def drive(
     extension: Annotated[
         str, typer.Option(help="An id of the new budget, which is added once however often this is called.")
     ] = "",
+    log_to: LogTo = None,
 ) -> None:
     """Drive a run that waits or was left, whatever it has of it already; do nothing once it has ended."""
     from nas.driver import drive as drive_run
     from nas.extension import Extension
 
-    with driving(runs, inline=inline, address=address) as how:
+    with driving(runs, inline=inline, address=address, log_to=log_to) as how:
         driven = drive_run(run, how, kind=kind, more=Extension(evaluations, minutes, extension))
         with driven.store() as store:
             reason = store.info()["reason"]
