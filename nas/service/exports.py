@@ -11,6 +11,7 @@ from typing import Any, cast
 from nas.errors import SelectionError, UnknownNameError
 from nas.export.select import by_index, knee, select
 from nas.service import schemas
+from nas.service.kinds import Kinds
 from nas.service.results import Results
 from nas.service.state import Task, TaskStatus
 from nas.service.task_requests import EXPORT, TaskRequests
@@ -26,8 +27,8 @@ _OWN = frozenset({"result.json", "result.log", "result.out"})
 class Exports:
     """The exports of runs; each has a folder of its own below its run's."""
 
-    def __init__(self, runs: RunsFolder, results: Results, tasks: TaskRequests) -> None:
-        self._runs, self._results, self._tasks = runs, results, tasks
+    def __init__(self, runs: RunsFolder, results: Results, kinds: Kinds, tasks: TaskRequests) -> None:
+        self._runs, self._results, self._kinds, self._tasks = runs, results, kinds, tasks
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._lock = threading.Lock()
 
@@ -37,24 +38,29 @@ class Exports:
         Raises:
             SelectionError: nothing answers to the request, or it asks for two things.
         """
-        report = self._results.report(run)
-        argv: list[str] = []
-        if request.select is not None and request.index is not None:
-            raise SelectionError("give one of select and index, or neither for the front's knee")
-        if request.select is not None:
-            select(report, request.select)
-            argv = [f"--select={request.select}"]
-        elif request.index is not None:
-            by_index(report, request.index)
-            argv = ["--index", str(request.index)]
-        else:
-            knee(report)
+        argv = self._choice(run, request)
         task = self._tasks.new_id(EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)
         path = folder.absolute() / MODEL
         argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(path), "--json", *argv]
         return self._told(self._tasks.add(task, EXPORT, run, folder.absolute(), argv, request.model_dump()))
+
+    def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
+        """The options that choose the network, which there is."""
+        if request.select is not None and request.index is not None:
+            raise SelectionError("give one of select and index, or neither for the front's knee")
+        if request.select is not None and self._kinds.of(run).kind == "training":
+            return [f"--select={request.select}"]  # nested networks are known to their checkpoint alone
+        report = self._results.report(run)
+        if request.select is not None:
+            select(report, request.select)
+            return [f"--select={request.select}"]
+        if request.index is not None:
+            by_index(report, request.index)
+            return ["--index", str(request.index)]
+        knee(report)
+        return []
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
         """See `Service.exports`."""

@@ -59,7 +59,7 @@ class Service:
         intake = Intake(settings.runs, self._hardware, self._data)
         self._submissions = Submissions(settings, state, jobs, intake, self._standings, self._kinds)
         self._details = Details(settings.runs, self._submissions, self._results, self._kinds)
-        self._exports = Exports(settings.runs, self._results, tasks)
+        self._exports = Exports(settings.runs, self._results, self._kinds, tasks)
         self._readiness = Readiness(settings, state, jobs)
 
     def _submitted_kind(self, run: str) -> str | None:

@@ -29,7 +29,7 @@ from nas.store.opening import open_store
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import TWO
-from tests.nas.service.made_runs import searched
+from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.sent_files import SENTINEL, flowers, packed
 
 API = "/api/v1"
@@ -141,6 +141,12 @@ def test_exports_that_nothing_answers_are_refused_at_once(service: Service, runs
     with pytest.raises(UnknownNameError):
         service.export_of(other, made.export)
     assert not (runs.get(other).path / "exports").exists()
+
+
+def test_a_nested_network_of_a_training_is_exported_by_its_limits_alone(client: TestClient, runs: RunsFolder) -> None:
+    run = trained(runs).id
+    assert client.post(f"{API}/runs/{run}/exports", json={}).status_code == 409
+    assert client.post(f"{API}/runs/{run}/exports", json={"select": "macs<=2e6"}).status_code == 202
 
 
 def test_a_profile_is_added_and_named_by_jobs(client: TestClient, runs: RunsFolder) -> None:
