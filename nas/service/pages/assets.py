@@ -32,7 +32,7 @@ def _digest() -> str:
 @cache
 def _plotly() -> bytes:
     """Compressed once: it has 5 MB, which not every connection carries at once."""
-    return gzip.compress((files("plotly") / "package_data" / "plotly.min.js").read_bytes(), compresslevel=6)
+    return gzip.compress((files("plotly") / "package_data" / "plotly.min.js").read_bytes(), compresslevel=4)
 
 
 def address(name: str) -> str:

@@ -31,12 +31,12 @@ def chart_data(report: RunReport) -> dict[str, Any]:
     were measured again (``final`` has their positions, and ``searched`` what the search saw of those); fronts and anchors
     are positions among them. Architectures are told by key: a gene is the position of its option in ``choices``.
     """
-    places = {point.key: i for i, point in enumerate(report.candidates)}
-    searched = {point.key: point for point in report.evaluated}
+    places = {point.architecture: i for i, point in enumerate(report.candidates)}
+    searched = {point.architecture: point for point in report.evaluated}
     final = [i for i, point in enumerate(report.candidates) if point.fidelity is Fidelity.FINAL]
     tested = [i for i, point in enumerate(report.candidates) if point.test is not None]
     tests = [report.candidates[i].test or {} for i in tested]
-    nearest = None if report.nearest is None or not report.nearest.miss.broken else report.nearest.point.key
+    nearest = None if report.nearest is None or not report.nearest.miss.broken else report.nearest.point.architecture
     return {
         "run": report.run,
         "status": str(report.status),
@@ -50,7 +50,8 @@ def chart_data(report: RunReport) -> dict[str, Any]:
             **_columns(report.candidates, report.columns),
             "final": final,
             "searched": {
-                o.name: [searched[report.candidates[i].key].values[o.name] for i in final] for o in report.objectives
+                o.name: [searched[report.candidates[i].architecture].values[o.name] for i in final]
+                for o in report.objectives
             },
             "test": {
                 "places": tested,
@@ -59,10 +60,12 @@ def chart_data(report: RunReport) -> dict[str, Any]:
             },
         },
         "predicted": _columns(report.predicted, report.columns),
-        "front": [places[point.key] for point in report.front],
-        "fronts": {profile: [places[point.key] for point in front] for profile, front in report.fronts.items()},
-        "smallest": places.get(report.space.smallest.key),
-        "largest": places.get(report.space.largest.key),
+        "front": [places[point.architecture] for point in report.front],
+        "fronts": {
+            profile: [places[point.architecture] for point in front] for profile, front in report.fronts.items()
+        },
+        "smallest": places.get(report.space.smallest),
+        "largest": places.get(report.space.largest),
         "largest_key": report.space.largest.key,
         "nearest": None if nearest is None else places.get(nearest),
         "convergence": _convergence(report),

@@ -3,7 +3,7 @@
 import { described } from "./figures.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const [BLOCK, TALL, LINE, GAP] = [78, 56, 14, 14];
+const [BLOCK, TALL, LINE, GAP, LETTER] = [78, 56, 14, 14, 6.1]; // pixels; a block is as wide as its longest line needs
 
 /** Draws the architecture of a key beside that of `largest`; both are keys of the space that `choices` tells. */
 export function drawArchitecture(place, key, largest, choices) {
@@ -17,11 +17,13 @@ export function drawArchitecture(place, key, largest, choices) {
   let x = 0;
   let rowHeight = 0;
   const widest = Math.max(1, ...[...parts.stages.values()].map((stage) => amount(most.get(stage.width))));
+  const lines = [...parts.stages.values()].flatMap(({ blocks }) => [...blocks.values()].flat()).map((option) => lineOf(option, own, most));
+  const block = Math.max(BLOCK, LETTER * Math.max(0, ...lines.map((line) => line.length)) + 8);
   for (const [name, stage] of parts.stages) {
-    const perRow = Math.max(1, Math.min(stage.blocks.size, Math.floor((width - GAP) / BLOCK)));
-    const needed = Math.max(perRow * BLOCK, 6.3 * headOf(name, stage, own, most).length) + GAP;
+    const perRow = Math.max(1, Math.min(stage.blocks.size, Math.floor((width - GAP) / block)));
+    const needed = Math.max(perRow * block, 1.05 * LETTER * headOf(name, stage, own, most).length) + GAP;
     if (x > 0 && x + needed > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
-    const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest });
+    const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block });
     rowHeight = Math.max(rowHeight, height);
     x += needed;
   }
@@ -79,25 +81,28 @@ function drawWhole(svg, names, own, most, choices, width) {
   return 34 * Math.ceil(names.length / perRow) + 8;
 }
 
-function drawStage(svg, name, stage, { own, most, x, y, perRow, widest }) {
+function drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block }) {
   write(svg, x, y + 12, headOf(name, stage, own, most), "head");
   const depth = stage.depth === null ? stage.blocks.size : amount(own.get(stage.depth));
   const nLines = Math.max(1, ...[...stage.blocks.values()].map((options) => options.length));
   const height = TALL + LINE * nLines + 10;
-  const tall = (value) => (stage.width === null ? TALL : Math.max(6, (TALL * amount(value)) / widest));
+  // Widths span far, from the first stage to the last: heights go with their square roots.
+  const tall = (value) => (stage.width === null ? TALL : Math.max(6, TALL * Math.sqrt(amount(value) / widest)));
   [...stage.blocks.values()].forEach((options, i) => {
-    const [left, top] = [x + BLOCK * (i % perRow), y + 20 + height * Math.floor(i / perRow)];
+    const [left, top] = [x + block * (i % perRow), y + 20 + height * Math.floor(i / perRow)];
     const isThere = options.length ? options.some(([, full]) => own.has(full)) : i < depth;
     const [ghost, filled] = [tall(most.get(stage.width)), tall(own.get(stage.width))];
-    if (!isThere || ghost > filled) box(svg, left + 0.5, top + TALL - ghost, BLOCK - 8, ghost, "ghost");
-    if (isThere) box(svg, left + 0.5, top + TALL - filled, BLOCK - 8, filled, "own");
-    options.forEach(([option, full], line) => {
-      const text = isThere ? `${option} ${own.get(full)}${ofMost(own.get(full), most.get(full))}` : "";
-      write(svg, left + 1, top + TALL + LINE * (line + 1), text);
-    });
+    if (!isThere || ghost > filled) box(svg, left + 0.5, top + TALL - ghost, block - 8, ghost, "ghost");
+    if (isThere) box(svg, left + 0.5, top + TALL - filled, block - 8, filled, "own");
+    if (isThere) options.forEach((option, line) => write(svg, left + 1, top + TALL + LINE * (line + 1), lineOf(option, own, most)));
     if (!isThere) write(svg, left + 1, top + TALL + LINE, "left out", "soft");
   });
   return 20 + height * Math.ceil(stage.blocks.size / perRow) + 8;
+}
+
+/** What a block has chosen: `kernel 3 of 7`. */
+function lineOf([option, full], own, most) {
+  return own.has(full) ? `${option} ${own.get(full)}${ofMost(own.get(full), most.get(full))}` : "";
 }
 
 function headOf(name, stage, own, most) {

@@ -106,6 +106,7 @@ export function legend(list, items) {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("d", PATHS[item.symbol]);
     path.setAttribute("fill", isLine(item) ? "none" : item.colour);
+    path.setAttribute("fill-opacity", item.opacity ?? 1);
     path.setAttribute("stroke", item.colour);
     path.setAttribute("stroke-width", isLine(item) ? 2 : 0);
     svg.append(path);

@@ -42,7 +42,10 @@ export class FrontChart {
     this.series = view.figures.flatMap((figure, i) => this.seriesOf(figure, view.figures.length > 1 ? i : null));
     charts.legend(this.legendList, this.series.filter((one) => one.places.length).sort((a, b) => rank(a) - rank(b)));
     const figures = (part, figure) => part.figures[figure.name].values.map((v) => (v === null ? null : v * figure.scale));
-    const extent = (figure) => [...figures(data.measured, figure), ...figures(data.predicted, figure)];
+    const bounds = ({ name, scale }) => data.constraints.filter((c) => c.figure === name).flatMap(({ min, max }) => (
+      [min, max].filter((bound) => bound !== null).map((bound) => bound * scale)
+    ));
+    const extent = (figure) => [...figures(data.measured, figure), ...figures(data.predicted, figure), ...bounds(figure)];
     const layout = charts.layout(this.chart, {
       xaxis: charts.figureAxis({ ...view.figures[0], title: view.title }, view.figures.flatMap(extent)),
       yaxis: charts.figureAxis(this.quality, extent(this.quality)),

@@ -15,7 +15,7 @@ if (place) {
 }
 
 function show(drift) {
-  const times = drift.map((d) => d.time);
+  const times = drift.map((d) => localText(d.time));
   const runs = drift.map((d) => charts.escapeText(d.run));
   // The noise floor is relative: what differs by less from the level is a tie.
   const floor = drift.map((d) => (d.level_ms === null || d.noise === null ? 0 : d.level_ms * d.noise));
@@ -34,4 +34,10 @@ function show(drift) {
     xaxis: charts.axis("", { anchor: "y2" }), yaxis: charts.axis("Sentinel (ms)", { domain: [0.42, 1] }),
     yaxis2: charts.axis("Noise floor (%)", { domain: [0, 0.32], rangemode: "tozero" }),
   }), charts.CONFIG);
+}
+
+/** A moment in the reader's own zone, as plotly takes it: without a zone. */
+function localText(time) {
+  const at = new Date(time);
+  return new Date(at.getTime() - 60000 * at.getTimezoneOffset()).toISOString().replace("Z", "");
 }

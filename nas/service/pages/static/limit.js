@@ -34,7 +34,9 @@ export class Limit {
     this.view = view;
     this.figure = figure;
     this.sign = figure.goal === "minimize" ? "<=" : ">=";
-    const shown = view.figures.flatMap(({ name, scale }) => data.measured.figures[name].values.map((v) => v * scale));
+    const shown = view.figures.flatMap(({ name, scale }) => [
+      ...data.measured.figures[name].values, ...data.constraints.filter((c) => c.figure === name).flatMap((c) => [c.min ?? [], c.max ?? []].flat()),
+    ].map((v) => v * scale));
     const [low, high] = extremes(shown);
     this.ends = [outward(low, -1), outward(high, 1)];
     this.isLog = isLog(figure, shown);

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from axe_selenium_python import Axe
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -20,52 +16,19 @@ from selenium.webdriver.remote.webelement import WebElement
 from nas.errors import SelectionError
 from nas.export.report import RunReport
 from nas.export.units import figure_text
-from nas.service.app import create_app
-from nas.service.service import Service
-from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskStatus, Wanted
+from nas.service.state import TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
-from tests.nas.service.made_runs import Jobs, searched, trained
+from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
+from tests.nas.service.pages.running import Server, running_server
 
 pytestmark = pytest.mark.slow
 
 LATENCY = f"latency_ms@{PROFILE}"
 LIMITED = {LATENCY: (None, 0.5), "macs": (None, 3e7)}
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server on a free port, and the service behind it."""
-
-    url: str
-    service: Service
-    runs: RunsFolder
-    state: ServiceState
-
-
-def running_server(folder: Path) -> Iterator[Server]:
-    """A server in a thread, until the test lets it go."""
-    runs = RunsFolder(folder)
-    runs.check_writable()
-    settings = ServiceSettings(runs)
-    state = ServiceState.open(settings.database)
-    service = Service(settings, state, Jobs())
-    app = create_app(service, settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Server(f"http://127.0.0.1:{port}", service, runs, state)
-    app.state.watching.close()
-    server.should_exit = True
-    thread.join(timeout=20)
-    state.close()
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +48,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     example_run(n=60, n_final=25, store=store)
     store.set_facts({"kind": "search", "final": []})
     store.close()
-    yield from running_server(runs.root)
+    with running_server(runs) as server:
+        yield server
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server of a test's own."""
-    yield from running_server(tmp_path / "runs")
+    with running_server(RunsFolder(tmp_path / "runs")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def test_a_run_whose_limits_nothing_keeps_says_what_comes_nearest(browser: Brows
     searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.01)})
     page = browser.page("/runs/made-1")
     assert any(text.startswith("No measured network keeps the limits. The nearest has") for text in page.texts("p"))
-    assert "Nothing is on the front yet." in page.texts("p")
+    assert "Nothing is on the front." in page.texts("p")
 
 
 def test_a_run_of_two_profiles_tells_on_whose_front_a_network_is(

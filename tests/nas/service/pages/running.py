@@ -1,0 +1,51 @@
+"""A real server of the tests' own, in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from nas.service.app import create_app
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from nas.store.folder import RunsFolder
+from tests.nas.service.made_runs import Jobs
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on a free port, and the service behind it."""
+
+    url: str
+    service: Service
+    runs: RunsFolder
+    state: ServiceState
+
+
+@contextmanager
+def running_server(runs: RunsFolder) -> Iterator[Server]:
+    """A server over a runs folder, which runs no job."""
+    runs.check_writable()
+    settings = ServiceSettings(runs)
+    state = ServiceState.open(settings.database)
+    service = Service(settings, state, Jobs())
+    app = create_app(service, settings)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Server(f"http://127.0.0.1:{port}", service, runs, state)
+    finally:
+        app.state.watching.close()
+        server.should_exit = True
+        thread.join(timeout=20)
+        state.close()
