@@ -55,8 +55,16 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Of the lines on stderr.")
     ] = "info",
+    stop_ray: Annotated[
+        bool,
+        typer.Option(
+            "--stop-ray", help="Serve nothing: end the Ray that servers of this folder left running, and its jobs."
+        ),
+    ] = False,
 ) -> None:
     """Serve the API and the pages; submitted jobs run beside the server, and outlive it."""
+    if stop_ray:
+        return _stop_ray(runs)
     from nas.service.logs import log_to_stderr
     from nas.service.server import serve as serve_runs
     from nas.service.settings import ServiceSettings
@@ -74,7 +82,15 @@ def serve(
         ray_jobs_url=jobs_url,
     )
     log_to_stderr(log_level)
-    serve_runs(settings, lambda url: print(url, flush=True))
+    return serve_runs(settings, lambda url: print(url, flush=True))
+
+
+def _stop_ray(runs: Path) -> None:
+    from nas.service.head import end_head
+    from nas.service.settings import ServiceSettings
+
+    ended = end_head(ServiceSettings(folder(runs.absolute())).folder)
+    print("ended Ray; runs go on where they were once a server starts it again" if ended else "no Ray was running")
 
 
 app.add_typer(token, name="token")

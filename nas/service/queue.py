@@ -17,6 +17,8 @@ _ANSWER_S = (5.0, 30.0)
 """For the job server to be connected, and to answer; Ray's own client would wait for ever."""
 _STATES = {"PENDING": JobState.PENDING, "RUNNING": JobState.RUNNING}
 """All others are ends."""
+_RAYS_OWN = ("job_manager.py:", "Running entrypoint for job ")
+"""Words of the lines that Ray writes before a job's own."""
 
 
 class RayJobs:
@@ -52,11 +54,12 @@ class RayJobs:
     def logs(self, job: str) -> str:
         with self._asking() as client:
             try:
-                return str(client.get_job_logs(job))
+                lines = str(client.get_job_logs(job)).splitlines(keepends=True)
             except RuntimeError:
                 if job in self.states():
                     raise
                 return ""
+        return "".join(line for line in lines if not any(words in line for words in _RAYS_OWN))
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:

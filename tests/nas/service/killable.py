@@ -34,7 +34,7 @@ def serve(root: Path) -> None:
     """Dispatches until it is killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runs = RunsFolder(root)
-    settings = ServiceSettings(runs, jobs_at_once=2, resumes=4)
+    settings = ServiceSettings(runs, jobs_at_once=2, resumes=6)
     head = Head(settings.folder, cpus=2, store_bytes=80 * 2**20)
     head.start()
     state = ServiceState.open(settings.database)

@@ -1,0 +1,155 @@
+"""`nas serve`, its Ray and real jobs: they outlive the server, are cancelled and resumed, and lose nothing to kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nas.client import NasClient
+from nas.service.head import end_head
+from nas.service.head_process import HeadProcess
+from nas.service.schemas import RunSummary
+from nas.service.settings import ServiceSettings
+from nas.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+
+_PATIENCE_S = 300
+_REPOSITORY = Path(__file__).parents[3]
+_TRAINING = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("[accuracy, latency_ms]", "[accuracy, macs]")
+_SEARCH = """
+name: small
+seed: 3
+data: {name: digits, validation: 0.25, test: 0.25}
+supernet: {from: small-1}
+hardware: [cpu-1-thread]
+objectives: [accuracy, macs]
+search: {algorithm: random, evaluations: 24, batch: 2, workers: 1}
+calibration_images: 300
+"""
+
+
+class Served:
+    """``nas serve`` over a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.runs = RunsFolder(root / "runs")
+        self.folder = ServiceSettings(self.runs).folder
+        self.start()
+
+    def start(self) -> None:
+        with (self.root / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "nas.cli", "serve", "--runs", str(self.runs.root), "--port", "0"],
+                env={**os.environ, "PYTHONPATH": str(_REPOSITORY), "OMP_WAIT_POLICY": "passive"},
+                stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        assert self.server.stdout is not None
+        self.client = NasClient(self.server.stdout.readline().strip())
+
+    def end(self, number: signal.Signals) -> None:
+        self.client.close()
+        self.server.send_signal(number)
+        self.server.communicate(timeout=_PATIENCE_S)
+
+    def wait(self, run: str, *, status: str = "", evaluations: int = 0) -> RunSummary:
+        """Until a run has a status, or so many evaluations."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            found = self.client.status(run)
+            if (status and found.status == status) or (evaluations and found.evaluations >= evaluations):
+                return found
+            assert found.status in ("queued", "running"), (found, self.client.logs(run))
+            time.sleep(0.1)
+        raise AssertionError(f"{run} does not come to {status or evaluations}: {self.client.status(run)}")
+
+    def wait_for_its_driver(self, run: str) -> None:
+        """Until the driver's process has ended, which has recorded before how it ends."""
+        while drivers := self.drivers(run):
+            assert len(drivers) == 1
+            time.sleep(0.1)
+        time.sleep(1)  # Ray looks ten times a second
+
+    def kill_driver(self, run: str) -> None:
+        (pid,) = self.drivers(run)
+        os.kill(pid, signal.SIGKILL)
+
+    def drivers(self, run: str) -> list[int]:
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            for command in [command_of(path)]
+            if b"drive\0" + run.encode() in command and str(self.runs.root).encode() in command
+        ]
+
+
+def command_of(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("served"))
+    yield made
+    made.end(signal.SIGTERM)
+    assert end_head(made.folder)
+    assert not end_head(made.folder)
+
+
+@pytest.mark.slow
+def test_a_job_outlives_kills_of_its_server_and_its_driver(served: Served) -> None:
+    training = served.client.submit(_TRAINING, kind="training").run
+    search = served.client.submit(_SEARCH).run
+    assert (training, search) == ("small-1", "small-2")
+    assert served.wait(training, status="finished").epoch == 1
+    counted = served.wait(search, evaluations=4).evaluations
+    head = HeadProcess.find(served.folder)
+    served.kill_driver(search)
+    served.end(signal.SIGKILL)
+    served.start()
+    assert served.client.status(search).evaluations >= counted
+    ended = served.wait(search, status="finished")
+    assert (ended.evaluations, ended.evaluations_wanted) == (24, 24)
+    assert HeadProcess.find(served.folder) == head
+    assert "searching: 24 of 24" in served.client.logs(search)
+    keys = [network.key for network in served.client.evaluations(search)]
+    assert len(keys) == len(set(keys)) == 24
+
+
+@pytest.mark.slow
+def test_a_cancelled_search_is_resumed_with_more_to_spend(served: Served) -> None:
+    run = served.client.submit(_SEARCH).run
+    served.wait(run, evaluations=2)
+    served.client.cancel(run)
+    before = served.wait(run, status="cancelled")
+    assert "nas resume" in before.reason
+    served.wait_for_its_driver(run)
+    assert served.client.resume(run, evaluations="+3").status == "queued"
+    ended = served.wait(run, status="finished")
+    assert ended.evaluations == ended.evaluations_wanted == 27
+
+
+@pytest.mark.slow
+def test_a_job_that_cannot_be_done_fails_with_its_reason(served: Served) -> None:
+    run = served.client.submit(_SEARCH).run
+    job = served.runs.get(run).job_file
+    job.write_text(job.read_text().replace("small-1", "small-9"))  # as if what it needs were gone
+    assert "small-9" in served.wait(run, status="failed").reason
+
+
+@pytest.mark.slow
+def test_an_export_is_made_beside_the_server(served: Served, tmp_path: Path) -> None:
+    export = served.client.export("small-2")
+    assert export.status == "finished"
+    assert export.result is not None
+    assert {path.suffix for path in served.client.fetch(export, tmp_path)} >= {".onnx", ".json"}
