@@ -162,6 +162,31 @@ def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) ->
     assert service.tick() == [(run, "cancel")]
 
 
+def test_a_driver_that_was_lost_sight_of_is_waited_for(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.driver(run, 1)
+    driver.step()
+    driver.known_to_live = False
+    assert service.tick() == []
+    driver.die()
+    assert service.tick() == [(run, "restart")]
+
+
+def test_a_driver_is_recorded_before_it_is_started(service: Service) -> None:
+    run = service.submit()
+    seen = []
+
+    def look(when: str) -> None:
+        submission = service.state.submission(run)
+        assert submission is not None
+        seen.append((when, submission.attempt, submission.started))
+
+    service.jobs.trouble = look
+    service.tick()
+    assert seen == [("before", 0, False), ("before", 1, True), ("after", 1, True)]
+
+
 def test_a_run_that_a_person_drives_is_left_alone(service: Service) -> None:
     run = service.submit()
     by_hand = open_store(service.runs.get(run), driver=True)
