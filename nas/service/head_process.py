@@ -167,6 +167,8 @@ def _environment(token: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token.absolute()),
         "RAY_JOB_STOP_WAIT_TIME_S": f"{_STOP_S:.0f}",
+        # A node ends whose agents are not there in 30 s, which on a machine full of work they may not be.
+        "RAY_agent_register_timeout_ms": "120000",
         # As `nas.evaluation.cluster` has it: idle workers do not spin, and drivers without a GPU of Ray's see those.
         "OMP_WAIT_POLICY": "passive",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
