@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-from nas.config import load_job
-from nas.store.folder import RunsFolder
+from nas.config import SearchJob, load_job
+from nas.store.folder import RunFolder, RunsFolder
+
+_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,20 @@ class JobFacts:
     epochs: int
     needs: frozenset[str]
 
+    @classmethod
+    def of(cls, job: SearchJob) -> JobFacts:
+        """The facts of a job."""
+        needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
+        epochs = 0 if job.supernet.from_ is not None else job.training.epochs
+        return cls(job.name, job.search.evaluations, epochs, frozenset(str(run) for run in needs))
+
 
 class JobFactsOf:
-    """The facts of the jobs of a folder's runs."""
+    """The facts of the jobs of a folder's runs, each read once. Safe to use from several threads."""
 
     def __init__(self, runs: RunsFolder) -> None:
         self._runs = runs
+        self._known: dict[str, tuple[int, JobFacts]] = {}
 
     def of(self, run: str) -> JobFacts:
         """The facts of one.
@@ -38,13 +46,20 @@ class JobFactsOf:
             UnknownNameError: there is no such run.
             JobError: its job file is damaged.
         """
-        path = self._runs.get(run).job_file
-        return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+        folder = self._runs.get(run)
+        known = self._known.get(run)
+        if known is not None and known[0] == _written(folder):
+            return known[1]
+        return self.keep(folder, load_job(folder.job_file))
+
+    def keep(self, folder: RunFolder, job: SearchJob) -> JobFacts:
+        """The facts of a run whose job is known already; they are kept."""
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        facts = JobFacts.of(job)
+        self._known[folder.id] = (_written(folder), facts)
+        return facts
 
 
-@lru_cache(maxsize=1000)
-def _read(path: Path, _written: int) -> JobFacts:
-    job = load_job(path)
-    named = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
-    epochs = 0 if job.supernet.from_ is not None else job.training.epochs
-    return JobFacts(job.name, job.search.evaluations, epochs, frozenset(str(run) for run in named))
+def _written(folder: RunFolder) -> int:
+    return folder.job_file.stat().st_mtime_ns if folder.job_file.exists() else 0

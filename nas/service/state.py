@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
+from nas.service.standings import Stamp
 from nas.store.database import WRITES
 from nas.store.migrations import Schema
 from nas.store.sqlite import explain, writing_engine
@@ -162,6 +163,7 @@ class ServiceState:
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
         self._path, self._engine, self._clock = path, engine, clock
         self._writer = engine.execution_options(**{WRITES: True})
+        self._kept: tuple[Stamp, tuple[Submission, ...]] | None = None
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
@@ -194,17 +196,19 @@ class ServiceState:
         return made
 
     def submissions(self) -> list[Submission]:
-        """All of them, oldest first."""
+        """All of them, oldest first; read only where the database has changed, since every summary asks for them."""
+        now, stamp = time.time(), Stamp.of(self._path)
+        if self._kept is not None and self._kept[0] == stamp:
+            return list(self._kept[1])
         with self._reading() as connection:
             rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
-            return [_submission(row) for row in rows.mappings()]
+            found = tuple(_submission(row) for row in rows.mappings())
+        self._kept = (stamp, found) if stamp is not None and stamp.settled(now) else None
+        return list(found)
 
     def submission(self, run: str) -> Submission | None:
         """The submission of a run; None where it was not submitted here."""
-        query = select(_submissions).where(_submissions.c.run == run)
-        with self._reading() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-            return None if row is None else _submission(row)
+        return next((submission for submission in self.submissions() if submission.run == run), None)
 
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""

@@ -75,6 +75,7 @@ class Submissions:
                 raise TooManyError(f"{waiting} runs wait already, as many as may; submit again when some have ended")
             # In this order: whatever is killed in between leaves a run that says it was never started.
             folder = self._runs.create(accepted.job.name, accepted.job.to_yaml())
+            self._facts.keep(folder, accepted.job)
             write_atomically(folder.path / SUBMITTED, accepted.text.encode())
             open_store(folder, create=True, driver=True).close()
             self._state.submit(folder.id, submission.kind, submitter)
@@ -86,10 +87,14 @@ class Submissions:
         """See `Service.runs`; a run that cannot be read is listed as failed, with what is wrong with it."""
         queue = self._queue()
         submitted = {submission.run: submission for submission in self._state.submissions()}
+        folders = [f for f in reversed(self._runs.list()) if name is None or name.lower() in f.id.lower()]
+        if status is None and kind is None:  # then those of other pages need not be looked at
+            page, total = folders[offset : offset + limit], len(folders)
+            found = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
+            return schemas.RunsPage(total=total, offset=offset, runs=tuple(found))
         found = [
             summary
-            for folder in reversed(self._runs.list())
-            if name is None or name.lower() in folder.id.lower()
+            for folder in folders
             for summary in [self._listed(folder, submitted.get(folder.id), queue)]
             if status in (None, summary.status) and kind in (None, summary.kind)
         ]

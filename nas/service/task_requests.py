@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.errors import TooManyError, UnknownNameError
-from nas.service.state import ServiceState, Task, TaskStatus
+from nas.service.state import ServiceState, Task
 
 TaskKind = Literal["export", "measurement"]
 EXPORT: TaskKind = "export"
@@ -30,7 +30,7 @@ class TaskRequests:
         Raises:
             TooManyError: too many wait already.
         """
-        n = sum(task.status in (TaskStatus.QUEUED, TaskStatus.RUNNING) for task in self._state.tasks())
+        n = len(self._state.open_tasks())
         if n >= _MOST_OPEN:
             raise TooManyError(f"{n} exports and measurements wait or run already; ask again when some are done")
         return f"{kind}-{secrets.token_hex(8)}"

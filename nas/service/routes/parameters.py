@@ -6,8 +6,6 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request
 
-RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 RunId = Annotated[
     str, Path(alias="run", description="A run's id, e.g. `digits-cnn-1`.", examples=["digits-cnn-1"], max_length=200)
