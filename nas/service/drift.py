@@ -22,7 +22,7 @@ class Drifts:
 
     def __init__(self, runs: RunsFolder) -> None:
         self._runs = runs
-        self._told: Stamped[Mapping[str, schemas.Drift]] = Stamped(runs, lambda run, _: _of_run(run), kept=_KEPT)
+        self._told: Stamped[Mapping[str, schemas.Drift]] = Stamped(runs, lambda run, _: _of_run(run), most=_KEPT)
 
     def of(self, profile: str) -> tuple[schemas.Drift, ...]:
         """By run, the oldest first; runs that cannot be read are passed over."""

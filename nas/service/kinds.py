@@ -31,7 +31,7 @@ class Kinds:
 
     def __init__(self, runs: RunsFolder, asked_for: Callable[[str], str | None]) -> None:
         self._asked_for = asked_for
-        self._told: Stamped[str | None] = Stamped(runs, lambda run, _: _told(run), kept=1000)
+        self._told: Stamped[str | None] = Stamped(runs, lambda run, _: _told(run), most=1000)
 
     def of(self, run: str) -> Kind:
         """What a run is.

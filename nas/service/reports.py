@@ -14,8 +14,8 @@ from nas.reader import Run
 from nas.service.standings import Stamp
 from nas.store.folder import RunsFolder
 
-_KEPT = 16
-"""Reports kept at most; one of 10,000 evaluations takes some 20 MiB."""
+_MOST_NETWORKS = 60_000
+"""Of all reports that are kept; a network takes some 4 KiB."""
 _ELSEWHERE_S = 3.0
 """How long what was read of a database without files of its own is taken for what it says now."""
 
@@ -35,7 +35,8 @@ class Stamped(Generic[T]):
 
     Args:
         make: reads a run; the second argument is a key of the caller's own.
-        kept: values at most; the one that was asked for least recently goes first.
+        most: weight of all values that are kept; the one that was asked for least recently goes first.
+        weigh: what a value weighs.
         clock: seconds since the epoch.
     """
 
@@ -44,10 +45,12 @@ class Stamped(Generic[T]):
         runs: RunsFolder,
         make: Callable[[Run, str | None], T],
         *,
-        kept: int,
+        most: int,
+        weigh: Callable[[T], int] = lambda value: 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._runs, self._make, self._kept, self._clock = runs, make, kept, clock
+        self._runs, self._make, self._clock = runs, make, clock
+        self._most, self._weigh, self._weight = most, weigh, 0
         self._entries: OrderedDict[tuple[str, str | None], _Entry[T]] = OrderedDict()
         self._making: dict[tuple[str, str | None], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -72,12 +75,17 @@ class Stamped(Generic[T]):
             begun = time.monotonic()
             value = self._make(opened, key)
             with self._lock:
-                self._entries[place] = _Entry(stamp, now, begun, value)
-                self._entries.move_to_end(place)
-                while len(self._entries) > self._kept:
-                    oldest, _ = self._entries.popitem(last=False)
-                    self._making.pop(oldest, None)
+                self._keep(place, _Entry(stamp, now, begun, value))
             return value
+
+    def _keep(self, place: tuple[str, str | None], entry: _Entry[T]) -> None:
+        before = self._entries.pop(place, None)
+        self._weight += self._weigh(entry.value) - (0 if before is None else self._weigh(before.value))
+        self._entries[place] = entry
+        while self._weight > self._most and len(self._entries) > 1:
+            oldest, dropped = self._entries.popitem(last=False)
+            self._weight -= self._weigh(dropped.value)
+            self._making.pop(oldest, None)
 
 
 def _unchanged(entry: _Entry[T], stamp: Stamp | None, now: float) -> bool:
@@ -88,4 +96,8 @@ def _unchanged(entry: _Entry[T], stamp: Stamp | None, now: float) -> bool:
 
 def kept_reports(runs: RunsFolder) -> Stamped[RunReport]:
     """Reports by run and hardware profile (None: the joint one)."""
-    return Stamped(runs, lambda run, profile: run.report_of(profile), kept=_KEPT)
+    return Stamped(runs, lambda run, profile: run.report_of(profile), most=_MOST_NETWORKS, weigh=_networks_in)
+
+
+def _networks_in(report: RunReport) -> int:
+    return 1 + len(report.evaluated) + len(report.predicted)

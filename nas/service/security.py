@@ -76,7 +76,9 @@ class RightfulRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refused := self._refusal(scope)) is not None:
             status, detail = refused
-            answer = response_of(make_problem(status, detail, instance=scope["path"]))
+            # What cannot be understood leaves in doubt where the next request begins.
+            headers = {"Connection": "close"} if status == 400 else {}
+            answer = response_of(make_problem(status, detail, instance=scope["path"]), headers)
             return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
 

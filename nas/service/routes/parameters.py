@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request
 
-
 RunId = Annotated[
     str, Path(alias="run", description="A run's id, e.g. `digits-cnn-1`.", examples=["digits-cnn-1"], max_length=200)
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,43 @@ def test_a_second_server_of_a_folder_is_refused(tmp_path: Path) -> None:
         taken = ServiceSettings(RunsFolder(tmp_path / "other"), port=int(server.url.rpartition(":")[2]))
         with pytest.raises(ServiceError, match="cannot be listened on"):
             serve(taken, print)
+
+
+SMUGGLED = {
+    "length and chunks": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two hosts": b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    "a header of two lines": b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b: c\r\nHost: evil\r\n\r\n",
+    "a blank before the colon": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length : 4\r\n\r\n{}{}",
+    "another server's address": b"GET http://evil.example/api/v1/runs HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+    "endless headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"a" * 200_000,
+    "a sum of chunks that is too large": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40,
+}
+
+
+def test_what_is_smuggled_over_the_wire_is_refused_and_the_connection_closed(tmp_path: Path) -> None:
+    with running(tmp_path / "runs", *ELSEWHERE) as server:
+        port = int(server.url.rpartition(":")[2])
+        for name, sent in SMUGGLED.items():
+            next_one = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            statuses = answered(port, sent + next_one)
+            # A client that is still sending when the connection is closed may lose the answer.
+            assert statuses in ([400], [413]) or (name.startswith("a sum") and not statuses), name
+        assert httpx.get(f"{server.url}/api/v1/health").status_code == 200
+        assert httpx.get(f"{server.url}/api/v1/runs").json()["total"] == 0
+
+
+def answered(port: int, sent: bytes) -> list[int]:
+    """Statuses of the answers to what is sent over one connection, until the server closes it."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionResetError):
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+        while piece := connection.recv(65536):
+            received += piece
+    return [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
 
 def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
