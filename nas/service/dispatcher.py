@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ _BUSY_S, _IDLE_S = 0.5, 5.0
 """Between two rounds while something waits or runs, and while nothing does."""
 _STOP_AGAIN_S = 10.0
 """Before a job that was asked to end is asked again."""
+_LOOK_AGAIN_S = 30.0
+"""Before a run that could not be read is looked at again."""
 _LOG_LINES, _LOG_CHARACTERS = 3, 600
 
 DriverCommand = Callable[[ServiceSettings, Submission, str | None], list[str]]
@@ -64,6 +67,7 @@ class Dispatcher:
         self._problem = ""
         self._known: set[str] = set()
         self._settled: dict[str, Submission] = {}  # runs of which nothing is to be done while they are as they were
+        self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are passed over
         self._unsure: set[str] = set()  # jobs that may not have been started, though they were to be
         self._stopped: dict[str, float] = {}  # when jobs were asked to end
         self._told: dict[str, str] = {}  # what was last logged of a run, so that it is not every round
@@ -150,10 +154,13 @@ class Dispatcher:
         return found
 
     def _standing(self, run: str) -> Standing | None:
+        if self._clock() < self._unreadable.get(run, -math.inf):
+            return None
         try:
             return self._standings.of(run)
         except NasError as error:
             self._tell(run, f"passed over: {error}")
+            self._unreadable[run] = self._clock() + _LOOK_AGAIN_S
             return None
 
     def _apply(self, submission: Submission, standing: Standing, step: Step) -> bool:
@@ -221,10 +228,10 @@ class Dispatcher:
 
     def _stop(self, job: str) -> bool:
         now = self._clock()
-        if now < self._stopped.get(job, -_STOP_AGAIN_S) + _STOP_AGAIN_S:
+        if job in self._stopped and now < self._stopped[job] + _STOP_AGAIN_S:
             return False
-        self._stopped[job] = now
         self._runner.stop(job)
+        self._stopped[job] = now
         return True
 
     def _why_given_up(self, submission: Submission, standing: Standing) -> str:
