@@ -39,7 +39,13 @@ export function showPredictors(place, list, predictors, figures) {
   ]);
   const known = traces.flatMap((trace) => trace.y.filter((tau) => tau !== null));
   Plotly.react(place, traces, charts.layout(place, {
-    xaxis: charts.axis("Step of the search"),
+    xaxis: charts.axis("Step of the search", stepsOf(series) <= 12 ? { dtick: 1 } : {}),
     yaxis: charts.axis("Kendall's τ, held out", { range: [Math.min(0, ...charts.extremes(known)), 1.03] }),
   }), charts.CONFIG);
+}
+
+/** How far apart the first and the last step are. */
+function stepsOf(series) {
+  const [first, last] = charts.extremes(series.flatMap(({ steps }) => steps));
+  return last - first;
 }
