@@ -9,6 +9,7 @@ const said = new WeakMap([...document.querySelectorAll("[data-live]")].map((part
 export async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  if (answer.redirected) location.assign(answer.url); // the token ran out: one signs in again
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const changed = [];
   for (const part of document.querySelectorAll("[data-live]")) {
