@@ -28,7 +28,7 @@ KILLS = int(os.environ.get("NAS_SERVICE_KILLS", "5"))
 """Of servers, of drivers and of workers; 20 with ``NAS_SERVICE_KILLS=20 make test-slow``."""
 _NAMES = {"driver": (b"killable\0drive",), "worker": (b"ray::PoolActor", b"ray::JobSupervisor")}
 """What command lines hold."""
-_PATIENCE_S = 60 + 30 * KILLS
+_PATIENCE_S = 120 + 60 * KILLS
 _REPOSITORY = Path(__file__).parents[3]
 
 
