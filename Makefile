@@ -22,7 +22,7 @@ test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 lint: $(STAMP) ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 _JOB = SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]")
 _BOARD = "name: board\nplacement: {hw-board: 1}\n"

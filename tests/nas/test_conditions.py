@@ -10,6 +10,7 @@ import pytest
 
 from nas.conditions import check_conditions
 from nas.config import parse_job
+from nas.display import Silent
 from nas.driver import How, resume, train
 from nas.errors import NasError
 from nas.job import Prepared
@@ -105,23 +106,17 @@ class Killed(BaseException):
     pass
 
 
-class KillAfterAnEpoch:
+class KillAfterAnEpoch(Silent):
     """A display at whose first epoch the driver dies."""
-
-    def step(self, *args: object) -> None:
-        pass
 
     def epoch(self, *args: object) -> None:
         raise Killed
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def killed_training(runs: RunsFolder, text: str) -> Run:
     display = KillAfterAnEpoch()
     with pytest.raises(Killed):
-        train(parse_job(text, source="job.yaml"), How(runs, display=display))  # type: ignore[arg-type]
+        train(parse_job(text, source="job.yaml"), How(runs, display=display))
     return Run.open(runs, "small-1")
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.nas.test_ray import finish, nas
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.mark.slow
 def test_the_demo(tmp_path: Path) -> None:

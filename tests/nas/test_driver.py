@@ -25,6 +25,8 @@ from supernets.errors import TrainingError
 from tests.contracts.search import space_of
 from tests.nas.commands import SMALL_JOB
 
+pytestmark = pytest.mark.ray
+
 
 def test_a_resumed_search_knows_each_session_of_a_profile_once() -> None:
     store, space = MemoryStore(), space_of(4)

@@ -11,6 +11,7 @@ import torch
 from onnxruntime import InferenceSession
 
 from nas.config import parse_job
+from nas.display import Silent
 from nas.driver import How, train
 from nas.errors import NasError, SelectionError
 from nas.job import Prepared
@@ -124,16 +125,13 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
     class Killed(BaseException):
         pass
 
-    class Display:
+    class Display(Silent):
         def step(self, *args: object) -> None:
             raise Killed
 
-        def note(self, text: str) -> None:
-            pass
-
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
-        train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))  # type: ignore[arg-type]
+        train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))
     with pytest.raises(SelectionError, match="run 'small-1' is not trained to its end; go on with: nas resume small-1"):
         sorted_list(Run.open(runs, "small-1"))
 

@@ -19,6 +19,8 @@ from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
+pytestmark = pytest.mark.ray
+
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
 _ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 _PATIENCE_S = 240

@@ -26,6 +26,8 @@ from tests.nas.table_search import OBJECTIVES, TABLE
 from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrupted
 from tests.ray_cluster import actors_of, kill, running_cluster
 
+pytestmark = pytest.mark.ray
+
 KILLS = 20
 _PATIENCE_S = 300
 

@@ -19,6 +19,8 @@ from supernets.trainer import Epoch, TrainingSettings, train
 from tests.conftest import digits_family
 from tests.ray_cluster import actors_of, kill, running_cluster
 
+pytestmark = pytest.mark.ray
+
 SETTINGS = TrainingSettings(epochs=3, batch_size=128, calibration_images=200, seed=3)
 
 

@@ -28,7 +28,7 @@ from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import descendants
 from tests.ray_cluster import running_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 PROFILE = HardwareProfile("a-node", placement={"hw-test": 1})
 DOOMED = HardwareProfile("a-node", placement={"hw-doomed": 1})

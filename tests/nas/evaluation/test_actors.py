@@ -17,7 +17,7 @@ from nas.evaluation.actors import ActorPool
 from tests.nas.evaluation.pool_workers import Errand, Errands, Stillborn
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")

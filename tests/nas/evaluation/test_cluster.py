@@ -15,6 +15,8 @@ from nas.errors import EvaluationError
 from nas.evaluation import cluster
 from nas.evaluation.cluster import connected
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture
 def web_server() -> Iterator[int]:

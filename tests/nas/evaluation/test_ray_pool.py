@@ -19,7 +19,7 @@ from supernets.data import DataSet
 from tests.conftest import digits_family
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Calibration images, images and labels."""

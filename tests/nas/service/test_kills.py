@@ -24,6 +24,8 @@ from nas.store.opening import is_held, open_store
 from tests.nas.service.killable import ALGORITHM, COUNTED, SEED
 from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrupted
 
+pytestmark = pytest.mark.ray
+
 KILLS = int(os.environ.get("NAS_SERVICE_KILLS", "5"))
 """Of servers, of drivers and of workers; 20 with ``NAS_SERVICE_KILLS=20 make test-slow``."""
 _NAMES = {"driver": (b"killable\0drive",), "worker": (b"ray::PoolActor", b"ray::JobSupervisor")}

@@ -21,6 +21,8 @@ from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
+pytestmark = pytest.mark.ray
+
 _PATIENCE_S = 300
 _REPOSITORY = Path(__file__).parents[3]
 _TRAINING = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("[accuracy, latency_ms]", "[accuracy, macs]")
