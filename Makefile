@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow test-slow-ray test-slow-others lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,7 +22,14 @@ test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slow-ray test-slow-others
+
+# Those of Ray clusters one after another: two clusters on two cores starve each other.
+test-slow-ray: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and ray"
+
+test-slow-others: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not ray"
 
 lint: $(STAMP) ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -22,14 +22,6 @@ from tests.postgres_server import Server, binaries, running_server
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, and all that start a Ray cluster: two clusters on two cores starve each other."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @dataclass(frozen=True)
 class Trained:
     """A supernet trained on the digits, with its checkpoint."""
