@@ -29,5 +29,5 @@ def main() -> None:
     except Exception as error:
         if not is_user_error(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         sys.exit(1)

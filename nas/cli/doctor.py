@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app
+from nas.cli.connection import Token, TokenFile, server_client
 from nas.cli.output import print_json, print_table
-from nas.cli.remote import Token, TokenFile, server_client
 from nas.cli.running import folder
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, LogTo, Replay, RunId, Runs, Store, app
+from nas.cli.connection import Token, TokenFile, server_client, standing
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
 
@@ -125,23 +127,64 @@ def search(
 
 @app.command()
 def resume(
+    context: typer.Context,
     run: RunId,
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,
     address: Address = None,
     evaluations: Annotated[
         str | None,
-        typer.Option(help="A new budget of evaluations, or +N for so many more; a finished run goes on, too."),
+        typer.Option(
+            "--evaluations", help="A new budget of evaluations, or +N for so many more; a finished run goes on, too.",
+            show_default=False,
+        ),
     ] = None,
     minutes: Annotated[
-        str | None, typer.Option(help="A new budget of minutes of searching, or +N for so many more.")
+        str | None,
+        typer.Option(
+            "--minutes", help="A new budget of minutes of searching, or +N for so many more.", show_default=False
+        ),
     ] = None,
     log_to: LogTo = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", show_default=False,
+            help="Have this server go on with a run of its own. NAS_SERVER does not count here, where a run of this machine "
+            "may be meant.",
+        ),
+    ] = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Go on with a run that was interrupted, killed or failed; or, with more to spend, with a finished one."""
+    here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
+    of_other_place = [name for name in (there if server is None else here) if _is_given(context, name)]
+    if of_other_place:
+        option = f"--{of_other_place[0].replace('_', '-')}"
+        raise typer.BadParameter(f"{option} is for a run {'of a server' if server is None else 'of this machine'}")
+    if server is not None:
+        with server_client(server, token, token_file) as client:
+            queued = client.resume(run, evaluations=evaluations, minutes=minutes)
+        if as_json:
+            return print_json(queued.model_dump(mode="json"))
+        return print(f"{queued.run}: {standing(queued)}\nnext: nas watch {queued.run} --server {server}")
     from nas.driver import resume as resume_run
+    from nas.errors import UnknownNameError
 
-    with driving(runs, inline=inline, address=address, log_to=log_to) as how:
-        resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
-    finish(resumed, as_json)
+    elsewhere = os.environ.get("NAS_SERVER")
+    try:
+        with driving(runs, inline=inline, address=address, log_to=log_to) as how:
+            resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
+    except UnknownNameError as error:
+        if elsewhere:
+            error.add_note(f"for a run of your server: nas resume {run} --server {elsewhere}")
+        raise
+    return finish(resumed, as_json)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was written, and is neither its default nor of the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,27 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.app import INTERRUPTED, Job, Json, Select, app
+from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_client, standing
 from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
     from nas.client import NasClient
     from nas.service.schemas import Export, RunSummary
 
-DEFAULT_SERVER = "http://127.0.0.1:8700"
-
-Server = Annotated[
-    str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token", show_default=False,
-        help="Shown to the server. Other users of this machine can see what a command was given: set NAS_TOKEN instead.",
-    ),
-]  # fmt: skip
-TokenFile = Annotated[
-    Path | None, typer.Option("--token-file", help="A file that holds the token.", show_default=False)
-]
 RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status` lists them.", show_default=False)]
 
 
@@ -68,7 +53,7 @@ def submit(
             return _watch(client, made.run, as_json)
     if as_json:
         return print_json(made.model_dump(mode="json"))
-    return print(f"{made.run}: {_standing(made)}\nnext: nas watch {made.run}")
+    return print(f"{made.run}: {standing(made)}\nnext: nas watch {made.run}")
 
 
 @app.command()
@@ -90,7 +75,7 @@ def status(
     if not found:
         return print(f"no runs at {server}; submit one with: nas submit JOB.yaml")
     header = ["run", "kind", "status", "progress", "submitted by", "reason"]
-    rows = [[s.run, s.kind, _standing(s), _progress(s), s.submitter, s.reason] for s in found]
+    rows = [[s.run, s.kind, standing(s), _progress(s), s.submitter, s.reason] for s in found]
     return print_table(header, rows)
 
 
@@ -142,7 +127,9 @@ def cancel(
         made = client.cancel(run)
     if as_json:
         return print_json(made.model_dump(mode="json"))
-    return print(f"{made.run}: {_ending(made)}; what it has done is kept")
+    return print(
+        f"{made.run}: {_ending(made)}; what it has done is kept\nnext: nas resume {made.run} --server {server}"
+    )
 
 
 @app.command()
@@ -192,25 +179,6 @@ def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ..
 
 
 @contextmanager
-def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
-    """A client with the token of the option, of the file, or of the environment."""
-    from nas.client import NasClient
-    from nas.errors import ServiceError
-
-    if token is not None and token_file is not None:
-        raise ServiceError("give one of --token and --token-file")
-    if token_file is not None:
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise ServiceError(
-                f"--token-file {token_file}: cannot be read; expected a file that holds a token"
-            ) from None
-    with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
-        yield client
-
-
-@contextmanager
 def _left_alone(run: str, again: str) -> Iterator[None]:
     """Says, when Ctrl-C ends the command, that the run goes on."""
     try:
@@ -252,8 +220,8 @@ def _shown(summaries: Iterable[RunSummary], as_json: bool) -> RunSummary | None:
         for summary in summaries:
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
-            elif last is None or _standing(last) != _standing(summary) or last.reason != summary.reason:
-                display.note(f"{summary.run}: {_standing(summary)}{f' ({summary.reason})' if summary.reason else ''}")
+            elif last is None or standing(last) != standing(summary) or last.reason != summary.reason:
+                display.note(f"{summary.run}: {standing(summary)}{f' ({summary.reason})' if summary.reason else ''}")
             if not as_json and summary.epochs and summary.status != "queued":
                 display.count("training, epoch", summary.epoch, summary.epochs)
             if not as_json and summary.kind == "search" and summary.evaluations:
@@ -265,12 +233,6 @@ def _shown(summaries: Iterable[RunSummary], as_json: bool) -> RunSummary | None:
 def _ending(summary: RunSummary) -> str:
     """How a run stands that was cancelled a moment ago: its driver may take some seconds to end."""
     return summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
-
-
-def _standing(summary: RunSummary) -> str:
-    if summary.status == "queued" and summary.queue_position is not None:
-        return f"queued, number {summary.queue_position}"
-    return summary.status
 
 
 def _progress(summary: RunSummary) -> str:

@@ -12,7 +12,7 @@ import httpx
 
 from nas.client.files import Received, download
 from nas.client.following import LogFollower, Patience, Watch, finished
-from nas.client.transport import Transport, quoted
+from nas.client.transport import Transport, checked, quoted
 from nas.errors import ServiceError
 from nas.service import schemas
 
@@ -24,8 +24,9 @@ _PAGE = 1000
 class NasClient:
     """A client of one server; safe to use from several threads, and closed by ``with``.
 
-    Every method raises `nas.client.RefusedError` where the server says no (of a run that is not there, too), and
-    `nas.client.UnreachableError` where none answers; both are `nas.errors.ServiceError`.
+    Every method raises `nas.client.RefusedError` where the server says no (of a run that is not there, too),
+    `nas.client.UnreachableError` where none answers, and `nas.errors.ServiceError`, which both of them are, for what no
+    server takes.
 
     Args:
         server: its URL, e.g. ``http://127.0.0.1:8700``.
@@ -138,7 +139,7 @@ class NasClient:
             evaluations: a new budget (``150``) or more of it (``"+50"``), with which a finished run goes on, too.
             minutes: likewise.
         """
-        request = schemas.ResumeRequest(evaluations=_text(evaluations), minutes=_text(minutes))
+        request = checked(schemas.ResumeRequest, {"evaluations": _text(evaluations), "minutes": _text(minutes)})
         answer = self._transport.send("POST", f"{_of(run)}/resume", body=request)
         return self._transport.parsed(answer, schemas.RunSummary)
 
@@ -211,7 +212,7 @@ class NasClient:
         Raises:
             ServiceError: the export failed; the text says why.
         """
-        request = schemas.ExportRequest(select=select, index=index)
+        request = checked(schemas.ExportRequest, {"select": select, "index": index})
         answer = self._transport.send("POST", f"{_of(run)}/exports", body=request)
         made = self._transport.parsed(answer, schemas.Export)
         path = f"{_of(run)}/exports/{quoted(made.export)}"
@@ -249,7 +250,7 @@ class NasClient:
 
     def add_profile(self, profile: str) -> schemas.Profile:
         """Adds a hardware profile, given as the text of its YAML file."""
-        answer = self._transport.send("POST", "profiles", body=schemas.ProfileUpload(profile=profile))
+        answer = self._transport.send("POST", "profiles", body=checked(schemas.ProfileUpload, {"profile": profile}))
         return self._transport.parsed(answer, schemas.Profile)
 
     def measure(
@@ -308,7 +309,9 @@ def _of(run: str) -> str:
 def _submission(
     job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
 ) -> schemas.JobSubmission:
-    return schemas.JobSubmission(job=job, kind=kind, hardware=None if hardware is None else tuple(hardware))
+    return checked(
+        schemas.JobSubmission, {"job": job, "kind": kind, "hardware": None if hardware is None else tuple(hardware)}
+    )
 
 
 def _text(budget: str | float | None) -> str | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from nas.client.errors import RefusedError, UnreachableError
 from nas.errors import ServiceError
@@ -27,6 +28,7 @@ _PROBLEM_BYTES = 1024 * 1024
 
 Params = Mapping[str, str | int | bool | list[str] | None]
 T = TypeVar("T")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class Transport:
@@ -88,7 +90,7 @@ class Transport:
         for last in (*[False] * (_TRIES - 1), True):
             try:
                 answer = self._http.get(path, params=_given(params))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if last:
                     raise self.unreachable(error) from error
             else:
@@ -117,7 +119,7 @@ class Transport:
         content = None if body is None else body.model_dump(mode="json", exclude_none=True)
         try:
             answer = self._http.request(method, path, json=content, data=form, files=files)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self.unreachable(error) from error
         return self._accepted(answer)
 
@@ -140,7 +142,7 @@ class Transport:
                 if not answer.is_success:
                     answer.read()
                 yield self._accepted(answer)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self.unreachable(error) from error
 
     def parsed(self, answer: httpx.Response, kind: type[T]) -> T:
@@ -163,7 +165,7 @@ class Transport:
                 "is the server of `nas serve`, and of the same version as this client"
             ) from error
 
-    def unreachable(self, error: httpx.TransportError) -> UnreachableError:
+    def unreachable(self, error: httpx.RequestError) -> UnreachableError:
         """What a broken or refused connection means to a user."""
         said = str(error) or type(error).__name__
         if isinstance(error, httpx.ConnectError) and "certificate" in said.lower():
@@ -241,5 +243,37 @@ def _retry_after(answer: httpx.Response, otherwise: float) -> float:
 
 
 def quoted(value: object) -> str:
-    """A part of a path, whatever is in it."""
-    return quote(str(value), safe="")
+    """A part of a path, whatever is in it.
+
+    Raises:
+        ServiceError: it is no text.
+    """
+    try:
+        return quote(str(value), safe="")
+    except UnicodeEncodeError:
+        raise ServiceError(f"{value!r} is no text; expected characters of Unicode") from None
+
+
+def checked(kind: type[Body], values: Mapping[str, Any]) -> Body:
+    """What is sent of these values, refused here where the server would not take it.
+
+    Raises:
+        ServiceError: a value is none that it takes; the text says which, and what is expected.
+    """
+    try:
+        body = kind.model_validate(values)
+        body.model_dump_json()
+    except ValidationError as error:
+        said = {str(found["loc"][0]): found["msg"] for found in error.errors(include_url=False)}
+        told = [
+            f"{name}: {text}, got {str(values[name])[:80]!r}{_described(kind, name)}" for name, text in said.items()
+        ]
+        raise ServiceError("; ".join(told)) from None
+    except (PydanticSerializationError, UnicodeEncodeError):
+        raise ServiceError("what is to be sent is no text; expected characters of Unicode") from None
+    return body
+
+
+def _described(kind: type[BaseModel], name: str) -> str:
+    description = kind.model_fields[name].description
+    return f" ({description.rstrip('.')})" if description else ""

@@ -26,6 +26,7 @@ from tests.nas.service.made_runs import Jobs
 
 QUEUED = summary("queued", queue_position=2)
 COURSE = [QUEUED, summary(epoch=2), summary(evaluations=15), summary("finished", evaluations=30)]
+HERE = ("--server", "http://127.0.0.1:8700")
 CONTENT = b"\x08\x0aonnx"
 
 
@@ -201,11 +202,52 @@ class TestLogs:
 
 def test_cancel(shell: Shell, serve: Callable[..., Script]) -> None:
     script = serve(cancel=[lambda: as_json(summary("cancelled"))])
-    assert shell.nas("cancel", "small-1").out == "small-1: cancelled; what it has done is kept\n"
+    kept = "; what it has done is kept\nnext: nas resume small-1 --server http://127.0.0.1:8700\n"
+    assert shell.nas("cancel", "small-1").out == f"small-1: cancelled{kept}"
     assert shell.nas("cancel", "small-1", "--json").data["status"] == "cancelled"
     script.answers["cancel"] = [lambda: as_json(summary())]
-    assert shell.nas("cancel", "small-1").out == "small-1: is being cancelled; what it has done is kept\n"
+    assert shell.nas("cancel", "small-1").out == f"small-1: is being cancelled{kept}"
     assert [(r.method, r.url.path) for r in script.asked] == [("POST", "/api/v1/runs/small-1/cancel")] * 3
+
+
+class TestResume:
+    def test_a_run_of_the_server_waits_again(self, shell: Shell, serve: Callable[..., Script]) -> None:
+        script = serve(resume=[lambda: as_json(QUEUED)])
+        found = shell.nas("resume", "small-1", *HERE)
+        assert (found.code, found.err) == (0, "")
+        assert found.out == "small-1: queued, number 2\nnext: nas watch small-1 --server http://127.0.0.1:8700\n"
+        more = shell.nas("resume", "small-1", "--evaluations", "+50", "--minutes", "7", *HERE, "--json")
+        assert more.data == QUEUED.model_dump(mode="json")
+        assert [(r.method, r.url.path) for r in script.asked] == [("POST", "/api/v1/runs/small-1/resume")] * 2
+        assert [json.loads(r.content) for r in script.asked] == [{}, {"evaluations": "+50", "minutes": "7"}]
+
+    def test_the_environment_alone_never_means_the_server(
+        self, shell: Shell, serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script = serve(resume=[lambda: as_json(QUEUED)])
+        monkeypatch.setenv("NAS_SERVER", "https://team.test")
+        found = shell.nas("resume", "small-1")
+        assert found.code == 1
+        assert "unknown run 'small-1'" in found.err
+        assert found.err.splitlines()[-1] == "for a run of your server: nas resume small-1 --server https://team.test"
+        assert script.asked == []
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--token", "a"],
+            ["--token-file", "a"],
+            *([*HERE, *o] for o in (["--inline"], ["--runs", "a"], ["--address", "a"])),
+        ],
+    )
+    def test_options_of_the_other_place_are_wrong_usage(
+        self, shell: Shell, serve: Callable[..., Script], options: list[str]
+    ) -> None:
+        script = serve(resume=[lambda: as_json(QUEUED)])
+        found = shell.nas("resume", "small-1", *options)
+        assert found.code == 2
+        assert "is for a run of" in found.err
+        assert script.asked == []
 
 
 class TestFetch:

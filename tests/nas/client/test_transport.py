@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx
 import pytest
 
 from nas.client import NasClient, RefusedError, UnreachableError
 from nas.errors import ServiceError
 from nas.service.schemas import Health, RunSummary
-from tests.nas.client.answers import URL, Script, as_json, gone, problem, summary
+from tests.nas.client.answers import URL, Script, Stream, as_json, gone, problem, summary
 
 
 def health() -> httpx.Response:
@@ -123,6 +125,33 @@ class TestWhatAUserReads:
         with pytest.raises(ServiceError, match="copy what `nas token make` printed") as caught:
             NasClient(URL, token)
         assert not token or token not in str(caught.value)
+
+    def test_of_an_answer_that_cannot_be_unpacked(self) -> None:
+        packed = {"content-encoding": "gzip"}
+        script = Script(health=[lambda: httpx.Response(200, headers=packed, stream=Stream(b"no gzip"))])
+        with pytest.raises(UnreachableError, match="the connection broke"):
+            script.client().health()
+
+    @pytest.mark.parametrize(
+        ("ask", "words"),
+        [
+            (lambda client: client.export("a", index=-1), "index: .*greater than or equal to 0, got '-1'"),
+            (lambda client: client.export("a", select="x" * 501), "select: .*at most 500 characters"),
+            (
+                lambda client: client.resume("a", evaluations="many"),
+                r"evaluations: .*got 'many' \(A new budget, e.g. 150",
+            ),
+            (lambda client: client.submit("name: a", hardware=["a"] * 17), "hardware: .*at most 16"),
+            (lambda client: client.submit("name: a", hardware=["\udcff"]), "no text"),
+            (lambda client: client.add_profile("x" * 10_001), "profile: .*at most 10000"),
+            (lambda client: client.status("\udcff"), "no text"),
+        ],
+    )
+    def test_of_what_no_server_takes_before_it_is_sent(self, ask: Callable[[NasClient], object], words: str) -> None:
+        script = Script()
+        with pytest.raises(ServiceError, match=words):
+            ask(script.client())
+        assert script.asked == []
 
 
 def test_what_a_newer_server_says_beside_is_passed_over() -> None:

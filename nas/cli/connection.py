@@ -1,0 +1,57 @@
+"""The options by which commands name a server, and the client that these lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nas.client import NasClient
+    from nas.service.schemas import RunSummary
+
+DEFAULT_SERVER = "http://127.0.0.1:8700"
+
+Server = Annotated[
+    str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", show_default=False,
+        help="Shown to the server. Other users of this machine can see what a command was given: set NAS_TOKEN instead.",
+    ),
+]  # fmt: skip
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", help="A file that holds the token.", show_default=False)
+]
+
+
+@contextmanager
+def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
+    """A client with the token of the option, of the file, or of the environment."""
+    from nas.client import NasClient
+    from nas.errors import ServiceError
+
+    if token is not None and token_file is not None:
+        raise ServiceError("give one of --token and --token-file")
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ServiceError(
+                f"--token-file {token_file}: cannot be read; expected a file that holds a token"
+            ) from None
+    with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
+        yield client
+
+
+def standing(summary: RunSummary) -> str:
+    """Where a run stands, in the words of all commands: its status, and its place in the queue."""
+    if summary.status == "queued" and summary.queue_position is not None:
+        return f"queued, number {summary.queue_position}"
+    return summary.status
