@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +43,7 @@ class Transport:
         through: what carries requests in place of the network.
 
     Raises:
-        ServiceError: the URL is none, or the token cannot be sent.
+        ServiceError: the URL is none, the token cannot be sent, or SSL_CERT_FILE names no certificates.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             transport=through,
-            trust_env=not self.on_loopback,  # a proxy of the environment knows nothing of this machine's ports
+            # A proxy of the environment knows nothing of this machine's ports; whom it trusts holds for them, too.
+            trust_env=not self.on_loopback,
+            verify=_trusted() if url.scheme == "https" else True,
         )
 
     def close(self) -> None:
@@ -168,15 +172,26 @@ class Transport:
     def unreachable(self, error: httpx.RequestError) -> UnreachableError:
         """What a broken or refused connection means to a user."""
         said = str(error) or type(error).__name__
+        if isinstance(error, httpx.ConnectError) and "mismatch" in said:
+            return UnreachableError(
+                f"{self.server}: its certificate is of another name ({said}); reach it by the name that the certificate has"
+            )
         if isinstance(error, httpx.ConnectError) and "certificate" in said.lower():
             return UnreachableError(
                 f"{self.server}: its certificate is not trusted ({said}); set SSL_CERT_FILE to the certificate of who signed it"
+            )
+        if isinstance(error, httpx.ConnectError) and "[SSL" in said:
+            return UnreachableError(
+                f"{self.server}: answers otherwise than by TLS ({said}); look whether its URL begins with http://"
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return UnreachableError(f"no server answers at {self.server} ({said}); start one with: nas serve")
         if isinstance(error, httpx.TimeoutException):
             return UnreachableError(f"{self.server}: did not answer in time ({said}); look whether it is overloaded")
-        return UnreachableError(f"{self.server}: the connection broke ({said}); look whether the server is still there")
+        or_tls = ", and whether its URL begins with https://" if self.server.startswith("http:") else ""
+        return UnreachableError(
+            f"{self.server}: the connection broke ({said}); look whether the server is still there{or_tls}"
+        )
 
     def _accepted(self, answer: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
         if answer.is_success or answer.status_code in accept:
@@ -214,6 +229,22 @@ def _checked_url(server: str) -> httpx.URL:
             "the server's URL has a user, a query or a fragment; " + expected + ", and the token in NAS_TOKEN"
         )
     return url
+
+
+def _trusted() -> ssl.SSLContext:
+    """Whom a server's certificate may be signed by: whom SSL_CERT_FILE or SSL_CERT_DIR name, or else browsers' usual.
+
+    Raises:
+        ServiceError: these name no certificates.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+        told = ", ".join(f"{name}={value}" for name, value in named.items()) or "the certificates of this machine"
+        raise ServiceError(
+            f"{told}: cannot be read ({error}); expected a PEM file of whom to trust, or a folder of such files"
+        ) from None
 
 
 def _checked_token(token: str) -> str:

@@ -126,6 +126,13 @@ class TestWhatAUserReads:
             NasClient(URL, token)
         assert not token or token not in str(caught.value)
 
+    def test_of_a_server_without_tls(self) -> None:
+        def otherwise() -> httpx.Response:
+            raise httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number")
+
+        with pytest.raises(UnreachableError, match=r"otherwise than by TLS .* begins with http://"):
+            Script(health=[otherwise]).client().health()
+
     def test_of_an_answer_that_cannot_be_unpacked(self) -> None:
         packed = {"content-encoding": "gzip"}
         script = Script(health=[lambda: httpx.Response(200, headers=packed, stream=Stream(b"no gzip"))])
