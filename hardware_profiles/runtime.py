@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,25 @@ def runtime_version() -> str:
     return str(onnxruntime.__version__)
 
 
+def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list[list[NDArray[Any]]]:
+    """The model's outputs of each call, in their order, on the CPU with one thread; one session makes all of them.
+
+    Args:
+        calls: the inputs by name of each call; their shapes may differ from call to call.
+
+    Raises:
+        ModelError: the runtime refuses the model or the inputs of a call.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise _refused(error) from error
+    return [_run(session, inputs) for inputs in calls]
+
+
 def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None) -> list[NDArray[Any]]:
     """The model's outputs, on the CPU with one thread.
 
@@ -26,20 +45,25 @@ def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: i
     Raises:
         ModelError: the runtime refuses the model or the inputs.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    if batch_size is None:
+        return run_calls(model, [inputs])[0]
+    n = len(next(iter(inputs.values())))
+    calls = (
+        {name: array[start : start + batch_size] for name, array in inputs.items()} for start in range(0, n, batch_size)
+    )
+    return [
+        np.concatenate(outputs) if len(outputs) > 1 else outputs[0]  # one call's are not copied
+        for outputs in zip(*run_calls(model, calls), strict=True)
+    ]
+
+
+def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Raises: ModelError: the runtime refuses the inputs."""
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        n = len(next(iter(inputs.values())))
-        step = n if batch_size is None else batch_size
-        calls = [
-            session.run(None, {name: array[start : start + step] for name, array in inputs.items()})
-            for start in range(0, n, step)
-        ]
-        return [
-            np.concatenate(outputs) if len(calls) > 1 else np.asarray(outputs[0])
-            for outputs in zip(*calls, strict=True)
-        ]
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
+        return [np.asarray(output) for output in session.run(None, dict(inputs))]
+    except Exception as error:  # as above
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> ModelError:
+    return ModelError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}")
