@@ -119,7 +119,8 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
     """Drives a run that waits or was left by its driver, whatever it has of it already; does nothing once it has ended.
 
     Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
-    again goes on.
+    again goes on; and so it is after SIGTERM, of which only whoever started this driver knows whether it was a cancel or the
+    end of the machine's day.
 
     Args:
         kind: what the run is to be, where no driver has described it yet.
@@ -134,7 +135,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
     try:
         if store.status() not in _OPEN:
             return Run(folder, how.runs)
-        with _recording_its_end(folder, store, how):
+        with _recording_its_end(store):
             info = store.info()
             if "kind" in info:  # it comes last: then all facts are there
                 prepared, kind = _prepared_again(folder, info, how), info["kind"]
@@ -263,8 +264,8 @@ def _budget(job: SearchJob) -> Budget:
 
 
 def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
-    """Does what is left of a run, and records how it ended."""
-    with _recording_its_end(folder, store, how):
+    """Does what is left of a run, and records how it ended; an interruption, too, which is its user's wish."""
+    with _recording_its_end(store), _recording_interruption(folder, store, how):
         _go_on(folder, store, prepared, kind, how)
     return Run(folder, how.runs)
 
@@ -289,16 +290,22 @@ def _n_evaluations(store: RunStore) -> int:
 
 
 @contextmanager
-def _recording_its_end(folder: RunFolder, store: RunStore, how: How) -> Iterator[None]:
-    """Keeps in a run's store how the driving of it ends: finished, or else why not."""
+def _recording_interruption(folder: RunFolder, store: RunStore, how: How) -> Iterator[None]:
+    """Keeps in a run's store that its user has interrupted it."""
     try:
         yield
     except KeyboardInterrupt:
-        begun = "kind" in store.info()
-        reason = f"interrupted; go on with: nas resume {folder.id}" if begun else "interrupted before it began"
+        reason = f"interrupted; go on with: nas resume {folder.id}"
         store.set_status(RunStatus.CANCELLED, reason=reason)
         how.display.note(reason)
         raise
+
+
+@contextmanager
+def _recording_its_end(store: RunStore) -> Iterator[None]:
+    """Keeps in a run's store how the driving of it ends: finished, or failed and why."""
+    try:
+        yield
     except USER_ERRORS as error:
         with suppress(StoreError):  # the store itself may be what failed, and the first error is the one to tell
             store.set_status(RunStatus.FAILED, reason=str(error))

@@ -149,19 +149,39 @@ def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFol
     assert seen == [True]
 
 
-def test_sigterm_before_it_began_leaves_a_cancelled_run(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = queue_search(base)
+def interrupted(*args: Any) -> None:
+    """What SIGTERM comes to."""
+    raise KeyboardInterrupt
 
-    def interrupted(*args: Any) -> None:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "load_job", interrupted)
+@pytest.mark.parametrize(("part", "left"), [("load_job", []), ("_search", [RUNNING])])
+def test_sigterm_ends_no_run(
+    base: RunsFolder, monkeypatch: pytest.MonkeyPatch, part: str, left: list[RunStatus]
+) -> None:
+    folder, how = queue_search(base), How(base, inline=True)
+    monkeypatch.setattr(driver, part, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drive(folder.id, How(base, inline=True))
+        drive(folder.id, how)
     monkeypatch.undo()
-    statuses, facts, _ = read(base, folder)
-    assert (statuses, facts["reason"]) == ([RunStatus.CANCELLED], "interrupted before it began")
-    drive(folder.id, How(base, inline=True))  # a driver that comes late revives nothing
+    assert read(base, folder)[0] == left  # as a kill leaves it: to be driven on, unless a cancel is wanted
+    drive(folder.id, how)
+    assert read(base, folder)[0] == [*left, RUNNING, FINISHED]
+
+
+def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_search", interrupted)
+    job = load_job(queue_search(base).job_file)
+    with pytest.raises(KeyboardInterrupt):
+        driver.search(job, How(base, inline=True))
+    statuses, facts, _ = read(base, base.list()[-1])
+    assert statuses == [RUNNING, RunStatus.CANCELLED]
+    assert facts["reason"] == f"interrupted; go on with: nas resume {base.list()[-1].id}"
+
+
+def test_a_driver_that_comes_late_revives_nothing(base: RunsFolder) -> None:
+    folder = queue_search(base)
+    with_store(folder, lambda store: store.set_status(RunStatus.CANCELLED))
+    drive(folder.id, How(base, inline=True))
     assert read(base, folder)[0] == [RunStatus.CANCELLED]
 
 

@@ -71,15 +71,8 @@ class Driver:
         self.store.set_status(status, reason=reason)
         self.die()
 
-    def terminate(self) -> None:
-        """SIGTERM."""
-        if self.holds:
-            self.end(RunStatus.CANCELLED, "interrupted")
-        else:
-            self.die()
-
     def die(self) -> None:
-        """SIGKILL: nothing is recorded; the system frees what it held."""
+        """SIGKILL, or SIGTERM: nothing is recorded; the system frees what it held."""
         if self.store is not None:
             self.store.close()
         self.alive = self.known_to_live = False
@@ -120,7 +113,7 @@ class PretendedJobs:
     def stop(self, job: str) -> None:
         self.trouble("before")
         if (driver := self.drivers.get(job)) is not None and driver.known_to_live:
-            driver.terminate()
+            driver.die()
         self.trouble("after")
 
     def logs(self, job: str) -> str:

@@ -162,6 +162,22 @@ def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) ->
     assert service.tick() == [(run, "cancel")]
 
 
+def test_what_ends_a_driver_from_outside_cancels_nothing(service: Service) -> None:
+    """A machine that shuts down asks drivers to end just as a cancel does; what is wanted of a run tells them apart."""
+    run = service.submit()
+    service.tick()
+    service.driver(run, 1).step()
+    service.driver(run, 1).die()
+    assert service.tick() == [(run, "restart")]
+    service.driver(run, 2).step()
+    service.state.cancel(run)
+    assert service.tick() == [(run, "stop")]
+    assert service.standing(run)[0] is RunStatus.RUNNING
+    service.restart()
+    assert service.tick() == [(run, "cancel")]
+    assert service.standing(run) == (RunStatus.CANCELLED, "cancelled")
+
+
 def test_a_driver_that_was_lost_sight_of_is_waited_for(service: Service) -> None:
     run = service.submit()
     service.tick()
