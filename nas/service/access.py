@@ -92,7 +92,17 @@ class Access:
             return None
         if not self._needed and "authorization" not in headers:
             return None  # a cookie of another server on this machine's name says nothing
-        return _unauthorized(path, headers, shown)
+        return _unauthorized(path, scope.get("query_string", b"").decode("latin-1"), headers, shown)
+
+
+def login_page(wanted: str, *, refused: bool = False) -> str:
+    """The address of the page for signing in.
+
+    Args:
+        wanted: a path of this server, with its query, to lead on to.
+        refused: whether a token was shown that is none.
+    """
+    return f"/login?next={quote(wanted, safe='/')}{'&refused=1' if refused else ''}"
 
 
 def _shown(headers: Headers) -> _Shown:
@@ -108,9 +118,10 @@ def _shown(headers: Headers) -> _Shown:
     return _Shown(None if cookie is None else cookie.value or None)
 
 
-def _unauthorized(path: str, headers: Headers, shown: _Shown) -> Response:
+def _unauthorized(path: str, query: str, headers: Headers, shown: _Shown) -> Response:
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
-        return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
+        wanted = f"{quote(path)}?{query}" if query else quote(path)
+        return RedirectResponse(login_page(wanted), 303)
     detail = (
         "the token is none, or unknown, expired or revoked; `nas token make NAME` makes one"
         if shown.token is not None or shown.broken

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from starlette.responses import RedirectResponse, Response
 
-from nas.service.access import COOKIE
+from nas.service.access import COOKIE, login_page
 from nas.service.security import is_local_path
 from nas.service.settings import ServiceSettings
 from nas.service.tokens import Tokens
@@ -25,12 +25,13 @@ def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
         token: Annotated[str, Form(max_length=200)] = "",
         next_: Annotated[str, Form(alias="next", max_length=2000)] = "/",
     ) -> Response:
+        wanted = next_ if is_local_path(next_) else "/"
         name = tokens.holder(token.strip())
         if name is None:
-            return RedirectResponse("/login?refused=1", 303)
+            return RedirectResponse(login_page(wanted, refused=True), 303)
         left = tokens.seconds_left(name)
         age = _LONGEST_S if left is None else min(_LONGEST_S, int(left))
-        answer = RedirectResponse(next_ if is_local_path(next_) else "/", 303)
+        answer = RedirectResponse(wanted, 303)
         answer.set_cookie(COOKIE, token.strip(), max_age=age, httponly=True, samesite="strict", secure=secure)
         return answer
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -143,7 +144,7 @@ def test_tokens_are_never_logged(
 def test_signing_in_sets_a_cookie_that_no_script_reads(guarded: TestClient, tokens: Tokens) -> None:
     made = tokens.make("ada", lifetime_s=DAY_S)
     refused = guarded.post("/login", data={"token": "nas_wrong", "next": "/runs/x"})
-    assert (refused.status_code, refused.headers["location"]) == (303, "/login?refused=1")
+    assert (refused.status_code, refused.headers["location"]) == (303, "/login?next=/runs/x&refused=1")
     assert "set-cookie" not in refused.headers
     signed = guarded.post("/login", data={"token": f" {made}\n", "next": "/runs/x"})
     assert (signed.status_code, signed.headers["location"]) == (303, "/runs/x")
@@ -172,12 +173,17 @@ def test_signing_in_leads_nowhere_else(guarded: TestClient, tokens: Tokens, path
     assert not is_local_path(path)
     made = tokens.make("ada", lifetime_s=None)
     assert guarded.post("/login", data={"token": made, "next": path}).headers["location"] == "/"
+    refused = guarded.post("/login", data={"token": "nas_wrong", "next": path})
+    assert refused.headers["location"] == "/login?next=/&refused=1"
 
 
 def test_pages_lead_to_the_form_where_there_is_no_token(guarded: TestClient) -> None:
     answer = guarded.get("/runs/x", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/runs/x")
     assert guarded.get("/runs/x", headers={"accept": "application/json"}).status_code == 401
+    wanted = "/compare?runs=a&runs=b%26c&next=//evil.example"
+    led = guarded.get(wanted, headers={"accept": "text/html"}).headers["location"]
+    assert parse_qs(urlsplit(led).query) == {"next": [wanted]}
 
 
 def test_a_server_for_others_takes_its_address_and_its_names_alone(

@@ -18,7 +18,7 @@ export async function call(path, { method = "GET", body } = {}) {
     headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
-  if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+  if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   const isJson = (answer.headers.get("Content-Type") || "").includes("json");
   const found = isJson ? await answer.json() : null;
   if (!answer.ok) {

@@ -14,6 +14,7 @@ from nas.service.app import create_app
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
+from nas.service.tokens import Tokens
 from nas.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
 
@@ -29,13 +30,18 @@ class Server:
 
 
 @contextmanager
-def running_server(runs: RunsFolder) -> Iterator[Server]:
-    """A server over a runs folder, which runs no job."""
+def running_server(runs: RunsFolder, *, name: str | None = None, tokens: Tokens | None = None) -> Iterator[Server]:
+    """A server over a runs folder, which runs no job.
+
+    Args:
+        name: by which browsers reach it, which must show a token then.
+        tokens: that they may show.
+    """
     runs.check_writable()
-    settings = ServiceSettings(runs)
+    settings = ServiceSettings(runs, names=() if name is None else (name,))
     state = ServiceState.open(settings.database)
     service = Service(settings, state, Jobs())
-    app = create_app(service, settings)
+    app = create_app(service, settings, tokens=tokens)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -43,7 +49,7 @@ def running_server(runs: RunsFolder) -> Iterator[Server]:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Server(f"http://127.0.0.1:{port}", service, runs, state)
+        yield Server(f"http://{name or '127.0.0.1'}:{port}", service, runs, state)
     finally:
         app.state.watching.close()
         server.should_exit = True
