@@ -27,7 +27,7 @@ _BUSY_S, _IDLE_S = 0.5, 5.0
 _STOP_AGAIN_S = 10.0
 """Before a job that was asked to end is asked again."""
 _LOOK_AGAIN_S = 30.0
-"""Before a run that could not be read is looked at again."""
+"""Before a run that could not be read, or one that had ended, is looked at again."""
 _LOG_LINES, _LOG_CHARACTERS = 3, 600
 
 DriverCommand = Callable[[ServiceSettings, Submission, str | None], list[str]]
@@ -67,6 +67,7 @@ class Dispatcher:
         self._problem = ""
         self._known: set[str] = set()
         self._settled: dict[str, Submission] = {}  # runs of which nothing is to be done while they are as they were
+        self._looked = clock()  # when those were last looked at
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are passed over
         self._unsure: set[str] = set()  # jobs that may not have been started, though they were to be
         self._stopped: dict[str, float] = {}  # when jobs were asked to end
@@ -114,6 +115,7 @@ class Dispatcher:
         submissions = self._state.submissions()
         self._known = {s.run for s in submissions}
         self._settled = {run: s for run, s in self._settled.items() if run in self._known}
+        self._look_at_settled()
         unsettled = [s for s in submissions if self._settled.get(s.run) != s]
         tasks = self._tasks.look()
         jobs = self._jobs() if tasks or any(s.job is not None or s.waits for s in unsettled) else {}
@@ -130,7 +132,35 @@ class Dispatcher:
             if self._apply(submission, standings[submission.run], step):
                 did.append((submission.run, str(step)))
         self._settle(unsettled, standings, jobs)
+        for submission in unsettled:
+            if submission.run not in standings and self._is_gone(submission.run):
+                self._forget(submission, jobs)
         return did
+
+    def _look_at_settled(self) -> None:
+        """Now and then: a person may have driven one of those runs on, and left it."""
+        if self._clock() < self._looked + _LOOK_AGAIN_S:
+            return
+        self._looked = self._clock()
+        for run in list(self._settled):
+            standing = self._standing(run)
+            if standing is None or standing.open or standing.held:
+                del self._settled[run]
+
+    def _is_gone(self, run: str) -> bool:
+        """Whether somebody has removed a run by hand; no where it is the whole runs folder that is not there."""
+        return self._settings.database.exists() and not self._settings.runs.holds(run)
+
+    def _forget(self, submission: Submission, jobs: Mapping[str, JobState]) -> None:
+        """Ends the driver of a run that is gone, then forgets what was asked for."""
+        active = jobs.get(str(submission.job), JobState.ENDED) is not JobState.ENDED
+        try:
+            if active:
+                self._stop(str(submission.job))
+            elif self._state.forget_if(submission):
+                logger.warning("forgotten: it was removed by hand", extra={"run": submission.run})
+        except NasError as error:
+            self._tell(submission.run, f"cannot be forgotten: {error}")
 
     def _jobs(self) -> Mapping[str, JobState] | None:
         """All jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""

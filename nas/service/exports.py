@@ -13,8 +13,8 @@ from nas.export.select import by_index, knee, select
 from nas.service import schemas
 from nas.service.kinds import Kinds
 from nas.service.results import Results
-from nas.service.state import Task, TaskStatus
-from nas.service.task_requests import EXPORT, TaskRequests
+from nas.service.state import Task, TaskKind, TaskStatus
+from nas.service.task_requests import TaskRequests
 from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"
@@ -39,12 +39,12 @@ class Exports:
             SelectionError: nothing answers to the request, or it asks for two things.
         """
         argv = self._choice(run, request)
-        task = self._tasks.new_id(EXPORT)
+        task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)
         path = folder.absolute() / MODEL
         argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(path), "--json", *argv]
-        return self._told(self._tasks.add(task, EXPORT, run, folder.absolute(), argv, request.model_dump()))
+        return self._told(self._tasks.add(task, TaskKind.EXPORT, run, folder.absolute(), argv, request.model_dump()))
 
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
         """The options that choose the network, which there is."""
@@ -65,12 +65,12 @@ class Exports:
     def list(self, run: str) -> tuple[schemas.Export, ...]:
         """See `Service.exports`."""
         self._runs.get(run)
-        return tuple(self._told(task) for task in self._tasks.list(EXPORT, run))
+        return tuple(self._told(task) for task in self._tasks.list(TaskKind.EXPORT, run))
 
     def get(self, run: str, export: str) -> schemas.Export:
         """See `Service.export_of`."""
         self._runs.get(run)
-        return self._told(self._tasks.get(export, EXPORT, run))
+        return self._told(self._tasks.get(export, TaskKind.EXPORT, run))
 
     def file(self, run: str, export: str, name: str) -> Path:
         """See `Service.export_file`."""

@@ -16,8 +16,8 @@ from nas.service import schemas
 from nas.service.drift import Drifts
 from nas.service.names import checked_name
 from nas.service.settings import ServiceSettings
-from nas.service.state import Task
-from nas.service.task_requests import MEASUREMENT, TaskRequests
+from nas.service.state import Task, TaskKind
+from nas.service.task_requests import TaskRequests
 from nas.service.uploads import keep_model
 from nas.store.folder import write_atomically
 from nas.strict_yaml import parse_mapping
@@ -91,11 +91,11 @@ class Hardware:
             TooLargeError: it is larger than uploads may be.
         """
         entry = self.entry(name)
-        task = self._tasks.new_id(MEASUREMENT)
+        task = self._tasks.new_id(TaskKind.MEASUREMENT)
         folder = self._models / task
         path = keep_model(model, folder, self._limits)
         argv = ["profile", str(path), "--profile", entry, "--json"]
-        return _measurement(self._tasks.add(task, MEASUREMENT, name, folder, argv))
+        return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
         """See `Service.measurement`.
@@ -104,7 +104,7 @@ class Hardware:
             UnknownNameError: there is none of this id on this profile.
         """
         self.entry(name)
-        return _measurement(self._tasks.get(measurement, MEASUREMENT, name))
+        return _measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
 
     def _added_file(self, name: str) -> Path:
         added = [path.stem for path in self._folder.glob("*.yaml")] if self._folder.is_dir() else []

@@ -87,6 +87,15 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
 
 
+class TaskKind(StrEnum):
+    """What a task makes."""
+
+    EXPORT = "export"
+    """Of a run."""
+    MEASUREMENT = "measurement"
+    """Of a model, on a hardware profile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A run that the service drives.
@@ -157,6 +166,18 @@ def _submission(row: Mapping[Any, Any]) -> Submission:
     return Submission(**{**row, "wanted": Wanted(row["wanted"])})
 
 
+def _is_still(connection: Connection, submission: Submission) -> bool:
+    """Whether a submission is as it was read."""
+    row = connection.execute(select(_submissions).where(_submissions.c.run == submission.run)).mappings().one_or_none()
+    return row is not None and _submission(row) == submission
+
+
+def _forget(connection: Connection, run: str) -> None:
+    connection.execute(delete(_submissions).where(_submissions.c.run == run))
+    # A hardware profile, of which measurements are, may have a run's name.
+    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind == str(TaskKind.EXPORT)))
+
+
 class ServiceState:
     """The service's own database; safe to use from several threads of the one server that has it open."""
 
@@ -217,12 +238,10 @@ class ServiceState:
 
     def change_if(self, submission: Submission, **values: Any) -> bool:
         """Sets attributes as `change` does where the submission is still as it was read; whether it was."""
-        of_run = _submissions.c.run == submission.run
         with self._writing() as connection:
-            row = connection.execute(select(_submissions).where(of_run)).mappings().one_or_none()
-            if row is None or _submission(row) != submission:
+            if not _is_still(connection, submission):
                 return False
-            connection.execute(update(_submissions).where(of_run).values(**values))
+            connection.execute(update(_submissions).where(_submissions.c.run == submission.run).values(**values))
         return True
 
     def cancel(self, run: str) -> None:
@@ -243,8 +262,15 @@ class ServiceState:
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
         with self._writing() as connection:
-            connection.execute(delete(_submissions).where(_submissions.c.run == run))
-            connection.execute(delete(_tasks).where(_tasks.c.of == run))
+            _forget(connection, run)
+
+    def forget_if(self, submission: Submission) -> bool:
+        """Removes a submission and its run's tasks where it is still as it was read; whether it was."""
+        with self._writing() as connection:
+            if not _is_still(connection, submission):
+                return False
+            _forget(connection, submission.run)
+        return True
 
     def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
         """Keeps a new task to be done."""

@@ -6,14 +6,11 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nas.errors import TooManyError, UnknownNameError
-from nas.service.state import ServiceState, Task
+from nas.service.state import ServiceState, Task, TaskKind
 
-TaskKind = Literal["export", "measurement"]
-EXPORT: TaskKind = "export"
-MEASUREMENT: TaskKind = "measurement"
 _MOST_OPEN = 50
 """TaskRequests that wait or run at once."""
 

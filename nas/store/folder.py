@@ -108,14 +108,18 @@ class RunsFolder:
         write_atomically(folder.job_file, job.encode())
         return folder
 
+    def holds(self, run: str) -> bool:
+        """Whether there is a run of this id."""
+        return _RUN_ID.fullmatch(run) is not None and RunFolder(self.root / run).holds_a_run
+
     def get(self, run: str) -> RunFolder:
         """The run of this id.
 
         Raises:
             UnknownNameError: there is none; the text names the nearest.
         """
-        if _RUN_ID.fullmatch(run) and (folder := RunFolder(self.root / run)).holds_a_run:
-            return folder
+        if self.holds(run):
+            return RunFolder(self.root / run)
         raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
 
     def list(self) -> list[RunFolder]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from nas.errors import ServiceError
 from nas.service import marks
 from nas.service.dispatcher import Dispatcher, driver_command
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskStatus
+from nas.service.state import ServiceState, TaskKind, TaskStatus
 from nas.service.task import TaskResult
 from nas.service.tasks import job_of, task_command
 from nas.store.base import RunStatus
@@ -264,6 +265,54 @@ def test_one_run_that_cannot_be_read_stops_no_other(
     told = [record.run for record in caplog.records]  # type: ignore[attr-defined]
     assert told.count(broken) == 1
     assert locked in told
+
+
+def test_a_run_that_a_person_drove_on_and_left_is_driven_to_its_end(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.driver(run, 1)
+    driver.step()
+    driver.end(RunStatus.FINISHED)
+    service.tick()
+    by_hand = open_store(service.runs.get(run), driver=True)
+    by_hand.set_status(RunStatus.RUNNING)
+    assert service.tick() == []
+    by_hand.close()
+    assert service.tick() == [(run, "restart")]
+
+
+def test_a_run_that_was_removed_by_hand_is_ended_and_forgotten(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    driven, waiting = service.submit(), service.submit()
+    service.tick()
+    service.driver(driven, 1).step()
+    for run in (driven, waiting):
+        shutil.rmtree(service.runs.root / run)
+    service.tick()
+    assert not service.driver(driven, 1).alive
+    service.tick()
+    assert service.state.submissions() == []
+    assert caplog.text.count("removed by hand") == 2
+    other = service.submit()
+    assert service.tick() == [(other, "start")]
+
+
+def test_nothing_is_forgotten_where_the_whole_folder_is_away_or_a_run_is_there_again(service: Service) -> None:
+    run = service.submit()
+    aside = service.runs.root.with_name("aside")
+    service.runs.root.rename(aside)
+    service.tick()
+    aside.rename(service.runs.root)
+    assert service.tick() == [(run, "start")]
+    (before,) = service.state.submissions()
+    service.state.cancel(run)
+    assert not service.state.forget_if(before)
+    (now,) = service.state.submissions()
+    service.state.add_task("of-a-profile", TaskKind.MEASUREMENT, run, {})
+    service.state.add_task("of-a-run", TaskKind.EXPORT, run, {})
+    assert service.state.forget_if(now)
+    assert [task.task for task in service.state.tasks()] == ["of-a-profile"]
 
 
 def test_a_run_of_a_removed_ones_name_has_jobs_of_its_own(service: Service) -> None:
