@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas.errors import NasError, ServiceError
 from nas.service.cluster import Cluster, GivenCluster
-from nas.service.head_process import HeadProcess, log_of
+from nas.service.head_process import HeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
 
 _START_S = 120.0
@@ -96,8 +96,9 @@ class Head:
         """
         with _alone(self._folder):
             found = HeadProcess.find(self._folder)
-            if found is not None and not found.lives():
-                found.end(self._folder)  # what it left
+            if found is not None and (stale := _stale(found)):
+                logger.info("Ray's head %s; ending what is left of it", stale)
+                found.end(self._folder)
                 found = None
             if found is None:
                 found = HeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
@@ -111,6 +112,13 @@ class Head:
                     raise ServiceError(f"Ray's head does not start; it last wrote: {said or 'nothing'}")
             logger.info("Ray answers at %s", found.address)
             return found
+
+
+def _stale(found: HeadProcess) -> str:
+    """What keeps new drivers from a head that was started before; "" where nothing does."""
+    if not found.lives():
+        return "is gone"
+    return "" if found.version == this_version() else f"is {found.version or 'older'}, and drivers are {this_version()}"
 
 
 def cluster_of(settings: ServiceSettings) -> Cluster:

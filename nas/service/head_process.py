@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -15,7 +16,9 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from http.client import HTTPException
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +43,7 @@ class HeadProcess:
         address: ``HOST:PORT`` for drivers.
         token_file: readable by this user alone.
         temporary: Ray's folder for sockets and logs; its name is the head's alone.
+        version: of Ray and of Python; drivers of others cannot join it.
     """
 
     pid: int
@@ -47,6 +51,7 @@ class HeadProcess:
     jobs_url: str
     token_file: str
     temporary: str
+    version: str = ""
 
     @classmethod
     def start(cls, folder: Path, *, cpus: int | None, store_bytes: int | None) -> Self:
@@ -54,6 +59,7 @@ class HeadProcess:
 
         Raises:
             ServiceError: it cannot be started.
+            StoreError: how to find it cannot be kept; then it is not there.
         """
         folder.mkdir(parents=True, exist_ok=True)
         token = folder / "ray.token"
@@ -77,18 +83,27 @@ class HeadProcess:
             "--disable-usage-stats",
         ]
         command += [f"--{name}={value}" for name, value in options.items() if value is not None]
+        address, url = f"{_HOST}:{port}", f"http://127.0.0.1:{dashboard}"
+        made = cls(_UNBORN, address, url, str(token), temporary, this_version())
         try:
+            made._keep(folder)  # before it lives: a server that is killed now leaves none that nobody finds
             with (folder / "ray.log").open("wb") as log:
                 process = subprocess.Popen(
                     command, cwd=folder, env=_environment(token), start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 )  # fmt: skip
-        except OSError as error:
-            raise ServiceError(f"Ray's head cannot be started: {error}") from error
-        _CHILDREN[process.pid] = process
-        made = cls(process.pid, f"{_HOST}:{port}", f"http://127.0.0.1:{dashboard}", str(token), temporary)
-        write_atomically(_file(folder), json.dumps(asdict(made), indent=1).encode())
+            _CHILDREN[process.pid] = process
+            made = replace(made, pid=process.pid)
+            made._keep(folder)
+        except BaseException as error:
+            made.end(folder)
+            if isinstance(error, OSError):
+                raise ServiceError(f"Ray's head cannot be started: {error}") from error
+            raise
         return made
+
+    def _keep(self, folder: Path) -> None:
+        write_atomically(_file(folder), json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
@@ -125,7 +140,7 @@ class HeadProcess:
         try:
             with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
                 return int(answer.status) == 200
-        except OSError:
+        except (OSError, HTTPException):  # nobody, or another program
             return False
 
     def end(self, folder: Path) -> None:
@@ -144,8 +159,15 @@ class HeadProcess:
             path.unlink(missing_ok=True)
 
 
+_UNBORN = 0
+"""The number of a head whose process has not been started yet, as far as is known; no process has it."""
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Heads that this process started: one that has died stays in the table of processes until it is waited for."""
+
+
+def this_version() -> str:
+    """Of the Ray and the Python that drivers started by this process have."""
+    return f"Ray {version('ray')} on Python {platform.python_version()}"
 
 
 def log_of(folder: Path) -> str:

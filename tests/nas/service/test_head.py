@@ -11,10 +11,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nas.errors import NasError, ServiceError
+from nas.errors import NasError, ServiceError, StoreError
 from nas.service import head as module
 from nas.service import head_process
 from nas.service.cluster import GivenCluster
@@ -44,7 +45,8 @@ def sleep(naming: Path | str, sleepers: list[subprocess.Popen[bytes]]) -> HeadPr
     """A process that names a folder, as a head does."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", str(naming)])
     sleepers.append(process)
-    return HeadProcess(process.pid, "127.0.0.2:1", "http://127.0.0.1:9", "/nowhere/token", str(naming))
+    url, version = "http://127.0.0.1:9", head_process.this_version()
+    return HeadProcess(process.pid, "127.0.0.2:1", url, "/nowhere/token", str(naming), version)
 
 
 def keep(folder: Path, found: HeadProcess) -> None:
@@ -75,6 +77,92 @@ def test_it_is_ended_with_what_it_left(folder: Path, sleepers: list[subprocess.P
     assert not temporary.exists()
     assert not end_head(folder)
     assert not end_head(folder / "never-made")
+
+
+class Started:
+    """Processes that a head's start comes to, in place of Ray's."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.processes, self.found_before = (
+            folder,
+            list[subprocess.Popen[bytes]](),
+            list[HeadProcess | None](),
+        )
+        self.popen = subprocess.Popen
+        monkeypatch.setattr(head_process.subprocess, "Popen", self.start)
+
+    def start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        if "ray.scripts.scripts" not in command:
+            return self.popen(command, **options)
+        self.found_before.append(HeadProcess.find(self.folder))
+        sleeping = [sys.executable, "-c", "import time; time.sleep(600)", *command]
+        self.processes.append(self.popen(sleeping, **options))
+        return self.processes[-1]
+
+
+def test_a_head_can_be_found_before_it_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is killed at any moment of its start leaves no head that the next one does not end."""
+    started = Started(folder, monkeypatch)
+    found = HeadProcess.start(folder, cpus=1, store_bytes=None)
+    (before,) = started.found_before
+    assert before == replace(found, pid=0)
+    keep(folder, before)
+    head_process._CHILDREN.clear()  # the next server knows of no child
+    assert not end_head(folder)
+    assert started.processes[0].wait(30) == -9
+    assert not Path(found.temporary).exists()
+
+
+def test_a_full_disk_leaves_no_head_that_nobody_finds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, written = Started(folder, monkeypatch), []
+
+    def full(path: Path, content: bytes) -> None:
+        written.append(json.loads(content)["pid"])
+        if len(written) == 2:
+            raise StoreError("no space left")
+        path.write_bytes(content)
+
+    monkeypatch.setattr(head_process, "write_atomically", full)
+    with pytest.raises(StoreError, match="no space"):
+        HeadProcess.start(folder, cpus=1, store_bytes=None)
+    assert written == [0, started.processes[0].pid]
+    assert started.processes[0].wait(30) != 0
+    assert HeadProcess.find(folder) is None
+
+
+def test_a_head_of_another_version_is_ended(
+    folder: Path, sleepers: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(folder, monkeypatch)
+    monkeypatch.setattr(HeadProcess, "answers", lambda self: True)
+    old = replace(sleep(folder / "nas-ray-old", sleepers), version="Ray 1.0.0 on Python 3.11.0")
+    threading.Thread(target=sleepers[0].wait).start()
+    keep(folder, old)
+    head = Head(folder)
+    head.start()
+    wait_until(lambda: not head.problem)
+    head.close()
+    assert not old.lives()
+    (new,) = started.processes
+    found = HeadProcess.find(folder)
+    assert found is not None
+    assert (found.pid, found.version) == (new.pid, head_process.this_version())
+    assert end_head(folder)
+
+
+def test_another_program_at_its_port_is_no_answer(folder: Path) -> None:
+    token = folder / "ray.token"
+    token.write_text("one")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-other\r\n")
+
+        threading.Thread(target=speak).start()
+        port = listening.getsockname()[1]
+        assert not HeadProcess(1, "", f"http://127.0.0.1:{port}", str(token), "none").answers()
 
 
 def test_a_damaged_file_is_told(folder: Path) -> None:
