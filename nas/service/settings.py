@@ -97,6 +97,11 @@ class ServiceSettings:
         return self.folder / "tokens.json"
 
     @property
+    def trash(self) -> Path:
+        """Runs that were deleted, until their files are."""
+        return self.folder / "deleted"
+
+    @property
     def uploads(self) -> Path:
         """Uploaded data sets, models and hardware profiles."""
         return self.folder / "uploads"

@@ -166,6 +166,12 @@ def _submission(row: Mapping[Any, Any]) -> Submission:
     return Submission(**{**row, "wanted": Wanted(row["wanted"])})
 
 
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is given beyond its budget, with an id of its own; empty where that is nothing."""
+    kept = {name: value for name, value in options.items() if value is not None}
+    return {**kept, "extension": uuid.uuid4().hex} if kept else {}
+
+
 def _is_still(connection: Connection, submission: Submission) -> bool:
     """Whether a submission is as it was read."""
     row = connection.execute(select(_submissions).where(_submissions.c.run == submission.run)).mappings().one_or_none()
@@ -204,14 +210,18 @@ class ServiceState:
             raise
         return state
 
-    def submit(self, run: str, kind: str, submitter: str) -> Submission:
-        """Keeps a new run to be driven."""
-        made = Submission(run, kind, self._clock(), submitter)
+    def submit(self, run: str, kind: str, submitter: str, options: Mapping[str, Any] | None = None) -> Submission:
+        """Keeps a run that was never submitted here to be driven.
+
+        Args:
+            options: as `resume` takes them, where it goes on with one that has begun.
+        """
+        made = Submission(run, kind, self._clock(), submitter, options=_kept(options or {}))
         with self._writing() as connection:
             connection.execute(
                 insert(_submissions).values(
                     run=run, kind=kind, submitted=made.submitted, submitter=submitter, wanted=str(made.wanted),
-                    attempt=0, started=False, deaths=0, progress=0, options={},
+                    attempt=0, started=False, deaths=0, progress=0, options=made.options,
                 )
             )  # fmt: skip
         return made
@@ -254,10 +264,7 @@ class ServiceState:
         Args:
             options: ``evaluations`` and ``minutes`` as `nas resume` takes them, where it is to have more of them.
         """
-        kept = {name: value for name, value in options.items() if value is not None}
-        if kept:
-            kept["extension"] = uuid.uuid4().hex
-        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=kept)
+        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_kept(options))
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""

@@ -21,7 +21,7 @@ from nas.service.jobs import JobRunner, JobState
 from nas.service.kinds import Kinds
 from nas.service.settings import ServiceSettings
 from nas.service.standings import Standings
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import ServiceState, Submission, TaskKind, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, write_atomically
 from nas.store.opening import is_held, open_store
@@ -43,7 +43,7 @@ class Submissions:
         standings: Standings,
         kinds: Kinds,
     ) -> None:
-        self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.folder / "deleted"
+        self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
         self._state, self._jobs, self._intake = state, jobs, intake
         self._standings, self._kinds = standings, kinds
         self._facts = JobFactsOf(settings.runs)
@@ -146,9 +146,11 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is being driven on already")
             more = Extension(request.evaluations, request.minutes)
             self._check_more(folder, standing, more)
+            options = {"evaluations": request.evaluations, "minutes": request.minutes}
             if submission is None:
-                self._state.submit(run, standing.kind, submitter)
-            self._state.resume(run, {"evaluations": request.evaluations, "minutes": request.minutes})
+                self._state.submit(run, standing.kind, submitter, options)
+            else:
+                self._state.resume(run, options)
         return self.summary(run)
 
     def delete(self, run: str) -> None:
@@ -170,6 +172,8 @@ class Submissions:
                 )
             if submission is not None and submission.wanted is Wanted.DRIVEN and self._open(run):
                 raise RunHeldError(f"run {run!r} is about to be driven on; cancel it first")
+            if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
+                raise RunHeldError(f"run {run!r} is being exported; delete it when that is done")
             if users := self._users(run):
                 raise RunStateError(f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended")
             self._trash.mkdir(parents=True, exist_ok=True)
@@ -181,7 +185,7 @@ class Submissions:
             except OSError as error:
                 raise StoreError(f"{folder.path} cannot be removed: {error.strerror}") from None
             self._standings.forget(run)
-        shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)  # what is left of it, the next server removes
 
     def logs(self, run: str) -> str:
         """See `Service.logs`; the last million characters."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from nas.service.jobs import JobState
 from nas.service.schemas import JobSubmission, ResumeRequest
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
-from nas.service.state import ServiceState, Wanted
+from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
@@ -212,6 +213,28 @@ def test_an_interrupted_run_of_a_command_is_taken_over(service: Service, runs: R
     assert service.resume(folder.id, ResumeRequest()).queue_position == 1
 
 
+def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(
+    service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two writes a dispatcher would start a driver that knows of no more evaluations."""
+    folder = searched(runs)
+    kept: list[dict[str, object]] = []
+    submit = service.state.submit
+
+    def look(*args: Any) -> Submission:
+        made = submit(*args)
+        kept.append(dict(made.options))
+        assert service.state.submission(folder.id) == made
+        return made
+
+    monkeypatch.setattr(service.state, "submit", look)
+    service.resume(folder.id, ResumeRequest(evaluations="+5"))
+    ((name, more), _) = kept[0].items()
+    assert (name, more) == ("evaluations", "+5")
+    (submission,) = service.state.submissions()
+    assert submission.options == kept[0]
+
+
 def test_a_training_is_given_no_evaluations(service: Service, runs: RunsFolder) -> None:
     with pytest.raises(NasError, match="is a training"):
         service.resume(trained(runs).id, ResumeRequest(evaluations="+5"))
@@ -249,6 +272,19 @@ def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: 
     service.delete(run)
     service.delete(supernet)
     assert service.runs().total == 0
+
+
+def test_what_is_being_exported_is_not_deleted(service: Service, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    service.state.add_task("of-a-profile", TaskKind.MEASUREMENT, run, {})
+    service.state.add_task("of-it", TaskKind.EXPORT, run, {})
+    for status in (TaskStatus.QUEUED, TaskStatus.RUNNING):
+        service.state.change_task("of-it", status)
+        with pytest.raises(RunHeldError, match="is being exported"):
+            service.delete(run)
+    service.state.change_task("of-it", TaskStatus.FAILED)
+    service.delete(run)
+    assert [task.task for task in service.state.tasks(run)] == ["of-a-profile"]
 
 
 def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs) -> None:
