@@ -21,6 +21,8 @@ from nas.service.settings import Limits
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 """What an image's name may end in, and what it must hold then."""
+UNPACKING = ".unpacking-"
+"""How the folders begin that hold what is being unpacked."""
 _PARTS = frozenset({"train", "val", "validation", "test"})
 _MOST_PIXELS = 64 * 1024 * 1024
 _MOST_PATH = 300
@@ -54,7 +56,7 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
         JobError: no zip archive, or one that holds anything but images laid out as above.
         TooLargeError: beyond a limit.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=beside))
+    folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
         made = folder / "data"
         made.mkdir()

@@ -20,7 +20,7 @@ class DataSets:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._roots, self._limits = settings.data_roots, settings.limits
-        self._folder = settings.uploads / "data"
+        self._folder = settings.uploaded_data
 
     def resolved(self, path: Path) -> Path:
         """The folder or file on this machine that a job file's path stands for.

@@ -23,13 +23,17 @@ from nas.store.folder import write_atomically
 from nas.strict_yaml import parse_mapping
 
 
+_ADDED = "[!.]*.yaml"
+"""Names of files that hold profiles; others are in the making."""
+
+
 class Hardware:
     """The hardware profiles of a server."""
 
     def __init__(self, settings: ServiceSettings, tasks: TaskRequests, drifts: Drifts) -> None:
         self._limits, self._tasks, self._drifts = settings.limits, tasks, drifts
         self._folder = settings.uploads / "profiles"
-        self._models = settings.uploads / "models"
+        self._models = settings.uploaded_models
         self._shipped = {profile.name: profile for profile in known_profiles()}
 
     def entry(self, name: str) -> str:
@@ -43,7 +47,7 @@ class Hardware:
     def list(self) -> tuple[schemas.Profile, ...]:
         """See `Service.profiles`; an added file that is damaged is passed over."""
         added = []
-        for path in sorted(self._folder.glob("*.yaml")) if self._folder.is_dir() else ():
+        for path in sorted(self._folder.glob(_ADDED)):
             try:
                 added.append(_told(load_profile(str(path)), shipped=False))
             except ProfileError:
@@ -95,7 +99,7 @@ class Hardware:
         folder = self._models / task
         path = keep_model(model, folder, self._limits)
         argv = ["profile", str(path), "--profile", entry, "--json"]
-        return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv))
+        return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
         """See `Service.measurement`.
@@ -107,8 +111,8 @@ class Hardware:
         return _measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
 
     def _added_file(self, name: str) -> Path:
-        added = [path.stem for path in self._folder.glob("*.yaml")] if self._folder.is_dir() else []
-        if name not in added or name.startswith("."):
+        added = [path.stem for path in self._folder.glob(_ADDED)]
+        if name not in added:
             raise UnknownNameError("hardware profile", name, [*self._shipped, *added])
         return self._folder / f"{name}.yaml"
 

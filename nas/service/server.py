@@ -22,6 +22,7 @@ from nas.errors import ServiceError
 from nas.service.app import create_app
 from nas.service.dispatcher import Dispatcher
 from nas.service.head import cluster_of
+from nas.service.leftovers import leftovers, remove
 from nas.service.queue import RayJobs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -63,6 +64,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         listening = stack.enter_context(_listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
+        remove(leftovers(settings, state))
         cluster, standings = cluster_of(settings), Standings(settings.runs)
         jobs = RayJobs(cluster)
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, standings=standings)

@@ -105,3 +105,13 @@ class ServiceSettings:
     def uploads(self) -> Path:
         """Uploaded data sets, models and hardware profiles."""
         return self.folder / "uploads"
+
+    @property
+    def uploaded_data(self) -> Path:
+        """The data sets among them, a folder each."""
+        return self.uploads / "data"
+
+    @property
+    def uploaded_models(self) -> Path:
+        """The models among them, each in the folder of its measurement."""
+        return self.uploads / "models"

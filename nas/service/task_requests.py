@@ -40,17 +40,21 @@ class TaskRequests:
         folder: Path,
         argv: Sequence[str],
         asked: Mapping[str, Any] | None = None,
+        *,
+        uses: Sequence[Path] = (),
     ) -> Task:
         """Keeps a task to be done: ``nas`` with these arguments.
 
         Args:
             folder: the task's own; the result of its command comes to lie there.
             asked: what its client asked for, to be told again.
+            uses: files of this task alone, which are removed when it is done.
         """
         request = {
             "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
             "result": str(folder / "result.json"),
             "asked": dict(asked or {}),
+            "uses": [str(path) for path in uses],
         }
         return self._state.add_task(task, kind, of, request)
 

@@ -22,7 +22,8 @@ class Tasks:
     """The queue of tasks.
 
     What is asked for of a task: ``argv``, its command, which prints a JSON object; ``result``, the path of the file that
-    keeps what it printed and how it ended; and ``time_limit_s``, if it may take longer or less long than others.
+    keeps what it printed and how it ended; ``time_limit_s``, if it may take longer or less long than others; and ``uses``,
+    paths of files that nothing needs once it is done.
     """
 
     def __init__(self, state: ServiceState, runner: JobRunner) -> None:
@@ -66,6 +67,8 @@ class Tasks:
             return TaskStatus.RUNNING
         if jobs.get(job_of(task), JobState.ENDED) is not JobState.ENDED:
             return TaskStatus.RUNNING
+        for path in task.request.get("uses", ()):
+            Path(path).unlink(missing_ok=True)
         try:
             result = TaskResult.read(Path(task.request["result"]))
             if result is None:

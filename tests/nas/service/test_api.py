@@ -22,6 +22,7 @@ from nas.objectives import Measurement, Objective, Status
 from nas.precisions import Precisions
 from nas.service.schemas import ExportRequest
 from nas.service.service import Service
+from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
 from nas.service.uploads import is_onnx
 from nas.store.folder import RunsFolder
@@ -189,6 +190,7 @@ def test_a_model_is_kept_alone_and_measured_elsewhere(client: TestClient, servic
     (task,) = service.state.tasks("board")
     argv = task.request["argv"]
     kept = Path(argv[argv.index("profile") + 1])
+    assert task.request["uses"] == [str(kept)]
     assert kept.read_bytes() == SENTINEL
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
     assert load_profile(argv[argv.index("--profile") + 1]).name == "board"
@@ -197,6 +199,13 @@ def test_a_model_is_kept_alone_and_measured_elsewhere(client: TestClient, servic
     service.state.change_task(task.task, TaskStatus.FAILED, reason="too noisy")
     assert client.get(path).json()["reason"] == "too noisy"
     assert client.get(path.replace("board", "cpu-1-thread")).status_code == 404
+
+
+def test_a_profile_that_is_being_added_is_not_listed(client: TestClient, settings: ServiceSettings) -> None:
+    client.post(f"{API}/profiles", json={"profile": BOARD})
+    (settings.uploads / "profiles" / ".0123456789abcdef.yaml").write_text(BOARD)  # its server was killed
+    names = [profile["name"] for profile in client.get(f"{API}/profiles").json()]
+    assert names.count("board") == 1
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 40, len(SENTINEL) // 2, len(SENTINEL) - 1])

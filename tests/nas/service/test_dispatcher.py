@@ -392,6 +392,19 @@ class TestTasks:
         assert service.tick() == [("b", "failed")]
         assert self.stands(service, "b") == (TaskStatus.FAILED, "no such network", None)
 
+    def test_what_it_alone_uses_is_removed_when_it_is_done(self, service: Service, tmp_path: Path) -> None:
+        model, result = tmp_path / "model.onnx", tmp_path / "result.json"
+        model.write_bytes(b"model")
+        request = {"argv": ["nas", "profile"], "result": str(result), "uses": [str(model)]}
+        service.state.add_task("a", TaskKind.MEASUREMENT, "board", request)
+        service.tick()
+        assert service.tick() == []
+        assert model.exists()
+        TaskResult(0, json.dumps({"median_ms": 1.0}), "").write(result)
+        self.end(service, "a")
+        assert service.tick() == [("a", "finished")]
+        assert not model.exists()
+
     def test_one_that_is_killed_says_so(self, service: Service) -> None:
         self.ask(service, "a")
         service.tick()
