@@ -22,7 +22,6 @@ from nas.service.uploads import keep_model
 from nas.store.folder import write_atomically
 from nas.strict_yaml import parse_mapping
 
-
 _ADDED = "[!.]*.yaml"
 """Names of files that hold profiles; others are in the making."""
 
