@@ -48,7 +48,7 @@ class JobFactsOf:
         """
         folder = self._runs.get(run)
         known = self._known.get(run)
-        if known is not None and known[0] == _written(folder):
+        if known is not None and known[0] == folder.written:
             return known[1]
         return self.keep(folder, load_job(folder.job_file))
 
@@ -57,9 +57,5 @@ class JobFactsOf:
         if len(self._known) >= _KEPT:
             self._known.clear()
         facts = JobFacts.of(job)
-        self._known[folder.id] = (_written(folder), facts)
+        self._known[folder.id] = (folder.written, facts)
         return facts
-
-
-def _written(folder: RunFolder) -> int:
-    return folder.job_file.stat().st_mtime_ns if folder.job_file.exists() else 0

@@ -35,6 +35,14 @@ class RunFolder:
         return self.path / "job.yaml"
 
     @property
+    def written(self) -> int:
+        """When its job file was, in nanoseconds since the epoch; 0 where there is none, or the run is gone."""
+        try:
+            return self.job_file.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    @property
     def database(self) -> Path:
         """The run's store."""
         return self.path / "run.db"
@@ -127,9 +135,7 @@ class RunsFolder:
         if not self.root.is_dir():
             return []
         found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
-        return sorted(
-            found, key=lambda folder: (folder.job_file.stat().st_mtime_ns if folder.job_file.exists() else 0, folder.id)
-        )
+        return sorted(found, key=lambda folder: (folder.written, folder.id))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
