@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from nas.export.report import RunReport
 from nas.reader import Run
-from nas.service.standings import Stamp
+from nas.service.standings import Stamp, fresh
 from nas.store.folder import RunsFolder
 
 _MOST_NETWORKS = 60_000
@@ -73,7 +73,13 @@ class Stamped(Generic[T]):
                     self._entries.move_to_end(place)
                     return entry.value
             begun = time.monotonic()
-            value = self._make(opened, key)
+            try:
+                value = self._make(opened, key)
+            except BaseException:
+                with self._lock:
+                    if place not in self._entries:  # keys are whatever clients ask for
+                        self._making.pop(place, None)
+                raise
             with self._lock:
                 self._keep(place, _Entry(stamp, now, begun, value))
             return value
@@ -90,7 +96,7 @@ class Stamped(Generic[T]):
 
 def _unchanged(entry: _Entry[T], stamp: Stamp | None, now: float) -> bool:
     if stamp is None:
-        return entry.stamp is None and now < entry.read + _ELSEWHERE_S
+        return entry.stamp is None and fresh(entry.read, now, _ELSEWHERE_S)
     return entry.stamp == stamp and stamp.settled(entry.read)
 
 

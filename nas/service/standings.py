@@ -42,6 +42,11 @@ class Stamp:
         return now > max(file[2] for file in self.files if file is not None) / 1e9 + _SETTLED_S
 
 
+def fresh(read: float, now: float, seconds: float) -> bool:
+    """Whether what was read at a time is not older than so much; not where the clock was set back since."""
+    return read <= now < read + seconds
+
+
 def _file(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
@@ -84,7 +89,7 @@ class Standings:
         known = self._known.setdefault(run, _Known())
         with known.lock:
             now, stamp = self._clock(), Stamp.of(folder.database)
-            if known.standing is not None and stamp is None and now < known.read + _ELSEWHERE_S:
+            if known.standing is not None and stamp is None and fresh(known.read, now, _ELSEWHERE_S):
                 return known.standing
             held = is_held(folder)  # before the store is read; see `standing_of`
             if known.standing is None or stamp is None or stamp != known.stamp:

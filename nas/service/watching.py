@@ -27,7 +27,7 @@ class _Topic:
     """A run that is watched.
 
     Attributes:
-        frame: the last event, encoded once for all watchers; empty until the first look.
+        frame: the last event, encoded once for all watchers.
         over: nothing will follow.
         changed: set, and replaced, at each change.
     """
@@ -89,8 +89,9 @@ class Watching:
             topic.tell(topic.frame, over=True)
 
     async def _events(self, run: str, first: RunSummary) -> AsyncIterator[bytes]:
-        topic = self._topics.setdefault(run, _Topic())
-        if not topic.frame:
+        topic = self._topics.get(run)
+        if topic is None or topic.over:  # its last watchers may still be reading that it had ended, and it was resumed
+            topic = self._topics[run] = _Topic()
             topic.tell(_frame(first), over=first.status in _ENDED)
         topic.watchers += 1
         self._count(1)

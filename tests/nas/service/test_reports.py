@@ -48,6 +48,35 @@ def test_a_run_that_may_change_without_its_stamp_is_read_again(runs: RunsFolder)
     assert len(made) == 2
 
 
+def test_what_is_kept_elsewhere_is_read_again_when_it_is_old_or_the_clock_was_set_back(runs: RunsFolder) -> None:
+    folder = runs.create(
+        "elsewhere", "job", store={"url": "postgresql+psycopg://nobody@nowhere/none", "schema": "none"}
+    )
+    made: list[float] = []
+    clock = [1000.0]
+    kept = Stamped(runs, lambda run, key: made.append(clock[0]), most=10, clock=lambda: clock[0])
+    for now in (1000.0, 1002.9, 1003.1, 500.0, 502.9, 503.1):
+        clock[0] = now
+        kept.get(folder.id)
+    assert made == [1000.0, 1003.1, 500.0, 503.1]
+
+
+def test_nothing_is_kept_of_what_cannot_be_made(runs: RunsFolder) -> None:
+    folder = trained(runs)
+
+    def make(run: Run, key: str | None) -> str:
+        if key is not None:
+            raise UnknownNameError("objective", key, [])
+        return run.id
+
+    kept = Stamped(runs, make, most=10)
+    kept.get(folder.id)
+    for n in range(100):
+        with pytest.raises(UnknownNameError):
+            kept.get(folder.id, f"board-{n}")
+    assert len(kept._making) == 1
+
+
 def test_what_was_asked_for_least_recently_goes_first(runs: RunsFolder) -> None:
     names = [trained(runs).id for _ in range(3)]
     made: list[str] = []

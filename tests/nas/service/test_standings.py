@@ -11,7 +11,7 @@ from nas.errors import StoreError, UnknownNameError
 from nas.objectives import Measurement, Request, Status
 from nas.overview import Standing, overview
 from nas.service import standings as module
-from nas.service.standings import Standings
+from nas.service.standings import Stamp, Standings
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
@@ -118,6 +118,20 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     assert standings.of("tiny-1").status is RunStatus.RUNNING
     store.set_status(RunStatus.FINISHED)  # a real file's stamp would change: this shows that the stamp is looked at
     assert standings.of("tiny-1").status is RunStatus.RUNNING
+
+
+def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
+    runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stamp, "of", lambda database: None)
+    clock = [1000.0]
+    standings = Standings(runs, clock=lambda: clock[0])
+    found = []
+    for now, epoch in ((1000.0, 1), (1000.9, 2), (1001.1, 3), (500.0, 4)):
+        clock[0] = now
+        store.set_info("epoch", epoch)
+        found.append(standings.of("tiny-1").epoch)
+    assert found == [1, 1, 3, 4]
 
 
 def test_what_is_no_run_and_what_is_damaged_is_told(runs: RunsFolder, run: RunFolder) -> None:

@@ -88,6 +88,23 @@ def test_a_run_that_has_ended_is_told_once() -> None:
     assert [event["status"] for event in found] == ["cancelled"]
 
 
+def test_a_run_that_is_resumed_is_watched_though_a_slow_watcher_still_reads_its_end() -> None:
+    told = Told()
+
+    async def watch() -> list[str]:
+        runs = watching(told)
+        slow = runs.follow("a-1", BASE.model_copy(update={"status": "finished"}))
+        found = [(await first_data(slow))["status"]]  # and does not ask for more
+        quick = runs.follow("a-1", BASE)
+        found.append((await first_data(quick))["status"])
+        told.change(status="failed")
+        found += [event["status"] for event in await events(quick)]
+        assert await events(slow) == []
+        return found
+
+    assert asyncio.run(watch()) == ["finished", "running", "failed"]
+
+
 def test_a_run_that_is_deleted_ends_its_streams() -> None:
     told = Told()
 
