@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
 """Kinds of names that are unknown inside of an expression: what was sent is wrong, not where it was sent."""
 _MOST_ERRORS = 50
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Answers = dict[int | str, dict[str, Any]]
 """What a route's description says of its answers, by status."""
@@ -101,6 +103,11 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
             logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
         return response_of(problem)
 
+    def disk(request: Request, error: Exception) -> Response:
+        if not isinstance(error, OSError) or error.errno not in _FULL:
+            raise error
+        return engine(request, StoreError("the server's disk is full; try again when whoever runs it has made room"))
+
     def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         problem = make_problem(error.status_code, str(error.detail), instance=request.url.path)
@@ -114,6 +121,7 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
 
     app.add_exception_handler(NasError, engine)
     app.add_exception_handler(ProfilingError, engine)
+    app.add_exception_handler(OSError, disk)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
 

@@ -75,10 +75,14 @@ class Submissions:
                 raise TooManyError(f"{waiting} runs wait already, as many as may; submit again when some have ended")
             # In this order: whatever is killed in between leaves a run that says it was never started.
             folder = self._runs.create(accepted.job.name, accepted.job.to_yaml())
-            self._facts.keep(folder, accepted.job)
-            write_atomically(folder.path / SUBMITTED, accepted.text.encode())
-            open_store(folder, create=True, driver=True).close()
-            self._state.submit(folder.id, submission.kind, submitter)
+            try:
+                self._facts.keep(folder, accepted.job)
+                write_atomically(folder.path / SUBMITTED, accepted.text.encode())
+                open_store(folder, create=True, driver=True).close()
+                self._state.submit(folder.id, submission.kind, submitter)
+            except BaseException:  # its client is told, and may ask again and again
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
         return self.summary(folder.id)
 
     def page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +112,13 @@ class RunsFolder:
                     f"the runs folder {self.root} cannot be written: {error.strerror}; choose another with --runs"
                 ) from None
         folder = RunFolder(path)
-        if store is not None:
-            write_atomically(folder.store_file, json.dumps(dict(store), indent=1).encode())
-        write_atomically(folder.job_file, job.encode())
+        try:
+            if store is not None:
+                write_atomically(folder.store_file, json.dumps(dict(store), indent=1).encode())
+            write_atomically(folder.job_file, job.encode())
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return folder
 
     def holds(self, run: str) -> bool:

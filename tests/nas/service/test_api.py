@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
 import zipfile
 from datetime import UTC, datetime
@@ -206,6 +208,22 @@ def test_a_profile_that_is_being_added_is_not_listed(client: TestClient, setting
     (settings.uploads / "profiles" / ".0123456789abcdef.yaml").write_text(BOARD)  # its server was killed
     names = [profile["name"] for profile in client.get(f"{API}/profiles").json()]
     assert names.count("board") == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)])
+def test_a_full_disk_is_told(
+    client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number), "/srv/nas/secret")
+
+    monkeypatch.setattr("nas.service.uploads.os.fsync", full)
+    answer = client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert ("disk is full" in answer.json()["detail"]) == (status == 503)
+    assert "secret" not in answer.text
+    assert list(settings.uploaded_models.iterdir()) == []
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 40, len(SENTINEL) // 2, len(SENTINEL) - 1])

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from nas.config import load_job
-from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, TooManyError, UnknownNameError
+from nas.errors import (
+    JobError,
+    NasError,
+    RunHeldError,
+    RunStateError,
+    ServiceError,
+    StoreError,
+    TooManyError,
+    UnknownNameError,
+)
 from nas.service.jobs import JobState
 from nas.service.schemas import JobSubmission, ResumeRequest
 from nas.service.service import Service
@@ -76,6 +85,19 @@ def test_a_wrong_job_is_told_by_field_and_leaves_nothing(service: Service, runs:
     }
     assert service.check(JobSubmission(job=SMALL_JOB)).ok
     assert service.runs().total == 0
+
+
+@pytest.mark.parametrize("full", ["nas.store.folder", "nas.service.submissions"])
+def test_what_cannot_be_kept_leaves_nothing(
+    service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    def write(path: Path, content: bytes) -> None:
+        raise StoreError(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(f"{full}.write_atomically", write)
+    with pytest.raises(StoreError, match="No space"):
+        service.submit(JobSubmission(job=SMALL_JOB))
+    assert [path.name for path in runs.root.iterdir() if not path.name.startswith("service.db")] == []
 
 
 def test_only_so_many_may_wait(runs: RunsFolder, jobs: Jobs) -> None:
