@@ -46,29 +46,49 @@ class HardwareProfile:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One ONNX graph of a deployment: serialised model, example inputs by name, and calls per use."""
+    """One ONNX graph of a deployment: serialised model, example inputs, and calls per use.
+
+    Attributes:
+        inputs: what one timed run goes through, one call each: arrays by name, whose shapes may differ from call to call.
+            More than one where the cost depends on the input, as with sentences of different lengths.
+        calls: times that one use of the deployment calls the graph.
+
+    Raises:
+        ValueError: there is no input.
+    """
 
     model: bytes = field(repr=False)
-    inputs: Mapping[str, NDArray[Any]] = field(repr=False)
+    inputs: tuple[Mapping[str, NDArray[Any]], ...] = field(repr=False)
     name: str = "main"
     calls: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ValueError(f"graph {self.name!r} has no example inputs; give those of one call at least")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is deployed: one graph for a CNN, two for an encoder-decoder. Latency is the sum over graphs of calls x time."""
+    """What is deployed: one graph for a CNN, two for an encoder-decoder.
+
+    Latency is the sum over graphs of calls x time, where a graph's time is the mean over its example inputs.
+    """
 
     graphs: tuple[Graph, ...]
 
     @classmethod
-    def single(cls, model: bytes, inputs: Mapping[str, NDArray[Any]]) -> Deployment:
-        """A deployment of one graph."""
+    def single(cls, model: bytes, *inputs: Mapping[str, NDArray[Any]]) -> Deployment:
+        """A deployment of one graph, timed over these inputs, one call each."""
         return cls((Graph(model, inputs),))
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyMeasurement:
     """Latency of one deployment on one profile.
+
+    A timed run calls a graph once with each of its example inputs, and its time is divided by their number: all times but
+    `session_ms` are milliseconds per call, averaged over the inputs. With several inputs the percentiles and `raw_ms` are
+    of that average, then, and not of single calls: they tell how a run varies, not how the inputs differ.
 
     Attributes:
         latency_ms: ranking latency: median over rounds of each round's minimum (p10 for more than one thread; thread CPU
@@ -79,7 +99,7 @@ class LatencyMeasurement:
         p90_ms, p99_ms: service latency in the tail; None where there are too few samples to say (64 and 662).
         samples: number of timed runs in the rounds that count.
         session_ms: wall time that making the runtime's session took, in a process that had made others; the shortest of some.
-        peak_mib: memory that the session and one run of it added to a process, at most at once.
+        peak_mib: memory that the session and one run of it, through all inputs, added to a process, at most at once.
         session_error_ms, peak_error_mib: smaller differences in these are ties. What the second-fastest making took beyond the
             fastest, at least 15 %; what the two sentinels' peaks differed by, scaled to this one, at least 1/8 MiB.
         discarded_rounds: rounds left out because the sentinel strayed in them.

@@ -169,7 +169,7 @@ class _Calibration:
             convert(model, precision, [x]) if own else model
             for model, x, own in zip(models, inputs, weighted, strict=True)
         ]
-        measured = self._measure(converted, inputs, names)
+        measured = self._measure(converted, [(x,) for x in inputs], names)
         without = dict(zip(shapes, measured[len(blocks) :], strict=True))
         known = self._table.entries.get(precision, {})
         entries = {}
@@ -187,19 +187,19 @@ class _Calibration:
         models = [
             in_precision(onnx_model(self._supernet.extract(a), images[:2]), precision, [images]) for a in networks
         ]
-        inputs = [{INPUT: self._prepared.examples(self._profile)}] * len(networks)
-        measured = self._measure(models, inputs, [f"network {a.key}" for a in networks])
+        inputs = [{INPUT: examples} for examples in self._prepared.examples(self._profile)]
+        measured = self._measure(models, [inputs] * len(models), [f"network {a.key}" for a in networks])
         return {a.key: found for a, found in zip(networks, measured, strict=True)}
 
     def _measure(
-        self, models: Sequence[bytes], inputs: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str]
+        self, models: Sequence[bytes], inputs: Sequence[Sequence[Mapping[str, NDArray[Any]]]], names: Sequence[str]
     ) -> list[Subnet]:
-        """Latencies as they would be at the speed that the table's sentinel tells of.
+        """Latencies of models over their inputs, as they would be at the speed that the table's sentinel tells of.
 
         A calibration takes minutes, in which a machine's clock and its neighbours change; the sentinel, which is timed
         in the same rounds, changes with them.
         """
-        deployments = [Deployment.single(model, feeds) for model, feeds in zip(models, inputs, strict=True)]
+        deployments = [Deployment.single(model, *feeds) for model, feeds in zip(models, inputs, strict=True)]
         found = []
         for name, result in zip(names, self._profiler.measure(deployments), strict=True):
             if isinstance(result, LatencyFailure):

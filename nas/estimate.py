@@ -131,9 +131,9 @@ def _timed(prepared: Prepared, scored: Sequence[Scored]) -> dict[str, list[float
     for profile in prepared.profiles:
         if profile.name not in wanted:
             continue
-        inputs = {INPUT: prepared.examples(profile)}
+        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
         with open_profiler(profile, seed=prepared.job.seed) as profiler:
-            results = list(profiler.measure([Deployment.single(model, inputs) for model in models[:_SCORED]]))
+            results = list(profiler.measure([Deployment.single(model, *inputs) for model in models[:_SCORED]]))
         failures = [result.message for result in results if isinstance(result, LatencyFailure)]
         if failures:
             raise EvaluationError(f"profile {profile.name}: {failures[0]}")

@@ -416,11 +416,12 @@ class Prepared:
             n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, machines=machines,
         )  # fmt: skip
 
-    def examples(self, profile: HardwareProfile) -> NDArray[np.float32]:
-        """Real images for a profile's batch, (batch, c, h, w), from the validation part."""
+    def examples(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
+        """What a profile's timed runs go through, one call each: a batch of real images, (batch, c, h, w), from the
+        validation part."""
         images = self.data.validation.images
         index = np.resize(np.arange(len(images)), profile.batch_size)  # repeats them where there are too few
-        return images[torch.from_numpy(index)].numpy()
+        return (images[torch.from_numpy(index)].numpy(),)
 
     @cached_property
     def calibration(self) -> torch.Tensor:

@@ -82,12 +82,12 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
     networks = [onnx_model(supernet.extract(a), data.validation.images[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
     for profile in prepared.profiles:
-        inputs = {INPUT: prepared.examples(profile)}
+        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
         with open_profiler(profile, seed=job.seed) as profiler:
             for precision in reversed(prepared.precisions.names):
                 where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
                 models = [in_precision(model, precision, calibration) for model in networks]
-                results = profiler.measure([Deployment.single(model, inputs) for model in models])
+                results = profiler.measure([Deployment.single(model, *inputs) for model in models])
                 for latency, result in zip(latencies, results, strict=True):
                     if isinstance(result, LatencyFailure):
                         raise EvaluationError(f"profile {where}: {result.message}")

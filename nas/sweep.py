@@ -95,7 +95,8 @@ def sweep(
     with open_profiler(profile, seed=prepared.job.seed, on_wait=on_wait) as profiler:
         for s, stage in enumerate(stages):
             on_progress(done, total)
-            images = torch.from_numpy(prepared.examples(profile))
+            (examples,) = prepared.examples(profile)  # the family is one of images
+            images = torch.from_numpy(examples)
             deployments = [_deployment(family, s, width, images, prepared.job.seed) for width in widths[s]]
             latency, errors = _measure(profiler, deployments, what, f"stage {s}", machines)
             found.append(_swept(s, stage, widths[s], latency, errors))

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ProfileError, WorkerError
 from hardware_profiles.measuring.fitness import unfit
 from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
@@ -23,6 +23,7 @@ from hardware_profiles.transports.remote_errors import ConnectionLostError, Unre
 MAX_BATCH = 20
 """Deployments measured together; more keep a round's ends too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
+"""Of their models and example inputs, which a worker holds all at once; a deployment that is larger is measured alone."""
 MAX_DEATHS = 6
 """Deaths of which no model is suspected, with nothing measured between them, after which the machine is to blame."""
 
@@ -239,7 +240,7 @@ def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
     batch: list[Deployment] = []
     size = 0
     for deployment in deployments:
-        own = sum(len(graph.model) for graph in deployment.graphs)
+        own = sum(map(_n_bytes, deployment.graphs))
         if batch and (len(batch) == MAX_BATCH or size + own > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -247,3 +248,7 @@ def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
         size += own
     if batch:
         yield batch
+
+
+def _n_bytes(graph: Graph) -> int:
+    return len(graph.model) + sum(array.nbytes for call in graph.inputs for array in call.values())

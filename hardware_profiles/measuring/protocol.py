@@ -54,8 +54,8 @@ over 420 networks of a few milliseconds)."""
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """The timed runs of one entry: for each round the wall and thread CPU times in milliseconds and the involuntary
-    context switches of the process, each (n_runs,)."""
+    """The timed runs of one entry: for each round the wall and thread CPU times in milliseconds, a call on average over the
+    run's, and the involuntary context switches of the process, each (n_runs,)."""
 
     wall_ms: tuple[Floats, ...] = field(repr=False)
     cpu_ms: tuple[Floats, ...] = field(repr=False)
@@ -106,7 +106,8 @@ class Sieve:
 
 
 def runs_per_round(floor_ms: float, *, longer: bool = False) -> int:
-    """Timed runs in a round of an entry that takes about `floor_ms` > 0; in longer measurements enough for p99, if fast."""
+    """Timed runs in a round of an entry whose run, with all of its calls, takes about `floor_ms` > 0; in longer
+    measurements enough for p99, if fast."""
     if floor_ms <= 0:
         return MAX_RUNS
     n = min(max(MIN_RUNS, math.ceil(ROUND_MS / floor_ms)), MAX_RUNS)

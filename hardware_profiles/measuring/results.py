@@ -211,6 +211,7 @@ def _graphs(deployment: Deployment, timed: Sequence[Timed], parts: Sequence[Esti
         {
             "name": graph.name,
             "calls": graph.calls,
+            "inputs": len(graph.inputs),
             "latency_ms": part.floor_ms,
             "clock": part.clock,
             "rounds": len(found.rounds.wall_ms),

@@ -37,6 +37,7 @@ class Timed:
     """What a session tells of one graph.
 
     Attributes:
+        rounds: their times are a call's, averaged over the graph's inputs.
         session_ms: wall time that making a runtime session of it took, each time that one was made.
         peak_mib: resident memory that this and one run added at most, in a process of its own.
         providers: what the runtime used, the first first.
@@ -68,7 +69,7 @@ def read_sentinel() -> Graph:
     """The sentinel that is shipped, with fixed inputs (1, 16, 32, 32)."""
     model = (resources.files("hardware_profiles") / "data" / "sentinel.onnx").read_bytes()
     image = (np.arange(16 * 32 * 32, dtype=np.int64) * 31 % 257 / 128 - 1).astype(np.float32).reshape(1, 16, 32, 32)
-    return Graph(model, {"input": image}, name="sentinel")
+    return Graph(model, ({"input": image},), name="sentinel")
 
 
 def run_session(
@@ -112,10 +113,13 @@ def run_session(
             else:
                 runs[int(key)].append(times)
     _check_sentinels(failures)
-    sentinels = (_timed(loaded[0], runs[0]), _timed(loaded[1], runs[1])) if live else None
+    sentinels = (_timed(loaded[0], runs[0], entries[0]), _timed(loaded[1], runs[1], entries[1])) if live else None
     conditions = _ask(connection, {"do": "release"}, limits.answer, ())["conditions"]
-    found = [failures[i] if i in failures else _timed(loaded[i], runs[i]) for i in range(_SENTINELS, len(entries))]
-    return Session(tuple(found), sentinels, conditions, waited_s)
+    found = tuple(
+        failures[i] if i in failures else _timed(loaded[i], runs[i], entries[i])
+        for i in range(_SENTINELS, len(entries))
+    )
+    return Session(found, sentinels, conditions, waited_s)
 
 
 def _load(
@@ -125,7 +129,8 @@ def _load(
     loaded: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
     for i, graph in enumerate(entries):
-        command = {"do": "load", "id": str(i), "names": list(graph.inputs)}  # a name may be any text: beside the arrays
+        names = [list(call) for call in graph.inputs]  # a name may be any text: beside the arrays
+        command = {"do": "load", "id": str(i), "names": names}
         answer = _ask(connection, command, limits.answer, (i,), (graph.model, _packed(graph)))
         if answer["event"] == "loaded":
             loaded[i] = answer
@@ -142,7 +147,7 @@ def _check_sentinels(failures: dict[int, str]) -> None:
 
 def _packed(graph: Graph) -> bytes:
     file = io.BytesIO()
-    np.savez(file, *graph.inputs.values())
+    np.savez(file, *(array for call in graph.inputs for array in call.values()))
     return file.getvalue()
 
 
@@ -183,10 +188,11 @@ def _ask(
         raise WorkerError(f"the measuring process answers what is no JSON: {error}") from None
 
 
-def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Timed:
+def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:
+    """Times a call: a run makes one with each of the graph's inputs."""
     wall, cpu, switches = (
         tuple(np.asarray(run[key], dtype=np.float64) for run in runs) for key in ("wall_ms", "cpu_ms", "switches")
     )
-    return Timed(
-        Rounds(wall, cpu, switches), tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"])
-    )
+    n = len(graph.inputs)
+    rounds = Rounds(tuple(times / n for times in wall), tuple(times / n for times in cpu), switches)
+    return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]))

@@ -8,13 +8,14 @@ that has "payloads": [length, ...], so many bytes each follow it. Each is answer
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
                                                 {"event": "acquired"} | {"event": "refused", "holder", "lock"}
                                                 | {"event": "barred", "lock", "reason"}
-    {"do": "load", "id", "names"}, payloads: the model, its inputs as .npz
+    {"do": "load", "id", "names": [[name, ...], ...]}, payloads: the model, its inputs as .npz, call by call
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
     {"do": "release"}                        -> {"event": "released", "conditions"}
 
-It ends at the end of its input.
+A run makes a call with each of the inputs, one after the other, and its times are of them all. It ends at the end of
+its input.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import fcntl
 import gc
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -42,6 +44,9 @@ from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 import onnxruntime
+
+_Calls = tuple[dict[str, Any], ...]
+"""The inputs by name of each call that a run makes."""
 
 _STABLE_RUNS, _STABLE_GAIN = 3, 0.02
 """Warm-up ends when this many runs in a row beat the fastest so far by no more than this share."""
@@ -194,7 +199,7 @@ class Worker:
         self._provider = ""
         self._lock: int | None = None
         self._ticks = (0, 0)
-        self._loaded: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._loaded: dict[str, tuple[Any, _Calls]] = {}
 
     def say(self, event: str, **values: Any) -> None:
         self._out.write(json.dumps({"event": event, **values}) + "\n")
@@ -233,7 +238,7 @@ class Worker:
         self._lock, self._ticks = file, _cpu_times(self._cpus)
         self.say("acquired")
 
-    def load(self, id: str, names: list[str], payloads: list[bytes]) -> None:
+    def load(self, id: str, names: list[list[str]], payloads: list[bytes]) -> None:
         """Makes a session and warms it up until it is stable, after another process has told what that takes.
 
         What making it took is told of each time that it was made.
@@ -242,13 +247,13 @@ class Worker:
         try:
             alone = self._zygote.measure(self._cpus, self._provider, names, payloads)
             model, inputs = payloads
-            feeds = _feeds(inputs, names)
+            calls = _read_calls(inputs, names)
             session, session_ms = _make_session(model, self._cpus, self._provider)
-            warm_ms = _warm_up(session, feeds)
+            warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self.say("failed", message=_told(error))
             return
-        self._loaded[id] = session, feeds
+        self._loaded[id] = session, calls
         told = {"warm_ms": warm_ms, "session_ms": [*alone["session_ms"], session_ms], "peak_mib": alone["peak_mib"]}
         self.say("loaded", **told, providers=session.get_providers())
 
@@ -257,9 +262,9 @@ class Worker:
         entries = {}
         gc.disable()  # a collection inside a run would be timed with it
         for id, n_runs in order:
-            session, feeds = self._loaded[id]
+            session, calls = self._loaded[id]
             try:
-                wall, cpu, switches = _time_runs(session, feeds, n_runs)
+                wall, cpu, switches = _time_runs(session, calls, n_runs)
                 entries[id] = {"wall_ms": wall, "cpu_ms": cpu, "switches": switches}
             except Exception as error:  # as above
                 entries[id] = {"message": _told(error)}
@@ -297,7 +302,7 @@ class Zygote:
                 os._exit(0)
         theirs.close()
 
-    def measure(self, cpus: list[int], provider: str, names: list[str], payloads: list[bytes]) -> dict[str, Any]:
+    def measure(self, cpus: list[int], provider: str, names: list[list[str]], payloads: list[bytes]) -> dict[str, Any]:
         """Milliseconds to make the model's session, for each making, and the MiB that it and one run of it added at most.
 
         Raises:
@@ -345,7 +350,7 @@ def _answer_alone(conversation: socket.socket) -> None:
         model, inputs = request["payloads"]
         os.sched_setaffinity(0, request["cpus"][:1])
         try:
-            feeds = _feeds(inputs, request["names"])
+            calls = _read_calls(inputs, request["names"])
             # The runtime's own code and what its first session sets up, some 16 MiB, is no model's.
             trivial, _ = _make_session(_TRIVIAL, request["cpus"], request["provider"], whole=False)
             trivial.run(None, {"x": np.zeros(1, np.float32)})
@@ -353,7 +358,7 @@ def _answer_alone(conversation: socket.socket) -> None:
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             session, session_ms = _make_session(model, request["cpus"], request["provider"])
-            session.run(None, feeds)
+            _time_runs(session, calls, 1)
             added_kib = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
             makings = [session_ms]
             while len(makings) < _LEAST_MAKINGS or (len(makings) < _MAKINGS and sum(makings) < _MAKING_MS):
@@ -371,9 +376,10 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _feeds(inputs: bytes, names: list[str]) -> dict[str, Any]:
+def _read_calls(inputs: bytes, names: list[list[str]]) -> _Calls:
+    numbers = itertools.count()  # the arrays lie call after call
     with np.load(io.BytesIO(inputs), allow_pickle=False) as arrays:
-        return {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
+        return tuple({name: arrays[f"arr_{next(numbers)}"] for name in call} for call in names)
 
 
 def _make_session(model: bytes, cpus: list[int], provider: str, *, whole: bool = True) -> tuple[Any, float]:
@@ -441,11 +447,11 @@ def _wait_for(file: int, seconds: float) -> bool:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _warm_up(session: Any, feeds: dict[str, Any]) -> float:
+def _warm_up(session: Any, calls: _Calls) -> float:
     """The fastest of the runs, in milliseconds."""
     best, calm, started = float("inf"), 0, time.perf_counter()
     for _ in range(_WARM_UP_RUNS):
-        wall_ms = _time_runs(session, feeds, 1)[0][0]
+        wall_ms = _time_runs(session, calls, 1)[0][0]
         calm = calm + 1 if wall_ms > best * (1 - _STABLE_GAIN) else 0
         best = min(best, wall_ms)
         if calm >= _STABLE_RUNS or time.perf_counter() - started > _WARM_UP_SECONDS:
@@ -453,18 +459,30 @@ def _warm_up(session: Any, feeds: dict[str, Any]) -> float:
     return best
 
 
-def _time_runs(session: Any, feeds: dict[str, Any], n: int) -> tuple[list[float], list[float], list[int]]:
-    """Wall and thread CPU milliseconds and involuntary context switches of the process, for each run."""
+def _time_runs(session: Any, calls: _Calls, n: int) -> tuple[list[float], list[float], list[int]]:
+    """Wall and thread CPU milliseconds and involuntary context switches of the process, for each run of all calls.
+
+    Raises:
+        Exception: what the runtime raised; a RuntimeError that names the input where there are several.
+    """
     wall, cpu, switches = [], [], []
     run, perf_counter, thread_time = session.run, time.perf_counter, time.thread_time
-    for _ in range(n):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        cpu_start, start = thread_time(), perf_counter()
-        run(None, feeds)
-        end, cpu_end = perf_counter(), thread_time()
-        wall.append((end - start) * 1e3)
-        cpu.append((cpu_end - cpu_start) * 1e3)
-        switches.append(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before)
+    feeds = calls[0]
+    try:
+        for _ in range(n):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+            cpu_start, start = thread_time(), perf_counter()
+            for feeds in calls:  # counting them would be timed, too
+                run(None, feeds)
+            end, cpu_end = perf_counter(), thread_time()
+            wall.append((end - start) * 1e3)
+            cpu.append((cpu_end - cpu_start) * 1e3)
+            switches.append(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before)
+    except Exception as error:
+        if len(calls) == 1:
+            raise
+        i = [call is feeds for call in calls].index(True)
+        raise RuntimeError(f"input {i + 1} of {len(calls)}: {_told(error)}") from error
     return wall, cpu, switches
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
@@ -30,10 +30,10 @@ ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A hardware profile's profiler with the real examples that it is fed, (batch, ...)."""
+    """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run."""
 
     profiler: LatencyProfiler
-    examples: NDArray[np.float32]
+    examples: tuple[NDArray[Any], ...]
 
 
 class Measured:
@@ -153,15 +153,15 @@ class Measured:
         if not wanted:
             return
         profile = self._profiles[str(requests[0].profile)]
-        inputs = {INPUT: profile.examples}
-        deployments = [Deployment.single(models[variant].model or b"", inputs) for variant in wanted]
+        inputs = [{INPUT: examples} for examples in profile.examples]
+        deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
         results = profile.profiler.measure(deployments, longer=longer)
         for own, result in zip(wanted.values(), results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message) for request in own)
                 continue
             self._machines.check(f"profile {requests[0].profile}", result.environment)
-            yield from (self._timed(request, result, len(profile.examples)) for request in own)
+            yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
         value, error = _figure(request.metric, result, batch_size)

@@ -96,7 +96,8 @@ def measure(
     prepared: Prepared, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
 ) -> None:
     """Measures what is lacking: all once, the held-out half twice."""
-    supernet, examples = prepared.untrained().eval(), {INPUT: prepared.examples(profile)}
+    supernet = prepared.untrained().eval()
+    inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
     shape = tuple(prepared.family.example().shape[1:])
     held_out = architectures[len(architectures) // 2 :]
     with open_profiler(profile, seed=_SEED, on_wait=print) as profiler:
@@ -104,7 +105,7 @@ def measure(
             left = labels.lacking(wanted, attempt)
             for i in range(0, len(left), _BATCH):
                 batch = left[i : i + _BATCH]
-                deployments = [Deployment.single(lower(supernet.extract(a), shape), examples) for a in batch]
+                deployments = [Deployment.single(lower(supernet.extract(a), shape), *inputs) for a in batch]
                 rows = []
                 for a, result in zip(batch, profiler.measure(deployments), strict=True):
                     if isinstance(result, LatencyFailure):

@@ -143,8 +143,8 @@ class Bench:
             for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
         }
         profiler = open_profiler(profile, seed=seed)
-        examples = {INPUT: self.prepared.examples(profile)}
-        deployments = [Deployment.single(scored[a].model or b"", examples) for a in architectures]
+        inputs = [{INPUT: examples} for examples in self.prepared.examples(profile)]
+        deployments = [Deployment.single(scored[a].model or b"", *inputs) for a in architectures]
         out = {}
         for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):

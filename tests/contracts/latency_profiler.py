@@ -8,7 +8,7 @@ import numpy as np
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.environment import differences
-from tests.hardware_profiles.networks import conv_net
+from tests.hardware_profiles.networks import conv_net, sentence_net
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
 SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8, 1), (64, 6)))
@@ -39,6 +39,26 @@ class LatencyProfilerContract:
         assert "protobuf" in junk.message.lower()
         assert isinstance(wrong_input, LatencyFailure)
         assert "x" in wrong_input.message
+
+    def test_a_deployment_is_timed_over_all_of_its_inputs_and_fails_by_the_number_of_one(self) -> None:
+        short, long = ({"ids": np.arange(length)[None] % 10} for length in (4, 256))
+        unknown = {"ids": np.array([[3, 10]])}  # the table has ten words
+        profiler = self.make()
+        try:
+            net = sentence_net()
+            asked = [Deployment.single(net, *x) for x in ((short,), (short, long), (long,), (short, unknown))]
+            first, both, last, failed = profiler.measure(asked)
+        finally:
+            profiler.close()
+        assert isinstance(first, LatencyMeasurement), first
+        assert isinstance(both, LatencyMeasurement), both
+        assert isinstance(last, LatencyMeasurement), last
+        assert [found.environment["graphs"][0]["inputs"] for found in (first, both, last)] == [1, 2, 1]
+        # some 4,000 x the multiplications, so that both take half of what the last takes
+        assert first.latency_ms < both.latency_ms < last.latency_ms
+        assert both.raw_ms.shape == both.raw_cpu_ms.shape == (sum(both.round_lengths),)
+        assert isinstance(failed, LatencyFailure)
+        assert failed.message.startswith("input 2 of 2: ")
 
     def test_the_environment_is_told_before_anything_is_measured_and_stands_in_every_record(self) -> None:
         profiler = self.make()

@@ -29,6 +29,22 @@ def conv_net(channels: int = 8, depth: int = 2, *, size: int | str = 16, batch: 
     return bytes(_model(graph).SerializeToString())
 
 
+def sentence_net(width: int = 32) -> bytes:
+    """One step of attention over token ids ``ids`` (batch, length), int64, of ten words: its cost grows with the square."""
+    table = numpy_helper.from_array(np.random.default_rng(0).standard_normal((10, width)).astype(np.float32), "table")
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["words"]),
+        helper.make_node("Transpose", ["words"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["words", "turned"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["shares"], axis=-1),
+        helper.make_node("MatMul", ["shares", "words"], ["mixed"]),
+        helper.make_node("ReduceMean", ["mixed"], ["y"], axes=[1], keepdims=0),
+    ]
+    ids = declare("ids", ["batch", "length"], TensorProto.INT64)
+    graph = helper.make_graph(nodes, "sentence", [ids], [declare("y", ["batch", width])], [table])
+    return bytes(_model(graph).SerializeToString())
+
+
 def identity(*inputs: ValueInfoProto) -> ModelProto:
     """Every input through an Identity node."""
     nodes = [helper.make_node("Identity", [value.name], [f"{value.name}-out"]) for value in inputs]

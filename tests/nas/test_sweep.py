@@ -96,7 +96,7 @@ def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monk
         (24, 12, 1, 1), (24, 1, 3, 3), (12, 24, 1, 1),
         (24, 12, 1, 1), (24, 1, 5, 5), (16, 24, 1, 1),
     ]  # fmt: skip
-    (images,) = of_stage.graphs[0].inputs.values()
+    ((images,),) = (call.values() for call in of_stage.graphs[0].inputs)
     assert images.shape == (4, 8, 8, 8)
     assert images.std(axis=0).max() > 0.01  # real images differ
     of_last = profiler.sessions[2][1]
@@ -114,7 +114,7 @@ def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
     monkeypatch.setattr(prepared, "family", family)
     sweep(prepared, PROFILE)
     (graph, *_) = profiler.sessions[0][0].graphs
-    assert graph.inputs[INPUT].shape == (4, 8, 6, 6)
+    assert [call[INPUT].shape for call in graph.inputs] == [(4, 8, 6, 6)]
     operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
     assert operations.count("HardSigmoid") == operations.count("GlobalAveragePool") == 2
     assert operations.count("HardSwish") == 4

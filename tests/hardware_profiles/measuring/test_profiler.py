@@ -84,10 +84,10 @@ def test_a_deployment_without_a_graph_fails_alone(profiler: WorkerProfiler) -> N
 
 
 def test_two_graphs_add_up_calls_times_latency(profiler: WorkerProfiler) -> None:
-    once = Graph(conv_net(8, 2), {"x": IMAGE}, name="encoder")
-    often = Graph(conv_net(8, 1), {"x": IMAGE}, name="decoder", calls=7)
+    once = Graph(conv_net(8, 2), ({"x": IMAGE},), name="encoder")
+    often = Graph(conv_net(8, 1), ({"x": IMAGE},), name="decoder", calls=7)
     found, broken = profiler.measure(
-        [Deployment((once, often)), Deployment((once, Graph(b"junk", {}, name="decoder")))]
+        [Deployment((once, often)), Deployment((once, Graph(b"junk", ({},), name="decoder")))]
     )
     parts = measured(found).environment["graphs"]
     assert [part["name"] for part in parts] == ["encoder", "decoder"]

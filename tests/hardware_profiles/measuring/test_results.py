@@ -91,7 +91,7 @@ def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
         timed([2.0] * 6, n=120, session_ms=5.0, peak_mib=10.0),
         timed([1.0] * 6, n=20, session_ms=1.0, peak_mib=2.0),
     )
-    both = Deployment((Graph(b"", {}, "encoder"), Graph(b"", {}, "decoder", calls=3)))
+    both = Deployment((Graph(b"", ({},), "encoder"), Graph(b"", ({},), "decoder", calls=3)))
     found = measured(Session(graphs, sentinels, {}), both)
     assert found.latency_ms == pytest.approx(5.0)
     assert (found.session_ms, found.peak_mib) == (6.0, 12.0)

@@ -13,6 +13,6 @@ def test_the_shipped_file_is_what_is_built() -> None:
 
 def test_its_output_varies_and_has_no_denormals() -> None:
     graph = read_sentinel()
-    (output,) = run_model(graph.model, graph.inputs)
+    (output,) = run_model(graph.model, *graph.inputs)
     assert output.shape == (1, 16, 32, 32)
     assert output.std() > 1e-3  # arithmetic on denormal numbers would be slower than on others

@@ -66,8 +66,8 @@ def ask(connection: LocalConnection, payloads: Sequence[bytes] = (), **command: 
     return connection.receive(seconds=60)
 
 
-def load(connection: LocalConnection, payloads: Sequence[bytes] = NET, names: Sequence[str] = ("x",)) -> dict[str, Any]:
-    return ask(connection, payloads, do="load", id="0", names=names)
+def load(connection: LocalConnection, payloads: Sequence[bytes] = NET, *, n_calls: int = 1) -> dict[str, Any]:
+    return ask(connection, payloads, do="load", id="0", names=[["x"]] * n_calls)
 
 
 def start(connection: LocalConnection, threads: int = 1, provider: str = "CPUExecutionProvider") -> dict[str, Any]:
@@ -258,7 +258,7 @@ def test_the_worker_comes_by_its_input_too() -> None:
         "exec(compile(sys.stdin.buffer.read(n),'worker','exec'),{'__name__':'__main__'})"
     )
     source = WORKER_FILE.read_bytes()
-    told = json.dumps({"do": "load", "id": "0", "names": ["x"], "payloads": [len(part) for part in NET]}).encode()
+    told = json.dumps({"do": "load", "id": "0", "names": [["x"]], "payloads": [len(part) for part in NET]}).encode()
     begin = json.dumps({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"}).encode()
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -302,6 +302,17 @@ print(peak() - before)
         assert min(told["session_ms"]) > 0
 
 
+def test_the_peak_of_several_inputs_is_that_of_the_largest(worker: LocalConnection) -> None:
+    start(worker)
+    net = conv_net(64, 2, size="size")
+    small, large = (np.ones((1, 3, size, size), np.float32) for size in (16, 192))
+    alone, other = (load(worker, (net, packed(image)))["peak_mib"] for image in (large, small))
+    assert other < alone / 3
+    for images in ((small, large), (large, small)):
+        together = load(worker, (net, packed(*images)), n_calls=2)["peak_mib"]
+        assert together > 0.8 * alone  # allocators differ in what they hold back
+
+
 def test_a_model_that_kills_its_process_fails_and_the_worker_lives(worker: LocalConnection, tmp_path: Path) -> None:
     """By the size of its output, with less memory allowed than that."""
     start(worker)
@@ -319,7 +330,7 @@ def test_a_model_that_kills_its_process_fails_and_the_worker_lives(worker: Local
 
 def test_no_process_is_left_when_the_worker_is_killed_while_another_runs_its_model(worker: LocalConnection) -> None:
     start(worker)
-    worker.send({"do": "load", "id": "0", "names": ["x"]}, (endless(), packed(np.ones(1, np.float32))))
+    worker.send({"do": "load", "id": "0", "names": [["x"]]}, (endless(), packed(np.ones(1, np.float32))))
     children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
     (zygote,) = children.read_text().split()
     forks = Path(f"/proc/{zygote}/task/{zygote}/children")
@@ -461,7 +472,7 @@ worker = subprocess.Popen({local_command()!r}, stdin=subprocess.PIPE, stdout=sub
 def say(payload=b"", **command):
     worker.stdin.write(json.dumps(command).encode() + b"\\n" + payload); worker.stdin.flush()
 say(do="start", threads=1, provider="CPUExecutionProvider"); worker.stdout.readline()
-say(pathlib.Path({str(tmp_path / "payloads")!r}).read_bytes(), do="load", id="0", names=["x"], payloads={[*map(len, NET)]})
+say(pathlib.Path({str(tmp_path / "payloads")!r}).read_bytes(), do="load", id="0", names=[["x"]], payloads={[*map(len, NET)]})
 worker.stdout.readline()
 say(do="round", order=[["0", 10**9]])
 print(worker.pid, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
@@ -64,7 +65,7 @@ def measured(
     return Measured(
         scorer,
         supernet.cost,
-        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), part.images[:16].numpy())},
+        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.images[:16].numpy(),))},
         n_images=len(part.labels),
         weights="w",
         data=part.digest,
@@ -189,7 +190,7 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
     scoring = CountedScoring(InlineScoring(supernet, data.train.images[:200], part.images, part.labels))
-    timed = {p.name: Timed(open_profiler(p, seed=0), part.images[: p.batch_size].numpy()) for p in profiles}
+    timed = {p.name: Timed(open_profiler(p, seed=0), (part.images[: p.batch_size].numpy(),)) for p in profiles}
     evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
     network = supernet.family.space.smallest
     requests = [
@@ -205,6 +206,41 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
         ("fp32", True, True),
         ("int8", True, True),
     ]
+
+
+class Listening:
+    """A profiler that keeps what it is given and says that each call took 4 ms."""
+
+    def __init__(self) -> None:
+        self.given: list[Deployment] = []
+
+    def environment(self) -> Mapping[str, Any]:
+        return {}
+
+    def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[LatencyMeasurement]:
+        self.given += deployments
+        none = np.empty(0)
+        for _ in deployments:
+            yield LatencyMeasurement(
+                4.0, 0.01, 4.0, None, None, 6, 1.0, 1.0, 0.1, 0.1, 0, 0.0, 0.0, False, "p", {}, none, none, (),
+            )  # fmt: skip
+
+    def close(self) -> None:
+        pass
+
+
+def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(supernet: Supernet) -> None:
+    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    part, profiler = data.validation, Listening()
+    examples = (part.images[:16].numpy(), part.images[16:32].numpy())
+    scoring = InlineScoring(supernet, data.train.images[:200], part.images, part.labels)
+    timed = {"p": Timed(profiler, examples)}
+    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])
+    (deployment,) = profiler.given
+    for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
+        np.testing.assert_array_equal(call["input"], example)
+    assert found.value == 1000 * 16 / 4
 
 
 class Builder(InlineScoring):
