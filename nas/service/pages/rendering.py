@@ -132,10 +132,11 @@ def clock_text(moment: datetime) -> str:
 
 
 def bytes_text(size: int) -> str:
-    """``312 B``, ``48.2 KiB`` or ``3.1 MiB``."""
+    """``312 B``, ``48.2 KiB`` or ``3 MiB``."""
     if size < 1024:
         return f"{size} B"
-    return f"{size / 1024:.1f} KiB" if size < 1024**2 else f"{size / 1024**2:.1f} MiB"
+    shown, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
+    return f"{f'{shown:.1f}'.removesuffix('.0')} {unit}"
 
 
 def number_text(value: float | None, digits: int = 3) -> str:

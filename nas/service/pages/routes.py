@@ -26,6 +26,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     """All pages of a service, with their styles and scripts; who may see them is the application's to say."""
     pages = APIRouter(include_in_schema=False)
     page = partial(rendering.page, signs_in=settings.needs_token)
+    most = settings.limits.upload_bytes
 
     @pages.get("/")
     def runs(
@@ -85,7 +86,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         """A form for a job."""
         recipes = service.recipes()
         chosen = service.recipe(recipe or recipes[0].name)
-        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.profiles())
+        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.profiles(), most=most)
 
     @pages.get("/hardware")
     def hardware() -> Response:
@@ -96,7 +97,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     def profile(name: str) -> Response:
         """One profile, with its noise and drift."""
         found = service.profile(name)
-        return page("profile.html", profile=found, data=[drift.model_dump(mode="json") for drift in found.drift])
+        drift = [drift.model_dump(mode="json") for drift in found.drift]
+        return page("profile.html", profile=found, data=drift, most=most)
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:

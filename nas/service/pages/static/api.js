@@ -1,6 +1,7 @@
 // Calls of the service's API, and what several pages do with it.
 
 const API = "/api/v1";
+const AWAY = "the server does not answer; look whether it still runs, and try again";
 
 /** What the service refused: its problem details (RFC 9457). */
 export class Refused extends Error {
@@ -17,13 +18,33 @@ export async function call(path, { method = "GET", body } = {}) {
     method,
     headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
     body: body === undefined ? undefined : JSON.stringify(body),
+  }).catch(() => { throw new Refused({ status: 0, title: AWAY }); });
+  return understood(answer.status, answer.headers.get("Content-Type"), await answer.text());
+}
+
+/** Sends a form with its files; `onProgress(share)` is told how much of it was sent. Gives and throws as `call` does. */
+export function upload(path, form, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // of what it sends, `fetch` tells nothing
+    request.open("POST", API + path);
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total ? loaded / total : 1));
+    request.addEventListener("error", () => reject(new Refused({ status: 0, title: AWAY })));
+    request.addEventListener("load", () => {
+      try {
+        resolve(understood(request.status, request.getResponseHeader("Content-Type"), request.responseText));
+      } catch (error) {
+        reject(error);
+      }
+    });
+    request.send(form);
   });
-  if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-  const isJson = (answer.headers.get("Content-Type") || "").includes("json");
-  const found = isJson ? await answer.json() : null;
-  if (!answer.ok) {
-    throw new Refused(found || { status: answer.status, title: answer.statusText, detail: `the server answered ${answer.status}` });
-  }
+}
+
+function understood(status, kind, said) {
+  if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  const found = (kind || "").includes("json") ? JSON.parse(said) : null;
+  if (status < 200 || status > 299) throw new Refused(found || { status, title: `the server answered ${status}` });
   return found;
 }
 

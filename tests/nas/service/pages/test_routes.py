@@ -216,6 +216,31 @@ def test_the_form_holds_the_recipe_as_it_is(browser: Browser) -> None:
         assert field.text.startswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("path", "form", "fields"),
+    [
+        ("/submit", "upload", ["name", "archive"]),
+        ("/hardware", "add-profile", ["name", "threads", "batch_size", "provider", "placement", "description"]),
+        (f"/hardware/{PROFILE}", "measure", ["model"]),
+    ],
+)
+def test_every_field_of_a_form_has_a_label_and_a_place_for_what_is_wrong_with_it(
+    browser: Browser, service: Service, path: str, form: str, fields: list[str]
+) -> None:
+    page = browser.page(path)
+    assert page.all("form", id=form)
+    controls = [e.attributes for e in page.all("input") if e.attributes.get("aria-describedby")]
+    assert [control["name"] for control in controls] == fields
+    ids = {e.attributes["id"] for e in page.elements if "id" in e.attributes}
+    for control in controls:
+        described = (control["aria-describedby"] or "").split()
+        assert f"{control['id']}-problem" in described
+        assert set(described) <= ids
+        assert page.all("label", for_=control["id"])
+        if control.get("type") == "file":
+            assert control["data-most"] == str(service.settings.limits.upload_bytes)
+
+
 def test_the_sign_in_form_keeps_where_one_wanted_to_go(browser: Browser) -> None:
     page = browser.page("/login?next=/runs/x%22%3E")
     [field] = page.all("input", name="next")

@@ -1,0 +1,63 @@
+// The form of a model to measure, and what came of it: it is found again by the page's address.
+
+import { call, upload } from "./api.js";
+import { sent } from "./forms.js";
+import { repeat } from "./live.js";
+
+const form = document.getElementById("measure");
+const place = document.getElementById("measurement");
+const path = `/profiles/${encodeURIComponent(form.dataset.profile)}/measurements`;
+const ENDED = ["finished", "failed"];
+let asked = new URLSearchParams(location.search).get("measurement");
+
+sent(form, {
+  work: (fields, onProgress) => upload(path, fields, onProgress),
+  done(made) {
+    asked = made.measurement;
+    history.replaceState(null, "", `?measurement=${encodeURIComponent(asked)}`);
+    show(made);
+  },
+});
+if (asked !== null) look();
+repeat(look, 1);
+
+async function look() {
+  if (asked === null) return;
+  try {
+    show(await call(`${path}/${encodeURIComponent(asked)}`));
+  } catch (error) {
+    if (error.status !== 404) throw error; // the server is away: it is asked again
+    asked = null;
+    show({ status: "unknown", reason: error.message });
+  }
+}
+
+function show({ status, reason, result }) {
+  if (ENDED.includes(status)) asked = null;
+  const badge = place.querySelector(".badge");
+  const words = reason || (status === "queued" ? "It waits for what is measured before it." : "");
+  if (badge.textContent === status && place.querySelector(".reason").textContent === words) return;
+  place.hidden = false;
+  badge.textContent = status;
+  badge.className = `badge ${status}`;
+  place.querySelector(".reason").textContent = words;
+  place.querySelector(".facts").replaceChildren(...(result ? facts(result) : []).map(([title, text]) => {
+    const fact = document.createElement("li");
+    fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${text}`);
+    return fact;
+  }));
+}
+
+/** The figures that `nas profile --json` tells, those that there are. */
+function facts(result) {
+  const ms = (value) => `${Number(value.toPrecision(4))} ms`;
+  const shares = ["p50", "p90", "p99"].filter((name) => result[`${name}_ms`] != null);
+  return [
+    ["Latency", `${ms(result.latency_ms)} ± ${Number((result.latency_ms * result.resolution).toPrecision(2))} ms${result.noisy ? ", noisy" : ""}`],
+    ...shares.map((name) => [name, ms(result[`${name}_ms`])]),
+    ["Throughput", `${Number(result.throughput_per_s.toPrecision(4))} images a second`],
+    ["Session made in", `${result.session_ms.toFixed(1)} ± ${result.session_error_ms.toFixed(1)} ms`],
+    ["Peak memory", `${result.peak_mib.toFixed(1)} ± ${result.peak_error_mib.toFixed(1)} MiB`],
+    ["Runs", result.samples.toLocaleString("en")],
+  ];
+}

@@ -1,0 +1,37 @@
+// The form of a data set: an archive of images is uploaded, and what names it is put into the job.
+
+import { upload } from "./api.js";
+import { sent } from "./forms.js";
+
+const form = document.getElementById("upload");
+const job = document.getElementById("job");
+const place = document.getElementById("uploaded");
+
+sent(form, {
+  work: (fields, onProgress) => upload("/data", fields, onProgress),
+  done({ name, path, images, classes }) {
+    form.reset();
+    const shown = classes.length > 12 ? [...classes.slice(0, 12), "…"] : classes;
+    const words = `${name}: ${images.toLocaleString("en")} images of ${classes.length} classes (${shown.join(", ")}). In the job:`;
+    const lines = `data:\n  name: image-folder\n  path: ${path}\n  image_size: 32            # pixels; choose what suits yours\n`;
+    const take = Object.assign(document.createElement("button"), { type: "button", textContent: "Put it into the job" });
+    take.addEventListener("click", () => {
+      job.value = withData(job.value, lines);
+      job.dispatchEvent(new Event("input", { bubbles: true }));
+      job.focus();
+    });
+    place.replaceChildren(
+      Object.assign(document.createElement("p"), { textContent: words }),
+      Object.assign(document.createElement("pre"), { textContent: lines, tabIndex: 0 }), take,
+    );
+  },
+});
+
+/** A job's text with other lines in the place of its `data`, which ends before the next key or comment at the margin. */
+function withData(text, lines) {
+  const [begin] = /^data\s*:/m.exec(text) ? [/^data\s*:/m.exec(text).index] : [-1];
+  if (begin < 0) return `${text.replace(/\n?$/, "\n")}${lines}`;
+  const rest = text.slice(begin).replace(/^.*\n?/, "");
+  const next = /^(?=\S)/m.exec(rest);
+  return `${text.slice(0, begin)}${lines}${next ? `\n${rest.slice(next.index)}` : ""}`;
+}

@@ -1,0 +1,188 @@
+"""The forms of data sets, models and hardware profiles in a real browser: sent by keyboard, and refused beside the field."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from PIL import Image
+from selenium.webdriver.common.keys import Keys
+
+from nas.service.state import TaskStatus
+from nas.store.folder import RunsFolder
+from tests.hardware_profiles.networks import conv_net
+from tests.nas.service.pages.chromium import Chromium, running_chromium
+from tests.nas.service.pages.running import Server, running_server
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+MEASURED = {
+    "latency_ms": 1.5, "resolution": 0.02, "p50_ms": 1.6, "p90_ms": None, "p99_ms": None, "throughput_per_s": 666.7,
+    "session_ms": 12.0, "session_error_ms": 1.0, "peak_mib": 40.0, "peak_error_mib": 0.5, "samples": 1200, "noisy": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running_server(RunsFolder(tmp_path / "runs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with running_chromium(tmp_path_factory.mktemp("downloads")) as browser:
+        browser.look()
+        yield browser
+
+
+def fill(chromium: Chromium, **values: str) -> None:
+    """Types into fields by their names, in place of what they hold."""
+    for name, value in values.items():
+        field = chromium.find(f"[name='{name}']")
+        if field.get_attribute("type") != "file":
+            field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(value or Keys.BACK_SPACE)
+
+
+def told(chromium: Chromium, field: str) -> str:
+    """What is said to be wrong with a field, as far as those who do not see it are told, too."""
+    control = chromium.find(f"#{field}")
+    described = (control.get_attribute("aria-describedby") or "").split()
+    assert f"{field}-problem" in described
+    text = chromium.text(f"#{field}-problem")
+    assert control.get_attribute("aria-invalid") == ("true" if text else "false")
+    return text
+
+
+def focused(chromium: Chromium) -> str:
+    return str(chromium.run("return document.activeElement.id"))
+
+
+def images(path: Path) -> Path:
+    """An archive of six images of two classes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for label in ("ants", "bees"):
+            for i in range(3):
+                packed = io.BytesIO()
+                Image.new("L", (8, 8), 40 * i).save(packed, "PNG")
+                archive.writestr(f"{label}/{i}.png", packed.getvalue())
+    return path
+
+
+def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
+    chromium: Chromium, server: Server, tmp_path: Path
+) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.find("#upload-part summary").send_keys(Keys.ENTER)
+    fill(chromium, name="insects", archive=str(images(tmp_path / "insects.zip")))
+    chromium.find("#data-name").send_keys(Keys.ENTER)
+    chromium.until(lambda: chromium.text("#uploaded p"))
+    assert chromium.text("#uploaded p") == "insects: 6 images of 2 classes (ants, bees). In the job:"
+    before = str(chromium.find("#job").get_property("value"))
+    chromium.find("#uploaded button").send_keys(Keys.ENTER)
+    after = str(chromium.find("#job").get_property("value"))
+    assert focused(chromium) == "job"
+    assert "path: uploads/insects" in after
+    # The rest of the job is as it was, its comments too.
+    rest = before[before.index("# One network that holds all candidates") :]
+    assert after.endswith(rest)
+    assert after.startswith(before[: before.index("data:")])
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.click("#send")
+    chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
+    assert "path: uploads/insects" in server.service.detail("digits-cnn-1").job
+    assert not chromium.complaints()
+
+
+def test_what_is_wrong_with_an_upload_is_told_beside_the_field(
+    chromium: Chromium, server: Server, tmp_path: Path
+) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.find("#upload-part summary").click()
+    chromium.click("#upload button")
+    assert told(chromium, "data-name")
+    assert told(chromium, "archive")
+    assert focused(chromium) == "data-name"
+    # The server's own words come as texts.
+    hostile = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(hostile, "w") as packed:
+        packed.writestr(f"a/{HOSTILE}.exe", b"x")
+    fill(chromium, name="../etc", archive=str(hostile))
+    chromium.click("#upload button")
+    assert told(chromium, "data-name") == "Letters, digits, - and _; the first no sign."
+    fill(chromium, name="own")
+    assert told(chromium, "data-name") == ""
+    chromium.click("#upload button")
+    chromium.until(lambda: HOSTILE in told(chromium, "archive"))
+    assert not chromium.all("#upload img")
+    assert focused(chromium) == "archive"
+    with images(tmp_path / "own.zip").open("rb") as archive:
+        server.service.add_data("own", archive)
+    chromium.run("document.querySelector('#archive').value = ''")
+    fill(chromium, archive=str(tmp_path / "own.zip"))
+    chromium.click("#upload button")
+    chromium.until(lambda: "there is a data set 'own' already" in chromium.text("#upload [data-problem]"))
+
+
+def test_a_file_that_is_too_large_is_not_sent(chromium: Chromium, server: Server, tmp_path: Path) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.find("#upload-part summary").click()
+    chromium.run("document.querySelector('#archive').dataset.most = 100")
+    fill(chromium, name="own", archive=str(images(tmp_path / "own.zip")))
+    chromium.click("#upload button")
+    assert told(chromium, "archive") == "This file is larger than the server takes."
+
+
+def test_a_profile_is_added(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/hardware")
+    fill(chromium, name="board", threads="4", placement="hw-board", description=f"Mine: {HOSTILE}", batch_size="")
+    chromium.find("#name").send_keys(Keys.ENTER)
+    assert told(chromium, "batch_size")
+    assert focused(chromium) == "batch_size"
+    fill(chromium, batch_size="8")
+    chromium.find("#batch_size").send_keys(Keys.ENTER)
+    chromium.until(lambda: chromium.driver.current_url.endswith("/hardware/board"))
+    added = server.service.profile("board")
+    assert (added.threads, added.batch_size, added.placement) == (4, 8, {"hw-board": 1.0})
+    assert chromium.text(".lead") == added.description == f"Mine: {HOSTILE}"
+    chromium.open(f"{server.url}/hardware")
+    fill(chromium, name="board")
+    chromium.click("#add-profile [type=submit]")
+    chromium.until(lambda: "there is a profile 'board' already" in chromium.text("#add-profile [data-problem]"))
+    # What the browser lets through is refused by the server, and told where it belongs.
+    chromium.run("document.querySelector('#name').removeAttribute('pattern')")
+    fill(chromium, name="a b")
+    chromium.click("#add-profile [type=submit]")
+    chromium.until(lambda: "expected a name of letters" in told(chromium, "name"))
+
+
+def test_a_model_is_measured_and_its_figures_found_again(chromium: Chromium, server: Server, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(conv_net())
+    chromium.open(f"{server.url}/hardware/cpu-1-thread")
+    (tmp_path / "none.onnx").write_bytes(b"none")
+    fill(chromium, model=str(tmp_path / "none.onnx"))
+    chromium.click("#measure [type=submit]")
+    chromium.until(lambda: "this is no ONNX model" in told(chromium, "model"))
+    chromium.run("document.querySelector('#model').value = ''")
+    fill(chromium, model=str(model))
+    chromium.find("#measure [type=submit]").send_keys(Keys.ENTER)
+    chromium.until(lambda: chromium.text("#measurement .badge") == "queued")
+    [asked] = parse_qs(urlsplit(chromium.driver.current_url).query)["measurement"]
+    server.state.change_task(asked, TaskStatus.RUNNING)
+    chromium.until(lambda: chromium.text("#measurement .badge") == "running")
+    chromium.driver.refresh()
+    server.state.change_task(asked, TaskStatus.FINISHED, result=MEASURED)
+    chromium.until(lambda: chromium.text("#measurement .badge") == "finished")
+    facts = chromium.text("#measurement .facts")
+    assert "Latency 1.5 ms ± 0.03 ms" in facts
+    assert "p50 1.6 ms" in facts
+    assert "p90" not in facts
+    chromium.open(f"{server.url}/hardware/cpu-1-thread?measurement=none")
+    chromium.until(lambda: "unknown measurement 'none'" in chromium.text("#measurement .reason"))
