@@ -28,11 +28,11 @@ def job_server(jobs_url: str) -> Finding:
     from nas.service.queue import RayJobs
 
     try:
-        jobs = RayJobs(GivenCluster("", jobs_url)).states()
+        RayJobs(GivenCluster("", jobs_url)).states(())
     except ServiceError as error:
         remedy = "look at the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as there"
         return wrong("job server", f"{jobs_url}: {error}", remedy)
-    return ok("job server", f"{jobs_url} answers and knows {len(jobs)} jobs")
+    return ok("job server", f"{jobs_url} answers")
 
 
 def server(client: NasClient, own_version: str) -> list[Finding]:

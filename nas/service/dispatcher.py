@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -118,7 +118,8 @@ class Dispatcher:
         self._look_at_settled()
         unsettled = [s for s in submissions if self._settled.get(s.run) != s]
         tasks = self._tasks.look()
-        jobs = self._jobs() if tasks or any(s.job is not None or s.waits for s in unsettled) else {}
+        wanted = {*self._tasks.jobs, *(s.job for s in unsettled if s.job is not None)}
+        jobs = self._jobs(wanted) if tasks or wanted or any(s.waits for s in unsettled) else {}
         did: list[tuple[str, str]] = []
         if jobs is None:  # what has a job, or is to have one, must wait; the others can still be cancelled
             unsettled = [s for s in unsettled if s.job is None and s.wanted is Wanted.CANCELLED]
@@ -162,10 +163,10 @@ class Dispatcher:
         except NasError as error:
             self._tell(submission.run, f"cannot be forgotten: {error}")
 
-    def _jobs(self) -> Mapping[str, JobState] | None:
-        """All jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""
+    def _jobs(self, wanted: Collection[str]) -> Mapping[str, JobState] | None:
+        """These jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""
         try:
-            jobs = self._runner.states()
+            jobs = self._runner.states(wanted)
         except ServiceError as error:
             if str(error) != self._problem:
                 logger.warning("jobs cannot be run now: %s", error)

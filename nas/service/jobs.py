@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -31,8 +31,8 @@ class JobRunner(Protocol):
         """
         ...
 
-    def states(self) -> Mapping[str, JobState]:
-        """Of all jobs that are known, by id."""
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
+        """Of those of these jobs that are known, by id; asked of none, it only looks whether there is an answer."""
         ...
 
     def stop(self, job: str) -> None:

@@ -27,7 +27,7 @@ class Readiness:
         parts = {
             "runs": self._folder(),
             "state": self._tried(self._state.submissions),
-            "jobs": self._tried(self._jobs.states),
+            "jobs": self._tried(lambda: self._jobs.states(())),
         }
         return schemas.Readiness(ready=all(told == "ok" for told in parts.values()), parts=parts)
 

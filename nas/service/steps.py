@@ -37,7 +37,7 @@ def steps(
 
     Args:
         standings: by run; a run without one is passed over (its store cannot be read now).
-        jobs: states of all known jobs, by id.
+        jobs: states of the submissions' last jobs, where they are known, by id.
         at_once: runs that may have a driver at the same time.
         resumes: drivers that may die in a row without the run getting any further.
     """

@@ -195,8 +195,12 @@ class Submissions:
         """See `Service.logs`; the last million characters."""
         self._runs.get(run)
         submission = self._state.submission(run)
-        jobs = [] if submission is None else submission.jobs
-        return "".join(self._jobs.logs(job) for job in jobs)[-_LOG_CHARACTERS:]
+        texts: list[str] = []
+        for job in reversed([] if submission is None else submission.jobs):  # a run may have had hundreds
+            texts.insert(0, self._jobs.logs(job))
+            if sum(map(len, texts)) >= _LOG_CHARACTERS:
+                break
+        return "".join(texts)[-_LOG_CHARACTERS:]
 
     def facts(self, run: str) -> JobFacts:
         """What the run's job file says."""
@@ -220,7 +224,7 @@ class Submissions:
         if job is None:
             return False
         with suppress(ServiceError):
-            return self._jobs.states().get(job, JobState.ENDED) is not JobState.ENDED
+            return self._jobs.states([job]).get(job, JobState.ENDED) is not JobState.ENDED
         return False
 
     def _open(self, run: str) -> bool:

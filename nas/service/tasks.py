@@ -35,6 +35,11 @@ class Tasks:
         """Whether one waited or ran when it was last looked."""
         return bool(self._open)
 
+    @property
+    def jobs(self) -> list[str]:
+        """Those of the tasks that ran when it was last looked."""
+        return [job_of(task) for task in self._open if task.status is TaskStatus.RUNNING]
+
     def look(self) -> bool:
         """Whether one waits or runs."""
         self._open = self._state.open_tasks()

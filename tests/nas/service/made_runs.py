@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Jobs:
         if job not in self.known:
             self.known[job], self.started[job] = JobState.RUNNING, tuple(argv)
 
-    def states(self) -> Mapping[str, JobState]:
-        return dict(self.known)
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
+        return {job: state for job, state in self.known.items() if job in jobs}
 
     def stop(self, job: str) -> None:
         if job in self.known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas.errors import RunHeldError, ServiceError
@@ -101,9 +101,9 @@ class PretendedJobs:
         self.drivers.setdefault(job, made)
         self.trouble("after")
 
-    def states(self) -> Mapping[str, JobState]:
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
         self.trouble("before")
-        return {job: self._state(driver) for job, driver in self.drivers.items()}
+        return {job: self._state(driver) for job, driver in self.drivers.items() if job in jobs}
 
     def _state(self, driver: Driver) -> JobState:
         if not driver.known_to_live:

@@ -280,7 +280,7 @@ def test_a_server_that_cannot_run_jobs_is_not_ready(
 ) -> None:
     assert client.get(f"{API}/ready").json()["ready"] is True
 
-    def fails() -> Any:
+    def fails(asked: object) -> Any:
         raise ServiceError("Ray is starting")
 
     monkeypatch.setattr(service.jobs, "states", fails)

@@ -44,6 +44,8 @@ class JobServer:
                 return 200, {"job_id": body["submission_id"], "submission_id": body["submission_id"]}
             case "GET", []:
                 return 200, list(self.jobs.values())
+            case "GET", [job] if job in self.jobs:
+                return 200, self.jobs[job]
             case "POST", [job, "stop"] if job in self.jobs:
                 return 200, {"stopped": True}
             case "GET", [job, "logs"] if job in self.jobs:
@@ -119,7 +121,13 @@ def test_states_are_told_in_three_words(server: tuple[JobServer, str]) -> None:
         made.add(f"run.{number}", status)
     made.add(None, "RUNNING")
     ended = dict.fromkeys(("run.2", "run.3", "run.4"), JobState.ENDED)
-    assert jobs_of(url).states() == {"run.0": JobState.PENDING, "run.1": JobState.RUNNING, **ended}
+    expected = {"run.0": JobState.PENDING, "run.1": JobState.RUNNING, **ended}
+    jobs = jobs_of(url)
+    assert jobs.states([*expected, "run.5"]) == expected
+    many = [f"other.{number}" for number in range(1000)]
+    assert jobs.states([*expected, *many]) == expected
+    asked = [path for _, path, _ in made.asked if path.startswith("/api/jobs")]
+    assert asked == [*(f"/api/jobs/run.{number}" for number in range(6)), "/api/jobs/"]
 
 
 def test_what_is_not_known_has_written_nothing_and_is_not_stopped(server: tuple[JobServer, str]) -> None:
@@ -136,15 +144,20 @@ def test_what_is_not_known_has_written_nothing_and_is_not_stopped(server: tuple[
 def test_what_keeps_it_from_answering_is_told(server: tuple[JobServer, str], monkeypatch: pytest.MonkeyPatch) -> None:
     made, url = server
     jobs = jobs_of(url)
-    assert jobs.states() == {}
+    assert jobs.states([]) == {}
     made.broken = True
-    for ask in (jobs.states, lambda: jobs.start("a", ["b"]), lambda: jobs.stop("a"), lambda: jobs.logs("a")):
+    for ask in (
+        lambda: jobs.states([]),
+        lambda: jobs.start("a", ["b"]),
+        lambda: jobs.stop("a"),
+        lambda: jobs.logs("a"),
+    ):
         with pytest.raises(ServiceError, match="agent is gone"):
             ask()
     made.broken = False
     made.hangs = threading.Event()
     monkeypatch.setattr(queue, "_ANSWER_S", (0.2, 0.2))
     with pytest.raises(ServiceError, match="timed out"):
-        jobs.states()
+        jobs.states(["a"])
     with pytest.raises(ServiceError, match="see that Ray runs"):
-        jobs_of("http://127.0.0.1:9").states()  # nobody listens there
+        jobs_of("http://127.0.0.1:9").states([])  # nobody listens there

@@ -309,12 +309,18 @@ def test_what_is_being_exported_is_not_deleted(service: Service, runs: RunsFolde
     assert [task.task for task in service.state.tasks(run)] == ["of-a-profile"]
 
 
-def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs) -> None:
+def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     run = service.submit(JobSubmission(job=SMALL_JOB)).run
     assert service.logs(run) == ""
     jobs.written = {job_of(service, run, 1): "first\n", job_of(service, run, 2): "second\n", "other.1": "no\n"}
     started(service, jobs, run, attempt=2)
     assert service.logs(run) == "first\nsecond\n"
+    asked: list[str] = []
+    logs, million = jobs.logs, "a" * 2**20
+    monkeypatch.setattr(jobs, "logs", lambda job: (asked.append(job), logs(job))[1])
+    jobs.written[job_of(service, run, 2)] = f"{million}b"
+    assert service.logs(run) == f"{million[1:]}b"
+    assert asked == [job_of(service, run, 2)]  # not of those that nothing is shown of
     with pytest.raises(UnknownNameError):
         service.logs("nothing-1")
 
@@ -334,7 +340,7 @@ def test_readiness_names_the_part_that_is_missing(
 ) -> None:
     assert service.ready().ready
 
-    def fails() -> dict[str, JobState]:
+    def fails(asked: object) -> dict[str, JobState]:
         raise ServiceError("the head does not answer")
 
     monkeypatch.setattr(jobs, "states", fails)
