@@ -16,7 +16,7 @@ from nas.budget import Budget, Plateau
 from nas.conditions import check_conditions, check_teacher, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
-from nas.errors import JobError, NasError, StoreError
+from nas.errors import ClusterError, JobError, NasError, StoreError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import connected
@@ -120,7 +120,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
 
     Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
     again goes on; and so it is after SIGTERM, of which only whoever started this driver knows whether it was a cancel or the
-    end of the machine's day.
+    end of the machine's day, and where the cluster is gone, which is started again by whoever looks after it.
 
     Args:
         kind: what the run is to be, where no driver has described it yet.
@@ -135,7 +135,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
     try:
         if store.status() not in _OPEN:
             return Run(folder, how.runs)
-        with _recording_its_end(store):
+        with _recording_its_end(store, but=(ClusterError,)):
             info = store.info()
             if "kind" in info:  # it comes last: then all facts are there
                 prepared, kind = _prepared_again(folder, info, how), info["kind"]
@@ -302,10 +302,12 @@ def _recording_interruption(folder: RunFolder, store: RunStore, how: How) -> Ite
 
 
 @contextmanager
-def _recording_its_end(store: RunStore) -> Iterator[None]:
-    """Keeps in a run's store how the driving of it ends: finished, or failed and why."""
+def _recording_its_end(store: RunStore, *, but: tuple[type[NasError], ...] = ()) -> Iterator[None]:
+    """Keeps in a run's store how the driving of it ends: finished, or failed and why, unless by some errors."""
     try:
         yield
+    except but:
+        raise
     except USER_ERRORS as error:
         with suppress(StoreError):  # the store itself may be what failed, and the first error is the one to tell
             store.set_status(RunStatus.FAILED, reason=str(error))

@@ -65,6 +65,10 @@ class EvaluationError(NasError):
     """Evaluations failed in a way that ends the search."""
 
 
+class ClusterError(EvaluationError):
+    """No Ray cluster answers where one was said to be."""
+
+
 class ExportFailedError(NasError):
     """The exported file failed its check and was not written."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hardware_profiles.base import HardwareProfile
-from nas.errors import EvaluationError
+from nas.errors import ClusterError, EvaluationError
 
 _ANSWER_S = 10.0
 """For a cluster's head to answer. Ray itself would go on asking an address where no Ray is, for minutes."""
@@ -29,7 +29,8 @@ def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareP
         spread: whether scoring is spread over actors.
 
     Raises:
-        EvaluationError: no cluster answers at the address, or none can be started.
+        ClusterError: no cluster answers at the address.
+        EvaluationError: none can be started.
     """
     if not spread and not any(profile.placement for profile in profiles):
         yield
@@ -45,7 +46,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     """Connects to a running cluster, or starts one in this process's name; does nothing where one is connected already.
 
     Raises:
-        EvaluationError: no cluster answers at the address, or none can be started.
+        ClusterError: no cluster answers at the address.
+        EvaluationError: none can be started.
     """
     import ray  # takes a second to load
     from ray.exceptions import RayError
@@ -66,7 +68,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
         why = str(error).rstrip(".")
         if address is None:
             raise EvaluationError(f"cannot start Ray: {why}; run with --inline to do without") from error
-        raise EvaluationError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
+        raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
 
 
 def stop_ray() -> None:
@@ -93,10 +95,10 @@ def check_answers(address: str) -> None:
     """Returns if a Ray cluster may be at an address: one answers, or the form of the address is Ray's to understand.
 
     Raises:
-        EvaluationError: it names a host and a port, and no Ray is there.
+        ClusterError: it names a host and a port, and no Ray is there.
     """
     if not address:
-        raise EvaluationError(f"no Ray cluster answers at no address; {_LOOK}")
+        raise ClusterError(f"no Ray cluster answers at no address; {_LOOK}")
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
@@ -107,4 +109,4 @@ def check_answers(address: str) -> None:
             if answer[3:4] != _SETTINGS[3:4]:
                 raise OSError("another program listens there")
     except (OSError, OverflowError) as error:
-        raise EvaluationError(f"no Ray cluster answers at {address} ({error}); {_LOOK}") from error
+        raise ClusterError(f"no Ray cluster answers at {address} ({error}); {_LOOK}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from nas import driver
 from nas.config import load_job
 from nas.driver import How, drive
-from nas.errors import JobError, NasError, RunHeldError
+from nas.errors import ClusterError, JobError, NasError, RunHeldError
 from nas.extension import Extension
 from nas.reader import Run
 from nas.store.base import RunStatus
@@ -166,6 +167,18 @@ def test_sigterm_ends_no_run(
     assert read(base, folder)[0] == left  # as a kill leaves it: to be driven on, unless a cancel is wanted
     drive(folder.id, how)
     assert read(base, folder)[0] == [*left, RUNNING, FINISHED]
+
+
+def test_a_cluster_that_is_gone_ends_no_run(base: RunsFolder) -> None:
+    folder = queue_search(base)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for _ in range(2):
+        with pytest.raises(ClusterError, match="no Ray cluster answers"):
+            drive(folder.id, How(base, address=f"127.0.0.1:{port}"))
+        assert read(base, folder)[0] == []
+    drive(folder.id, How(base, inline=True))
+    assert read(base, folder)[0] == [RUNNING, FINISHED]
 
 
 def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
