@@ -6,10 +6,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -111,11 +111,9 @@ def _shown(headers: Headers) -> _Shown:
         scheme, _, token = given.partition(" ")
         understood = scheme.lower() == "bearer" and bool(token.strip())
         return _Shown(token.strip() if understood else None, broken=not understood)
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return _Shown(None)
-    return _Shown(None if cookie is None else cookie.value or None)
+    # As browsers write them, one by one: Python's own reader leaves out all that follow one which it does not understand,
+    # and browsers send a server the cookies of all others of its name, whatever their ports.
+    return _Shown(cookie_parser(headers.get("cookie", "")).get(COOKIE) or None)
 
 
 def _unauthorized(path: str, query: str, headers: Headers, shown: _Shown) -> Response:

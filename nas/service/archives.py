@@ -26,6 +26,7 @@ UNPACKING = ".unpacking-"
 _PARTS = frozenset({"train", "val", "validation", "test"})
 _MOST_PIXELS = 64 * 1024 * 1024
 _MOST_PATH = 300
+_MOST_NAME_BYTES = 255
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 64 * 1024
 """Bytes unpacked from which a ratio says something: small files of one colour pack well."""
@@ -118,7 +119,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _refused(f"holds {shown}, which is a link or a device")
     parts = name.rstrip("/").split("/")
-    if len(name) > _MOST_PATH or any(part in ("", ".", "..") or not _PLAIN.fullmatch(part) for part in parts):
+    if len(name) > _MOST_PATH or not all(map(_is_plain, parts)):
         raise _refused(f"holds {shown}, which is no plain path below the archive's folder")
     if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
         return None
@@ -129,6 +130,11 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     if len(parts) < 2:
         raise _refused(f"holds {shown} outside of a class's folder")
     return Path(*parts)
+
+
+def _is_plain(part: str) -> bool:
+    """Whether a part of a path can be the name of a file: file systems count its bytes, not its letters."""
+    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limits: Limits, left: int) -> int:

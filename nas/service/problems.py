@@ -34,6 +34,10 @@ _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
 """Kinds of names that are unknown inside of an expression: what was sent is wrong, not where it was sent."""
 _MOST_ERRORS = 50
+_UNROUTED = {
+    404: "there is nothing at this address; /api/v1/openapi.json tells what there is",
+    405: "{method} is not answered at this address; /api/v1/openapi.json tells what is",
+}
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Answers = dict[int | str, dict[str, Any]]
@@ -110,7 +114,10 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
 
     def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        problem = make_problem(error.status_code, str(error.detail), instance=request.url.path)
+        detail = str(error.detail)
+        if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which says no more than the status
+            detail = _UNROUTED.get(error.status_code, "{detail}").format(detail=detail, method=request.method)
+        problem = make_problem(error.status_code, detail, instance=request.url.path)
         return response_of(problem, error.headers)
 
     def invalid(request: Request, error: Exception) -> Response:

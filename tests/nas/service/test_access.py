@@ -160,6 +160,13 @@ def test_signing_in_sets_a_cookie_that_no_script_reads(guarded: TestClient, toke
     assert guarded.get("/api/v1/runs").status_code == 401
 
 
+@pytest.mark.parametrize("beside", ['x={"a":"b c"}', "a b", 'x="half', "ключ=1", "=", "x=[1, 2]; y", "$Path=/"])
+def test_cookies_of_others_on_this_machine_keep_nobody_out(guarded: TestClient, tokens: Tokens, beside: str) -> None:
+    made = tokens.make("ada", lifetime_s=None)
+    for cookies in (f"{beside}; {COOKIE}={made}", f"{COOKIE}={made}; {beside}"):
+        assert guarded.get("/api/v1/runs", headers=[(b"cookie", cookies.encode())]).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/runs/x", "/compare?runs=a&runs=b"])
 def test_signing_in_leads_on_to_pages_of_this_server(path: str) -> None:
     assert is_local_path(path)

@@ -298,3 +298,11 @@ def test_answers_carry_what_keeps_browsers_safe(client: TestClient) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"  # with none at all, forms lose their origin
         assert len(headers["x-request-id"]) == 16
+
+
+def test_addresses_and_methods_that_are_none_are_told_with_where_to_look(client: TestClient) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("GET", f"{API}/nothing", 404), ("PUT", f"{API}/runs", 405)):
+        answer = client.request(method, path)
+        assert answer.status_code == answer.json()["status"] == status
+        assert "/api/v1/openapi.json" in answer.json()["detail"]
+    assert client.put(f"{API}/runs").headers["allow"]

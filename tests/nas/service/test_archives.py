@@ -111,6 +111,18 @@ def test_links_and_encryption_are_refused(tmp_path: Path) -> None:
             unpacked(tmp_path, content)
 
 
+def test_names_of_any_script_are_kept_as_far_as_file_systems_take_them(tmp_path: Path) -> None:
+    most = "漢" * 85  # of 3 bytes each, 255 in all
+    with unpack_images(
+        io.BytesIO(packed({f"{most}/é.png": image(), "Äpfel/🍏.png": image()})), tmp_path, Limits()
+    ) as made:
+        assert made.classes == tuple(sorted(["Äpfel", most]))
+        assert (made.folder / most / "é.png").is_file()
+    for name in (f"{most}x/a.png", f"a/{'🍏' * 63}.png"):
+        with pytest.raises(JobError, match="no plain path"):
+            unpacked(tmp_path, packed({name: image()}))
+
+
 def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
     whole = bytearray(packed({"rose/a.png": image((200, 200))}, method=zipfile.ZIP_STORED))
     whole[100] ^= 0xFF

@@ -97,6 +97,9 @@ def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
     [newer] = last.all("a", rel="prev")
     assert "offset=0" in (newer.attributes["href"] or "")
     assert "name=wait" in (newer.attributes["href"] or "")
+    # Those that were there may be deleted meanwhile.
+    assert "There are no more." in browser.html("/?offset=100")
+    assert "No run is like that" in browser.html("/?name=none&offset=100")
 
 
 def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: RunsFolder, service: Service) -> None:
