@@ -24,6 +24,7 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.subnets import in_precision
 from nas.job import Prepared
 from supernets.blocks import BlockKeys
+from supernets.data import head
 from supernets.errors import SpaceError
 from supernets.graph import INPUT, BlockModel
 from supernets.onnx_export import onnx_model
@@ -183,7 +184,7 @@ class _Calibration:
         return self._rng.standard_normal((self._profile.batch_size, *shape)).astype(np.float32)
 
     def _measure_networks(self, networks: Sequence[Architecture], precision: str) -> dict[str, Subnet]:
-        images = self._prepared.calibration[:_CALIBRATION_IMAGES]
+        images = head(self._prepared.calibration, _CALIBRATION_IMAGES).inputs
         models = [
             in_precision(onnx_model(self._supernet.extract(a), images[:2]), precision, [images]) for a in networks
         ]

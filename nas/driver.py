@@ -381,7 +381,7 @@ def _search_knowing(
     space = prepared.space
     chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest], prepared.constraints)
     # Only now, with the search over, is the test part put before an evaluator.
-    test = InlineScoring(supernet, prepared.calibration, data.test.images, data.test.labels)
+    test = InlineScoring(supernet, prepared.calibration, data.test)
     with _closing(measure(data.test, test)) as measured:
         measure_again(
             chosen, prepared.figures, _taking(measured, known), store,
@@ -411,11 +411,11 @@ def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
     """Scoring on the validation part: here, or by Ray actors."""
     part, search = prepared.data.validation, prepared.job.search
     if how.inline:
-        return InlineScoring(supernet, prepared.calibration, part.images, part.labels)
+        return InlineScoring(supernet, prepared.calibration, part)
     from nas.evaluation.ray_pool import RayPool
 
     return RayPool(
-        supernet, prepared.calibration, part.images, part.labels,
+        supernet, prepared.calibration, part,
         workers=search.workers, time_limit_s=search.time_limit_s,
         note=how.display.note,
     )  # fmt: skip

@@ -108,8 +108,7 @@ def _training(prepared: Prepared) -> Span:
 
 
 def _scored(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
-    part = prepared.data.validation
-    scoring = InlineScoring(supernet, prepared.calibration, part.images, part.labels)
+    scoring = InlineScoring(supernet, prepared.calibration, prepared.data.validation)
     objectives = prepared.figures
     accuracy = any(o.metric == "accuracy" for o in objectives)
     model = any(o.metric in TIMED_METRICS for o in objectives)

@@ -40,7 +40,7 @@ from nas.trained import check_images, check_outputs, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet
-from supernets.data import DataSet, Part, head, load_data
+from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
@@ -326,16 +326,15 @@ class Prepared:
         return NestedFamily(family) if self.job.supernet.nested else family
 
     def _plain_family(self, spec: Spec) -> Family:
-        data = self.data
+        images = self.data.images
+        sizes = {"image_size": images.image_size, "channels": images.channels, "n_classes": self.data.n_classes}
         match spec:
             case CNNSpec():
-                return MobileCNNFamily(
-                    spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes
-                )
+                return MobileCNNFamily(spec, **sizes)
             case ResNetSpec():
-                return ResNetFamily(spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes)
+                return ResNetFamily(spec, **sizes)
             case ViTSpec():
-                return ViTFamily(spec, image_size=data.image_size, channels=data.channels, n_classes=data.n_classes)
+                return ViTFamily(spec, **sizes)
             case other:
                 assert_never(other)
 
@@ -417,16 +416,14 @@ class Prepared:
         )  # fmt: skip
 
     def examples(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
-        """What a profile's timed runs go through, one call each: a batch of real images, (batch, c, h, w), from the
-        validation part."""
-        images = self.data.validation.images
-        index = np.resize(np.arange(len(images)), profile.batch_size)  # repeats them where there are too few
-        return (images[torch.from_numpy(index)].numpy(),)
+        """What a profile's timed runs go through, one call each: batches of real inputs, (batch, ...), from the validation
+        part."""
+        return tuple(inputs.numpy() for inputs in typical_batches(self.data.validation, profile.batch_size))
 
     @cached_property
-    def calibration(self) -> torch.Tensor:
-        """The training images for batch-norm statistics: always the same first ones."""
-        return head(self.data.train, self.job.calibration_images).images
+    def calibration(self) -> Part:
+        """Of the training part, for batch-norm statistics: always the same first examples."""
+        return head(self.data.train, self.job.calibration_images)
 
 
 def _of_family(family: Family) -> dict[str, Any]:

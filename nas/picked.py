@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from nas.errors import ExportFailedError
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import InlineScoring
@@ -18,7 +16,7 @@ from supernets.space import Architecture
 
 
 def score_picked(
-    run: str, network: Architecture, *, checkpoint: Checkpoint, data: DataSet, calibration: torch.Tensor
+    run: str, network: Architecture, *, checkpoint: Checkpoint, data: DataSet, calibration: Part
 ) -> tuple[Point, Origin]:
     """A network in fp32 with its accuracies, scored here as a search would, and its computed costs; nothing is timed.
 
@@ -26,7 +24,7 @@ def score_picked(
 
     Args:
         run: the training that it is of.
-        calibration: training images for the batch-norm statistics, (n, c, h, w).
+        calibration: of the training part, for the batch-norm statistics.
 
     Raises:
         ExportFailedError: it cannot be scored.
@@ -37,7 +35,7 @@ def score_picked(
     test = precisions.test_request(network)
 
     def take(part: Part, wanted: list[Request]) -> None:
-        scoring = InlineScoring(checkpoint.supernet, calibration, part.images, part.labels)
+        scoring = InlineScoring(checkpoint.supernet, calibration, part)
         evaluator = Measured(
             scoring, checkpoint.supernet.cost, {},
             n_images=len(part.labels), weights=checkpoint.weights_digest, data=part.digest,

@@ -79,7 +79,7 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
     job, data, space = prepared.job, prepared.data, prepared.family.space
     supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
     ends, calibration = [space.smallest, space.largest], prepared.calibration.split(CALIBRATION_BATCH)
-    networks = [onnx_model(supernet.extract(a), data.validation.images[:2]) for a in ends]
+    networks = [onnx_model(supernet.extract(a), data.validation.inputs[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
     for profile in prepared.profiles:
         inputs = [{INPUT: examples} for examples in prepared.examples(profile)]

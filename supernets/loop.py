@@ -187,7 +187,7 @@ class Loop:
 
     def _teacher_of_now(self) -> nn.Module:
         network = self._supernet.extract(self._supernet.space.largest).cpu()
-        recalibrate(network, head(self._part, self._settings.calibration_images).images.split(250))
+        recalibrate(network, head(self._part, self._settings.calibration_images).split(250))
         return _frozen(network, self._device)
 
     def _step(

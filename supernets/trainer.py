@@ -211,6 +211,6 @@ def _check_same_training(
 
 def _shown_accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings) -> float:
     module = supernet.extract(architecture)
-    recalibrate(module, head(data.train, settings.calibration_images).images.split(250))
+    recalibrate(module, head(data.train, settings.calibration_images).split(250))
     part = head(data.validation, _SHOWN_VALIDATION_IMAGES)
-    return correct_predictions(module, part.images, part.labels).float().mean().item()
+    return correct_predictions(module, part).float().mean().item()

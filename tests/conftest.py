@@ -34,12 +34,12 @@ class Trained:
 
     @property
     def calibration(self) -> torch.Tensor:
-        return head(self.data.train, 500).images
+        return head(self.data.train, 500).inputs
 
 
 def digits_family(data: DataSet) -> MobileCNNFamily:
     return MobileCNNFamily(
-        MOBILE_CNN["digits"], image_size=data.image_size, channels=data.channels, n_classes=data.n_classes
+        MOBILE_CNN["digits"], image_size=data.images.image_size, channels=data.images.channels, n_classes=data.n_classes
     )
 
 

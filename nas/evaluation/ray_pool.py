@@ -1,4 +1,4 @@
-"""Spreads scoring over Ray actors: supernet and images go once into the object store and are mapped, not copied."""
+"""Spreads scoring over Ray actors: supernet and data go once into the object store and are mapped, not copied."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
@@ -16,9 +17,12 @@ from nas.evaluation.actors import ActorPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from supernets.base import Supernet
 from supernets.checkpoint import family_from_json, make_supernet
+from supernets.data import Part
 from supernets.sharing.spec import SharingSpec
 
 Arrays = Mapping[str, NDArray[Any]]
+PackedPart = tuple[NDArray[Any], NDArray[np.int64], str, int | None]
+"""The fields of a `Part`, its tensors as arrays."""
 
 
 def _view(array: NDArray[Any]) -> Tensor:
@@ -28,16 +32,31 @@ def _view(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
+def _packed(part: Part) -> PackedPart:
+    return part.inputs.numpy(), part.labels.numpy(), part.digest, part.padding
+
+
+def _unpacked(part: PackedPart) -> Part:
+    inputs, labels, digest, padding = part
+    return Part(_view(inputs), _view(labels), digest, padding)
+
+
 class Scorer:
     """The worker in an actor: an `InlineScoring` over mapped arrays."""
 
-    def __init__(self, family: Mapping[str, Any], sharing: SharingSpec, weights: Arrays, images: Arrays) -> None:
+    def __init__(
+        self,
+        family: Mapping[str, Any],
+        sharing: SharingSpec,
+        weights: Arrays,
+        calibration: PackedPart,
+        part: PackedPart,
+    ) -> None:
         torch.set_num_threads(1)
         supernet = make_supernet(family_from_json(family), sharing)
         tensors = {name: _view(array) for name, array in weights.items()}
         supernet.sharing.load_state_dict(tensors, strict=True, assign=True)
-        parts = {name: _view(array) for name, array in images.items()}
-        self._scoring = InlineScoring(supernet, parts["calibration"], parts["images"], parts["labels"])
+        self._scoring = InlineScoring(supernet, _unpacked(calibration), _unpacked(part))
 
     def do(self, task: Task) -> Scored:
         return self._scoring.score_one(task)
@@ -53,13 +72,13 @@ class RayPool:
     """
 
     def __init__(
-        self, supernet: Supernet, calibration: Tensor, images: Tensor, labels: Tensor, *,
+        self, supernet: Supernet, calibration: Part, part: Part, *,
         workers: int | None, time_limit_s: float | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         weights = {name: tensor.detach().numpy() for name, tensor in supernet.sharing.state_dict().items()}
-        parts = {"calibration": calibration.numpy(), "images": images.numpy(), "labels": labels.numpy()}
-        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), ray.put(parts))
+        parts = (ray.put(_packed(calibration)), ray.put(_packed(part)))
+        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), *parts)
         self._pool: ActorPool[Task, Scored] = ActorPool(
             Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=_failure_of, note=note
         )

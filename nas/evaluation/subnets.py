@@ -5,35 +5,57 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware_profiles.quantize import convert
-from hardware_profiles.runtime import run_model, runtime_version
+from hardware_profiles.runtime import run_calls, runtime_version
 from supernets.base import Supernet
+from supernets.data import Part, by_length
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 
 CALIBRATION_BATCH = 250
 _SCORING_BATCH = 100
-"""Images a call of the runtime; its activations stay in the cache, and larger ones were slower."""
+"""Examples a call of the runtime; its activations stay in the cache, and larger ones were slower."""
 
 
 def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) -> bytes:
     """An ONNX model in the precision that it is scored, timed and shipped in.
 
     Args:
-        calibration: batches of training images, (n, c, h, w) each; lower precisions take their ranges from the first.
+        calibration: batches of training inputs, (n, ...) each; lower precisions take their ranges from the first.
 
     Raises:
         PrecisionError: the model cannot be converted.
     """
     return convert(model, precision, [{INPUT: calibration[0].numpy()}])
+
+
+def logits_of(model: bytes, part: Part) -> NDArray[np.float32]:
+    """What an ONNX model answers to every example of a part, (n, classes), in the part's order.
+
+    Raises:
+        ModelError: the runtime refuses the model or the inputs.
+    """
+    return answers(model, by_length(part, _SCORING_BATCH))
+
+
+def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+    """`logits_of`, of batches as `by_length` makes them."""
+    # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
+    found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches))
+    logits = np.concatenate([outputs[0] for outputs in found])
+    order = torch.cat([chosen for chosen, _ in batches]).numpy()
+    out = np.empty_like(logits)
+    out[order] = logits
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +117,16 @@ class InlineScoring:
     """Scores in this process, on one part of the data.
 
     Args:
-        calibration: (n, c, h, w) training images for the batch-norm statistics: the same ones for every subnet.
-        images: (m, c, h, w) the images that accuracy is taken on; labels: (m,).
+        calibration: of the training part, for the batch-norm statistics: the same examples for every subnet.
+        part: that accuracy is taken on.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Tensor, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, supernet: Supernet, calibration: Part, part: Part) -> None:
         self._supernet = supernet.eval()
         self._calibration = calibration.split(CALIBRATION_BATCH)
-        self._images, self._labels = images.numpy(), labels.numpy()
+        self._part, self._labels = part, part.labels.numpy()
+        self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        """Of the first so many examples."""
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
         for task in tasks:
@@ -115,15 +139,21 @@ class InlineScoring:
             model = task.built or self._build(task)
             correct, n_correct = None, 0
             if task.accuracy:
-                # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
-                images, labels = self._images[: task.images], self._labels[: task.images]
-                (logits,) = run_model(model, {INPUT: images}, batch_size=_SCORING_BATCH)
-                hits = logits.argmax(axis=1) == labels
+                logits = answers(model, self._first(task.images))
+                hits = logits.argmax(axis=1) == self._labels[: len(logits)]
                 correct, n_correct = np.packbits(hits).tobytes(), int(hits.sum())
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
         return Scored(task, correct, n_correct, shipped, seconds, environment=scoring_environment())
+
+    def _first(self, n: int | None) -> list[tuple[Tensor, Tensor]]:
+        """Batches of the first `n` examples; of all for None."""
+        n = len(self._part) if n is None else min(n, len(self._part))
+        if n not in self._batches:
+            few = replace(self._part, inputs=self._part.inputs[:n], labels=self._part.labels[:n])
+            self._batches[n] = by_length(few, _SCORING_BATCH)
+        return self._batches[n]
 
     def _build(self, task: Task) -> bytes:
         module = recalibrate(self._supernet.extract(task.architecture), self._calibration)

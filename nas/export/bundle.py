@@ -1,4 +1,4 @@
-"""Exports one subnet: ONNX checked against torch on real images, its weights, and a manifest that names all of it."""
+"""Exports one subnet: ONNX checked against torch on real inputs, its weights, and a manifest that names all of it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from torch import nn
 
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
-from nas.evaluation.subnets import in_precision
+from nas.evaluation.subnets import in_precision, logits_of
 from nas.export.report import Point
 from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore
 from nas.store.folder import write_atomically
 from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet, Part
+from supernets.data import DataSet, ImageFormat, Part, TextFormat, head
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 
 MAX_PARITY = 1e-4
 """Largest difference from torch that is accepted, over the standard deviation of torch's outputs."""
 MIN_SAME = 0.99
-"""Least share of the validation images that an exported model answers as the one that was measured did. On one machine they
+"""Least share of the validation examples that an exported model answers as the one that was measured did. On one machine they
 are the same file; another processor or another torch may move a logit by its last bits."""
 _CHECKED_BATCHES = (1, 8)
-_COMPARED_IMAGES = 1000
-_BATCH = 100
+_COMPARED = 1000
 _FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
@@ -69,7 +68,7 @@ def export_bundle(
     origin: Origin,
     checkpoint: Checkpoint,
     data: DataSet,
-    calibration: torch.Tensor,
+    calibration: Part,
     calibration_batch: int,
 ) -> dict[str, Any]:
     """Writes ``FILE.onnx``, ``FILE.safetensors`` and ``FILE.json`` (the manifest), once all checks passed.
@@ -77,12 +76,12 @@ def export_bundle(
     Args:
         point: what to export; its figures go into the file.
         path: of the ONNX file; must end in ``.onnx``.
-        calibration: training images for the batch-norm statistics, those that the search used, in the same batches.
+        calibration: of the training part, for the batch-norm statistics: what the search used, in the same batches.
 
     Returns:
-        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of images
-        that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation images that the
-        written model answers as rightly or wrongly as the one that the search scored; None where it scored none),
+        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
+        examples that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation examples
+        that the written model answers as rightly or wrongly as the one that the search scored; None where it scored none),
         ``values``, ``fidelity``, ``architecture`` and the paths of the two other files.
 
     Raises:
@@ -94,15 +93,14 @@ def export_bundle(
     network, precision = origin.precisions.split(point.architecture)
     batches = calibration.split(calibration_batch)
     module = recalibrate(checkpoint.supernet.extract(network), batches)
-    images = data.validation.images
-    if len(images) < max(_CHECKED_BATCHES):
-        images = images[np.resize(np.arange(len(images)), max(_CHECKED_BATCHES))]
+    index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats them where there are too few
+    inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
     exact = onnx_model(module, batches[0][:2])
-    parity = max(compare(module, exact, images[:n].numpy()) for n in _CHECKED_BATCHES)
+    parity = max(compare(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)
     facts = {**_facts(point, origin, checkpoint, data), "precision": precision}
     model = _with_metadata(in_precision(exact, precision, batches), facts)
     onnx.checker.check_model(model, full_check=True)
-    agreement = _agreement(exact, model, images[:_COMPARED_IMAGES].numpy())
+    agreement = _agreement(exact, model, head(data.validation, _COMPARED))
     same = as_measured(model, data.validation, _scored(point, origin))
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     sha256 = hashlib.sha256(model).hexdigest()
@@ -171,21 +169,21 @@ def _files_of(manifest: Path) -> set[str]:
         return set()
 
 
-def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> float:
+def compare(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Raises:
-        ExportFailedError: shapes differ, outputs do not depend on the image, or the difference is over `MAX_PARITY`.
+        ExportFailedError: shapes differ, outputs do not depend on the input, or the difference is over `MAX_PARITY`.
         ModelError: the runtime refuses the model.
     """
     with torch.no_grad():
-        expected = module.eval()(torch.from_numpy(images)).numpy()
-    (came,) = run_model(model, {INPUT: images})
+        expected = module.eval()(torch.from_numpy(inputs)).numpy()
+    (came,) = run_model(model, {INPUT: inputs})
     if came.shape != expected.shape:
         raise ExportFailedError(f"the exported file gives outputs of shape {came.shape}, torch of {expected.shape}")
-    # Outputs that hardly vary over the images would agree whatever the weights are.
-    if len(images) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
-        raise ExportFailedError("the network gives the same outputs for every image, so agreement would prove nothing")
+    # Outputs that hardly vary over the inputs would agree whatever the weights are.
+    if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
+        raise ExportFailedError("the network gives the same outputs for every input, so agreement would prove nothing")
     parity = float(np.abs(came - expected).max() / expected.std())
     if not parity <= MAX_PARITY:
         raise ExportFailedError(
@@ -194,9 +192,9 @@ def compare(module: nn.Module, model: bytes, images: NDArray[np.float32]) -> flo
     return parity
 
 
-def _agreement(one: bytes, two: bytes, images: NDArray[np.float32]) -> float:
-    """The share of images that two models classify alike."""
-    decisions = [run_model(model, {INPUT: images}, batch_size=_BATCH)[0].argmax(axis=1) for model in (one, two)]
+def _agreement(one: bytes, two: bytes, part: Part) -> float:
+    """The share of examples that two models classify alike."""
+    decisions = [logits_of(model, part).argmax(axis=1) for model in (one, two)]
     return float(np.mean(decisions[0] == decisions[1]))
 
 
@@ -211,7 +209,7 @@ def _scored(point: Point, origin: Origin) -> Measurement | None:
 
 
 def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> float | None:
-    """The share of validation images on which a model is as right or wrong as the one that was scored.
+    """The share of validation examples on which a model is as right or wrong as the one that was scored.
 
     Raises:
         ExportFailedError: it is less than `MIN_SAME`.
@@ -220,11 +218,11 @@ def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> f
         return None
     labels = validation.labels.numpy()
     right = np.unpackbits(np.frombuffer(scored.samples, dtype=np.uint8), count=len(labels)).astype(bool)
-    decisions = run_model(model, {INPUT: validation.images.numpy()}, batch_size=_BATCH)[0].argmax(axis=1)
+    decisions = logits_of(model, validation).argmax(axis=1)
     same = float(np.mean((decisions == labels) == right))
     if same < MIN_SAME and round((1 - same) * len(labels)) > 1:
         raise ExportFailedError(
-            f"the exported model answers {1 - same:.1%} of the validation images otherwise than the one that was measured "
+            f"the exported model answers {1 - same:.1%} of the validation examples otherwise than the one that was measured "
             f"(at most {1 - MIN_SAME:.0%}), so the run's figures are not its own; export it where it was searched: "
             "the processor, " + ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime"))
         )
@@ -243,16 +241,30 @@ def _facts(point: Point, origin: Origin, checkpoint: Checkpoint, data: DataSet) 
         "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
         "measured_with": {o.name: _provenance(o, point, origin) for o in origin.figures},
         "profiles": list(origin.profiles),
-        "input": {
-            "name": INPUT,
-            "shape": ["batch", data.channels, data.image_size, data.image_size],
-            "dtype": "float32",
-            "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
-            "mean": list(data.mean),
-            "std": list(data.std),
-        },
+        "input": {"name": INPUT, **_input(data.format)},
         "classes": list(data.class_names),
     }
+
+
+def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
+    """What a deployment must know to make the network's input."""
+    match format:
+        case ImageFormat():
+            return {
+                "shape": ["batch", format.channels, format.image_size, format.image_size],
+                "dtype": "float32",
+                "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
+                "mean": list(format.mean),
+                "std": list(format.std),
+            }
+        case TextFormat():
+            return {
+                "shape": ["batch", "tokens"],
+                "dtype": "int64",
+                "padding": format.padding,
+                "max_tokens": format.max_tokens,
+                "vocabulary": format.vocabulary,
+            }
 
 
 def _provenance(objective: Objective, point: Point, origin: Origin) -> Mapping[str, Any]:

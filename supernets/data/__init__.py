@@ -5,8 +5,11 @@ examples without looking at what they are; `pixels` turns images into tensors. D
 `pixels`.
 """
 
-from supernets.data.batching import augment, batches
+from supernets.data.batching import augment, batches, by_length, typical_batches
 from supernets.data.loading import NAMES, load_data
-from supernets.data.parts import DataSet, Part, head
+from supernets.data.parts import DataSet, ImageFormat, Part, TextFormat, head
 
-__all__ = ["NAMES", "DataSet", "Part", "augment", "batches", "head", "load_data"]
+__all__ = [
+    "NAMES", "DataSet", "ImageFormat", "Part", "TextFormat", "augment", "batches", "by_length", "head", "load_data",
+    "typical_batches",
+]  # fmt: skip

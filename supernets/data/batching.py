@@ -7,22 +7,73 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from supernets.data.parts import Part
+from supernets.data.parts import Part, trimmed
+
+_WINDOW = 50
+"""Batches whose sentences are sorted by length together: long enough to save most of the padding, short enough to mix."""
+
+_TYPICAL = 5
+"""Batches of sentences that stand for all."""
 
 
 def batches(part: Part, batch_size: int, *, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (n, c, h, w) and labels (n,) of each batch, each example once; the last batch may be smaller.
+    """Inputs (n, ...) and labels (n,) of each batch, each example once; one batch may be smaller.
+
+    Sentences of a batch are of about one length, and padded to the longest of them.
 
     Args:
         generator: shuffles; None keeps the part's order and gives views. When shuffling, a rest of one example is left
             out (another one in each epoch), since batch norm learns nothing from one.
     """
     if generator is None:
-        yield from zip(part.images.split(batch_size), part.labels.split(batch_size), strict=True)
+        yield from zip(part.split(batch_size), part.labels.split(batch_size), strict=True)
         return
-    for chosen in torch.randperm(len(part), generator=generator).split(batch_size):
+    for chosen in _shuffled(part, batch_size, generator):
         if len(chosen) > 1 or batch_size == 1:
-            yield part.images[chosen], part.labels[chosen]
+            yield trimmed(part.inputs[chosen], part.padding), part.labels[chosen]
+
+
+def _shuffled(part: Part, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """The indices of each batch, shuffled; sentences of about one length come together."""
+    order = torch.randperm(len(part), generator=generator)
+    if part.padding is None:
+        return list(order.split(batch_size))
+    lengths = part.lengths()
+    found: list[Tensor] = []
+    for window in order.split(_WINDOW * batch_size):
+        found.extend(window[lengths[window].argsort(stable=True)].split(batch_size))
+    return [found[i] for i in torch.randperm(len(found), generator=generator).tolist()]
+
+
+def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    """Which examples (n,) and their inputs (n, ...), of batches that hold each example once.
+
+    Sentences come by ascending length, each batch padded to its longest, so that little is computed for padding; images come
+    in the part's order.
+    """
+    images = part.padding is None  # views will do for these
+    order = torch.arange(len(part)) if images else part.lengths().argsort(stable=True)
+    return [
+        (chosen, part.inputs[chosen[0] : chosen[-1] + 1] if images else trimmed(part.inputs[chosen], part.padding))
+        for chosen in order.split(batch_size)
+    ]
+
+
+def typical_batches(part: Part, size: int) -> list[Tensor]:
+    """Inputs (size, ...) that stand for what a deployment is asked: one batch of images; some batches of sentences, as what
+    they cost depends on their lengths.
+
+    Sentences that are asked one by one are the deciles of the part's lengths, the odd ones; batches are as they come,
+    each padded to its longest. Examples are repeated where there are too few.
+    """
+    if part.padding is None:
+        return [part.inputs[torch.arange(size) % len(part)]]
+    if size == 1:
+        deciles = [(2 * i + 1) * len(part) // (2 * _TYPICAL) for i in range(_TYPICAL)]
+        chosen = part.lengths().argsort(stable=True)[torch.tensor(deciles)]
+    else:
+        chosen = torch.arange(_TYPICAL * size) % len(part)
+    return [trimmed(part.inputs[few], part.padding) for few in chosen.split(size)]
 
 
 def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from supernets.data.digits import digits
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder
-from supernets.data.parts import DataSet
+from supernets.data.parts import DataSet, ImageFormat
 from supernets.data.pixels import check_memory, fit, normalise, statistics
 from supernets.data.source import Source
 from supernets.data.splitting import Split, split
@@ -54,7 +54,7 @@ def load_data(
     max_value = source.max_value if size == native_size else 255  # resizing scales to bytes
     mean, std = statistics(fitted.train.inputs, max_value)
     train, val, unseen = (normalise(part, max_value=max_value, mean=mean, std=std) for part in fitted)
-    return DataSet(name, train, val, unseen, source.class_names, mean, std, size, n_channels)
+    return DataSet(name, train, val, unseen, source.class_names, ImageFormat(mean, std, size, n_channels))
 
 
 def _source(name: str, path: Path | None, image_size: int | None, channels: int | None) -> Source:

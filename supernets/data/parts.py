@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
+
+from supernets.errors import DataError
 
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to tell data sets apart; this guards against mix-ups, not against forgers."""
@@ -13,33 +16,61 @@ _DIGEST_CHARACTERS = 16
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Part:
-    """Images with their labels; `Part.of` makes one.
+    """Inputs with their labels; `Part.of` makes one.
 
     Attributes:
-        images: (n, c, h, w), float32, normalised, in an order that mixes the classes.
+        inputs: images (n, c, h, w), float32, normalised; or sentences (n, tokens), int64, padded at their ends. In an order
+            that mixes the classes.
         labels: (n,), int64.
-        digest: the first 16 hex digits of the SHA-256 over the bytes of images, then labels.
+        digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
+        padding: the token that sentences are padded with; None for images.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     digest: str
+    padding: int | None = None
 
     @classmethod
-    def of(cls, images: Tensor, labels: Tensor) -> Part:
-        """The part of these images and labels, with its digest."""
+    def of(cls, inputs: Tensor, labels: Tensor, padding: int | None = None) -> Part:
+        """The part of these inputs and labels, with its digest."""
         hashed = hashlib.sha256()
-        for tensor in (images, labels):
+        for tensor in (inputs, labels):
             hashed.update(tensor.reshape(-1).numpy().data)
-        return cls(images, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS])
+        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def split(self, size: int) -> tuple[Tensor, ...]:
+        """The inputs in batches of a size, in order; views."""
+        return tuple(trimmed(batch, self.padding) for batch in self.inputs.split(size))
 
-@dataclass(frozen=True, eq=False, slots=True)
-class DataSet:
-    """Three parts that never mix: to train on, for all that a search sees, and for the final front only.
+    def lengths(self) -> Tensor:
+        """Tokens of each sentence, (n,): up to the last that is no padding, at least 1.
+
+        Raises:
+            ValueError: the inputs are images.
+        """
+        if self.padding is None:
+            raise ValueError("images have no lengths")
+        return lengths(self.inputs, self.padding)
+
+
+def lengths(inputs: Tensor, padding: int) -> Tensor:
+    """Tokens of each of some sentences (n, tokens) up to the last that is no padding, at least 1; (n,)."""
+    there = (inputs != padding).long()
+    return (there.shape[1] - there.flip(1).argmax(1)).where(there.any(1), 1)
+
+
+def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
+    """Sentences without the columns at the end that are padding in all of them; images as they are."""
+    return inputs if padding is None else inputs[:, : int(lengths(inputs, padding).max())]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """What the images of a data set are.
 
     Attributes:
         mean, std: of each channel of the training part's pixels on the scale from 0 to 1; images are
@@ -47,22 +78,74 @@ class DataSet:
         image_size: height and width in pixels.
     """
 
+    noun: ClassVar[str] = "image"
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """What the sentences of a data set are.
+
+    Attributes:
+        vocabulary: number of different tokens.
+        padding: the token that fills up short sentences.
+        max_tokens: of the longest sentence; longer ones were cut.
+        tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
+        typical_tokens: the mean length of the validation part's sentences, rounded up: what costs are counted for.
+    """
+
+    noun: ClassVar[str] = "sentence"
+
+    vocabulary: int
+    padding: int
+    max_tokens: int
+    tokenizer: str
+    typical_tokens: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DataSet:
+    """Three parts that never mix: to train on, for all that a search sees, and for the final front only."""
+
     name: str
     train: Part
     validation: Part
     test: Part
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
-    channels: int
+    format: ImageFormat | TextFormat
 
     @property
     def n_classes(self) -> int:
         """The number of classes; labels run from 0 to one below it."""
         return len(self.class_names)
 
+    @property
+    def images(self) -> ImageFormat:
+        """The format of its images.
+
+        Raises:
+            DataError: it is of sentences.
+        """
+        if isinstance(self.format, ImageFormat):
+            return self.format
+        raise DataError(f"{self.name} is a data set of sentences, and images are needed; take data of images")
+
+    @property
+    def sentences(self) -> TextFormat:
+        """The format of its sentences.
+
+        Raises:
+            DataError: it is of images.
+        """
+        if isinstance(self.format, TextFormat):
+            return self.format
+        raise DataError(f"{self.name} is a data set of images, and sentences are needed; take text-classification")
+
 
 def head(part: Part, n: int) -> Part:
     """The first `n` examples of a part (all of a smaller one): always the same, every class with its share."""
-    return part if n >= len(part) else Part.of(part.images[:n], part.labels[:n])
+    return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding)

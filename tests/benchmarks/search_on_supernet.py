@@ -92,13 +92,10 @@ class Bench:
             raise SystemExit("give a trained supernet with --from")
         self.checkpoint, self.work = self.prepared.checkpoint, work
         self.accuracies = SqlStore.open(work / "accuracies.db", create=True, driver=True)
-        part = self.prepared.data.validation
         self.pool = RayPool(
-            self.checkpoint.supernet, self.prepared.calibration, part.images, part.labels,
-            workers=workers,
-        )  # fmt: skip
-        test = self.prepared.data.test
-        self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, test.images, test.labels)
+            self.checkpoint.supernet, self.prepared.calibration, self.prepared.data.validation, workers=workers
+        )
+        self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, self.prepared.data.test)
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
         """One search, or the rest of it."""

@@ -54,10 +54,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train(supernet, data, SandwichStrategy(family.space), settings, Path(folder))
     part = data.validation
-    scoring = InlineScoring(supernet, head(data.train, 500).images, part.images, part.labels)
+    scoring = InlineScoring(supernet, head(data.train, 500), part)
     architectures = family.space.enumerate()
     profiler = open_profiler(load_profile(PROFILE))
-    examples = {INPUT: part.images[:16].numpy()}
+    examples = {INPUT: part.inputs[:16].numpy()}
     rows = []
     for start in range(0, len(architectures), TOGETHER):
         group = [

@@ -111,7 +111,7 @@ class TestATeacher:
         untaught = prepared(tmp_path, "")
         assert untaught.teacher is None
         supernet = self.save(tmp_path, untaught.family, untaught.data.train.digest)
-        ours, images = self.prepared(tmp_path), untaught.data.validation.images[:8]
+        ours, images = self.prepared(tmp_path), untaught.data.validation.inputs[:8]
         expected = recalibrate(supernet.extract(supernet.space.largest), ours.calibration.split(250))
         assert ours.teacher is not None
         torch.testing.assert_close(ours.teacher(images), expected(images))

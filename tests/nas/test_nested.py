@@ -77,7 +77,7 @@ class TestExport:
         for name in ("validation", "test"):
             part = getattr(prepared.data, name)
             with torch.no_grad():
-                shares[name] = float((module(part.images).argmax(1) == part.labels).double().mean())
+                shares[name] = float((module(part.inputs).argmax(1) == part.labels).double().mean())
         figures = manifest["figures"]
         assert figures["values"].pop("accuracy") == pytest.approx(shares["validation"], abs=1.01 / 449)
         assert figures["test"]["accuracy"] == pytest.approx(shares["test"], abs=1.01 / 449)
@@ -91,7 +91,7 @@ class TestExport:
         assert {protocols[name] for name in costs} == {"computed"}
         # The file itself, by the runtime alone.
         session = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-        images = prepared.data.validation.images[:32]
+        images = prepared.data.validation.inputs[:32]
         (came,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(came), module(images), atol=1e-4, rtol=1e-4)

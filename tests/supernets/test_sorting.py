@@ -130,8 +130,8 @@ class TestSort:
 
 
 def accuracy(supernet: Supernet, data: DataSet, architecture: Architecture) -> float:
-    module = recalibrate(supernet.extract(architecture), [head(data.train, 500).images])
-    return correct_predictions(module, data.test.images, data.test.labels).float().mean().item()
+    module = recalibrate(supernet.extract(architecture), [head(data.train, 500).inputs])
+    return correct_predictions(module, data.test).float().mean().item()
 
 
 def test_networks_cut_out_of_a_trained_one_are_better_for_it(digits: DataSet, tmp_path: Path) -> None:

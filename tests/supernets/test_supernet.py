@@ -41,7 +41,7 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
 
 class TestI1SharedEqualsExtracted:
     def test_extracted_live_and_handwritten_agree(self, trained: Trained) -> None:
-        images = trained.data.validation.images[:16]
+        images = trained.data.validation.inputs[:16]
         invariants.check_extracted_live_and_handwritten_agree(
             trained.supernet, images, trained.calibration, handwritten
         )
@@ -50,29 +50,29 @@ class TestI1SharedEqualsExtracted:
         invariants.check_same_modules(trained.supernet)
 
     def test_permuting_every_axis_leaves_the_largest_unchanged(self, trained: Trained) -> None:
-        images = trained.data.validation.images[:16]
+        images = trained.data.validation.inputs[:16]
         invariants.check_permutations(trained.supernet, images, trained.calibration)
 
     def test_negative_control_one_tensor_left_unpermuted(self, trained: Trained) -> None:
         invariants.check_control(
             trained.supernet,
-            trained.data.validation.images[:16],
+            trained.data.validation.inputs[:16],
             trained.calibration,
             axis="stage1.width",
             tensor="head.conv.weight",
         )
 
     def test_training_forward_leaves_the_stored_statistics_alone(self, trained: Trained) -> None:
-        invariants.check_stored_statistics_stay(trained.supernet, trained.data.train.images[:32])
+        invariants.check_stored_statistics_stay(trained.supernet, trained.data.train.inputs[:32])
 
     def test_gradients_of_a_subnet_reach_the_shared_tensors(self, trained: Trained) -> None:
         part = trained.data.train
-        invariants.check_gradients(trained.supernet, part.images[:16], part.labels[:16])
+        invariants.check_gradients(trained.supernet, part.inputs[:16], part.labels[:16])
 
 
 class TestI2Costs:
     def test_parameters_macs_and_activations_are_those_of_the_extracted_module(self, trained: Trained) -> None:
-        invariants.check_costs(trained.supernet, trained.data.validation.images)
+        invariants.check_costs(trained.supernet, trained.data.validation.inputs)
 
 
 class TestI3Extraction:
@@ -80,17 +80,17 @@ class TestI3Extraction:
         invariants.check_shares_no_storage(trained.supernet)
 
     def test_training_the_extracted_module_leaves_the_supernet_unchanged(self, trained: Trained) -> None:
-        invariants.check_training_extracted(trained.supernet, trained.data.train.images[:8])
+        invariants.check_training_extracted(trained.supernet, trained.data.train.inputs[:8])
 
 
 class TestI4Onnx:
     @pytest.mark.parametrize("batch", [1, 8])
     def test_onnx_runtime_agrees_with_torch(self, trained: Trained, batch: int) -> None:
-        invariants.check_onnx(trained.supernet, trained.data.validation.images, trained.calibration, batch=batch)
+        invariants.check_onnx(trained.supernet, trained.data.validation.inputs, trained.calibration, batch=batch)
 
     @pytest.mark.slow
     def test_the_exporter_of_what_users_are_given_agrees_too(self, trained: Trained) -> None:
-        invariants.check_exporter(trained.supernet, trained.data.validation.images, trained.calibration)
+        invariants.check_exporter(trained.supernet, trained.data.validation.inputs, trained.calibration)
 
 
 def test_recalibration_matters(trained: Trained) -> None:
@@ -99,6 +99,6 @@ def test_recalibration_matters(trained: Trained) -> None:
 
     part, smallest = trained.data.validation, trained.supernet.space.smallest
     raw = trained.supernet.extract(smallest)
-    before = correct_predictions(raw, part.images, part.labels).float().mean()
-    after = correct_predictions(recalibrate(raw, [trained.calibration]), part.images, part.labels).float().mean()
+    before = correct_predictions(raw, part).float().mean()
+    after = correct_predictions(recalibrate(raw, [trained.calibration]), part).float().mean()
     assert after > before + 0.2

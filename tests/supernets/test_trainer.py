@@ -76,7 +76,7 @@ def test_every_subnet_learns(trained: Trained) -> None:
     space, test = trained.supernet.space, trained.data.test
     for architecture in [space.smallest, space.largest, *(space.sample(rng) for _ in range(3))]:
         module = recalibrate(trained.supernet.extract(architecture), [trained.calibration])
-        assert correct_predictions(module, test.images, test.labels).float().mean() > 0.7  # chance is 0.1
+        assert correct_predictions(module, test).float().mean() > 0.7  # chance is 0.1
 
 
 def test_another_trainings_checkpoint_is_refused(trained: Trained, digits: DataSet, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str)
     """Against plain modules of each network, which know nothing of sharing, in float64."""
     supernet = make_supernet(digits_family(digits)).double().train()
     space, n = supernet.space, 16
-    images, labels = digits.train.images[:n].double(), digits.train.labels[:n]
+    images, labels = digits.train.inputs[:n].double(), digits.train.labels[:n]
     strategy: TrainingStrategy = SandwichStrategy(space, 1) if kind == "sandwich" else SortedStrategy(space, 2)
     part = replace(digits.train, images=images, labels=labels)
     loop = Loop(
@@ -319,4 +319,4 @@ class TestDamagedCheckpoints:
 
 
 def test_the_head_of_the_training_part_is_the_same_for_every_subnet(digits: DataSet) -> None:
-    assert torch.equal(head(digits.train, 10).images, digits.train.images[:10])
+    assert torch.equal(head(digits.train, 10).inputs, digits.train.inputs[:10])

@@ -137,13 +137,13 @@ class Study:
 def _accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, statistics: Supernet | None) -> float:
     module = (statistics or supernet).extract(architecture)
     if statistics is None:
-        recalibrate(module, head(data.train, CALIBRATION).images.split(250))
-    return correct_predictions(module, data.test.images, data.test.labels).float().mean().item()
+        recalibrate(module, head(data.train, CALIBRATION).split(250))
+    return correct_predictions(module, data.test).float().mean().item()
 
 
 def _statistics(supernet: Supernet, architecture: Architecture, data: DataSet) -> Supernet:
     """The supernet with one network's batch-norm statistics stored, of which smaller ones take slices."""
-    module = recalibrate(supernet.extract(architecture), head(data.train, CALIBRATION).images.split(250))
+    module = recalibrate(supernet.extract(architecture), head(data.train, CALIBRATION).split(250))
     stored = supernet.eval().weights(architecture)  # in eval mode buffers are views of the stored ones
     with torch.no_grad():
         for name, buffer in module.named_buffers():

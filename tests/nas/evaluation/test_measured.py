@@ -22,7 +22,7 @@ from nas.evaluation.subnets import InlineScoring, Scored, Task
 from nas.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.data import load_data
+from supernets.data import head, load_data
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from tests.contracts.evaluator import EvaluatorContract
@@ -61,11 +61,11 @@ def measured(
 ) -> Measured:
     data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
     part = data.validation
-    scorer = scoring(supernet, data.train.images[:200], part.images, part.labels)
+    scorer = scoring(supernet, head(data.train, 200), part)
     return Measured(
         scorer,
         supernet.cost,
-        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.images[:16].numpy(),))},
+        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
         n_images=len(part.labels),
         weights="w",
         data=part.digest,
@@ -189,8 +189,8 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     """Accuracy and the model are the same on every profile; only another precision is another deployment."""
     data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
-    scoring = CountedScoring(InlineScoring(supernet, data.train.images[:200], part.images, part.labels))
-    timed = {p.name: Timed(open_profiler(p, seed=0), (part.images[: p.batch_size].numpy(),)) for p in profiles}
+    scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
+    timed = {p.name: Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),)) for p in profiles}
     evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
     network = supernet.family.space.smallest
     requests = [
@@ -232,8 +232,8 @@ class Listening:
 def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(supernet: Supernet) -> None:
     data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
     part, profiler = data.validation, Listening()
-    examples = (part.images[:16].numpy(), part.images[16:32].numpy())
-    scoring = InlineScoring(supernet, data.train.images[:200], part.images, part.labels)
+    examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
+    scoring = InlineScoring(supernet, head(data.train, 200), part)
     timed = {"p": Timed(profiler, examples)}
     evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
     (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])

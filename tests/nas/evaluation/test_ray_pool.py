@@ -15,13 +15,13 @@ from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.subnets import InlineScoring, Scored, Task
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.data import DataSet
+from supernets.data import DataSet, Part, head
 from tests.conftest import digits_family
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Parts = tuple[Part, Part]
 """Calibration images, images and labels."""
 
 
@@ -40,7 +40,7 @@ def supernet(digits: DataSet) -> Supernet:
 
 @pytest.fixture(scope="module")
 def parts(digits: DataSet) -> Parts:
-    return digits.train.images[:200], digits.validation.images, digits.validation.labels
+    return head(digits.train, 200), digits.validation
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ def largest(trained: Trained) -> nn.Module:
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_the_same_network_agrees(trained: Trained, batch: int) -> None:
-    images = trained.data.validation.images
+    images = trained.data.validation.inputs
     module = largest(trained)
     assert 0 <= compare(module, onnx_model(module, images[:2]), images[:batch].numpy()) <= MAX_PARITY
 
 
 @pytest.mark.parametrize("name", ["stem.conv.weight", "head.norm.running_var", "classifier.bias"])
 def test_a_single_changed_tensor_is_found(trained: Trained, name: str) -> None:
-    images = trained.data.validation.images
+    images = trained.data.validation.inputs
     module = largest(trained)
     model = onnx_model(module, images[:2])
     with torch.no_grad():
@@ -40,7 +40,7 @@ def test_a_single_changed_tensor_is_found(trained: Trained, name: str) -> None:
 
 
 def test_outputs_of_another_shape_are_found(trained: Trained) -> None:
-    images = trained.data.validation.images
+    images = trained.data.validation.inputs
     module = largest(trained)
     model = onnx_model(nn.Sequential(module, nn.Unflatten(1, (1, 10))).eval(), images[:2])
     with pytest.raises(ExportFailedError, match="shape"):
@@ -48,7 +48,7 @@ def test_outputs_of_another_shape_are_found(trained: Trained) -> None:
 
 
 def test_outputs_that_do_not_depend_on_the_image_are_found(trained: Trained) -> None:
-    images = trained.data.validation.images
+    images = trained.data.validation.inputs
     module = largest(trained)
     with torch.no_grad():
         module.get_parameter("classifier.weight").zero_()
@@ -59,8 +59,8 @@ def test_outputs_that_do_not_depend_on_the_image_are_found(trained: Trained) -> 
 
 def test_a_model_that_answers_otherwise_than_the_measured_one_is_found(trained: Trained) -> None:
     part, module = trained.data.validation, largest(trained)
-    model = onnx_model(module, part.images[:2])
-    logits = run_model(model, {"input": part.images.numpy()})[0]
+    model = onnx_model(module, part.inputs[:2])
+    logits = run_model(model, {"input": part.inputs.numpy()})[0]
     right = logits.argmax(axis=1) == part.labels.numpy()
     assert 0.5 < right.mean() < 1
 

@@ -42,7 +42,7 @@ class TestFashionMnist:
         data = load_data("fashion-mnist", path=fashion, validation=50)
         assert [len(p) for p in (data.train, data.validation, data.test)] == [150, 50, 50]
         assert data.validation.labels.bincount().tolist() == [5] * 10
-        assert (data.image_size, data.channels, data.class_names[9]) == (28, 1, "ankle boot")
+        assert (data.images.image_size, data.images.channels, data.class_names[9]) == (28, 1, "ankle boot")
         raw = gzip.decompress((fashion / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
         expected = {raw[i : i + 784]: i // 784 % 10 for i in range(0, len(raw), 784)}
         assert dict(zip(raw_rows(data, data.test), data.test.labels.tolist(), strict=True)) == expected
@@ -61,8 +61,8 @@ class TestFashionMnist:
         for part in (data.train, data.validation, data.test, head(data.train, 1000)):
             assert part.labels.bincount().tolist() == [len(part) // 10] * 10
         # 0.2860 and 0.3530 are widely published for all 60,000; a sixth less moves them little.
-        assert data.mean == pytest.approx((0.2860,), abs=5e-4)
-        assert data.std == pytest.approx((0.3530,), abs=5e-4)
+        assert data.images.mean == pytest.approx((0.2860,), abs=5e-4)
+        assert data.images.std == pytest.approx((0.3530,), abs=5e-4)
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),

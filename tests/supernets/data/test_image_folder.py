@@ -39,7 +39,7 @@ class TestImageFolder:
             [2] * 2,
             [2] * 2,
         ]
-        assert (data.class_names, data.image_size, data.channels) == (("cat", "dog"), 12, 3)
+        assert (data.class_names, data.images.image_size, data.images.channels) == (("cat", "dog"), 12, 3)
         expected = {
             np.asarray(Image.open(file)).transpose(2, 0, 1).tobytes(): ("cat", "dog").index(file.parent.name)
             for file in pets.rglob("*.png")
@@ -74,8 +74,8 @@ class TestImageFolder:
     def test_grey_images_have_one_channel_unless_asked_otherwise(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
             write_images(tmp_path / name, 5, mode="L")
-        assert load_data("image-folder", path=tmp_path).train.images.shape == (6, 1, 12, 12)
-        assert load_data("image-folder", path=tmp_path, channels=3).train.images.shape == (6, 3, 12, 12)
+        assert load_data("image-folder", path=tmp_path).train.inputs.shape == (6, 1, 12, 12)
+        assert load_data("image-folder", path=tmp_path, channels=3).train.inputs.shape == (6, 3, 12, 12)
 
     def test_images_are_resized_by_the_short_side_and_cut_in_the_middle(self, tmp_path: Path) -> None:
         for name, size in (("wide", (60, 20)), ("tall", (20, 60))):
@@ -102,7 +102,7 @@ class TestImageFolder:
             (tmp_path / name / "Thumbs.db").write_text("clutter")
         data = load_data("image-folder", path=tmp_path)
         assert sum(map(len, (data.train, data.validation, data.test))) == 14
-        assert data.channels == 3
+        assert data.images.channels == 3
 
     def test_turned_photographs_are_set_upright(self, tmp_path: Path) -> None:
         for name in ("a", "b"):

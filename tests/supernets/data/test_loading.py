@@ -39,23 +39,23 @@ class TestDigits:
             assert np.abs(part.labels.bincount().numpy() - all_counts * len(part) / 1797).max() < 2
 
     def test_training_images_are_normalised_by_their_own_statistics(self, data: DataSet) -> None:
-        assert data.train.images.mean().item() == pytest.approx(0, abs=1e-5)  # float32 sums of 69,056 pixels
-        assert data.train.images.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+        assert data.train.inputs.mean().item() == pytest.approx(0, abs=1e-5)  # float32 sums of 69,056 pixels
+        assert data.train.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
         raw = np.stack([np.frombuffer(row, dtype=np.uint8) for row in raw_rows(data, data.train)]) / 16
-        assert data.mean == pytest.approx((raw.mean(),), rel=1e-12)
-        assert data.std == pytest.approx((raw.std(),), rel=1e-12)
-        assert 0 < data.mean[0] < 1
+        assert data.images.mean == pytest.approx((raw.mean(),), rel=1e-12)
+        assert data.images.std == pytest.approx((raw.std(),), rel=1e-12)
+        assert 0 < data.images.mean[0] < 1
 
     def test_describes_itself(self, data: DataSet) -> None:
-        assert (data.name, data.image_size, data.channels, data.n_classes) == ("digits", 8, 1, 10)
+        assert (data.name, data.images.image_size, data.images.channels, data.n_classes) == ("digits", 8, 1, 10)
         assert data.class_names == tuple("0123456789")
         for part in (data.train, data.validation, data.test):
-            assert part.images.shape == (len(part), 1, 8, 8)
-            assert (part.images.dtype, part.labels.dtype) == (torch.float32, torch.int64)
-            assert part.images.is_contiguous()
+            assert part.inputs.shape == (len(part), 1, 8, 8)
+            assert (part.inputs.dtype, part.labels.dtype) == (torch.float32, torch.int64)
+            assert part.inputs.is_contiguous()
 
     def test_digest_is_the_sha256_of_images_then_labels(self, data: DataSet) -> None:
-        raw = data.train.images.numpy().tobytes() + data.train.labels.numpy().tobytes()
+        raw = data.train.inputs.numpy().tobytes() + data.train.labels.numpy().tobytes()
         assert data.train.digest == hashlib.sha256(raw).hexdigest()[:16]
         assert len({p.digest for p in (data.train, data.validation, data.test)}) == 3
 
@@ -78,13 +78,13 @@ class TestDigits:
 
     def test_can_be_resized_and_given_three_channels(self, data: DataSet) -> None:
         large = load_data("digits", image_size=16, channels=3)
-        assert large.train.images.shape == (1079, 3, 16, 16)
+        assert large.train.inputs.shape == (1079, 3, 16, 16)
         assert (large.image_size, large.channels) == (16, 3)
         assert torch.equal(large.train.labels, data.train.labels)
-        assert torch.equal(large.train.images[:, 0], large.train.images[:, 2])
-        assert large.mean[0] == pytest.approx(data.mean[0], abs=0.01)  # the scale stays 0 to 1
-        small = torch.nn.functional.avg_pool2d(large.train.images[:, :1], 2)
-        assert torch.corrcoef(torch.stack([small.flatten(), data.train.images.flatten()]))[0, 1] > 0.95
+        assert torch.equal(large.train.inputs[:, 0], large.train.inputs[:, 2])
+        assert large.images.mean[0] == pytest.approx(data.images.mean[0], abs=0.01)  # the scale stays 0 to 1
+        small = torch.nn.functional.avg_pool2d(large.train.inputs[:, :1], 2)
+        assert torch.corrcoef(torch.stack([small.flatten(), data.train.inputs.flatten()]))[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(
