@@ -218,7 +218,7 @@ def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str)
     space, n = supernet.space, 16
     images, labels = digits.train.inputs[:n].double(), digits.train.labels[:n]
     strategy: TrainingStrategy = SandwichStrategy(space, 1) if kind == "sandwich" else SortedStrategy(space, 2)
-    part = replace(digits.train, images=images, labels=labels)
+    part = replace(digits.train, inputs=images, labels=labels)
     loop = Loop(
         supernet, part, strategy, replace(SETTINGS, batch_size=n, epochs=1, learning_rate=0.0, shift=0, flip=False)
     )

@@ -201,7 +201,7 @@ class TestImageFolderErrors:
     def test_different_sizes_without_an_image_size(self, pets: Path) -> None:
         write_images(pets / "dog", 1, size=(9, 20))
         self.check(pets, "its images have 2 sizes, from 12x12 to 20x9 pixels; give the image_size")
-        assert load_data("image-folder", path=pets, image_size=9).image_size == 9
+        assert load_data("image-folder", path=pets, image_size=9).images.image_size == 9
 
     def test_parts_beside_other_folders(self, tmp_path: Path) -> None:
         for part in ("train", "extra"):

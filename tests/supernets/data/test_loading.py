@@ -79,7 +79,7 @@ class TestDigits:
     def test_can_be_resized_and_given_three_channels(self, data: DataSet) -> None:
         large = load_data("digits", image_size=16, channels=3)
         assert large.train.inputs.shape == (1079, 3, 16, 16)
-        assert (large.image_size, large.channels) == (16, 3)
+        assert (large.images.image_size, large.images.channels) == (16, 3)
         assert torch.equal(large.train.labels, data.train.labels)
         assert torch.equal(large.train.inputs[:, 0], large.train.inputs[:, 2])
         assert large.images.mean[0] == pytest.approx(data.images.mean[0], abs=0.01)  # the scale stays 0 to 1
