@@ -53,7 +53,7 @@ def test_outputs_that_do_not_depend_on_the_image_are_found(trained: Trained) -> 
     with torch.no_grad():
         module.get_parameter("classifier.weight").zero_()
     model = onnx_model(module, images[:2])
-    with pytest.raises(ExportFailedError, match="same outputs for every image"):
+    with pytest.raises(ExportFailedError, match="same outputs for every input"):
         compare(module, model, images[:8].numpy())
 
 
@@ -78,6 +78,6 @@ def test_a_model_that_answers_otherwise_than_the_measured_one_is_found(trained: 
     many[: len(right) // 20] ^= True
     assert 0.99 <= (as_measured(model, part, scored(few)) or 0) < 1
     with pytest.raises(
-        ExportFailedError, match=r"[45]\.\d% of the validation images .*the processor, torch 2.6, onnxruntime 1.9"
+        ExportFailedError, match=r"[45]\.\d% of the validation examples .*the processor, torch 2.6, onnxruntime 1.9"
     ):
         as_measured(model, part, scored(many))
