@@ -102,12 +102,18 @@ class Dispatcher:
             return self._round()
 
     def _keep_ticking(self) -> None:
+        failed = ""
         while not self._closing.is_set():
             self._woken.clear()
             try:
                 self.tick()
-            except Exception:  # the server's own databases: nothing else can tell, and the next round may go well
-                logger.exception("a round of the dispatcher failed")
+                failed = ""
+            except (
+                Exception
+            ) as error:  # the server's own databases: nothing else can tell, and the next round may go well
+                if repr(error) != failed:  # else every round would, into a disk that may be full already
+                    failed = repr(error)
+                    logger.exception("a round of the dispatcher failed, and is tried again until one does not")
             busy = len(self._settled) < len(self._known) or self._tasks.open
             self._woken.wait(_BUSY_S if busy else _IDLE_S)
 

@@ -61,7 +61,9 @@ class _Known:
     """What was last read of one run."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    store: SqlStore | None = None  # opening costs more than reading; it keeps no file open
+    store: SqlStore | None = (
+        None  # while it may change: opening costs more than reading, and keeps 60 KiB, but no file open
+    )
     standing: Standing | None = None
     stamp: Stamp | None = None
     read: float = 0.0
@@ -106,7 +108,11 @@ class Standings:
         try:
             if known.store is None:
                 known.store = open_store(folder)
-            return standing_of(known.store, held=held)
+            found = standing_of(known.store, held=held)
         except NasError:
             known.store = known.standing = None
             raise
+        if not (found.open or held):
+            known.store.close()
+            known.store = None
+        return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +120,30 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     assert standings.of("tiny-1").status is RunStatus.RUNNING
     store.set_status(RunStatus.FINISHED)  # a real file's stamp would change: this shows that the stamp is looked at
     assert standings.of("tiny-1").status is RunStatus.RUNNING
+
+
+def test_of_runs_that_have_ended_no_store_is_kept(
+    runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are ever more of them, and an engine takes more memory than all that is told of a run."""
+    kept: weakref.WeakSet[SqlStore] = weakref.WeakSet()
+
+    def opened(folder: RunFolder) -> SqlStore:
+        kept.add(made := open_store(folder))
+        return made
+
+    monkeypatch.setattr(module, "open_store", opened)
+    standings = Standings(runs)
+    store.set_status(RunStatus.RUNNING)
+    for _ in range(2):
+        standings.of("tiny-1")
+    assert len(kept) == 1
+    store.set_status(RunStatus.FINISHED, reason="done")
+    store.close()
+    for _ in range(2):
+        assert (standings.of("tiny-1").reason, standings.of("tiny-1").held) == ("done", False)
+    gc.collect()
+    assert len(kept) == 0
 
 
 def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
