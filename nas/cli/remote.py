@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
     from nas.client import NasClient
+    from nas.errors import ServiceError
     from nas.service.schemas import Export, RunSummary
 
 RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status` lists them.", show_default=False)]
@@ -106,7 +107,7 @@ def logs(
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
-        for piece in client.follow_logs(run):
+        for piece in client.follow_logs(run, on_gone=lambda error: print(_gone(run, error), file=sys.stderr)):
             if as_json:
                 print(json.dumps({"run": run, "logs": piece}), flush=True)
             else:
@@ -203,7 +204,7 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
     from nas.errors import ServiceError
 
     with _left_alone(run, "nas watch"):
-        last = _shown(client.watch(run), as_json)
+        last = _shown(client, run, as_json)
     if last is None or last.status != "finished":
         how = "was not seen to end" if last is None else last.status
         raise ServiceError(f"{run}: {how}{f': {last.reason}' if last is not None and last.reason else ''}")
@@ -211,13 +212,19 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
         print(f"{run}: finished, {_progress(last)}\nnext: nas fetch {run}")
 
 
-def _shown(summaries: Iterable[RunSummary], as_json: bool) -> RunSummary | None:
+def _gone(run: str, error: ServiceError) -> str:
+    from nas.client.client import PATIENCE_S
+
+    return f"{run} goes on, and its server may be gone for {PATIENCE_S / 60:g} minutes: {error}"
+
+
+def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Progress on stderr, or JSON on stdout; gives the last summary."""
     from nas.console import ConsoleDisplay
 
     last: RunSummary | None = None
     with ConsoleDisplay(stderr()) as display:
-        for summary in summaries:
+        for summary in client.watch(run, on_gone=lambda error: display.note(_gone(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
             elif last is None or standing(last) != standing(summary) or last.reason != summary.reason:

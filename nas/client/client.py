@@ -11,12 +11,12 @@ from typing import Any, Self
 import httpx
 
 from nas.client.files import Received, download
-from nas.client.following import LogFollower, Patience, Watch, finished
+from nas.client.following import LogFollower, OnGone, Patience, Watch, finished
 from nas.client.transport import Transport, checked, quoted
 from nas.errors import ServiceError
 from nas.service import schemas
 
-_PATIENCE_S = 300.0
+PATIENCE_S = 300.0
 """How long a server may be gone while something is followed: it is started again, say."""
 _PAGE = 1000
 
@@ -110,21 +110,24 @@ class NasClient:
         """A run with what it is made of."""
         return self._transport.get(_of(run), schemas.RunDetail)
 
-    def watch(self, run: str, *, patience_s: float = _PATIENCE_S) -> Iterator[schemas.RunSummary]:
+    def watch(
+        self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None
+    ) -> Iterator[schemas.RunSummary]:
         """Where a run stands, now and each time that this changes, until it has ended.
 
         Args:
             patience_s: how long the server may be gone in between.
+            on_gone: told when it is, and why.
         """
-        return iter(Watch(self._transport, _of(run), Patience(patience_s)))
+        return iter(Watch(self._transport, _of(run), Patience(patience_s, on_gone=on_gone)))
 
     def logs(self, run: str) -> str:
         """What the run's drivers wrote until now, the oldest first."""
         return self._transport.read(f"{_of(run)}/logs").text
 
-    def follow_logs(self, run: str, *, patience_s: float = _PATIENCE_S) -> Iterator[str]:
-        """The same, piece by piece as it is written, until the run has ended."""
-        return iter(LogFollower(self._transport, _of(run), Patience(patience_s)))
+    def follow_logs(self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None) -> Iterator[str]:
+        """The same, piece by piece as it is written, until the run has ended; see `watch`."""
+        return iter(LogFollower(self._transport, _of(run), Patience(patience_s, on_gone=on_gone)))
 
     def cancel(self, run: str) -> schemas.RunSummary:
         """Ends a run; it can be resumed."""
@@ -216,7 +219,7 @@ class NasClient:
         answer = self._transport.send("POST", f"{_of(run)}/exports", body=request)
         made = self._transport.parsed(answer, schemas.Export)
         path = f"{_of(run)}/exports/{quoted(made.export)}"
-        made = finished(self._transport, made, path, Patience(_PATIENCE_S), on_change)
+        made = finished(self._transport, made, path, Patience(PATIENCE_S), on_change)
         if made.status == "failed":
             raise ServiceError(f"{run}: the export failed: {made.reason or 'no reason is known'}")
         return made
@@ -264,7 +267,7 @@ class NasClient:
         path = f"profiles/{quoted(profile)}/measurements"
         made = self._transport.parsed(self._upload(path, "model", model), schemas.ModelMeasurement)
         path = f"{path}/{quoted(made.measurement)}"
-        made = finished(self._transport, made, path, Patience(_PATIENCE_S), on_change)
+        made = finished(self._transport, made, path, Patience(PATIENCE_S), on_change)
         if made.status == "failed":
             raise ServiceError(f"{profile}: {model} was not measured: {made.reason or 'no reason is known'}")
         return made

@@ -8,10 +8,13 @@ from typing import TypeVar
 
 from nas.client.errors import RefusedError, UnreachableError
 from nas.client.events import parse_events
-from nas.client.transport import Transport
+from nas.client.transport import BUSY, Transport
+from nas.errors import ServiceError
 from nas.service.schemas import Export, ModelMeasurement, RunSummary
 
 Task = TypeVar("Task", Export, ModelMeasurement)
+OnGone = Callable[[ServiceError], None]
+"""Told, once each time, that a server which has answered before does so no more, and why; it is asked again."""
 
 ENDED = frozenset({"finished", "failed", "cancelled"})
 _POLL_S, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 0.5, 5.0
@@ -32,8 +35,10 @@ class Patience:
         clock: seconds, of any beginning.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = seconds, clock
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.monotonic, *, on_gone: OnGone | None = None
+    ) -> None:
+        self._seconds, self._clock, self._on_gone = seconds, clock, on_gone
         self._answered: float | None = None
         self._pause = _FIRST_PAUSE_S
 
@@ -41,14 +46,20 @@ class Patience:
         """The server answers."""
         self._answered, self._pause = self._clock(), _FIRST_PAUSE_S
 
-    def spend(self, error: UnreachableError) -> float:
+    def spend(self, error: ServiceError) -> float:
         """Seconds to wait before the server is asked again.
 
         Raises:
-            UnreachableError: the one given, when the patience is used up.
+            ServiceError: the one given, when the patience is used up, or where waiting does not help.
         """
-        if self._answered is None or self._clock() - self._answered > self._seconds:
+        may_pass = isinstance(error, UnreachableError) or (
+            isinstance(error, RefusedError)
+            and error.problem.status in BUSY  # a proxy whose server is started again, say
+        )
+        if not may_pass or self._answered is None or self._clock() - self._answered > self._seconds:
             raise error
+        if self._on_gone is not None and self._pause == _FIRST_PAUSE_S:
+            self._on_gone(error)
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE_S)
         return pause
 
@@ -78,7 +89,7 @@ class Watch:
                     if summary.status in ENDED:
                         return
                 pause = self._pause if streams else _POLL_S
-            except UnreachableError as error:
+            except ServiceError as error:
                 pause = self._patience.spend(error)
             self._transport.wait(pause)
 
@@ -133,7 +144,7 @@ class LogFollower:
                     yield new
                 if summary.status in ENDED and not summary.live:
                     return
-            except UnreachableError as error:
+            except ServiceError as error:
                 pause = self._patience.spend(error)
             self._transport.wait(pause)
 
@@ -155,7 +166,7 @@ def finished(
         transport.wait(_TASK_POLL_S)
         try:
             now = transport.get(path, type(task))
-        except UnreachableError as error:
+        except ServiceError as error:
             transport.wait(patience.spend(error))
             continue
         patience.renew()

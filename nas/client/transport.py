@@ -24,7 +24,7 @@ _CONNECT_S, _ANSWER_S = 5.0, 60.0
 SILENCE_S = 60.0
 """A stream that says nothing for so long is broken: the server sends a comment at least every 15 s."""
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3, 0.2, 10.0
-_BUSY = frozenset({429, 502, 503, 504})
+BUSY = frozenset({429, 502, 503, 504})
 """The server, or a proxy before it, cannot answer at this moment."""
 _PROBLEM_BYTES = 1024 * 1024
 
@@ -98,7 +98,7 @@ class Transport:
                 if last:
                     raise self.unreachable(error) from error
             else:
-                if last or answer.status_code not in _BUSY or answer.status_code in accept:
+                if last or answer.status_code not in BUSY or answer.status_code in accept:
                     return self._accepted(answer, accept)
                 pause = _retry_after(answer, pause)
             self.wait(pause)

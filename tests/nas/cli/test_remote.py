@@ -170,6 +170,19 @@ class TestWatch:
         assert "small-1 is left alone and goes on at the server; look again with: nas watch small-1" in found.err
         assert {request.method for request in script.asked} == {"GET"}
 
+    @pytest.mark.parametrize("extra", [[], ["--json"]])
+    def test_a_server_that_goes_away_is_waited_for_and_told(
+        self, shell: Shell, serve: Callable[..., Script], extra: list[str]
+    ) -> None:
+        serve(events=[*course(QUEUED), gone, gone, *course(COURSE[3])])
+        found = shell.nas("watch", "small-1", *extra)
+        assert found.code == 0
+        told = [line for line in found.err.splitlines() if "its server may be gone" in line]
+        assert len(told) == 1
+        assert told[0].startswith(
+            "small-1 goes on, and its server may be gone for 5 minutes: no server answers at http"
+        )
+
     def test_no_server(self, shell: Shell, serve: Callable[..., Script]) -> None:
         serve(events=[gone])
         found = shell.nas("watch", "small-1")

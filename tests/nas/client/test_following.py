@@ -49,6 +49,23 @@ class TestWatch:
         assert list(script.client().watch("small-1")) == COURSE
         assert script.waited == [0.5, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
+    def test_a_proxy_may_answer_for_a_server_that_is_started_again(self) -> None:
+        proxy = [lambda status=status: httpx.Response(status, text="<html>") for status in (502, 504, 503, 503, 502)]
+        script = Script(
+            events=[lambda: sent(0, 1), *proxy, lambda: sent(2, 3, 4)],
+            status=[*proxy, lambda: as_json(COURSE[3]), lambda: as_json(COURSE[4])],
+        )
+        gone_for: list[str] = []
+        watched = list(script.client().watch("small-1", on_gone=lambda error: gone_for.append(str(error))))
+        assert watched[:2] == COURSE[:2]
+        assert watched[-1] == COURSE[4]
+        assert len(gone_for) == 1
+        assert "502 Bad Gateway" in gone_for[0]
+
+    def test_a_proxy_that_never_reached_a_server_is_told_at_once(self) -> None:
+        with pytest.raises(RefusedError, match="502"):
+            list(Script(events=[lambda: httpx.Response(502)]).client().watch("small-1"))
+
     def test_but_not_for_longer_than_patience_lasts(self) -> None:
         now = [0.0]
 
@@ -113,9 +130,15 @@ class TestLogs:
     def test_a_server_may_be_gone_in_between(self) -> None:
         script = Script(
             status=[lambda: as_json(summary()), gone, gone, gone, lambda: as_json(summary("failed"))],
-            logs=[lambda: httpx.Response(200, text="a"), lambda: httpx.Response(200, text="ab")],
+            logs=[
+                lambda: httpx.Response(200, text="a"),
+                *[lambda: httpx.Response(502)] * 3,
+                lambda: httpx.Response(200, text="ab"),
+            ],
         )
-        assert list(script.client().follow_logs("small-1")) == ["a", "b"]
+        gone_for: list[ServiceError] = []
+        assert list(script.client().follow_logs("small-1", on_gone=gone_for.append)) == ["a", "b"]
+        assert len(gone_for) == 1
 
     def test_a_text_whose_beginning_is_cut_off_is_known_again(self) -> None:
         lines = [f"line {n}\n" for n in range(2000)]

@@ -1,6 +1,7 @@
 // Calls of the service's API, and what several pages do with it.
 
 const API = "/api/v1";
+const ASK_AGAIN_MS = 3000;
 const AWAY = "the server does not answer; look whether it still runs, and try again";
 
 /** What the service refused: its problem details (RFC 9457). */
@@ -50,9 +51,10 @@ function understood(status, kind, said) {
 
 /** A text of the API, such as a log. */
 export async function text(path) {
-  const answer = await fetch(API + path, { headers: { Accept: "text/plain" } });
-  if (!answer.ok) throw new Refused({ status: answer.status, title: `the server answered ${answer.status}` });
-  return answer.text();
+  const answer = await fetch(API + path, { headers: { Accept: "text/plain" } }).catch(() => { throw new Refused({ status: 0, title: AWAY }); });
+  const said = await answer.text();
+  if (!answer.ok) understood(answer.status, answer.headers.get("Content-Type"), said);
+  return said;
 }
 
 /** The path of a run below the API. */
@@ -78,12 +80,31 @@ export function localTimes(root = document) {
   }
 }
 
-/** Tells when a run changes, through the service's event stream; gives back what ends it. */
+/**
+ * Tells when a run changes, through the service's event stream; where that is refused (by a proxy, or since too many watch),
+ * by asking now and then, until a stream is let through again. Gives back what ends it.
+ */
 export function watch(run, onChange) {
-  const stream = new EventSource(`${API}${runPath(run, "events")}`);
-  const read = (event) => onChange(JSON.parse(event.data));
-  stream.onmessage = read;
-  stream.addEventListener("summary", read);
-  stream.addEventListener("end", () => stream.close());
-  return () => stream.close();
+  let stream = null;
+  let timer = null;
+  let isOver = false;
+  function open() {
+    stream = new EventSource(`${API}${runPath(run, "events")}`);
+    stream.onmessage = (event) => onChange(JSON.parse(event.data));
+    stream.onerror = () => { // a broken connection is made anew by the browser, a refused one is closed for good
+      if (stream.readyState === EventSource.CLOSED && !isOver) timer = setTimeout(ask, ASK_AGAIN_MS);
+    };
+  }
+  async function ask() {
+    try {
+      onChange(await call(runPath(run, "status")));
+    } catch { /* it is away: asked again below */ }
+    if (!isOver) open();
+  }
+  open();
+  return () => {
+    isOver = true;
+    clearTimeout(timer);
+    stream.close();
+  };
 }

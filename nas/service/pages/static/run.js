@@ -47,6 +47,7 @@ function follow() {
         await update();
       } catch (error) {
         tell(`This page is not up to date: ${error.message}`);
+        last = ""; // what is told next counts, even if it is the same
       }
       due = performance.now() + Math.max(2000, 5 * (performance.now() - start));
       waiting = null;

@@ -12,7 +12,7 @@ import uvicorn
 
 from nas.service.app import create_app
 from nas.service.service import Service
-from nas.service.settings import ServiceSettings
+from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.tokens import Tokens
 from nas.store.folder import RunsFolder
@@ -30,26 +30,30 @@ class Server:
 
 
 @contextmanager
-def running_server(runs: RunsFolder, *, name: str | None = None, tokens: Tokens | None = None) -> Iterator[Server]:
+def running_server(
+    runs: RunsFolder, *, name: str | None = None, tokens: Tokens | None = None, port: int = 0, watchers: int = 500
+) -> Iterator[Server]:
     """A server over a runs folder, which runs no job.
 
     Args:
         name: by which browsers reach it, which must show a token then.
         tokens: that they may show.
+        port: 0 takes a free one.
+        watchers: how many may follow runs by streams.
     """
     runs.check_writable()
-    settings = ServiceSettings(runs, names=() if name is None else (name,))
+    settings = ServiceSettings(runs, names=() if name is None else (name,), limits=Limits(watchers=watchers))
     state = ServiceState.open(settings.database)
     service = Service(settings, state, Jobs())
     app = create_app(service, settings, tokens=tokens)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    taken = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Server(f"http://{name or '127.0.0.1'}:{port}", service, runs, state)
+        yield Server(f"http://{name or '127.0.0.1'}:{taken}", service, runs, state)
     finally:
         app.state.watching.close()
         server.should_exit = True

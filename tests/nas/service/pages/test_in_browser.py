@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from nas.service.state import TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from nas.store.sql import SqlStore
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages import axe
@@ -269,6 +271,39 @@ def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) 
     chromium.until(lambda: chromium.run(keys) >= expected)
     assert chromium.run("return window.same")  # nothing was loaded anew
     assert not chromium.complaints()
+
+
+def waiting_run(runs: RunsFolder) -> SqlStore:
+    """A run that this process drives, and that has measured nothing."""
+    runs.check_writable()
+    store = open_store(runs.create("early", "name: early\n"), create=True, driver=True)
+    store.set_status(RunStatus.RUNNING)
+    return store
+
+
+def test_a_run_is_followed_where_its_stream_is_refused(chromium: Chromium, tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path / "runs")
+    store = waiting_run(runs)
+    with running_server(runs, watchers=0) as server:
+        chromium.open(f"{server.url}/runs/early-1")
+        assert chromium.text("#head .badge") == "running"
+        store.set_status(RunStatus.FAILED, reason="it broke")
+        chromium.until(lambda: chromium.text("#head .badge") == "failed")
+    store.close()
+
+
+def test_a_run_is_followed_past_a_restart_of_the_server(chromium: Chromium, tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path / "runs")
+    store = waiting_run(runs)
+    with running_server(runs) as server:
+        chromium.open(f"{server.url}/runs/early-1")
+        assert chromium.text("#head .badge") == "running"
+        chromium.run("window.same = true")
+    store.set_status(RunStatus.FAILED, reason="it broke")
+    with running_server(runs, port=urlsplit(server.url).port or 0):
+        chromium.until(lambda: chromium.text("#head .badge") == "failed")
+        assert chromium.run("return window.same")
+    store.close()
 
 
 def test_a_run_gets_its_charts_with_its_first_results(chromium: Chromium, server: Server) -> None:
