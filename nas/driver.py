@@ -16,7 +16,7 @@ from nas.budget import Budget, Plateau
 from nas.conditions import check_conditions, check_teacher, check_weights
 from nas.config import SearchJob, load_job
 from nas.display import Display, Silent
-from nas.errors import ClusterError, JobError, NasError, StoreError
+from nas.errors import ClusterError, JobError, NasError, StoreAwayError, StoreError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import connected
@@ -120,7 +120,8 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
 
     Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
     again goes on; and so it is after SIGTERM, of which only whoever started this driver knows whether it was a cancel or the
-    end of the machine's day, and where the cluster is gone, which is started again by whoever looks after it.
+    end of the machine's day, and where the cluster or the database server is gone: whoever looks after those starts them
+    again.
 
     Args:
         kind: what the run is to be, where no driver has described it yet.
@@ -135,7 +136,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
     try:
         if store.status() not in _OPEN:
             return Run(folder, how.runs)
-        with _recording_its_end(store, but=(ClusterError,)):
+        with _recording_its_end(store, but=(ClusterError, StoreAwayError)):
             info = store.info()
             if "kind" in info:  # it comes last: then all facts are there
                 prepared, kind = _prepared_again(folder, info, how), info["kind"]

@@ -53,6 +53,10 @@ class OutdatedStoreError(StoreError):
     """A database has the tables of an earlier version, which whoever only reads does not change."""
 
 
+class StoreAwayError(StoreError):
+    """The database server that a run's rows are on does not answer, or lets nobody in, now."""
+
+
 class RunHeldError(StoreError):
     """Another live driver holds the run, or this driver was given up for dead and its lease taken over."""
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nas.errors import NasError
+from nas.errors import NasError, StoreAwayError
 from nas.overview import Standing, standing_of
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.opening import is_held, open_store
+from nas.store.database import Database
+from nas.store.folder import RunsFolder
+from nas.store.opening import database_of
 from nas.store.sql import SqlStore
 
 _SETTLED_S = 0.1
@@ -19,6 +20,8 @@ _SETTLED_S = 0.1
 again and keep its stamp."""
 _ELSEWHERE_S = 1.0
 """How long what was read of a database without files of its own is taken for what it says now."""
+_AWAY_S = 30.0
+"""Before a database server that did not answer, for which one waits long, is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class _Known:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     store: SqlStore | None = (
-        None  # while it may change: opening costs more than reading, and keeps 60 KiB, but no file open
+        None  # while it may change: opening costs more than reading; it keeps 60 KiB, but no file open
     )
     standing: Standing | None = None
     stamp: Stamp | None = None
@@ -79,6 +82,7 @@ class Standings:
     def __init__(self, runs: RunsFolder, *, clock: Callable[[], float] = time.time) -> None:
         self._runs, self._clock = runs, clock
         self._known: dict[str, _Known] = {}
+        self._away: dict[str, float] = {}  # database servers, and when they did not answer
 
     def of(self, run: str) -> Standing:
         """Where a run stands now.
@@ -86,6 +90,7 @@ class Standings:
         Raises:
             UnknownNameError: there is no such run.
             StoreError: its database is damaged, or cannot be read now.
+            StoreAwayError: its database's server does not answer, or did not a moment ago.
         """
         folder = self._runs.get(run)
         known = self._known.setdefault(run, _Known())
@@ -93,9 +98,11 @@ class Standings:
             now, stamp = self._clock(), Stamp.of(folder.database)
             if known.standing is not None and stamp is None and fresh(known.read, now, _ELSEWHERE_S):
                 return known.standing
-            held = is_held(folder)  # before the store is read; see `standing_of`
+            database = database_of(folder)
+            self._check_answers(database.server, now)
+            held = database.is_held()  # before the store is read; see `standing_of`
             if known.standing is None or stamp is None or stamp != known.stamp:
-                known.standing = self._read(folder, known, held)
+                known.standing = self._read(database, known, held)
                 known.stamp = stamp if stamp is not None and stamp.settled(now) else None
                 known.read = now
             return replace(known.standing, held=held)
@@ -104,14 +111,26 @@ class Standings:
         """Drops what is known of a run that was removed."""
         self._known.pop(run, None)
 
-    def _read(self, folder: RunFolder, known: _Known, held: bool) -> Standing:
+    def _check_answers(self, server: str | None, now: float) -> None:
+        """Raises where a server did not answer a moment ago; after that, one caller alone asks it again."""
+        if server is None or server not in self._away:
+            return
+        if fresh(self._away[server], now, _AWAY_S):
+            raise StoreAwayError(f"{server}: did not answer a moment ago; its runs cannot be read until it does")
+        self._away[server] = now
+
+    def _read(self, database: Database, known: _Known, held: bool) -> Standing:
         try:
             if known.store is None:
-                known.store = open_store(folder)
+                known.store = SqlStore.open(database, create=False, driver=False)
             found = standing_of(known.store, held=held)
-        except NasError:
+        except NasError as error:
             known.store = known.standing = None
+            if database.server is not None and isinstance(error, StoreAwayError):
+                self._away[database.server] = self._clock()
             raise
+        if database.server is not None:
+            self._away.pop(database.server, None)
         if not (found.open or held):
             known.store.close()
             known.store = None

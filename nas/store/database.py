@@ -34,6 +34,11 @@ class Database(Protocol):
         """The schema that the tables are in; None where the database is the run's own."""
         ...
 
+    @property
+    def server(self) -> str | None:
+        """Which database server it is on, and as whom that is asked; None for a file."""
+        ...
+
     def check(self, *, create: bool) -> None:
         """Raises `StoreError` where it cannot be opened at all, before anything is touched."""
         ...
@@ -66,6 +71,10 @@ class Database(Protocol):
 
     def explain(self, error: DBAPIError) -> str:
         """What went wrong and what to do, for the user."""
+        ...
+
+    def is_away(self, error: DBAPIError) -> bool:
+        """Whether it was the server that could not be reached, whatever it was to be asked."""
         ...
 
     def is_held(self) -> bool:

@@ -72,6 +72,10 @@ class PostgresDatabase:
     def name(self) -> str:
         return self.url.render_as_string() + (f" (schema {self.schema})" if self.schema else "")
 
+    @property
+    def server(self) -> str:
+        return self.url.render_as_string()
+
     def check(self, *, create: bool) -> None:
         """Nothing can be said before a connection is tried."""
 
@@ -119,6 +123,11 @@ class PostgresDatabase:
         if state is None:  # no server has answered
             return f"cannot be reached as this URL says ({said}); look at its spelling"
         return f"refused a statement ({said}); look at the server's log"
+
+    def is_away(self, error: DBAPIError) -> bool:
+        said = str(error.orig).lower()
+        unanswered = getattr(error.orig, "sqlstate", None) is None
+        return unanswered or error.connection_invalidated or any(words in said for words in (*_NOT_NOW, *_LOST))
 
     def is_held(self) -> bool:
         """Whether a live driver has the run; no where the server cannot be asked."""

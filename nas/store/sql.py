@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, delete, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from nas.errors import RunHeldError, StoreError
+from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.objectives import Fidelity, Measurement, Request
 from nas.store import tables
 from nas.store.base import Event, Fit, RunStatus
@@ -252,7 +252,8 @@ class SqlStore:
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(f"{self._name}: {self._database.explain(error)}") from error
+            kind = StoreAwayError if self._database.is_away(error) else StoreError
+            raise kind(f"{self._name}: {self._database.explain(error)}") from error
 
     def _check_lease(self, connection: Connection) -> None:
         # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.

@@ -37,6 +37,10 @@ class SqliteDatabase:
     def schema(self) -> None:
         """The file is the run's own."""
 
+    @property
+    def server(self) -> None:
+        """A file needs none."""
+
     def check(self, *, create: bool) -> None:
         """Raises `StoreError` where there is no such file, or no place for it."""
         path = self.path
@@ -67,6 +71,10 @@ class SqliteDatabase:
 
     def explain(self, error: DBAPIError) -> str:
         return explain(error)
+
+    def is_away(self, error: DBAPIError) -> bool:
+        """A file is there, or is not."""
+        return False
 
     def is_held(self) -> bool:
         return lease.is_held(self.path)

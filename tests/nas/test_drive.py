@@ -11,7 +11,7 @@ import pytest
 from nas import driver
 from nas.config import load_job
 from nas.driver import How, drive
-from nas.errors import ClusterError, JobError, NasError, RunHeldError
+from nas.errors import ClusterError, JobError, NasError, RunHeldError, StoreAwayError
 from nas.extension import Extension
 from nas.reader import Run
 from nas.store.base import RunStatus
@@ -179,6 +179,18 @@ def test_a_cluster_that_is_gone_ends_no_run(base: RunsFolder) -> None:
         assert read(base, folder)[0] == []
     drive(folder.id, How(base, inline=True))
     assert read(base, folder)[0] == [RUNNING, FINISHED]
+
+
+def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = queue_search(base)
+
+    def lost(*args: Any) -> None:
+        raise StoreAwayError("the connection was lost")
+
+    monkeypatch.setattr(driver, "_search", lost)
+    with pytest.raises(StoreAwayError):
+        drive(folder.id, How(base, inline=True))
+    assert read(base, folder)[0] == [RUNNING]
 
 
 def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:

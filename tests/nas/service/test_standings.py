@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import socket
+import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nas.errors import StoreError, UnknownNameError
+from nas.errors import StoreAwayError, StoreError, UnknownNameError
 from nas.objectives import Measurement, Request, Status
 from nas.overview import Standing, overview
 from nas.service import standings as module
@@ -128,11 +132,13 @@ def test_of_runs_that_have_ended_no_store_is_kept(
     """There are ever more of them, and an engine takes more memory than all that is told of a run."""
     kept: weakref.WeakSet[SqlStore] = weakref.WeakSet()
 
-    def opened(folder: RunFolder) -> SqlStore:
-        kept.add(made := open_store(folder))
+    open_ = SqlStore.open
+
+    def opened(*args: Any, **how: Any) -> SqlStore:
+        kept.add(made := open_(*args, **how))
         return made
 
-    monkeypatch.setattr(module, "open_store", opened)
+    monkeypatch.setattr(SqlStore, "open", opened)
     standings = Standings(runs)
     store.set_status(RunStatus.RUNNING)
     for _ in range(2):
@@ -144,6 +150,36 @@ def test_of_runs_that_have_ended_no_store_is_kept(
         assert (standings.of("tiny-1").reason, standings.of("tiny-1").held) == ("done", False)
     gc.collect()
     assert len(kept) == 0
+
+
+def test_a_database_server_that_does_not_answer_is_not_waited_for_again_and_again(runs: RunsFolder) -> None:
+    asked = [0]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    listening.accept()[0].close()
+                    asked[0] += 1
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"postgresql+psycopg://nobody@127.0.0.1:{listening.getsockname()[1]}/none"
+        for _ in range(3):
+            runs.create("away", "job", store={"url": url, "schema": "nas_away"})
+        clock = [1000.0]
+        standings = Standings(runs, clock=lambda: clock[0])
+        rounds = []
+        for now in (1000.0, 1029.0, 1031.0, 1060.0):
+            clock[0], before = now, asked[0]
+            for run in ("away-1", "away-2", "away-3"):
+                with pytest.raises(StoreAwayError, match=url.split("/")[2]):
+                    standings.of(run)
+            rounds.append(asked[0] > before)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert rounds == [True, False, True, False]
+    assert asked[0] == 4  # once whether it is driven, and once where it stands
 
 
 def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import RunHeldError, StoreError
+from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.objectives import Fidelity
 from nas.store import postgres as postgres_module
 from nas.store.base import Event, Fit, RunStatus
@@ -221,8 +221,9 @@ class TestWhatIsWrongIsTold:
 
     def test_tables_that_are_gone(self, store: SqlStore, place: PostgresDatabase, postgres: Server) -> None:
         by_hand(postgres, f"DROP SCHEMA {place.schema} CASCADE")
-        with pytest.raises(StoreError, match="does not hold this run's tables"):
+        with pytest.raises(StoreError, match="does not hold this run's tables") as told:
             store.measurements()
+        assert not isinstance(told.value, StoreAwayError)  # the server has answered
 
     def test_another_version(self, store: SqlStore, place: PostgresDatabase, postgres: Server) -> None:
         store.close()
