@@ -31,7 +31,8 @@ def export(
 
     Args:
         select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated ones that satisfies it, whatever the job's
-            constraints; of a training of nested networks, the largest that does by its costs, which is then scored.
+            constraints; or ``key=0-2-1``, the one of this key; of a training of nested networks, the largest that does by
+            its costs, which is then scored.
         index: a member of the front by position; without either, the knee.
 
     Returns:

@@ -18,6 +18,7 @@ from nas.objectives import Constraint, Objective
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
+_NAMED = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -103,12 +104,14 @@ def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
 def select(report: RunReport, expression: str) -> Point:
     """The most accurate evaluated network that satisfies every limit; the first objective's best without accuracy.
 
-    Of equally accurate ones, the cheapest (fastest).
+    Of equally accurate ones, the cheapest (fastest). ``key=0-2-1`` in place of limits is the network of this key.
 
     Raises:
         SelectionError: malformed, nothing satisfies it (the text names the nearest), or nothing is measured.
         UnknownNameError: no such figure with the run's profiles.
     """
+    if (named := _NAMED.fullmatch(expression)) is not None:
+        return by_key(report, named["key"])
     return best_within(within(report, parse_limits(report, expression)), expression)
 
 
@@ -128,6 +131,20 @@ def best_within(report: RunReport, expression: str) -> Point:
         f"nothing that run {report.run!r} measured satisfies {expression.strip()!r}; the nearest is {point.key} with "
         f"{_figures(report, point)}; it breaks {broken}"
     )
+
+
+def by_key(report: RunReport, key: str) -> Point:
+    """The measured network of a key, which stays the same while the front changes.
+
+    Raises:
+        SelectionError: the run has measured none of this key.
+    """
+    found = next((point for point in report.candidates if point.key == key), None)
+    if found is None:
+        raise SelectionError(
+            f"run {report.run!r} measured no network of the key {key!r}; `nas show` tells the front's keys"
+        )
+    return found
 
 
 def by_index(report: RunReport, index: int) -> Point:

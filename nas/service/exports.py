@@ -47,20 +47,19 @@ class Exports:
         return self._told(self._tasks.add(task, TaskKind.EXPORT, run, folder.absolute(), argv, request.model_dump()))
 
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
-        """The options that choose the network, which there is."""
+        """The options that choose the network, which there is: by its key, lest the front change until it is exported."""
         if request.select is not None and request.index is not None:
             raise SelectionError("give one of select and index, or neither for the front's knee")
         if request.select is not None and self._kinds.of(run).kind == "training":
             return [f"--select={request.select}"]  # nested networks are known to their checkpoint alone
         report = self._results.report(run)
         if request.select is not None:
-            select(report, request.select)
-            return [f"--select={request.select}"]
-        if request.index is not None:
-            by_index(report, request.index)
-            return ["--index", str(request.index)]
-        knee(report)
-        return []
+            point = select(report, request.select)
+        elif request.index is not None:
+            point = by_index(report, request.index)
+        else:
+            point = knee(report)
+        return [f"--select=key={point.key}"]
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
         """See `Service.exports`."""

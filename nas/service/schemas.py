@@ -233,7 +233,9 @@ class ResumeRequest(Schema):
 class ExportRequest(Schema):
     """Which network to export: by limits, by its place on the front, or (neither) the front's knee."""
 
-    select: Annotated[str | None, Field(max_length=500, description="e.g. latency_ms<=1.0")] = None
+    select: Annotated[
+        str | None, Field(max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key")
+    ] = None
     index: Annotated[int | None, Field(ge=0, le=10**6)] = None
 
 

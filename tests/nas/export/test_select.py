@@ -48,6 +48,21 @@ def test_strict_and_loose_signs_differ_at_the_bound(report: RunReport) -> None:
     assert not strict.holds(report.front[3])
 
 
+@pytest.mark.parametrize("text", ["key={}", " key = {} "])
+def test_a_key_is_the_network_of_that_key(report: RunReport, text: str) -> None:
+    chosen = report.evaluated[5]
+    found = select(report, text.format(chosen.key))
+    assert (found.key, found.source) == (chosen.key, "measured")
+    member = report.front[2]
+    assert select(report, text.format(member.key)) is member
+
+
+@pytest.mark.parametrize("key", ["9-9-9", "../x", "x"])
+def test_a_key_of_nothing_measured_is_told(report: RunReport, key: str) -> None:
+    with pytest.raises(SelectionError, match=f"measured no network of the key '{key}'"):
+        select(report, f"key={key}")
+
+
 def test_the_cheapest_of_equally_accurate_ones_is_taken(report: RunReport) -> None:
     fast, slow = report.front[2], report.front[3]
     level = {**slow.values, "accuracy": fast.values["accuracy"]}

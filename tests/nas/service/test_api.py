@@ -20,7 +20,8 @@ from fastapi.testclient import TestClient
 from hardware_profiles.catalog import load_profile
 from nas.config import load_job
 from nas.errors import ServiceError, UnknownNameError
-from nas.objectives import Measurement, Objective, Status
+from nas.export.select import knee, select
+from nas.objectives import Fidelity, Measurement, Objective, Status
 from nas.precisions import Precisions
 from nas.service.schemas import ExportRequest
 from nas.service.service import Service
@@ -31,7 +32,7 @@ from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
-from tests.nas.export.runs import TWO
+from tests.nas.export.runs import TWO, measure
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.sent_files import SENTINEL, flowers, packed
 
@@ -116,7 +117,7 @@ def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
     argv = task.request["argv"]
     assert argv[0] == sys.executable
     assert argv[argv.index("export") :][:2] == ["export", run]
-    assert "--select=latency_ms<=0.5" in argv
+    assert f"--select=key={service.pick(run, 'latency_ms<=0.5').key}" in argv
     written = {"model.onnx": b"onnx", "model.safetensors": b"weights", "model.json": b"{}"}
     folder = Path(argv[argv.index("-o") + 1]).parent
     assert folder.is_relative_to(runs.get(run).path)
@@ -136,6 +137,20 @@ def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
     assert [export["export"] for export in client.get(f"{API}/runs/{run}/exports").json()] == [made["export"]]
     client.delete(f"{API}/runs/{run}")
     assert service.state.tasks(run) == []
+
+
+def test_what_is_exported_is_what_was_chosen_though_the_front_changes(service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs, final=False)
+    before = service.report(folder.id)
+    keys = [before.front[1].key, select(before, "latency_ms<=0.5").key, knee(before).key]
+    for request in (ExportRequest(index=1), ExportRequest(select="latency_ms<=0.5"), ExportRequest()):
+        service.export(folder.id, request)
+    store = open_store(folder, driver=True)
+    measure(store, before.front[0].architecture, [o for o in before.objectives if o.profile], Fidelity.FINAL)
+    store.close()
+    assert service.report(folder.id).front != before.front
+    asked = [task.request["argv"][-1].removeprefix("--select=") for task in service.state.tasks(folder.id)]
+    assert [select(service.report(folder.id), text).key for text in asked] == keys
 
 
 def test_exports_that_nothing_answers_are_refused_at_once(service: Service, runs: RunsFolder) -> None:

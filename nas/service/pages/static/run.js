@@ -176,7 +176,7 @@ async function showResults() {
     button.disabled = true;
     problem.textContent = "";
     try {
-      const body = expression() ? { select: expression() } : { index: data.front.indexOf(chosen) };
+      const body = expression() ? { select: expression() } : { select: `key=${data.measured.keys[chosen]}` };
       await call(runPath(run, "exports"), { method: "POST", body });
       tell("The network is being exported; its files appear under Exports.");
       await update();
