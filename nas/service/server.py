@@ -68,7 +68,9 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         cluster, standings = cluster_of(settings), Standings(settings.runs)
         jobs = RayJobs(cluster)
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, standings=standings)
-        service = Service(settings, state, jobs, standings=standings, wake=dispatcher.wake)
+        service = Service(
+            settings, state, jobs, standings=standings, wake=dispatcher.wake, problem=lambda: dispatcher.problem
+        )
         app = create_app(service, settings, tokens=tokens)
         cluster.start()
         stack.callback(cluster.close)

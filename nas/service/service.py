@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -26,7 +25,6 @@ from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
 from nas.service.task_requests import TaskRequests
 
-_POLL_S = 0.5
 _T = TypeVar("_T")
 
 
@@ -39,6 +37,7 @@ class Service:
     Args:
         standings: where runs stand, if somebody else asks for it, too.
         wake: called when there is something new to be done.
+        problem: what keeps jobs from being started; "" where nothing does.
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class Service:
         *,
         standings: Standings | None = None,
         wake: Callable[[], None] = lambda: None,
+        problem: Callable[[], str] = lambda: "",
     ) -> None:
         self.settings, self.state, self.jobs, self._wake = settings, state, jobs, wake
         self._kinds = Kinds(settings.runs, self._submitted_kind)
@@ -57,7 +57,7 @@ class Service:
         self._data, tasks = DataSets(settings), TaskRequests(state)
         self._hardware = Hardware(settings, tasks, Drifts(settings.runs))
         intake = Intake(settings.runs, self._hardware, self._data)
-        self._submissions = Submissions(settings, state, jobs, intake, self._standings, self._kinds)
+        self._submissions = Submissions(settings, state, jobs, intake, self._standings, self._kinds, problem)
         self._details = Details(settings.runs, self._submissions, self._results, self._kinds)
         self._exports = Exports(settings.runs, self._results, self._kinds, tasks)
         self._readiness = Readiness(settings, state, jobs)
@@ -206,13 +206,3 @@ class Service:
     def ready(self) -> schemas.Readiness:
         """Whether jobs can be run now."""
         return self._readiness.now()
-
-    def watch(self, run: str) -> Iterator[schemas.RunSummary]:
-        """Where a run stands, each time that changes, until it has ended."""
-        last = None
-        while last is None or last.status in ("queued", "running"):
-            if (now := self.summary(run)) != last:
-                last = now
-                yield now
-            else:
-                time.sleep(_POLL_S)

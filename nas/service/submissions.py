@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
@@ -42,10 +42,11 @@ class Submissions:
         intake: Intake,
         standings: Standings,
         kinds: Kinds,
+        problem: Callable[[], str],
     ) -> None:
         self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
         self._state, self._jobs, self._intake = state, jobs, intake
-        self._standings, self._kinds = standings, kinds
+        self._standings, self._kinds, self._problem = standings, kinds, problem
         self._facts = JobFactsOf(settings.runs)
         self._changing = threading.Lock()
 
@@ -277,7 +278,7 @@ class Submissions:
             name=name or run,
             kind=cast(schemas.RunKind, kind),
             status=cast(schemas.RunStatusName, str(status)),
-            reason=_reason(standing, submission, queue.get(run)),
+            reason=_reason(standing, submission, queue.get(run), self._problem()),
             live=standing.held,
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,
@@ -291,10 +292,11 @@ class Submissions:
         )
 
 
-def _reason(standing: Standing, submission: Submission | None, place: int | None) -> str:
+def _reason(standing: Standing, submission: Submission | None, place: int | None, problem: str) -> str:
     """Why a run ended, or what keeps it waiting."""
     if place is not None:
-        return "waits for a place" if place == 1 else f"waits behind {place - 1} others"
+        told = "waits for a place" if place == 1 else f"waits behind {place - 1} others"
+        return f"{told}; no job can be started now: {problem}" if problem else told
     if not standing.open:
         return standing.reason
     if submission is None:

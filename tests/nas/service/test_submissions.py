@@ -325,14 +325,20 @@ def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs, monkeypatch
         service.logs("nothing-1")
 
 
-def test_watching_ends_with_the_run(service: Service, runs: RunsFolder) -> None:
-    run = service.submit(JobSubmission(job=SMALL_JOB)).run
-    watch = service.watch(run)
-    assert next(watch).status == "queued"
-    service.cancel(run)
-    assert next(watch).reason == "is being cancelled"
-    mark(runs, run, RunStatus.CANCELLED, "as asked")
-    assert [s.reason for s in watch] == ["as asked"]
+def test_what_keeps_all_jobs_from_being_started_is_told_of_what_waits(runs: RunsFolder, jobs: Jobs) -> None:
+    runs.check_writable()
+    problem = [""]
+    settings = ServiceSettings(runs)
+    state = ServiceState.open(settings.database)
+    service = Service(settings, state, jobs, problem=lambda: problem[0])
+    first, second = (service.submit(JobSubmission(job=SMALL_JOB)).run for _ in range(2))
+    problem[0] = "Ray is starting"
+    started(service, jobs, first)
+    assert service.summary(second).reason == "waits for a place; no job can be started now: Ray is starting"
+    assert service.summary(first).reason == "its driver is starting"
+    problem[0] = ""
+    assert service.summary(second).reason == "waits for a place"
+    state.close()
 
 
 def test_readiness_names_the_part_that_is_missing(
