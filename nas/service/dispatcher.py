@@ -140,8 +140,8 @@ class Dispatcher:
                 did.append((submission.run, str(step)))
         self._settle(unsettled, standings, jobs)
         for submission in unsettled:
-            if submission.run not in standings and self._is_gone(submission.run):
-                self._forget(submission, jobs)
+            if submission.run not in standings:
+                self._do_unread(submission, jobs)
         return did
 
     def _look_at_settled(self) -> None:
@@ -158,16 +158,17 @@ class Dispatcher:
         """Whether somebody has removed a run by hand; no where it is the whole runs folder that is not there."""
         return self._settings.database.exists() and not self._settings.runs.holds(run)
 
-    def _forget(self, submission: Submission, jobs: Mapping[str, JobState]) -> None:
-        """Ends the driver of a run that is gone, then forgets what was asked for."""
+    def _do_unread(self, submission: Submission, jobs: Mapping[str, JobState]) -> None:
+        """Does what can be done for a run that cannot be read: its driver is not wanted where it is cancelled or gone."""
         active = jobs.get(str(submission.job), JobState.ENDED) is not JobState.ENDED
+        gone = self._is_gone(submission.run)
         try:
-            if active:
+            if active and (gone or submission.wanted is Wanted.CANCELLED):
                 self._stop(str(submission.job))
-            elif self._state.forget_if(submission):
+            elif gone and not active and self._state.forget_if(submission):
                 logger.warning("forgotten: it was removed by hand", extra={"run": submission.run})
         except NasError as error:
-            self._tell(submission.run, f"cannot be forgotten: {error}")
+            self._tell(submission.run, f"cannot be ended: {error}")
 
     def _jobs(self, wanted: Collection[str]) -> Mapping[str, JobState] | None:
         """These jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""

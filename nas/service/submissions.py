@@ -117,18 +117,23 @@ class Submissions:
 
         Raises:
             RunStateError: it has ended otherwise, or is driven by a command that the service did not start.
+            StoreError: it was not submitted here, and cannot be read.
         """
         with self._changing:
-            standing, submission = self._standings.of(run), self._state.submission(run)
-            if submission is not None and (submission.waits or standing.open or self._active(submission)):
+            folder, submission = self._runs.get(run), self._state.submission(run)
+            if submission is not None and (
+                submission.waits or self._open(run, damaged=True) or self._active(submission)
+            ):
                 self._state.cancel(run)
-            elif standing.open and submission is None:
+                return self._listed(folder, self._state.submission(run), self._queue())
+            standing = self._standings.of(run)
+            if submission is None and standing.open:
                 raise RunStateError(
                     f"run {run!r} was started by a command on the server's machine; end it there"
                     if standing.held
                     else f"run {run!r} has no driver that could be cancelled; resume it, or delete it"
                 )
-            elif standing.status is not RunStatus.CANCELLED:
+            if standing.status is not RunStatus.CANCELLED:
                 raise RunStateError(f"run {run!r} is {standing.status} already; there is nothing to cancel")
         return self.summary(run)
 
@@ -228,11 +233,15 @@ class Submissions:
             return self._jobs.states([job]).get(job, JobState.ENDED) is not JobState.ENDED
         return False
 
-    def _open(self, run: str) -> bool:
-        """Whether a run has not ended; no for one that is damaged."""
+    def _open(self, run: str, *, damaged: bool = False) -> bool:
+        """Whether a run has not ended.
+
+        Args:
+            damaged: what is said of one that cannot be read.
+        """
         with suppress(StoreError):
             return self._standings.of(run).open
-        return False
+        return damaged
 
     def _users(self, run: str) -> list[str]:
         """Runs that wait or run, and start from this one."""

@@ -299,6 +299,18 @@ def test_a_run_that_was_removed_by_hand_is_ended_and_forgotten(
     assert service.tick() == [(other, "start")]
 
 
+def test_a_cancelled_driver_is_ended_though_its_run_cannot_be_read(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    service.driver(run, 1).step()
+    service.runs.get(run).database.write_bytes(b"no database" * 500)
+    service.tick()
+    assert service.driver(run, 1).alive
+    service.state.cancel(run)
+    service.tick()
+    assert not service.driver(run, 1).alive
+
+
 def test_nothing_is_forgotten_where_the_whole_folder_is_away_or_a_run_is_there_again(service: Service) -> None:
     run = service.submit()
     aside = service.runs.root.with_name("aside")

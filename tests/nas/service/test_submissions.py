@@ -181,6 +181,23 @@ def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: J
     assert service.cancel(run).status == "cancelled"
 
 
+def test_a_run_that_cannot_be_read_is_cancelled_and_deleted(service: Service, runs: RunsFolder) -> None:
+    """Else it would wait for ever, with others behind it."""
+    broken = service.submit(JobSubmission(job=SMALL_JOB)).run
+    behind = service.submit(JobSubmission(job=SMALL_JOB)).run
+    runs.get(broken).database.write_bytes(b"nothing of a database" * 100)
+    cancelled = service.cancel(broken)
+    assert (cancelled.status, cancelled.queue_position) == ("failed", None)
+    assert "is damaged" in cancelled.reason
+    assert service.summary(behind).queue_position == 1
+    service.delete(broken)
+    assert [r.run for r in service.runs().runs] == [behind]
+    other = searched(runs)
+    other.database.write_bytes(b"nothing of a database" * 100)
+    with pytest.raises(StoreError, match="is damaged"):
+        service.cancel(other.id)
+
+
 def test_what_has_ended_otherwise_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
     with pytest.raises(RunStateError, match="is finished already"):
         service.cancel(searched(runs).id)
