@@ -11,64 +11,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    inspect,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, Select, delete, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
+from nas.service import state_tables as tables
 from nas.service.standings import Stamp
+from nas.service.state_tables import SCHEMA
 from nas.store.database import WRITES
-from nas.store.migrations import Schema
 from nas.store.sqlite import explain, writing_engine
-
-_METADATA = MetaData()
-_version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
-_submissions = Table(
-    "submissions",
-    _METADATA,
-    Column("run", String, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("submitted", Double, nullable=False),
-    Column("submitter", String, nullable=False),
-    Column("wanted", String, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("started", Boolean, nullable=False),
-    Column("deaths", Integer, nullable=False),
-    Column("progress", Integer, nullable=False),
-    Column("options", JSON, nullable=False),
-)
-_tasks = Table(
-    "tasks",
-    _METADATA,
-    Column("task", String, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("of", String, nullable=False),
-    Column("submitted", Double, nullable=False),
-    Column("status", String, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("request", JSON, nullable=False),
-    Column("result", JSON, nullable=True),
-)
-
-SCHEMA = Schema(_METADATA, _version, migrations=())
-"""Every change to the tables above comes with a migration that makes it in databases of before."""
 
 
 class Wanted(StrEnum):
@@ -174,14 +125,20 @@ def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_still(connection: Connection, submission: Submission) -> bool:
     """Whether a submission is as it was read."""
-    row = connection.execute(select(_submissions).where(_submissions.c.run == submission.run)).mappings().one_or_none()
+    row = (
+        connection.execute(select(tables.submissions).where(tables.submissions.c.run == submission.run))
+        .mappings()
+        .one_or_none()
+    )
     return row is not None and _submission(row) == submission
 
 
 def _forget(connection: Connection, run: str) -> None:
-    connection.execute(delete(_submissions).where(_submissions.c.run == run))
+    connection.execute(delete(tables.submissions).where(tables.submissions.c.run == run))
     # A hardware profile, of which measurements are, may have a run's name.
-    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind == str(TaskKind.EXPORT)))
+    connection.execute(
+        delete(tables.tasks).where(tables.tasks.c.of == run, tables.tasks.c.kind == str(TaskKind.EXPORT))
+    )
 
 
 class ServiceState:
@@ -219,7 +176,7 @@ class ServiceState:
         made = Submission(run, kind, self._clock(), submitter, options=_kept(options or {}))
         with self._writing() as connection:
             connection.execute(
-                insert(_submissions).values(
+                insert(tables.submissions).values(
                     run=run, kind=kind, submitted=made.submitted, submitter=submitter, wanted=str(made.wanted),
                     attempt=0, started=False, deaths=0, progress=0, options=made.options,
                 )
@@ -232,7 +189,9 @@ class ServiceState:
         if self._kept is not None and self._kept[0] == stamp:
             return list(self._kept[1])
         with self._reading() as connection:
-            rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
+            rows = connection.execute(
+                select(tables.submissions).order_by(tables.submissions.c.submitted, tables.submissions.c.run)
+            )
             found = tuple(_submission(row) for row in rows.mappings())
         self._kept = (stamp, found) if stamp is not None and stamp.settled(now) else None
         return list(found)
@@ -244,14 +203,16 @@ class ServiceState:
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
         with self._writing() as connection:
-            connection.execute(update(_submissions).where(_submissions.c.run == run).values(**values))
+            connection.execute(update(tables.submissions).where(tables.submissions.c.run == run).values(**values))
 
     def change_if(self, submission: Submission, **values: Any) -> bool:
         """Sets attributes as `change` does where the submission is still as it was read; whether it was."""
         with self._writing() as connection:
             if not _is_still(connection, submission):
                 return False
-            connection.execute(update(_submissions).where(_submissions.c.run == submission.run).values(**values))
+            connection.execute(
+                update(tables.submissions).where(tables.submissions.c.run == submission.run).values(**values)
+            )
         return True
 
     def cancel(self, run: str) -> None:
@@ -284,7 +245,7 @@ class ServiceState:
         made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
         with self._writing() as connection:
             connection.execute(
-                insert(_tasks).values(
+                insert(tables.tasks).values(
                     task=task, kind=kind, of=of, submitted=made.submitted, status=str(made.status), reason="",
                     request=dict(request), result=None,
                 )
@@ -293,15 +254,15 @@ class ServiceState:
 
     def tasks(self, of: str | None = None) -> list[Task]:
         """All of them, or those of one run or profile; oldest first."""
-        query = select(_tasks).order_by(_tasks.c.submitted, _tasks.c.task)
+        query = select(tables.tasks).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
         if of is not None:
-            query = query.where(_tasks.c.of == of)
+            query = query.where(tables.tasks.c.of == of)
         return self._tasks_of(query)
 
     def open_tasks(self) -> list[Task]:
         """Those that wait or run; the running ones first, then the oldest."""
-        is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
-        query = select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task)
+        is_open = tables.tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
+        query = select(tables.tasks).where(is_open).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
         return sorted(self._tasks_of(query), key=lambda task: task.status is TaskStatus.QUEUED)
 
     def _tasks_of(self, query: Select[Any]) -> list[Task]:
@@ -315,7 +276,7 @@ class ServiceState:
         """Records where a task stands."""
         values = {"status": str(status), "reason": reason, "result": None if result is None else dict(result)}
         with self._writing() as connection:
-            connection.execute(update(_tasks).where(_tasks.c.task == task).values(**values))
+            connection.execute(update(tables.tasks).where(tables.tasks.c.task == task).values(**values))
 
     def close(self) -> None:
         """Closes the database; idempotent."""
