@@ -46,6 +46,8 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
             raise ServiceError(
                 f"--token-file {token_file}: cannot be read; expected a file that holds a token"
             ) from None
+        if not token:
+            raise ServiceError(f"--token-file {token_file}: is empty; expected a file that holds a token")
     with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
         yield client
 

@@ -50,18 +50,22 @@ def doctor(
 
 @app.command()
 def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
-    """Bring the databases of all runs that an earlier version made up to date."""
+    """Bring the databases of all runs that an earlier version made up to date; exit code 1 unless all of them are then."""
     from nas.errors import RunHeldError, StoreError
     from nas.store.opening import upgrade_store
 
     made: dict[str, str] = {}
+    left = False
     for run in folder(runs).list():
         try:
             made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
         except RunHeldError:
             made[run.id] = "left to its live driver"
         except StoreError as error:
-            made[run.id] = str(error)
+            made[run.id], left = str(error), True
     if as_json:
-        return print_json(made)
-    return print_table(["run", ""], [[run, said] for run, said in made.items()])
+        print_json(made)
+    else:
+        print_table(["run", ""], [[run, said] for run, said in made.items()])
+    if left:
+        raise typer.Exit(1)

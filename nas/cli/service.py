@@ -39,7 +39,10 @@ def serve(
     key: Annotated[Path | None, typer.Option("--key", help="The certificate's PEM file.", show_default=False)] = None,
     data_root: Annotated[
         list[Path] | None,
-        typer.Option("--data-root", help="A folder below which jobs may name data sets.", show_default=False),
+        typer.Option(
+            "--data-root", exists=True, file_okay=False, show_default=False,
+            help="A folder below which jobs may name data sets.",
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Runs that are driven at the same time.")] = 1,
     address: Annotated[
@@ -61,7 +64,7 @@ def serve(
             "--stop-ray", help="Serve nothing: end the Ray that servers of this folder left running, and its jobs."
         ),
     ] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Serve the API and the pages; submitted jobs run beside the server, and outlive it."""
     if stop_ray:
         return _stop_ray(runs)
@@ -100,7 +103,7 @@ app.add_typer(token, name="token")
 def make_token(
     name: TokenName,
     runs: Runs = DEFAULT_RUNS,
-    days: Annotated[float, typer.Option("--days", min=0, help="How long it is valid; 0 is for ever.")] = 90,
+    days: Annotated[float, typer.Option("--days", min=0, max=36_500, help="How long it is valid; 0 is for ever.")] = 90,
     as_json: Json = False,
 ) -> None:
     """Make a token, and print it: it is shown this once, and kept as a digest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from nas.store.folder import RunsFolder
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ class ServiceSettings:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise NasError("TLS needs both --certificate and --key; got one of them")
+        for name in self.names:
+            if _NAME.fullmatch(name) is None:
+                raise NasError(
+                    f"--name {name!r}: expected a host's name as it stands in a URL, without https:// and a port, such as "
+                    "nas.team.example"
+                )
         if (self.ray_address is None) != (self.ray_jobs_url is None):
             raise NasError("a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them")
 

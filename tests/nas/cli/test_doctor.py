@@ -62,4 +62,6 @@ def test_upgrade(shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert shell.nas("upgrade", "--json").data == {"small-1": "brought up to date"}
     assert shell.nas("runs", "--json").data[0]["status"] != "damaged"
     run.write_bytes(b"no database")
-    assert "damaged or no database" in shell.nas("upgrade").out
+    damaged = shell.nas("upgrade")
+    assert damaged.code == 1
+    assert "damaged or no database" in damaged.out

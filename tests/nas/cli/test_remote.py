@@ -97,6 +97,7 @@ class TestSubmit:
             (["job.yaml", "--kind", "both"], "--kind 'both': expected search or training"),
             (["job.yaml", "--server", "here"], "'here' is no URL of a server"),
             (["job.yaml", "--token", "a", "--token-file", "b"], "give one of --token and --token-file"),
+            (["job.yaml", "--token-file", "empty"], "--token-file empty: is empty"),
             (["job.yaml", "--token-file", "none"], "--token-file none: cannot be read"),
         ],
     )
@@ -105,6 +106,7 @@ class TestSubmit:
     ) -> None:
         script = serve(runs=[lambda: as_json(QUEUED)])
         shell.job()
+        (shell.folder / "empty").write_text("\n")
         (shell.folder / "latin.yaml").write_bytes(b"name: \xe9\n")
         found = shell.nas("submit", *arguments)
         assert found.code == 1

@@ -41,3 +41,24 @@ def test_a_server_told_half_of_two_things_is_refused(shell: Shell) -> None:
         answer = shell.nas("serve", *options)
         assert answer.code == 1
         assert "needs both" in answer.err
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "1e7", "-1"])
+def test_tokens_last_for_a_time_that_can_be_told(shell: Shell, days: str) -> None:
+    assert shell.nas("token", "make", "ada", "--days", days).code == 2
+    assert shell.nas("token", "list", "--json").data == []
+
+
+@pytest.mark.parametrize("name", ["https://nas.team.example", "nas.team.example:8700", "a b", "", "nas/x"])
+def test_a_name_that_no_request_can_have_is_refused(shell: Shell, name: str) -> None:
+    answer = shell.nas("serve", "--name", name)
+    assert answer.code == 1
+    assert f"--name {name!r}: expected a host's name" in answer.err
+
+
+def test_a_folder_of_data_sets_that_is_none_is_refused(shell: Shell) -> None:
+    shell.job(name="file")
+    for root in ("missing", "file"):
+        answer = shell.nas("serve", "--data-root", root)
+        assert answer.code == 2
+        assert root in answer.err
