@@ -17,6 +17,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from nas.errors import JobError, TooLargeError
+from nas.service.room import check_room
 from nas.service.settings import Limits
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
@@ -56,6 +57,7 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
     Raises:
         JobError: no zip archive, or one that holds anything but images laid out as above.
         TooLargeError: beyond a limit.
+        StoreError: the disk has no room.
     """
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
@@ -73,6 +75,7 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> tuple[tuple[str,
             members = _members(opened, limits)
             left = limits.archive_bytes
             for path, info in members.items():
+                check_room(folder)
                 left -= _write(opened, info, folder / path, limits, left)
                 _check_image(folder / path, shown=str(path))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from nas.export.select import by_index, knee, select
 from nas.service import schemas
 from nas.service.kinds import Kinds
 from nas.service.results import Results
+from nas.service.room import check_room
 from nas.service.state import Task, TaskKind, TaskStatus
 from nas.service.task_requests import TaskRequests
 from nas.store.folder import RunsFolder
@@ -37,8 +38,10 @@ class Exports:
 
         Raises:
             SelectionError: nothing answers to the request, or it asks for two things.
+            StoreError: the disk has no room.
         """
         argv = self._choice(run, request)
+        check_room(self._runs.root)
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 
 from nas.errors import NasError
 from nas.service import schemas
 from nas.service.jobs import JobRunner
+from nas.service.room import check_room
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-
-_LEAST_FREE = 256 * 1024 * 1024
-"""Bytes on the runs folder's disk below which no run is begun in good faith."""
 
 
 class Readiness:
@@ -34,8 +31,7 @@ class Readiness:
     def _folder(self) -> str:
         if not os.access(self._root, os.W_OK | os.X_OK):
             return "the runs folder cannot be written"
-        free = shutil.disk_usage(self._root).free
-        return "ok" if free >= _LEAST_FREE else f"only {free // 2**20} MiB are free on the runs folder's disk"
+        return self._tried(lambda: check_room(self._root))
 
     @staticmethod
     def _tried(look: Callable[[], object]) -> str:

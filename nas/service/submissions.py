@@ -19,6 +19,7 @@ from nas.service.intake import Intake
 from nas.service.job_facts import JobFacts, JobFactsOf
 from nas.service.jobs import JobRunner, JobState
 from nas.service.kinds import Kinds
+from nas.service.room import check_room
 from nas.service.settings import ServiceSettings
 from nas.service.standings import Standings
 from nas.service.state import ServiceState, Submission, TaskKind, Wanted
@@ -67,9 +68,10 @@ class Submissions:
         Raises:
             JobError: the job cannot be taken.
             TooManyError: too many runs wait already.
-            StoreError: the runs folder cannot be written.
+            StoreError: the runs folder cannot be written, or its disk has no room.
         """
         accepted = self._intake.accepted(submission)
+        check_room(self._runs.root)
         with self._changing:
             waiting = sum(submission.waits for submission in self._state.submissions())
             if waiting >= self._limits.queued:

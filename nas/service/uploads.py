@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nas.errors import JobError, TooLargeError
+from nas.service.room import check_room
 from nas.service.settings import Limits
 
 _CHUNK = 1024 * 1024
@@ -22,10 +23,12 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
     Raises:
         JobError: it is no ONNX model.
         TooLargeError: it is larger than uploads may be.
+        StoreError: the disk has no room.
     """
     folder.mkdir(parents=True)
     path = folder / "model.onnx"
     try:
+        check_room(folder)
         with path.open("xb") as file:
             size = 0
             while chunk := model.read(_CHUNK):

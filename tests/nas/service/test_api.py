@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import zipfile
+from collections import namedtuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ from nas.store.opening import open_store
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import TWO, measure
-from tests.nas.service.made_runs import searched, trained
+from tests.nas.service.made_runs import searched, trained, tree
 from tests.nas.service.sent_files import SENTINEL, flowers, packed
 
 API = "/api/v1"
+Usage = namedtuple("Usage", ("total", "used", "free"))
 BOARD = "name: board\nthreads: 2\nbatch_size: 4\nplacement: {hw-board: 1}\ndescription: A small board.\n"
 
 
@@ -223,6 +225,42 @@ def test_a_profile_that_is_being_added_is_not_listed(client: TestClient, setting
     (settings.uploads / "profiles" / ".0123456789abcdef.yaml").write_text(BOARD)  # its server was killed
     names = [profile["name"] for profile in client.get(f"{API}/profiles").json()]
     assert names.count("board") == 1
+
+
+@pytest.mark.parametrize("what", ["run", "export", "model", "data"])
+def test_nothing_more_is_taken_where_the_disk_is_nearly_full(
+    client: TestClient, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    run = searched(runs).id
+    free = [2**40]
+    monkeypatch.setattr(
+        "nas.service.room.shutil.disk_usage", lambda folder: Usage(2**41, 0, free.pop() if free[1:] else free[0])
+    )
+    assert client.get(f"{API}/ready").json()["parts"]["runs"] == "ok"
+
+    def ask() -> Any:
+        match what:
+            case "run":
+                return client.post(f"{API}/runs", json={"job": SMALL_JOB})
+            case "export":
+                return client.post(f"{API}/runs/{run}/exports", json={})
+            case "model":
+                return client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
+        archive = {"archive": ("flowers.zip", packed(flowers()))}
+        free.append(2**40)  # there is room for the first image
+        return client.post(f"{API}/data", data={"name": "flowers"}, files=archive)
+
+    free[0] = 100 * 2**20
+    before = [name for name in tree(runs.root) if "service.db" not in name]
+    answer = ask()
+    assert answer.status_code == 503
+    assert "only 100 MiB are free" in answer.json()["detail"]
+    after = [name for name in tree(runs.root) if "service.db" not in name]
+    assert [name for name in after if name not in before and name.count("/") > 2] == []
+    assert [run.id for run in runs.list()] == [run]
+    assert client.get(f"{API}/ready").status_code == 503
+    free[0] = 2**40
+    assert ask().status_code in (201, 202)
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)])
