@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nas.errors import ServiceError
 from nas.service.problems import make_problem, response_of
@@ -73,7 +74,32 @@ class Access:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         answer = self._refusal(scope)
-        return await (self._app if answer is None else answer)(scope, receive, send)
+        if answer is not None:
+            return await answer(scope, receive, send)
+        return await self._app(scope, receive, self._ending(scope, send))
+
+    def _ending(self, scope: Scope, send: Send) -> Send:
+        """Ends a stream of events, which may take days, once its token is valid no more."""
+        token = _shown(Headers(scope=scope)).token
+        if token is None or not scope["state"]["token"]:
+            return send
+        is_stream = False
+
+        async def while_valid(message: Message) -> None:
+            nonlocal is_stream
+            if message["type"] == "http.response.start":
+                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+            elif is_stream and not self._is_valid(token):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise ClientDisconnect
+            await send(message)
+
+        return while_valid
+
+    def _is_valid(self, token: str) -> bool:
+        with suppress(ServiceError):
+            return self._tokens.holder(token) is not None
+        return False
 
     def _refusal(self, scope: Scope) -> Response | None:
         path, headers = scope["path"], Headers(scope=scope)

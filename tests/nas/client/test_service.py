@@ -244,3 +244,20 @@ def test_a_token(runs: RunsFolder, jobs: Jobs) -> None:
         with NasClient(url, token) as client:
             assert client.submit(SMALL_JOB).submitter == "me"
     state.close()
+
+
+def test_a_stream_ends_with_its_token(runs: RunsFolder, jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    settings = ServiceSettings(runs, names=("nas.test",))
+    settings.folder.mkdir()
+    tokens = Tokens(settings.tokens_file)
+    state = ServiceState.open(settings.database)
+    service = Service(settings, state, jobs)
+    with served(service) as url, NasClient(url, tokens.make("me", lifetime_s=60)) as client:
+        watch = client.watch(client.submit(SMALL_JOB).run)
+        assert next(watch).status == "queued"
+        tokens.revoke("me")
+        service.cancel("small-1")  # which is not told any more
+        with pytest.raises(RefusedError, match="token missing or wrong"):
+            next(watch)
+    state.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
