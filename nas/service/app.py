@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from nas.service import pages
 from nas.service.access import Access
 from nas.service.bodies import BodyBounds
+from nas.service.examples import examples
 from nas.service.metrics import PREFIX, Metrics
 from nas.service.problems import add_handlers
 from nas.service.requests import Requests
@@ -79,7 +80,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
 
 
 def _complete_description(app: FastAPI) -> None:
-    """Has the OpenAPI description name what routes refer to by hand, and how to show a token."""
+    """Has the OpenAPI description name what routes refer to by hand, show an example of all, and tell how to show a token."""
     describe = app.openapi
 
     def complete() -> dict[str, Any]:
@@ -91,6 +92,8 @@ def _complete_description(app: FastAPI) -> None:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known |= schema.pop("$defs", {})
                 known[model.__name__] = schema
+            for name, shown in examples().items():
+                known.setdefault(name, {})["examples"] = shown
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{}, {"token": []}]
         return app.openapi_schema or {}

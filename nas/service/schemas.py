@@ -14,7 +14,9 @@ TaskStatusName = Literal["queued", "running", "finished", "failed"]
 
 CurvePoint = Annotated[
     tuple[int, float],
-    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "examples": [[60, 0.83]]}
+    ),
 ]
 """(evaluations, hypervolume); described without tuples, which few generators of clients know."""
 

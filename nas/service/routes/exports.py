@@ -16,7 +16,7 @@ from nas.service.problems import Answers, answers
 from nas.service.routes.parameters import RunId
 from nas.service.service import Service
 
-ExportId = Annotated[str, Path(alias="export", description="An export's id.", max_length=200)]
+ExportId = Annotated[str, Path(alias="export", description="An export's id.", examples=["0f3a5c7e"], max_length=200)]
 FileName = Annotated[str, Path(description="One of the export's files.", examples=["model.onnx"], max_length=200)]
 _FILE: Answers = {200: {"description": "The file.", "content": {"application/octet-stream": {}}}}
 _ZIP: Answers = {200: {"description": "All files of the export.", "content": {"application/zip": {}}}}

@@ -11,7 +11,9 @@ from nas.service.problems import answers
 from nas.service.routes.parameters import ProfileName
 from nas.service.service import Service
 
-MeasurementId = Annotated[str, Path(alias="measurement", description="A measurement's id.", max_length=200)]
+MeasurementId = Annotated[
+    str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
+]
 RecipeName = Annotated[
     str, Path(alias="recipe", description="A recipe's name.", examples=["digits-cnn"], max_length=200)
 ]

@@ -14,6 +14,9 @@ from nas.service.service import Service
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
+_METRICS = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"} 1.0\n'}
+
+
 def routes(service: Service, metrics: Metrics) -> APIRouter:
     """All routes for whoever runs the server."""
     router = APIRouter(tags=["operations"])
@@ -38,7 +41,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
         "/metrics",
         response_class=Response,
         responses={
-            200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            200: {"description": "Prometheus' text format.", "content": {"text/plain": _METRICS}},
             **answers(),
         },
     )

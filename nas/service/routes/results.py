@@ -13,7 +13,8 @@ from nas.service.routes.parameters import MOST_NETWORKS, Offset, OneProfile, Run
 from nas.service.service import Service
 from nas.service.tables import networks_csv
 
-_CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": {"schema": {"type": "string"}}}}}
+_TABLE = {"schema": {"type": "string"}, "example": "number,key,accuracy,accuracy error\n0,1-0-2-x,0.967,0.008\n"}
+_CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": _TABLE}}}
 Sort = Annotated[str | None, Query(max_length=120, description="A figure to sort by.", examples=["latency_ms"])]
 Descending = Annotated[bool, Query(description="The largest, or the last, first.")]
 
@@ -79,7 +80,12 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/compare", responses=answers(404, 409))
     def compare_runs(
-        run: Annotated[list[str], Query(min_length=1, max_length=16, description="Runs to compare.")],
+        run: Annotated[
+            list[str],
+            Query(
+                min_length=1, max_length=16, description="Runs to compare.", examples=[["digits-cnn-1", "digits-cnn-2"]]
+            ),
+        ],
     ) -> schemas.Comparison:
         """Searches side by side, in the objectives that all of them have and from one reference point."""
         return service.compare(run)

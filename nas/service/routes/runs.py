@@ -23,10 +23,19 @@ _EVENT = {
         "retry": {"type": "integer", "minimum": 0},
     },
 }
+_EXAMPLE = 'retry: 2000\n\nid: 0f3a5c7e\ndata: {"run": "digits-cnn-1", "status": "running", …}\n\n'
+_LOGS: Answers = {
+    200: {
+        "description": "Text.",
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": "training, epoch: 3 of 12\n"}},
+    }
+}
 _STREAM: Answers = {
     200: {
         "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
-        "content": {"text/event-stream": {"itemSchema": _EVENT}},  # OpenAPI 3.2's word for what a stream is made of
+        "content": {
+            "text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}
+        },  # OpenAPI 3.2's word for what a stream is made of
     }
 }
 
@@ -82,7 +91,7 @@ def routes(service: Service, watching: Watching) -> APIRouter:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(watching.follow(run, first), media_type="text/event-stream", headers=headers)
 
-    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses=answers(404))
+    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
     def run_logs(run: RunId) -> str:
         """What the run's drivers wrote, the oldest first: the last million characters."""
         return service.logs(run).encode(errors="replace").decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -19,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from nas.service.app import create_app
+from nas.service.examples import examples
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
@@ -60,6 +62,45 @@ def test_every_operation_is_described_with_a_summary_and_its_problems(schema: An
                 assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), (method, path, parameter["name"])
+
+
+def shows_an_example(schema: Any, described: Any) -> bool:
+    """Whether a schema has an example, or is made of one that has."""
+    if "examples" in described:
+        return True
+    if "$ref" in described:
+        return shows_an_example(schema, schema["components"]["schemas"][described["$ref"].rpartition("/")[2]])
+    parts = [described["items"]] if "items" in described else described.get("anyOf", [])
+    return any(shows_an_example(schema, part) for part in parts)
+
+
+def test_every_request_and_answer_has_an_example(schema: Any) -> None:
+    raw, n = schema.raw_schema, 0
+    for path, methods in raw["paths"].items():
+        for method, operation in methods.items():
+            contents = [(s, a.get("content", {})) for s, a in operation["responses"].items()]
+            contents.append(("request", operation.get("requestBody", {}).get("content", {})))
+            for where, content in contents:
+                for kind, told in content.items():
+                    if kind in ("application/octet-stream", "application/zip", "multipart/form-data"):
+                        continue
+                    shown = "example" in told or "examples" in told or shows_an_example(raw, told["schema"])
+                    assert shown, (method, path, where, kind)
+                    n += 1
+            for parameter in operation.get("parameters", []):
+                needed = parameter["in"] == "path" or parameter["required"]
+                assert not needed or "examples" in parameter["schema"], (method, path, parameter["name"])
+    assert n > 60
+
+
+def test_examples_are_of_the_schemas_that_show_them(schema: Any) -> None:
+    described = schema.raw_schema["components"]["schemas"]
+    shown = examples()
+    assert set(shown) <= set(described)
+    for name, values in shown.items():
+        for value in values:
+            root = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": described}}
+            jsonschema.Draft202012Validator(root).validate(value)
 
 
 MODES = pytest.mark.parametrize(
