@@ -250,7 +250,7 @@ class SearchJob(Section):
         """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for key in self.training.unread:
-            del data["training"][key]
+            data["training"].pop(key, None)  # what is None was left out
         return dump_mapping(data)
 
 

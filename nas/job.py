@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, assert_never, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,29 +29,21 @@ from nas.evaluation.features import LatencyFeatures, architecture_features, feat
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
+from nas.family import find_family, find_sharing, load_pretrained, pretrained_weights
 from nas.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
-from nas.space_config import Spec
 from nas.store.folder import RunsFolder
 from nas.trained import check_images, check_outputs, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
-from supernets.checkpoint import Checkpoint, make_supernet
+from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, Part, head, load_data, typical_batches
-from supernets.errors import CheckpointError, SpaceError
-from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
-from supernets.families.resnet import ResNetFamily
-from supernets.families.resnet_spec import ResNetSpec
-from supernets.families.spec import CNNSpec
-from supernets.families.vit import ViTFamily
-from supernets.families.vit_spec import ViTSpec
 from supernets.recalibration import recalibrate
-from supernets.sharing.chain import ChainSharing
-from supernets.sharing.spec import PLAIN, SharingSpec
+from supernets.sharing.spec import PLAIN
 from supernets.space import Architecture
 from supernets.trainer import TrainingSettings
 
@@ -76,6 +68,7 @@ class Prepared:
                 f"{source}: training.threads: asked for {job.training.threads}, this machine grants {cores} cores"
             )
         self.checkpoint: Checkpoint | None = self._load_from()
+        self.pretrained = load_pretrained(job.supernet, source=source) if self.checkpoint is None else None
         data = job.data
         self.data: DataSet = load_data(
             data.name,
@@ -88,8 +81,10 @@ class Prepared:
         )
         if self.checkpoint is not None:
             check_images(self.checkpoint, self.data, key="supernet.from")
-        self.family = self._family()
-        self.sharing = self._sharing()
+        self.family: Family = find_family(
+            job.supernet, self.data, checkpoint=self.checkpoint, pretrained=self.pretrained, source=source
+        )
+        self.sharing = find_sharing(job.supernet, self.family, checkpoint=self.checkpoint, source=source)
         self.precisions = Precisions(job.precisions)
         self.space = self.precisions.space(self.family.space)
         """Of candidates: the family's networks, in each of the precisions."""
@@ -242,6 +237,8 @@ class Prepared:
         data, checkpoint = self.data, self.checkpoint
         supernet: dict[str, Any] = {} if self.sharing == PLAIN else {"sharing": self.sharing.to_json()}
         supernet |= asdict(self.settings()) | self.job.training.recipe
+        if self.pretrained is not None:
+            supernet["pretrained"] = weights_digest(self.pretrained.tensors)
         found: dict[str, Any] = {
             "space": self.family.space.to_json(),
             "family": _of_family(self.family),
@@ -293,74 +290,11 @@ class Prepared:
             return None
         return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
-    def _family(self) -> Family:
-        supernet = self.job.supernet
-        spec = supernet.spec()
-        if self.checkpoint is not None:
-            family = self.checkpoint.supernet.family
-            if spec is not None and self._make_family(spec).to_json() != family.to_json():
-                raise CheckpointError(
-                    "supernet.from: the checkpoint is of another space than the job's; leave preset and space out, or "
-                    "train a supernet of this space"
-                )
-            plain = family.inner if isinstance(family, NestedFamily) else family
-            if supernet.family not in (MobileCNNFamily.name, plain.name):  # the default: perhaps nobody wrote it
-                raise CheckpointError(
-                    f"supernet.family: the checkpoint's networks are of the family {plain.name}, not {supernet.family}; "
-                    "remove family"
-                )
-            if supernet.nested and not isinstance(family, NestedFamily):
-                raise CheckpointError(
-                    "supernet.nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"
-                )
-            return family
-        if spec is None:
-            raise JobError("supernet: expected a preset, a space, or from")
-        return self._make_family(spec)
-
-    def _make_family(self, spec: Spec) -> Family:
-        try:
-            family = self._plain_family(spec)
-        except SpaceError as error:  # the space is one, but not for these images
-            raise JobError(f"{self._source}: supernet: {error}") from None
-        return NestedFamily(family) if self.job.supernet.nested else family
-
-    def _plain_family(self, spec: Spec) -> Family:
-        images = self.data.images
-        sizes = {"image_size": images.image_size, "channels": images.channels, "n_classes": self.data.n_classes}
-        match spec:
-            case CNNSpec():
-                return MobileCNNFamily(spec, **sizes)
-            case ResNetSpec():
-                return ResNetFamily(spec, **sizes)
-            case ViTSpec():
-                return ViTFamily(spec, **sizes)
-            case other:
-                assert_never(other)
-
-    def _sharing(self) -> SharingSpec:
-        """How the supernet shares its weights, found to be for this family."""
-        given = self.job.supernet.sharing
-        if self.checkpoint is not None:
-            trained = self.checkpoint.supernet.sharing.spec
-            if given is not None and given.spec() != trained:
-                raise CheckpointError(
-                    "supernet.from: the checkpoint shares its weights otherwise than the job's sharing says; leave sharing "
-                    "out, or train a supernet that shares so"
-                )
-            return trained
-        spec = PLAIN if given is None else given.spec()
-        try:
-            with torch.device("meta"):  # nothing is allocated, and nothing drawn
-                ChainSharing(self.family, spec)
-        except SpaceError as error:
-            raise JobError(f"{self._source}: supernet.sharing.{error}") from None
-        return spec
-
     def untrained(self) -> Supernet:
-        """The supernet as it is before training: initialised by the job's seed."""
+        """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network."""
         torch.manual_seed(self.job.seed)
-        return make_supernet(self.family, self.sharing)
+        weights = None if self.pretrained is None else pretrained_weights(self.pretrained, self.family)
+        return make_supernet(self.family, self.sharing, pretrained=weights)
 
     def strategy(self) -> TrainingStrategy:
         """The job's training strategy."""

@@ -11,11 +11,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from nas.config_errors import problem
 from nas.section import Flag, Section
 from supernets.errors import SpaceError
+from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec, divided_head_size
 
-Spec = CNNSpec | ResNetSpec | ViTSpec
+Spec = CNNSpec | ResNetSpec | ViTSpec | EncoderSpec
 """A space as its family takes it."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
@@ -177,6 +178,25 @@ class ViTSpaceConfig(Section):
             if head_size is not None
             else replace(spec, head_size=divided_head_size(spec.width[-1], spec.heads[-1]))
         )
+
+
+class EncoderSpaceConfig(Section):
+    """A space of the family encoder spelled out, or (beside a preset) the keys that replace the preset's; see `EncoderSpec`."""
+
+    head_size: _Channels = None
+    depth: _OptionsOrNone = None
+    width: _OptionsOrNone = None
+    heads: _OptionsOrNone = None
+    hidden: _OptionsOrNone = None
+
+    def spec(self, base: Spec | None = None) -> EncoderSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+
+        Raises:
+            SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
+        """
+        names = ("head_size", "depth", "width", "heads", "hidden")
+        return EncoderSpec(**_completed({name: getattr(self, name) for name in names}, base))
 
 
 def _merged(given: dict[str, Any], base: Spec | None) -> dict[str, Any]:

@@ -19,25 +19,28 @@ from nas.config_errors import problem, restated
 from nas.errors import UnknownNameError
 from nas.section import Flag, Section
 from nas.sharing_config import SharingConfig
-from nas.space_config import CNNSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
+from nas.space_config import CNNSpaceConfig, EncoderSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
 from supernets.errors import SpaceError
+from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.presets import PRESETS
 from supernets.families.vit_spec import ViTSpec
 
-_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig
-_SPACES: dict[str, type[CNNSpaceConfig] | type[ResNetSpaceConfig] | type[ViTSpaceConfig]] = {
+_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig | EncoderSpaceConfig
+_SPACES: dict[str, type[_Space]] = {
     "mobile-cnn": CNNSpaceConfig,
     "resnet": ResNetSpaceConfig,
     "vit": ViTSpaceConfig,
+    "encoder": EncoderSpaceConfig,
 }
 """The model of a space by the name of the family."""
 _PLAIN = "slice"
 
 
 class SupernetConfig(Section):
-    """The supernet: a family with a preset and/or a space, or a trained one to start from (`from`)."""
+    """The supernet: a family with a preset and/or a space, a trained one to start from (`from`), or one that is made of a
+    pretrained network (`pretrained`), whose space is then within that."""
 
-    family: Literal["mobile-cnn", "resnet", "vit"] = "mobile-cnn"
+    family: Literal["mobile-cnn", "resnet", "vit", "encoder"] = "mobile-cnn"
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
@@ -50,6 +53,10 @@ class SupernetConfig(Section):
     from_: Annotated[
         str | None,
         Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
+    ] = None
+
+    pretrained: Annotated[
+        Path | None, Field(description="the folder of a pretrained BERT: config.json and model.safetensors")
     ] = None
 
     @model_validator(mode="before")
@@ -81,24 +88,35 @@ class SupernetConfig(Section):
         presets = PRESETS[self.family]
         if self.preset is not None and self.preset not in presets:
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
-        if self.preset is None and self.space is None and self.from_ is None:
+        if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
+        if self.pretrained is not None and self.family != "encoder":
+            raise problem(
+                "pretrained", f"the family encoder is made of pretrained networks, got {self.family}; remove one"
+            )
+        if self.pretrained is not None and self.from_ is not None:
+            raise problem("pretrained", "a trained supernet is not made anew; remove pretrained or from")
+        if self.pretrained is not None and self.preset is None:
+            return self  # the space is within the pretrained network's, whose sizes its folder tells
         try:
             spec = self.spec()
         except SpaceError as error:
             key, _, text = str(error).partition(": ")
             raise problem(f"space.{key}", text) from None
         if spec is not None and spec.single:
-            key = "space" if isinstance(spec, ViTSpec) else "space.stages"
+            key = "space" if isinstance(spec, ViTSpec | EncoderSpec) else "space.stages"
             raise problem(key, "every list has one option, so there is one network; give some list a second")
         return self
 
-    def spec(self) -> Spec | None:
+    def spec(self, within: Spec | None = None) -> Spec | None:
         """The space: the preset, with the keys of `space` in place of its own; None where only `from` is given.
 
         With `from` and a space, the trained supernet's space must be this one.
+
+        Args:
+            within: the space of the pretrained network, in place of a preset that is not given.
         """
-        preset = None if self.preset is None else PRESETS[self.family][self.preset]
+        preset = within if self.preset is None else PRESETS[self.family][self.preset]
         return preset if self.space is None else self.space.spec(preset)
 
     @property

@@ -16,6 +16,7 @@ from nas.training_config import TrainingConfig
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
@@ -48,6 +49,12 @@ def make_strategy(training: TrainingConfig, family: Family, untrained: Callable[
         case "attentive":
             macs = partial(_macs, untrained())
             return AttentiveStrategy(space, macs, training.random_subnets, training.candidates, training.pick, distill)
+        case "instatune":
+            return InstaTuneStrategy(
+                space, training.random_subnets, training.label_weight, training.temperature,
+                teacher_epochs=(training.teacher_epochs or training.epochs) if distill == "frozen" else 0,
+                sort=training.sort,
+            )  # fmt: skip
         case other:
             assert_never(other)
 

@@ -20,10 +20,14 @@ class AugmentConfig(Section):
 
 
 _BELONGS: Mapping[str, tuple[str, ...]] = {
-    "random_subnets": ("sandwich", "attentive"),
+    "random_subnets": ("sandwich", "attentive", "instatune"),
     "micro_batches": ("sorted",),
     "candidates": ("attentive",),
     "pick": ("attentive",),
+    "label_weight": ("instatune",),
+    "temperature": ("instatune",),
+    "teacher_epochs": ("instatune",),
+    "sort": ("instatune",),
 }
 """Which training strategies a key belongs to; all others belong to every one."""
 _ALONE = ("single-path", "sorted", "largest")
@@ -38,11 +42,22 @@ def _distill(value: object) -> object:
 class TrainingConfig(Section):
     """How the supernet is trained; not read where `supernet.from` names a trained one."""
 
-    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "largest"] = "sandwich"
+    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest"] = (
+        "sandwich"
+    )
     random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
     micro_batches: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 4
     candidates: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 3
     pick: Literal["best", "worst"] = "best"
+    label_weight: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")] = 0.3
+    temperature: Annotated[
+        float, Field(strict=True, gt=0, le=100, description="a number greater than 0, at most 100")
+    ] = 1.0
+    teacher_epochs: Annotated[
+        int | None, Field(strict=True, ge=1, le=10**6, description="a whole number of epochs, at least 1")
+    ] = None
+    """None: the teacher teaches in all epochs."""
+    sort: Flag = False
     distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
     teacher: Annotated[
         str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder")
@@ -63,10 +78,13 @@ class TrainingConfig(Section):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
-        if isinstance(data, dict) and "distill" not in data:
-            alone = data.get("strategy") in _ALONE
-            return {**data, "distill": "teacher" if data.get("teacher") is not None else "none" if alone else "largest"}
-        return data
+        if not isinstance(data, dict):
+            return data
+        alone, taught = data.get("strategy") in _ALONE, data.get("teacher") is not None
+        filled: dict[str, Any] = {"distill": "teacher" if taught else "none" if alone else "largest"}
+        if data.get("strategy") == "instatune":
+            filled["random_subnets"] = 1  # the paper's
+        return {**filled, **data}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -83,6 +101,14 @@ class TrainingConfig(Section):
             raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
         if self.distill != "teacher" and self.teacher is not None:
             raise problem("teacher", f"is read with distill: teacher alone, got distill: {self.distill}; remove one")
+        if self.strategy == "instatune" and self.distill == "none":
+            raise problem("distill", "instatune teaches: expected largest or teacher; or take the strategy sandwich")
+        if self.teacher_epochs is not None and self.distill != "teacher":
+            raise problem(
+                "teacher_epochs", f"is read with distill: teacher alone, got distill: {self.distill}; remove it"
+            )
+        if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
+            raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
         parts = self.micro_batches if self.strategy == "sorted" else 1
         if self.batch_size < 2 * parts * self.workers:
             who = f" of {self.workers} workers" if self.workers > 1 else ""

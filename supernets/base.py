@@ -191,10 +191,13 @@ class Distillation:
     Attributes:
         teacher: index of an earlier pass of the same step, which must have seen the same part of the batch; None for the
             training's frozen teacher.
+        temperature: that both sides' logits are divided by; the divergence is then multiplied by its square, so that its
+            gradients keep their size (Hinton et al. 2015, arXiv 1503.02531).
     """
 
     teacher: int | None
     weight: float = 1.0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

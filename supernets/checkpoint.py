@@ -17,6 +17,7 @@ from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
+from supernets.families.encoder import EncoderFamily
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
@@ -87,8 +88,10 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             return ResNetFamily.from_json(data)
         case ViTFamily.name:
             return ViTFamily.from_json(data)
+        case EncoderFamily.name:
+            return EncoderFamily.from_json(data)
         case other:
-            known = ", ".join(family.name for family in (MobileCNNFamily, ResNetFamily, ViTFamily))
+            known = ", ".join(family.name for family in (MobileCNNFamily, ResNetFamily, ViTFamily, EncoderFamily))
             raise CheckpointError(f"unknown family {other!r}; this version knows: {known}")
 
 

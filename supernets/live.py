@@ -81,11 +81,17 @@ def _fit_layer_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
     norm.normalized_shape = tuple(own["weight"].shape)
 
 
+def _fit_embedding(embedding: nn.Module, own: Mapping[str, Tensor]) -> None:
+    assert isinstance(embedding, nn.Embedding)
+    embedding.num_embeddings, embedding.embedding_dim = own["weight"].shape
+
+
 _FIT: Mapping[type[nn.Module], Callable[[nn.Module, Mapping[str, Tensor]], None]] = {
     nn.Conv2d: _fit_conv,
     nn.Linear: _fit_linear,
     nn.BatchNorm2d: _fit_batch_norm,
     nn.LayerNorm: _fit_layer_norm,
+    nn.Embedding: _fit_embedding,
 }
 
 

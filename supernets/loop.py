@@ -235,9 +235,10 @@ class Loop:
                 match term:
                     case LabelLoss(weight):
                         loss = loss + weight * functional.cross_entropy(logits, y)
-                    case Distillation(teacher, weight):
+                    case Distillation(teacher, weight, temperature):
                         soft = self._frozen_logits(x) if teacher is None else teachers[teacher]
-                        loss = loss + weight * divergence(self._settings.divergence, logits, soft)
+                        far = divergence(self._settings.divergence, logits / temperature, soft / temperature)
+                        loss = loss + weight * temperature**2 * far
             loss.backward()
             losses.append(loss.detach())
             if index in taught_by:

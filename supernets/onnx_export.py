@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import ExportError, LoweringError
-from supernets.graph import BATCH, INPUT, OPSET, OUTPUT, lower
+from supernets.graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT, TOKENS, input_shape_of, lower
 
 __all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "onnx_model", "to_onnx"]
 
 
 def to_onnx(module: nn.Module, example: Tensor) -> bytes:
-    """A serialised ONNX model with a dynamic batch, by torch's current exporter, in seconds.
+    """A serialised ONNX model with a dynamic batch (and length, of sentences), by torch's current exporter, in seconds.
 
     It shares nothing with `onnx_model`'s own way, so that the tests hold the one against the other.
 
@@ -27,6 +27,9 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
     Raises:
         ExportError: the exporter refuses the module.
     """
+    dynamic = {0: torch.export.Dim(BATCH)}
+    if input_shape_of(example) == TOKENS:
+        dynamic[1] = torch.export.Dim(LENGTH_NAME)
     logger, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
     logger.setLevel(logging.ERROR)
     try:
@@ -38,7 +41,7 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                dynamic_shapes=(dynamic,),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -61,7 +64,7 @@ def onnx_model(module: nn.Module, example: Tensor) -> bytes:
         ExportError: neither the walk nor torch's exporter can write the module.
     """
     try:
-        return lower(module, example.shape[1:])
+        return lower(module, input_shape_of(example))
     except LoweringError as refused:
         try:
             return to_onnx(module, example)

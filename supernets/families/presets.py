@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec
@@ -146,9 +147,28 @@ VIT: Mapping[str, ViTSpec] = {
 }
 """Presets of the family ``vit``."""
 
-PRESETS: Mapping[str, Mapping[str, CNNSpec] | Mapping[str, ResNetSpec] | Mapping[str, ViTSpec]] = {
+ENCODER: Mapping[str, EncoderSpec] = {
+    # For thousands of sentences and random weights: a CPU trains it in minutes.
+    "tiny": EncoderSpec(
+        head_size=16, depth=(1, 2, 3, 4), width=(64, 96, 128), heads=(2, 4, 6, 8), hidden=(64, 128, 256, 512)
+    ),
+    # InstaTune's space around BERT-base (Sarah et al. 2023, arXiv 2308.15609, table 1).
+    "instatune": EncoderSpec(
+        head_size=64, depth=(6, 7, 8, 9, 10, 11, 12), width=(768,), heads=(6, 8, 10, 12), hidden=(1024, 2048, 3072)
+    ),
+    # The same in proportion, around MiniLM of six layers (arXiv 2002.10957).
+    "minilm-l6": EncoderSpec(
+        head_size=32, depth=(3, 4, 5, 6), width=(384,), heads=(6, 8, 10, 12), hidden=(512, 1024, 1536)
+    ),
+}
+"""Presets of the family ``encoder``."""
+
+PRESETS: Mapping[
+    str, Mapping[str, CNNSpec] | Mapping[str, ResNetSpec] | Mapping[str, ViTSpec] | Mapping[str, EncoderSpec]
+] = {
     "mobile-cnn": MOBILE_CNN,
     "resnet": RESNET,
     "vit": VIT,
+    "encoder": ENCODER,
 }
 """Presets by the name of the family."""

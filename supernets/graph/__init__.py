@@ -9,13 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from supernets.graph.ir import TOKENS, Shape
 from supernets.graph.pieces import Piece, cut, whole
 from supernets.graph.serialise import OPSET, serialise
-from supernets.graph.walk import BATCH, INPUT, OUTPUT, walk
+from supernets.graph.walk import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
 
-__all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "BlockModel", "block_keys", "lower", "lower_blocks"]
+__all__ = [
+    "BATCH",
+    "INPUT",
+    "LENGTH_NAME",
+    "OPSET",
+    "OUTPUT",
+    "TOKENS",
+    "BlockModel",
+    "block_keys",
+    "input_shape_of",
+    "lower",
+    "lower_blocks",
+]
+
+
+def input_shape_of(example: Tensor) -> Shape:
+    """What `lower` takes for inputs like this one, (n, ...): `TOKENS` for whole numbers, else the shape without the batch."""
+    return TOKENS if example.dtype == torch.int64 else tuple(example.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +59,7 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
 
     Args:
         module: in eval mode, of float32 tensors; a live subnet will do.
-        input_shape: of one example, without the batch.
+        input_shape: of one example, without the batch; or `TOKENS`: token ids, in sentences of any length.
 
     Raises:
         LoweringError: the module is in training mode, or holds an operation that has no rule; the text names it.
@@ -76,4 +95,6 @@ def _serialise(piece: Piece) -> bytes:
         input=(piece.input, INPUT, piece.input_shape),
         output=(piece.output, OUTPUT, piece.output_shape),
         batch=BATCH,
+        length=LENGTH_NAME,
+        integers=piece.integers,
     )

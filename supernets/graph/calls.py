@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from supernets import resizing
+from supernets import resizing, tokens
 from supernets.graph import functions
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
@@ -44,6 +44,9 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     functional.scaled_dot_product_attention: functions.attention,
     functional.interpolate: functions.interpolate,
     resizing.resize: functions.resize,
+    tokens.padding_mask: functions.padding_mask,
+    tokens.first_rows: functions.first_rows,
+    tokens.attend: functions.attend,
     torch.mean: functions.mean,
     torch.flatten: functions.flatten,
     torch.reshape: functions.reshape,

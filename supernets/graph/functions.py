@@ -8,8 +8,9 @@ from math import prod, sqrt
 import numpy as np
 
 from supernets.errors import LoweringError
-from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
+from supernets.graph.ir import BATCH_SIZE, LENGTH, Graph, Shape, Value
 from supernets.resizing import onnx_scale
+from supernets.tokens import MASKED
 
 Operand = Value | int | float
 
@@ -210,9 +211,16 @@ def _resized(graph: Graph, x: Value, height: int, width: int) -> Value:
     )
 
 
+def _check_lengths(what: str, x: Value) -> None:
+    """Refuses what would count with a number of tokens that only the run knows."""
+    if LENGTH in x.shape:
+        raise LoweringError(f"a {what} of sentences of any length is not lowered; see supernets.tokens for what is")
+
+
 def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
     """Several dimensions as one; the batch is none of them."""
     start, end = dimension(start_dim, x.rank), dimension(end_dim, x.rank)
+    _check_lengths("flatten", x)
     if x.batched and start == 0 and end > 0:
         raise LoweringError("flattening the batch together with other dimensions is not lowered")
     shape = (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
@@ -224,6 +232,7 @@ def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Va
 def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
     """Another shape of the same numbers; the batch stays the first dimension, and the size -1 is worked out."""
     shape = [n for size in sizes for n in ([size] if isinstance(size, int) else size)]
+    _check_lengths("reshape", x)
     leading = [BATCH_SIZE] if x.batched else []
     rest, numbers = shape[len(leading) :], prod(x.shape[len(leading) :])
     if rest.count(-1) == 1:
@@ -303,6 +312,36 @@ def attention(
     return matmul(graph, softmax(graph, scores, -1), value)
 
 
+def padding_mask(graph: Graph, ids: Value, padding: int) -> Value:
+    """`supernets.tokens.padding_mask`: (n, tokens) whole numbers -> (n, 1, 1, tokens)."""
+    same = graph.add("Equal", [ids, graph.constant(np.array(padding, dtype=np.int64))], ids.shape)
+    masked = graph.add("Mul", [graph.add("Cast", [same], ids.shape, to=1), graph.scalar(MASKED)], ids.shape)
+    return graph.add("Unsqueeze", [masked, graph.numbers([1, 2])], (ids.shape[0], 1, 1, ids.shape[1]))
+
+
+def first_rows(graph: Graph, table: Value, ids: Value) -> Value:
+    """`supernets.tokens.first_rows`: (rows, width), (n, tokens) -> (tokens, width)."""
+    tokens = graph.add("Shape", [ids], (1,), start=1, end=2)
+    zero = graph.numbers([0])
+    return graph.add("Slice", [table, zero, tokens, zero], (ids.shape[1], table.shape[1]))
+
+
+def attend(graph: Graph, query: Value, key: Value, value: Value, mask: Value, head_size: int) -> Value:
+    """`supernets.tokens.attend`: (n, tokens, heads x head_size) -> the same."""
+    n, tokens, channels = query.shape
+    heads = channels // head_size
+
+    def split(x: Value, order: tuple[int, ...]) -> Value:
+        # 0 stands for the size that there is: at most one size may be left to be worked out.
+        parted = graph.add("Reshape", [x, graph.numbers([0, 0, heads, head_size])], (n, tokens, heads, head_size))
+        return permute(graph, parted, order)
+
+    scaled = split(multiply(graph, query, head_size**-0.5), (0, 2, 1, 3))
+    scores = add(graph, matmul(graph, scaled, split(key, (0, 2, 3, 1))), mask)
+    mixed = permute(graph, matmul(graph, softmax(graph, scores, -1), split(value, (0, 2, 1, 3))), (0, 2, 1, 3))
+    return graph.add("Reshape", [mixed, graph.numbers([0, 0, channels])], (n, tokens, channels))
+
+
 def element(graph: Graph, x: Value, index: object) -> Value:
     """``x[:, 2]`` and the like: whole dimensions, and one whole number, which is not of the batch."""
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -310,9 +349,11 @@ def element(graph: Graph, x: Value, index: object) -> Value:
     if len(picks) != 1 or parts.count(slice(None)) != len(parts) - 1 or len(parts) > x.rank:
         raise LoweringError(f"indexing a tensor by {index!r} is not lowered")
     axis, position = picks[0]
-    if (x.batched and axis == 0) or not -x.shape[axis] <= position < x.shape[axis]:
+    # Of a length that only the run knows, the first is there, and which one the others are, nobody can tell.
+    inside = position == 0 if x.shape[axis] == LENGTH else -x.shape[axis] <= position < x.shape[axis]
+    if (x.batched and axis == 0) or not inside:
         raise LoweringError(f"indexing dimension {axis} of {x.shape} by {position} is not lowered")
-    where = graph.numbers([position % x.shape[axis]])
+    where = graph.numbers([position % abs(x.shape[axis])])
     picked = graph.add("Gather", [x, where], (*x.shape[:axis], 1, *x.shape[axis + 1 :]), axis=axis)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     return graph.view(x, graph.add("Squeeze", [picked, graph.numbers([axis])], shape))

@@ -15,14 +15,24 @@ from supernets.errors import LoweringError
 Shape = tuple[int, ...]
 BATCH_SIZE = -1
 """Stands in a shape for the size of the batch, which only the run knows; it can only be the first dimension."""
+LENGTH = -2
+"""Stands in a shape for the number of tokens, which only the run knows, too."""
+TOKENS: Shape = (LENGTH,)
+"""The input shape of networks that take token ids, of 64-bit integers, in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
+_DYNAMIC = (BATCH_SIZE, LENGTH)
 _OF_INTEGERS = frozenset(
-    ("Add", "Concat", "Flatten", "Gather", "Identity", "Mul", "Reshape", "Split", "Squeeze", "Sub", "Transpose")
-)
+    (
+        "Add", "Concat", "Equal", "Flatten", "Gather", "Identity", "Mul", "Reshape", "Shape", "Split", "Squeeze", "Sub",
+        "Transpose",
+    )
+)  # fmt: skip
 """Operations that compute on whole numbers what torch's do."""
-_INDEXED = frozenset(("Gather", "ReduceMean", "Reshape", "Squeeze"))
-"""Operations whose second input is of whole numbers, whatever the first is; of all others, the inputs are of one type."""
+_ANSWERS = frozenset(("Equal",))
+"""Operations that give truth values, whatever they are of; only a Cast to float32 follows them."""
+_INDEXED = frozenset(("Gather", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
+"""Operations whose other inputs are of whole numbers, whatever the first is; of all others, the inputs are of one type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +83,11 @@ class Graph:
         """Of a value that shares its memory with others: their names, one list for all of them."""
         self._overwritten: set[str] = set()
 
-    def input(self, name: str, shape: Shape) -> Value:
+    def input(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
         """Declares a value that comes from outside."""
         self.shapes[name] = shape
+        if integer:
+            self.integers.add(name)
         return Value(name, shape)
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
@@ -126,10 +138,10 @@ class Graph:
         integer = self._check_inputs(op, [value.name for value in inputs if value is not None])
         outputs = []
         for i, shape in enumerate(shapes):
-            if any(n < 1 for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] != BATCH_SIZE):
+            if any(n < 1 and n != LENGTH for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] not in _DYNAMIC):
                 raise LoweringError(f"{op} gives an output of shape {shape}; the input is too small for the network")
             outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
-        if integer:
+        if integer and op not in _ANSWERS:
             self.integers.update(value.name for value in outputs)
         names = tuple("" if value is None else value.name for value in inputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))

@@ -29,6 +29,8 @@ class Piece:
     input_shape: Shape
     output_shape: Shape
     constants: Mapping[str, NDArray[np.generic]]
+    integers: frozenset[str]
+    """Those of the input's and the output's names that are of whole numbers."""
 
     @property
     def key(self) -> str:
@@ -110,4 +112,5 @@ def _piece(walked: Walked, name: str, nodes: Sequence[Node], input: str, output:
     graph = walked.graph
     kept, arrays = fold(graph, nodes, output)
     shapes = graph.shapes
-    return Piece(name, kept, arrays, input, output, shapes[input], shapes[output], graph.constants)
+    integers = graph.integers & {input, output}
+    return Piece(name, kept, arrays, input, output, shapes[input], shapes[output], graph.constants, frozenset(integers))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from supernets.graph.ir import BATCH_SIZE, Attribute, Node, Shape
+from supernets.graph.ir import BATCH_SIZE, LENGTH, Attribute, Node, Shape
 
 OPSET = 18
 """What torch's current exporter writes by itself, too."""
@@ -26,13 +26,16 @@ def serialise(
     input: tuple[str, str, Shape],
     output: tuple[str, str, Shape],
     batch: str,
+    length: str,
+    integers: Collection[str],
 ) -> bytes:
     """A model of one input and one output.
 
     Args:
         input: its name among the nodes, its name in the model, its shape.
         output: the same of the output.
-        batch: the name of the dynamic first dimension.
+        batch: the name of the dynamic first dimension; length: of the number of tokens.
+        integers: those of the names among the nodes that are of whole numbers.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
@@ -44,12 +47,13 @@ def serialise(
         proto.output.extend([renamed.get(name, name) for name in node.outputs])
         for key, value in node.attributes.items():
             _write_attribute(proto, key, value)
-    for values, (_, name, shape) in ((graph.input, input), (graph.output, output)):
+    dynamic = {BATCH_SIZE: batch, LENGTH: length}
+    for values, (inner, name, shape) in ((graph.input, input), (graph.output, output)):
         tensor = values.add(name=name).type.tensor_type
-        tensor.elem_type = onnx.TensorProto.FLOAT
+        tensor.elem_type = onnx.TensorProto.INT64 if inner in integers else onnx.TensorProto.FLOAT
         for size in shape:
-            if size == BATCH_SIZE:
-                tensor.shape.dim.add(dim_param=batch)
+            if size in dynamic:
+                tensor.shape.dim.add(dim_param=dynamic[size])
             else:
                 tensor.shape.dim.add(dim_value=size)
     body: list[Buffer] = [graph.SerializeToString()]

@@ -14,19 +14,26 @@ from torch import Tensor, fx, nn
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
-from supernets.graph.ir import BATCH_SIZE, Graph, Value
+from supernets.graph.ir import BATCH_SIZE, LENGTH, TOKENS, Graph, Value
 from supernets.graph.reads import HOLE
 from supernets.graph.rules import RULES
 from supernets.graph.trace import bind, join, trace
 
-INPUT, OUTPUT, BATCH = "input", "logits", "batch"
+INPUT, OUTPUT, BATCH, LENGTH_NAME = "input", "logits", "batch", "tokens"
 
 
 class BatchSize:
     """What a forward gets for ``x.shape[0]``: something that can be handed to a reshape, and to nothing else."""
 
 
-_BATCH_SIZE = BatchSize()
+class Length:
+    """What a forward gets for a number of tokens that only the run knows: it can be handed to nothing."""
+
+
+_UNKNOWN: Mapping[int, BatchSize | Length] = {BATCH_SIZE: BatchSize(), LENGTH: Length()}
+
+
+Size = int | BatchSize | Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
     """The graph of a module in eval mode; nothing is run, and no tensor is copied.
 
     Args:
-        input_shape: of one example, without the batch.
+        input_shape: of one example, without the batch; or `TOKENS`.
         names: of the modules whose nodes the caller wants to find again.
 
     Raises:
@@ -64,7 +71,7 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
     """
     _check(module)
     graph = Graph()
-    x = graph.input(INPUT, (BATCH_SIZE, *input_shape))
+    x = graph.input(INPUT, (BATCH_SIZE, *input_shape), integer=tuple(input_shape) == TOKENS)
     walker = _Walker(graph, frozenset(names))
     output = walker.call(module, "", (x,), {})
     if not isinstance(output, Value):
@@ -139,7 +146,7 @@ class _Walker:
 
     def _composite(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         bound = bind(module, args, kwargs)
-        given: list[Value | BatchSize] = []
+        given: list[Value | BatchSize | Length] = []
         nodes = trace(module, {name: _opened(value, given) for name, value in bound.items()}).nodes
         values: dict[fx.Node, Any] = {}
         placeholders = iter(given)
@@ -193,9 +200,9 @@ class _Walker:
             raise LoweringError(f"{where}: {name} is called in a way that has no rule: {error}") from None
 
 
-def _opened(value: Any, given: list[Value | BatchSize]) -> Any:
+def _opened(value: Any, given: list[Value | BatchSize | Length]) -> Any:
     """An argument with a `HOLE` for each value of the graph, which are appended to `given`."""
-    if isinstance(value, Value | BatchSize):
+    if isinstance(value, Value | BatchSize | Length):
         given.append(value)
         return HOLE
     if type(value) is tuple:
@@ -207,10 +214,10 @@ def _opened(value: Any, given: list[Value | BatchSize]) -> Any:
     return value
 
 
-def _size(x: Value, dim: int | None = None) -> tuple[int | BatchSize, ...] | int | BatchSize:
+def _size(x: Value, dim: int | None = None) -> tuple[Size, ...] | Size:
     sizes = _sizes(x)
     return sizes if dim is None else sizes[dim]
 
 
-def _sizes(x: Value) -> tuple[int | BatchSize, ...]:
-    return tuple(_BATCH_SIZE if n == BATCH_SIZE else n for n in x.shape)
+def _sizes(x: Value) -> tuple[Size, ...]:
+    return tuple(_UNKNOWN.get(n, n) for n in x.shape)

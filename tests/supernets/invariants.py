@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
-from supernets.graph import INPUT, lower
+from supernets.graph import INPUT, input_shape_of, lower
 from supernets.onnx_export import to_onnx
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture, Option
@@ -231,7 +231,7 @@ def check_onnx(supernet: Supernet, images: Tensor, calibration: Tensor, *, batch
     """I4: ONNX Runtime agrees with torch on what our walk writes."""
     for architecture in architectures(supernet):
         module = recalibrate(supernet.extract(architecture), [calibration])
-        _check_model(lower(module, images.shape[1:]), module, images[:batch])
+        _check_model(lower(module, input_shape_of(images)), module, images[:batch])
 
 
 def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor, n: int = 4) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets import resizing
+from supernets import resizing, tokens
 from supernets.errors import LoweringError
+from supernets.graph import TOKENS as ANY_LENGTH
 from supernets.graph import functions, lower
 from supernets.graph.calls import FUNCTIONS, METHODS
 from supernets.graph.ir import Graph
@@ -138,6 +139,56 @@ def test_functions(function: Callable[[Tensor], Tensor], shape: tuple[int, ...])
     assert_agrees(Call(function), shape)
 
 
+class Sentences(nn.Module):
+    """What there is for sentences of any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.table = nn.Embedding(20, 8), nn.Parameter(torch.zeros(7, 8))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.words(ids) + tokens.first_rows(self.table, ids)
+        return tokens.attend(x, x + 1, x * 2, tokens.padding_mask(ids, 3), 4)
+
+
+def test_sentences_of_any_length() -> None:
+    generator = torch.Generator().manual_seed(0)
+    module = Sentences().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    model = lower(module, ANY_LENGTH)
+    onnx.checker.check_model(model, full_check=True)
+    for n, length in ((1, 1), (4, 7), (3, 2)):
+        ids = torch.randint(0, 20, (n, length), generator=generator)
+        ids[:, -1] = 3
+        assert difference(run(model, ids), module(ids).detach().numpy()) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x.flatten(1), "a flatten of sentences of any length is not lowered"),
+        (lambda x: x.reshape(x.shape[0], 4, -1), "a reshape of sentences of any length is not lowered"),
+        (lambda x: x * x.shape[1], "mul is called in a way that has no rule"),
+        (lambda x: x[:, 1], "indexing dimension 1"),
+        (lambda x: torch.cat([x, x], dim=1), "the input is too small|joining"),
+        (lambda x: x.chunk(2, dim=1)[0], "too small"),
+    ],
+)
+def test_what_would_count_with_an_unknown_length_is_refused(function: Callable[[Tensor], Tensor], message: str) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.function = nn.Embedding(20, 8), function
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.function(self.words(ids))
+
+    with pytest.raises(LoweringError, match=message):
+        lower(Network().eval(), ANY_LENGTH)
+
+
 def test_an_embedding_of_positions() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
@@ -210,7 +261,7 @@ def test_the_size_of_resized_images_is_exact_whatever_the_rounding_of_scales() -
 
 def test_every_rule_has_a_case() -> None:
     assert {type(module) for module, _ in MODULES} | {nn.Embedding} == set(RULES)
-    text = repr([c[1].__code__.co_names for c in CALLS])
+    text = repr([c[1].__code__.co_names for c in CALLS] + [Sentences.forward.__code__.co_names])
     assert not [name for name in METHODS if f"'{name}'" not in text]
     names = {f.__name__ for f in FUNCTIONS}
     operators = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "matmul"}

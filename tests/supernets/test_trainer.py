@@ -24,6 +24,7 @@ from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from supernets.space import Architecture
+from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
@@ -211,13 +212,18 @@ def test_a_frozen_teacher_is_asked_for_by_name(digits: DataSet, tmp_path: Path) 
         train(supernet, digits, SinglePathStrategy(supernet.space, "frozen"), SETTINGS, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["sandwich", "sorted"])
+@pytest.mark.parametrize("kind", ["sandwich", "sorted", "instatune"])
 def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str) -> None:
     """Against plain modules of each network, which know nothing of sharing, in float64."""
     supernet = make_supernet(digits_family(digits)).double().train()
     space, n = supernet.space, 16
     images, labels = digits.train.inputs[:n].double(), digits.train.labels[:n]
-    strategy: TrainingStrategy = SandwichStrategy(space, 1) if kind == "sandwich" else SortedStrategy(space, 2)
+    strategies: dict[str, TrainingStrategy] = {
+        "sandwich": SandwichStrategy(space, 1),
+        "sorted": SortedStrategy(space, 2),
+        "instatune": InstaTuneStrategy(space, 1, label_weight=0.3, temperature=2.0),
+    }
+    strategy = strategies[kind]
     part = replace(digits.train, inputs=images, labels=labels)
     loop = Loop(
         supernet, part, strategy, replace(SETTINGS, batch_size=n, epochs=1, learning_rate=0.0, shift=0, flip=False)
@@ -244,6 +250,10 @@ def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str)
             loss = functional.cross_entropy(logits, y) / 2
         elif logits_of_largest is None:
             loss, logits_of_largest = functional.cross_entropy(logits, y), logits.detach()
+            loss = 0.3 * loss if kind == "instatune" else loss
+        elif kind == "instatune":
+            soft, hard = (logits_of_largest / 2).softmax(1), (logits / 2).log_softmax(1)
+            loss = 0.3 * functional.cross_entropy(logits, y) + 0.7 * 4 * (soft * (soft.log() - hard)).sum(1).mean()
         else:
             soft, hard = logits_of_largest.softmax(1), logits.log_softmax(1)
             loss = (soft * (soft.log() - hard)).sum(1).mean()

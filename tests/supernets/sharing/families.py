@@ -13,7 +13,7 @@ from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet, test_vit
-from tests.supernets.families import test_mobile_cnn_v3, test_resnet
+from tests.supernets.families import test_encoder, test_mobile_cnn_v3, test_resnet
 
 CNN = MobileCNNFamily(
     CNNSpec(
@@ -40,12 +40,14 @@ FAMILIES: dict[str, Family] = {
     "mobilenet_v3": test_mobile_cnn_v3.FAMILY,
     "resnet": test_resnet.FAMILIES["elastic"],
     "vit": VIT,
+    "encoder": test_encoder.FAMILY,
 }
 BY_HAND: dict[str, invariants.ByHand] = {
     "cnn": test_supernet.handwritten,
     "mobilenet_v3": test_mobile_cnn_v3.handwritten,
     "resnet": test_resnet.handwritten,
     "vit": test_vit.handwritten,
+    "encoder": test_encoder.handwritten,
 }
 
 BY_LAYER = SharingSpec(MixtureSpec(experts=3, hidden=8))
@@ -73,6 +75,8 @@ def made(family: str, sharing: str) -> Supernet:
 
 
 def images_for(family: str, n: int = 16) -> Tensor:
-    """Noise of the family's image size."""
+    """Noise of the family's image size; random sentences, some of them padded."""
+    if family == "encoder":
+        return test_encoder.sentences(n)
     shape = FAMILIES[family].example(n).shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -17,6 +17,7 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
@@ -63,6 +64,42 @@ def test_sorted_gives_each_part_of_the_batch_a_network_of_its_own() -> None:
     assert {p.terms for p in passes} == {(LabelLoss(0.25),)}  # a mean over the parts, not a sum
     (alone,) = plan(SortedStrategy(SPACE, 1, "frozen"))
     assert alone.terms == (LabelLoss(1.0), Distillation(None, 1.0))
+
+
+class TestInstaTune:
+    """Against the formula of arXiv 2308.15609, as METHODS has it."""
+
+    def test_without_a_teacher_the_largest_teaches_the_others(self) -> None:
+        strategy = InstaTuneStrategy(SPACE, 2, label_weight=0.3, temperature=2.0)
+        first, *others = plan(strategy)
+        assert (first.architecture, first.terms) == (SPACE.largest, (LabelLoss(0.3),))
+        assert [p.terms for p in others] == [(LabelLoss(0.3), Distillation(0, 0.7, 2.0))] * 2
+        assert others[0].architecture != others[1].architecture
+        (phase,) = strategy.phases(4)
+        assert (phase.epochs, phase.before) == (4, None)
+
+    def test_a_teacher_teaches_all_in_its_epochs_and_nobody_after(self) -> None:
+        strategy = InstaTuneStrategy(SPACE, 1, label_weight=0.25, teacher_epochs=3)
+        assert [phase.epochs for phase in strategy.phases(5)] == [3, 2]
+        assert {p.terms for p in plan(strategy, 0)} == {(LabelLoss(0.25), Distillation(None, 0.75))}
+        first, other = plan(strategy, 1)
+        assert (first.terms, other.terms) == ((LabelLoss(0.25),), (LabelLoss(0.25), Distillation(0, 0.75)))
+        assert [phase.epochs for phase in strategy.phases(3)] == [3]
+        with pytest.raises(TrainingError, match="a teacher for 3 epochs, and the training has 2"):
+            strategy.phases(2)
+
+    def test_sorting_comes_once_and_leaves_the_largest_as_it_was(self) -> None:
+        strategy = InstaTuneStrategy(SPACE, teacher_epochs=1, sort=True)
+        first, second = strategy.phases(2)
+        assert (first.before is None, second.before is None) == (False, True)
+        supernet = randomised(make_supernet(FAMILY)).eval()
+        images = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            ends = [supernet(images, a) for a in (SPACE.largest, SPACE.smallest)]
+            assert first.before is not None
+            first.before(supernet)
+            assert relative(supernet(images, SPACE.largest), ends[0]) <= RELATIVE
+            assert relative(supernet(images, SPACE.smallest), ends[1]) > 100 * RELATIVE
 
 
 class TestProgressive:

@@ -1,0 +1,218 @@
+"""The invariants of an elastic encoder of sentences (DESIGN §3: I1 to I4), beside a forward written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from hardware_profiles.runtime import run_model
+from supernets.base import Supernet
+from supernets.checkpoint import family_from_json, make_supernet
+from supernets.errors import CheckpointError, SpaceError
+from supernets.families.encoder import EncoderFamily
+from supernets.families.encoder_spec import EncoderSpec, space_within
+from supernets.families.presets import ENCODER
+from supernets.graph import INPUT, TOKENS, lower
+from supernets.onnx_export import to_onnx
+from supernets.space import Option
+from tests.supernets import invariants
+
+PADDING, TOKENS_EACH = 3, 9
+SPEC = EncoderSpec(head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), hidden=(10, 16, 28))
+SIZES: dict[str, Any] = {"vocabulary": 40, "positions": 12, "padding": PADDING, "tokens": TOKENS_EACH, "n_classes": 5}
+FAMILY = EncoderFamily(SPEC, **SIZES)
+
+
+def sentences(n: int = 16, seed: int = 0) -> Tensor:
+    """Random ids; every other sentence is padded, the second to a single token."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(PADDING + 1, 40, (n, TOKENS_EACH), generator=generator)
+    for i in range(1, n, 2):
+        ids[i, 1 + i % (TOKENS_EACH - 1) - (i == 1) :] = PADDING
+    return ids
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    return invariants.randomised(make_supernet(FAMILY))
+
+
+@pytest.fixture(scope="module")
+def ids() -> Tensor:
+    return sentences()
+
+
+def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids: Tensor) -> Tensor:
+    """The family's forward by products of matrices alone, sentence by sentence without its padding."""
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(dim=-1, keepdim=True)
+        x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-12)
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def attention(x: Tensor, name: str, heads: int) -> Tensor:
+        found = []
+        for h in range(heads):
+            query, key, value = (linear(x, f"{name}.qkv")[:, (part * heads + h) * 4 :][:, :4] for part in range(3))
+            found.append(torch.softmax(query @ key.T / 4**0.5, dim=1) @ value)
+        return linear(torch.cat(found, dim=-1), f"{name}.project")
+
+    out = []
+    for sentence in ids:
+        own = sentence[sentence != PADDING]
+        x = weights["embedding.words.weight"][own] + weights["embedding.positions"][: len(own)]
+        x = norm(x, "embedding.norm")
+        for i in range(int(values["depth"])):
+            x = norm(x + attention(x, f"layers.{i}.attention", int(values[f"layer{i}.heads"])), f"layers.{i}.norm1")
+            y = linear(x, f"layers.{i}.mlp.0")
+            y = linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"layers.{i}.mlp.2")
+            x = norm(x + y, f"layers.{i}.norm2")
+        out.append(linear(torch.tanh(linear(x[0], "head.pool")), "head.classifier"))
+    return torch.stack(out)
+
+
+class TestI1SharedEqualsExtracted:
+    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_extracted_live_and_handwritten_agree(supernet, ids, ids, handwritten)
+
+    def test_the_same_modules_with_the_same_settings(self, supernet: Supernet) -> None:
+        invariants.check_same_modules(supernet)
+
+    def test_permuting_every_axis_leaves_the_largest_unchanged(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_permutations(supernet, ids, ids)
+
+    @pytest.mark.parametrize(
+        ("axis", "tensor"),
+        [
+            ("width", "embedding.words.weight"),
+            ("width", "embedding.positions"),
+            ("width", "head.pool.weight"),
+            ("layer1.heads", "layers.1.attention.project.weight"),
+            ("layer2.hidden", "layers.2.mlp.2.weight"),
+        ],
+    )
+    def test_negative_control_one_tensor_left_unpermuted(
+        self, supernet: Supernet, ids: Tensor, axis: str, tensor: str
+    ) -> None:
+        invariants.check_control(supernet, ids, ids, axis=axis, tensor=tensor)
+
+    def test_gradients_of_a_subnet_reach_the_shared_tensors(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_gradients(supernet, ids, torch.arange(16) % 5)
+
+    @torch.no_grad()
+    def test_padding_changes_nothing(self, supernet: Supernet, ids: Tensor) -> None:
+        network = supernet.extract(supernet.space.largest)
+        padded = torch.cat([ids, torch.full((16, 3), PADDING)], dim=1)
+        assert invariants.relative(network(padded), network(ids)) <= invariants.RELATIVE
+
+
+class TestI2Costs:
+    def test_parameters_macs_and_activations_are_those_of_the_extracted_module(
+        self, supernet: Supernet, ids: Tensor
+    ) -> None:
+        invariants.check_costs(supernet, ids)
+
+    def test_they_are_of_a_sentence_of_the_length_that_was_given(self) -> None:
+        short, long = (make_supernet(EncoderFamily(SPEC, **{**SIZES, "tokens": n})) for n in (5, 10))
+        few, many = (net.cost(net.space.largest) for net in (short, long))
+        width, channels = 20, 3 * 4
+        head = width * width + 5 * width
+        a_token = 3 * (4 * width * channels + 2 * width * 28)
+        assert (few.macs, many.macs) == tuple(head + n * a_token + 3 * 2 * n * n * channels for n in (5, 10))
+        assert few.parameters == many.parameters
+
+
+class TestI3Extraction:
+    def test_shares_no_storage_and_holds_nothing_of_the_supernet(self, supernet: Supernet) -> None:
+        invariants.check_shares_no_storage(supernet)
+
+    def test_training_an_extracted_module_leaves_the_supernet_alone(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_training_extracted(supernet, ids)
+
+
+class TestI4Onnx:
+    @pytest.mark.parametrize("batch", [1, 8])
+    def test_runtime_agrees_with_torch(self, supernet: Supernet, ids: Tensor, batch: int) -> None:
+        invariants.check_onnx(supernet, ids, ids, batch=batch)
+
+    @torch.no_grad()
+    def test_batch_and_length_are_free_and_ids_are_whole_numbers(self, supernet: Supernet) -> None:
+        network = supernet.extract(supernet.space.largest)
+        model = lower(network, TOKENS)
+        onnx.checker.check_model(model, full_check=True)
+        (declared,) = onnx.load_from_string(model).graph.input
+        tensor = declared.type.tensor_type
+        assert tensor.elem_type == onnx.TensorProto.INT64
+        assert [dim.dim_param for dim in tensor.shape.dim] == ["batch", "tokens"]
+        for n, tokens in ((1, 1), (3, 4), (16, 9), (2, 12)):
+            own = sentences()[:, :tokens] if tokens <= 9 else torch.cat([sentences(), sentences(16, 1)[:, :3]], dim=1)
+            own = own[:n]
+            (came,) = run_model(model, {INPUT: own.numpy()})
+            assert (torch.from_numpy(came) - network(own)).abs().max() <= 1e-4 * network(sentences()).std()
+
+    @torch.no_grad()
+    def test_torchs_exporter_agrees_on_other_lengths(self, supernet: Supernet, ids: Tensor) -> None:
+        network = supernet.extract(supernet.space.smallest)
+        model = to_onnx(network, ids[:2])
+        (came,) = run_model(model, {INPUT: ids[:5, :6].numpy()})
+        assert invariants.relative(torch.from_numpy(came), network(ids[:5, :6])) <= invariants.RELATIVE_ONNX
+
+    def test_a_sentence_beyond_the_positions_is_refused(self, supernet: Supernet) -> None:
+        with pytest.raises(IndexError, match="13 tokens, and the network has 12 positions"):
+            supernet.extract(supernet.space.smallest)(torch.full((1, 13), 5))
+
+
+class TestDescription:
+    def test_a_family_comes_back_from_json(self) -> None:
+        again = family_from_json(FAMILY.to_json())
+        assert again.to_json() == FAMILY.to_json()
+        assert again.space.to_json() == FAMILY.space.to_json()
+
+    @pytest.mark.parametrize("key", ["spec", "vocabulary", "padding", "epsilon"])
+    def test_a_description_that_lacks_something_is_refused(self, key: str) -> None:
+        data = FAMILY.to_json()
+        del data[key]
+        with pytest.raises(CheckpointError, match="malformed"):
+            family_from_json(data)
+
+    @pytest.mark.parametrize(
+        ("sizes", "message"),
+        [
+            ({"padding": 40}, "padding: expected a token from 0 to 39, got 40"),
+            ({"tokens": 13}, "sentences of 13 tokens, and the networks have 12 positions"),
+            ({"n_classes": 0}, "n_classes: expected a whole number from 1"),
+        ],
+    )
+    def test_sizes_that_make_no_network_are_refused(self, sizes: dict[str, int], message: str) -> None:
+        with pytest.raises(SpaceError, match=message):
+            EncoderFamily(SPEC, **{**SIZES, **sizes})
+
+    def test_options_that_make_no_space_are_refused(self) -> None:
+        with pytest.raises(SpaceError, match="heads: expected options in ascending order"):
+            EncoderSpec(head_size=4, depth=(1,), width=(8,), heads=(2, 1), hidden=(8,))
+
+
+class TestPresets:
+    def test_the_space_within_bert_base_is_the_papers(self) -> None:
+        assert space_within(head_size=64, depth=12, width=768, heads=12, hidden=3072) == ENCODER["instatune"]
+        assert space_within(head_size=32, depth=6, width=384, heads=12, hidden=1536) == ENCODER["minilm-l6"]
+
+    def test_the_smallest_layers_are_still_layers(self) -> None:
+        spec = space_within(head_size=4, depth=1, width=4, heads=1, hidden=2)
+        assert (spec.depth, spec.heads, spec.hidden) == ((1,), (1,), (1, 2))
+
+    def test_the_tiny_space_spans_ten_times_in_macs(self) -> None:
+        family = EncoderFamily(ENCODER["tiny"], vocabulary=1000, positions=32, padding=0, tokens=20, n_classes=2)
+        costs = make_supernet(family).costs([family.space.smallest, family.space.largest]).macs.sum(axis=1)
+        assert costs[1] > 10 * costs[0]
+        assert family.space.size > 1e5
+        assert np.all(costs > 0)
