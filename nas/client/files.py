@@ -11,8 +11,10 @@ from typing import BinaryIO
 
 from nas.client.transport import Transport
 from nas.errors import ServiceError
+from nas.export.manifest import files_of
 from nas.service.schemas import FileInfo
 
+_MANIFEST = ".json"
 Received = Callable[[int, int], None]
 """Told of bytes so far, and of all."""
 
@@ -24,18 +26,19 @@ def download(
     *,
     on_progress: Received | None = None,
 ) -> tuple[Path, ...]:
-    """Fetches files into a folder, all of them or none; earlier ones of the same names are replaced.
+    """Fetches files into a folder, all of them or none; those of an earlier export are replaced, and no others.
 
     Args:
         files: each with the path that the server has it under.
         folder: made where there is none.
 
     Raises:
-        ServiceError: a name that is none of a file, an answer that is not the file that was promised, or a folder that
-            cannot be written.
+        ServiceError: a name that is none of a file, an answer that is not the file that was promised, a file in its place
+            that is of no export, or a folder that cannot be written.
     """
     for info, _ in files:
         _check_name(info.name)
+    _check_replaced(folder, [info.name for info, _ in files])
     total, done = sum(info.bytes for info, _ in files), 0
 
     def received(n: int) -> None:
@@ -55,7 +58,8 @@ def download(
                     _receive(info, answer.iter_bytes(), file, received, transport.server)
                     file.flush()
                     os.fsync(file.fileno())
-            for target, part in placed:
+            # The manifest last: where one stands, the files that it names stand too.
+            for target, part in sorted(placed, key=lambda pair: pair[0].suffix == _MANIFEST):
                 part.replace(target)
     except OSError as error:
         raise ServiceError(f"{folder}: cannot be written: {error.strerror}; choose another folder with -o") from error
@@ -79,6 +83,16 @@ def _receive(
             f"{info.sha256}, got {f'{size} bytes' if size <= info.bytes else 'more'}, sha256 {digest.hexdigest()}); "
             "nothing was written; fetch it again"
         )
+
+
+def _check_replaced(folder: Path, names: Sequence[str]) -> None:
+    """Raises `ServiceError` where a file of one of these names is none of an earlier export."""
+    earlier = {name for manifest in names if manifest.endswith(_MANIFEST) for name in files_of(folder / manifest)}
+    for name in names:
+        if (folder / name).exists() and name not in earlier:
+            raise ServiceError(
+                f"{folder / name} exists and is of no earlier export; choose another folder with -o, or move it"
+            )
 
 
 def _check_name(name: str) -> None:

@@ -22,6 +22,7 @@ from torch import nn
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.subnets import in_precision, logits_of
+from nas.export.manifest import FORMAT, files_of
 from nas.export.report import Point
 from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
@@ -39,7 +40,6 @@ MIN_SAME = 0.99
 are the same file; another processor or another torch may move a logit by its last bits."""
 _CHECKED_BATCHES = (1, 8)
 _COMPARED = 1000
-_FORMAT = "subnet-nas/export"
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -106,7 +106,7 @@ def export_bundle(
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
     manifest = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "version": 1,
         **facts,
         "parity": parity,
@@ -154,19 +154,10 @@ def check_path(path: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise ExportFailedError(f"{path}: the folder {folder} cannot be written")
     manifest = path.with_suffix(".json")
-    exported = _files_of(manifest)
+    exported = files_of(manifest)
     for file in (manifest, path, path.with_suffix(".safetensors")):
         if file.exists() and file.name not in exported:
             raise ExportFailedError(f"{file} exists and is of no earlier export; choose another name, or move it")
-
-
-def _files_of(manifest: Path) -> set[str]:
-    """Names of the files of an earlier export, which a new one may replace; empty where there was none."""
-    try:
-        found = json.loads(manifest.read_text())
-        return {manifest.name, *found["files"]} if found["format"] == _FORMAT else set()
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
 
 
 def compare(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:

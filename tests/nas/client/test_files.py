@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,11 +61,36 @@ def test_files_come_whole_with_their_progress(tmp_path: Path) -> None:
     ids=["short", "long", "altered", "broken", "missing"],
 )
 def test_one_that_is_not_as_promised_leaves_the_earlier_files_alone(tmp_path: Path, answer: httpx.Response) -> None:
-    (tmp_path / "model.json").write_text("earlier")
-    (tmp_path / "model.onnx").write_text("earlier")
-    with pytest.raises(ServiceError):
+    earlier = exported(tmp_path)
+    with pytest.raises(ServiceError, match=r"came otherwise|connection broke|unknown file"):
         serving(model_onnx=answer).client().fetch(export(info("model.json"), info("model.onnx")), tmp_path)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(CONTENT, "earlier")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == earlier
+
+
+def exported(folder: Path) -> dict[str, str]:
+    """The files of an earlier export."""
+    manifest = {"format": "subnet-nas/export", "files": {"model.onnx": {}}}
+    content = {"model.json": json.dumps(manifest), "model.onnx": "earlier"}
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    return content
+
+
+def test_an_earlier_export_is_replaced(tmp_path: Path) -> None:
+    exported(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    serving().client().fetch(export(info("model.json"), info("model.onnx")), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {**CONTENT, "notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("own", ["model.onnx", "model.json"])
+def test_what_is_of_no_export_is_left_alone(tmp_path: Path, own: str) -> None:
+    (tmp_path / own).write_text("mine")
+    script = serving()
+    with pytest.raises(ServiceError, match=f"{own} exists and is of no earlier export; choose another folder with -o"):
+        script.client().fetch(export(info("model.json"), info("model.onnx")), tmp_path)
+    assert script.asked == []
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {own: "mine"}
 
 
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", ".bashrc", "", "..", "a\\b", "a\nb", "a\0b"])
