@@ -118,7 +118,7 @@ class Access:
             return None
         if not self._needed and "authorization" not in headers:
             return None  # a cookie of another server on this machine's name says nothing
-        return _unauthorized(path, scope.get("query_string", b"").decode("latin-1"), headers, shown)
+        return _unauthorized(path, _wanted(scope), headers, shown)
 
 
 def login_page(wanted: str, *, refused: bool = False) -> str:
@@ -142,9 +142,16 @@ def _shown(headers: Headers) -> _Shown:
     return _Shown(cookie_parser(headers.get("cookie", "")).get(COOKIE) or None)
 
 
-def _unauthorized(path: str, query: str, headers: Headers, shown: _Shown) -> Response:
+def _wanted(scope: Scope) -> str:
+    """The page that a request wants, to be led on to; the first page, where it wants something done: that is asked anew."""
+    path, query = quote(scope["path"]), scope.get("query_string", b"").decode("latin-1")
+    if scope["method"] != "GET":
+        return "/"
+    return f"{path}?{query}" if query else path
+
+
+def _unauthorized(path: str, wanted: str, headers: Headers, shown: _Shown) -> Response:
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
-        wanted = f"{quote(path)}?{query}" if query else quote(path)
         return RedirectResponse(login_page(wanted), 303)
     detail = (
         "the token is none, or unknown, expired or revoked; `nas token make NAME` makes one"

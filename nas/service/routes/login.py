@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from nas.service.access import COOKIE, login_page
@@ -18,10 +18,14 @@ _LONGEST_S = 30 * 24 * 3600
 def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
     """``POST /login`` and ``POST /logout``; the page with the form is the pages' own."""
     router = APIRouter(include_in_schema=False)
-    secure = settings.certificate is not None
+
+    def is_secure(request: Request) -> bool:
+        """Whether the cookie is for TLS alone: the server's own, or that of a proxy, which the browser's page tells of."""
+        return settings.certificate is not None or request.headers.get("origin", "").startswith("https://")
 
     @router.post("/login")
     def sign_in(
+        request: Request,
         token: Annotated[str, Form(max_length=200)] = "",
         next_: Annotated[str, Form(alias="next", max_length=2000)] = "/",
     ) -> Response:
@@ -32,13 +36,15 @@ def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
         left = tokens.seconds_left(name)
         age = _LONGEST_S if left is None else min(_LONGEST_S, int(left))
         answer = RedirectResponse(wanted, 303)
-        answer.set_cookie(COOKIE, token.strip(), max_age=age, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(
+            COOKIE, token.strip(), max_age=age, httponly=True, samesite="strict", secure=is_secure(request)
+        )
         return answer
 
     @router.post("/logout")
-    def sign_out() -> Response:
+    def sign_out(request: Request) -> Response:
         answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=secure)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=is_secure(request))
         return answer
 
     return router

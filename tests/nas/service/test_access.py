@@ -141,6 +141,16 @@ def test_tokens_are_never_logged(
     assert made not in json.dumps([{k: str(v) for k, v in vars(record).items()} for record in own])
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(guarded: TestClient, tokens: Tokens, scheme: str) -> None:
+    made = tokens.make("ada", lifetime_s=DAY_S)
+    origin = {"origin": HOST.replace("http", scheme)}
+    for path in ("/login", "/logout"):
+        answer = guarded.post(path, data={"token": made}, headers={**origin, "cookie": f"{COOKIE}={made}"})
+        cookie = answer.headers["set-cookie"].lower()
+        assert ("; secure" in cookie) is (scheme == "https")
+
+
 def test_signing_in_sets_a_cookie_that_no_script_reads(guarded: TestClient, tokens: Tokens) -> None:
     made = tokens.make("ada", lifetime_s=DAY_S)
     refused = guarded.post("/login", data={"token": "nas_wrong", "next": "/runs/x"})
@@ -188,6 +198,8 @@ def test_pages_lead_to_the_form_where_there_is_no_token(guarded: TestClient) -> 
     answer = guarded.get("/runs/x", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/runs/x")
     assert guarded.get("/runs/x", headers={"accept": "application/json"}).status_code == 401
+    out = guarded.post("/logout", headers={"accept": "text/html"})  # with a token that has expired, say
+    assert (out.status_code, out.headers["location"]) == (303, "/login?next=/")
     wanted = "/compare?runs=a&runs=b%26c&next=//evil.example"
     led = guarded.get(wanted, headers={"accept": "text/html"}).headers["location"]
     assert parse_qs(urlsplit(led).query) == {"next": [wanted]}
