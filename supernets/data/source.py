@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,12 @@ class Examples:
     """Inputs with their labels.
 
     Attributes:
-        inputs: (n, ...), uint8; for images (n, c, h, w).
+        inputs: images (n, c, h, w), uint8; or sentences (n,), texts as objects.
         labels: (n,), int64.
         names: of each example, for errors; empty where they have none but their position.
     """
 
-    inputs: NDArray[np.uint8]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
     names: tuple[str, ...] = ()
 
@@ -28,6 +30,14 @@ class Examples:
     def name(self, index: int) -> str:
         """What to call an example in an error."""
         return self.names[index] if self.names else f"example {index}"
+
+    def digests(self) -> list[bytes]:
+        """Of each example's inputs: equal ones have equal digests."""
+        if self.inputs.dtype == np.object_:
+            rows = (text.encode() for text in self.inputs.tolist())
+        else:
+            rows = (memoryview(row).cast("B") for row in np.ascontiguousarray(self.inputs))
+        return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
 
     def take(self, indices: NDArray[np.int64]) -> Examples:
         """These examples, in this order."""
@@ -44,7 +54,8 @@ class Source:
         train: the examples to train on, and to take from what the source does not set apart itself.
         validation, test: where the source has such a part of its own.
         default_validation, default_test: how much to take from `train` unless asked otherwise, as a count or a share.
-        max_value: the inputs' value that stands for 1.
+        max_value: the inputs' value that stands for 1, of images.
+        noun: what errors call an example.
     """
 
     where: str
@@ -55,3 +66,4 @@ class Source:
     default_validation: int | float = 0.2
     default_test: int | float = 0.2
     max_value: int = 255
+    noun: str = "image"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
     if len(source.class_names) < 2:
         raise DataError(
             f"{source.where}: holds {len(source.class_names)} class ({', '.join(source.class_names)}: "
-            f"{len(source.train)} image(s)); expected at least 2 classes to tell apart; add another class folder"
+            f"{len(source.train)} {source.noun}(s)); expected at least 2 classes to tell apart; add another class"
         )
     firsts = _first_copies(source)
     _check_own_parts(source, firsts)
@@ -68,10 +67,10 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
     ):
         if own is None and amount is None:
             counts[part] = max(
-                _count(part, default, n), len(source.class_names)
+                _count(part, default, n, source.noun), len(source.class_names)
             )  # a share of a small folder is too few
         elif own is None and amount is not None:
-            counts[part] = _count(part, amount, n)
+            counts[part] = _count(part, amount, n, source.noun)
         elif amount is not None:
             raise DataError(
                 f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own; leave {part} out"
@@ -89,21 +88,16 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
     examples = source.train
     seen: dict[bytes, int] = {}
     out = np.empty(len(examples), dtype=np.int64)
-    for i, digest in enumerate(_digests(examples)):
+    for i, digest in enumerate(examples.digests()):
         first = seen.setdefault(digest, i)
         if examples.labels[first] != examples.labels[i]:
             classes = [source.class_names[examples.labels[j]] for j in (first, i)]
             raise DataError(
-                f"{source.where}: {examples.name(first)} and {examples.name(i)} are the same image in two classes "
+                f"{source.where}: {examples.name(first)} and {examples.name(i)} are the same {source.noun} in two classes "
                 f"({classes[0]}, {classes[1]}); remove the wrong one"
             )
         out[i] = first
     return out
-
-
-def _digests(examples: Examples) -> list[bytes]:
-    inputs = np.ascontiguousarray(examples.inputs)
-    return [hashlib.blake2b(memoryview(row).cast("B"), digest_size=16).digest() for row in inputs]
 
 
 def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
@@ -122,25 +116,25 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
                 f"one each for train, {' and '.join(missing)}" if part == "train" and missing else f"in the {part} part"
             )
             raise DataError(
-                f"{source.where}: class {source.class_names[few]!r} has {counts[few]} different images in the {part} "
-                f"part; expected at least {needed} ({why}); add images or remove the class"
+                f"{source.where}: class {source.class_names[few]!r} has {counts[few]} different {source.noun}s in the {part} "
+                f"part; expected at least {needed} ({why}); add {source.noun}s or remove the class"
             )
     seen: dict[bytes, tuple[str, str]] = {}
     for part, examples in own.items():
         if examples is None or len(missing) == 2:
             continue
-        for i, digest in enumerate(_digests(examples)):
+        for i, digest in enumerate(examples.digests()):
             first_part, first = seen.setdefault(digest, (part, examples.name(i)))
             if first_part != part:
                 raise DataError(
-                    f"{source.where}: {first} ({first_part}) and {examples.name(i)} ({part}) are the same image, so "
+                    f"{source.where}: {first} ({first_part}) and {examples.name(i)} ({part}) are the same {source.noun}, so "
                     f"the {part} part would not be unseen; remove one of them"
                 )
 
 
-def _count(part: str, amount: int | float, n: int) -> int:
+def _count(part: str, amount: int | float, n: int, noun: str) -> int:
     if isinstance(amount, bool) or not (0 < amount < 1 if isinstance(amount, float) else amount >= 1):
-        raise DataError(f"{part}={amount!r}: expected a number of images (a whole number) or a share between 0 and 1")
+        raise DataError(f"{part}={amount!r}: expected a number of {noun}s (a whole number) or a share between 0 and 1")
     return round(amount * n) if isinstance(amount, float) else amount
 
 
@@ -153,7 +147,7 @@ def _take(
     most = len(pool) - (n_parts - 1) * n_classes
     if not n_classes <= count <= most:
         raise DataError(
-            f"{source.where}: the {part} part would have {count} of {len(pool)} different images; expected "
+            f"{source.where}: the {part} part would have {count} of {len(pool)} different {source.noun}s; expected "
             f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part; change {part}"
         )
     counts = np.bincount(labels, minlength=n_classes)

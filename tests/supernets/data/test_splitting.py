@@ -74,3 +74,36 @@ class TestSplit:
     def test_refuses_one_image_in_two_classes(self) -> None:
         with pytest.raises(DataError, match=r"example 0 and example 5 are the same image in two classes \(c0, c1\)"):
             split(self.source([0, 0, 0, 1, 1, 1], [7, 1, 2, 3, 4, 7]), validation=2, test=2, seed=0)
+
+
+class TestSentences:
+    @staticmethod
+    def source(texts: list[str], labels: list[int]) -> Source:
+        inputs = np.array(texts, dtype=np.object_)
+        examples = Examples(inputs, np.array(labels, dtype=np.int64), tuple(f"a.csv:{i}" for i in range(len(texts))))
+        return Source("here", ("c0", "c1"), examples, noun="sentence")
+
+    def test_are_split_like_anything_else(self) -> None:
+        texts = [f"{word} {i}" for i in range(20) for word in ("good", "bad")]
+        made = split(self.source(texts, [0, 1] * 20), validation=None, test=None, seed=0)
+        assert [len(p) for p in made] == [24, 8, 8]
+        assert sorted(text for p in made for text in p.inputs.tolist()) == sorted(texts)
+        for part in made:
+            assert all(
+                text.startswith(("good", "bad")[label]) for text, label in zip(part.inputs, part.labels, strict=True)
+            )
+
+    def test_copies_stay_together(self) -> None:
+        texts = [f"s{i}" for i in range(12)] * 4
+        made = split(self.source(texts, [i % 2 for i in range(12)] * 4), validation=4, test=4, seed=1)
+        sets = [set(p.inputs.tolist()) for p in made]
+        assert sum(map(len, sets)) == len(set.union(*sets)) == 12
+        assert sum(len(p) for p in made) == 48
+
+    def test_errors_call_them_sentences(self) -> None:
+        with pytest.raises(DataError, match=r"a\.csv:0 and a\.csv:3 are the same sentence in two classes \(c0, c1\)"):
+            split(self.source(["x", "b", "c", "x", "d", "e"], [0, 0, 0, 1, 1, 1]), validation=2, test=2, seed=0)
+        with pytest.raises(
+            DataError, match=r"'c1' has 1 different sentences in the train part; .* add sentences or remove"
+        ):
+            split(self.source(["x", "b", "c", "d"], [0, 0, 0, 1]), validation=2, test=2, seed=0)
