@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from nas.bounds_config import BoundsConfig
 from nas.config_errors import problem, show, translate
+from nas.data_config import DataConfig
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
 from nas.section import Positive, Section, TwoOrMore
@@ -28,44 +29,6 @@ WHAT = "job file"
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
 ]
-
-
-def _check_part(value: object) -> object:
-    """Lets through a number of images (a whole number, at least 2) or a share (between 0 and 1)."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**9):
-        return value
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    raise problem("", f"expected a number of images (at least 2) or a share between 0 and 1, got {show(value)}")
-
-
-_Part = Annotated[int | float | None, BeforeValidator(_check_part)]
-
-
-class DataConfig(Section):
-    """Where the images come from, and how many are set aside for validation and test (None: the data set's own way)."""
-
-    name: Literal["digits", "fashion-mnist", "image-folder"]
-    path: Annotated[Path | None, Field(description="the path of a folder")] = None
-    image_size: Annotated[
-        int | None, Field(strict=True, ge=4, le=1024, description="a whole number of pixels from 4 to 1024")
-    ] = None
-    channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
-    validation: _Part = None
-    test: _Part = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.name == "image-folder" and self.path is None:
-            raise problem("path", "is missing; expected image-folder's folder, with one folder of images a class")
-        if self.name == "digits" and self.path is not None:
-            raise problem(
-                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
-            )
-        shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
-        if sum(shares) >= 1:
-            raise problem("validation", f"with test it takes {sum(shares):g} of the images; leave some to train on")
-        return self
 
 
 class PlateauConfig(Section):
@@ -235,8 +198,7 @@ class SearchJob(Section):
                 raise JobError(f"{path}: '~' stands for no home folder here; write the path in full") from None
 
         data, supernet = self.data, self.supernet
-        if data.path is not None:
-            data = data.model_copy(update={"path": absolute(data.path)})
+        data = data.model_copy(update={key: absolute(path) for key, path in data.paths.items()})
         if supernet.from_path is not None:
             supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
         training = self.training

@@ -13,8 +13,8 @@ from nas.space_config import Spec
 from nas.supernet_config import SupernetConfig
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet
-from supernets.errors import CheckpointError, DataError, SpaceError
+from supernets.data import DataSet, TextFormat
+from supernets.errors import CheckpointError, SpaceError
 from supernets.families.bert import TOKENIZER, Bert, read_bert
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec
@@ -61,9 +61,15 @@ def find_family(
         raise JobError(f"{source}: supernet.space.{error}") from None
 
     def made(spec: Spec) -> Family:
+        if isinstance(spec, EncoderSpec) != isinstance(data.format, TextFormat):
+            taken = "sentences" if isinstance(spec, EncoderSpec) else "images"
+            raise JobError(
+                f"{source}: supernet.family: the networks of {supernet.family} take {taken}, and data.name: {data.name} is a "
+                f"data set of {data.format.noun}s; take another family, or data of {taken}"
+            )
         try:
             family = _plain(spec, data, pretrained)
-        except (SpaceError, DataError, CheckpointError) as error:  # the space is one, but not for these data
+        except (SpaceError, CheckpointError) as error:  # the space is one, but not for these data
             raise JobError(f"{source}: supernet: {error}") from None
         return NestedFamily(family) if supernet.nested else family
 

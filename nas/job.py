@@ -40,7 +40,7 @@ from nas.trained import check_images, check_outputs, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
-from supernets.data import DataSet, Part, head, load_data, typical_batches
+from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, typical_batches
 from supernets.families.nested import NestedFamily
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import PLAIN
@@ -73,8 +73,7 @@ class Prepared:
         self.data: DataSet = load_data(
             data.name,
             path=data.path,
-            image_size=data.image_size,
-            channels=data.channels,
+            options=_data_options(job),
             validation=data.validation,
             test=data.test,
             seed=SPLIT_SEED,
@@ -358,6 +357,21 @@ class Prepared:
     def calibration(self) -> Part:
         """Of the training part, for batch-norm statistics: always the same first examples."""
         return head(self.data.train, self.job.calibration_images)
+
+
+def _data_options(job: SearchJob) -> ImageOptions | TextOptions:
+    """How the job's data are to come; sentences as the tokenizer of its pretrained network has them."""
+    data, default = job.data, TextOptions()
+    if not data.of_text:
+        return ImageOptions(image_size=data.image_size, channels=data.channels)
+    return TextOptions(
+        tokenizer=data.tokenizer or job.supernet.pretrained,
+        max_tokens=data.max_tokens or default.max_tokens,
+        vocabulary=data.vocabulary or default.vocabulary,
+        text_column=data.text_column,
+        label_column=data.label_column,
+        encoding=data.encoding or default.encoding,
+    )
 
 
 def _of_family(family: Family) -> dict[str, Any]:

@@ -43,6 +43,7 @@ PLANTS = [
     ("pymoo", "nas/search/base.py", "import pymoo"),
     ("lightgbm", "predictors/base.py", "def late():\n    import lightgbm\n"),
     ("ray", "nas/search/base.py", "import ray"),
+    ("tokenizers", "supernets/data/loading.py", "import tokenizers"),
     ("ray", "supernets/space.py", "from ray import train"),
     ("onnxruntime", "nas/config.py", "import onnxruntime"),
     ("optuna", "predictors/base.py", "import optuna"),

@@ -1,4 +1,4 @@
-"""Loads a data set by its name: source, split, normalise."""
+"""Loads a data set by its name: source, split, and images normalised or sentences tokenized."""
 
 from __future__ import annotations
 
@@ -7,46 +7,59 @@ from pathlib import Path
 from supernets.data.digits import digits
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder
+from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.parts import DataSet, ImageFormat
 from supernets.data.pixels import check_memory, fit, normalise, statistics
+from supernets.data.sentences import tokenized
 from supernets.data.source import Source
 from supernets.data.splitting import Split, split
+from supernets.data.text_classification import text_classification
 from supernets.errors import DataError
 
-NAMES = ("digits", "fashion-mnist", "image-folder")
+NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
 
 
 def load_data(
     name: str,
     *,
     path: Path | None = None,
-    image_size: int | None = None,
-    channels: int | None = None,
+    options: ImageOptions | TextOptions | None = None,
     validation: int | float | None = None,
     test: int | float | None = None,
     seed: int = 0,
 ) -> DataSet:
-    """A data set in memory, as three parts that never mix, normalised by the training part's mean and deviation.
+    """A data set in memory, as three parts that never mix.
+
+    Images are normalised by the training part's mean and deviation; where no tokenizer is given for sentences, one is
+    trained on the training part.
 
     Args:
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
-            `path`, else Debian's package, else a download) or ``image-folder`` (the user's own in `path`).
-        image_size: pixels to resize to; None keeps the size that all images have.
-        channels: 1 or 3; None keeps what they have.
-        validation, test: a number of images, or a share (below 1), to take from the training images; None for the data
-            set's own way. A data set that has such a part itself refuses another.
+            `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`) or
+            ``text-classification`` (the user's own sentences in `path`).
+        options: how they are to come; of the data set's kind. None for the defaults.
+        validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
+            data set's own way. A data set that has such a part itself refuses another.
         seed: of the split, at least 0; the parts depend on it and on the data alone.
 
     Raises:
-        DataError: unknown name; files missing, damaged or unfit to train on; the split cannot be made.
+        DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
+            made.
     """
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size={image_size}: expected a number of pixels, at least 1")
-    if channels not in (None, 1, 3):
-        raise DataError(f"channels={channels}: expected 1 (grey) or 3 (colour)")
-    source = _source(name, path, image_size, channels)
+    if name == "text-classification":
+        if isinstance(options, ImageOptions):
+            raise DataError(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
+        if path is None:
+            raise DataError(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
+        asked = options or TextOptions()
+        source = text_classification(path, asked)
+        return tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
+    if isinstance(options, TextOptions):
+        raise DataError(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
+    size, channels = (None, None) if options is None else (options.image_size, options.channels)
+    source = _images(name, path, size, channels)
     n_channels, native_size = source.train.inputs.shape[1:3]
-    size, n_channels = image_size or native_size, channels or n_channels
+    size, n_channels = size or native_size, channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
@@ -57,7 +70,7 @@ def load_data(
     return DataSet(name, train, val, unseen, source.class_names, ImageFormat(mean, std, size, n_channels))
 
 
-def _source(name: str, path: Path | None, image_size: int | None, channels: int | None) -> Source:
+def _images(name: str, path: Path | None, image_size: int | None, channels: int | None) -> Source:
     match name:
         case "digits":
             if path is not None:

@@ -91,11 +91,12 @@ class TextFormat:
     """What the sentences of a data set are.
 
     Attributes:
-        vocabulary: number of different tokens.
+        vocabulary: number of different tokens: every id is below it.
         padding: the token that fills up short sentences.
-        max_tokens: of the longest sentence; longer ones were cut.
+        max_tokens: the most that a sentence may have; longer ones were cut.
         tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
         typical_tokens: the mean length of the validation part's sentences, rounded up: what costs are counted for.
+        n_cut: how many sentences, of all parts, were longer than `max_tokens`.
     """
 
     noun: ClassVar[str] = "sentence"
@@ -105,6 +106,7 @@ class TextFormat:
     max_tokens: int
     tokenizer: str
     typical_tokens: int
+    n_cut: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

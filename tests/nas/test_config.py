@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from nas.config import SearchJob, load_job, parse_job
 from nas.errors import JobError
 from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
+from supernets.data.options import ENCODINGS
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import CNNSpec, StageSpec
@@ -235,6 +236,36 @@ def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
     assert parse_job(job.to_yaml(), source="stored") == job
 
 
+TEXT = "name: a\ndata: {name: text-classification, path: reviews.csv%s}\nsupernet: {preset: tiny}\n"
+
+
+def test_data_of_sentences_is_read(tmp_path: Path) -> None:
+    more = ", tokenizer: minilm, max_tokens: 64, text_column: review, label_column: stars, encoding: latin-1"
+    path = tmp_path / "job.yaml"
+    path.write_text(TEXT % more, encoding="utf-8")
+    data = load_job(path).data
+    assert (data.path, data.tokenizer) == (tmp_path / "reviews.csv", tmp_path / "minilm")
+    assert (data.max_tokens, data.text_column, data.label_column, data.encoding) == (64, "review", "stars", "latin-1")
+    assert data.vocabulary is None
+
+
+def test_what_sentences_have_by_default_is_written_out() -> None:
+    job = parse_job(TEXT % "", source="job.yaml")
+    assert yaml.safe_load(job.to_yaml())["data"] == {
+        "name": "text-classification", "path": "reviews.csv", "max_tokens": 128, "vocabulary": 8000, "encoding": "utf-8",
+    }  # fmt: skip
+    assert parse_job(job.to_yaml(), source="stored") == job
+    job = parse_job(TEXT % ", tokenizer: minilm", source="job.yaml")
+    assert parse_job(job.to_yaml(), source="stored") == job
+    assert "vocabulary" not in job.to_yaml()
+
+
+def test_the_same_encodings_are_known_to_the_reader() -> None:
+    for encoding in ENCODINGS:
+        assert parse_job(TEXT % f", encoding: {encoding}", source="job.yaml").data.encoding == encoding
+    assert f"Known: {', '.join(ENCODINGS)}." in fails(TEXT % ", encoding: ascii")
+
+
 def test_a_relative_job_path_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.yaml").write_text(FULL, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -390,15 +421,54 @@ PARTS = [
     ("data: {}", "data.name", "is missing; expected digits or fashion-mnist or image-folder"),
     ("data: {name: digits, path: here}", "data.path", "got 'here', remove it"),
     ("data: {name: image-folder}", "data.path", "is missing; expected image-folder's folder"),
-    ("data: {name: fashion-mnist, path: 3}", "data.path", "expected the path of a folder, got 3"),
+    ("data: {name: fashion-mnist, path: 3}", "data.path", "expected the path of a folder or file, got 3"),
     ("data: {name: digits, image_size: 2}", "data.image_size", "from 4 to 1024, got 2"),
     ("data: {name: digits, channels: 2}", "data.channels", "expected 1 (grey) or 3 (colour), got 2"),
-    ("data: {name: digits, test: 1}", "data.test", "images (at least 2) or a share between 0 and 1, got 1"),
+    ("data: {name: digits, test: 1}", "data.test", "examples (at least 2) or a share between 0 and 1, got 1"),
     ("data: {name: digits, test: 1.0}", "data.test", "got 1.0"),
     ("data: {name: digits, test: true}", "data.test", "got true"),
     ("data: {name: digits, test: .nan}", "data.test", "got nan"),
     ("data: {name: digits, test: [1]}", "data.test", "got [1]"),
     ("data: {name: digits, test: 0.5, validation: 0.5}", "data.validation", "leave some to train on"),
+    (
+        "data: {name: digits, vocabulary: 500}",
+        "data.vocabulary",
+        "is for data of sentences, and digits is of images; remove it",
+    ),
+    ("data: {name: digits, tokenizer: here}", "data.tokenizer", "is for data of sentences, and digits is of images"),
+    (
+        "data: {name: text-classification}",
+        "data.path",
+        "is missing; expected a .csv, .tsv or .jsonl table, or a folder",
+    ),
+    (
+        "data: {name: text-classification, path: x, image_size: 8}",
+        "data.image_size",
+        "is for data of images, and text-",
+    ),
+    ("data: {name: text-classification, path: x, max_tokens: 3}", "data.max_tokens", "from 4 to 8192, got 3"),
+    ("data: {name: text-classification, path: x, vocabulary: 20}", "data.vocabulary", "from 100 to 100000, got 20"),
+    (
+        "data: {name: text-classification, path: x, text_column: ''}",
+        "data.text_column",
+        "the name of a column of the table",
+    ),
+    ("data: {name: text-classification, path: x, encoding: latin1}", "data.encoding", "did you mean 'latin-1'?"),
+    (
+        "data: {name: text-classification, path: x, tokenizer: y, vocabulary: 500}",
+        "data.vocabulary",
+        "the tokenizer has its own vocabulary; remove one of the two",
+    ),
+    (
+        "data: {name: text-classification, path: x, text_column: a, label_column: a}",
+        "data.label_column",
+        "is the text's column, too ('a'); expected another",
+    ),
+    (
+        "data: {name: text-classification, path: x, validation: 0.6, test: 0.6}",
+        "data.validation",
+        "takes 1.2 of the sentences; leave some to train on",
+    ),
     ("supernet: {}", "supernet", "expected a preset (tiny, mobile, digits, ofa, tiny-v3), a space, or from"),
     ("supernet: {family: mobile, preset: tiny}", "supernet.family", "did you mean 'mobile-cnn'?"),
     ("supernet: {preset: tny}", "supernet.preset", "did you mean 'tiny'?"),

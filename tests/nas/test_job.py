@@ -65,6 +65,36 @@ def test_a_space_that_is_not_for_the_images_is_told_at_once(tmp_path: Path, spac
         Prepared(job, RunsFolder(tmp_path), source="job.yaml")
 
 
+def reviews(tmp_path: Path) -> Path:
+    """A table of 18 sentences in two classes."""
+    table = tmp_path / "reviews.csv"
+    table.write_text("text,label\n" + "".join(f"good {i},yes\nbad {i},no\n" for i in range(9)), encoding="utf-8")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("family", "preset", "taken", "given"),
+    [
+        ("mobile-cnn", "digits", "images", "sentences"),
+        ("resnet", "digits", "images", "sentences"),
+        ("vit", "digits", "images", "sentences"),
+        ("encoder", "tiny", "sentences", "images"),
+    ],
+)
+def test_networks_of_another_kind_of_data_are_refused(
+    tmp_path: Path, family: str, preset: str, taken: str, given: str
+) -> None:
+    of_text = f"{{name: text-classification, path: {reviews(tmp_path)}}}"
+    data, name = (of_text, "text-classification") if given == "sentences" else ("{name: digits}", "digits")
+    text = f"name: a\ndata: {data}\nsupernet: {{family: {family}, preset: {preset}}}"
+    said = (
+        rf"^job\.yaml: supernet\.family: the networks of {family} take {taken}, and data\.name: {name} is a data set of "
+        rf"{given}; take another family, or data of {taken}$"
+    )
+    with pytest.raises(JobError, match=said):
+        Prepared(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
 @pytest.mark.parametrize(
     ("sharing", "said"),
     [

@@ -59,7 +59,7 @@ def measured(
     screen_images: int | None = None,
     scoring: type = InlineScoring,
 ) -> Measured:
-    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part = data.validation
     scorer = scoring(supernet, head(data.train, 200), part)
     return Measured(
@@ -187,7 +187,7 @@ def test_a_time_to_load_that_says_nothing_is_a_failure(supernet: Supernet, monke
 
 def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supernet: Supernet) -> None:
     """Accuracy and the model are the same on every profile; only another precision is another deployment."""
-    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
     scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
     timed = {p.name: Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),)) for p in profiles}
@@ -230,7 +230,7 @@ class Listening:
 
 
 def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(supernet: Supernet) -> None:
-    data = load_data("digits", path=None, image_size=None, channels=None, validation=0.25, test=0.25, seed=0)
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part, profiler = data.validation, Listening()
     examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
     scoring = InlineScoring(supernet, head(data.train, 200), part)

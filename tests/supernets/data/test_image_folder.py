@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supernets.data import load_data, pixels
+from supernets.data import ImageOptions, load_data, pixels
 from supernets.errors import DataError
 from tests.supernets.data.raw import raw_rows
 
@@ -75,12 +75,17 @@ class TestImageFolder:
         for name in ("a", "b"):
             write_images(tmp_path / name, 5, mode="L")
         assert load_data("image-folder", path=tmp_path).train.inputs.shape == (6, 1, 12, 12)
-        assert load_data("image-folder", path=tmp_path, channels=3).train.inputs.shape == (6, 3, 12, 12)
+        assert load_data("image-folder", path=tmp_path, options=ImageOptions(channels=3)).train.inputs.shape == (
+            6,
+            3,
+            12,
+            12,
+        )
 
     def test_images_are_resized_by_the_short_side_and_cut_in_the_middle(self, tmp_path: Path) -> None:
         for name, size in (("wide", (60, 20)), ("tall", (20, 60))):
             write_images(tmp_path / name, 3, size=size, mode="L")
-        data = load_data("image-folder", path=tmp_path, image_size=4)
+        data = load_data("image-folder", path=tmp_path, options=ImageOptions(image_size=4))
         expected = set()
         for file in tmp_path.rglob("*.png"):
             image = Image.open(file)
@@ -120,15 +125,15 @@ class TestImageFolder:
         with pytest.raises(
             DataError, match=r"20 images of 9000x9000 .* take 18\.1 GiB .* at most 4 GiB; lower image_size"
         ):
-            load_data("image-folder", path=pets, image_size=9000)
+            load_data("image-folder", path=pets, options=ImageOptions(image_size=9000))
         monkeypatch.setattr(pixels, "MAX_GIB", 20 * 12 * 12 * 3 * 4 / 2**30)
         assert len(load_data("image-folder", path=pets).train) == 12  # the bound itself is allowed
 
 
 class TestImageFolderErrors:
-    def check(self, path: Path, message: str, **options: int) -> None:
+    def check(self, path: Path, message: str) -> None:
         with pytest.raises(DataError, match=message) as caught:
-            load_data("image-folder", path=path, **options)
+            load_data("image-folder", path=path)
         assert str(path) in str(caught.value)
         assert str(caught.value).count("\n") <= 1
 
@@ -201,7 +206,7 @@ class TestImageFolderErrors:
     def test_different_sizes_without_an_image_size(self, pets: Path) -> None:
         write_images(pets / "dog", 1, size=(9, 20))
         self.check(pets, "its images have 2 sizes, from 12x12 to 20x9 pixels; give the image_size")
-        assert load_data("image-folder", path=pets, image_size=9).images.image_size == 9
+        assert load_data("image-folder", path=pets, options=ImageOptions(image_size=9)).images.image_size == 9
 
     def test_parts_beside_other_folders(self, tmp_path: Path) -> None:
         for part in ("train", "extra"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from supernets.data import DataSet, load_data
+from supernets.data import DataSet, ImageOptions, TextOptions, load_data
 from supernets.errors import DataError
 from tests.supernets.data.raw import raw_rows
 
@@ -77,7 +77,7 @@ class TestDigits:
         assert [len(p) for p in (data.train, data.validation, data.test)] == [1797 - 100 - 449, 100, 449]
 
     def test_can_be_resized_and_given_three_channels(self, data: DataSet) -> None:
-        large = load_data("digits", image_size=16, channels=3)
+        large = load_data("digits", options=ImageOptions(image_size=16, channels=3))
         assert large.train.inputs.shape == (1079, 3, 16, 16)
         assert (large.images.image_size, large.images.channels) == (16, 3)
         assert torch.equal(large.train.labels, data.train.labels)
@@ -90,13 +90,36 @@ class TestDigits:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cifar", {}, "unknown data set 'cifar'; expected one of digits, fashion-mnist, image-folder"),
+        ("cifar", {}, "unknown data set 'cifar'; expected one of digits, fashion-mnist, image-folder, text-class"),
         ("digits", {"path": Path("x")}, "digits ships with scikit-learn and has no files; got path=x"),
-        ("digits", {"image_size": 0}, "image_size=0: expected a number of pixels"),
-        ("digits", {"channels": 2}, r"channels=2: expected 1 \(grey\) or 3 \(colour\)"),
-        ("digits", {"image_size": 800}, "digits: 1797 images of 800x800 pixels .* lower image_size"),
+        (
+            "digits",
+            {"options": ImageOptions(image_size=800)},
+            "digits: 1797 images of 800x800 pixels .* lower image_size",
+        ),
+        ("digits", {"options": TextOptions()}, "digits is a data set of images, and got the options of sentences"),
+        ("text-classification", {"options": ImageOptions()}, "of sentences, and got the options of images"),
+        ("text-classification", {}, "text-classification needs a path: a table of sentences, or a folder or zip"),
     ],
 )
 def test_impossible_demands_are_refused(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(name, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (ImageOptions, {"image_size": 0}, "image_size=0: expected a number of pixels"),
+        (ImageOptions, {"channels": 2}, r"channels=2: expected 1 \(grey\) or 3 \(colour\)"),
+        (TextOptions, {"max_tokens": 0}, "max_tokens=0: expected a number of tokens, at least 1"),
+        (TextOptions, {"vocabulary": 99}, "vocabulary=99: expected a number of tokens from 100 to 100000"),
+        (TextOptions, {"encoding": "rot13"}, "encoding='rot13': expected one of utf-8, utf-16, latin-1"),
+        (TextOptions, {"text_column": "a", "label_column": "a"}, "text_column and label_column are both 'a'"),
+    ],
+)
+def test_options_check_themselves(
+    kind: type[ImageOptions] | type[TextOptions], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        kind(**options)  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""The data section of a job file (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from nas.config_errors import problem, show
+from nas.section import Section
+
+TEXT = "text-classification"
+_OF_IMAGES = ("image_size", "channels")
+_OF_TEXT = ("tokenizer", "max_tokens", "vocabulary", "text_column", "label_column", "encoding")
+_DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
+"""Of sentences alone; written out, lest later ones change what a job means."""
+_VOCABULARY = 8000
+
+# Every field of plain values has a description that completes "expected ...": it is what errors say.
+_Column = Annotated[
+    str | None, Field(strict=True, min_length=1, max_length=200, description="the name of a column of the table")
+]
+
+
+def _check_part(value: object) -> object:
+    """Lets through a number of examples (a whole number, at least 2) or a share (between 0 and 1)."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**9):
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise problem("", f"expected a number of examples (at least 2) or a share between 0 and 1, got {show(value)}")
+
+
+_Part = Annotated[int | float | None, BeforeValidator(_check_part)]
+
+
+class DataConfig(Section):
+    """Where images or sentences come from, and how many are set aside for validation and test (None: the data set's own
+    way)."""
+
+    name: Literal["digits", "fashion-mnist", "image-folder", "text-classification"]
+    path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
+    image_size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="a whole number of pixels from 4 to 1024")
+    ] = None
+    channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
+    tokenizer: Annotated[
+        Path | None, Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one")
+    ] = None
+    """None trains one on the training part."""
+    max_tokens: Annotated[
+        int | None, Field(strict=True, ge=4, le=8192, description="a whole number of tokens from 4 to 8192")
+    ] = None
+    vocabulary: Annotated[
+        int | None, Field(strict=True, ge=100, le=100_000, description="a whole number of tokens from 100 to 100000")
+    ] = None
+    text_column: _Column = None
+    label_column: _Column = None
+    encoding: (
+        Literal[
+            "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
+            "euc-jp", "euc-kr", "big5", "gb18030",
+        ]
+        | None
+    ) = None  # fmt: skip
+    validation: _Part = None
+    test: _Part = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """The defaults of sentences, which images have no use for."""
+        if not isinstance(data, dict) or data.get("name") != TEXT:
+            return data
+        missing = dict(_DEFAULTS) if data.get("tokenizer") is not None else {**_DEFAULTS, "vocabulary": _VOCABULARY}
+        return {**data, **{key: value for key, value in missing.items() if data.get(key) is None}}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "image-folder" and self.path is None:
+            raise problem("path", "is missing; expected image-folder's folder, with one folder of images a class")
+        if self.name == "digits" and self.path is not None:
+            raise problem(
+                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
+            )
+        kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
+        for key in keys:
+            if getattr(self, key) is not None:
+                raise problem(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
+        if self.of_text:
+            self._check_text()
+        shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
+        if sum(shares) >= 1:
+            raise problem("validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on")
+        return self
+
+    def _check_text(self) -> None:
+        if self.path is None:
+            raise problem(
+                "path",
+                "is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of one text file a class",
+            )
+        if self.tokenizer is not None and self.vocabulary is not None:
+            raise problem("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise problem("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
+
+    @property
+    def of_text(self) -> bool:
+        """Whether it is of sentences, not of images."""
+        return self.name == TEXT
+
+    @property
+    def paths(self) -> Mapping[str, Path]:
+        """The paths that it names, by key."""
+        named = {"path": self.path, "tokenizer": self.tokenizer}
+        return {key: path for key, path in named.items() if path is not None}

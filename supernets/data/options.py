@@ -1,0 +1,74 @@
+"""What a caller may ask of data of each kind, beside its name, its path and its split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from supernets.errors import DataError
+
+ENCODINGS = (
+    "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
+    "euc-jp", "euc-kr", "big5", "gb18030",
+)  # fmt: skip
+"""Of text files. Python knows more, some of which are no encodings of text."""
+MAX_VOCABULARY = 100_000
+MIN_VOCABULARY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """How images are to come.
+
+    Attributes:
+        image_size: pixels to resize to; None keeps the size that all images have.
+        channels: 1 (grey) or 3 (colour); None keeps what they have.
+
+    Raises:
+        DataError: there are no such images.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 1:
+            raise DataError(f"image_size={self.image_size}: expected a number of pixels, at least 1")
+        if self.channels not in (None, 1, 3):
+            raise DataError(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How sentences are read and tokenized.
+
+    Attributes:
+        tokenizer: a ``tokenizer.json``, or the folder of a pretrained model with one; None trains a small WordPiece
+            tokenizer on the training part.
+        max_tokens: the most of a sentence, those that the tokenizer adds included; longer ones are cut.
+        vocabulary: how many tokens a trained tokenizer may have.
+        text_column, label_column: of a table; None takes the one with an obvious name.
+        encoding: of the files, one of `ENCODINGS`; ``utf-8`` may begin with a byte order mark.
+
+    Raises:
+        DataError: a number is out of its range, or the encoding is unknown.
+    """
+
+    tokenizer: Path | None = None
+    max_tokens: int = 128
+    vocabulary: int = 8000
+    text_column: str | None = None
+    label_column: str | None = None
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise DataError(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
+        if not MIN_VOCABULARY <= self.vocabulary <= MAX_VOCABULARY:
+            raise DataError(
+                f"vocabulary={self.vocabulary}: expected a number of tokens from {MIN_VOCABULARY} to {MAX_VOCABULARY}"
+            )
+        if self.encoding not in ENCODINGS:
+            raise DataError(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise DataError(f"text_column and label_column are both {self.text_column!r}; expected two columns")

@@ -1,0 +1,205 @@
+"""The user's own sentences: tables, or one text file a class, divided into parts by the user or not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from supernets.data.options import TextOptions
+from supernets.data.source import Examples, Source
+from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_tables import SUFFIXES, read_table
+from supernets.errors import DataError
+
+MAX_CHARACTERS = 100_000
+"""Of a sentence: what is longer is a file that was not divided, or a quote that was not closed."""
+_MAX_CLASS_NAME = 200
+_MAX_CLASSES = 10_000
+"""More are no classes, but numbers or texts."""
+_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_LAYOUT = (
+    "a .csv, .tsv or .jsonl table; a .zip or a folder of one text file a class, one sentence a line; or one of train, "
+    "validation and test, each a table or a folder of such files"
+)
+
+
+class _Labelled(NamedTuple):
+    text: str
+    label: str
+    name: str
+
+
+def text_classification(path: Path, options: TextOptions) -> Source:
+    """The sentences of a table, or of a folder or a zip archive (`_LAYOUT` tells how these are laid out).
+
+    Sentences are stripped of white space at both ends. Classes are sorted by name, as numbers where all of them are. A text
+    file's class is its name without what all of them have in common: ``rt.neg`` and ``rt.pos`` are ``neg`` and ``pos``.
+
+    Raises:
+        DataError: nothing is there, it is laid out otherwise, damaged, in another encoding or too large; a sentence is
+            empty or too long; a class has none, or is in no training part.
+    """
+    parts = {part: _labelled(files, options) for part, files in _divided(path, options).items()}
+    for row in itertools.chain.from_iterable(parts.values()):
+        _check(row, where=str(path))
+    class_names = _class_names([row.label for row in parts["train"]], where=str(path))
+    examples = {part: _examples(rows, class_names, part=part, where=str(path)) for part, rows in parts.items()}
+    return Source(
+        str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"), noun="sentence"
+    )
+
+
+class _File(NamedTuple):
+    """A text file, its part of the source (None: of none) and its class (None: a table)."""
+
+    file: TextFile
+    part: str | None
+    label: str | None
+
+
+def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
+    """The files of each part; those of a source that is not divided are all for training."""
+    files = _found(path, options)
+    loose = [file.file.name for file in files if file.part is None]
+    if loose and len(loose) != len(files):
+        raise DataError(
+            f"{path}: holds {_listed(loose)} beside train, validation or test; expected {_LAYOUT}; remove it"
+        )
+    parts: dict[str, list[_File]] = {}
+    for file in files:
+        parts.setdefault(file.part or "train", []).append(file)
+    for part, members in parts.items():
+        if len(members) > 1 and any(member.label is None for member in members):
+            names = _listed([member.file.name for member in members])
+            raise DataError(f"{path}: holds {names} for the {part} part; expected one table; put them together")
+    if "train" not in parts:
+        names = _listed([file.file.name for file in files])
+        raise DataError(f"{path}: holds {names} and no train part; expected one; add it, or rename a file to it")
+    return parts
+
+
+def _found(path: Path, options: TextOptions) -> list[_File]:
+    """The files, each with what its name says."""
+    if path.is_file() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
+        raise DataError(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
+    files = _without_top(read_texts(path, encoding=options.encoding))
+    if path.is_file() and path.suffix.lower() != ".zip":  # a table by itself, whatever its name
+        return [_File(files[0], None, None)]
+    if not files:
+        raise DataError(f"{path}: holds no text files; expected {_LAYOUT}")
+    labels = _stems({_name(file).name for file in files if not _is_table(file)})
+    found = []
+    for file in files:
+        name = _name(file)
+        divided = len(name.parts) == 2 and name.parts[0].lower() in _PARTS
+        if len(name.parts) > 1 and not divided:
+            raise DataError(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
+        part = name.parts[0] if divided else name.stem if _is_table(file) else ""  # test.txt is a class
+        found.append(_File(file, _PARTS.get(part.lower()), labels.get(name.name)))
+    return found
+
+
+def _without_top(files: list[TextFile]) -> list[TextFile]:
+    """The files without a folder around all of them, as most packers make one."""
+    tops = {file.name.partition("/")[0].lower() for file in files}
+    if len(tops) != 1 or tops <= _PARTS.keys() or not all("/" in file.name for file in files):
+        return files
+    return [file._replace(name=file.name.partition("/")[2]) for file in files]
+
+
+def _name(file: TextFile) -> PurePosixPath:
+    return PurePosixPath(file.name)
+
+
+def _is_table(file: TextFile) -> bool:
+    return _name(file).suffix.lower() in SUFFIXES
+
+
+def _stems(names: set[str]) -> dict[str, str]:
+    """Each name without the parts between dots that all of them begin or end with; a name by itself without its end."""
+    if len(names) < 2:
+        return {name: PurePosixPath(name).stem for name in names}
+    split = {name: name.split(".") for name in names}
+    shortest = min(map(len, split.values()))
+    begin = next((i for i in range(shortest) if len({s[i] for s in split.values()}) > 1), shortest)
+    end = next((i for i in range(shortest) if len({s[-1 - i] for s in split.values()}) > 1), shortest)
+    stems = {name: ".".join(parts[begin : len(parts) - end]) for name, parts in split.items()}
+    return stems if all(stems.values()) else {name: name for name in names}
+
+
+def _labelled(files: Sequence[_File], options: TextOptions) -> list[_Labelled]:
+    """The sentences of a part."""
+    found = []
+    for file, _, label in files:
+        if label is None:
+            rows = read_table(
+                file,
+                suffix=_name(file).suffix.lower(),
+                text_column=options.text_column,
+                label_column=options.label_column,
+            )
+            found += [_Labelled(row.text, row.label, f"{file.name}:{row.line}") for row in rows]
+        else:
+            found += _of_class(file, label)
+    return found
+
+
+def _of_class(file: TextFile, label: str) -> list[_Labelled]:
+    """The sentences of a text file; empty lines are none."""
+    lines = ((i, line.strip()) for i, line in enumerate(file.lines(), 1))
+    found = [_Labelled(line, label, f"{file.name}:{i}") for i, line in lines if line]
+    if not found:
+        raise DataError(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
+    return found
+
+
+def _check(row: _Labelled, *, where: str) -> None:
+    if len(row.text) > MAX_CHARACTERS:
+        raise DataError(
+            f"{where}: {row.name} has a text of {len(row.text)} characters; expected at most {MAX_CHARACTERS}; divide it into "
+            "lines, or close the quote before it"
+        )
+    if len(row.label) > _MAX_CLASS_NAME or not row.label.isprintable():
+        raise DataError(
+            f"{where}: {row.name} has the class {row.label[:40]!r}; expected at most {_MAX_CLASS_NAME} "
+            "printable characters"
+        )
+    for text in (row.text, row.label):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
+            raise DataError(f"{where}: {row.name} holds half of a character (a lone surrogate); mend it") from None
+
+
+def _class_names(labels: Sequence[str], *, where: str) -> tuple[str, ...]:
+    names = sorted(set(labels))
+    if len(names) > _MAX_CLASSES:
+        raise DataError(
+            f"{where}: has {len(names)} classes, such as {_listed(names)}; expected at most {_MAX_CLASSES}; is label_column "
+            "the right one?"
+        )
+    if all(name.isascii() and name.isdecimal() for name in names):
+        names.sort(key=int)
+    return tuple(names)
+
+
+def _examples(rows: Sequence[_Labelled], class_names: Sequence[str], *, part: str, where: str) -> Examples:
+    numbers = {name: i for i, name in enumerate(class_names)}
+    unknown = sorted({row.label for row in rows} - numbers.keys())
+    if unknown:
+        raise DataError(
+            f"{where}: the {part} part holds the classes {_listed(unknown)}, which the train part lacks; give it the same "
+            "classes"
+        )
+    inputs = np.empty(len(rows), dtype=np.object_)
+    inputs[:] = [row.text for row in rows]
+    labels = np.array([numbers[row.label] for row in rows], dtype=np.int64)
+    return Examples(inputs, labels, tuple(row.name for row in rows))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

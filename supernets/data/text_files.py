@@ -1,0 +1,195 @@
+"""Reads text files, one by one or all those of a folder or a zip archive: within bounds, each error naming its file."""
+
+from __future__ import annotations
+
+import codecs
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from supernets.errors import DataError
+
+MAX_MIB = 512
+"""The most text that is read; all of it is held in memory."""
+MAX_FILES = 1000
+"""Of a folder or an archive: more are no files of many sentences each."""
+MAX_RATIO = 200
+"""The most that a file of an archive may unpack to, as a multiple of its packed size: prose packs to a third or less."""
+_RATIO_FROM = 2**20
+"""Bytes unpacked from which the ratio is looked at."""
+_CHUNK = 2**20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+"""What systems leave in folders and archives, beside hidden files."""
+_OTHER = frozenset({".zip", ".gz", ".xz", ".bz2", ".zst", ".7z", ".tar", ".xlsx", ".xls", ".parquet", ".json", ".pdf"})
+"""How the names of files end that are often beside text files, and are none."""
+_MAX_DEPTH = 4
+"""Folders inside of each other: no layout needs more."""
+_ABOUT = ("readme", "license", "licence")
+"""How the names of files begin that tell about the others."""
+
+
+class TextFile(NamedTuple):
+    """A file's text.
+
+    Attributes:
+        name: below the folder or the archive, with slashes; of a file by itself its own name.
+        where: what errors call it.
+    """
+
+    name: str
+    where: str
+    text: str
+
+    def lines(self) -> list[str]:
+        """Its lines by the three usual ends; not by `str.splitlines`, which divides texts at characters that they may hold."""
+        return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
+    """The text of a file, or of every file in a folder or a zip archive, by name.
+
+    Hidden files and those that tell about the others (``README``, ``LICENSE``) are left out.
+
+    Raises:
+        DataError: nothing is there, it cannot be read, is damaged or larger than the bounds, or not in the encoding.
+    """
+    try:
+        if path.is_dir():
+            return _read_folder(path, encoding)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no file; expected a file or a folder of sentences")
+        if path.suffix.lower() == ".zip":
+            return _read_archive(path, encoding)
+        with path.open("rb") as file:
+            data = _read(file, limit=MAX_MIB * 2**20, where=str(path))
+        return [TextFile(path.name, str(path), _decoded(data, where=str(path), encoding=encoding))]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: does not exist; expected a file or a folder of sentences") from None
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
+
+
+def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
+    left = MAX_MIB * 2**20
+    found = []
+    for file in _files(folder):
+        with file.open("rb") as opened:
+            data = _read(opened, limit=left, where=str(folder))
+        left -= len(data)
+        found.append(
+            TextFile(
+                file.relative_to(folder).as_posix(),
+                str(file),
+                _decoded(data, where=str(file), encoding=encoding),
+            )
+        )
+    return found
+
+
+def _files(folder: Path, depth: int = 1) -> list[Path]:
+    """The files in a folder and the folders in it, links followed."""
+    if depth > _MAX_DEPTH:
+        raise DataError(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
+    found: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        if _is_clutter(entry.name) or _is_about(entry.name):
+            continue
+        if entry.is_dir():
+            found += _files(entry, depth + 1)
+        else:
+            _check_kind(entry.name, where=str(entry), regular=entry.is_file())
+            found.append(entry)
+        _check_number(len(found), where=str(folder))
+    return found
+
+
+def _read_archive(path: Path, encoding: str) -> list[TextFile]:
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return list(_members(opened, path, encoding))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
+
+
+def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[TextFile]:
+    infos = [info for info in opened.infolist() if not info.is_dir()]
+    _check_number(len(infos), where=str(path))
+    left = MAX_MIB * 2**20
+    seen = set()
+    for info in sorted(infos, key=lambda info: info.filename):
+        parts = info.filename.split("/")
+        if any(map(_is_clutter, parts)) or _is_about(parts[-1]):
+            continue
+        where = f"{path}/{info.filename}"
+        _check_kind(parts[-1], where=where, regular=True)
+        if info.filename in seen:
+            raise DataError(f"{where}: comes twice; pack the archive again")
+        seen.add(info.filename)
+        if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
+            raise DataError(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
+        with opened.open(info) as member:
+            data = _read(member, limit=left, where=str(path), packed=info.compress_size)
+        left -= len(data)
+        yield TextFile(info.filename, where, _decoded(data, where=where, encoding=encoding))
+
+
+def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None) -> bytes:
+    """All bytes of a file; what an archive says of its size is not believed.
+
+    Raises:
+        DataError: there are more than the limit, or far more than were packed.
+    """
+    chunks, size = [], 0
+    while chunk := file.read(_CHUNK):
+        size += len(chunk)
+        if size > limit:
+            raise DataError(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
+        if packed is not None and size > max(_RATIO_FROM, MAX_RATIO * packed):
+            raise DataError(
+                f"{where}: unpacks to more than {MAX_RATIO} times its size; expected an archive of text; replace it"
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decoded(data: bytes, *, where: str, encoding: str) -> str:
+    mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        at = len(mark) + error.start
+        line = 1 + data.count(b"\n", 0, at)
+        raise DataError(
+            f"{where}: is not {encoding}: byte 0x{data[at]:02x} at offset {at} (line {line}); convert the file, e.g. by "
+            "`iconv -f latin1 -t utf-8`, or give its encoding, e.g. latin-1"
+        ) from None
+    if (at := text.find("\0")) >= 0:
+        raise DataError(
+            f"{where}: holds a zero character at {at}; expected text; give its encoding (utf-16?), or replace the file"
+        )
+    return text
+
+
+def _check_number(n: int, *, where: str) -> None:
+    if n > MAX_FILES:
+        raise DataError(
+            f"{where}: holds more than {MAX_FILES} files; expected a few files of many sentences; put the sentences of a class "
+            "into one file, one a line"
+        )
+
+
+def _check_kind(name: str, *, where: str, regular: bool) -> None:
+    if not regular or PurePosixPath(name).suffix.lower() in _OTHER:
+        raise DataError(f"{where}: is no text file; expected text files alone; unpack or convert it, or remove it")
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _is_about(name: str) -> bool:
+    return name.lower().startswith(_ABOUT)

@@ -1,0 +1,170 @@
+"""Rows of CSV, TSV and JSONL tables: a text and a label each, each error naming its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from supernets.data.text_files import TextFile
+from supernets.errors import DataError
+
+_TEXTS = ("text", "sentence", "review", "content", "message")
+_LABELS = ("label", "class", "category", "sentiment", "target")
+"""Columns that are taken where none is named."""
+_SHOWN = 5
+
+
+class Row(NamedTuple):
+    """A sentence as a table has it; `line` counts from 1."""
+
+    text: str
+    label: str
+    line: int
+
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+"""Of the names of tables."""
+
+
+def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_column: str | None) -> list[Row]:
+    """The rows of a table.
+
+    Args:
+        suffix: one of `SUFFIXES`: a CSV or TSV table begins with the names of its columns; a JSONL table is an object a
+            line.
+        text_column, label_column: None takes the one column whose name is among the usual ones, in whatever case.
+
+    Raises:
+        DataError: it is malformed, lacks a column, or has rows without a text or a label, or labels that are none.
+    """
+    rows = _json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv")
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{file.where}: holds no rows; expected a text and a label in each; add some")
+    columns = list(first[1])
+    text = _column("text", text_column, columns, _TEXTS, file)
+    label = _column("label", label_column, columns, _LABELS, file)
+    if text == label:
+        raise DataError(f"{file.where}: text and label are both the column {text!r}; expected two columns")
+    found = [_row(file, line, row, text, label) for line, row in (first, *rows)]
+    for column, empty in (
+        (text, [row.line for row in found if not row.text]),
+        (label, [row.line for row in found if not row.label]),
+    ):
+        if empty:
+            lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
+            raise DataError(
+                f"{file.where}: {len(empty)} row(s) have nothing in the column {column!r} (line {lines}); fill or remove "
+                "them"
+            )
+    return found
+
+
+def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each row by its columns' names, with the line on which it begins.
+
+    There are no quotes between tabs: https://www.iana.org/assignments/media-types/text/tab-separated-values knows none, and a
+    quotation at the beginning of a sentence would swallow the lines after it.
+    """
+    lines = io.StringIO(file.text, newline="")
+    reader = (
+        csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+        if tabs
+        else csv.reader(lines, strict=True)
+    )
+    names: Sequence[str] | None = None
+    line = 1
+    try:
+        for cells in reader:
+            if not cells:
+                pass
+            elif names is None:
+                names = _names(file, cells)
+            elif len(cells) != len(names):
+                raise DataError(
+                    f"{file.where}:{line}: has {len(cells)} columns; expected {len(names)} ({', '.join(names)}) as in the "
+                    "first line; a text with a delimiter in it needs quotes in a CSV file"
+                )
+            else:
+                yield line, dict(zip(names, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{file.where}:{line}: {error}; perhaps a quote is not closed, or not doubled in a text"
+        ) from None
+
+
+def _names(file: TextFile, cells: Sequence[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{file.where}: has two columns {twice[0]!r}; give each another name in the first line")
+    return names
+
+
+def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each line's object, with the line."""
+    for line, text in enumerate(file.lines(), 1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file.where}:{line}: is no JSON ({error}); expected an object a line") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
+        yield line, row
+
+
+def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile) -> str:
+    """The column that is asked for, or the one with a usual name."""
+    listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+    if asked is not None:
+        if asked not in columns:
+            raise DataError(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
+        return asked
+    found = [column for column in columns if column.lower() in usual]
+    if len(found) != 1:
+        state = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
+        raise DataError(
+            f"{file.where}: has {state} among {listed}; expected one of {', '.join(usual)}; name the columns in the first "
+            f"line, or give {what}_column"
+        )
+    return found[0]
+
+
+def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: str) -> Row:
+    missing = [column for column in (text, label) if column not in row]
+    if missing:
+        raise DataError(f"{file.where}:{line}: lacks {missing[0]!r}, which other rows have; add it, or remove the row")
+    sentence = row[text]
+    if not isinstance(sentence, str):
+        raise DataError(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
+    return Row(sentence.strip(), _label(file, line, label, row[label]), line)
+
+
+def _label(file: TextFile, line: int, column: str, value: object) -> str:
+    """A label as a class's name: words, whole numbers, true or false."""
+    match value:
+        case str():
+            return value.strip()
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case _:
+            raise DataError(
+                f"{file.where}:{line}: {column!r} is {_kind(value)}; expected one class: a word, a whole number, true or "
+                "false"
+            )
+
+
+def _kind(value: object) -> str:
+    kinds: Iterable[tuple[type, str]] = (
+        (bool, "true or false"), (int, "a whole number"), (float, "a number with a fraction"), (str, "a text"),
+        (list, "a list"), (dict, "an object"),
+    )  # fmt: skip
+    return next((word for kind, word in kinds if isinstance(value, kind)), "null")

@@ -1,0 +1,235 @@
+"""Turns sentences into token ids, by a pretrained model's tokenizer or by one trained on the sentences (Hugging Face's)."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from supernets.errors import DataError
+
+FILE = "tokenizer.json"
+"""A tokenizer's name in the folder of a pretrained model."""
+MAX_FILE_MIB = 64
+"""The largest known vocabularies take a third of it."""
+MAX_GIB = 2
+"""The most memory that the token ids of a part may take; all of them are held in memory."""
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+"""Of trained tokenizers, in the order of their ids; BERT's."""
+_USUAL_PADDING = ("[PAD]", "<pad>", "<PAD>", "<|pad|>")
+_MAX_CHARACTERS = 1000
+"""Of the alphabet of a trained tokenizer, the most frequent ones; words with others become ``[UNK]``."""
+_MIN_FREQUENCY = 2
+"""Pieces that come once would be learned by heart."""
+
+
+class Encoded(NamedTuple):
+    """Sentences as token ids.
+
+    Attributes:
+        ids: (n, longest), int64, padded at the end.
+        cut: which of them were longer than they may be, (n,), bool.
+    """
+
+    ids: Tensor
+    cut: Tensor
+
+
+class SentenceTokenizer:
+    """Makes token ids of sentences, those of special tokens added, cut to `max_tokens` and padded at the end.
+
+    A special token that is written in a sentence is tokenized like other words.
+
+    Args:
+        where: what errors call it.
+        text: of the file that it was read from.
+
+    Raises:
+        DataError: it has no token to pad with, or none for a sentence's own fits `max_tokens`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, where: str, text: str | None = None) -> None:
+        self._where, self._text = where, text
+        self.padding = _padding(tokenizer, where)
+        added = tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_tokens <= added:
+            raise DataError(
+                f"max_tokens={max_tokens}: {where} adds {added} special tokens to each sentence; expected at least {added + 1}"
+            )
+        tokenizer.enable_truncation(max_length=max_tokens)
+        tokenizer.no_padding()  # the texts of a file are padded together here, not one by one
+        tokenizer.encode_special_tokens = True
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, path: Path, *, max_tokens: int) -> SentenceTokenizer:
+        """The tokenizer of a ``tokenizer.json``, or of the folder that holds one.
+
+        Raises:
+            DataError: the file is missing, damaged or far too large, or the tokenizer cannot be used as above.
+        """
+        file = path / FILE if path.is_dir() else path
+        try:
+            if file.stat().st_size > MAX_FILE_MIB * 2**20:
+                raise DataError(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError(
+                f"{file}: cannot be read ({reason}); expected the {FILE} of a pretrained model (transformers writes one by "
+                "AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)); correct the path"
+            ) from None
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises no narrower one
+            raise DataError(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
+        return cls(tokenizer, max_tokens=max_tokens, where=str(file), text=text)
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], *, vocabulary: int, max_tokens: int) -> SentenceTokenizer:
+        """A WordPiece tokenizer with BERT's normaliser, pre-tokenizer and special tokens, for these sentences.
+
+        The same sentences give the same tokenizer in every process. Sentences of few words give fewer tokens than asked
+        for.
+
+        Args:
+            vocabulary: the most tokens, at least 100.
+        """
+        tokenizer = _untrained()
+        words = _words(sentences, tokenizer)
+        tokenizer.model = models.WordPiece(_vocabulary(words, vocabulary), unk_token="[UNK]")
+        tokenizer.add_special_tokens(list(_SPECIAL))
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(token, _SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")],
+        )
+        return cls(tokenizer, max_tokens=max_tokens, where="the trained tokenizer")
+
+    @property
+    def vocabulary(self) -> int:
+        """One more than the largest id of a token, added ones included: the rows that a table of embeddings needs."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @property
+    def json(self) -> str:
+        """Its whole description, as a ``tokenizer.json``: that which was read; or one that cuts and pads as here does."""
+        if self._text is not None:
+            return self._text
+        described = Tokenizer.from_str(self._tokenizer.to_str())
+        described.enable_padding(pad_id=self.padding, pad_token=described.id_to_token(self.padding))
+        return str(described.to_str())
+
+    def encode(self, sentences: Sequence[str], names: Sequence[str]) -> Encoded:
+        """The ids of sentences.
+
+        Args:
+            names: of each sentence, for errors.
+
+        Raises:
+            DataError: a sentence has no tokens, or holds the token that pads; all take too much memory.
+        """
+        flat = array("q")
+        lengths = np.empty(len(sentences), dtype=np.int64)
+        cut = np.zeros(len(sentences), dtype=np.bool_)
+        for i, sentence in enumerate(sentences):
+            # One by one: the library's threads do not survive a fork, and would take cores that were not granted.
+            try:
+                found = self._tokenizer.encode(sentence)
+            except Exception as error:  # the library raises no narrower one
+                raise DataError(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
+            flat.extend(found.ids)
+            lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
+        gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
+        if gib > MAX_GIB:
+            raise DataError(
+                f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory; expected at most "
+                f"{MAX_GIB} GiB; lower max_tokens or use fewer sentences"
+            )
+        ids = np.full((len(sentences), lengths.max(initial=1)), self.padding, dtype=np.int64)
+        there = np.arange(ids.shape[1]) < lengths[:, None]
+        ids[there] = flat
+        self._check(ids, there, names)
+        return Encoded(torch.from_numpy(ids), torch.from_numpy(cut))
+
+    def _check(self, ids: NDArray[np.int64], there: NDArray[np.bool_], names: Sequence[str]) -> None:
+        """The token that pads is no word's, and every sentence has another."""
+        empty = np.flatnonzero(~there.any(axis=1))
+        if len(empty):
+            raise DataError(
+                f"{names[empty[0]]}: {self._where} makes no token of it; remove it, or take a tokenizer that marks the ends of "
+                "sentences"
+            )
+        padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
+        if len(padded):
+            token = self._tokenizer.id_to_token(self.padding)
+            raise DataError(
+                f"{names[padded[0]]}: {self._where} makes {token!r} of a part of it, with which it pads, too; expected a token "
+                "for padding alone; give the tokenizer one"
+            )
+
+
+def _padding(tokenizer: Tokenizer, where: str) -> int:
+    """The id that pads: of the tokenizer's own padding, or of the token with a usual name."""
+    own = tokenizer.padding
+    tokens = [str(own["pad_token"])] if own else list(_USUAL_PADDING)
+    found = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
+    if found is None:
+        raise DataError(
+            f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; add it to the tokenizer, and a row to the "
+            "model's embeddings"
+        )
+    return int(found)
+
+
+def _untrained() -> Tokenizer:
+    """BERT's way to words, without a vocabulary."""
+    tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _words(sentences: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
+    """How often each word comes, as the model is given them."""
+    found: Counter[str] = Counter()
+    for sentence in sentences:
+        normalised = tokenizer.normalizer.normalize_str(sentence)
+        found.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised))
+    return found
+
+
+def _vocabulary(words: Counter[str], size: int) -> dict[str, int]:
+    """The pieces of words, by the library's trainer: special tokens, characters, then merged pairs by how often they come.
+
+    Left to itself the trainer numbers the characters inside of words, and drops rare ones, in an order that differs between
+    processes; so both are settled before.
+    """
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    most = min(_MAX_CHARACTERS, (size - len(_SPECIAL)) // 4)  # in both forms, at most half of the vocabulary
+    alphabet = sorted(sorted(counts, key=lambda character: (-counts[character], character))[:most])
+    inside = sorted({character for word in words for character in word[1:]} & set(alphabet))
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=_MIN_FREQUENCY,
+        show_progress=False,
+        special_tokens=[*_SPECIAL, *(f"##{character}" for character in inside)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+    )
+    learner = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    learner.train_from_iterator((" ".join([word] * count) for word, count in sorted(words.items())), trainer)
+    return dict(learner.get_vocab(with_added_tokens=False))
