@@ -40,7 +40,7 @@ def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str
 
 
 def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
-    """Refuses a checkpoint that was trained on other images than the job's training part.
+    """Refuses a checkpoint that was trained on other examples than the job's training part.
 
     Args:
         key: of the job file, which names the checkpoint.
@@ -50,9 +50,10 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
     """
     trained_on, ours = checkpoint.progress["data"], data.train
     if trained_on["digest"] != ours.digest:
+        noun = data.format.noun
         raise CheckpointError(
-            f"{key}: it was trained on other images ({trained_on['name']}, {trained_on['digest']}) than this "
-            f"job's training part ({data.name}, {ours.digest}); its validation images may be among them; "
+            f"{key}: it was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
+            f"job's training part ({data.name}, {ours.digest}); its validation {noun}s may be among them; "
             "write the data section of the job that trained it, shares included"
         )
 

@@ -63,9 +63,10 @@ class Intake:
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
         """The job with this machine's paths of its data, tables and added profiles; what is not allowed goes to `problems`."""
         data = job.data
-        if data.path is not None:
-            found = _tried(partial(self._data.resolved, data.path), "data.path", problems)
-            data = data.model_copy(update={"path": found})
+        found = {
+            key: _tried(partial(self._data.resolved, path), f"data.{key}", problems) for key, path in data.paths.items()
+        }
+        data = data.model_copy(update=found)
         tables = tuple(
             _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
             for i, table in enumerate(job.lookup_tables)

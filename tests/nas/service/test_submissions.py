@@ -393,3 +393,31 @@ def test_paths_of_the_server_stay_out_of_jobs(service: Service, tmp_path: Path) 
     assert [error.field for error in check.errors] == ["hardware[0]"]
     check = service.check(JobSubmission(job=SMALL_JOB, hardware=("cpu-9-threads",)))
     assert [error.field for error in check.errors] == ["hardware[0]"]
+
+
+def test_sentences_and_their_tokenizer_are_looked_for_where_jobs_may_look(
+    service: Service, runs: RunsFolder, tmp_path: Path
+) -> None:
+    model = runs.root / ".service" / "uploads" / "data" / "reviews" / "model"
+    model.mkdir(parents=True)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (model / "up").symlink_to(tmp_path)
+
+    def job(path: str, tokenizer: str) -> JobSubmission:
+        data = f"name: text-classification, path: {path}, tokenizer: {tokenizer},"
+        return JobSubmission(job=SMALL_JOB.replace("name: digits,", data))
+
+    run = service.submit(job("uploads/reviews", "uploads/reviews/model")).run
+    data = load_job(runs.get(run).job_file).data
+    assert (data.path, data.tokenizer) == (model.parent.resolve(), model.resolve())
+    for outside in (
+        tmp_path,
+        "uploads/../../..",
+        "uploads/reviews/model/up",
+        "uploads/reviews/model/up/tokenizer.json",
+    ):
+        for wrong, field in (
+            (job(str(outside), "uploads/reviews"), "path"),
+            (job("uploads/reviews", str(outside)), "tokenizer"),
+        ):
+            assert [error.field for error in service.check(wrong).errors] == [f"data.{field}"]
