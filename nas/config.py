@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from nas.bounds_config import BoundsConfig
 from nas.config_errors import problem, show, translate
-from nas.data_config import DataConfig
+from nas.data_config import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
 from nas.section import Positive, Section, TwoOrMore
@@ -122,6 +122,11 @@ class SearchJob(Section):
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
                 "layers; write nested: true, or take another training.strategy",
             )  # fmt: skip
+        if self.supernet.pretrained is not None and self.data.vocabulary not in (None, VOCABULARY):
+            raise problem(
+                "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
+                "data.tokenizer",
+            )  # fmt: skip
         for i, run in enumerate(self.warm_start):
             if run in self.warm_start[:i]:
                 raise problem(f"warm_start[{i}]", f"{show(run)} comes twice; keep one")
@@ -201,6 +206,8 @@ class SearchJob(Section):
         data = data.model_copy(update={key: absolute(path) for key, path in data.paths.items()})
         if supernet.from_path is not None:
             supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
+        if supernet.pretrained is not None:
+            supernet = supernet.model_copy(update={"pretrained": absolute(supernet.pretrained)})
         training = self.training
         if training.teacher_path is not None:
             training = training.model_copy(update={"teacher": str(absolute(training.teacher_path))})

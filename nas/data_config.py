@@ -16,7 +16,8 @@ _OF_IMAGES = ("image_size", "channels")
 _OF_TEXT = ("tokenizer", "max_tokens", "vocabulary", "text_column", "label_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written out, lest later ones change what a job means."""
-_VOCABULARY = 8000
+VOCABULARY = 8000
+"""The default of a tokenizer that is trained, and of nothing else."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Column = Annotated[
@@ -49,7 +50,7 @@ class DataConfig(Section):
     tokenizer: Annotated[
         Path | None, Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one")
     ] = None
-    """None trains one on the training part."""
+    """None takes that of `supernet.pretrained`, or trains one on the training part."""
     max_tokens: Annotated[
         int | None, Field(strict=True, ge=4, le=8192, description="a whole number of tokens from 4 to 8192")
     ] = None
@@ -74,7 +75,7 @@ class DataConfig(Section):
         """The defaults of sentences, which images have no use for."""
         if not isinstance(data, dict) or data.get("name") != TEXT:
             return data
-        missing = dict(_DEFAULTS) if data.get("tokenizer") is not None else {**_DEFAULTS, "vocabulary": _VOCABULARY}
+        missing = dict(_DEFAULTS) if data.get("tokenizer") is not None else {**_DEFAULTS, "vocabulary": VOCABULARY}
         return {**data, **{key: value for key, value in missing.items() if data.get(key) is None}}
 
     @model_validator(mode="after")

@@ -51,10 +51,11 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
     trained_on, ours = checkpoint.progress["data"], data.train
     if trained_on["digest"] != ours.digest:
         noun = data.format.noun
+        tokenizer = " (data.tokenizer: the pretrained network's folder, if it had one)" if noun == "sentence" else ""
         raise CheckpointError(
             f"{key}: it was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
             f"job's training part ({data.name}, {ours.digest}); its validation {noun}s may be among them; "
-            "write the data section of the job that trained it, shares included"
+            f"write the data section of the job that trained it, shares included{tokenizer}"
         )
 
 

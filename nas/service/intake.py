@@ -61,12 +61,18 @@ class Intake:
         return Accepted(job, text)
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
-        """The job with this machine's paths of its data, tables and added profiles; what is not allowed goes to `problems`."""
+        """The job with this machine's paths of its data, pretrained network, tables and added profiles.
+
+        What is not allowed goes to `problems`.
+        """
         data = job.data
         found = {
             key: _tried(partial(self._data.resolved, path), f"data.{key}", problems) for key, path in data.paths.items()
         }
-        data = data.model_copy(update=found)
+        data, supernet = data.model_copy(update=found), job.supernet
+        if supernet.pretrained is not None:
+            folder = _tried(partial(self._data.resolved, supernet.pretrained), "supernet.pretrained", problems)
+            supernet = supernet.model_copy(update={"pretrained": folder})
         tables = tuple(
             _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
             for i, table in enumerate(job.lookup_tables)
@@ -75,7 +81,8 @@ class Intake:
             _tried(partial(self._hardware.entry, name), f"hardware[{i}]", problems)
             for i, name in enumerate(job.hardware)
         )
-        return job.model_copy(update={"data": data, "lookup_tables": tables, "hardware": hardware})
+        changed = {"data": data, "supernet": supernet, "lookup_tables": tables, "hardware": hardware}
+        return job.model_copy(update=changed)
 
     def _check_runs(self, job: SearchJob, kind: schemas.RunKind, problems: list[tuple[str, str]]) -> None:
         """Whatever names runs names some of this folder, and by their ids."""

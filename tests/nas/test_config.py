@@ -249,6 +249,17 @@ def test_data_of_sentences_is_read(tmp_path: Path) -> None:
     assert data.vocabulary is None
 
 
+def test_a_pretrained_network_has_its_own_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    pretrained = (TEXT % "").replace("{preset: tiny}", "{family: encoder, pretrained: minilm}")
+    path.write_text(pretrained, encoding="utf-8")
+    assert load_job(path).supernet.pretrained == tmp_path / "minilm"
+    message = fails(pretrained.replace("reviews.csv", "reviews.csv, vocabulary: 500"))
+    assert message.startswith(
+        "job.yaml: data.vocabulary: supernet.pretrained has a tokenizer, and none is trained; remove"
+    )
+
+
 def test_what_sentences_have_by_default_is_written_out() -> None:
     job = parse_job(TEXT % "", source="job.yaml")
     assert yaml.safe_load(job.to_yaml())["data"] == {

@@ -421,3 +421,19 @@ def test_sentences_and_their_tokenizer_are_looked_for_where_jobs_may_look(
             (job("uploads/reviews", str(outside)), "tokenizer"),
         ):
             assert [error.field for error in service.check(wrong).errors] == [f"data.{field}"]
+
+
+def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
+    service: Service, runs: RunsFolder, tmp_path: Path
+) -> None:
+    model = runs.root / ".service" / "uploads" / "data" / "model"
+    model.mkdir(parents=True)
+
+    def job(folder: str) -> JobSubmission:
+        data = "data: {name: text-classification, path: uploads/model}"
+        return JobSubmission(job=f"name: a\n{data}\nsupernet: {{family: encoder, pretrained: {folder}}}\n")
+
+    run = service.submit(job("uploads/model")).run
+    assert load_job(runs.get(run).job_file).supernet.pretrained == model.resolve()
+    for outside in (str(tmp_path), "uploads/../..", "../model"):
+        assert [error.field for error in service.check(job(outside)).errors] == ["supernet.pretrained"]
