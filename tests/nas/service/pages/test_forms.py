@@ -51,12 +51,15 @@ def fill(chromium: Chromium, **values: str) -> None:
 
 def told(chromium: Chromium, field: str) -> str:
     """What is said to be wrong with a field, as far as those who do not see it are told, too."""
-    control = chromium.find(f"#{field}")
-    described = (control.get_attribute("aria-describedby") or "").split()
-    assert f"{field}-problem" in described
-    text = chromium.text(f"#{field}-problem")
-    assert control.get_attribute("aria-invalid") == ("true" if text else "false")
-    return text
+    # In one step: the page goes on in between.
+    described, invalid, text = chromium.run(
+        "const [control, problem] = [arguments[0], `${arguments[0]}-problem`].map((id) => document.getElementById(id));"
+        "return [control.getAttribute('aria-describedby'), control.getAttribute('aria-invalid'), problem.textContent];",
+        field,
+    )
+    assert f"{field}-problem" in described.split()
+    assert (invalid == "true") is bool(text)
+    return str(text)
 
 
 def focused(chromium: Chromium) -> str:
