@@ -8,7 +8,7 @@ from typing import Any
 from nas.errors import NasError
 from supernets.errors import CheckpointError
 
-_ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl"}}
+_ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl", "keep": "last"}}
 """What runs of earlier versions did not record, and what it was in all of them; by section."""
 _UNKNOWN: Mapping[str, tuple[str, ...]] = {
     "": ("family",),

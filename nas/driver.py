@@ -186,7 +186,7 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
 
 
 def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
-    if kind == "training" and job.supernet.from_ is not None:
+    if kind == "training" and not job.supernet.trains:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
 
 
@@ -325,6 +325,8 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) 
 
     def on_epoch(epoch: Any) -> None:
         store.set_info("epoch", epoch.epoch)
+        if epoch.best is not None:
+            store.set_info("best_epoch", epoch.best)
         display.epoch(epoch, settings.epochs)
 
     workers = prepared.job.training.workers

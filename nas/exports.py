@@ -12,8 +12,7 @@ from nas.errors import SelectionError
 from nas.evaluation.subnets import CALIBRATION_BATCH
 from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.report import Point
-from nas.export.select import by_index, knee
-from nas.export.select import select as select_point
+from nas.export.select import pick
 from nas.job import Prepared
 from nas.nested import sorted_list
 from nas.picked import score_picked
@@ -53,12 +52,7 @@ def export(
             )
             return _bundle(point, path, origin, prepared, checkpoint)
     report = opened.report
-    if select is not None:
-        point = select_point(report, select)
-    elif index is not None:
-        point = by_index(report, index)
-    else:
-        point = knee(report)
+    point = pick(report, select, index)
     with _exported(opened) as (prepared, checkpoint, store):
         origin = Origin(run, report.figures, report.profiles, Precisions.of_run(store.info()), store)
         return _bundle(point, path, origin, prepared, checkpoint)

@@ -22,11 +22,13 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
 from supernets.families.resnet_spec import ResNetSpec
+from supernets.families.single import SingleFamily
 from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
+from supernets.space import Architecture
 
 
 def load_pretrained(supernet: SupernetConfig, *, source: str) -> Bert | None:
@@ -49,7 +51,7 @@ def find_family(
     """The job's family.
 
     Args:
-        checkpoint: of the trained supernet that it names.
+        checkpoint: of the trained supernet that it names: it is searched, or one of its networks is trained further.
 
     Raises:
         JobError: there is no such network for these data.
@@ -74,7 +76,10 @@ def find_family(
         return NestedFamily(family) if supernet.nested else family
 
     if checkpoint is not None:
-        return _of_checkpoint(supernet, spec, checkpoint, made)
+        try:
+            return _of_checkpoint(supernet, spec, checkpoint, made)
+        except SpaceError as error:
+            raise JobError(f"{source}: supernet.network: {supernet.network}: {error}") from None
     if spec is None:
         raise JobError(f"{source}: supernet: expected a preset, a space, from or pretrained")
     return made(spec)
@@ -84,6 +89,8 @@ def _of_checkpoint(
     supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, made: Callable[[Spec], Family]
 ) -> Family:
     family = checkpoint.supernet.family
+    if supernet.network is not None:
+        return SingleFamily(family, Architecture.parse(supernet.network))
     if spec is not None and made(spec).to_json() != family.to_json():
         raise CheckpointError(
             "supernet.from: the checkpoint is of another space than the job's; leave preset and space out, or "

@@ -42,6 +42,7 @@ from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, typical_batches
 from supernets.families.nested import NestedFamily
+from supernets.families.single import SingleFamily
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import PLAIN
 from supernets.space import Architecture
@@ -67,8 +68,12 @@ class Prepared:
             raise JobError(
                 f"{source}: training.threads: asked for {job.training.threads}, this machine grants {cores} cores"
             )
-        self.checkpoint: Checkpoint | None = self._load_from()
-        self.pretrained = load_pretrained(job.supernet, source=source) if self.checkpoint is None else None
+        named = self._load_from()
+        self.checkpoint: Checkpoint | None = None if job.supernet.trains else named
+        """Of the trained supernet that is searched; None where the job trains one."""
+        self._origin = named if job.supernet.trains else None
+        """Of the supernet one of whose networks is trained further."""
+        self.pretrained = load_pretrained(job.supernet, source=source)
         data = job.data
         self.data: DataSet = load_data(
             data.name,
@@ -78,10 +83,10 @@ class Prepared:
             test=data.test,
             seed=SPLIT_SEED,
         )
-        if self.checkpoint is not None:
-            check_images(self.checkpoint, self.data, key="supernet.from")
+        if named is not None:
+            check_images(named, self.data, key="supernet.from")
         self.family: Family = find_family(
-            job.supernet, self.data, checkpoint=self.checkpoint, pretrained=self.pretrained, source=source
+            job.supernet, self.data, checkpoint=named, pretrained=self.pretrained, source=source
         )
         self.sharing = find_sharing(job.supernet, self.family, checkpoint=self.checkpoint, source=source)
         self.precisions = Precisions(job.precisions)
@@ -238,6 +243,8 @@ class Prepared:
         supernet |= asdict(self.settings()) | self.job.training.recipe
         if self.pretrained is not None:
             supernet["pretrained"] = weights_digest(self.pretrained.tensors)
+        if self._origin is not None:
+            supernet["origin"] = self._origin.weights_digest
         found: dict[str, Any] = {
             "space": self.family.space.to_json(),
             "family": _of_family(self.family),
@@ -290,9 +297,15 @@ class Prepared:
         return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
     def untrained(self) -> Supernet:
-        """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network."""
+        """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network, or of the
+        one that is trained further."""
         torch.manual_seed(self.job.seed)
-        weights = None if self.pretrained is None else pretrained_weights(self.pretrained, self.family)
+        weights: Mapping[str, torch.Tensor] | None = None
+        if isinstance(self.family, SingleFamily) and self._origin is not None:
+            network = self._origin.supernet.extract(self.family.network)
+            weights = recalibrate(network, self.calibration.split(250)).state_dict()
+        elif self.pretrained is not None:
+            weights = pretrained_weights(self.pretrained, self.family)
         return make_supernet(self.family, self.sharing, pretrained=weights)
 
     def strategy(self) -> TrainingStrategy:
@@ -376,9 +389,11 @@ def _data_options(job: SearchJob) -> ImageOptions | TextOptions:
 
 def _of_family(family: Family) -> dict[str, Any]:
     """What its networks are made of beyond what the space tells: fixed sizes, strides, activations."""
-    description, nested = family.to_json(), isinstance(family, NestedFamily)
-    plain = description["of"] if nested else description
-    return {"family": plain["family"], "nested": nested, **plain["spec"]}
+    plain, nested = family.to_json(), isinstance(family, NestedFamily)
+    network = {"network": plain["network"]} if isinstance(family, SingleFamily) else {}
+    while "of" in plain:
+        plain = plain["of"]
+    return {"family": plain["family"], "nested": nested, **network, **plain["spec"]}
 
 
 def _exact_figures(

@@ -55,6 +55,11 @@ class SupernetConfig(Section):
         Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
     ] = None
 
+    network: Annotated[
+        str | None,
+        Field(strict=True, pattern=r"^[0-9x]+(-[0-9x]+)*\z", description="the key of a network, as nas show prints it"),
+    ] = None
+    """The one of the trained supernet's networks that is trained further, alone."""
     pretrained: Annotated[
         Path | None, Field(description="the folder of a pretrained BERT: config.json and model.safetensors")
     ] = None
@@ -90,6 +95,10 @@ class SupernetConfig(Section):
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
+        if self.network is not None and self.from_ is None:
+            raise problem("network", "is one of a trained supernet's: name that in from")
+        if self.network is not None and (self.preset is not None or self.space is not None or self.nested):
+            raise problem("network", "is a space of its own; remove preset, space and nested")
         if self.pretrained is not None and self.family != "encoder":
             raise problem(
                 "pretrained", f"the family encoder is made of pretrained networks, got {self.family}; remove one"
@@ -118,6 +127,11 @@ class SupernetConfig(Section):
         """
         preset = within if self.preset is None else PRESETS[self.family][self.preset]
         return preset if self.space is None else self.space.spec(preset)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a job of it trains: it names no trained supernet, or one of whose networks is trained further."""
+        return self.from_ is None or self.network is not None
 
     @property
     def from_path(self) -> Path | None:

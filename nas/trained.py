@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.config import load_job
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunsFolder
 from supernets.base import Family
-from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from supernets.data import DataSet
 from supernets.errors import CheckpointError
 
@@ -27,7 +28,7 @@ def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str
         CheckpointError: there is no checkpoint, it is damaged, or its training is not finished.
     """
     try:
-        folder = runs.get(source).checkpoint if path is None else path
+        folder = _of_run(runs, source) if path is None else path
     except UnknownNameError as error:
         raise JobError(f"{where}: {error}") from None
     if (folder / "checkpoint").is_dir():  # a run's folder given as a path
@@ -37,6 +38,17 @@ def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str
         done, epochs = checkpoint.progress["epoch"], checkpoint.progress["epochs"]
         raise CheckpointError(f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`")
     return checkpoint
+
+
+def _of_run(runs: RunsFolder, source: str) -> Path:
+    """The folder of the supernet that a run trained, or took from another."""
+    run = runs.get(source)
+    if has_checkpoint(run.checkpoint):
+        return run.checkpoint
+    supernet = load_job(run.job_file).supernet
+    if supernet.trains or supernet.from_ is None:
+        return run.checkpoint  # that there is none is told when it is read
+    return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
 
 
 def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
@@ -60,7 +72,7 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
 
 
 def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: str) -> None:
-    """Refuses a checkpoint whose networks take other images than the job's, or tell other classes.
+    """Refuses a checkpoint whose networks take other inputs than the job's, or tell other classes.
 
     Args:
         source: the checkpoint's name in the job file, under `key`.
@@ -68,16 +80,18 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
     Raises:
         CheckpointError: they do.
     """
-    given, ours = (_of_images(one.to_json()) for one in (checkpoint.supernet.family, family))
+    given, ours = (_of_inputs(one.to_json()) for one in (checkpoint.supernet.family, family))
     if given != ours:
         raise CheckpointError(
             f"{key}: {source} is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
         )
 
 
-def _of_images(family: Mapping[str, Any]) -> str:
-    """What images a family is for, in words, from its description."""
+def _of_inputs(family: Mapping[str, Any]) -> str:
+    """What inputs a family is for, in words, from its description."""
     plain = family
-    while "of" in plain:  # nested
+    while "of" in plain:  # nested, or a single one
         plain = plain["of"]
+    if "vocabulary" in plain:
+        return "sentences of {vocabulary} different tokens and {n_classes} classes".format_map(plain)
     return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)

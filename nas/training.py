@@ -71,6 +71,7 @@ def make_settings(job: SearchJob) -> TrainingSettings:
         shift=training.augment.shift,
         flip=training.augment.flip,
         calibration_images=job.calibration_images,
+        keep=training.keep,
         threads=training.threads,
         seed=job.seed,
     )

@@ -70,6 +70,7 @@ class TrainingConfig(Section):
     ] = 0.003
     weight_decay: Annotated[float, Field(strict=True, ge=0, le=100, description="a number from 0 to 100")] = 0.01
     augment: AugmentConfig = AugmentConfig()
+    keep: Literal["last", "best"] = "last"
     threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1

@@ -21,9 +21,11 @@ from supernets.families.encoder import EncoderFamily
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
+from supernets.families.single import SingleFamily
 from supernets.families.vit import ViTFamily
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
+from supernets.space import Architecture
 
 INDEX = "checkpoint.json"
 NOTHING: Mapping[str, Tensor] = {}
@@ -38,6 +40,7 @@ class Checkpoint:
         progress: what the trainer recorded: epochs done, history, settings, data digest, ...
         optimizer: the optimiser's tensors; empty once training is finished.
         teacher: of the largest subnet that a phase of the training left to teach the others; empty where none did.
+        best: of the supernet after its best epoch until now, where the training is to end with those; else empty.
         weights_digest: of the supernet's tensors.
     """
 
@@ -45,6 +48,7 @@ class Checkpoint:
     progress: Mapping[str, Any]
     optimizer: Mapping[str, Tensor]
     teacher: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
     weights_digest: str
 
     @property
@@ -82,6 +86,8 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
     match data.get("family"):
         case "nested":
             return NestedFamily(family_from_json(data["of"]))
+        case "single":
+            return SingleFamily(family_from_json(data["of"]), Architecture.parse(data["network"]))
         case MobileCNNFamily.name:
             return MobileCNNFamily.from_json(data)
         case ResNetFamily.name:
@@ -102,6 +108,7 @@ def save_checkpoint(
     progress: Mapping[str, Any],
     optimizer: Mapping[str, Tensor],
     teacher: Mapping[str, Tensor] = NOTHING,
+    best: Mapping[str, Tensor] = NOTHING,
 ) -> str:
     """Writes a checkpoint atomically and removes the one before it; returns the digest of the weights.
 
@@ -111,8 +118,11 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in supernet.sharing.state_dict().items()}
     # Kernels of several channels are laid out channels last, which safetensors does not write.
-    frozen = {name: tensor.detach().contiguous() for name, tensor in teacher.items()}
-    files = {"weights": tensors, "optimizer": dict(optimizer), "teacher": frozen}
+    others = {
+        kind: {name: tensor.detach().contiguous() for name, tensor in given.items()}
+        for kind, given in (("teacher", teacher), ("best", best))
+    }
+    files = {"weights": tensors, "optimizer": dict(optimizer), **others}
     names = {}
     for kind, content in files.items():
         if content:
@@ -176,9 +186,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             )
         supernet = make_supernet(family, SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
-        optimizer, teacher = (
+        optimizer, teacher, best = (
             _read_tensors(folder, index["files"][kind]) if kind in index["files"] else {}
-            for kind in ("optimizer", "teacher")
+            for kind in ("optimizer", "teacher", "best")
         )
         progress, digest = index["progress"], index["weights_digest"]
         progress["epoch"], progress["epochs"]
@@ -193,7 +203,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder}: the weights are those of another space: {lines[-1].strip()}") from None
     if weights_digest(tensors) != digest:
         raise CheckpointError(f"{folder}: the weights are not those that the index names; train again")
-    return Checkpoint(supernet, progress, optimizer, teacher, digest)
+    return Checkpoint(supernet, progress, optimizer, teacher, best, digest)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

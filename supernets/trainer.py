@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supernets.base import Supernet, TrainingStrategy
-from supernets.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from supernets.data import DataSet, head
 from supernets.divergence import Divergence
 from supernets.errors import CheckpointError
@@ -37,6 +37,8 @@ class TrainingSettings:
         shift: pixels of random translation; 0 for none.
         flip: random horizontal flips.
         calibration_images: training images for batch-norm statistics.
+        keep: the weights that the training ends with: those of the last epoch, or of the one after which the largest network
+            was best on the validation part, which may be the one before the first.
         threads: torch's threads; the weights are bitwise repeatable for one count of them.
     """
 
@@ -48,6 +50,7 @@ class TrainingSettings:
     shift: int = 0
     flip: bool = False
     calibration_images: int = 1000
+    keep: Literal["last", "best"] = "last"
     threads: int = 1
     seed: int = 0
 
@@ -61,6 +64,7 @@ class Epoch:
             micro-batches where each pass sees one.
         largest, smallest: validation accuracy of the two on the first 2,000 validation images.
         samples: training images seen so far, once however many subnets saw them.
+        best: the epoch whose weights are the best until now; None unless the training is to end with those.
     """
 
     epoch: int
@@ -70,6 +74,7 @@ class Epoch:
     samples: int
     seconds: float
     cpu_seconds: float
+    best: int | None = None
 
 
 def train(
@@ -109,6 +114,7 @@ def train(
         _check_same_training(checkpoint.progress, checkpoint.supernet, supernet, data, settings, folder)
         supernet.sharing.load_state_dict(checkpoint.supernet.sharing.state_dict())
         history, digest = list(checkpoint.progress["history"]), checkpoint.weights_digest
+    best = _Best.start(supernet, data, settings, checkpoint) if settings.keep == "best" and workers.rank == 0 else None
     loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers)
     if checkpoint is not None:
         loop.resume(len(history), checkpoint.optimizer, checkpoint.teacher)
@@ -124,6 +130,12 @@ def train(
             epoch, loss, largest, smallest, epoch * len(data.train.labels),
             time.perf_counter() - started, time.process_time() - cpu_started,
         )  # fmt: skip
+        finished = epoch == settings.epochs
+        if best is not None:
+            best.look(supernet, data, settings, epoch)
+            done = replace(done, best=best.epoch)
+            if finished:
+                supernet.sharing.load_state_dict(dict(best.tensors))
         history.append(asdict(done))
         progress = {
             "epoch": epoch,
@@ -132,18 +144,48 @@ def train(
             "data": {"name": data.name, "digest": data.train.digest},
             "torch": torch.__version__,
             "history": history,
+            **({} if best is None else {"best": {"epoch": best.epoch, "accuracy": best.accuracy}}),
         }
-        finished = epoch == settings.epochs
         digest = save_checkpoint(
             folder,
             supernet,
             progress=progress,
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
+            best={} if finished or best is None else best.tensors,
         )
         on_epoch(done)
     supernet.cpu().eval()
     return digest
+
+
+@dataclass
+class _Best:
+    """The weights of the best epoch until now, and the largest network's accuracy on the validation part then."""
+
+    epoch: int
+    accuracy: float
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def start(
+        cls, supernet: Supernet, data: DataSet, settings: TrainingSettings, checkpoint: Checkpoint | None
+    ) -> _Best:
+        """As a checkpoint has it; without one, the weights before the first epoch."""
+        if checkpoint is not None and checkpoint.best:
+            known = checkpoint.progress["best"]
+            return cls(known["epoch"], known["accuracy"], checkpoint.best)
+        found = cls(0, -1.0, {})
+        found.look(supernet, data, settings, 0 if checkpoint is None else checkpoint.progress["epoch"])
+        return found
+
+    def look(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
+        """Takes the supernet's weights if its largest network is better than ever."""
+        network = _recalibrated(supernet, supernet.space.largest, data, settings)
+        accuracy = correct_predictions(network, data.validation).float().mean().item()
+        if accuracy > self.accuracy:
+            self.epoch, self.accuracy = epoch, accuracy
+            self.tensors = {name: tensor.cpu().clone() for name, tensor in supernet.sharing.state_dict().items()}
 
 
 def steps_an_epoch(data: DataSet, settings: TrainingSettings) -> int:
@@ -210,7 +252,12 @@ def _check_same_training(
 
 
 def _shown_accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings) -> float:
-    module = supernet.extract(architecture)
-    recalibrate(module, head(data.train, settings.calibration_images).split(250))
     part = head(data.validation, _SHOWN_VALIDATION_IMAGES)
-    return correct_predictions(module, part).float().mean().item()
+    return correct_predictions(_recalibrated(supernet, architecture, data, settings), part).float().mean().item()
+
+
+def _recalibrated(
+    supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings
+) -> nn.Module:
+    module = supernet.extract(architecture)
+    return recalibrate(module, head(data.train, settings.calibration_images).split(250))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # Their commands register themselves, in the order that help lists them in.
-from nas.cli import benchmarks, doctor, hardware, jobs, remote, results, service, worker  # noqa: F401
+from nas.cli import benchmarks, doctor, finetune, hardware, jobs, remote, results, service, worker  # noqa: F401
 from nas.cli.app import INTERRUPTED, app
 
 

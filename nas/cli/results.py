@@ -40,10 +40,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
+    from nas.cli.finetune import print_gain
     from nas.cli.insight import print_insight
     from nas.export.insight import insight_json
     from nas.export.report_json import selection_json, show_json
     from nas.export.select import best_within, parse_limits, within
+    from nas.gain import gain_of, is_finetuning
     from nas.overview import training_json
     from nas.reader import Run
     from nas.store.opening import is_held
@@ -68,9 +70,13 @@ def show(
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
     live, insight = is_held(opened.folder), opened.insight(report)
+    gain = gain_of(opened) if is_finetuning(opened) else None
     if as_json:
-        return print_json({**show_json(report), "insight": insight_json(insight), "live": live})
+        told = {} if gain is None else {"gain": gain.to_json()}
+        return print_json({**show_json(report), "insight": insight_json(insight), "live": live, **told})
     print_report(report, live=live)
+    if gain is not None:
+        return print_gain(opened.id, gain)
     return print_insight(report, insight)
 
 

@@ -65,10 +65,20 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
         return Comparison(difference, 0.0, "exact")
     if objective.metric != "accuracy":
         return Comparison(difference, max(errors), "noise floor")
-    answers = [_answers(store, measurement) for measurement in (first, second)]
-    left, right = answers
-    if left is None or right is None or first.data != second.data or len(left) != len(right):
-        return Comparison(difference, N_STANDARD_ERRORS * math.hypot(*errors), "independent")
+    return compare_accuracies((store, first), (store, second))
+
+
+def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunStore, Measurement]) -> Comparison:
+    """The difference of two accuracies, each with the store that has the answers behind it.
+
+    Raises:
+        StoreError: stored answers are damaged.
+    """
+    (a, b), (left, right) = (first[1], second[1]), (_answers(*first), _answers(*second))
+    difference = _value(a) - _value(b)
+    if left is None or right is None or a.data != b.data or len(left) != len(right):
+        independent = math.hypot(a.error or 0.0, b.error or 0.0)
+        return Comparison(difference, N_STANDARD_ERRORS * independent, "independent")
     return Comparison(difference, N_STANDARD_ERRORS * paired_standard_error(left, right), "paired")
 
 

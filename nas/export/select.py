@@ -147,6 +147,17 @@ def by_key(report: RunReport, key: str) -> Point:
     return found
 
 
+def pick(report: RunReport, expression: str | None = None, index: int | None = None) -> Point:
+    """The network that an expression (see `select`) or a number of the front names; without either, the front's knee.
+
+    Raises:
+        SelectionError: there is none.
+    """
+    if expression is not None:
+        return select(report, expression)
+    return knee(report) if index is None else by_index(report, index)
+
+
 def by_index(report: RunReport, index: int) -> Point:
     """The front's member of this number, as `nas show` counts them: from 0, in the order of `RunReport.front`.
 

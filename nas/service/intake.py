@@ -95,7 +95,7 @@ class Intake:
                 problems.append((key, "expected a run's id; a job from the network names no paths of the server"))
             else:
                 _tried(partial(self._checked_run, run), key, problems)
-        if kind == "training" and job.supernet.from_ is not None:
+        if kind == "training" and not job.supernet.trains:
             problems.append(("supernet.from", "names a trained supernet, so there is nothing to train; remove it"))
 
     def _checked_run(self, run: str) -> None:

@@ -28,7 +28,7 @@ class JobFacts:
     def of(cls, job: SearchJob) -> JobFacts:
         """The facts of a job."""
         needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
-        epochs = 0 if job.supernet.from_ is not None else job.training.epochs
+        epochs = job.training.epochs if job.supernet.trains else 0
         return cls(job.name, job.search.evaluations, epochs, frozenset(str(run) for run in needs))
 
 
