@@ -50,6 +50,8 @@ def finetuning_job(
         "precisions": [precision],
         "search": {"algorithm": "random", "evaluations": 2},
     }  # fmt: skip
+    if job.supernet.pretrained is not None and job.data.tokenizer is None:
+        data["data"]["tokenizer"] = str(job.supernet.pretrained)  # its sentences were read with that
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     return job_of(data, source=f"the job of run {run.id}")

@@ -90,15 +90,15 @@ class SupernetConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.network is not None and self.from_ is None:
+            raise problem("network", "is one of a trained supernet's: name that in from")
+        if self.network is not None and (self.preset is not None or self.space is not None or self.nested):
+            raise problem("network", "is a space of its own; remove preset, space and nested")
         presets = PRESETS[self.family]
         if self.preset is not None and self.preset not in presets:
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
-        if self.network is not None and self.from_ is None:
-            raise problem("network", "is one of a trained supernet's: name that in from")
-        if self.network is not None and (self.preset is not None or self.space is not None or self.nested):
-            raise problem("network", "is a space of its own; remove preset, space and nested")
         if self.pretrained is not None and self.family != "encoder":
             raise problem(
                 "pretrained", f"the family encoder is made of pretrained networks, got {self.family}; remove one"

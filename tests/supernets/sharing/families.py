@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.single import SingleFamily
 from supernets.families.spec import CNNSpec, StageSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
@@ -41,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     "resnet": test_resnet.FAMILIES["elastic"],
     "vit": VIT,
     "encoder": test_encoder.FAMILY,
+    "single": SingleFamily(CNN, CNN.space.sample(np.random.default_rng(5))),
 }
 BY_HAND: dict[str, invariants.ByHand] = {
     "cnn": test_supernet.handwritten,
@@ -48,6 +51,7 @@ BY_HAND: dict[str, invariants.ByHand] = {
     "resnet": test_resnet.handwritten,
     "vit": test_vit.handwritten,
     "encoder": test_encoder.handwritten,
+    "single": test_supernet.handwritten,
 }
 
 BY_LAYER = SharingSpec(MixtureSpec(experts=3, hidden=8))

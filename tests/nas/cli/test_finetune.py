@@ -1,0 +1,120 @@
+"""`nas finetune`: one network of a run is trained further, measured, kept as a run, and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from nas.driver import How, search
+from nas.finetune import finetuning_job
+from nas.reader import Run
+from nas.store.folder import RunsFolder
+from supernets.checkpoint import load_checkpoint
+from tests.nas.commands import SMALL_JOB, Shell
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, of a supernet that has learnt little yet."""
+    from nas.config import parse_job
+
+    folder = tmp_path_factory.mktemp("finetune")
+    job = yaml.safe_load(SMALL_JOB) | {"precisions": ["fp32", "int8"]}
+    job["training"]["epochs"], job["search"] = 2, {"algorithm": "random", "evaluations": 6, "batch": 4}
+    search(parse_job(yaml.safe_dump(job), source="job"), How(RunsFolder(folder / "runs"), inline=True))
+    return folder
+
+
+@pytest.fixture
+def shell(searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(searched, capsys, monkeypatch)
+
+
+def test_a_network_is_trained_further_and_what_it_gained_is_told_and_exported(shell: Shell) -> None:
+    made = shell.nas("finetune", "small-1", "--index", "0", "--epochs", "3", "--inline", "--json")
+    assert made.code == 0, made.err
+    run, gain = made.data["run"], made.data["gain"]
+    before = shell.nas("show", "small-1", "--json").data["front"][0]
+    assert (gain["of"], gain["epochs"], gain["improved"]) == ("small-1", 3, True)
+    assert gain["validation"]["before"] == before["values"]["accuracy"]
+    assert gain["test"]["before"] == before["test"]["accuracy"]
+    (point,) = made.data["front"]
+    assert gain["validation"]["after"] == point["values"]["accuracy"]
+    assert gain["test"]["after"] == point["test"]["accuracy"]
+    assert {key: point["architecture"][key] for key in before["architecture"] if key != "precision"} == {
+        key: value for key, value in before["architecture"].items() if key != "precision"
+    }
+    assert gain["validation"]["method"] == "paired"
+    assert gain["validation"]["gain"] > gain["validation"]["threshold"]  # two epochs of a supernet leave much to gain
+    assert shell.nas("show", run, "--json").data["gain"] == gain
+    shown = shell.nas("show", run).out
+    assert f"kept: the weights after epoch {gain['best_epoch']} of 3" in shown
+    exported = shell.nas("export", run, "-o", "model.onnx", "--json").data
+    assert exported["as_measured"] == 1.0
+    again = shell.nas("finetune", run, "--epochs", "1", "--inline", "--json")  # and further still
+    assert again.data["gain"]["validation"]["before"] == point["values"]["accuracy"]
+
+
+def test_the_precision_is_the_networks_own(searched: Path) -> None:
+    run = Run.open(RunsFolder(searched / "runs"), "small-1")
+    for i, point in enumerate(run.report.front):
+        job = finetuning_job(run, index=i)
+        assert job.precisions == (point.precision,)
+        assert job.training.learning_rate == pytest.approx(run.job.training.learning_rate / 10)
+        assert (job.training.keep, job.training.strategy, job.training.teacher) == ("best", "largest", "small-1")
+
+
+def test_where_no_epoch_makes_it_better_it_stays_as_it_was_and_that_is_told(shell: Shell) -> None:
+    made = shell.nas("finetune", "small-1", "--epochs", "2", "--learning-rate", "1e-30", "--inline", "--json")
+    gain = made.data["gain"]
+    assert (gain["improved"], gain["best_epoch"]) == (False, 0)
+    assert gain["validation"]["gain"] == gain["test"]["gain"] == 0
+    assert not gain["validation"]["distinguishable"]
+    assert "none of 2 epochs made it better on the validation part" in shell.nas("show", made.data["run"]).out
+
+
+def test_the_best_epoch_s_weights_are_kept_though_worse_ones_follow(shell: Shell) -> None:
+    """At a wild learning rate the last epochs are worse than the first; what is kept is never worse than the start."""
+    made = shell.nas("finetune", "small-1", "--epochs", "3", "--learning-rate", "3.0", "--inline", "--json")
+    gain = made.data["gain"]
+    assert gain["validation"]["gain"] >= 0
+    checkpoint = load_checkpoint(shell.folder / "runs" / made.data["run"] / "checkpoint")
+    shown = [epoch["largest"] for epoch in checkpoint.progress["history"]]
+    best = checkpoint.progress["best"]
+    assert best["accuracy"] >= max(shown) - 1e-6  # the validation part is smaller than what is shown of it
+    assert best["epoch"] == 0 or np.argmax(shown) + 1 == best["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("small-1", "--index", "40"), "the front of run 'small-1' has"),
+        (("small-1", "--select", "accuracy>=1.0"), "accuracy"),
+        (("small-1", "--index", "0", "--knee"), "give one of --select, --index and --knee"),
+        (("small-9",), "small-9"),
+        (("small-1", "--epochs", "0"), "training.epochs: expected a whole number from 1"),
+        (("small-1", "--learning-rate", "-1"), "training.learning_rate: expected a number greater than 0"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_a_run_is_made(
+    shell: Shell, arguments: tuple[str, ...], message: str
+) -> None:
+    before = shell.runs()
+    made = shell.nas("finetune", *arguments, "--inline")
+    assert made.code == 1
+    assert message in made.err
+    assert shell.runs() == before
+
+
+def test_a_job_file_may_name_the_network_itself(shell: Shell) -> None:
+    job = yaml.safe_load(SMALL_JOB)
+    job |= {"supernet": {"from": "small-1", "network": "7-7"}, "training": {"strategy": "largest"}, "name": "own"}
+    made = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline")
+    assert (made.code, shell.runs() & {"own-1"}) == (1, set())
+    assert "supernet.network: 7-7: an architecture of this space has 12 genes, got 2" in made.err
+    del job["supernet"]["from"]
+    told = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline").err
+    assert "supernet.network: is one of a trained supernet's: name that in from" in told
