@@ -15,7 +15,7 @@ from nas.service.bodies import BodyBounds
 from nas.service.examples import examples
 from nas.service.metrics import PREFIX, Metrics
 from nas.service.problems import add_handlers
-from nas.service.requests import Requests
+from nas.service.requests import HeadRequests, Requests
 from nas.service.routes import exports, hardware, login, operations, results, runs
 from nas.service.schemas import JobSubmission, Problem
 from nas.service.security import RightfulRequests, SecurityHeaders
@@ -74,6 +74,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     app.add_middleware(RightfulRequests, settings=settings)
     app.add_middleware(pages.ReadableErrors)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadRequests)
     app.add_middleware(Requests, metrics=metrics)
     _complete_description(app)
     return app

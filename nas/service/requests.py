@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,3 +60,30 @@ class Requests:
         if (run := scope.get("path_params", {}).get("run")) is not None:
             told["run"] = run
         logger.info("request", extra=told)
+
+
+class HeadRequests:
+    """Answers HEAD as GET, less the body, as every server must (RFC 9110, 9.3.2); a stream ends before it begins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self._app(scope, receive, send)
+        is_stream = False
+
+        async def without_body(message: Message) -> None:
+            nonlocal is_stream
+            if message["type"] == "http.response.start":
+                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif is_stream:
+                raise ClientDisconnect
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, without_body)
+        finally:
+            scope["method"] = "HEAD"  # as it is logged

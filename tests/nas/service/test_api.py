@@ -359,3 +359,24 @@ def test_addresses_and_methods_that_are_none_are_told_with_where_to_look(client:
         assert answer.status_code == answer.json()["status"] == status
         assert "/api/v1/openapi.json" in answer.json()["detail"]
     assert client.put(f"{API}/runs").headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", f"{API}/health", f"{API}/runs", f"{API}/runs/none", f"{API}/openapi.json"]
+)
+def test_head_is_answered_as_get_without_a_body(client: TestClient, path: str) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert head.content == b""
+    assert head.status_code == whole.status_code
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert head.headers.get(name) == whole.headers.get(name)
+
+
+def test_the_head_of_a_stream_is_answered_at_once(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run = client.post(f"{API}/runs", json={"job": SMALL_JOB}).json()["run"]
+    head = client.head(f"{API}/runs/{run}/events")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+    last = vars(caplog.records[-1])
+    assert (last["method"], last["status"], last["run"]) == ("HEAD", 200, run)
