@@ -206,8 +206,8 @@ class SearchJob(Section):
         data = data.model_copy(update={key: absolute(path) for key, path in data.paths.items()})
         if supernet.from_path is not None:
             supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
-        if supernet.pretrained is not None:
-            supernet = supernet.model_copy(update={"pretrained": absolute(supernet.pretrained)})
+        if supernet.pretrained_path is not None:
+            supernet = supernet.model_copy(update={"pretrained": str(absolute(supernet.pretrained_path))})
         training = self.training
         if training.teacher_path is not None:
             training = training.model_copy(update={"teacher": str(absolute(training.teacher_path))})

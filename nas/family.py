@@ -15,7 +15,7 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
-from supernets.families.bert import TOKENIZER, Bert, read_bert
+from supernets.families.bert import Bert, read_bert
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.mobile_cnn import MobileCNNFamily
@@ -26,6 +26,7 @@ from supernets.families.single import SingleFamily
 from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
+from supernets.pretrained import TOKENIZER, find_pretrained
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
@@ -40,7 +41,7 @@ def load_pretrained(supernet: SupernetConfig, *, source: str) -> Bert | None:
     if supernet.pretrained is None:
         return None
     try:
-        return read_bert(supernet.pretrained)
+        return read_bert(find_pretrained(supernet.pretrained))
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.pretrained: {error}") from None
 

@@ -78,7 +78,7 @@ class Prepared:
         self.data: DataSet = load_data(
             data.name,
             path=data.path,
-            options=_data_options(job),
+            options=_data_options(job, None if self.pretrained is None else self.pretrained.folder),
             validation=data.validation,
             test=data.test,
             seed=SPLIT_SEED,
@@ -372,13 +372,13 @@ class Prepared:
         return head(self.data.train, self.job.calibration_images)
 
 
-def _data_options(job: SearchJob) -> ImageOptions | TextOptions:
-    """How the job's data are to come; sentences as the tokenizer of its pretrained network has them."""
+def _data_options(job: SearchJob, pretrained: Path | None) -> ImageOptions | TextOptions:
+    """How the job's data are to come; sentences as the tokenizer in the folder of its pretrained network has them."""
     data, default = job.data, TextOptions()
     if not data.of_text:
         return ImageOptions(image_size=data.image_size, channels=data.channels)
     return TextOptions(
-        tokenizer=data.tokenizer or job.supernet.pretrained,
+        tokenizer=data.tokenizer or pretrained,
         max_tokens=data.max_tokens or default.max_tokens,
         vocabulary=data.vocabulary or default.vocabulary,
         text_column=data.text_column,

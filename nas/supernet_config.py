@@ -34,6 +34,8 @@ _SPACES: dict[str, type[_Space]] = {
 }
 """The model of a space by the name of the family."""
 _PLAIN = "slice"
+_SCHEMES = ("package:", "hub:")
+"""What names of pretrained networks that are no paths begin with, as `supernets.pretrained` has them."""
 
 
 class SupernetConfig(Section):
@@ -61,7 +63,14 @@ class SupernetConfig(Section):
     ] = None
     """The one of the trained supernet's networks that is trained further, alone."""
     pretrained: Annotated[
-        Path | None, Field(description="the folder of a pretrained BERT: config.json and model.safetensors")
+        str | None,
+        Field(
+            strict=True,
+            min_length=1,
+            max_length=1000,
+            pattern=r"^[^\x00]+$",
+            description="the folder of a pretrained BERT, package:NAME or hub:OWNER/NAME",
+        ),
     ] = None
 
     @model_validator(mode="before")
@@ -132,6 +141,11 @@ class SupernetConfig(Section):
     def trains(self) -> bool:
         """Whether a job of it trains: it names no trained supernet, or one of whose networks is trained further."""
         return self.from_ is None or self.network is not None
+
+    @property
+    def pretrained_path(self) -> Path | None:
+        """`pretrained` where it is the path of a folder, else None."""
+        return None if self.pretrained is None or self.pretrained.startswith(_SCHEMES) else Path(self.pretrained)
 
     @property
     def from_path(self) -> Path | None:

