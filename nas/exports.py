@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nas.conditions import check_conditions, check_weights
-from nas.errors import SelectionError
+from nas.errors import ExportFailedError, SelectionError
 from nas.evaluation.subnets import CALIBRATION_BATCH
 from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.report import Point
@@ -21,6 +23,10 @@ from nas.reader import Run
 from nas.store.base import RunStore
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.errors import ExportError
+from supernets.families.bert import read_bert, write_bert
+from supernets.families.encoder import EncoderFamily
+from supernets.families.single import innermost
 
 
 def export(
@@ -56,6 +62,44 @@ def export(
     with _exported(opened) as (prepared, checkpoint, store):
         origin = Origin(run, report.figures, report.profiles, Precisions.of_run(store.info()), store)
         return _bundle(point, path, origin, prepared, checkpoint)
+
+
+def export_transformers(
+    runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None
+) -> dict[str, Any]:
+    """Writes one network of sentences as a folder that the transformers library loads, read back and found to be the same.
+
+    Args:
+        folder: to be made, or an empty one.
+        select, index: as of `export`, of a run that searched.
+
+    Raises:
+        ExportFailedError: the folder is taken, or what was written does not compute what the network does.
+        ExportError: the library has no such network, and why.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportFailedError(f"{folder} exists and is no empty folder; choose another name, or move it")
+    opened = Run.open(runs, run)
+    point = pick(opened.report, select, index)
+    with _exported(opened) as (prepared, checkpoint, store):
+        network, _ = Precisions.of_run(store.info()).split(point.architecture)
+        supernet, text = checkpoint.supernet, prepared.data.sentences
+        family, plain = innermost(supernet.family, network)
+        if not isinstance(family, EncoderFamily):
+            raise ExportError(
+                f"the transformers library is written to from encoders, and this network is of {family.name}"
+            )
+        module = supernet.extract(network)
+        write_bert(
+            folder, family, plain, module.state_dict(), class_names=prepared.data.class_names, tokenizer=text.tokenizer
+        )
+        again = family.build(plain).eval()
+        again.load_state_dict(read_bert(folder).tensors)
+        with torch.no_grad():
+            came, expected = (one(prepared.data.validation.inputs[:8]) for one in (again, module))
+        if not torch.equal(came, expected):
+            raise ExportFailedError(f"{folder}: what was written, read again, gives other answers than the network")
+        return {"path": str(folder), "key": point.key, "values": dict(point.values), "precision": "fp32"}
 
 
 @contextmanager

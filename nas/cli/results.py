@@ -139,6 +139,33 @@ def export(
     )
 
 
+@app.command("export-transformers")
+def export_transformers(
+    run: RunId,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make.", show_default=False)],
+    select: Select = None,
+    index: Annotated[
+        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
+    ] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")] = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Write an encoder whose layers are alike as a folder that the transformers library loads."""
+    from nas.errors import SelectionError
+    from nas.exports import export_transformers as write
+
+    if (select is not None) + (index is not None) + knee > 1:
+        raise SelectionError("give one of --select, --index and --knee")
+    made = write(folder(runs), run, output, select=select, index=index)
+    if as_json:
+        return print_json(made)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
+    return print(
+        f"wrote {made['path']} ({figures}): load it by AutoModelForSequenceClassification.from_pretrained({made['path']!r})"
+    )
+
+
 @app.command("export-study")
 def export_study(
     run: RunId,

@@ -73,6 +73,8 @@ def export_bundle(
 ) -> dict[str, Any]:
     """Writes ``FILE.onnx``, ``FILE.safetensors`` and ``FILE.json`` (the manifest), once all checks passed.
 
+    A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``.
+
     Args:
         point: what to export; its figures go into the file.
         path: of the ONNX file; must end in ``.onnx``.
@@ -82,7 +84,7 @@ def export_bundle(
         ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
         examples that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation examples
         that the written model answers as rightly or wrongly as the one that the search scored; None where it scored none),
-        ``values``, ``fidelity``, ``architecture`` and the paths of the two other files.
+        ``values``, ``fidelity``, ``architecture`` and the paths of the other files.
 
     Raises:
         ExportFailedError: the path will not do, or the file does not compute what torch does, or what was measured.
@@ -105,6 +107,9 @@ def export_bundle(
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     sha256 = hashlib.sha256(model).hexdigest()
     weights_path, manifest_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
+    files = {path: model, weights_path: weights}
+    if isinstance(data.format, TextFormat):
+        files[_tokenizer_path(path)] = data.format.tokenizer.encode()
     manifest = {
         "format": FORMAT,
         "version": 1,
@@ -113,16 +118,16 @@ def export_bundle(
         "agreement": agreement,
         "as_measured": same,
         "files": {
-            path.name: {"sha256": sha256, "bytes": len(model)},
-            weights_path.name: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)},
+            file.name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for file, content in files.items()
         },
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     # An earlier export's manifest goes first and the new one comes last: where one stands, the files it names stand too.
     manifest_path.unlink(missing_ok=True)
-    write_atomically(weights_path, weights)
-    write_atomically(path, model)
+    for file, content in files.items():
+        write_atomically(file, content)
     write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
     return {
         "path": str(path),
@@ -137,7 +142,12 @@ def export_bundle(
         "key": point.key,
         "weights": str(weights_path),
         "manifest": str(manifest_path),
+        **({"tokenizer": str(_tokenizer_path(path))} if _tokenizer_path(path) in files else {}),
     }
+
+
+def _tokenizer_path(path: Path) -> Path:
+    return path.with_suffix(".tokenizer.json")
 
 
 def check_path(path: Path) -> None:
@@ -155,7 +165,7 @@ def check_path(path: Path) -> None:
         raise ExportFailedError(f"{path}: the folder {folder} cannot be written")
     manifest = path.with_suffix(".json")
     exported = files_of(manifest)
-    for file in (manifest, path, path.with_suffix(".safetensors")):
+    for file in (manifest, path, path.with_suffix(".safetensors"), _tokenizer_path(path)):
         if file.exists() and file.name not in exported:
             raise ExportFailedError(f"{file} exists and is of no earlier export; choose another name, or move it")
 
@@ -255,6 +265,7 @@ def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
                 "padding": format.padding,
                 "max_tokens": format.max_tokens,
                 "vocabulary": format.vocabulary,
+                "tokenizer": "the manifest's file of that name: ids as it gives them, cut to max_tokens, padded at the end",
             }
 
 

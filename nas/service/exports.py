@@ -19,7 +19,7 @@ from nas.service.task_requests import TaskRequests
 from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"
-_PATHS = ("path", "weights", "manifest")
+_PATHS = ("path", "weights", "manifest", "tokenizer")
 """Keys of what `nas export` prints that are paths on the server."""
 _OWN = frozenset({"result.json", "result.log", "result.out"})
 """What the task's process writes beside the export."""

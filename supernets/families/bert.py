@@ -253,21 +253,7 @@ def write_bert(
         ExportError: the library has no such BERT: heads or hidden channels differ by layer, or the heads do not make up the
             width.
     """
-    values = family.space.values(architecture)
-    depth, width = int(values["depth"]), int(values["width"])
-    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in range(depth)] for name in ("heads", "hidden")}
-    for name, options in chosen.items():
-        if len(set(options)) > 1:
-            raise ExportError(
-                f"the transformers library has no BERT whose layers differ, and this network's {name} are {options}; choose "
-                "one whose layers are alike (a search of a nested space has no others), or export ONNX"
-            )
-    heads, hidden = chosen["heads"][0], chosen["hidden"][0]
-    if heads * family.spec.head_size != width:
-        raise ExportError(
-            f"the transformers library divides a BERT's width among its heads, and this network has {heads} heads of "
-            f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
-        )
+    depth, width, heads, hidden = _uniform(family, architecture)
     out = {
         _WORDS: tensors["embedding.words.weight"],
         _POSITIONS: tensors["embedding.positions"],
@@ -306,3 +292,23 @@ def write_bert(
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+
+
+def _uniform(family: EncoderFamily, architecture: Architecture) -> tuple[int, int, int, int]:
+    """Depth, width, heads and hidden channels of a network that the library has, too."""
+    values = family.space.values(architecture)
+    depth, width = int(values["depth"]), int(values["width"])
+    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in range(depth)] for name in ("heads", "hidden")}
+    for name, options in chosen.items():
+        if len(set(options)) > 1:
+            raise ExportError(
+                f"the transformers library has no BERT whose layers differ, and this network's {name} are {options}; choose "
+                "one whose layers are alike (a search of a nested space has no others), or export ONNX"
+            )
+    heads, hidden = chosen["heads"][0], chosen["hidden"][0]
+    if heads * family.spec.head_size != width:
+        raise ExportError(
+            f"the transformers library divides a BERT's width among its heads, and this network has {heads} heads of "
+            f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
+        )
+    return depth, width, heads, hidden

@@ -9,7 +9,19 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Family
+from supernets.families.nested import NestedFamily
 from supernets.space import Architecture, Choice, SearchSpace
+
+
+def innermost(family: Family, network: Architecture) -> tuple[Family, Architecture]:
+    """A network in the space of the plain family that nested and single ones are made of."""
+    match family:
+        case SingleFamily():
+            return innermost(family.inner, family.network)
+        case NestedFamily():
+            return innermost(family.inner, family.of(network))
+        case _:
+            return family, network
 
 
 class SingleFamily:

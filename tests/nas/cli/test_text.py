@@ -1,0 +1,132 @@
+"""The whole path for sentences: search, export with the tokenizer, and as a folder of the transformers library."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hardware_profiles.runtime import run_model
+from nas.driver import How, search
+from nas.reader import Run
+from nas.store.folder import RunsFolder
+from tests.nas.commands import Shell
+
+TOPICS = {
+    "text": ("formatstrings", "string-methods", "strings", "typesmapping", "typesseq"),
+    "statements": ("compound", "import", "with", "class", "function", "exceptions"),
+}
+"""Of Python's own documentation: sentences about strings and mappings, and about statements."""
+JOB = """
+name: topics
+seed: 2
+data: {name: text-classification, path: topics.csv, max_tokens: 40, vocabulary: 800}
+supernet:
+  family: encoder
+  space: {head_size: 8, depth: [1, 2], width: [16, 32], heads: [2, 4], hidden: [16, 64]}
+training: {strategy: instatune, epochs: 6, batch_size: 32, learning_rate: 0.003}
+hardware: [cpu-1-thread]
+objectives: [accuracy, latency_ms]
+search: {algorithm: random, evaluations: 8, batch: 6}
+"""
+
+
+def sentences() -> list[tuple[str, str]]:
+    """Text and label; each text once."""
+    found: dict[str, str] = {}
+    for label, names in TOPICS.items():
+        for name in names:
+            for sentence in re.split(r"(?<=[.:])\s+", topics[name]):
+                plain = " ".join(re.findall(r"[A-Za-z]+", sentence)).lower()
+                if len(plain.split()) > 4:
+                    found.setdefault(plain, label)
+    return list(found.items())
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run."""
+    from nas.config import load_job
+
+    folder = tmp_path_factory.mktemp("text")
+    with (folder / "topics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(sentences())
+    (folder / "job.yaml").write_text(JOB)
+    search(load_job(folder / "job.yaml"), How(RunsFolder(folder / "runs"), inline=True))
+    return folder
+
+
+@pytest.fixture
+def shell(searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(searched, capsys, monkeypatch)
+
+
+def test_sentences_are_told_apart_by_what_a_search_finds(shell: Shell) -> None:
+    shown = shell.nas("show", "topics-1", "--json").data
+    assert max(point["test"]["accuracy"] for point in shown["front"]) > 0.8
+    assert shell.nas("plot", "topics-1", "--json").code == 0
+
+
+def test_an_export_comes_with_the_tokenizer_and_answers_raw_sentences(shell: Shell, tmp_path: Path) -> None:
+    made = shell.nas("export", "topics-1", "-o", tmp_path / "topics.onnx", "--json").data
+    assert (made["as_measured"], made["parity"] < 1e-4) == (1.0, True)
+    manifest = json.loads((tmp_path / "topics.json").read_text())
+    told, classes = manifest["input"], manifest["classes"]
+    assert told["shape"] == ["batch", "tokens"]
+    assert set(manifest["files"]) == {"topics.onnx", "topics.safetensors", "topics.tokenizer.json"}
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tmp_path / "topics.tokenizer.json"))
+    tokenizer.enable_truncation(told["max_tokens"])
+    tokenizer.enable_padding(pad_id=told["padding"])
+    texts = sentences()[::7]
+    ids = np.array([encoding.ids for encoding in tokenizer.encode_batch([text for text, _ in texts])], dtype=np.int64)
+    (logits,) = run_model((tmp_path / "topics.onnx").read_bytes(), {told["name"]: ids})
+    right = [classes[i] == label for i, (_, label) in zip(logits.argmax(axis=1), texts, strict=True)]
+    assert np.mean(right) > 0.8
+    again = shell.nas("export", "topics-1", "-o", tmp_path / "topics.onnx", "--json")
+    assert again.code == 0
+
+
+def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    out = tmp_path / "bert"
+    made = shell.nas("export-transformers", "topics-1", "-o", out, "--select", "key=1-1-1-1-1-1", "--json")
+    assert made.code == 0, made.err
+    network = AutoModelForSequenceClassification.from_pretrained(out).eval()
+    shell.nas("export", "topics-1", "-o", tmp_path / "same.onnx", "--select", "key=1-1-1-1-1-1")
+    ids = torch.randint(4, 700, (6, 12), generator=torch.Generator().manual_seed(0))
+    ids[1, 5:] = ids[4, 2:] = 0
+    with torch.no_grad():
+        expected = network(ids, attention_mask=(ids != 0).long()).logits
+    (came,) = run_model((tmp_path / "same.onnx").read_bytes(), {"input": ids.numpy()})
+    assert np.abs(came - expected.numpy()).max() <= 1e-4 * expected.std().item()
+    taken = shell.nas("export-transformers", "topics-1", "-o", out)
+    assert (taken.code, "exists and is no empty folder" in taken.err) == (1, True)
+
+
+def test_one_that_the_library_does_not_have_is_refused_and_told(shell: Shell, tmp_path: Path) -> None:
+    report = Run.open(RunsFolder(shell.folder / "runs"), "topics-1").report
+    split = next(p for p in report.evaluated if int(p.described["layer0.heads"]) * 8 != p.described["width"])
+    made = shell.nas("export-transformers", "topics-1", "-o", tmp_path / "bert", "--select", f"key={split.key}")
+    assert made.code == 1
+    assert "the transformers library" in made.err
+    assert "or export ONNX" in made.err
+    assert not (tmp_path / "bert").exists()
+
+
+def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
+    job = yaml.safe_load(JOB) | {"supernet": {"preset": "tiny"}}
+    told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time")
+    assert told.code == 1
+    assert "sentences" in told.err
