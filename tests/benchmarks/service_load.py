@@ -1,24 +1,28 @@
-"""How quickly a server answers under load: many watchers, submissions, and somebody who asks where a run stands.
+"""How quickly a server answers under load: many watchers, submissions, a job, and somebody who asks where a run stands.
 
-Run: ``python -m tests.benchmarks.service_load [--watchers 200 --submissions 50 --big 10000]``.
+Run: ``python -m tests.benchmarks.service_load [--watchers 200 --submissions 50 --big 10000 --json]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 
+from nas.errors import StoreError
+from nas.recipes import read_recipe
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
@@ -27,12 +31,20 @@ from tests.benchmarks.engine_time import elastic_space
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
-`nas serve` over a folder with some finished runs, one of which has so many evaluations, with a cluster that is not there (no
-job runs); all clients are in one other process. A run that is "driven" by this process commits an event every 50 ms. The
-watchers stream it; meanwhile jobs are submitted one after the other, and its status is asked for every 20 ms over one
-connection. Then the large run is read as the pages do, the first time (its report is made) and again."""
+`nas serve` over a folder with some finished runs, one of which has so many evaluations, with a cluster that is not there. A
+job runs beside it on the same cores: the training of the digits recipe in a session of its own, at nice 19 once it trains;
+where the kernel shares cores out by session first (autogroup), that session is niced, too. All clients are in one other
+process, whose own time is in all figures. A run that is "driven" by this process commits an event every 50 ms, and ends.
+The watchers stream it; one has all events where it got every one that any got, and the end. Meanwhile jobs are submitted
+one after the other, and the status is asked for every 50 ms over each of four connections. Then the large run is read as
+the pages do, the first time (its report is made) and again."""
 _SECONDS = 10.0
 _RUNS = 50
+_ASKING = 4
+_PAUSE_S = 0.05
+_NICE = 19
+_LONG = 100_000
+"""Epochs of the job beside: more than the load lasts."""
 
 
 def main() -> None:
@@ -41,46 +53,47 @@ def main() -> None:
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--submissions", type=int, default=50)
     parser.add_argument("--big", type=int, default=10_000, help="evaluations of the large run; 0 for none")
+    parser.add_argument("--no-job", action="store_true", help="run no job beside the server")
+    parser.add_argument("--json", action="store_true", help="print one object in place of the tables")
     given = parser.parse_args()
-    print(METHOD, end="\n\n")
+    say = _silent if given.json else _say
+    say(f"{METHOD}\n")
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         runs = RunsFolder(Path(temporary) / "runs")
         runs.check_writable()
         driven = _made(runs)
-        space = elastic_space()
-        big = (
-            fill(runs, space, ("accuracy", "latency_ms"), Figures(space), given.big, algorithm="random")
-            if given.big
-            else ""
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "nas.cli",
-            "serve",
-            "--runs",
-            str(runs.root),
-            "--port",
-            "0",
-            "--log-level",
-            "error",
-        ]
-        begun = time.perf_counter()
-        with subprocess.Popen(
-            [*command, "--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as server:
-            try:
-                assert server.stdout is not None
-                url = server.stdout.readline().strip()
-                print(f"started in {time.perf_counter() - begun:.2f} s")
-                asyncio.run(_load(url, driven, runs, given.watchers, given.submissions))
-                print(f"CPU of the server: {_cpu_s(server.pid):.1f} s, of its clients: {time.process_time():.1f} s")
-                if big:
-                    _read(url, big, server.pid)
-            finally:
-                server.kill()
+        big = _large(runs, given.big) if given.big else ""
+        with _serving(runs) as (server, url, started_s):
+            found: dict[str, object] = {"started_s": started_s}
+            say(f"started in {started_s:.2f} s")
+            with _job(Path(temporary) / "beside", wanted=not given.no_job) as job:
+                before = {pid: _cpu_s(pid) for pid in (server.pid, job) if pid}
+                begun, own = time.perf_counter(), time.process_time()
+                found |= asyncio.run(_load(url, driven, runs, given.watchers, given.submissions))
+                wall = time.perf_counter() - begun
+                used = {pid: _cpu_s(pid) - cpu for pid, cpu in before.items()}
+                found |= {
+                    "wall_s": wall,
+                    "server_cpu_s": used[server.pid],
+                    "clients_cpu_s": time.process_time() - own,
+                    "job_cpu_s": used.get(job),
+                    "job_is_niced": _niceness(job) if job else None,
+                }
+            _show(found, say)
+            if big:
+                found["pages"] = _read(url, big, say)
+                found["server_peak"] = _peak(server.pid)
+                say(f"memory of the server: {found['server_peak']}")
+    if given.json:
+        print(json.dumps(found))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""
 
 
 def _made(runs: RunsFolder) -> str:
@@ -96,35 +109,108 @@ def _made(runs: RunsFolder) -> str:
     return folder.id
 
 
-async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions: int) -> None:
-    events = [0]
+def _large(runs: RunsFolder, n: int) -> str:
+    space = elastic_space()
+    return fill(runs, space, ("accuracy", "latency_ms"), Figures(space), n, algorithm="random", told=False)
+
+
+@contextmanager
+def _serving(runs: RunsFolder) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
+    """A server, its address, and the seconds until it had one."""
+    nowhere = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
+    serve = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs.root), "--port", "0"]
+    begun = time.perf_counter()
+    with subprocess.Popen([*serve, "--log-level", "error", *nowhere], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            yield server, url, time.perf_counter() - begun
+        finally:
+            server.kill()
+
+
+@contextmanager
+def _job(folder: Path, *, wanted: bool) -> Iterator[int]:
+    """A niced training that has begun; its process, or 0 where none is wanted."""
+    if not wanted:
+        yield 0
+        return
+    folder.mkdir()
+    text = read_recipe("digits-cnn").replace("epochs: 30", f"epochs: {_LONG}")
+    (folder / "job.yaml").write_text(text)
+    runs = RunsFolder(folder / "runs")
+    command = [sys.executable, "-m", "nas.cli", "train", str(folder / "job.yaml"), "--runs", str(runs.root)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as job:
+        try:
+            while not _trains(runs):
+                if job.poll() is not None:
+                    raise SystemExit(f"the job beside ended at once with {job.returncode}: {' '.join(command)}")
+                time.sleep(0.2)
+            _renice(job.pid)
+            yield job.pid
+        finally:
+            job.kill()
+
+
+def _renice(pid: int) -> None:
+    """Nices all threads of a process, and its session where the kernel shares cores out by session."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
+    group = Path(f"/proc/{pid}/autogroup")
+    if os.access(group, os.W_OK):
+        group.write_text(str(_NICE))
+
+
+def _trains(runs: RunsFolder) -> bool:
+    """Whether the one run of a folder has an epoch behind it."""
+    for folder in runs.list() if runs.root.is_dir() else ():
+        with suppress(StoreError), closing(open_store(folder)) as store:  # it may be in the making
+            return int(store.info().get("epoch", 0)) > 0
+    return False
+
+
+async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions: int) -> dict[str, object]:
+    events: list[list[str]] = [[] for _ in range(watchers)]
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/", timeout=60, limits=limits) as client:
-        streams = [asyncio.create_task(_watch(client, run, events)) for _ in range(watchers)]
-        while events[0] < watchers:
+        streams = [asyncio.create_task(_watch(client, run, own)) for own in events]
+        while not all(events):
             await asyncio.sleep(0.05)
         end = time.perf_counter() + _SECONDS
         drive = asyncio.create_task(asyncio.to_thread(_drive, runs, run, end))
-        status = asyncio.create_task(_ask(client, f"runs/{run}/status", end))
+        asking = [asyncio.create_task(_ask(client, f"runs/{run}/status", end)) for _ in range(_ASKING)]
         listing = asyncio.create_task(_ask(client, "runs", end, pause_s=0.5))
-        submitted = await _submit(client, submissions)
-        _tell("submission", submitted)
-        _tell("status", await status)
-        _tell("list of runs", await listing)
+        accepted, submitted = await _submit(client, submissions)
+        status = [took for asked in asking for took in await asked]
+        listed = await listing
         await drive
-        print(f"events received: {events[0]} by {watchers} watchers")
-        for stream in streams:
-            stream.cancel()
-        await asyncio.gather(*streams, return_exceptions=True)
+        ended = await asyncio.gather(*streams)
+    whole = max(events, key=len, default=[])
+    return {
+        "status": _spread(status),
+        "submission": _spread(submitted),
+        "list of runs": _spread(listed),
+        "watchers": watchers,
+        "whole_watchers": sum(own == whole and is_over for own, is_over in zip(events, ended, strict=True)),
+        "events": len(whole),
+        "submissions": submissions,
+        "accepted": accepted,
+    }
 
 
-async def _watch(client: httpx.AsyncClient, run: str, events: list[int]) -> None:
+async def _watch(client: httpx.AsyncClient, run: str, ids: list[str]) -> bool:
+    """Keeps the ids of all events; whether the last one told the end."""
+    last = ""
     async with client.stream("GET", f"runs/{run}/events") as answer:
         async for line in answer.aiter_lines():
-            events[0] += line.startswith("data: ")
+            if line.startswith("id: "):
+                ids.append(line)
+            elif line.startswith("data: "):
+                last = line
+    return '"status":"finished"' in last
 
 
-async def _ask(client: httpx.AsyncClient, path: str, end: float, *, pause_s: float = 0.02) -> list[float]:
+async def _ask(client: httpx.AsyncClient, path: str, end: float, *, pause_s: float = _PAUSE_S) -> list[float]:
     """Seconds of each request."""
     took: list[float] = []
     while not took or time.perf_counter() < end:
@@ -135,13 +221,14 @@ async def _ask(client: httpx.AsyncClient, path: str, end: float, *, pause_s: flo
     return took
 
 
-async def _submit(client: httpx.AsyncClient, n: int) -> list[float]:
-    took: list[float] = []
+async def _submit(client: httpx.AsyncClient, n: int) -> tuple[int, list[float]]:
+    """How many were accepted, and the seconds of each."""
+    accepted, took = 0, []
     for _ in range(n):
         begun = time.perf_counter()
-        (await client.post("runs", json={"job": SMALL_JOB})).raise_for_status()
+        accepted += (await client.post("runs", json={"job": SMALL_JOB})).is_success
         took.append(time.perf_counter() - begun)
-    return took
+    return accepted, took
 
 
 def _drive(runs: RunsFolder, run: str, end: float) -> None:
@@ -153,18 +240,19 @@ def _drive(runs: RunsFolder, run: str, end: float) -> None:
         epoch += 1
         store.set_info("epoch", epoch)
         time.sleep(0.05)
+    store.set_status(RunStatus.FINISHED)
     store.close()
 
 
-def _read(url: str, run: str, pid: int) -> None:
+def _read(url: str, run: str, say: Callable[[str], None]) -> dict[str, tuple[float, float]]:
+    """Seconds by path, the first time and again."""
+    found: dict[str, tuple[float, float]] = {}
     with httpx.Client(base_url=f"{url}/api/v1/", timeout=60) as client:
         for path in ("/evaluations?limit=1000", "/evaluations?limit=10000", "/front", "/evaluations.csv", ""):
             ask = partial(client.get, f"runs/{run}{path}")
-            first, again = _seconds(ask), _seconds(ask)
-            print(f"| {path or 'detail'} | first {first:.2f} s | again {again:.3f} s |")
-    status = Path(f"/proc/{pid}/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    print(f"memory of the server: {peak.split(':')[1].strip()}")
+            found[path or "detail"] = first, again = _seconds(ask), _seconds(ask)
+            say(f"| {path or 'detail'} | first {first:.2f} s | again {again:.3f} s |")
+    return found
 
 
 def _seconds(ask: Callable[[], httpx.Response]) -> float:
@@ -179,10 +267,36 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _tell(what: str, took: list[float]) -> None:
+def _niceness(pid: int) -> str:
+    group = Path(f"/proc/{pid}/autogroup")
+    session = group.read_text().split()[-1] if group.exists() else "none"
+    return f"process {os.getpriority(os.PRIO_PROCESS, pid)}, session {session}"
+
+
+def _peak(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(line for line in status.splitlines() if line.startswith("VmHWM")).split(":")[1].strip()
+
+
+def _spread(took: Sequence[float]) -> dict[str, float]:
+    """Milliseconds of requests: their number, percentiles and the longest."""
     ms = 1000 * np.array(took)
-    p50, p99 = np.percentile(ms, [50, 99])
-    print(f"| {what} | n {len(ms)} | median {p50:.1f} ms | p99 {p99:.1f} ms | longest {ms.max():.1f} ms |", flush=True)
+    p50, p90, p99 = np.percentile(ms, [50, 90, 99]).tolist()
+    return {"n": len(ms), "p50": p50, "p90": p90, "p99": p99, "max": float(ms.max())}
+
+
+def _show(found: dict[str, object], say: Callable[[str], None]) -> None:
+    say("| request | n | p50, ms | p90, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|")
+    for name in ("status", "submission", "list of runs"):
+        spread = found[name]
+        assert isinstance(spread, dict)
+        figures = " | ".join(f"{spread[part]:.0f}" for part in ("p50", "p90", "p99", "max"))
+        say(f"| {name} | {spread['n']} | {figures} |")
+    say(f"watchers with all {found['events']} events and the end: {found['whole_watchers']} of {found['watchers']}")
+    say(f"submissions accepted: {found['accepted']} of {found['submissions']}")
+    beside = f", job {found['job_cpu_s']:.1f} s (nice: {found['job_is_niced']})" if found["job_is_niced"] else ""
+    used = f"server {found['server_cpu_s']:.1f} s, clients {found['clients_cpu_s']:.1f} s{beside}"
+    say(f"CPU in {found['wall_s']:.1f} s: {used}")
 
 
 if __name__ == "__main__":
