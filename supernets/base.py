@@ -42,6 +42,10 @@ class Family(Protocol):
         """
         ...
 
+    def initialised(self, network: nn.Module) -> nn.Module:
+        """A network that `build` has just made, with its weights as a template's are drawn."""
+        ...
+
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of every parameter and buffer of the template."""
         ...

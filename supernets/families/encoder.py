@@ -192,7 +192,6 @@ class EncoderFamily:
         return self.initialised(self.build(self.space.largest))
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """A network of the family, its weights drawn anew as a supernet's are."""
         for name, parameter in network.named_parameters():
             if name.startswith("embedding.") and parameter.ndim == 2:
                 nn.init.trunc_normal_(parameter, std=_INITIAL_STD)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from supernets.errors import CheckpointError
 
@@ -32,6 +32,9 @@ class ImageFamily:
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        return network  # its constructors have drawn its weights
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -52,6 +52,9 @@ class NestedFamily:
     def template(self, like: Architecture | None = None) -> nn.Module:
         return self.inner.template(None if like is None else self.of(like))
 
+    def initialised(self, network: nn.Module) -> nn.Module:
+        return self.inner.initialised(network)
+
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self.inner.dims()
 

@@ -51,7 +51,10 @@ class SingleFamily:
         }
 
     def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.inner.build(self.network)
+        return self.initialised(self.inner.build(self.network))
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        return self.inner.initialised(network)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims

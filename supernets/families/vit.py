@@ -169,7 +169,6 @@ class ViTFamily(ImageFamily):
         return self.initialised(self.build(self.space.largest))
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """A network of the family, its weights drawn anew as a supernet's are."""
         for name, parameter in network.named_parameters():
             if name.endswith("positions") or (name.endswith("weight") and parameter.ndim == 2):
                 # Scaled to the inputs: at 0.02, networks of some tens of channels learn several times more slowly.

