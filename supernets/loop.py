@@ -198,6 +198,8 @@ class Loop:
         A last batch that leaves a pass or a worker one image is left out (None): batch norm learns nothing from one.
         """
         n, workers = len(images), self._workers
+        if n < 2 * workers.size and n < self._settings.batch_size:  # nor can a strategy look at losses on one image
+            return None
         x = images.tensor_split(workers.size)[workers.rank].to(self._device)
         y = labels.tensor_split(workers.size)[workers.rank].to(self._device)
         self._optimizer.zero_grad(set_to_none=True)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
-from supernets.data import DataSet
+from supernets.data import DataSet, head
+from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import VIT
+from supernets.families.spec import CNNSpec, StageSpec
 from supernets.families.vit import ViTFamily
 from supernets.loop import ALONE, Loop
 from supernets.reduction import Reduction
@@ -86,3 +88,24 @@ def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None
         assert losses[rank] == losses[0]
         for name, tensor in nets[rank].state_dict().items():
             assert torch.equal(tensor, nets[0].state_dict()[name]), name
+
+
+class SecondOfTwo:
+    """The worker that gets the smaller share; the other one's sums are missing."""
+
+    rank, size = 1, 2
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        pass
+
+
+def test_losses_are_not_looked_at_on_a_share_of_one_image(digits: DataSet) -> None:
+    """Of which a batch norm that sees one pixel an image takes no statistics: the batch is left out, as for a pass."""
+    stage = StageSpec(stride=2, depth=(1, 2), width=(4, 8), kernel=(3,), expand=(1,))
+    family = MobileCNNFamily(CNNSpec(4, 2, (stage, stage), 8), image_size=8, channels=1, n_classes=10)
+    net, losses = make_supernet(family), []
+    part = head(digits.train, 8 + 3)  # the last batch's shares are of two images and of one
+    settings = replace(SETTINGS, batch_size=8)
+    loop = Loop(net, part, strategy_of("attentive", net), settings, workers=SecondOfTwo())
+    loop.run_epoch(1, lambda step, steps, loss: losses.append(loss))
+    assert len(losses) == 1
