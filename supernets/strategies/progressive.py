@@ -10,6 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from supernets.axes import axes_in
 from supernets.base import Family, Pass, Phase, Supernet
 from supernets.errors import TrainingError
 from supernets.sorting import importance, orders
@@ -51,9 +52,9 @@ class ProgressiveStrategy:
     The largest network is trained, and then teaches. Kernels, depths and then the others become elastic, in the space's
     order, each in two phases where it has more than two options: its two largest, then all. Before a phase that makes layers
     narrower, units are sorted by importance, but for those that narrower networks were already trained with. Resolutions are
-    elastic from the beginning, but for the largest network's phase. Departures: epochs are shares of what the training has;
-    kinds that OFA lacks (widths, heads) follow its rule for expansions; the teacher is evaluated with the statistics of the
-    training images, not with those of the batch.
+    elastic from the beginning, but for the largest network's phase; where nothing else is, they are a kind as any other.
+    Departures: epochs are shares of what the training has; kinds that OFA lacks (widths, heads) follow its rule for
+    expansions; the teacher is evaluated with the statistics of the training images, not with those of the batch.
 
     Attributes:
         teacher: ``largest`` is the largest network as its phase leaves it; ``frozen`` one that the training is given.
@@ -69,7 +70,8 @@ class ProgressiveStrategy:
         stages = [_Stage("largest", _LARGEST, _RATES["largest"], floors, 0)]
         floors = floors.copy()
         floors[space.kinds.get("resolution", [])] = 0
-        elastic = [kind for kind in space.kinds if kind != "resolution" and space.levels[space.kinds[kind]].max() > 1]
+        kinds = [kind for kind in space.kinds if space.levels[space.kinds[kind]].max() > 1]
+        elastic = [kind for kind in kinds if kind != "resolution"] or kinds
         for kind in sorted(elastic, key=lambda kind: {"kernel": 0, "depth": 1}.get(kind, 2)):
             indices = space.kinds[kind]
             subnets, sorts = _SUBNETS.get(kind, _MANY_SUBNETS), kind not in _SUBNETS
@@ -120,7 +122,7 @@ class ProgressiveStrategy:
         required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
         by_kind = []
         for indices in space.kinds.values():
-            # What layers there are stays: those that are not there have sizes that nobody reads.
+            # What layers there are stays, where a choice of its own tells: the fewer combinations.
             elastic = [i for i in indices if space.choices[i].name not in required]
             depth = max((int(tops[i] - floors[i]) for i in elastic), default=0)
             by_kind.append(
@@ -131,9 +133,18 @@ class ProgressiveStrategy:
             genes = tops.copy()
             for elastic, chosen in levels:
                 genes[elastic] = chosen
-            for axis, size in self.family.sizes(space.canonical(genes)).items():
-                found[axis].add(size)
+            architecture = space.canonical(genes)
+            there = self._axes_there(self.family.dropped(architecture))
+            for axis, size in self.family.sizes(architecture).items():
+                if axis in there:  # the sizes of layers that a network lacks are nobody's
+                    found[axis].add(size)
         return found
+
+    def _axes_there(self, dropped: frozenset[str]) -> frozenset[str]:
+        """The axes that some tensor has outside of these modules."""
+        absent = tuple(f"{name}." for name in dropped)
+        kept = (dims for name, dims in self.family.dims().items() if not name.startswith(absent))
+        return frozenset().union(*(axes_in(dims) for dims in kept))
 
     def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
         space, stage = self.family.space, self._stages[phase]

@@ -14,7 +14,9 @@ from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.errors import TrainingError
 from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.nested import NestedFamily
 from supernets.families.presets import MOBILE_CNN
+from supernets.families.spec import CNNSpec, StageSpec
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.instatune import InstaTuneStrategy
@@ -157,6 +159,25 @@ class TestProgressive:
                         read[low:high], read[low:high].sort(descending=True).values, rtol=1e-6, atol=0
                     )
             assert relative(supernet(images, SPACE.largest), before) <= RELATIVE
+
+    def test_nested_networks_are_sorted_as_others_are(self) -> None:
+        """No network narrower than the largest was trained before the first sorting, whatever blocks it lacks."""
+        family = NestedFamily(FAMILY)
+        phases = ProgressiveStrategy(family).phases(8)
+        supernet = randomised(make_supernet(family)).eval()
+        sorting = next(phase.before for phase in phases if phase.before is not None)
+        sorting(supernet)
+        for block in ("0.0", "0.1", "1.2", "2.3"):  # the last three are not in every network
+            read = supernet.weights(family.space.largest)[f"stages.{block}.project.conv.weight"].abs().sum((0, 2, 3))
+            torch.testing.assert_close(read, read.sort(descending=True).values, rtol=1e-6, atol=0)
+
+    def test_resolutions_that_nothing_else_goes_with_are_trained_all_the_same(self) -> None:
+        stage = StageSpec(stride=1, depth=(1,), width=(4,), kernel=(3,), expand=(1,))
+        spec = CNNSpec(4, 1, (stage,), 8, resolution=(4, 6, 8))
+        strategy = ProgressiveStrategy(MobileCNNFamily(spec, image_size=8, channels=1, n_classes=3))
+        last = len(strategy.phases(8)) - 1
+        passes = [p for seed in range(20) for p in plan(strategy, last, seed)]
+        assert {p.architecture.genes[0] for p in passes} == {0, 1, 2}
 
     def test_a_given_teacher_teaches_from_the_beginning(self) -> None:
         strategy = ProgressiveStrategy(FAMILY, "frozen")
