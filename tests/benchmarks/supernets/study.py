@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.checkpoint import INDEX
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
@@ -40,7 +41,7 @@ class Trained:
     """Test accuracies of a training's networks, in the order asked for, and what it took.
 
     Attributes:
-        seconds: CPU seconds of the training, without its evaluations.
+        seconds: CPU seconds of all of the training's epochs, those before an interruption included.
     """
 
     accuracies: NDArray[np.float64]
@@ -91,13 +92,19 @@ class Study:
         )
         keys = [f"{a.key}{suffix}" for a in architectures]
         known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        digest = self.data.train.digest
+        if (other := known.get("data", digest)) != digest:
+            raise typer.BadParameter(
+                f"{path} has figures of other training images ({other}, not {digest}); name another folder by --work"
+            )
         if known.get("stamp") != stamp:
             known = {"stamp": stamp, "accuracies": {}, "seconds": None, "scoring_seconds": 0.0}
+        known["data"] = digest
         missing = [a for a, key in zip(architectures, keys, strict=True) if key not in known["accuracies"]]
         if missing:
             checkpoint = self.folder / f"{_file(name)}-{stamp}"
-            done = self._train(supernet, strategy, settings, checkpoint, name)
-            known["seconds"] = known["seconds"] or done
+            self._train(supernet, strategy, settings, checkpoint, name)
+            known["seconds"] = _seconds(checkpoint)
             started = time.process_time()
             if after is not None:
                 after(supernet)
@@ -119,8 +126,7 @@ class Study:
 
     def _train(
         self, supernet: Supernet, strategy: TrainingStrategy, settings: TrainingSettings, folder: Path, name: str
-    ) -> float:
-        started = time.process_time()
+    ) -> None:
         train(
             supernet, self.data, strategy, settings, folder,
             on_epoch=lambda e: console.print(
@@ -128,7 +134,12 @@ class Study:
                 f"smallest, {e.cpu_seconds:.0f} CPU s", highlight=False,
             ),
         )  # fmt: skip
-        return time.process_time() - started
+
+
+def _seconds(checkpoint: Path) -> float:
+    """CPU seconds of the training that left a checkpoint, over all of its epochs."""
+    epochs = json.loads((checkpoint / INDEX).read_text())["progress"]["history"]
+    return float(sum(epoch["cpu_seconds"] for epoch in epochs))
 
 
 def _accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, statistics: Supernet | None) -> float:
