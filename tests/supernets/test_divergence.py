@@ -48,6 +48,13 @@ def test_alpha_bounds_the_gradient_where_the_teacher_rules_out_what_the_subnet_b
     assert came.abs().max() <= 6
 
 
+def test_alpha_takes_no_ratio_beyond_five() -> None:
+    """By hand: at the order -1, with ratios of 1/5 (clipped: it is 4e-9) and 2, rho is 1/2 - 5 and 1/2 - 1/2."""
+    own = torch.zeros(1, 2, requires_grad=True)
+    (came,) = torch.autograd.grad(divergence("alpha", own, torch.tensor([[-20.0, 0.0]])), own)
+    torch.testing.assert_close(came, torch.tensor([[4.5 / 4, -4.5 / 4]]), rtol=1e-5, atol=0)
+
+
 def test_no_gradient_reaches_the_teacher(logits: tuple[Tensor, Tensor]) -> None:
     own, teacher = logits
     teacher = teacher.clone().requires_grad_()

@@ -61,7 +61,7 @@ def strategy_of(kind: str, net: Supernet) -> TrainingStrategy:
 
 @pytest.mark.parametrize("kind", ["sandwich", "sorted", "attentive"])
 def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None:
-    n = 4 * SETTINGS.batch_size - 9  # a last batch that three workers cannot share evenly
+    n = 4 * SETTINGS.batch_size - 10  # a last batch that three workers cannot share evenly
     part = replace(digits.train, inputs=digits.train.inputs[:n].double(), labels=digits.train.labels[:n])
 
     def run(workers: Reduction, net: Supernet, losses: list[float]) -> None:

@@ -206,6 +206,17 @@ def test_a_training_in_phases_goes_on_to_the_same_weights_wherever_it_was_stoppe
     assert not load_checkpoint(tmp_path / "whole").teacher
 
 
+def test_a_phase_begins_without_the_moments_of_the_one_before(digits: DataSet) -> None:
+    """They are those of other weights where units were reordered."""
+    supernet = make_supernet(digits_family(digits))
+    part, settings = head(digits.train, 128), replace(SETTINGS, epochs=2)  # one step an epoch
+    loop = Loop(supernet, part, TwoPhases(supernet.family), settings)
+    for epoch in (1, 2):
+        loop.run_epoch(epoch, lambda step, steps, loss: None)
+    counts = {int(t) for name, t in loop.optimizer_tensors().items() if name.startswith("step.")}
+    assert counts == {1}
+
+
 def test_a_frozen_teacher_is_asked_for_by_name(digits: DataSet, tmp_path: Path) -> None:
     supernet = make_supernet(digits_family(digits))
     with pytest.raises(TrainingError, match=r"name training\.teacher"):

@@ -160,6 +160,28 @@ class TestProgressive:
                     )
             assert relative(supernet(images, SPACE.largest), before) <= RELATIVE
 
+    def test_networks_that_were_trained_keep_their_units(self) -> None:
+        """Those of the second widths are the largest cut, before the widths' second phase and after its sorting."""
+        phases = {phase.name: phase for phase in ProgressiveStrategy(FAMILY).phases(8)}
+        supernet = randomised(make_supernet(FAMILY)).eval()
+        images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        second, smallest = (
+            SPACE.canonical(
+                [
+                    max(0, n - 1 - below) if c.kind == "width" else n - 1
+                    for c, n in zip(SPACE.choices, SPACE.levels, strict=True)
+                ]
+            )
+            for below in (1, 2)
+        )
+        with torch.no_grad():
+            before = [supernet(images, a) for a in (second, smallest)]
+            sorting = phases["width"].before
+            assert sorting is not None
+            sorting(supernet)
+            assert relative(supernet(images, second), before[0]) <= RELATIVE
+            assert relative(supernet(images, smallest), before[1]) > 100 * RELATIVE
+
     def test_nested_networks_are_sorted_as_others_are(self) -> None:
         """No network narrower than the largest was trained before the first sorting, whatever blocks it lacks."""
         family = NestedFamily(FAMILY)
