@@ -227,6 +227,8 @@ class Loop:
         """Adds up the gradients of a step's passes; returns their losses, (n_passes,)."""
         taught_by = {term.teacher for p in passes for term in p.terms if isinstance(term, Distillation)}
         teachers: dict[int, Tensor] = {}
+        frozen: dict[tuple[int, int], Tensor] = {}
+        """What the frozen teacher says of each part: passes that see the same part ask it once."""
         losses = []
         for index, p in enumerate(passes):
             i, n = p.part
@@ -238,7 +240,9 @@ class Loop:
                     case LabelLoss(weight):
                         loss = loss + weight * functional.cross_entropy(logits, y)
                     case Distillation(teacher, weight, temperature):
-                        soft = self._frozen_logits(x) if teacher is None else teachers[teacher]
+                        if teacher is None and p.part not in frozen:
+                            frozen[p.part] = self._frozen_logits(x)
+                        soft = frozen[p.part] if teacher is None else teachers[teacher]
                         far = divergence(self._settings.divergence, logits / temperature, soft / temperature)
                         loss = loss + weight * temperature**2 * far
             loss.backward()

@@ -217,6 +217,19 @@ def test_a_phase_begins_without_the_moments_of_the_one_before(digits: DataSet) -
     assert counts == {1}
 
 
+@pytest.mark.parametrize(("kind", "asked"), [("sandwich", 1), ("sorted", 2)])
+def test_a_frozen_teacher_is_asked_once_of_each_image_in_a_step(digits: DataSet, kind: str, asked: int) -> None:
+    """Its forward costs as much as the largest subnet's, however many learn from it."""
+    supernet = make_supernet(digits_family(digits))
+    teacher, seen = supernet.extract(supernet.space.largest), list[int]()
+    teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    space, part = supernet.space, head(digits.train, 16)
+    strategy = SandwichStrategy(space, 1, "frozen") if kind == "sandwich" else SortedStrategy(space, 2, "frozen")
+    loop = Loop(supernet, part, strategy, replace(SETTINGS, batch_size=16), teacher=teacher)
+    loop.run_epoch(1, lambda step, steps, loss: None)
+    assert seen == [16 // asked] * asked
+
+
 def test_a_frozen_teacher_is_asked_for_by_name(digits: DataSet, tmp_path: Path) -> None:
     supernet = make_supernet(digits_family(digits))
     with pytest.raises(TrainingError, match=r"name training\.teacher"):
