@@ -69,8 +69,15 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
     Args and errors as for `hypervolume`.
     """
     values, reference = _with_reference(values, reference)
-    growing = GrowingVolume(reference)
-    return np.array([growing.add(row) for row in values], dtype=np.float64)
+    front, gains = _growing(reference), np.zeros(len(values))
+    inside = (values < reference).all(axis=1)  # false for NaN
+    endless = np.asarray(np.isinf(values).any(axis=1) | np.isinf(reference).any())
+    for i in np.flatnonzero(inside).tolist():
+        if endless[i]:
+            gains[i] = np.inf
+            break
+        gains[i] = front.add(values[i])
+    return np.cumsum(gains)
 
 
 class GrowingVolume:

@@ -50,7 +50,7 @@ def score_picked(
     taken = {name: _figure(found[request]) for name, request in requests.items()}
     point = Point(
         network,
-        checkpoint.supernet.space.values(network),
+        checkpoint.supernet.space,
         values={name: value for name, (value, _) in taken.items()},
         errors={name: error for name, (_, error) in taken.items()},
         test={"accuracy": share, "error": error},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -63,26 +63,34 @@ class Architecture:
     """A network of a search space, as one gene a choice; made by `SearchSpace.canonical`, so that equal networks are equal."""
 
     genes: tuple[int, ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Reports and searches look an architecture up some twenty times, and a tuple of 45 genes is hashed anew each time.
+        object.__setattr__(self, "_hash", hash(self.genes))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def key(self) -> str:
         """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
         return "-".join("x" if gene == INACTIVE else str(gene) for gene in self.genes)
 
-    @classmethod
-    def parse(cls, key: str) -> Architecture:
+    @staticmethod
+    def parse(key: str) -> Architecture:
         """The architecture whose `key` this is.
 
         Raises:
             SpaceError: the text is no key.
         """
-        return cls(_genes_of(key))
+        return _parsed(key)
 
 
 @lru_cache(maxsize=2**15)  # a run's rows name each of its architectures several times
-def _genes_of(key: str) -> tuple[int, ...]:
+def _parsed(key: str) -> Architecture:
     try:
-        return tuple([_GENES[part] for part in key.split("-")])
+        return Architecture(tuple([_GENES[part] for part in key.split("-")]))
     except KeyError:
         raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ class Point:
     """One architecture and its figures.
 
     Attributes:
-        described: option values by choice name; inactive choices are absent.
+        space: that the architecture is of.
         values: figures by name, in their units and natural sign: of objectives and of what constraints are on.
         errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
             `source` is ``predicted``, one predictive standard deviation.
@@ -40,7 +40,7 @@ class Point:
     """
 
     architecture: Architecture
-    described: Mapping[str, Option]
+    space: SearchSpace = field(repr=False)
     values: Mapping[str, float]
     errors: Mapping[str, float]
     source: Literal["measured", "predicted"] = "measured"
@@ -52,6 +52,11 @@ class Point:
     def key(self) -> str:
         """The architecture's key."""
         return self.architecture.key
+
+    @property
+    def described(self) -> dict[str, Option]:
+        """Option values by choice name; inactive choices are absent."""
+        return self.space.values(self.architecture)
 
     @property
     def precision(self) -> str:
@@ -254,7 +259,7 @@ def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Arc
     again = any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
     return Point(
         architecture,
-        described=space.values(architecture),
+        space,
         values={name: float(m.value) for name, m in figures.items() if m.value is not None},
         errors={name: float(m.error or 0.0) for name, m in figures.items()},
         test=measured.test_score(architecture),
@@ -365,7 +370,7 @@ def _predicted(
         points.append(
             Point(
                 architecture,
-                described=space.values(architecture),
+                space,
                 values={name: mean for name, (mean, _) in figures.items()},
                 errors={name: std for name, (_, std) in figures.items()},
                 source="predicted",

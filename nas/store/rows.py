@@ -11,6 +11,10 @@ from nas.objectives import Fidelity, Measurement, Request, Status
 from nas.store.json_values import plain
 from supernets.space import Architecture
 
+# Looked up, since calling an enumeration takes four times as long, and a report reads tens of thousands of rows.
+_FIDELITIES = {str(fidelity): fidelity for fidelity in Fidelity}
+_STATUSES = {str(status): status for status in Status}
+
 
 def storable(measurement: Measurement) -> Measurement:
     """The measurement exactly as reading it back gives it, but for its samples.
@@ -74,16 +78,17 @@ def measurement_of(row: Mapping[Any, Any]) -> Measurement:
     Raises:
         ValueError, SpaceError: the row holds what was never written.
     """
+    fidelity, status = row["fidelity"], row["status"]
     request = Request(
         Architecture.parse(row["architecture"]),
         row["metric"],
         row["profile"] or None,
-        Fidelity(row["fidelity"]),
+        _FIDELITIES.get(fidelity) or Fidelity(fidelity),
         row["precision"],
     )
     return Measurement(
         request,
-        Status(row["status"]),
+        _STATUSES.get(status) or Status(status),
         row["value"],
         row["error"],
         weights=row["weights"],

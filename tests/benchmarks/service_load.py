@@ -28,6 +28,7 @@ from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from tests.benchmarks.big_run import Figures, fill
 from tests.benchmarks.engine_time import elastic_space
+from tests.benchmarks.serving import serving
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
@@ -63,7 +64,7 @@ def main() -> None:
         runs.check_writable()
         driven = _made(runs)
         big = _large(runs, given.big) if given.big else ""
-        with _serving(runs) as (server, url, started_s):
+        with serving(runs) as (server, url, started_s):
             found: dict[str, object] = {"started_s": started_s}
             say(f"started in {started_s:.2f} s")
             with _job(Path(temporary) / "beside", wanted=not given.no_job) as job:
@@ -112,21 +113,6 @@ def _made(runs: RunsFolder) -> str:
 def _large(runs: RunsFolder, n: int) -> str:
     space = elastic_space()
     return fill(runs, space, ("accuracy", "latency_ms"), Figures(space), n, algorithm="random", told=False)
-
-
-@contextmanager
-def _serving(runs: RunsFolder) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """A server, its address, and the seconds until it had one."""
-    nowhere = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
-    serve = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs.root), "--port", "0"]
-    begun = time.perf_counter()
-    with subprocess.Popen([*serve, "--log-level", "error", *nowhere], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
-            yield server, url, time.perf_counter() - begun
-        finally:
-            server.kill()
 
 
 @contextmanager

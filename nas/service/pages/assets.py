@@ -14,6 +14,9 @@ from starlette.responses import Response
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PLOTLY = f"plotly-{version('plotly')}.js"
 """Its address names its version, so that a browser need never ask again."""
+EAGERLY = b"//# allFunctionsCalledOnLoad\n"
+"""Has Chromium compile a script beside the page, all at once (https://v8.dev/blog/explicit-compile-hints): plotly's, function
+by function when each is first called, keeps a page from anything else for twice as long. Others read a comment."""
 
 
 @cache
@@ -32,7 +35,8 @@ def _digest() -> str:
 @cache
 def _plotly() -> bytes:
     """Compressed once: it has 5 MB, which not every connection carries at once."""
-    return gzip.compress((files("plotly") / "package_data" / "plotly.min.js").read_bytes(), compresslevel=4)
+    script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    return gzip.compress(EAGERLY + script, compresslevel=4)
 
 
 def address(name: str) -> str:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from nas import overview
+from nas.errors import NasError
 from nas.export.report import Point, RunReport, is_short
 from nas.export.units import constraint_text, duration, figure_text, miss_text, title_of
 from nas.objectives import Objective
 from nas.service import schemas
-from nas.service.pages.assets import address
+from nas.service.pages import assets
 from nas.service.schemas import RunSummary
 from nas.store.base import RunStatus
 
+_END_OF_HEAD = "</head>"
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -47,9 +52,23 @@ def environment() -> Environment:
         "test": test_text,
         "words": words,
     }
-    made.globals |= {"asset": address, "shown_status": shown_status, "may": may, "share": share, "miss_text": miss_text}
-    made.globals |= {"best_of": best_of, "where": where}
+    made.globals |= {
+        "asset": assets.address,
+        "shown_status": shown_status,
+        "may": may,
+        "share": share,
+        "miss_text": miss_text,
+    }
+    made.globals |= {"best_of": best_of, "where": where, "elapsed": elapsed, "objective": objective}
+    made.globals |= {"profiles_of": profiles_of, "baseline": baseline}
     return made
+
+
+def prepare() -> None:
+    """Does what is done once, so that who comes first need not wait for it."""
+    assets.plotly_file()
+    for name in environment().list_templates():
+        environment().get_template(name)
 
 
 def page(template: str, *, status: int = 200, signs_in: bool = False, **values: object) -> HTMLResponse:
@@ -60,6 +79,31 @@ def page(template: str, *, status: int = 200, signs_in: bool = False, **values: 
     """
     text = environment().get_template(template).render(signs_in=signs_in, **values)
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def page_in_parts(template: str, *, signs_in: bool = False, **values: object) -> StreamingResponse:
+    """A page whose head is sent before the rest of it is made: what cannot be told then is told in its place, under 200."""
+    return StreamingResponse(
+        _parts(template, signs_in=signs_in, **values), media_type="text/html", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _parts(template: str, **values: object) -> Iterator[str]:
+    """The page up to the end of its head, then the rest."""
+    texts = environment().get_template(template).generate(**values)
+    waiting: list[str] = []
+    try:
+        for text in texts:
+            before, end, after = text.partition(_END_OF_HEAD)
+            waiting.append(before + end)
+            if end:
+                yield "".join(waiting)
+                waiting = [after]
+    except NasError as error:
+        logger.warning("%s", error)
+        told = page("error.html", title="Not shown", detail=str(error), signs_in=bool(values["signs_in"]))
+        waiting = [bytes(told.body).decode().partition(_END_OF_HEAD)[2]]
+    yield "".join(waiting)
 
 
 def shown_status(run: RunSummary) -> str:
@@ -154,6 +198,11 @@ def elapsed(run: RunSummary) -> str:
     if run.started is None or run.ended is None:
         return ""
     return duration((run.ended - run.started).total_seconds())
+
+
+def objective(name: str, run: schemas.RunDetail) -> Objective:
+    """A run's objective of this name."""
+    return Objective.parse(name, run.profiles)
 
 
 def profiles_of(report: RunReport, point: Point) -> Sequence[str]:

@@ -20,6 +20,8 @@ _SHOWN = 50
 """Runs on one page."""
 _COMPARED = 100
 """Runs to choose from for a comparison: the newest."""
+_LARGE = 1000
+"""Evaluations from which reading a run takes longer than a browser needs to fetch and understand the scripts."""
 
 
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
@@ -39,20 +41,15 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
 
     @pages.get("/runs/{run}")
     def run(run: str) -> Response:
-        """One run."""
-        detail = service.detail(run)
-        report = service.report(run) if _has_results(detail) else None
-        return page(
-            "run.html",
-            run=detail,
-            report=report,
-            predictors=service.predictors(run) if report else (),
-            exports=service.exports(run),
-            profiles_of=rendering.profiles_of,
-            baseline=rendering.baseline,
-            objective=lambda name: Objective.parse(name, detail.profiles),
-            elapsed=rendering.elapsed(detail),
-        )
+        """One run; of a large one, what the browser has to fetch is told while its results are read."""
+        summary = service.summary(run)
+        has_results, later = _has_results(summary), partial(_results, service, run)
+        if has_results and summary.evaluations >= _LARGE:
+            return rendering.page_in_parts(
+                "run.html", signs_in=settings.needs_token, run=summary, has_results=has_results, later=later
+            )
+        found = later()
+        return page("run.html", run=summary, has_results=has_results, later=lambda: found)
 
     @pages.get("/runs/{run}/networks.json")
     def networks(run: str) -> Response:
@@ -120,9 +117,21 @@ def _statuses() -> list[str]:
     return list(schemas.RunStatusName.__args__)  # type: ignore[attr-defined]
 
 
-def _has_results(run: schemas.RunDetail) -> bool:
-    """Whether there is a search to tell of: it has begun, and measured something."""
-    return run.kind == "search" and bool(run.objectives) and run.evaluations > 0
+def _has_results(run: schemas.RunSummary) -> bool:
+    """Whether there is a search to tell of: it has measured something."""
+    return run.kind == "search" and run.evaluations > 0
+
+
+def _results(service: Service, run: str) -> dict[str, object]:
+    """What a run's page tells beyond where the run stands."""
+    detail = service.detail(run)
+    report = service.report(run) if _has_results(detail) and detail.objectives else None
+    return {
+        "run": detail,
+        "report": report,
+        "predictors": service.predictors(run) if report else (),
+        "exports": service.exports(run),
+    }
 
 
 def _objective(info: schemas.ObjectiveInfo) -> Objective:

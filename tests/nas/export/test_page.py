@@ -12,6 +12,7 @@ from nas.export import charts
 from nas.export.page import page
 from nas.export.report import RunReport, build_report
 from nas.export.select import parse_limits
+from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import FOUR, example_run
 
 
@@ -83,7 +84,9 @@ def test_limits_and_the_reference_point_are_shown(report: RunReport) -> None:
 
 def test_names_are_escaped(report: RunReport) -> None:
     evil = "</script><script>alert(1)</script>"
-    points = tuple(replace(p, described={"stage<b>": evil}) for p in report.front)
+    evils = [tuple(f"{evil}{option}" for option in choice.options) for choice in report.space.choices]
+    hostile = SearchSpace([Choice(f"stage<b>{i}", options) for i, options in enumerate(evils)])
+    points = tuple(replace(p, space=hostile) for p in report.front)
     text = page(replace(report, name=evil, front=points, reference=report.reference))
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text

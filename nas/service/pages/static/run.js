@@ -89,9 +89,10 @@ async function fetchNetworks() {
 
 /** Draws the charts; gives back what keeps them up to date. */
 async function showResults() {
-  const loaded = new Promise((resolve) => {
+  const loaded = new Promise((resolve, reject) => {
     if (window.Plotly) resolve();
-    else document.addEventListener("DOMContentLoaded", resolve, { once: true });
+    at("plotly").addEventListener("load", resolve, { once: true });
+    at("plotly").addEventListener("error", () => reject(new Error("the charts' script did not come")), { once: true });
   });
   let [data] = await Promise.all([fetchNetworks(), loaded]);
   let choose = chooser(data);
@@ -170,7 +171,8 @@ async function showResults() {
   }
 
   charts.drawn(at("front-chart"), show);
-  charts.drawn(at("head"), showCurves);
+  // The front is seen first, and the rest of the page answers while curves are drawn.
+  requestAnimationFrame(() => setTimeout(() => charts.drawn(at("head"), showCurves)));
   at("export").addEventListener("click", async () => {
     const [button, problem] = [at("export"), at("export-problem")];
     button.disabled = true;

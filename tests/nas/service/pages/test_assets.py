@@ -16,7 +16,9 @@ def test_plotly_is_the_installed_packages(browser: Browser) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
-    assert answer.content == (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    hint, _, script = answer.content.partition(b"\n")
+    assert hint == b"//# allFunctionsCalledOnLoad"
+    assert script == (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
 
 
 def test_own_files_are_served_as_they_are_with_their_type(browser: Browser) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
 import pytest
 
 from nas import recipes
+from nas.errors import StoreError
 from nas.export.report import RunReport
 from nas.export.units import figure_text
 from nas.service import schemas
+from nas.service.pages import assets, rendering, routes
 from nas.service.service import Service
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
@@ -261,3 +264,47 @@ def test_figures_of_the_shorter_protocol_are_marked(browser: Browser, runs: Runs
     store.close()
     assert len(service.report("made-1").front) == 2
     assert " *" not in browser.html("/runs/made-1").replace("/* ", "")
+
+
+def test_a_large_runs_page_is_the_same_in_parts(
+    browser: Browser, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(runs)
+    whole = browser.get("/runs/made-1")
+    monkeypatch.setattr(routes, "_LARGE", 1)
+    parts = browser.get("/runs/made-1")
+    assert "content-length" not in parts.headers
+    assert parts.text == whole.text
+    assert parts.headers["content-type"] == whole.headers["content-type"]
+    assert parts.headers["cache-control"] == "no-store"
+
+
+def test_a_page_in_parts_tells_what_to_fetch_before_results_are_read(runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+
+    def later() -> None:
+        raise AssertionError("results were read for the head")
+
+    sent = rendering.page_in_parts("run.html", run=service.summary("made-1"), has_results=True, later=later)
+
+    async def first() -> str:
+        return str(await anext(aiter(sent.body_iterator)))
+
+    head = asyncio.run(first())
+    assert "/runs/made-1/networks.json" in head
+    assert assets.PLOTLY in head
+
+
+def test_what_cannot_be_told_of_a_large_run_is_told_in_its_place(
+    browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(runs)
+
+    def damaged(run: str) -> None:
+        raise StoreError(f"{run}: is <damaged>")
+
+    monkeypatch.setattr(routes, "_LARGE", 1)
+    monkeypatch.setattr(service, "detail", damaged)
+    page = browser.page("/runs/made-1")
+    assert page.texts("p", class_="detail") == ["made-1: is <damaged>"]
+    assert len(page.all("head")) == len(page.all("body")) == len(page.all("main")) == 1

@@ -1,0 +1,26 @@
+"""A server in a process of its own, whose cluster is not there: it runs no job."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nas.store.folder import RunsFolder
+
+
+@contextmanager
+def serving(runs: RunsFolder) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
+    """A server, its address, and the seconds until it had one."""
+    nowhere = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
+    serve = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs.root), "--port", "0"]
+    begun = time.perf_counter()
+    with subprocess.Popen([*serve, "--log-level", "error", *nowhere], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            yield server, url, time.perf_counter() - begun
+        finally:
+            server.kill()
