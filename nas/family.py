@@ -8,9 +8,9 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor
 
+from nas.config.space import Spec
+from nas.config.supernet import SupernetConfig
 from nas.errors import JobError
-from nas.space_config import Spec
-from nas.supernet_config import SupernetConfig
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat

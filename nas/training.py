@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from nas.config import SearchJob
+from nas.config.training import TrainingConfig
 from nas.errors import JobError
-from nas.training_config import TrainingConfig
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy

@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas.config.strict_yaml import parse_mapping, read_text
 from nas.errors import EvaluationError, UnknownNameError
-from nas.strict_yaml import parse_mapping, read_text
 
 _KEYS = ("table", "genes", "exhaustive", "numeric")
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import known_profiles, load_profile
 from hardware_profiles.errors import ProfileError
+from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service import schemas
 from nas.service.drift import Drifts
@@ -20,7 +21,6 @@ from nas.service.state import Task, TaskKind
 from nas.service.task_requests import TaskRequests
 from nas.service.uploads import keep_model
 from nas.store.folder import write_atomically
-from nas.strict_yaml import parse_mapping
 
 _ADDED = "[!.]*.yaml"
 """Names of files that hold profiles; others are in the making."""

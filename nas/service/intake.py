@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from nas.config import WHAT, SearchJob, is_profile_path, job_of
+from nas.config.strict_yaml import dump_mapping, parse_mapping
 from nas.errors import JobError, UnknownNameError
 from nas.service import schemas
 from nas.service.data import DataSets
 from nas.service.hardware import Hardware
 from nas.store.folder import RunsFolder
-from nas.strict_yaml import dump_mapping, parse_mapping
 
 _SOURCE = "job"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas.section import Flag, Section
+from nas.config.section import Flag, Section
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from nas.config_errors import problem
-from nas.section import Flag, Section
+from nas.config.errors import problem
+from nas.config.section import Flag, Section
 from supernets.errors import SpaceError
 from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec

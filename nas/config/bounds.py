@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from nas.config_errors import problem, show
+from nas.config.errors import problem, show
+from nas.config.section import Section
 from nas.objectives import Constraint, Objective
-from nas.section import Section
 
 
 def _check_bound(value: object) -> object:

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from nas.bounds_config import BoundsConfig
-from nas.config_errors import problem, show, translate
-from nas.data_config import VOCABULARY, DataConfig
+from nas.config.bounds import BoundsConfig
+from nas.config.data import VOCABULARY, DataConfig
+from nas.config.errors import problem, show, translate
+from nas.config.section import Positive, Section, TwoOrMore
+from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
+from nas.config.supernet import SupernetConfig
+from nas.config.training import TrainingConfig
 from nas.errors import JobError, UnknownNameError
 from nas.objectives import Constraint, Objective
-from nas.section import Positive, Section, TwoOrMore
-from nas.strict_yaml import dump_mapping, parse_mapping, read_text
-from nas.supernet_config import SupernetConfig
-from nas.training_config import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")

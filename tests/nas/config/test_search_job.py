@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from nas.config import SearchJob, load_job, parse_job
+from nas.config.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
 from nas.errors import JobError
-from nas.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
 from supernets.data.options import ENCODINGS
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config_errors import problem
-from nas.section import Flag, Positive, Section, TwoOrMore
+from nas.config.errors import problem
+from nas.config.section import Flag, Positive, Section, TwoOrMore
 
 
 class AugmentConfig(Section):

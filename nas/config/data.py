@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config_errors import problem, show
-from nas.section import Section
+from nas.config.errors import problem, show
+from nas.config.section import Section
 
 TEXT = "text-classification"
 _OF_IMAGES = ("image_size", "channels")

@@ -15,11 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from nas.config_errors import problem, restated
+from nas.config.errors import problem, restated
+from nas.config.section import Flag, Section
+from nas.config.sharing import SharingConfig
+from nas.config.space import CNNSpaceConfig, EncoderSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
 from nas.errors import UnknownNameError
-from nas.section import Flag, Section
-from nas.sharing_config import SharingConfig
-from nas.space_config import CNNSpaceConfig, EncoderSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
 from supernets.errors import SpaceError
 from supernets.families.encoder_spec import EncoderSpec
 from supernets.families.presets import PRESETS
