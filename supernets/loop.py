@@ -127,7 +127,7 @@ class Loop:
                 group["lr"] = rate
             if settings.shift or settings.flip:
                 images = augment(images, generator, flip=settings.flip, pad=settings.shift)
-            loss = self._step(index, images, labels, rng, where=f"epoch {epoch}, step {count + 1}")
+            loss = self._step(index, images, labels, rng, epoch=epoch, step=count + 1)
             if loss is None:
                 continue
             total, count, step = total + loss, count + 1, step + 1
@@ -140,10 +140,7 @@ class Loop:
         # The last step's weights have been in no loss yet.
         bad = next((name for name, p in self._supernet.sharing.named_parameters() if not p.isfinite().all()), None)
         if bad is not None:
-            raise TrainingError(
-                f"the weights {bad} are not finite after epoch {epoch}; the checkpoint of the epoch before is kept: lower "
-                "training.learning_rate and train anew"
-            )
+            raise TrainingError(f"the weights {bad} are not finite after epoch {epoch}; {_remedy(epoch)}")
         if phase.teach and epoch == before + phase.epochs:
             self._own_teacher = self._teacher_of_now()
         return total / count
@@ -191,7 +188,7 @@ class Loop:
         return _frozen(network, self._device)
 
     def _step(
-        self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, where: str
+        self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, epoch: int, step: int
     ) -> float | None:
         """One optimiser's step over this worker's share of a batch; returns the loss of the passes that first see all of it.
 
@@ -217,8 +214,8 @@ class Loop:
         bad = next((i for i, loss in enumerate(told) if not math.isfinite(loss)), None)
         if bad is not None:
             raise TrainingError(
-                f"the loss became {told[bad]} in {where}, of architecture {passes[bad].architecture.key}; the checkpoint of "
-                "the epoch before is kept: lower training.learning_rate and train anew"
+                f"the loss became {told[bad]} in epoch {epoch}, step {step}, of architecture {passes[bad].architecture.key}; "
+                f"{_remedy(epoch)}"
             )
         self._optimizer.step()
         return float(sum(told[: passes[0].part[1]]))  # one, or as many as see a part each
@@ -241,7 +238,7 @@ class Loop:
                         loss = loss + weight * functional.cross_entropy(logits, y)
                     case Distillation(teacher, weight, temperature):
                         if teacher is None and p.part not in frozen:
-                            frozen[p.part] = self._frozen_logits(x)
+                            frozen[p.part] = self._frozen_logits(x, like=logits)
                         soft = frozen[p.part] if teacher is None else teachers[teacher]
                         far = divergence(self._settings.divergence, logits / temperature, soft / temperature)
                         loss = loss + weight * temperature**2 * far
@@ -255,11 +252,17 @@ class Loop:
         return self._forward(self._supernet, images, architecture)
 
     @torch.no_grad()
-    def _frozen_logits(self, images: Tensor) -> Tensor:
+    def _frozen_logits(self, images: Tensor, like: Tensor) -> Tensor:
         teacher = self._own_teacher or self._given_teacher
         if teacher is None:
             raise TrainingError("the strategy distils from a frozen teacher, and there is none; name training.teacher")
-        return self._forward(teacher, images)
+        logits = self._forward(teacher, images)
+        if logits.shape != like.shape:
+            raise TrainingError(
+                f"the frozen teacher's outputs are {tuple(logits.shape)} for this batch, and the subnets' {tuple(like.shape)}; "
+                "name a training.teacher of the same classes"
+            )
+        return logits
 
     def _forward(self, module: nn.Module, *args: Any) -> Tensor:
         """A network's logits; in bfloat16 on an accelerator, where the losses are still taken in single precision."""
@@ -275,6 +278,12 @@ class Loop:
         both = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([both])
         return (both[0] / both[1]).item()
+
+
+def _remedy(epoch: int) -> str:
+    """What is left of a training whose numbers are finite no more in this epoch, and what to do."""
+    kept = "there is no checkpoint yet" if epoch == 1 else f"the checkpoint of epoch {epoch - 1} is kept"
+    return f"{kept}: lower training.learning_rate and train anew"
 
 
 def _frozen(network: nn.Module, device: torch.device) -> nn.Module:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from supernets.axes import slice_tensor
@@ -108,7 +109,10 @@ def test_the_last_good_checkpoint_stays_when_a_loss_is_not_finite(digits: DataSe
             next(iter(supernet.sharing.parameters())).fill_(float("nan"))
 
     supernet = make_supernet(digits_family(digits))
-    with pytest.raises(TrainingError, match="the loss became nan in epoch 2, step 1, of architecture"):
+    with pytest.raises(
+        TrainingError,
+        match=r"the loss became nan in epoch 2, step 1, of architecture .*; the checkpoint of epoch 1 is kept",
+    ):
         train(supernet, digits, Poisoned(supernet.space, 1), SETTINGS, tmp_path)
     kept = load_checkpoint(tmp_path)
     assert kept.progress["epoch"] == 1
@@ -121,7 +125,7 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(digits: DataSet, tmp_pat
     name, parameter = next(iter(supernet.sharing.named_parameters()))
     parameter.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(
-        TrainingError, match=f"the weights {name} are not finite after epoch 1; .* epoch before is kept"
+        TrainingError, match=f"the weights {name} are not finite after epoch 1; there is no checkpoint yet: lower"
     ):
         train(
             supernet, digits, SandwichStrategy(supernet.space, 0),
@@ -228,6 +232,17 @@ def test_a_frozen_teacher_is_asked_once_of_each_image_in_a_step(digits: DataSet,
     loop = Loop(supernet, part, strategy, replace(SETTINGS, batch_size=16), teacher=teacher)
     loop.run_epoch(1, lambda step, steps, loss: None)
     assert seen == [16 // asked] * asked
+
+
+@pytest.mark.parametrize("classes", [1, 7])
+def test_a_frozen_teacher_of_other_classes_is_told(digits: DataSet, classes: int) -> None:
+    """Of one class, too, whose outputs would go with any."""
+    supernet = make_supernet(digits_family(digits))
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    strategy, settings = SinglePathStrategy(supernet.space, "frozen"), replace(SETTINGS, batch_size=16)
+    loop = Loop(supernet, head(digits.train, 16), strategy, settings, teacher=teacher)
+    with pytest.raises(TrainingError, match=rf"outputs are \(16, {classes}\) for this batch, .* \(16, 10\); name a"):
+        loop.run_epoch(1, lambda step, steps, loss: None)
 
 
 def test_a_frozen_teacher_is_asked_for_by_name(digits: DataSet, tmp_path: Path) -> None:
