@@ -221,6 +221,33 @@ def test_a_phase_begins_without_the_moments_of_the_one_before(digits: DataSet) -
     assert counts == {1}
 
 
+def test_a_teacher_that_a_phase_left_takes_the_place_of_a_given_one(digits: DataSet) -> None:
+    part, settings = head(digits.train, 32), replace(SETTINGS, epochs=2, batch_size=32)
+    supernet = make_supernet(digits_family(digits))
+    teacher, seen = supernet.extract(supernet.space.largest), list[int]()
+    teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    loop = Loop(supernet, part, TwoPhases(supernet.family), settings, teacher=teacher)
+    for epoch in (1, 2):
+        loop.run_epoch(epoch, lambda step, steps, loss: None)
+    assert seen == []
+
+
+def test_the_learning_rate_rises_for_a_tenth_of_a_phase_and_falls_as_a_cosine(
+    digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two phases of one and three epochs of ten steps, the second at half the rate."""
+    rates: list[float] = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[1]["lr"]))
+    settings = replace(SETTINGS, epochs=4, batch_size=8, learning_rate=0.1)
+    supernet = make_supernet(digits_family(digits))
+    loop = Loop(supernet, head(digits.train, 80), TwoPhases(supernet.family), settings)
+    for epoch in range(1, 5):
+        loop.run_epoch(epoch, lambda step, steps, loss: None)
+    falls = [[0.5 * (1 + np.cos(np.pi * i / n)) for i in range(n)] for n in (9, 27)]
+    expected = [0.1, *(0.1 * f for f in falls[0]), *(0.05 * r / 3 for r in (1, 2, 3)), *(0.05 * f for f in falls[1])]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize(("kind", "asked"), [("sandwich", 1), ("sorted", 2)])
 def test_a_frozen_teacher_is_asked_once_of_each_image_in_a_step(digits: DataSet, kind: str, asked: int) -> None:
     """Its forward costs as much as the largest subnet's, however many learn from it."""

@@ -193,6 +193,15 @@ class TestProgressive:
             read = supernet.weights(family.space.largest)[f"stages.{block}.project.conv.weight"].abs().sum((0, 2, 3))
             torch.testing.assert_close(read, read.sort(descending=True).values, rtol=1e-6, atol=0)
 
+    def test_resolutions_are_elastic_as_soon_as_anything_is(self) -> None:
+        family = MobileCNNFamily(MOBILE_CNN["tiny-v3"], image_size=28, channels=1, n_classes=10)
+        strategy = ProgressiveStrategy(family)
+        resolution = family.space.kinds["resolution"][0]
+        assert plan(strategy, 0)[0].architecture.genes[resolution] == 2
+        for phase in range(1, 4):
+            passes = [p for seed in range(20) for p in plan(strategy, phase, seed)]
+            assert {p.architecture.genes[resolution] for p in passes} == {0, 1, 2}
+
     def test_resolutions_that_nothing_else_goes_with_are_trained_all_the_same(self) -> None:
         stage = StageSpec(stride=1, depth=(1,), width=(4,), kernel=(3,), expand=(1,))
         spec = CNNSpec(4, 1, (stage,), 8, resolution=(4, 6, 8))
