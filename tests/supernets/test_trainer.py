@@ -221,6 +221,23 @@ def test_a_phase_begins_without_the_moments_of_the_one_before(digits: DataSet) -
     assert counts == {1}
 
 
+def test_forwards_run_in_bfloat16_where_the_device_is_not_the_plain_cpu(digits: DataSet) -> None:
+    """By the CPU under another name, in place of an accelerator: the losses are nearly those of single precision, and what
+    is trained stays in it."""
+    losses: list[list[float]] = []
+    for device in (torch.device("cpu", 0), torch.device("cpu")):
+        torch.manual_seed(0)
+        supernet = make_supernet(digits_family(digits), SharingSpec(MixtureSpec(routing="neuron")))
+        settings = replace(SETTINGS, batch_size=16, divergence="alpha")
+        strategy, part = SandwichStrategy(supernet.space, 1), head(digits.train, 32)
+        loop, told = Loop(supernet, part, strategy, settings, device=device), list[float]()
+        loop.run_epoch(1, lambda step, steps, loss, told=told: told.append(loss))  # type: ignore[misc]
+        losses.append(told)
+        assert {parameter.dtype for parameter in supernet.parameters()} == {torch.float32}
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
 def test_a_teacher_that_a_phase_left_takes_the_place_of_a_given_one(digits: DataSet) -> None:
     part, settings = head(digits.train, 32), replace(SETTINGS, epochs=2, batch_size=32)
     supernet = make_supernet(digits_family(digits))
