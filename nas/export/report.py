@@ -61,7 +61,8 @@ class Point:
     @property
     def precision(self) -> str:
         """The precision that it is deployed in, where the run has several; else ""."""
-        return str(self.described.get(PRECISION, ""))
+        last = self.space.choices[-1]  # see `Precisions`
+        return str(last.options[self.architecture.genes[-1]]) if last.name == PRECISION else ""
 
 
 @dataclass(frozen=True, slots=True)

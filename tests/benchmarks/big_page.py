@@ -26,11 +26,11 @@ pages; another window of the server is open), then three times as one comes back
 byte came, `whole` when its last did, and `networks` when these were there."""
 _AGAIN = 3
 _NOTES = """\
-(function look() {
-  const isChosen = document.getElementById("chosen")?.hidden === false;
-  if (isChosen && document.querySelector("#front-chart svg")) window.shownAt = performance.now();
-  else requestAnimationFrame(look);
-})();"""
+new MutationObserver((_, observer) => {
+  if (document.getElementById("chosen")?.hidden !== false || !document.querySelector("#front-chart svg")) return;
+  observer.disconnect();
+  requestAnimationFrame(() => { window.shownAt = performance.now(); });
+}).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["hidden"] });"""
 _TIMES = """\
 const page = performance.getEntriesByType("navigation")[0];
 const networks = performance.getEntriesByType("resource").find((found) => found.name.endsWith("networks.json"));

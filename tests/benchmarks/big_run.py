@@ -27,6 +27,7 @@ from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
 from supernets.space import Architecture, SearchSpace
 from tests.benchmarks.engine_time import elastic_space
+from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
 A search of so many candidates (random ones by default) by the loop of real searches, over the store of real runs (SQLite, WAL,
@@ -101,7 +102,7 @@ def fill(
     told: bool = True,
 ) -> str:  # fmt: skip
     """Makes a finished run and returns its id; where wanted, tells milliseconds an evaluation as the run grows."""
-    folder = runs.create("big", "name: big\n")
+    folder = runs.create("big", SMALL_JOB)
     objectives = [Objective.parse(metric, [_PROFILE]) for metric in metrics]
     stamps = [(0, time.perf_counter())]
 
