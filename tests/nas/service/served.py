@@ -1,0 +1,74 @@
+"""``nas serve`` as a process of its own, with its Ray, for tests of real jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from nas.client import NasClient
+from nas.service.schemas import RunSummary
+from nas.service.settings import ServiceSettings
+from nas.store.folder import RunsFolder
+
+_PATIENCE_S = 300
+_REPOSITORY = Path(__file__).parents[3]
+
+
+class Served:
+    """``nas serve`` over a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.runs = RunsFolder(root / "runs")
+        self.folder = ServiceSettings(self.runs).folder
+        self.start()
+
+    def start(self) -> None:
+        with (self.root / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "nas.cli", "serve", "--runs", str(self.runs.root), "--port", "0"],
+                env={**os.environ, "PYTHONPATH": str(_REPOSITORY), "OMP_WAIT_POLICY": "passive"},
+                stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        assert self.server.stdout is not None
+        self.url = self.server.stdout.readline().strip()
+        self.client = NasClient(self.url)
+
+    def end(self, number: signal.Signals) -> None:
+        self.client.close()
+        self.server.send_signal(number)
+        self.server.communicate(timeout=_PATIENCE_S)
+
+    def wait(self, run: str, *, status: str = "", evaluations: int = 0) -> RunSummary:
+        """Until a run has a status, or so many evaluations."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            found = self.client.status(run)
+            if (status and found.status == status) or (evaluations and found.evaluations >= evaluations):
+                return found
+            assert found.status in ("queued", "running"), (found, self.client.logs(run))
+            time.sleep(0.1)
+        raise AssertionError(f"{run} does not come to {status or evaluations}: {self.client.status(run)}")
+
+    def kill_driver(self, run: str) -> None:
+        (pid,) = self.drivers(run)
+        os.kill(pid, signal.SIGKILL)
+
+    def drivers(self, run: str) -> list[int]:
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            for command in [command_of(path)]
+            if b"drive\0" + run.encode() in command and str(self.runs.root).encode() in command
+        ]
+
+
+def command_of(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
