@@ -95,6 +95,8 @@ class TestSort:
         supernet.sort(orders(importance(supernet)))
         assert invariants.relative(supernet(images, largest), before) <= invariants.RELATIVE
         assert all((values.diff() <= 1e-5 * values.max()).all() for values in importance(supernet).values())
+        if supernet.space.size == 1:
+            return
         other = supernet.extract(supernet.space.smallest)(images)
         assert invariants.relative(other, smallest) > 1000 * invariants.RELATIVE
 
