@@ -13,8 +13,6 @@ from nas.service.head_process import HeadProcess
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
 
-pytestmark = pytest.mark.ray
-
 _TRAINING = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("[accuracy, latency_ms]", "[accuracy, macs]")
 _SEARCH = """
 name: small

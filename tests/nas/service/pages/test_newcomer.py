@@ -20,7 +20,7 @@ from supernets.data import load_data
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.served import Served
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _PATIENCE_S = 300
 
