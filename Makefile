@@ -19,7 +19,7 @@ demo: $(STAMP) ## Train and search small CNNs on the embedded digits (minutes), 
 	$(BIN)/nas search nas/recipes/digits-cnn.yaml
 
 test: $(STAMP) ## Run the fast tests
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slow-ray test-slow-others
