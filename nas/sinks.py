@@ -164,7 +164,7 @@ class TensorBoardLog:
 
     def begin(self, run: RunFolder, facts: Mapping[str, Any]) -> None:
         with self._writing():
-            # A file is named by the second that it is made in: without this, a resumption within one would write over the first.
+            # A file is named by the second that it is made in: a resumption within one would write over the first.
             self._writer = self._make(str(self._folder / run.id), filename_suffix=f".{time.time_ns()}")
             lines = [f"| {name} | {value} |" for name, value in _parameters(facts).items()]
             self._writer.add_text("run", "\n".join(["| | |", "|---|---|", *lines]))
