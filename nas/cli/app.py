@@ -45,6 +45,8 @@ Select = Annotated[
         show_default=False,
     ),
 ]
+Index = Annotated[int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)]
+Knee = Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")]
 LogTo = Annotated[
     list[str] | None,
     typer.Option(

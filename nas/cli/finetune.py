@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Inline, Json, LogTo, RunId, Runs, Select, Store, app
+from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo, RunId, Runs, Select, Store, app
 from nas.cli.output import print_json, print_report, print_table
-from nas.cli.running import driving, folder
+from nas.cli.running import check_one_choice, driving, folder
 
 if TYPE_CHECKING:
     from nas.gain import Gain
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 def finetune(
     run: RunId,
     select: Select = None,
-    index: Annotated[
-        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
-    ] = None,
-    knee: Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")] = False,
+    index: Index = None,
+    knee: Knee = False,
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 5,
     learning_rate: Annotated[
         float | None,
@@ -36,14 +34,12 @@ def finetune(
 ) -> None:
     """Train one network of a run further, taught by the largest one, and measure it again: a run of its own, to export."""
     from nas.driver import search as search_job
-    from nas.errors import SelectionError
     from nas.export.report_json import search_json
     from nas.finetune import finetuning_job
     from nas.gain import gain_of
     from nas.reader import Run
 
-    if (select is not None) + (index is not None) + knee > 1:
-        raise SelectionError("give one of --select, --index and --knee")
+    check_one_choice(select, index, knee)
     opened = Run.open(folder(runs), run)
     job = finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as how:

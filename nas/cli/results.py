@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Json, RunId, Runs, Select, app
+from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app
 from nas.cli.output import print_json, print_report, print_selection, print_table, print_training
-from nas.cli.running import folder, no_collector
+from nas.cli.running import check_one_choice, folder, no_collector
 
 
 @app.command("runs")
@@ -111,19 +111,15 @@ def export(
     run: RunId,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
     select: Select = None,
-    index: Annotated[
-        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
-    ] = None,
-    knee: Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")] = False,
+    index: Index = None,
+    knee: Knee = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
     """Write one network as ONNX, checked against torch, with its manifest and weights."""
-    from nas.errors import SelectionError
     from nas.exports import export as export_run
 
-    if (select is not None) + (index is not None) + knee > 1:
-        raise SelectionError("give one of --select, --index and --knee")
+    check_one_choice(select, index, knee)
     made = export_run(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
@@ -144,19 +140,15 @@ def export_transformers(
     run: RunId,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make.", show_default=False)],
     select: Select = None,
-    index: Annotated[
-        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
-    ] = None,
-    knee: Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")] = False,
+    index: Index = None,
+    knee: Knee = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
     """Write an encoder whose layers are alike as a folder that the transformers library loads."""
-    from nas.errors import SelectionError
     from nas.exports import export_transformers as write
 
-    if (select is not None) + (index is not None) + knee > 1:
-        raise SelectionError("give one of --select, --index and --knee")
+    check_one_choice(select, index, knee)
     made = write(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)

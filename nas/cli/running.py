@@ -28,6 +28,14 @@ def folder(runs: Path) -> RunsFolder:
     return RunsFolder(runs)
 
 
+def check_one_choice(select: str | None, index: int | None, knee: bool) -> None:
+    """Raises `SelectionError` where a network is chosen in more than one way."""
+    from nas.errors import SelectionError
+
+    if (select is not None) + (index is not None) + knee > 1:
+        raise SelectionError("give one of --select, --index and --knee")
+
+
 def no_collector() -> None:
     """Keeps the garbage collector from looking, again and again, through what a command reads before it ends."""
     gc.freeze()

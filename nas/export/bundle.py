@@ -265,7 +265,7 @@ def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
                 "padding": format.padding,
                 "max_tokens": format.max_tokens,
                 "vocabulary": format.vocabulary,
-                "tokenizer": "the manifest's file of that name: ids as it gives them, cut to max_tokens, padded at the end",
+                "tokenizer": "its ids, by the file .tokenizer.json beside the model, cut to max_tokens and padded at the end",
             }
 
 
