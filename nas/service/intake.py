@@ -74,7 +74,11 @@ class Intake:
             folder = _tried(partial(self._data.resolved, supernet.pretrained_path), "supernet.pretrained", problems)
             supernet = supernet.model_copy(update={"pretrained": str(folder)})
         elif supernet.pretrained is not None:
-            problems.append(("supernet.pretrained", "a job from the network names a folder of the server's data alone"))
+            told = (
+                f"got {supernet.pretrained!r}; a job from the network takes pretrained networks from below the server's data "
+                "folders alone (--data-root names some): give such a folder's path"
+            )
+            problems.append(("supernet.pretrained", told))
         tables = tuple(
             _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
             for i, table in enumerate(job.lookup_tables)
