@@ -271,7 +271,7 @@ def test_the_worker_comes_by_its_input_too() -> None:
 def test_the_peak_is_what_the_session_and_a_run_add_to_a_process(worker: LocalConnection) -> None:
     """Beside the resident memory of a process that does the same, as its system counts it."""
     start(worker)
-    net, image = conv_net(256, 4, size=64), np.ones((1, 3, 64, 64), np.float32)
+    net, image = conv_net(512, 4, size=32), np.ones((1, 3, 32, 32), np.float32)
     small, first, second = (load(worker, payloads) for payloads in (NET, (net, packed(image)), (net, packed(image))))
     code = r"""
 import re, sys, numpy, onnxruntime
@@ -283,7 +283,7 @@ def run(model, image):
     session.run(None, {"x": image})
 length = int(sys.stdin.buffer.readline())
 net, small = sys.stdin.buffer.read(length), sys.stdin.buffer.read()
-image = numpy.ones((1, 3, 64, 64), numpy.float32)
+image = numpy.ones((1, 3, 32, 32), numpy.float32)
 run(small, image[:, :, :16, :16])
 before = peak()
 run(net, image)
@@ -294,8 +294,9 @@ print(peak() - before)
     )
     alone = float(done.stdout)
     assert first["peak_mib"] > len(net) / 2**20
-    assert first["peak_mib"] == pytest.approx(alone, rel=0.15, abs=1.0)  # allocators hold back what was freed before
-    assert second["peak_mib"] == pytest.approx(first["peak_mib"], abs=0.25)  # some pages
+    block = 5.0  # an allocator's 4 MiB and some pages: whether it still holds what was freed before, chance decides
+    assert first["peak_mib"] == pytest.approx(alone, abs=2 * block)
+    assert second["peak_mib"] == pytest.approx(first["peak_mib"], abs=block)
     assert 0 <= small["peak_mib"] < first["peak_mib"] / 5
     for told in (small, first, second):
         assert 2 <= len(told["session_ms"]) <= 6  # of one that takes long fewer are made
