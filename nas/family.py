@@ -17,7 +17,7 @@ from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.bert import Bert, read_bert
 from supernets.families.encoder import EncoderFamily
-from supernets.families.encoder_spec import EncoderSpec
+from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
@@ -25,6 +25,7 @@ from supernets.families.resnet_spec import ResNetSpec
 from supernets.families.single import SingleFamily
 from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
+from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.pretrained import TOKENIZER, find_pretrained
 from supernets.sharing.chain import ChainSharing
@@ -122,6 +123,8 @@ def _plain(spec: Spec, data: DataSet, pretrained: Bert | None) -> Family:
             return ResNetFamily(spec, **sizes)
         case ViTSpec():
             return ViTFamily(spec, **sizes)
+        case ViTEncoderSpec():
+            return ViTEncoderFamily(spec, **sizes)
         case other:
             assert_never(other)
 

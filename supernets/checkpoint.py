@@ -23,6 +23,7 @@ from supernets.families.nested import NestedFamily
 from supernets.families.resnet import ResNetFamily
 from supernets.families.single import SingleFamily
 from supernets.families.vit import ViTFamily
+from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
@@ -96,8 +97,11 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             return ViTFamily.from_json(data)
         case EncoderFamily.name:
             return EncoderFamily.from_json(data)
+        case ViTEncoderFamily.name:
+            return ViTEncoderFamily.from_json(data)
         case other:
-            known = ", ".join(family.name for family in (MobileCNNFamily, ResNetFamily, ViTFamily, EncoderFamily))
+            families = (MobileCNNFamily, ResNetFamily, ViTFamily, EncoderFamily, ViTEncoderFamily)
+            known = ", ".join(family.name for family in families)
             raise CheckpointError(f"unknown family {other!r}; this version knows: {known}")
 
 

@@ -1,4 +1,4 @@
-"""What networks of sentences do with token ids and their masks, as functions that `supernets.graph` finds in a trace."""
+"""What transformers do with tokens, ids and masks, as functions that `supernets.graph` finds in a trace."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def first_rows(table: Tensor, ids: Tensor) -> Tensor:
     return table[: ids.shape[1]]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, head_size: int) -> Tensor:
-    """Attention of several heads with a mask that is added to the scores.
+def attend(query: Tensor, key: Tensor, value: Tensor, head_size: int, mask: Tensor | None = None) -> Tensor:
+    """Attention of several heads.
 
     Args:
         query, key, value: (n, tokens, heads x head_size).
-        mask: (n, 1, 1, tokens).
+        mask: (n, 1, 1, tokens), added to the scores; None for none.
 
     Returns:
         (n, tokens, heads x head_size).
     """
     if has_torch_function((query, key, value, mask)):
-        return handle_torch_function(attend, (query, key, value, mask), query, key, value, mask, head_size)
+        return handle_torch_function(attend, (query, key, value, mask), query, key, value, head_size, mask)
     n, tokens, channels = query.shape
     shape = (n, tokens, channels // head_size, head_size)
     q, k, v = (part.reshape(shape).transpose(1, 2) for part in (query, key, value))
-    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype))
+    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
     return mixed.transpose(1, 2).flatten(2)

@@ -11,12 +11,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from nas.config.errors import problem
 from nas.config.section import Flag, Section
 from supernets.errors import SpaceError
-from supernets.families.encoder_spec import EncoderSpec
+from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec, divided_head_size
 
-Spec = CNNSpec | ResNetSpec | ViTSpec | EncoderSpec
+Spec = CNNSpec | ResNetSpec | ViTSpec | EncoderSpec | ViTEncoderSpec
 """A space as its family takes it."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
@@ -29,6 +29,7 @@ _OptionsOrNone = Annotated[
 ]
 _Ratios = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1)]
 _Channels = Annotated[int | None, Field(strict=True, description="a number of channels")]
+_Pixels = Annotated[int | None, Field(strict=True, description="a number of pixels")]
 _Stride = Annotated[int, Field(strict=True, description="a whole number such as 1 or 2")]
 _RESOLUTION = "a list of numbers of pixels in ascending order, e.g. [20, 28], or none for images as they are"
 
@@ -153,7 +154,7 @@ class ResNetSpaceConfig(Section):
 class ViTSpaceConfig(Section):
     """A space of the family vit spelled out, or (beside a preset) the keys that replace the preset's; see `ViTSpec`."""
 
-    patch: Annotated[int | None, Field(strict=True, description="a number of pixels")] = None
+    patch: _Pixels = None
     head_size: _Channels = None
     depth: _OptionsOrNone = None
     width: _OptionsOrNone = None
@@ -180,8 +181,8 @@ class ViTSpaceConfig(Section):
         )
 
 
-class EncoderSpaceConfig(Section):
-    """A space of the family encoder spelled out, or (beside a preset) the keys that replace the preset's; see `EncoderSpec`."""
+class _LayersSpaceConfig(Section):
+    """What the spaces of both encoders have in common; see `LayersSpec`."""
 
     head_size: _Channels = None
     depth: _OptionsOrNone = None
@@ -189,14 +190,40 @@ class EncoderSpaceConfig(Section):
     heads: _OptionsOrNone = None
     hidden: _OptionsOrNone = None
 
+    def _given(self, base: Spec | None) -> dict[str, Any]:
+        """This one's keys, and `base`'s where they are not given.
+
+        Raises:
+            SpaceError: a key is given by neither.
+        """
+        return _completed({name: getattr(self, name) for name in type(self).model_fields}, base)
+
+
+class EncoderSpaceConfig(_LayersSpaceConfig):
+    """A space of the family encoder spelled out, or (beside a preset) the keys that replace the preset's; see `EncoderSpec`."""
+
     def spec(self, base: Spec | None = None) -> EncoderSpec:
         """The space as the family takes it: this one's keys, and `base`'s where they are not given.
 
         Raises:
             SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
         """
-        names = ("head_size", "depth", "width", "heads", "hidden")
-        return EncoderSpec(**_completed({name: getattr(self, name) for name in names}, base))
+        return EncoderSpec(**self._given(base))
+
+
+class ViTEncoderSpaceConfig(_LayersSpaceConfig):
+    """A space of the family vit-encoder spelled out, or (beside a preset) the keys that replace the preset's; see
+    `ViTEncoderSpec`."""
+
+    patch: _Pixels = None
+
+    def spec(self, base: Spec | None = None) -> ViTEncoderSpec:
+        """The space as the family takes it: this one's keys, and `base`'s where they are not given.
+
+        Raises:
+            SpaceError: a key is given by neither, or a number is out of range; the text begins with the key.
+        """
+        return ViTEncoderSpec(**self._given(base))
 
 
 def _merged(given: dict[str, Any], base: Spec | None) -> dict[str, Any]:

@@ -18,19 +18,27 @@ from pydantic import (
 from nas.config.errors import problem, restated
 from nas.config.section import Flag, Section
 from nas.config.sharing import SharingConfig
-from nas.config.space import CNNSpaceConfig, EncoderSpaceConfig, ResNetSpaceConfig, Spec, ViTSpaceConfig
+from nas.config.space import (
+    CNNSpaceConfig,
+    EncoderSpaceConfig,
+    ResNetSpaceConfig,
+    Spec,
+    ViTEncoderSpaceConfig,
+    ViTSpaceConfig,
+)
 from nas.errors import UnknownNameError
 from supernets.errors import SpaceError
-from supernets.families.encoder_spec import EncoderSpec
+from supernets.families.encoder_spec import LayersSpec
 from supernets.families.presets import PRESETS
 from supernets.families.vit_spec import ViTSpec
 
-_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig | EncoderSpaceConfig
+_Space = CNNSpaceConfig | ResNetSpaceConfig | ViTSpaceConfig | EncoderSpaceConfig | ViTEncoderSpaceConfig
 _SPACES: dict[str, type[_Space]] = {
     "mobile-cnn": CNNSpaceConfig,
     "resnet": ResNetSpaceConfig,
     "vit": ViTSpaceConfig,
     "encoder": EncoderSpaceConfig,
+    "vit-encoder": ViTEncoderSpaceConfig,
 }
 """The model of a space by the name of the family."""
 _PLAIN = "slice"
@@ -42,7 +50,7 @@ class SupernetConfig(Section):
     """The supernet: a family with a preset and/or a space, a trained one to start from (`from`), or one that is made of a
     pretrained network (`pretrained`), whose space is then within that."""
 
-    family: Literal["mobile-cnn", "resnet", "vit", "encoder"] = "mobile-cnn"
+    family: Literal["mobile-cnn", "resnet", "vit", "encoder", "vit-encoder"] = "mobile-cnn"
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
@@ -122,7 +130,7 @@ class SupernetConfig(Section):
             key, _, text = str(error).partition(": ")
             raise problem(f"space.{key}", text) from None
         if spec is not None and spec.single:
-            key = "space" if isinstance(spec, ViTSpec | EncoderSpec) else "space.stages"
+            key = "space" if isinstance(spec, ViTSpec | LayersSpec) else "space.stages"
             raise problem(key, "every list has one option, so there is one network; give some list a second")
         return self
 

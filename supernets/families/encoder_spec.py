@@ -1,21 +1,23 @@
-"""Dimensions of the elastic encoder of sentences, as values that check themselves (no torch)."""
+"""Dimensions of the elastic encoders, of sentences and of images, as values that check themselves (no torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 from supernets.errors import SpaceError
 from supernets.families.options import check_number, check_options
 
-LIMITS = {"head_size": 512, "depth": 64, "width": 8192, "heads": 128, "hidden": 65536}
+LIMITS = {"patch": 256, "head_size": 512, "depth": 64, "width": 8192, "heads": 128, "hidden": 65536}
 """Largest value of each dimension: far above what anybody trains, low enough that a slip of the finger is caught."""
+ELASTIC = ("depth", "width", "heads", "hidden")
+"""The dimensions that have options."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderSpec:
-    """A whole space of the family, with the options of its elastic dimensions, each smallest first.
+class LayersSpec:
+    """The layers of a whole space of transformers, with the options of its elastic dimensions, each smallest first.
 
     Depth and width are chosen once for the network; heads and the MLP's hidden channels anew for each layer, from the same
     options, as InstaTune has them (Sarah et al. 2023, arXiv 2308.15609), whose width is fixed.
@@ -38,31 +40,47 @@ class EncoderSpec:
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check_number("head_size", self.head_size, LIMITS["head_size"])
-        for name in ("depth", "width", "heads", "hidden"):
-            check_options(name, getattr(self, name), LIMITS[name])
+        for field in fields(self):
+            check = check_options if field.name in ELASTIC else check_number
+            check(field.name, getattr(self, field.name), LIMITS[field.name])
 
     @property
     def single(self) -> bool:
         """Whether the space holds one network."""
-        return all(len(options) == 1 for options in (self.depth, self.width, self.heads, self.hidden))
+        return all(len(getattr(self, name)) == 1 for name in ELASTIC)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads (after a trip through JSON too), for checkpoints."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> EncoderSpec:
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The space that `to_json` wrote.
 
         Raises:
             SpaceError: the data describe no such space.
         """
         try:
-            options = {name: tuple(data[name]) for name in ("depth", "width", "heads", "hidden")}
-            return cls(data["head_size"], **options)
+            values: dict[str, Any] = {field.name: data[field.name] for field in fields(cls)}
+            return cls(**values | {name: tuple(values[name]) for name in ELASTIC})
         except (KeyError, TypeError) as error:
             raise SpaceError(f"the description of an encoder's space is malformed: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec(LayersSpec):
+    """A whole space of the family encoder: sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViTEncoderSpec(LayersSpec):
+    """A whole space of the family vit-encoder: images.
+
+    Attributes:
+        patch: side of a patch in pixels.
+    """
+
+    patch: int
 
 
 def space_within(*, head_size: int, depth: int, width: int, heads: int, hidden: int) -> EncoderSpec:
@@ -75,6 +93,26 @@ def space_within(*, head_size: int, depth: int, width: int, heads: int, hidden: 
         head_size,
         depth=tuple(range(max(1, depth // 2), depth + 1)),
         width=(width,),
-        heads=tuple(sorted({max(1, heads * part // 6) for part in (3, 4, 5, 6)})),
-        hidden=tuple(sorted({max(1, hidden * part // 3) for part in (1, 2, 3)})),
+        heads=_parts(heads, (3, 4, 5, 6)),
+        hidden=_parts(hidden, (2, 4, 6)),
     )
+
+
+def vit_space_within(*, head_size: int, depth: int, width: int, heads: int, hidden: int, patch: int) -> ViTEncoderSpec:
+    """InstaTune's space for ViT-B/16, in proportion, within a pretrained network of these sizes.
+
+    It has eleven twelfths of the layers or more, half to all of the heads in steps of a sixth, and two thirds, five sixths or
+    all of the hidden channels; the width stays.
+    """
+    return ViTEncoderSpec(
+        head_size,
+        depth=tuple(range(max(1, depth * 11 // 12), depth + 1)),
+        width=(width,),
+        heads=_parts(heads, (3, 4, 5, 6)),
+        hidden=_parts(hidden, (4, 5, 6)),
+        patch=patch,
+    )
+
+
+def _parts(whole: int, sixths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({max(1, whole * part // 6) for part in sixths}))

@@ -53,7 +53,11 @@ class ImageFamily:
             CheckpointError: the data are those of no such family.
         """
         try:
-            sizes = {name: int(data[name]) for name in ("image_size", "channels", "n_classes")}
-            return cls(cls.spec_type.from_json(data["spec"]), **sizes)
+            return cls(cls.spec_type.from_json(data["spec"]), **cls.numbers(data))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of a {cls.name} is malformed: {error!r}") from None
+
+    @classmethod
+    def numbers(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What its constructor takes beside the space, from its description."""
+        return {name: int(data[name]) for name in ("image_size", "channels", "n_classes")}

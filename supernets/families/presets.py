@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from supernets.families.encoder_spec import EncoderSpec
+from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import Activation, CNNSpec, StageSpec
 from supernets.families.vit_spec import ViTSpec
@@ -163,12 +163,27 @@ ENCODER: Mapping[str, EncoderSpec] = {
 }
 """Presets of the family ``encoder``."""
 
-PRESETS: Mapping[
-    str, Mapping[str, CNNSpec] | Mapping[str, ResNetSpec] | Mapping[str, ViTSpec] | Mapping[str, EncoderSpec]
-] = {
+VIT_ENCODER: Mapping[str, ViTEncoderSpec] = {
+    # 28 x 28 grey images (50 tokens), as large as `vit`'s.
+    "tiny": ViTEncoderSpec(
+        head_size=16, depth=(3, 4, 5, 6), width=(48, 64, 80), heads=(2, 3, 4, 5), hidden=(64, 128, 192, 320), patch=4
+    ),
+    # 8 x 8 grey images (17 tokens).
+    "digits": ViTEncoderSpec(
+        head_size=8, depth=(1, 2, 3), width=(16, 24, 32), heads=(1, 2, 4), hidden=(16, 32, 64, 128), patch=2
+    ),
+    # InstaTune's space around ViT-B/16 (Sarah et al. 2023, arXiv 2308.15609, table 1), for colour images of 224 pixels.
+    "instatune": ViTEncoderSpec(
+        head_size=64, depth=(11, 12), width=(768,), heads=(6, 8, 10, 12), hidden=(2048, 2560, 3072), patch=16
+    ),
+}
+"""Presets of the family ``vit-encoder``."""
+
+PRESETS: Mapping[str, Mapping[str, CNNSpec | ResNetSpec | ViTSpec | EncoderSpec | ViTEncoderSpec]] = {
     "mobile-cnn": MOBILE_CNN,
     "resnet": RESNET,
     "vit": VIT,
     "encoder": ENCODER,
+    "vit-encoder": VIT_ENCODER,
 }
 """Presets by the name of the family."""

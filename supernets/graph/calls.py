@@ -43,6 +43,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     functional.dropout: functions.dropout,
     functional.scaled_dot_product_attention: functions.attention,
     functional.interpolate: functions.interpolate,
+    functional.pad: functions.pad,
     resizing.resize: functions.resize,
     tokens.padding_mask: functions.padding_mask,
     tokens.first_rows: functions.first_rows,

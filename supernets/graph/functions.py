@@ -217,6 +217,19 @@ def _check_lengths(what: str, x: Value) -> None:
         raise LoweringError(f"a {what} of sentences of any length is not lowered; see supernets.tokens for what is")
 
 
+def pad(graph: Graph, x: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
+    """Zeros before and after the last dimensions, two numbers each, the last one's first; the batch is none of them."""
+    before, after = [0] * x.rank, [0] * x.rank
+    for i, (low, high) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        before[x.rank - 1 - i], after[x.rank - 1 - i] = low, high
+    sides = list(zip(before, x.shape, after, strict=True))
+    if mode != "constant" or value or min(pad) < 0 or any(n in (BATCH_SIZE, LENGTH) and b + a for b, n, a in sides):
+        raise LoweringError(
+            f"pad({tuple(pad)}, mode={mode!r}, value={value}) of {x.shape} is not lowered; zeros around known sizes are"
+        )
+    return graph.add("Pad", [x, graph.numbers([*before, *after])], tuple(b + n + a for b, n, a in sides))
+
+
 def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
     """Several dimensions as one; the batch is none of them."""
     start, end = dimension(start_dim, x.rank), dimension(end_dim, x.rank)
@@ -326,7 +339,7 @@ def first_rows(graph: Graph, table: Value, ids: Value) -> Value:
     return graph.add("Slice", [table, zero, tokens, zero], (ids.shape[1], table.shape[1]))
 
 
-def attend(graph: Graph, query: Value, key: Value, value: Value, mask: Value, head_size: int) -> Value:
+def attend(graph: Graph, query: Value, key: Value, value: Value, head_size: int, mask: Value | None = None) -> Value:
     """`supernets.tokens.attend`: (n, tokens, heads x head_size) -> the same."""
     n, tokens, channels = query.shape
     heads = channels // head_size
@@ -337,7 +350,8 @@ def attend(graph: Graph, query: Value, key: Value, value: Value, mask: Value, he
         return permute(graph, parted, order)
 
     scaled = split(multiply(graph, query, head_size**-0.5), (0, 2, 1, 3))
-    scores = add(graph, matmul(graph, scaled, split(key, (0, 2, 3, 1))), mask)
+    scores = matmul(graph, scaled, split(key, (0, 2, 3, 1)))
+    scores = scores if mask is None else add(graph, scores, mask)
     mixed = permute(graph, matmul(graph, softmax(graph, scores, -1), split(value, (0, 2, 1, 3))), (0, 2, 1, 3))
     return graph.add("Reshape", [mixed, graph.numbers([0, 0, channels])], (n, tokens, channels))
 

@@ -31,7 +31,7 @@ _OF_INTEGERS = frozenset(
 """Operations that compute on whole numbers what torch's do."""
 _ANSWERS = frozenset(("Equal",))
 """Operations that give truth values, whatever they are of; only a Cast to float32 follows them."""
-_INDEXED = frozenset(("Gather", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
+_INDEXED = frozenset(("Gather", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
 """Operations whose other inputs are of whole numbers, whatever the first is; of all others, the inputs are of one type."""
 
 

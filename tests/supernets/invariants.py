@@ -58,8 +58,9 @@ def randomised(supernet: Supernet, seed: int = 5) -> Supernet:
             normal = 0.2 * uniform - 0.1 if name.endswith("bias") else 0.6 + 0.8 * uniform
         elif of_family is not None:
             shape = parameter.shape[parameter.ndim - of_family :]  # a mixture's tensors stand one behind the other
-            # What is added to every example (positions) has 1 in place of the outputs, and no inputs to be summed.
-            normal *= 1.0 if shape[0] == 1 else prod(shape[1:]) ** -0.5
+            # What is added to every example (positions) has 1 in place of the outputs, and no inputs to be summed. It is small,
+            # lest a class token, of which it is all, drowns what attention brings it of the images.
+            normal *= 0.1 if shape[0] == 1 else prod(shape[1:]) ** -0.5
         parameter.copy_(normal)
     return supernet
 

@@ -209,6 +209,16 @@ class Own(nn.Module):
         return x + torch.ones(3)
 
 
+class PadsBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (0, 0, 1, 0))
+
+
+class Reflects(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (1, 1), mode="reflect")
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("module", "shape", "message"),
@@ -218,6 +228,8 @@ class TestRefusals:
             (Branching(), (4,), "forward of Branching cannot be traced"),
             (OverBatch(), (4,), "OverBatch.*mean over the dimensions \\(0,\\), the batch's included"),
             (FoldsBatch(), (4,), "FoldsBatch.*mixes the batch"),
+            (PadsBatch(), (4,), r"PadsBatch.*pad\(\(0, 0, 1, 0\).*is not lowered; zeros around known sizes are"),
+            (Reflects(), (2, 4), "Reflects.*mode='reflect'"),
             (Adds(), (4,), "Adds.*add is called in a way that has no rule"),
             (Own(), (3,), "Own makes a tensor of its own in its forward"),
             (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), (3, 8, 8), "padding_mode='reflect'"),

@@ -95,6 +95,8 @@ CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
     ("larger images", lambda x: functional.interpolate(x, 20, mode="bilinear", align_corners=False), IMAGE),
     ("images as runtimes resize them", lambda x: resizing.resize(x, 5), IMAGE),
     ("images of the same size", lambda x: functional.interpolate(x, (9, 8), mode="bilinear") * 2, IMAGE),
+    ("a token of zeros before the others", lambda x: functional.pad(x, (0, 0, 1, 0)), TOKENS),
+    ("zeros around images", lambda x: functional.pad(x, (1, 2, 0, 3)), IMAGE),
     ("one of a dimension", lambda x: x[:, 0] + x[:, -1], TOKENS),
     ("one of the last dimension", lambda x: x[:, :, 2], TOKENS),
 ]
@@ -148,7 +150,7 @@ class Sentences(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.words(ids) + tokens.first_rows(self.table, ids)
-        return tokens.attend(x, x + 1, x * 2, tokens.padding_mask(ids, 3), 4)
+        return tokens.attend(x, x + 1, x * 2, 4, tokens.padding_mask(ids, 3))
 
 
 def test_sentences_of_any_length() -> None:

@@ -15,7 +15,7 @@ from supernets.families.vit import ViTFamily
 from supernets.families.vit_spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet, test_vit
-from tests.supernets.families import test_encoder, test_mobile_cnn_v3, test_resnet
+from tests.supernets.families import test_encoder, test_mobile_cnn_v3, test_resnet, test_vit_encoder
 
 CNN = MobileCNNFamily(
     CNNSpec(
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     "resnet": test_resnet.FAMILIES["elastic"],
     "vit": VIT,
     "encoder": test_encoder.FAMILY,
+    "vit_encoder": test_vit_encoder.FAMILY,
     "single": SingleFamily(CNN, CNN.space.sample(np.random.default_rng(5))),
 }
 BY_HAND: dict[str, invariants.ByHand] = {
@@ -51,6 +52,7 @@ BY_HAND: dict[str, invariants.ByHand] = {
     "resnet": test_resnet.handwritten,
     "vit": test_vit.handwritten,
     "encoder": test_encoder.handwritten,
+    "vit_encoder": test_vit_encoder.handwritten,
     "single": test_supernet.handwritten,
 }
 
@@ -79,8 +81,10 @@ def made(family: str, sharing: str) -> Supernet:
 
 
 def images_for(family: str, n: int = 16) -> Tensor:
-    """Noise of the family's image size; random sentences, some of them padded."""
+    """Noise of the family's image size, or random sentences, some of them padded."""
     if family == "encoder":
         return test_encoder.sentences(n)
+    if family == "vit_encoder":
+        return test_vit_encoder.noise(n)
     shape = FAMILIES[family].example(n).shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))

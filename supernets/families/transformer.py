@@ -1,0 +1,184 @@
+"""What elastic transformers have in common: their modules, and how a stack of layers is cut to size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, cast
+
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Axis, Dim
+from supernets.space import Architecture, Choice, Option, SearchSpace
+from supernets.tokens import attend
+
+INITIAL_STD, _OF_WIDTH = 0.02, 768
+"""Of the weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their width."""
+
+
+class Attention(nn.Module):
+    """Self-attention of (n, tokens, width), perhaps under a mask, of as many heads as its `qkv` has channels for.
+
+    It keeps no number of heads that a live subnet's smaller tensors would have to correct.
+    """
+
+    def __init__(self, width: int, heads: int, *, head_size: int) -> None:
+        super().__init__()
+        self.head_size = head_size
+        self.qkv = nn.Linear(width, 3 * heads * head_size)
+        self.project = nn.Linear(heads * head_size, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        return cast(Tensor, self.project(attend(query, key, value, self.head_size, mask)))
+
+    def extra_repr(self) -> str:
+        return f"head_size={self.head_size}"
+
+
+def mlp(width: int, hidden: int) -> nn.Sequential:
+    """The layers between two attentions."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class PreNormLayer(nn.Module):
+    """Attention, then an MLP, each on normalised tokens and with a skip."""
+
+    def __init__(self, width: int, *, heads: int, head_size: int, hidden: int, epsilon: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=epsilon)
+        self.attention = Attention(width, heads, head_size=head_size)
+        self.norm2 = nn.LayerNorm(width, eps=epsilon)
+        self.mlp = mlp(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+
+class TransformerSpec(Protocol):
+    """The dimensions that the spaces of all transformers have."""
+
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def depth(self) -> tuple[int, ...]: ...
+    @property
+    def width(self) -> tuple[int, ...]: ...
+    @property
+    def heads(self) -> tuple[int, ...]: ...
+
+
+class TransformerFamily(ABC):
+    """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
+
+    The depth keeps the first layers. A layer's first heads are shared, and the first hidden channels of its MLP.
+    """
+
+    name: str
+    spec: TransformerSpec
+    geometry: tuple[str, ...] = ()
+    layer: ClassVar[str] = "layer"
+    """What a layer is called in the names of choices and axes; with an s, in those of modules."""
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        self.spec = spec
+        self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
+        self.space = SearchSpace(self._choices())
+        self.axes: Axes = {axis.name: axis for axis in self._axes()}
+        self._dims = {**self.embedding_dims(), **self._layers_dims(), **self.head_dims()}
+        self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
+        self.attention: Mapping[str, Dim] = {
+            f"{name}.attention": (f"{self.layer}{i}.heads", spec.head_size) for i, name in enumerate(self._layers)
+        }
+
+    @abstractmethod
+    def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
+        """The options that each layer has, by the names of its choices; ``heads`` among them."""
+
+    @abstractmethod
+    def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
+        """Hidden channels of the MLP of a layer with these options."""
+
+    @abstractmethod
+    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of what comes before the layers."""
+
+    @abstractmethod
+    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of what comes after the layers."""
+
+    @abstractmethod
+    def build(self, architecture: Architecture) -> nn.Module:
+        """See `Family`."""
+
+    def _choices(self) -> list[Choice]:
+        spec = self.spec
+        choices = [Choice("depth", spec.depth), Choice("width", spec.width)]
+        for i in range(spec.depth[-1]):
+            level = next(level for level, depth in enumerate(spec.depth) if depth > i)
+            requires = ("depth", level) if level > 0 else None
+            for name, options in self.layer_options().items():
+                choices.append(Choice(f"{self.layer}{i}.{name}", options, requires))
+        return choices
+
+    def _axes(self) -> list[Axis]:
+        return [Axis(name, size) for name, size in self.sizes(self.space.largest).items()]
+
+    def _layers_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        dims: dict[str, tuple[Dim, ...]] = {}
+        head_size = self.spec.head_size
+        for i, layer in enumerate(self._layers):
+            heads, hidden = f"{self.layer}{i}.heads", f"{self.layer}{i}.hidden"
+            dims |= weighted(f"{layer}.norm1", "width")
+            dims |= weighted(f"{layer}.attention.qkv", (3, heads, head_size), "width")
+            dims |= weighted(f"{layer}.attention.project", "width", (heads, head_size))
+            dims |= weighted(f"{layer}.norm2", "width")
+            dims |= weighted(f"{layer}.mlp.0", hidden, "width")
+            dims |= weighted(f"{layer}.mlp.2", "width", hidden)
+        return dims
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        return self._dims
+
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        return self.initialised(self.build(self.space.largest))
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        for name, parameter in network.named_parameters():
+            std = self.initial_std(name, parameter)
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif std is not None:
+                nn.init.trunc_normal_(parameter, std=std)
+        return network
+
+    def initial_std(self, name: str, parameter: Tensor) -> float | None:
+        """The deviation that fresh weights are drawn with; None leaves what the constructor has drawn."""
+        if name.endswith("positions") or (name.endswith("weight") and parameter.ndim == 2):
+            # Scaled to the inputs: at 0.02, networks of some tens of channels learn several times more slowly.
+            return float(INITIAL_STD * (_OF_WIDTH / parameter.shape[-1]) ** 0.5)
+        return None
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        values = self.space.values(architecture)
+        width, options = cast(int, values["width"]), self.layer_options()
+        sizes = {"width": width}
+        for i in range(self.spec.depth[-1]):
+            # A layer that the depth drops gets the smallest options: its sizes are read by nobody.
+            chosen = {name: values.get(f"{self.layer}{i}.{name}", own[0]) for name, own in options.items()}
+            sizes[f"{self.layer}{i}.heads"] = cast(int, chosen["heads"])
+            sizes[f"{self.layer}{i}.hidden"] = self.hidden(chosen, width)
+        return sizes
+
+    def depth(self, architecture: Architecture) -> int:
+        """The number of layers of an architecture."""
+        return cast(int, self.space.values(architecture)["depth"])
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        return frozenset(self._layers[self.depth(architecture) :])
+
+
+def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:
+    """The dimensions of a module with a weight and a bias."""
+    return {f"{prefix}.weight": (outputs, *inputs), f"{prefix}.bias": (outputs,)}
