@@ -83,15 +83,21 @@ def export_transformers(
     point = pick(opened.report, select, index)
     with _exported(opened) as (prepared, checkpoint, store):
         network, _ = Precisions.of_run(store.info()).split(point.architecture)
-        supernet, text = checkpoint.supernet, prepared.data.sentences
+        supernet = checkpoint.supernet
         family, plain = innermost(supernet.family, network)
         if not isinstance(family, EncoderFamily):
             raise ExportError(
-                f"the transformers library is written to from encoders, and this network is of {family.name}"
+                f"networks of the family {EncoderFamily.name} are written for the transformers library, and those of run "
+                f"{run!r} are of {family.name}; write ONNX: nas export {run} -o FILE"
             )
         module = supernet.extract(network)
         write_bert(
-            folder, family, plain, module.state_dict(), class_names=prepared.data.class_names, tokenizer=text.tokenizer
+            folder,
+            family,
+            plain,
+            module.state_dict(),
+            class_names=prepared.data.class_names,
+            tokenizer=prepared.data.sentences.tokenizer,
         )
         again = family.build(plain).eval()
         again.load_state_dict(read_bert(folder).tensors)

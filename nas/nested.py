@@ -74,10 +74,12 @@ def sorted_list(run: Run) -> SortedList:
         SelectionError: they are not nested, or the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
-    unfinished = f"run {run.id!r} is not trained to its end; go on with: nas resume {run.id}"
+    unfinished = f"run {run.id!r} is not trained to its end; wait for it, or go on with: nas resume {run.id}"
     if not has_checkpoint(run.folder.checkpoint):
         raise SelectionError(unfinished)
     checkpoint = load_checkpoint(run.folder.checkpoint)
+    if not checkpoint.finished:
+        raise SelectionError(unfinished)
     family = checkpoint.supernet.family
     if not isinstance(family, NestedFamily) or family.space.size > MAX_NETWORKS:
         raise SelectionError(
@@ -85,8 +87,6 @@ def sorted_list(run: Run) -> SortedList:
             f"supernet: {{from: {run.id}}}, then select; without a search, nested networks alone can be chosen from "
             "(supernet.nested: true)"
         )
-    if not checkpoint.finished:
-        raise SelectionError(unfinished)
     networks = family.space.enumerate()
     table = checkpoint.supernet.costs(networks)
     costs = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}

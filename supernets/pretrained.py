@@ -10,6 +10,8 @@ from supernets.errors import CheckpointError
 PACKAGE, HUB = "package:", "hub:"
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 """The files of a folder of the transformers library that are read."""
+HUB_SECONDS = 10.0
+"""How long the hub may take to answer at all."""
 
 
 def find_pretrained(name: str) -> Path:
@@ -49,15 +51,19 @@ def _in_package(package: str) -> Path:
 
 def _on_hub(repository: str, revision: str) -> Path:
     # It comes with the library of tokenizers, and is slow to import.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
 
+    wanted, files = revision or None, [CONFIG, WEIGHTS, TOKENIZER]
     try:
-        folder = snapshot_download(repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER])
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"the hub's {repository} cannot be had ({told}); correct its name, or download {CONFIG}, {WEIGHTS} and {TOKENIZER} "
-            "elsewhere and give their folder's path"
-        ) from None
-    return Path(folder)
+        # Asked first because it takes a timeout: left to itself, the download waits for ever for a hub that is silent.
+        HfApi().model_info(repository, revision=wanted, timeout=HUB_SECONDS)
+        return Path(snapshot_download(repository, revision=wanted, allow_patterns=files))
+    except Exception as error:  # its own errors, and whatever its HTTP client raises
+        try:
+            return Path(snapshot_download(repository, revision=wanted, allow_patterns=files, local_files_only=True))
+        except Exception:
+            told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"the hub's {repository} cannot be had ({told}); correct its name, or download {CONFIG}, {WEIGHTS} and "
+                f"{TOKENIZER} elsewhere and give their folder's path"
+            ) from None

@@ -26,6 +26,7 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What systems leave in folders and archives, beside hidden files."""
 _OTHER = frozenset({".zip", ".gz", ".xz", ".bz2", ".zst", ".7z", ".tar", ".xlsx", ".xls", ".parquet", ".json", ".pdf"})
 """How the names of files end that are often beside text files, and are none."""
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_DEPTH = 4
 """Folders inside of each other: no layout needs more."""
 _ABOUT = ("readme", "license", "licence")
@@ -157,21 +158,33 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
 
 
 def _decoded(data: bytes, *, where: str, encoding: str) -> str:
+    if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
+        raise DataError(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         at = len(mark) + error.start
         line = 1 + data.count(b"\n", 0, at)
+        marked = data.startswith(_UTF16_MARKS)
+        other = ("utf16", "utf-16") if marked else ("latin1", "latin-1")
         raise DataError(
             f"{where}: is not {encoding}: byte 0x{data[at]:02x} at offset {at} (line {line}); convert the file, e.g. by "
-            "`iconv -f latin1 -t utf-8`, or give its encoding, e.g. latin-1"
+            f"`iconv -f {other[0]} -t utf-8`, or give its encoding, e.g. {other[1]}"
         ) from None
     if (at := text.find("\0")) >= 0:
         raise DataError(
             f"{where}: holds a zero character at {at}; expected text; give its encoding (utf-16?), or replace the file"
         )
     return text
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether bytes are text in UTF-8; that of Latin letters in UTF-16 is not: every other byte is zero."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _check_number(n: int, *, where: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _NEEDED: Mapping[str, tuple[object, ...]] = {
     "add_cross_attention": (False, None),
 }
 """Values of the configuration without which the networks would be others than the family's."""
+_BUFFERS = ("position_ids", "token_type_ids")
+"""Whole numbers in files of earlier versions of the library."""
+_ANEW = f"save the network anew by save_pretrained, or give another folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +127,14 @@ def read_config(folder: Path) -> BertConfig:
             f"with {CONFIG}, {WEIGHTS} and {TOKENIZER}"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+        raise CheckpointError(f"{path}: cannot be read ({error}); expected a JSON object; {_ANEW}") from None
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: expected an object, got {type(data).__name__}")
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}; {_ANEW}")
     for key, known in _NEEDED.items():
         if data.get(key) not in known:
             raise CheckpointError(
-                f"{path}: {key} is {data.get(key)!r}, and the family {EncoderFamily.name} reads {known[0]!r} alone"
+                f"{path}: {key} is {data.get(key)!r}, and the family {EncoderFamily.name} reads {known[0]!r} alone; give "
+                "the folder of another network"
             )
     names = {
         "vocabulary": "vocab_size", "positions": "max_position_embeddings", "depth": "num_hidden_layers",
@@ -164,10 +169,10 @@ def read_bert(folder: Path) -> Bert:
         found: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
         pickled = folder / "pytorch_model.bin"
-        hint = f"; {pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else ""
-        raise CheckpointError(f"{folder}: no {WEIGHTS} here{hint}") from None
+        hint = f"{pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else _ANEW
+        raise CheckpointError(f"{folder}: no {WEIGHTS} here; {hint}") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+        raise CheckpointError(f"{path}: cannot be read ({error}); expected a whole safetensors file; {_ANEW}") from None
     prefix = "bert." if f"bert.{_WORDS}" in found else ""
     reader = _Reader(path, prefix, found)
     tensors: dict[str, Tensor] = {}
@@ -196,6 +201,7 @@ def read_bert(folder: Path) -> Bert:
         tensors["head.classifier.weight"] = outer.take("classifier.weight", None, width)
         classes = len(tensors["head.classifier.weight"])
         tensors["head.classifier.bias"] = outer.take("classifier.bias", classes)
+    reader.check_all_taken()
     return Bert(folder, config, tensors, classes)
 
 
@@ -204,21 +210,39 @@ class _Reader:
     path: Path
     prefix: str
     found: Mapping[str, Tensor]
+    taken: set[str] = field(default_factory=set)
 
     def take(self, name: str, *shape: int | None) -> Tensor:
         """A tensor of this shape (None: of any size), in single precision."""
         name = self.prefix + name
         if name not in self.found:
-            raise CheckpointError(f"{self.path}: has no tensor {name}, which a BERT of its {CONFIG} has")
+            near = difflib.get_close_matches(name, self.found.keys() - self.taken, n=1, cutoff=0.9)
+            instead = f" (it has {near[0]})" if near else ""
+            raise CheckpointError(
+                f"{self.path}: has no tensor {name}{instead}, which a BERT of its {CONFIG} has; {_ANEW}"
+            )
+        self.taken.add(name)
         tensor = self.found[name]
         fits = tensor.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=True))
         if not fits or not tensor.is_floating_point():
             expected = " x ".join("any" if size is None else str(size) for size in shape)
             raise CheckpointError(
                 f"{self.path}: {name} is {' x '.join(map(str, tensor.shape))} of {tensor.dtype}; by its {CONFIG} it is "
-                f"{expected} of numbers"
+                f"{expected} of numbers; {_ANEW}"
             )
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{self.path}: {name} holds figures that are not finite (nan, inf); {_ANEW}")
         return tensor.float()
+
+    def check_all_taken(self) -> None:
+        """Refuses tensors of embeddings or layers that nobody took: the network would be another without them."""
+        own = tuple(f"{self.prefix}{part}." for part in (_EMBEDDINGS, "encoder"))
+        left = sorted(n for n in self.found.keys() - self.taken if n.startswith(own) and not n.endswith(_BUFFERS))
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            raise CheckpointError(
+                f"{self.path}: has the tensor {left[0]}{more}, which a BERT of its {CONFIG} has not; {_ANEW}"
+            )
 
 
 def _qkv(layer: int) -> tuple[str, str, str]:

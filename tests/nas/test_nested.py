@@ -132,7 +132,9 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
         train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))
-    with pytest.raises(SelectionError, match="run 'small-1' is not trained to its end; go on with: nas resume small-1"):
+    with pytest.raises(
+        SelectionError, match="run 'small-1' is not trained to its end; wait for it, or go on with: nas resume"
+    ):
         sorted_list(Run.open(runs, "small-1"))
 
 

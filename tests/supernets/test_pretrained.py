@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from supernets import pretrained
 from supernets.errors import CheckpointError
 from supernets.pretrained import find_pretrained
 
@@ -54,12 +56,18 @@ class TestPackages:
 
 class TestTheHub:
     @pytest.fixture(autouse=True)
-    def away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    @pytest.fixture
+    def away(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import huggingface_hub.constants
 
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
 
+    @pytest.mark.usefixtures("away")
     @pytest.mark.parametrize("name", ["nobody/nothing", "nobody/nothing@v2", "three/part/name"])
     def test_a_network_that_cannot_be_had_is_told_in_a_line(self, name: str) -> None:
         with pytest.raises(
@@ -67,3 +75,25 @@ class TestTheHub:
         ) as told:
             find_pretrained(f"hub:{name}")
         assert "\n" not in str(told.value)
+
+    def test_a_hub_that_is_silent_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(pretrained, "HUB_SECONDS", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nobody answers
+            endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+            with pytest.raises(
+                CheckpointError, match=r"the hub's nobody/nothing cannot be had \(.*timed out.*\); correct"
+            ):
+                find_pretrained("hub:nobody/nothing")
+
+    @pytest.mark.usefixtures("away")
+    def test_what_was_downloaded_before_needs_no_hub(self, tmp_path: Path) -> None:
+        repository = tmp_path / "models--nobody--nothing"
+        commit = "0123456789" * 4
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        (repository / "snapshots" / commit).mkdir(parents=True)
+        (repository / "snapshots" / commit / "config.json").write_text("{}")
+        assert find_pretrained("hub:nobody/nothing") == repository / "snapshots" / commit

@@ -172,6 +172,18 @@ class TestEncodings:
         )
         assert "`iconv -f latin1 -t utf-8`, or give its encoding, e.g. latin-1" in message
 
+    def test_utf_8_and_utf_16_are_told_apart(self, tmp_path: Path) -> None:
+        file = tmp_path / "r.csv"
+        text = "text,label\ngood,1\nbad,2\n"
+        file.write_text(text, encoding="utf-16")
+        assert "is not utf-8: byte 0xff at offset 0 (line 1); convert the file, e.g. by `iconv -f utf16" in refused(
+            file
+        )
+        file.write_text(text, encoding="utf-8")
+        assert "is utf-8 and not utf-16" in refused(file, encoding="utf-16")
+        file.write_text(text, encoding="utf-16-le")  # has no byte order mark
+        assert len(read(file, encoding="utf-16").train) == 2
+
     def test_in_an_archive_its_file_is_named(self, tmp_path: Path) -> None:
         path = write_zip(tmp_path / "r.zip", {"r/neg.txt": "bad\n", "r/pos.txt": "caf\xe9\n".encode("latin-1")})
         assert f"{path}/r/pos.txt: is not utf-8: byte 0xe9 at offset 3 (line 1)" in refused(path)

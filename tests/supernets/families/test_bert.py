@@ -196,7 +196,8 @@ class TestBadInput:
             ({"num_attention_heads": 5}, "5 heads do not divide a hidden_size of 24"),
             ({"layer_norm_eps": -1}, "layer_norm_eps is -1"),
             ({"vocab_size": 61}, r"word_embeddings.weight is 60 x 24 .* by its config.json it is 61 x 24"),
-            ({"num_hidden_layers": 4}, r"has no tensor bert.encoder.layer.3.attention.self.query.weight"),
+            ({"num_hidden_layers": 4}, r"has no tensor bert.encoder.layer.3.attention.self.query.weight, which"),
+            ({"num_hidden_layers": 2}, r"has the tensor bert.encoder.layer.2.\S+ and 15 more, which a BERT of its"),
             ({"intermediate_size": 37}, r"layer.0.intermediate.dense.weight is 36 x 24 .* it is 37 x 24"),
         ],
     )
@@ -210,6 +211,28 @@ class TestBadInput:
         tensors["bert.encoder.layer.1.output.dense.weight"] = torch.zeros(24, 35)
         save_file(tensors, folder / WEIGHTS)
         with pytest.raises(CheckpointError, match=r"layer.1.output.dense.weight is 24 x 35 .* it is 24 x 36"):
+            read_bert(folder)
+
+    def test_a_tensor_of_another_name_is_named_beside_what_was_expected(self, folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        tensors["bert.encoder.layer.1.output.dens.weight"] = tensors.pop("bert.encoder.layer.1.output.dense.weight")
+        save_file(tensors, folder / WEIGHTS)
+        with pytest.raises(
+            CheckpointError, match=r"no tensor bert.encoder.layer.1.output.dense.weight \(it has bert.\S+.dens.weight\)"
+        ):
+            read_bert(folder)
+
+    def test_buffers_of_earlier_versions_of_the_library_are_left_out(self, folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        tensors["bert.embeddings.position_ids"] = torch.arange(16)[None]
+        save_file(tensors, folder / WEIGHTS)
+        assert "embedding.positions" in read_bert(folder).tensors
+
+    def test_a_figure_that_is_none_is_named_by_its_tensor(self, folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        tensors["bert.encoder.layer.1.output.dense.bias"][3] = torch.inf
+        save_file(tensors, folder / WEIGHTS)
+        with pytest.raises(CheckpointError, match=r"layer.1.output.dense.bias holds figures that are not finite"):
             read_bert(folder)
 
     def test_files_that_are_not_there(self, folder: Path) -> None:
