@@ -254,8 +254,9 @@ def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources,
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
-    if told := str(sources):
-        how.display.note(told)
+    for told in (str(sources), prepared.data.warning):
+        if told:
+            how.display.note(told)
 
 
 def _budget(job: SearchJob) -> Budget:

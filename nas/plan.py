@@ -12,6 +12,7 @@ from nas.estimate import Times, estimate
 from nas.evaluation.subnets import CALIBRATION_BATCH, in_precision
 from nas.job import Prepared
 from supernets.cost import Cost
+from supernets.data import TextFormat
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.space import Architecture
 
@@ -36,7 +37,10 @@ class Plan:
 
     Attributes:
         size: number of different candidates, exact: of networks, times the precisions.
-        images: of the three parts of the data.
+        noun: what the data set's examples are.
+        images: numbers of examples in the three parts of the data.
+        n_cut: sentences that are longer than ``data.max_tokens`` and were cut; None for images.
+        warning: of the data, in a line, or "".
         times: None where they were not asked for.
     """
 
@@ -45,7 +49,10 @@ class Plan:
     n_choices: int
     smallest: Extreme
     largest: Extreme
+    noun: str
     images: dict[str, int]
+    n_cut: int | None
+    warning: str
     evaluations: int
     epochs: int | None
     times: Times | None = None
@@ -58,6 +65,7 @@ class Plan:
             "smallest": _extreme_json(self.smallest),
             "largest": _extreme_json(self.largest),
             "images": self.images,
+            "cut_sentences": self.n_cut,
             "evaluations": self.evaluations,
             "epochs": self.epochs,
             "time": None if self.times is None else self.times.to_json(),
@@ -99,7 +107,10 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
         n_choices=len(prepared.space),
         smallest=smallest,
         largest=largest,
+        noun=data.format.noun,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
+        n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
+        warning=data.warning,
         evaluations=job.search.evaluations,
         epochs=None if prepared.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None,

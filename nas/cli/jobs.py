@@ -75,7 +75,9 @@ def plan(
         rows.append([f"latency on {name}, ms (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
     parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
-    print(f"images: {parts}")
+    print(f"{made.noun}s: {parts}")
+    if made.warning:
+        print(made.warning)
     trained = "the supernet is trained already" if made.epochs is None else f"{made.epochs} epochs of training"
     print(f"then: {trained}, {made.evaluations} evaluations")
     if made.times is not None:

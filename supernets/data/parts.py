@@ -126,6 +126,17 @@ class DataSet:
         return len(self.class_names)
 
     @property
+    def warning(self) -> str:
+        """What of its sentences no network sees, in a line; "" where all are whole."""
+        if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
+            return ""
+        n = sum(map(len, (self.train, self.validation, self.test)))
+        return (
+            f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut; a larger "
+            "data.max_tokens keeps more of them"
+        )
+
+    @property
     def images(self) -> ImageFormat:
         """The format of its images.
 

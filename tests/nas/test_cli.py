@@ -280,6 +280,7 @@ class TestTheWholePath:
         assert made["smallest"]["macs"] < made["largest"]["macs"]
         assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
         assert sum(made["images"].values()) == 1797
+        assert made["cut_sentences"] is None
         assert list(made["time"]) == ["training", "search", "final", "total"]
         assert made["time"]["total"]["low"] <= made["time"]["total"]["seconds"] <= made["time"]["total"]["high"]
         assert shell.runs() == set()
