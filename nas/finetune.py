@@ -8,7 +8,6 @@ from nas.export.select import pick
 from nas.nested import sorted_list
 from nas.precisions import Precisions
 from nas.reader import Run
-from supernets.pretrained import find_pretrained
 from supernets.space import Architecture
 
 DEFAULT_EPOCHS = 5
@@ -51,8 +50,6 @@ def finetuning_job(
         "precisions": [precision],
         "search": {"algorithm": "random", "evaluations": 2},
     }  # fmt: skip
-    if job.supernet.pretrained is not None and job.data.tokenizer is None:
-        data["data"]["tokenizer"] = str(find_pretrained(job.supernet.pretrained))  # its sentences were read with that
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     return job_of(data, source=f"the job of run {run.id}")

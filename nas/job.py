@@ -36,7 +36,7 @@ from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
 from nas.store.folder import RunsFolder
-from nas.trained import check_images, check_outputs, load_trained
+from nas.trained import check_images, check_outputs, find_tokenizer, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
@@ -78,7 +78,7 @@ class Prepared:
         self.data: DataSet = load_data(
             data.name,
             path=data.path,
-            options=_data_options(job, None if self.pretrained is None else self.pretrained.folder),
+            options=_data_options(job, self._tokenizer()),
             validation=data.validation,
             test=data.test,
             seed=SPLIT_SEED,
@@ -296,6 +296,15 @@ class Prepared:
             return None
         return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
+    def _tokenizer(self) -> Path | None:
+        """What the job's sentences are read with, by the first that says so: the job, its pretrained network, its trained
+        supernet; None where one is trained on them."""
+        if not self.job.data.of_text or self.job.data.tokenizer is not None:
+            return self.job.data.tokenizer
+        if self.pretrained is not None:
+            return self.pretrained.folder
+        return find_tokenizer(self._runs, self.job, source=self._source)
+
     def untrained(self) -> Supernet:
         """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network, or of the
         one that is trained further."""
@@ -372,13 +381,13 @@ class Prepared:
         return head(self.data.train, self.job.calibration_images)
 
 
-def _data_options(job: SearchJob, pretrained: Path | None) -> ImageOptions | TextOptions:
-    """How the job's data are to come; sentences as the tokenizer in the folder of its pretrained network has them."""
+def _data_options(job: SearchJob, tokenizer: Path | None) -> ImageOptions | TextOptions:
+    """How the job's data are to come; sentences as a tokenizer has them, or one that is trained on them."""
     data, default = job.data, TextOptions()
     if not data.of_text:
         return ImageOptions(image_size=data.image_size, channels=data.channels)
     return TextOptions(
-        tokenizer=data.tokenizer or pretrained,
+        tokenizer=tokenizer,
         max_tokens=data.max_tokens or default.max_tokens,
         vocabulary=data.vocabulary or default.vocabulary,
         text_column=data.text_column,

@@ -50,7 +50,8 @@ class DataConfig(Section):
     tokenizer: Annotated[
         Path | None, Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one")
     ] = None
-    """None takes that of `supernet.pretrained`, or trains one on the training part."""
+    """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
+    training part."""
     max_tokens: Annotated[
         int | None, Field(strict=True, ge=4, le=8192, description="a whole number of tokens from 4 to 8192")
     ] = None

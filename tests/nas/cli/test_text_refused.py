@@ -16,49 +16,16 @@ from safetensors.torch import load_file, save_file
 from nas.driver import How, search
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
-from supernets.families.bert import write_bert
-from supernets.families.encoder import EncoderFamily
-from supernets.families.encoder_spec import EncoderSpec
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import SMALL_JOB, Shell
+from tests.nas.moods import JOB, ROWS, table, write_moods
 
-MOODS = {"good": ("fine", "bright", "warm", "clever"), "bad": ("poor", "dull", "cold", "silly")}
-WORDS = ("the", "film", "story", "plot", "actor", "scene", "music", "end")
-ROWS = [
-    (f"{a} {b} {word} {mood}", label)
-    for label, moods in MOODS.items() for mood in moods for word in WORDS for a, b in (("a", "very"), ("one", "quite"))
-]  # fmt: skip
-JOB = {
-    "name": "moods",
-    "data": {"name": "text-classification", "path": "moods.csv", "max_tokens": 16},
-    "supernet": {"family": "encoder", "pretrained": "bert"},
-    "training": {"epochs": 1, "batch_size": 32},
-    "objectives": ["accuracy", "macs"],
-    "search": {"algorithm": "random", "evaluations": 2},
-}
 OWN = {"family": "encoder", "space": {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}}
-
-
-def table(rows: list[tuple[str, str]]) -> str:
-    return "".join(f"{text},{label}\n" for text, label in [("text", "label"), *rows])
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with sentences and a random BERT of 24 positions, its tokenizer trained on them."""
-    folder = tmp_path_factory.mktemp("refused")
-    (folder / "moods.csv").write_text(table(ROWS))
-    tokenizer = SentenceTokenizer.train([text for text, _ in ROWS], vocabulary=120, max_tokens=16)
-    spec = EncoderSpec(head_size=4, depth=(1, 2), width=(16,), heads=(4,), hidden=(8, 16))
-    sizes = {"vocabulary": tokenizer.vocabulary, "positions": 24, "padding": tokenizer.padding}
-    family = EncoderFamily(spec, tokens=6, n_classes=3, **sizes)
-    torch.manual_seed(0)
-    weights = family.template().state_dict()
-    largest = family.space.largest
-    write_bert(
-        folder / "bert", family, largest, weights, class_names=("a", "b", "c"), tokenizer=tokenizer.json
-    )  # fmt: skip
-    return folder
+    return write_moods(tmp_path_factory.mktemp("refused"))
 
 
 @pytest.fixture
@@ -147,7 +114,7 @@ def test_weights_that_are_no_numbers(shell: Shell) -> None:
 
 def test_a_space_larger_than_the_pretrained_network(shell: Shell) -> None:
     space = {"head_size": 4, "depth": [1, 3], "width": [16], "heads": [4], "hidden": [16]}
-    error = refused(shell, supernet={**JOB["supernet"], "space": space})  # type: ignore[dict-item]
+    error = refused(shell, supernet={**JOB["supernet"], "space": space})
     assert "the space is larger than the pretrained network: its largest depth is 3, and" in error
     assert "bert has 2; let the last option of depth be 2" in error
 
@@ -194,7 +161,7 @@ def test_a_teacher_of_other_classes(shell: Shell) -> None:
 
     rows = [*ROWS, *((f"{text} {text}", "neither") for text, _ in ROWS[::4])]
     (shell.folder / "three.csv").write_text(table(rows))
-    text = yaml.safe_dump({**JOB, "name": "three", "supernet": OWN, "data": {**JOB["data"], "path": "three.csv"}})  # type: ignore[dict-item]
+    text = yaml.safe_dump({**JOB, "name": "three", "supernet": OWN, "data": {**JOB["data"], "path": "three.csv"}})
     search(load_job(shell.job(text, "three.yaml")), How(RunsFolder(shell.folder / "runs"), inline=True))
     error = refused(shell, supernet=OWN, training={"distill": "teacher", "teacher": "three-1"})
     assert "training.teacher: three-1 is for sentences of" in error
