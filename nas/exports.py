@@ -24,8 +24,8 @@ from nas.store.base import RunStore
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import Checkpoint, load_checkpoint
 from supernets.errors import ExportError
-from supernets.families.bert import read_bert, write_bert
 from supernets.families.encoder import EncoderFamily
+from supernets.families.pretrained_bert import read_bert, write_bert
 from supernets.families.single import innermost
 
 

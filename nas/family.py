@@ -15,11 +15,11 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
-from supernets.families.bert import Bert, read_bert
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
+from supernets.families.pretrained_bert import Bert, read_bert
 from supernets.families.resnet import ResNetFamily
 from supernets.families.resnet_spec import ResNetSpec
 from supernets.families.single import SingleFamily
@@ -60,7 +60,7 @@ def find_family(
         CheckpointError: the trained supernet is of another family or space than the job says.
     """
     try:
-        spec = supernet.spec(None if pretrained is None else pretrained.config.space())
+        spec = supernet.spec(None if pretrained is None else pretrained.space())
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}") from None
 

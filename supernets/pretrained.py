@@ -8,7 +8,8 @@ from pathlib import Path
 from supernets.errors import CheckpointError
 
 PACKAGE, HUB = "package:", "hub:"
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
 """The files of a folder of the transformers library that are read."""
 HUB_SECONDS = 10.0
 """How long the hub may take to answer at all."""
@@ -53,7 +54,7 @@ def _on_hub(repository: str, revision: str) -> Path:
     # It comes with the library of tokenizers, and is slow to import.
     from huggingface_hub import HfApi, snapshot_download
 
-    wanted, files = revision or None, [CONFIG, WEIGHTS, TOKENIZER]
+    wanted, files = revision or None, [CONFIG, WEIGHTS, TOKENIZER, PREPROCESSOR]
     try:
         # Asked first because it takes a timeout: left to itself, the download waits for ever for a hub that is silent.
         HfApi().model_info(repository, revision=wanted, timeout=HUB_SECONDS)
@@ -65,5 +66,5 @@ def _on_hub(repository: str, revision: str) -> Path:
             told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
                 f"the hub's {repository} cannot be had ({told}); correct its name, or download {CONFIG}, {WEIGHTS} and "
-                f"{TOKENIZER} elsewhere and give their folder's path"
+                f"{TOKENIZER} or {PREPROCESSOR} elsewhere and give their folder's path"
             ) from None

@@ -77,6 +77,7 @@ class TransformerFamily(ABC):
 
     name: str
     spec: TransformerSpec
+    n_classes: int
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
     """What a layer is called in the names of choices and axes; with an s, in those of modules."""
