@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from nas.conditions import check_conditions, check_weights
 from nas.errors import ExportFailedError, SelectionError
@@ -22,11 +23,16 @@ from nas.precisions import Precisions
 from nas.reader import Run
 from nas.store.base import RunStore
 from nas.store.folder import RunsFolder
+from supernets.base import Family
 from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.data import DataSet
 from supernets.errors import ExportError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.pretrained_bert import read_bert, write_bert
+from supernets.families.pretrained_vit import read_vit, write_vit
 from supernets.families.single import innermost
+from supernets.families.vit_encoder import ViTEncoderFamily
+from supernets.space import Architecture
 
 
 def export(
@@ -67,7 +73,8 @@ def export(
 def export_transformers(
     runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None
 ) -> dict[str, Any]:
-    """Writes one network of sentences as a folder that the transformers library loads, read back and found to be the same.
+    """Writes one encoder, of sentences or images, as a folder that the transformers library loads; what was written is read
+    back and found to be the same.
 
     Args:
         folder: to be made, or an empty one.
@@ -83,29 +90,38 @@ def export_transformers(
     point = pick(opened.report, select, index)
     with _exported(opened) as (prepared, checkpoint, store):
         network, _ = Precisions.of_run(store.info()).split(point.architecture)
-        supernet = checkpoint.supernet
+        supernet, data = checkpoint.supernet, prepared.data
         family, plain = innermost(supernet.family, network)
-        if not isinstance(family, EncoderFamily):
-            raise ExportError(
-                f"networks of the family {EncoderFamily.name} are written for the transformers library, and those of run "
-                f"{run!r} are of {family.name}; write ONNX: nas export {run} -o FILE"
-            )
         module = supernet.extract(network)
-        write_bert(
-            folder,
-            family,
-            plain,
-            module.state_dict(),
-            class_names=prepared.data.class_names,
-            tokenizer=prepared.data.sentences.tokenizer,
-        )
+        tensors, loader = _written(folder, family, plain, module, data)
         again = family.build(plain).eval()
-        again.load_state_dict(read_bert(folder).tensors)
+        again.load_state_dict(tensors)
         with torch.no_grad():
-            came, expected = (one(prepared.data.validation.inputs[:8]) for one in (again, module))
+            came, expected = (one(data.validation.inputs[:8]) for one in (again, module))
         if not torch.equal(came, expected):
             raise ExportFailedError(f"{folder}: what was written, read again, gives other answers than the network")
-        return {"path": str(folder), "key": point.key, "values": dict(point.values), "precision": "fp32"}
+        told = {"key": point.key, "values": dict(point.values), "precision": "fp32"}
+        return {"path": str(folder), "loader": loader, **told}
+
+
+def _written(
+    folder: Path, family: Family, network: Architecture, module: nn.Module, data: DataSet
+) -> tuple[Mapping[str, Tensor], str]:
+    """Writes a network as a folder of the transformers library; its tensors, read again, and which of its classes loads it."""
+    tensors, class_names = module.state_dict(), data.class_names
+    match family:
+        case EncoderFamily():
+            write_bert(folder, family, network, tensors, class_names=class_names, tokenizer=data.sentences.tokenizer)
+            return read_bert(folder).tensors, "AutoModelForSequenceClassification"
+        case ViTEncoderFamily():
+            images = data.images
+            write_vit(folder, family, network, tensors, class_names=class_names, mean=images.mean, std=images.std)
+            return read_vit(folder).tensors, "AutoModelForImageClassification"
+        case _:
+            raise ExportError(
+                f"networks of the families {EncoderFamily.name} and {ViTEncoderFamily.name} are written for the transformers "
+                f"library, and this one is of {family.name}; write ONNX by: nas export"
+            )
 
 
 @contextmanager

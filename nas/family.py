@@ -20,6 +20,7 @@ from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
 from supernets.families.pretrained_bert import Bert, read_bert
+from supernets.families.pretrained_vit import PretrainedViT, read_vit
 from supernets.families.resnet import ResNetFamily
 from supernets.families.resnet_spec import ResNetSpec
 from supernets.families.single import SingleFamily
@@ -32,8 +33,11 @@ from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
 
+Pretrained = Bert | PretrainedViT
+"""What a supernet can be made of."""
 
-def load_pretrained(supernet: SupernetConfig, *, source: str) -> Bert | None:
+
+def load_pretrained(supernet: SupernetConfig, *, source: str) -> Pretrained | None:
     """The pretrained network that the job's supernet is made of; None where it names none.
 
     Raises:
@@ -41,14 +45,20 @@ def load_pretrained(supernet: SupernetConfig, *, source: str) -> Bert | None:
     """
     if supernet.pretrained is None:
         return None
+    read = read_vit if supernet.family == ViTEncoderFamily.name else read_bert
     try:
-        return read_bert(find_pretrained(supernet.pretrained))
+        return read(find_pretrained(supernet.pretrained))
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.pretrained: {error}") from None
 
 
 def find_family(
-    supernet: SupernetConfig, data: DataSet, *, checkpoint: Checkpoint | None, pretrained: Bert | None, source: str
+    supernet: SupernetConfig,
+    data: DataSet,
+    *,
+    checkpoint: Checkpoint | None,
+    pretrained: Pretrained | None,
+    source: str,
 ) -> Family:
     """The job's family.
 
@@ -111,9 +121,9 @@ def _of_checkpoint(
     return family
 
 
-def _plain(spec: Spec, data: DataSet, pretrained: Bert | None) -> Family:
+def _plain(spec: Spec, data: DataSet, pretrained: Pretrained | None) -> Family:
     if isinstance(spec, EncoderSpec):
-        return _encoder(spec, data, pretrained)
+        return _encoder(spec, data, pretrained if isinstance(pretrained, Bert) else None)
     images = data.images
     sizes = {"image_size": images.image_size, "channels": images.channels, "n_classes": data.n_classes}
     match spec:
@@ -123,6 +133,10 @@ def _plain(spec: Spec, data: DataSet, pretrained: Bert | None) -> Family:
             return ResNetFamily(spec, **sizes)
         case ViTSpec():
             return ViTFamily(spec, **sizes)
+        case ViTEncoderSpec() if isinstance(pretrained, PretrainedViT):
+            family = ViTEncoderFamily(spec, **sizes, epsilon=pretrained.config.epsilon)
+            pretrained.check_family(family)
+            return family
         case ViTEncoderSpec():
             return ViTEncoderFamily(spec, **sizes)
         case other:
@@ -160,10 +174,10 @@ def _encoder(spec: EncoderSpec, data: DataSet, pretrained: Bert | None) -> Encod
     return EncoderFamily(spec, padding=text.padding, tokens=text.typical_tokens, n_classes=data.n_classes, **sizes)
 
 
-def pretrained_weights(pretrained: Bert, family: Family) -> dict[str, Tensor]:
+def pretrained_weights(pretrained: Pretrained, family: Family) -> dict[str, Tensor]:
     """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator."""
     plain = family.inner if isinstance(family, NestedFamily) else family
-    assert isinstance(plain, EncoderFamily), "only encoders are made of pretrained networks"
+    assert isinstance(plain, EncoderFamily | ViTEncoderFamily), "no other is made of pretrained networks"
     return pretrained.weights(plain)
 
 

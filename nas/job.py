@@ -30,17 +30,18 @@ from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
 from nas.family import find_family, find_sharing, load_pretrained, pretrained_weights
+from nas.inputs import data_options
 from nas.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
 from nas.precisions import Precisions, exact_figure
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
 from nas.store.folder import RunsFolder
-from nas.trained import check_images, check_outputs, find_tokenizer, load_trained
+from nas.trained import check_images, check_outputs, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
-from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, typical_batches
+from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.families.nested import NestedFamily
 from supernets.families.single import SingleFamily
 from supernets.recalibration import recalibrate
@@ -78,7 +79,9 @@ class Prepared:
         self.data: DataSet = load_data(
             data.name,
             path=data.path,
-            options=_data_options(job, self._tokenizer()),
+            options=data_options(
+                job, runs, pretrained=None if self.pretrained is None else self.pretrained.folder, source=source
+            ),
             validation=data.validation,
             test=data.test,
             seed=SPLIT_SEED,
@@ -296,15 +299,6 @@ class Prepared:
             return None
         return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
-    def _tokenizer(self) -> Path | None:
-        """What the job's sentences are read with, by the first that says so: the job, its pretrained network, its trained
-        supernet; None where one is trained on them."""
-        if not self.job.data.of_text or self.job.data.tokenizer is not None:
-            return self.job.data.tokenizer
-        if self.pretrained is not None:
-            return self.pretrained.folder
-        return find_tokenizer(self._runs, self.job, source=self._source)
-
     def untrained(self) -> Supernet:
         """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network, or of the
         one that is trained further."""
@@ -379,21 +373,6 @@ class Prepared:
     def calibration(self) -> Part:
         """Of the training part, for batch-norm statistics: always the same first examples."""
         return head(self.data.train, self.job.calibration_images)
-
-
-def _data_options(job: SearchJob, tokenizer: Path | None) -> ImageOptions | TextOptions:
-    """How the job's data are to come; sentences as a tokenizer has them, or one that is trained on them."""
-    data, default = job.data, TextOptions()
-    if not data.of_text:
-        return ImageOptions(image_size=data.image_size, channels=data.channels)
-    return TextOptions(
-        tokenizer=tokenizer,
-        max_tokens=data.max_tokens or default.max_tokens,
-        vocabulary=data.vocabulary or default.vocabulary,
-        text_column=data.text_column,
-        label_column=data.label_column,
-        encoding=data.encoding or default.encoding,
-    )
 
 
 def _of_family(family: Family) -> dict[str, Any]:

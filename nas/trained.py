@@ -1,4 +1,4 @@
-"""Finds the trained supernets that a job names, what their sentences were read with, and checks that they are for its data."""
+"""Finds the trained supernets that a job names, and checks that they are for its data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.config import SearchJob, load_job
-from nas.config.data import VOCABULARY
+from nas.config import load_job
 from nas.errors import JobError, UnknownNameError
-from nas.store.folder import RunFolder, RunsFolder
+from nas.store.folder import RunsFolder
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
-from supernets.pretrained import find_pretrained
 
 
 def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str) -> Checkpoint:
@@ -53,55 +51,6 @@ def _of_run(runs: RunsFolder, source: str) -> Path:
     return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
 
 
-def find_tokenizer(runs: RunsFolder, job: SearchJob, *, source: str) -> Path | None:
-    """The tokenizer that the sentences of a job's trained supernet were read with; None where it names no supernet, one was
-    trained on them, or the supernet is a checkpoint outside of a run's folder.
-
-    Raises:
-        JobError: a run or a network that it was made of is gone; or the job asks for another vocabulary.
-    """
-    named = job.supernet.from_
-    if named is None:
-        return None
-    where = f"{source}: supernet.from"
-    made = _job_that_made(runs, named, job.supernet.from_path, where=where)
-    if made is None or (made.data.tokenizer is None and made.supernet.pretrained is None):
-        return None
-    if job.data.vocabulary not in (None, VOCABULARY):
-        raise JobError(
-            f"{source}: data.vocabulary: {named} was made of a network with a tokenizer, and none is trained; remove it"
-        )
-    if made.data.tokenizer is not None:
-        return made.data.tokenizer
-    try:
-        return find_pretrained(str(made.supernet.pretrained))
-    except CheckpointError as error:
-        raise JobError(
-            f"{where}: {named} was made of {made.supernet.pretrained}, whose tokenizer is needed: {error}; or give "
-            "data.tokenizer"
-        ) from None
-
-
-def _job_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str) -> SearchJob | None:
-    """The job of a run, or of the run whose supernet it goes on from; None where it is of no run."""
-    try:
-        folder = runs.get(named) if path is None else _run_of(path)
-    except UnknownNameError as error:
-        raise JobError(f"{where}: {error}; its job tells the tokenizer: give data.tokenizer in its place") from None
-    if folder is None:
-        return None
-    job = load_job(folder.job_file)
-    further = job.supernet
-    if job.data.tokenizer is not None or further.from_ is None:
-        return job
-    return _job_that_made(RunsFolder(folder.path.parent), further.from_, further.from_path, where=where)
-
-
-def _run_of(path: Path) -> RunFolder | None:
-    """The folder of the run that a path is, or whose checkpoint it is; None where it belongs to no run."""
-    return next((folder for folder in map(RunFolder, (path, path.parent)) if folder.holds_a_run), None)
-
-
 def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
     """Refuses a checkpoint that was trained on other examples than the job's training part.
 
@@ -115,13 +64,12 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
     if trained_on["digest"] != ours.digest:
         noun = data.format.noun
         text = isinstance(data.format, TextFormat)
-        tokenizer = (
-            " (outside of its run's folder, data.tokenizer too: the pretrained network's folder)" if text else ""
-        )
+        keys = "data.tokenizer" if text else "data.image_size, channels, mean and std"
         raise CheckpointError(
             f"{key}: it was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
             f"job's training part ({data.name}, {ours.digest}); its validation {noun}s may be among them; "
-            f"write the data section of the job that trained it, shares included{tokenizer}"
+            f"write the data section of the job that trained it, shares included (outside of its run's folder, {keys}, "
+            "too, if it was made of a pretrained network: as that has them)"
         )
 
 

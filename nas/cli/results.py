@@ -145,7 +145,7 @@ def export_transformers(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write an encoder whose layers are alike as a folder that the transformers library loads."""
+    """Write an encoder of sentences or images whose layers are alike as a folder that the transformers library loads."""
     from nas.exports import export_transformers as write
 
     check_one_choice(select, index, knee)
@@ -153,9 +153,7 @@ def export_transformers(
     if as_json:
         return print_json(made)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
-    return print(
-        f"wrote {made['path']} ({figures}): load it by AutoModelForSequenceClassification.from_pretrained({made['path']!r})"
-    )
+    return print(f"wrote {made['path']} ({figures}): load it by {made['loader']}.from_pretrained({made['path']!r})")
 
 
 @app.command("export-study")

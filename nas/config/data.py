@@ -12,7 +12,7 @@ from nas.config.errors import problem, show
 from nas.config.section import Section
 
 TEXT = "text-classification"
-_OF_IMAGES = ("image_size", "channels")
+_OF_IMAGES = ("image_size", "channels", "mean", "std")
 _OF_TEXT = ("tokenizer", "max_tokens", "vocabulary", "text_column", "label_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written out, lest later ones change what a job means."""
@@ -20,6 +20,10 @@ VOCABULARY = 8000
 """The default of a tokenizer that is trained, and of nothing else."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
+_Numbers = Annotated[
+    tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...] | None,
+    Field(description="a list of one number a channel, for pixels from 0 to 1"),
+]
 _Column = Annotated[
     str | None, Field(strict=True, min_length=1, max_length=200, description="the name of a column of the table")
 ]
@@ -47,6 +51,10 @@ class DataConfig(Section):
         int | None, Field(strict=True, ge=4, le=1024, description="a whole number of pixels from 4 to 1024")
     ] = None
     channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
+    mean: _Numbers = None
+    std: _Numbers = None
+    """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
+    of, or the training part's."""
     tokenizer: Annotated[
         Path | None, Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one")
     ] = None
@@ -93,10 +101,26 @@ class DataConfig(Section):
                 raise problem(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text:
             self._check_text()
+        self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
             raise problem("validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on")
         return self
+
+    def _check_normalisation(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            given, missing = ("std", "mean") if self.mean is None else ("mean", "std")
+            raise problem(missing, f"is missing; expected it beside {given}")
+        if self.mean is None or self.std is None:
+            return
+        n = self.channels or len(self.mean)
+        for key, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) != n or n not in (1, 3):
+                raise problem(
+                    key, f"expected one number for grey images, or three for colour, got {show(list(numbers))}"
+                )
+        if min(self.std) <= 0:
+            raise problem("std", f"expected numbers above 0, got {show(list(self.std))}")
 
     def _check_text(self) -> None:
         if self.path is None:

@@ -42,6 +42,8 @@ _SPACES: dict[str, type[_Space]] = {
 }
 """The model of a space by the name of the family."""
 _PLAIN = "slice"
+_OF_PRETRAINED = ("encoder", "vit-encoder")
+"""Families that are made of pretrained networks: a BERT, a ViT."""
 _SCHEMES = ("package:", "hub:")
 """What names of pretrained networks that are no paths begin with, as `supernets.pretrained` has them."""
 
@@ -77,7 +79,7 @@ class SupernetConfig(Section):
             min_length=1,
             max_length=1000,
             pattern=r"^[^\x00]+$",
-            description="the folder of a pretrained BERT, package:NAME or hub:OWNER/NAME",
+            description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME",
         ),
     ] = None
 
@@ -116,9 +118,10 @@ class SupernetConfig(Section):
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)))
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise problem("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none")
-        if self.pretrained is not None and self.family != "encoder":
+        if self.pretrained is not None and self.family not in _OF_PRETRAINED:
             raise problem(
-                "pretrained", f"the family encoder is made of pretrained networks, got {self.family}; remove one"
+                "pretrained",
+                f"the families {' and '.join(_OF_PRETRAINED)} are made of pretrained networks, got {self.family}; remove one",
             )
         if self.pretrained is not None and self.from_ is not None:
             raise problem("pretrained", "a trained supernet is not made anew; remove pretrained or from")

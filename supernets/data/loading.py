@@ -30,8 +30,8 @@ def load_data(
 ) -> DataSet:
     """A data set in memory, as three parts that never mix.
 
-    Images are normalised by the training part's mean and deviation; where no tokenizer is given for sentences, one is
-    trained on the training part.
+    Where no mean and deviation are given, images are normalised by the training part's; where no tokenizer is given for
+    sentences, one is trained on the training part.
 
     Args:
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
@@ -56,18 +56,30 @@ def load_data(
         return tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
     if isinstance(options, TextOptions):
         raise DataError(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
-    size, channels = (None, None) if options is None else (options.image_size, options.channels)
-    source = _images(name, path, size, channels)
+    wanted = options or ImageOptions()
+    source = _images(name, path, wanted.image_size, wanted.channels)
     n_channels, native_size = source.train.inputs.shape[1:3]
-    size, n_channels = size or native_size, channels or n_channels
+    size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
     fitted = Split(*(fit(part, max_value=source.max_value, image_size=size, channels=n_channels) for part in examples))
     max_value = source.max_value if size == native_size else 255  # resizing scales to bytes
-    mean, std = statistics(fitted.train.inputs, max_value)
+    mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, max_value)
     train, val, unseen = (normalise(part, max_value=max_value, mean=mean, std=std) for part in fitted)
     return DataSet(name, train, val, unseen, source.class_names, ImageFormat(mean, std, size, n_channels))
+
+
+def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The mean and deviation that are asked for; None where none are."""
+    if options.mean is None or options.std is None:
+        return None
+    if len(options.mean) != channels:
+        raise DataError(
+            f"mean and std: {len(options.mean)} numbers each, and the images have {channels} channels; give as many numbers, "
+            f"or set channels to {len(options.mean)}"
+        )
+    return options.mean, options.std
 
 
 def _images(name: str, path: Path | None, image_size: int | None, channels: int | None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class ImageOptions:
     Attributes:
         image_size: pixels to resize to; None keeps the size that all images have.
         channels: 1 (grey) or 3 (colour); None keeps what they have.
+        mean, std: of each channel on the scale from 0 to 1, that images are normalised by; None takes the training part's.
 
     Raises:
         DataError: there are no such images.
@@ -30,12 +32,21 @@ class ImageOptions:
 
     image_size: int | None = None
     channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
             raise DataError(f"image_size={self.image_size}: expected a number of pixels, at least 1")
         if self.channels not in (None, 1, 3):
             raise DataError(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
+        if (self.mean is None) != (self.std is None):
+            raise DataError(f"mean={self.mean} and std={self.std}: expected both or neither")
+        if self.mean is not None and self.std is not None:
+            if not len(self.mean) == len(self.std) > 0 or not all(math.isfinite(x) for x in (*self.mean, *self.std)):
+                raise DataError(f"mean={self.mean} and std={self.std}: expected a finite number each for every channel")
+            if min(self.std) <= 0:
+                raise DataError(f"std={self.std}: expected numbers above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class ImageFormat:
     """What the images of a data set are.
 
     Attributes:
-        mean, std: of each channel of the training part's pixels on the scale from 0 to 1; images are
+        mean, std: of each channel on the scale from 0 to 1, the training part's where no others were asked for; images are
             ``(pixel - mean) / std``.
         image_size: height and width in pixels.
     """

@@ -75,7 +75,7 @@ class Bert(PretrainedTransformer):
             )
 
 
-def read_config(folder: Path) -> BertConfig:
+def read_bert_config(folder: Path) -> BertConfig:
     """The sizes of a pretrained network in a folder.
 
     Raises:
@@ -96,7 +96,7 @@ def read_bert(folder: Path) -> Bert:
     Raises:
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
-    config = read_config(folder)
+    config = read_bert_config(folder)
     file = TensorFile(folder, noun=_NOUN, base=f"{_KIND}.")
     width = config.width
     # There is one type of tokens here: the embedding of the first is part of every word's, as the library adds these two first.

@@ -211,7 +211,9 @@ class TensorFile:
             self._found: Mapping[str, Tensor] = load_file(self.path)
         except FileNotFoundError:
             pickled = folder / "pytorch_model.bin"
-            hint = f"{pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else _ANEW
+            hint = (
+                f"{pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else _ANEW
+            )
             raise CheckpointError(f"{folder}: no {WEIGHTS} here; {hint}") from None
         except (OSError, SafetensorError) as error:
             told = f"cannot be read ({error}); expected a whole safetensors file; {_ANEW}"

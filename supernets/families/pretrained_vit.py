@@ -88,7 +88,7 @@ class PretrainedViT(PretrainedTransformer):
             )
 
 
-def read_config(folder: Path) -> ViTConfig:
+def read_vit_config(folder: Path) -> ViTConfig:
     """The sizes of a pretrained network in a folder.
 
     Raises:
@@ -146,7 +146,7 @@ def read_vit(folder: Path) -> PretrainedViT:
     Raises:
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
-    config = read_config(folder)
+    config = read_vit_config(folder)
     file = TensorFile(folder, noun=_NOUN, base=f"{_KIND}.")
     width, patch = config.width, config.patch
     positions = file.take(_POSITIONS, 1, 1 + (config.image_size // patch) ** 2, width)

@@ -78,6 +78,7 @@ def reviews(tmp_path: Path) -> Path:
         ("mobile-cnn", "digits", "images", "sentences"),
         ("resnet", "digits", "images", "sentences"),
         ("vit", "digits", "images", "sentences"),
+        ("vit-encoder", "digits", "images", "sentences"),
         ("encoder", "tiny", "sentences", "images"),
     ],
 )

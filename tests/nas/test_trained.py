@@ -95,7 +95,7 @@ def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path
     shutil.copytree(own / "runs" / "moods-1" / "checkpoint", own / "bare")
     runs = RunsFolder(own / "runs")
     with pytest.raises(
-        CheckpointError, match=r"outside of its run's folder, data.tokenizer too: the pretrained network's"
+        CheckpointError, match=r"outside of its run's folder, data.tokenizer, too, if it was made of a pretrained"
     ):
         Prepared(job(own, supernet={"from": "./bare"}), runs)
     data = {**JOB["data"], "tokenizer": str(trained / "bert")}

@@ -175,5 +175,5 @@ def test_a_cnn_is_none_of_the_transformers_library(shell: Shell) -> None:
     assert shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline").code == 0
     made = shell.nas("export-transformers", "small-1", "-o", "out")
     assert made.code == 1
-    assert "those of run 'small-1' are of mobile-cnn; write ONNX: nas export small-1 -o FILE" in made.err
+    assert "this one is of mobile-cnn; write ONNX by: nas export" in made.err
     assert not (shell.folder / "out").exists()

@@ -435,6 +435,32 @@ PARTS = [
     ("data: {name: fashion-mnist, path: 3}", "data.path", "expected the path of a folder or file, got 3"),
     ("data: {name: digits, image_size: 2}", "data.image_size", "from 4 to 1024, got 2"),
     ("data: {name: digits, channels: 2}", "data.channels", "expected 1 (grey) or 3 (colour), got 2"),
+    ("data: {name: digits, mean: [0.5]}", "data.std", "is missing; expected it beside mean"),
+    ("data: {name: digits, std: [0.5]}", "data.mean", "is missing; expected it beside std"),
+    (
+        "data: {name: digits, mean: 0.5, std: [1]}",
+        "data.mean",
+        "expected a list of one number a channel, for pixels from",
+    ),
+    ("data: {name: digits, mean: [.inf], std: [1]}", "data.mean[0]", "an entry of a list of one number a channel"),
+    (
+        "data: {name: digits, mean: [0.1, 0.2], std: [1, 1]}",
+        "data.mean",
+        "one number for grey images, or three for colour",
+    ),
+    ("data: {name: digits, mean: [], std: []}", "data.mean", "one number for grey images, or three for colour, got []"),
+    ("data: {name: digits, channels: 3, mean: [0.5], std: [1]}", "data.mean", "or three for colour, got [0.5]"),
+    (
+        "data: {name: digits, mean: [0.5], std: [1, 1, 1]}",
+        "data.std",
+        "one number for grey images, or three for colour",
+    ),
+    ("data: {name: digits, mean: [0.5], std: [0]}", "data.std", "expected numbers above 0, got [0.0]"),
+    (
+        "data: {name: text-classification, path: x, mean: [0.5], std: [1]}",
+        "data.mean",
+        "is for data of images, and text-",
+    ),
     ("data: {name: digits, test: 1}", "data.test", "examples (at least 2) or a share between 0 and 1, got 1"),
     ("data: {name: digits, test: 1.0}", "data.test", "got 1.0"),
     ("data: {name: digits, test: true}", "data.test", "got true"),
@@ -603,6 +629,7 @@ PARTS += [
         "there is one network; give some list a second",
     ),
 ]
+OF_VIT_ENCODER = "supernet: {family: vit-encoder, "
 OF_VIT = "supernet: {family: vit, "
 PARTS += [
     (OF_VIT + "preset: mobile}", "supernet.preset", "unknown preset 'mobile'. Known: tiny, digits, "),
@@ -636,6 +663,23 @@ PARTS += [
     (OF_VIT + "preset: tiny, space: {mlp: [0, 3]}}", "supernet.space.mlp", "a number above 0, at most 16, got 0.0"),
     (OF_VIT + "preset: tiny, space: {heads: [0]}}", "supernet.space.heads", "a whole number from 1 to 64, got 0"),
     (OF_VIT + "preset: tiny, space: {patch: 4.5}}", "supernet.space.patch", "a number of pixels, got 4.5"),
+    (
+        OF_VIT_ENCODER + "space: {depth: [1], width: [8], heads: [1], hidden: [4, 8], head_size: 4}}",
+        "supernet.space.patch",
+        "is missing; give it, or a preset to take it from",
+    ),
+    (OF_VIT_ENCODER + "preset: tiny, space: {mlp: [2]}}", "supernet.space.mlp", "unknown key 'mlp'"),
+    (OF_VIT_ENCODER + "preset: base}", "supernet.preset", "unknown preset 'base'. Known: tiny, digits, instatune"),
+    (
+        OF_VIT_ENCODER + "preset: tiny, space: {depth: [2], width: [48], heads: [3], hidden: [64]}}",
+        "supernet.space",
+        "every list has one option, so there is one network",
+    ),
+    (
+        OF_VIT + "pretrained: folder}",
+        "supernet.pretrained",
+        "the families encoder and vit-encoder are made of pretrained",
+    ),
     (OF_VIT + "space: {patch: 4}}", "supernet.space.depth", "is missing; give it, or a preset"),
     (
         OF_VIT + "space: {patch: 4, depth: [2], width: [48, 96], heads: [3, 5], mlp: [2]}}",

@@ -86,10 +86,21 @@ class TestDigits:
         small = torch.nn.functional.avg_pool2d(large.train.inputs[:, :1], 2)
         assert torch.corrcoef(torch.stack([small.flatten(), data.train.inputs.flatten()]))[0, 1] > 0.95
 
+    def test_images_are_normalised_by_what_is_asked_for(self, data: DataSet) -> None:
+        own = load_data("digits", options=ImageOptions(mean=(0.5,), std=(0.25,)))
+        assert (own.images.mean, own.images.std) == ((0.5,), (0.25,))
+        pixels = data.train.inputs * data.images.std[0] + data.images.mean[0]
+        torch.testing.assert_close(own.train.inputs, (pixels - 0.5) / 0.25)
+
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        (
+            "digits",
+            {"options": ImageOptions(mean=(0.5,) * 3, std=(1.0,) * 3)},
+            "mean and std: 3 numbers each, and the images have 1 channels; give as many numbers, or set channels to 3",
+        ),
         ("cifar", {}, "unknown data set 'cifar'; expected one of digits, fashion-mnist, image-folder, text-class"),
         ("digits", {"path": Path("x")}, "digits ships with scikit-learn and has no files; got path=x"),
         (
@@ -112,6 +123,10 @@ def test_impossible_demands_are_refused(name: str, options: dict[str, object], m
     [
         (ImageOptions, {"image_size": 0}, "image_size=0: expected a number of pixels"),
         (ImageOptions, {"channels": 2}, r"channels=2: expected 1 \(grey\) or 3 \(colour\)"),
+        (ImageOptions, {"mean": (0.5,)}, r"mean=\(0.5,\) and std=None: expected both or neither"),
+        (ImageOptions, {"mean": (0.5,), "std": (1.0, 1.0)}, "expected a finite number each for every channel"),
+        (ImageOptions, {"mean": (float("nan"),), "std": (1.0,)}, "expected a finite number each for every channel"),
+        (ImageOptions, {"mean": (0.5,), "std": (0.0,)}, r"std=\(0.0,\): expected numbers above 0"),
         (TextOptions, {"max_tokens": 0}, "max_tokens=0: expected a number of tokens, at least 1"),
         (TextOptions, {"vocabulary": 99}, "vocabulary=99: expected a number of tokens from 100 to 100000"),
         (TextOptions, {"encoding": "rot13"}, "encoding='rot13': expected one of utf-8, utf-16, latin-1"),

@@ -214,7 +214,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({"model_type": "deit"}, "model_type is 'deit', and the family vit-encoder reads 'vit' alone$"),
+            ({"model_type": "deit"}, "model_type is 'deit', and the family vit-encoder reads 'vit' alone; give the"),
             ({"model_type": "bert"}, "the family vit-encoder reads 'vit' alone; write family: encoder"),
             ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new', and the family vit-encoder reads 'gelu' alone"),
             ({"image_size": [12, 16]}, r"image_size is \[12, 16\]; expected a whole number"),
@@ -226,7 +226,7 @@ class TestBadInput:
             ({"patch_size": 6}, r"position_embeddings is 1 x 10 x 24 .* it is 1 x 5 x 24"),
             (
                 {"num_hidden_layers": 4},
-                r"has no tensor vit.encoder.layer.3.attention.attention.query.weight, which a ViT",
+                r"has no tensor vit.encoder.layer.3.attention.attention.query.weight.*which a ViT",
             ),
             ({"intermediate_size": 37}, r"layer.0.intermediate.dense.weight is 36 x 24 .* it is 37 x 24"),
         ],
@@ -243,6 +243,14 @@ class TestBadInput:
             (lambda tensors: tensors.pop("vit.embeddings.cls_token"), "has no tensor vit.embeddings.cls_token"),
             (lambda tensors: tensors.pop("vit.layernorm.bias"), "has no tensor vit.layernorm.bias"),
             (
+                lambda tensors: tensors.update({"vit.embeddings.distillation_token": torch.zeros(1, 1, 24)}),
+                "has the tensor vit.embeddings.distillation_token, which a ViT of its config.json has not",
+            ),
+            (
+                lambda tensors: tensors["vit.embeddings.cls_token"].fill_(torch.nan),
+                "vit.embeddings.cls_token holds figures that are not finite",
+            ),
+            (
                 lambda tensors: tensors.update({"classifier.bias": torch.zeros(4)}),
                 "classifier.bias is 4 .* by its config.json it is 3",
             ),
@@ -256,6 +264,12 @@ class TestBadInput:
         save_file(tensors, folder / WEIGHTS)
         with pytest.raises(CheckpointError, match=message):
             read_vit(folder)
+
+    def test_the_token_of_hidden_patches_is_done_without(self, folder: Path) -> None:
+        expected = read_vit(folder).tensors
+        tensors = load_file(folder / WEIGHTS)
+        save_file(tensors | {"vit.embeddings.mask_token": torch.ones(1, 1, 24)}, folder / WEIGHTS)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in read_vit(folder).tensors.items())
 
     @pytest.mark.parametrize(
         ("change", "message"),
