@@ -14,7 +14,11 @@ _LANES = 4
 _OPSET, _IR_VERSION = 18, 8
 
 
-def probed(shape: Sequence[int]) -> bool:
+Shape = Sequence[int | str]
+"""Of one example; a size that only the run knows is a name."""
+
+
+def probed(shape: Shape) -> bool:
     """Whether a block with inputs of this shape (of one example) is put behind a convolution: images of many channels.
 
     A convolution network's inner tensors stand in a blocked layout (NCHWc), which a block that is measured by itself
@@ -23,18 +27,21 @@ def probed(shape: Sequence[int]) -> bool:
     the difference of the two is the block, plus the change back of its output, minus that of its input: along a chain
     of blocks these cancel but for the ends. The cost of calling the runtime cancels too.
     """
-    return len(shape) == 3 and shape[0] % _LANES == 0
+    channels = shape[0] if len(shape) == 3 else None
+    return isinstance(channels, int) and channels % _LANES == 0
 
 
-def baseline(shape: Sequence[int], name: str) -> bytes:
+def baseline(shape: Shape, name: str, *, integer: bool = False) -> bytes:
     """What to subtract: a depthwise 1 x 1 convolution where `probed`, else an Identity.
 
     Args:
         shape: of one example; the batch is dynamic.
         name: of the input.
+        integer: whether that is of 64-bit integers, and not of float32.
     """
     sizes: list[str | int | None] = ["batch", *shape]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in (name, _INNER)]
+    kind = TensorProto.INT64 if integer else TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(n, kind, sizes) for n in (name, _INNER)]
     model = helper.make_model(
         helper.make_graph([], "baseline", ends[:1], ends[1:]),
         opset_imports=[helper.make_opsetid("", _OPSET)],
@@ -47,11 +54,11 @@ def baseline(shape: Sequence[int], name: str) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def behind(model: bytes, shape: Sequence[int], name: str) -> bytes:
+def behind(model: bytes, shape: Shape, name: str) -> bytes:
     """The block as it is to be measured: behind the convolution of `baseline` where `probed`, else itself.
 
     Args:
-        model: ONNX with one input, of this name and shape.
+        model: ONNX with an input of this name and shape, perhaps beside others.
     """
     if not probed(shape):
         return model
@@ -62,11 +69,11 @@ def behind(model: bytes, shape: Sequence[int], name: str) -> bytes:
     return bytes(whole.SerializeToString())
 
 
-def _prepend(model: ModelProto, shape: Sequence[int], name: str) -> None:
+def _prepend(model: ModelProto, shape: Shape, name: str) -> None:
     """Puts the convolution before all nodes; its weights are ones, so that it changes no value."""
-    weight = np.ones((shape[0], 1, 1, 1), np.float32)
+    weight = np.ones((int(shape[0]), 1, 1, 1), np.float32)
     model.graph.initializer.append(numpy_helper.from_array(weight, _WEIGHT))
-    node = helper.make_node("Conv", [name, _WEIGHT], [_INNER], name="probe", group=shape[0], kernel_shape=[1, 1])
+    node = helper.make_node("Conv", [name, _WEIGHT], [_INNER], name="probe", group=len(weight), kernel_shape=[1, 1])
     model.graph.node.insert(0, node)
 
 

@@ -26,7 +26,7 @@ from nas.job import Prepared
 from supernets.blocks import BlockKeys
 from supernets.data import head
 from supernets.errors import SpaceError
-from supernets.graph import INPUT, BlockModel
+from supernets.graph import INPUT, LENGTH, LENGTH_NAME, BlockInput, BlockModel
 from supernets.onnx_export import onnx_model
 from supernets.space import Architecture
 
@@ -159,29 +159,40 @@ class _Calibration:
 
     def _measure_blocks(self, blocks: Sequence[BlockModel], precision: str) -> dict[str, Entry]:
         """Entries by key, those of earlier passes included; what is subtracted is measured in the same rounds."""
-        shapes = list(dict.fromkeys(block.input_shape for block in blocks))
-        models = [behind(block.model, block.input_shape, INPUT) for block in blocks]
-        models += [baseline(shape, INPUT) for shape in shapes]
-        names = [f"block {block.name}" for block in blocks] + [f"the baseline of {shape}" for shape in shapes]
-        inputs = [{INPUT: self._noise(shape)} for shape in [*(block.input_shape for block in blocks), *shapes]]
+        firsts = list(dict.fromkeys(block.inputs[0] for block in blocks))
+        models = [behind(block.model, _shape(block.inputs[0]), INPUT) for block in blocks]
+        models += [baseline(_shape(first), INPUT, integer=first.integer) for first in firsts]
+        names = [f"block {block.name}" for block in blocks] + [f"the baseline of {first.shape}" for first in firsts]
+        inputs = [self._inputs(taken) for taken in [*(block.inputs for block in blocks), *((one,) for one in firsts)]]
         # What has no weights is the same in every precision, and `convert` refuses it.
-        weighted = [probed(b.input_shape) or self._macs[b.key] > 0 for b in blocks] + [probed(s) for s in shapes]
+        weighted = [probed(_shape(b.inputs[0])) or self._macs[b.key] > 0 for b in blocks]
+        weighted += [probed(_shape(first)) for first in firsts]
         converted = [
-            convert(model, precision, [x]) if own else model
-            for model, x, own in zip(models, inputs, weighted, strict=True)
+            convert(model, precision, given) if own else model
+            for model, given, own in zip(models, inputs, weighted, strict=True)
         ]
-        measured = self._measure(converted, [(x,) for x in inputs], names)
-        without = dict(zip(shapes, measured[len(blocks) :], strict=True))
+        measured = self._measure(converted, inputs, names)
+        without = dict(zip(firsts, measured[len(blocks) :], strict=True))
         known = self._table.entries.get(precision, {})
         entries = {}
         for block, whole in zip(blocks, measured[: len(blocks)], strict=True):
-            entry = _net(whole, without[block.input_shape], self._macs[block.key])
+            entry = _net(whole, without[block.inputs[0]], self._macs[block.key])
             entries[block.key] = known[block.key].mean_with(entry) if block.key in known else entry
         return entries
 
-    def _noise(self, shape: Sequence[int]) -> NDArray[np.float32]:
-        """Inputs of a block. Dense kernels take as long for noise as for real activations, zeros among them or not."""
-        return self._rng.standard_normal((self._profile.batch_size, *shape)).astype(np.float32)
+    def _inputs(self, taken: Sequence[BlockInput]) -> list[dict[str, NDArray[Any]]]:
+        """What a block is timed with, a mapping a call: of the lengths that a search's calls have, token ids as they are there.
+
+        All else is noise. Dense kernels take as long for that as for real activations, zeros among them or not.
+        """
+        return [
+            {one.name: example if one.integer else self._noise(_shape(one, example)) for one in taken}
+            for example in self._prepared.examples(self._profile)
+        ]
+
+    def _noise(self, shape: Sequence[int | str]) -> NDArray[np.float32]:
+        sizes = [int(size) for size in shape]
+        return self._rng.standard_normal((self._profile.batch_size, *sizes)).astype(np.float32)
 
     def _measure_networks(self, networks: Sequence[Architecture], precision: str) -> dict[str, Subnet]:
         images = head(self._prepared.calibration, _CALIBRATION_IMAGES).inputs
@@ -258,6 +269,12 @@ class _Calibration:
         return sums, np.array(list(measured.values()))
 
 
+def _shape(taken: BlockInput, example: NDArray[Any] | None = None) -> list[int | str]:
+    """The shape of what a block takes, with the length of some sentences, or a name, for the number of tokens."""
+    length = LENGTH_NAME if example is None else example.shape[1]
+    return [length if size == LENGTH else size for size in taken.shape]
+
+
 def _batches(blocks: Sequence[BlockModel]) -> Iterator[list[BlockModel]]:
     """As many as go together with one baseline a shape: at most `_TOGETHER` models.
 
@@ -265,12 +282,12 @@ def _batches(blocks: Sequence[BlockModel]) -> Iterator[list[BlockModel]]:
     measured in the same minute, and what the machine did in it would pass for a property of the stage.
     """
     batch: list[BlockModel] = []
-    shapes: set[tuple[int, ...]] = set()
+    shapes: set[BlockInput] = set()
     for block in blocks:
-        grown = shapes | {block.input_shape}
+        grown = shapes | {block.inputs[0]}
         if len(batch) + 1 + len(grown) > _TOGETHER:
             yield batch
-            batch, grown = [], {block.input_shape}
+            batch, grown = [], {block.inputs[0]}
         batch, shapes = [*batch, block], grown
     if batch:
         yield batch

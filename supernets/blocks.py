@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from supernets.axes import axes_in
 from supernets.base import Supernet
 from supernets.errors import LoweringError
-from supernets.graph import BlockModel, block_keys, lower_blocks
+from supernets.graph import BlockModel, block_keys, input_shape_of, lower_blocks
 from supernets.space import Architecture
 
 
@@ -45,7 +45,7 @@ class BlockKeys:
         self._supernet = supernet
         family = supernet.family
         self.blocks = family.blocks
-        self._input_shape = tuple(family.example().shape[1:])
+        self._input_shape = input_shape_of(family.example())
         self._axes = [_axes_of(supernet, block) for block in self.blocks]
         self._known: dict[tuple[int, bytes], str] = {}
         """Keys by block and combination; "" where the block is absent, or computes nothing."""
@@ -57,7 +57,7 @@ class BlockKeys:
         """The keys of every block, (n, n_blocks), in the order of ``family.blocks``; "" where a network lacks it.
 
         Raises:
-            LoweringError: a block holds an operation that has no rule, or is not one tensor in and one out.
+            LoweringError: a block holds an operation that has no rule, or gives more than one tensor.
         """
         if not architectures:
             return np.empty((0, len(self.blocks)), dtype=np.str_)
@@ -84,7 +84,8 @@ class BlockKeys:
             )
         architecture, name = self._sources[key]
         with torch.no_grad():
-            (model,) = lower_blocks(self._supernet.subnet(architecture).eval(), self._input_shape, [name])
+            module = self._supernet.subnet(architecture).eval()
+            (model,) = lower_blocks(module, self._input_shape, self.blocks, only=[name])
         return model
 
     def _combinations(self, architectures: Sequence[Architecture]) -> list[_Combinations]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from supernets.graph.ir import TOKENS, Shape
+from supernets.graph.ir import LENGTH, TOKENS, Shape
 from supernets.graph.pieces import Piece, cut, whole
 from supernets.graph.serialise import OPSET, serialise
 from supernets.graph.walk import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
@@ -20,10 +21,12 @@ from supernets.graph.walk import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
 __all__ = [
     "BATCH",
     "INPUT",
+    "LENGTH",
     "LENGTH_NAME",
     "OPSET",
     "OUTPUT",
     "TOKENS",
+    "BlockInput",
     "BlockModel",
     "block_keys",
     "input_shape_of",
@@ -37,6 +40,20 @@ def input_shape_of(example: Tensor) -> Shape:
     return TOKENS if example.dtype == torch.int64 else tuple(example.shape[1:])
 
 
+class BlockInput(NamedTuple):
+    """What a block takes.
+
+    Attributes:
+        name: in the block's model.
+        shape: of one example, without the batch; `LENGTH` stands for the number of tokens.
+        integer: whether it is the network's own input of token ids; else it is of float32.
+    """
+
+    name: str
+    shape: Shape
+    integer: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class BlockModel:
     """A block of a network as an ONNX model of its own.
@@ -44,14 +61,15 @@ class BlockModel:
     Attributes:
         name: of the block's module.
         key: equal for blocks that compute the same operations on the same shapes, wherever they stand.
-        model: serialised ONNX from `INPUT` to `OUTPUT`, with a dynamic batch.
-        input_shape: of one example, without the batch.
+        model: serialised ONNX from its inputs to `OUTPUT`, with a dynamic batch.
+        inputs: in the order of reading. The first, which is named `INPUT`, is what the block before it gives; more are what
+            several blocks read (a mask).
     """
 
     name: str
     key: str
     model: bytes = field(repr=False)
-    input_shape: tuple[int, ...]
+    inputs: tuple[BlockInput, ...]
 
 
 def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
@@ -67,16 +85,23 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
     return _serialise(whole(walk(module, input_shape)))
 
 
-def lower_blocks(module: nn.Module, input_shape: Sequence[int], names: Sequence[str]) -> list[BlockModel]:
-    """Those of the named blocks that the module has, in the order of their calls, with their real input shapes.
+def lower_blocks(
+    module: nn.Module, input_shape: Sequence[int], names: Sequence[str], *, only: Sequence[str] | None = None
+) -> list[BlockModel]:
+    """Those of the named blocks that the module has, in the order of their calls, with the shapes of their real inputs.
 
-    Operations without parameters that follow a block belong to it. A block that computes nothing is left out.
+    Operations without parameters that follow a block, up to the next one, belong to it. A block that computes nothing is left
+    out.
+
+    Args:
+        only: those of the names whose models are wanted; None for all.
 
     Raises:
-        LoweringError: as of `lower`; or a block is not one tensor in and one out, or is called twice.
+        LoweringError: as of `lower`; or a block gives more than one tensor, or is called twice.
     """
     pieces = cut(walk(module, input_shape, names))
-    return [BlockModel(piece.name, piece.key, _serialise(piece), piece.input_shape[1:]) for piece in pieces]
+    wanted = [piece for piece in pieces if only is None or piece.name in only]
+    return [BlockModel(piece.name, piece.key, _serialise(piece), _inputs(piece)) for piece in wanted]
 
 
 def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[str]) -> dict[str, str]:
@@ -88,12 +113,20 @@ def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[st
     return {piece.name: piece.key for piece in cut(walk(module, input_shape, names))}
 
 
+def _inputs(piece: Piece) -> tuple[BlockInput, ...]:
+    return tuple(
+        BlockInput(f"{INPUT}_{i}" if i else INPUT, value.shape[1:], value.name in piece.integers)
+        for i, value in enumerate(piece.inputs)
+    )
+
+
 def _serialise(piece: Piece) -> bytes:
+    named = zip(piece.inputs, _inputs(piece), strict=True)
     return serialise(
         piece.nodes,
         piece.arrays,
-        input=(piece.input, INPUT, piece.input_shape),
-        output=(piece.output, OUTPUT, piece.output_shape),
+        inputs=[(value.name, own.name, value.shape) for value, own in named],
+        output=(piece.output.name, OUTPUT, piece.output.shape),
         batch=BATCH,
         length=LENGTH_NAME,
         integers=piece.integers,

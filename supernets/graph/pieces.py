@@ -13,24 +13,22 @@ from numpy.typing import NDArray
 
 from supernets.errors import LoweringError
 from supernets.graph.fold import Arrays, fold, names_read
-from supernets.graph.ir import Graph, Node, Shape
+from supernets.graph.ir import Graph, Node, Value
 from supernets.graph.walk import Span, Walked
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The nodes of one block: one value goes in, one comes out."""
+    """The nodes of one block: some values go in, in the order of reading, and one comes out."""
 
     name: str
     nodes: Sequence[Node]
     arrays: Arrays
-    input: str
-    output: str
-    input_shape: Shape
-    output_shape: Shape
+    inputs: tuple[Value, ...]
+    output: Value
     constants: Mapping[str, NDArray[np.generic]]
     integers: frozenset[str]
-    """Those of the input's and the output's names that are of whole numbers."""
+    """Those of the inputs' names that are of whole numbers."""
 
     @property
     def key(self) -> str:
@@ -43,28 +41,31 @@ class Piece:
             number = seen.setdefault(name, len(seen))
             return [number, *self.arrays[name].shape] if name in self.arrays else number
 
-        told(self.input)
+        for value in self.inputs:
+            told(value.name)
         rows = [
             [node.op, [told(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
             for node in self.nodes
         ]
-        text = json.dumps([self.input_shape, rows, told(self.output)])
+        text = json.dumps([*(value.shape for value in self.inputs), rows, told(self.output.name)])
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def whole(walked: Walked) -> Piece:
     """The network in one piece."""
-    return _piece(walked, "", walked.graph.nodes, walked.input.name, walked.output.name)
+    return _piece(walked, "", walked.graph.nodes, [walked.input.name], walked.output.name)
 
 
 def cut(walked: Walked) -> list[Piece]:
     """The pieces of the modules that the walk was asked to find, in the order of their calls.
 
     Operations without parameters that follow a block and read it alone belong to it (for instance, the pooling between
-    the last convolution and the classifier). So the pieces of blocks that hold every parameter make up the network.
+    the last convolution and the classifier). So the pieces of blocks that hold every parameter make up the network, but for
+    what operations without parameters make of the network's input for several blocks (a mask of its padding).
 
     Raises:
-        LoweringError: a module is called twice, lies within another one, or is not one tensor in and one out.
+        LoweringError: a module is called twice, lies within another one, gives more than one tensor, or takes whole numbers
+            that are not the network's input.
     """
     graph = walked.graph
     spans = _apart(walked.spans)
@@ -76,13 +77,15 @@ def cut(walked: Walked) -> list[Piece]:
         later = [name for node in graph.nodes[span.start + len(nodes) :] for name in node.inputs]
         later.append(walked.output.name)
         left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
-        if len(outside) != 1 or len(left) != 1:
+        if not outside or len(left) != 1:
             raise LoweringError(
-                f"block {span.name} takes {len(outside)} tensors and gives {len(left)}; expected one of each"
+                f"block {span.name} takes {len(outside)} tensors and gives {len(left)}; expected some, and one"
             )
-        if {outside[0], *left} & graph.integers:
-            raise LoweringError(f"block {span.name} takes or gives whole numbers; expected float32")
-        pieces.append(_piece(walked, span.name, nodes, outside[0], next(iter(left))))
+        if ({*outside, *left} - {walked.input.name}) & graph.integers:
+            raise LoweringError(
+                f"block {span.name} takes or gives whole numbers; expected float32, or the network's own input"
+            )
+        pieces.append(_piece(walked, span.name, nodes, outside, next(iter(left))))
     return pieces
 
 
@@ -108,9 +111,9 @@ def _end(graph: Graph, span: Span, limit: int) -> int:
     return end
 
 
-def _piece(walked: Walked, name: str, nodes: Sequence[Node], input: str, output: str) -> Piece:
+def _piece(walked: Walked, name: str, nodes: Sequence[Node], inputs: Sequence[str], output: str) -> Piece:
     graph = walked.graph
     kept, arrays = fold(graph, nodes, output)
-    shapes = graph.shapes
-    integers = graph.integers & {input, output}
-    return Piece(name, kept, arrays, input, output, shapes[input], shapes[output], graph.constants, frozenset(integers))
+    values = [Value(name, graph.shapes[name]) for name in (*inputs, output)]
+    integers = frozenset(graph.integers.intersection(inputs))
+    return Piece(name, kept, arrays, tuple(values[:-1]), values[-1], graph.constants, integers)

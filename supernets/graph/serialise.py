@@ -23,16 +23,16 @@ def serialise(
     nodes: Sequence[Node],
     arrays: Mapping[str, NDArray[np.generic]],
     *,
-    input: tuple[str, str, Shape],
+    inputs: Sequence[tuple[str, str, Shape]],
     output: tuple[str, str, Shape],
     batch: str,
     length: str,
     integers: Collection[str],
 ) -> bytes:
-    """A model of one input and one output.
+    """A model of some inputs and one output.
 
     Args:
-        input: its name among the nodes, its name in the model, its shape.
+        inputs: of each its name among the nodes, its name in the model, its shape.
         output: the same of the output.
         batch: the name of the dynamic first dimension; length: of the number of tokens.
         integers: those of the names among the nodes that are of whole numbers.
@@ -40,7 +40,7 @@ def serialise(
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
     graph = onnx.GraphProto(name="network")
-    renamed = {input[0]: input[1], output[0]: output[1]}
+    renamed = {inner: name for inner, name, _ in (*inputs, output)}
     for node in nodes:
         proto = graph.node.add(op_type=node.op, name=node.outputs[0])
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
@@ -48,7 +48,8 @@ def serialise(
         for key, value in node.attributes.items():
             _write_attribute(proto, key, value)
     dynamic = {BATCH_SIZE: batch, LENGTH: length}
-    for values, (inner, name, shape) in ((graph.input, input), (graph.output, output)):
+    ends = [*((graph.input, one) for one in inputs), (graph.output, output)]
+    for values, (inner, name, shape) in ends:
         tensor = values.add(name=name).type.tensor_type
         tensor.elem_type = onnx.TensorProto.INT64 if inner in integers else onnx.TensorProto.FLOAT
         for size in shape:

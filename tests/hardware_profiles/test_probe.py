@@ -20,6 +20,14 @@ def test_a_baseline_gives_its_input_back(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(y, x)
 
 
+def test_a_baseline_of_token_ids_of_any_length() -> None:
+    ids = np.random.default_rng(0).integers(0, 99, (2, 7))
+    model = baseline(("tokens",), "x", integer=True)
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+    (same,) = run_model(model, {"x": ids})
+    np.testing.assert_array_equal(same, ids)
+
+
 def test_a_block_behind_the_convolution_computes_what_it_did() -> None:
     block = identity(declare("x", ["batch", 8, 5, 5]))
     block.graph.node.append(onnx.helper.make_node("Add", ["x", "x-out"], ["twice"]))
@@ -35,5 +43,5 @@ def test_a_block_behind_the_convolution_computes_what_it_did() -> None:
 
 
 def test_what_no_blocked_layout_takes_stands_alone() -> None:
-    assert [probed(shape) for shape in ((3, 16, 16), (64,), (4, 1, 1))] == [False, False, True]
+    assert [probed(shape) for shape in ((3, 16, 16), (64,), ("tokens", 16, 4), (4, 1, 1))] == [*[False] * 3, True]
     assert behind(conv_net(), (3, 16, 16), "x") == conv_net()

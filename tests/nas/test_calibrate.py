@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+import yaml
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.catalog import load_profile
@@ -19,11 +20,15 @@ from hardware_profiles.lookup import LookupTable, LookupTableError
 from hardware_profiles.lookup_file import load_lookup
 from hardware_profiles.transport import open_profiler
 from nas.calibrate import calibrate
-from nas.config import parse_job
+from nas.config import load_job, parse_job
 from nas.errors import EvaluationError
+from nas.evaluation.features import LatencyFeatures
 from nas.job import Prepared
 from nas.store.folder import RunsFolder
 from supernets.blocks import BlockKeys
+from supernets.graph import INPUT
+from tests.nas.moods import JOB as MOODS_JOB
+from tests.nas.moods import write_moods
 
 PROFILE = load_profile("cpu-1-thread")
 JOB = """
@@ -77,6 +82,43 @@ def test_calibration_measures_every_block_and_goes_on_where_it_was_cut_off(tmp_p
     assert calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: told.append(counts)) == table
     assert told == [(total, total)]
     assert path.read_bytes() == written
+
+
+def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: Path) -> None:
+    write_moods(tmp_path)
+    space = {"depth": [1, 2], "heads": [2, 4], "hidden": [16]}  # six networks, as above
+    supernet = {**MOODS_JOB["supernet"], "space": space}
+    text = yaml.safe_dump({**MOODS_JOB, "supernet": supernet, "precisions": ["fp32", "int8"]})
+    (tmp_path / "job.yaml").write_text(text)
+    prepared = Prepared(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs"))
+    timed: list[Deployment] = []
+
+    class Watched(Replaced):
+        def measure(
+            self, deployments: Sequence[Deployment], *, longer: bool = False
+        ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+            timed.extend(deployments)
+            yield from self._profiler.measure(deployments, longer=longer)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nas.calibrate.open_profiler", lambda *args, **kwargs: Watched(open_profiler(*args, **kwargs)))
+        table = calibrate(prepared, PROFILE, tmp_path / "table.json", subnets=5)
+    _check_measured(prepared, table)
+    assert table.entries["int8"].keys() == table.entries["fp32"].keys()
+    wanted = [example.shape[1] for example in prepared.examples(PROFILE)]
+    assert len(wanted) == 5
+    for deployment in timed[1:]:  # the first is the sentinel's
+        (graph,) = deployment.graphs
+        assert [feed[INPUT].shape[1] for feed in graph.inputs] == wanted
+        assert all(
+            given.shape[-1] == n
+            for feed, n in zip(graph.inputs, wanted, strict=True)
+            for given in list(feed.values())[1:]
+        )
+    features = LatencyFeatures(prepared.untrained(), table, prepared.precisions)
+    estimated = features(prepared.space.enumerate())[:, features.layout.lookup]
+    assert (estimated > 0).all()
+    assert features.n_estimated == 0
 
 
 def _check_measured(prepared: Prepared, table: LookupTable) -> None:

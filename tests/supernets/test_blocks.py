@@ -77,8 +77,8 @@ def test_the_model_of_a_key_is_the_block() -> None:
         model = keys.model(key)
         assert model.key == key
         (alone,) = lower_blocks(module, SHAPE, [name])
-        assert model.input_shape == alone.input_shape
-        x = torch.randn(4, *model.input_shape, generator=torch.Generator().manual_seed(0))
+        assert model.inputs == alone.inputs
+        x = torch.randn(4, *model.inputs[0].shape, generator=torch.Generator().manual_seed(0))
         if name != "head":  # the pooling after it belongs to it
             assert difference(run(alone.model, x), outputs(module.get_submodule(name), x)) <= 1e-4
         assert run(model.model, x).shape == run(alone.model, x).shape

@@ -277,7 +277,7 @@ class TestBlocks:
             came = x.numpy()
             for block in blocks:
                 onnx.checker.check_model(block.model, full_check=True)
-                assert came.shape[1:] == block.input_shape
+                assert came.shape[1:] == block.inputs[0].shape
                 came = run(block.model, torch.from_numpy(came))
             assert difference(came, outputs(module, x)) <= TOLERANCE
 
@@ -294,7 +294,7 @@ class TestBlocks:
         module(images((1, 28, 28), 1))
         for handle in handles:
             handle.remove()
-        assert {b.name: b.input_shape for b in lower_blocks(module, (1, 28, 28), net.family.blocks)} == seen
+        assert {b.name: b.inputs[0].shape for b in lower_blocks(module, (1, 28, 28), net.family.blocks)} == seen
 
     def test_a_network_of_residual_blocks_and_one_of_a_transformer(self) -> None:
         x = images((3, 32, 32))
@@ -304,7 +304,7 @@ class TestBlocks:
         ):
             for block in lower_blocks(prepared(module, x), (3, 32, 32), names):
                 own = module.get_submodule(block.name)
-                given = images(block.input_shape)
+                given = images(block.inputs[0].shape)
                 came = run(block.model, given)
                 if block.name not in ("conv1", "layer2.1", "blocks.1"):  # those are followed by operations of their own
                     assert difference(came, outputs(own, given)) <= TOLERANCE

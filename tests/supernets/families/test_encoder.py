@@ -13,14 +13,16 @@ from torch import Tensor
 
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
+from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, space_within
 from supernets.families.presets import ENCODER
-from supernets.graph import INPUT, TOKENS, lower
+from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower, lower_blocks
 from supernets.onnx_export import to_onnx
 from supernets.space import Option
+from supernets.tokens import padding_mask
 from tests.supernets import invariants
 
 PADDING, TOKENS_EACH = 3, 9
@@ -216,3 +218,38 @@ class TestPresets:
         assert costs[1] > 10 * costs[0]
         assert family.space.size > 1e5
         assert np.all(costs > 0)
+
+
+class TestBlocks:
+    """The keys and models that lookup tables of latencies are made of."""
+
+    def test_the_blocks_chained_under_the_mask_are_the_network(self, supernet: Supernet, ids: Tensor) -> None:
+        mask = padding_mask(ids, PADDING).numpy()
+        rng = np.random.default_rng(0)
+        for architecture in (FAMILY.space.smallest, FAMILY.space.largest, FAMILY.space.sample(rng)):
+            network = supernet.extract(architecture)
+            first, *layers, last = lower_blocks(network, TOKENS, FAMILY.blocks)
+            assert [block.name for block in layers] == [f"layers.{i}" for i in range(FAMILY.depth(architecture))]
+            assert first.inputs == (BlockInput(INPUT, (LENGTH,), integer=True),)
+            (x,) = run_model(first.model, {INPUT: ids.numpy()})
+            for block in layers:
+                onnx.checker.check_model(block.model, full_check=True)
+                taken, masks = block.inputs
+                assert (taken.shape, masks.shape) == ((LENGTH, x.shape[2]), (1, 1, LENGTH))
+                (x,) = run_model(block.model, {taken.name: x, masks.name: mask})
+            (logits,) = run_model(last.model, {INPUT: x})
+            assert np.abs(logits - network(ids).detach().numpy()).max() <= 1e-4 * np.abs(logits).max()
+
+    def test_keys_and_models_are_those_of_each_network_by_itself(self, supernet: Supernet) -> None:
+        rng = np.random.default_rng(1)
+        space = FAMILY.space
+        chosen = [space.smallest, space.largest, *(space.sample(rng) for _ in range(12))]
+        blocks = BlockKeys(supernet)
+        keys = blocks.of(chosen)
+        for architecture, row in zip(chosen, keys.tolist(), strict=True):
+            own = block_keys(supernet.extract(architecture), TOKENS, FAMILY.blocks)
+            assert row == [own.get(name, "") for name in FAMILY.blocks]
+        for key in {*keys.ravel().tolist()} - {""}:
+            assert blocks.model(key).key == key
+        # A layer's place tells nothing, its sizes all.
+        assert len({*keys[:, 1:-1].ravel().tolist()} - {""}) <= 3 * 3 * 3
