@@ -12,16 +12,15 @@ from torch import Tensor
 from supernets.errors import CheckpointError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, space_within
+from supernets.families.model_folder import TensorFile, read_settings, write_folder
 from supernets.families.pretrained_transformer import (
     LayerNames,
     LayersConfig,
     PretrainedTransformer,
-    TensorFile,
     layers_out,
     read_layers,
-    read_settings,
+    read_sizes,
     uniform_layers,
-    write_folder,
 )
 from supernets.families.transformer import TransformerFamily
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
@@ -86,7 +85,7 @@ def read_bert_config(folder: Path) -> BertConfig:
         vocabulary=settings.whole("vocab_size"),
         positions=settings.whole("max_position_embeddings"),
         padding=settings.whole("pad_token_id", least=0, default=0),
-        **settings.layers(),
+        **read_sizes(settings),
     )
 
 

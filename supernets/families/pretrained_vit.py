@@ -14,17 +14,15 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError
 from supernets.families.encoder_spec import ViTEncoderSpec, vit_space_within
+from supernets.families.model_folder import Settings, TensorFile, read_settings, write_folder
 from supernets.families.pretrained_transformer import (
     LayerNames,
     LayersConfig,
     PretrainedTransformer,
-    Settings,
-    TensorFile,
     layers_out,
     read_layers,
-    read_settings,
+    read_sizes,
     uniform_layers,
-    write_folder,
 )
 from supernets.families.transformer import TransformerFamily
 from supernets.families.vit_encoder import ViTEncoderFamily
@@ -107,7 +105,7 @@ def read_vit_config(folder: Path) -> ViTConfig:
     mean, std = _normalisation(folder, channels)
     qkv_bias = settings.flag("qkv_bias", default=True)
     sizes = {"image_size": image_size, "channels": channels, "patch": patch}
-    return ViTConfig(**sizes, qkv_bias=qkv_bias, mean=mean, std=std, **settings.layers())
+    return ViTConfig(**sizes, qkv_bias=qkv_bias, mean=mean, std=std, **read_sizes(settings))
 
 
 def _normalisation(folder: Path, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

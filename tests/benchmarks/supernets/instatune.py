@@ -42,8 +42,8 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
-from supernets.families.bert import Bert, read_bert
 from supernets.families.encoder import EncoderFamily
+from supernets.families.pretrained_bert import Bert, read_bert
 from supernets.families.single import SingleFamily
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
@@ -129,7 +129,7 @@ def main(
     bert, text = read_bert(folder), data.sentences
     config = bert.config
     family = EncoderFamily(
-        config.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        bert.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
     )  # fmt: skip
     work = work / f"{path.stem}-{n_train}-{epochs}"

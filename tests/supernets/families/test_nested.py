@@ -10,8 +10,9 @@ import torch
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
-from supernets.families.presets import MOBILE_CNN, VIT
+from supernets.families.presets import MOBILE_CNN, VIT, VIT_ENCODER
 from supernets.families.vit import ViTFamily
+from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.space import joint_levels
 from tests.supernets.invariants import randomised
 
@@ -41,7 +42,8 @@ def test_a_choice_a_kind_named_by_what_layers_get() -> None:
 
 
 def test_networks_are_those_of_the_inner_family() -> None:
-    for inner in (CNN, ViTFamily(VIT["tiny"], image_size=28, channels=1, n_classes=10)):
+    sizes = {"image_size": 28, "channels": 1, "n_classes": 10}
+    for inner in (CNN, ViTFamily(VIT["tiny"], **sizes), ViTEncoderFamily(VIT_ENCODER["tiny"], **sizes)):
         nested = NestedFamily(inner)
         assert nested.of(nested.space.largest) == inner.space.largest
         assert nested.of(nested.space.smallest) == inner.space.smallest

@@ -149,6 +149,15 @@ def test_blocks_of_equal_sizes_have_one_key(supernet: Supernet) -> None:
     assert smallest[-1] != largest[-1]
 
 
+def test_fresh_weights_are_those_of_vit_scaled_to_the_inputs() -> None:
+    torch.manual_seed(3)
+    family = ViTEncoderFamily(VIT_ENCODER["digits"], image_size=8, channels=1, n_classes=10)
+    fresh = dict(family.template().named_parameters())
+    for name, inputs in {"layers.1.mlp.0.weight": 32, "layers.1.mlp.2.weight": 128, "embedding.positions": 32}.items():
+        assert fresh[name].std().item() * inputs**0.5 == pytest.approx(0.02 * 768**0.5, rel=0.1)
+    assert all(not tensor.any() for name, tensor in fresh.items() if name.endswith("bias"))
+
+
 class TestDescription:
     def test_a_family_comes_back_from_json(self) -> None:
         family = ViTEncoderFamily(SPEC, image_size=12, channels=2, n_classes=5, epsilon=1e-6)
