@@ -142,7 +142,9 @@ class TestI4Onnx:
 
 
 def test_blocks_of_equal_sizes_have_one_key(supernet: Supernet) -> None:
-    largest, smallest = BlockKeys(supernet).of([supernet.space.largest, supernet.space.smallest])
+    keys = BlockKeys(supernet)
+    largest, smallest = keys.of([supernet.space.largest, supernet.space.smallest])
+    assert all(keys.model(key).key == key for key in (*largest, *smallest) if key)
     assert largest[1] == largest[2] == largest[3] != ""
     assert smallest[1] not in ("", largest[1])
     assert list(smallest[2:4]) == ["", ""]
