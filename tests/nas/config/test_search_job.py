@@ -119,6 +119,8 @@ def test_the_models_are_frozen() -> None:
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny, sharing: {mixture: {layers: ['stages.*']}}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny, sharing: null}",
         "name: a\ndata: {name: digits}\nsupernet: {family: vit, preset: digits, space: {mlp: [2, 3.5], head_size: 4}}",
+        "name: a\ndata: {name: digits}\nsupernet: {family: vit-encoder, preset: digits, space: {patch: 4, hidden: [8, 9]}}",
+        "name: a\ndata: {name: digits, mean: [0.4], std: [1]}\nsupernet: {family: vit-encoder, pretrained: hub:a/b}",
         "name: a\ndata: {name: digits}\nsupernet: {family: resnet, preset: digits, space: {resolution: [6, 8]}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {mix: 0, resolution: [6, 8]}}",
         "name: a\ndata: {name: digits}\nsupernet: {preset: tiny-v3, space: {resolution: none}}",
