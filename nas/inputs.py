@@ -17,7 +17,7 @@ from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.pretrained import find_pretrained
 
 _OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
-"""The keys of a data section that networks are particular about. A section with the first one does not go by a network."""
+"""The keys of a data section that networks are particular about. A job that gives the first one is not looked behind."""
 
 
 def data_options(
@@ -34,9 +34,10 @@ def data_options(
     """
     data, own = job.data, _given(job.data)
     taken: Mapping[str, Any] = {}
-    if len(own) < len(_keys(data)):
-        of_network = None if pretrained is None else _inputs(pretrained, job.supernet.family)
-        taken = _of_trained(job, runs, source=source) if of_network is None else of_network
+    if pretrained is not None:
+        taken = _inputs(pretrained, job.supernet.family)
+    elif len(own) < len(_keys(data)):
+        taken = _of_trained(job, runs, source=source)
     wanted = {**taken, **own}
     if not data.of_text:
         _check_images(own, taken, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
