@@ -24,12 +24,12 @@ test: $(STAMP) ## Run the fast tests
 test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slow-ray test-slow-others
 
-# Those of Ray clusters one after another: two clusters on two cores starve each other.
+# Those of Ray clusters one after another: two clusters on two cores starve each other. Alone, a cluster mostly waits.
 test-slow-ray: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and ray"
 
 test-slow-others: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and not ray"
+	$(BIN)/python -m pytest -m "slow and not ray" -n 2 --dist worksteal
 
 lint: $(STAMP) ## Check style, types and who imports whom
 	$(BIN)/ruff check .
