@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nas.gain import Gain
+
 
 def print_training(made: dict[str, Any]) -> None:
     print(f"{made['run']}: training, {made['status']}, epoch {made['epoch']} of {made['epochs']}")
@@ -140,3 +142,23 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def print_gain(run: str, gain: Gain) -> None:
+    """A network's accuracies before and after, and whether they can be told apart."""
+    print(f"{run}: network {gain.network} of {gain.run}, trained further")
+    rows = []
+    for part, change in gain.parts.items():
+        compared = change.comparison
+        verdict = "" if compared.distinguishable else "a tie: "
+        rows.append(
+            [
+                f"{part} accuracy", f"{change.before:.2%}", f"{change.after:.2%}",
+                f"{verdict}{100 * compared.difference:+.2f} ± {100 * compared.threshold:.2f} points ({compared.method})",
+            ]
+        )  # fmt: skip
+    print_table(["", "before", "after", "gain, and two standard errors of it"], rows)
+    if gain.improved:
+        print(f"kept: the weights after epoch {gain.best_epoch} of {gain.epochs}, the best on the validation part")
+    else:
+        print(f"none of {gain.epochs} epochs made it better on the validation part: its weights are what they were")

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app
-from nas.cli.output import print_json, print_report, print_selection, print_table, print_training
+from nas.cli.output import (
+    print_gain,
+    print_json,
+    print_nested,
+    print_report,
+    print_selection,
+    print_table,
+    print_training,
+)
 from nas.cli.running import check_one_choice, folder, no_collector
 
 
@@ -40,7 +48,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
-    from nas.cli.finetune import print_gain
     from nas.cli.insight import print_insight
     from nas.export.insight import insight_json
     from nas.export.report_json import selection_json, show_json
@@ -56,7 +63,6 @@ def show(
         made = training_json(opened)
         return print_json(made) if as_json else print_training(made)
     if opened.kind == "training" and select is not None and profile is None:
-        from nas.cli.output import print_nested
         from nas.nested import sorted_list
 
         found = sorted_list(opened)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from nas.cli.app import INTERRUPTED
-from nas.cli.output import print_json, print_report, print_training, stderr
+from nas.cli.output import print_gain, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
     from nas.driver import How
@@ -78,13 +78,17 @@ def driving(
 
 
 def finish(run: Run, as_json: bool) -> None:
-    """Prints what a driver's command ends with: the training, or the front and the paths of its plots."""
+    """Prints what a driver's command ends with: the training, the gain of a network that was trained further, or the front and
+    the paths of its plots."""
     from nas.export.report_json import search_json
+    from nas.gain import is_finetuning
     from nas.overview import training_json
 
     if run.kind == "training":
         made = training_json(run)
         return print_json(made) if as_json else print_training(made)
+    if is_finetuning(run):
+        return _tell_gain(run, as_json)
     report = run.report
     paths = run.plot()
     if as_json:
@@ -93,4 +97,20 @@ def finish(run: Run, as_json: bool) -> None:
     print("\n".join(str(path) for path in paths))
     if not report.front:
         return print(f'next: nas show {run.id} --select "LIMITS" (others than the job\'s), or change the job')
+    return print(f"next: nas export {run.id} -o model.onnx")
+
+
+def _tell_gain(run: Run, as_json: bool) -> None:
+    from nas.export.report_json import search_json
+    from nas.gain import gain_of
+    from nas.reader import Run
+
+    gain = gain_of(run)
+    if as_json:
+        return print_json({**search_json(run.report), "gain": gain.to_json()})
+    origin = Run.open(run.runs, gain.run)
+    if origin.kind == "search":
+        print_report(origin.report)
+        print()
+    print_gain(run.id, gain)
     return print(f"next: nas export {run.id} -o model.onnx")

@@ -58,6 +58,23 @@ def test_a_network_is_trained_further_and_what_it_gained_is_told_and_exported(sh
     assert again.data["gain"]["validation"]["before"] == point["values"]["accuracy"]
 
 
+def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    before = set(shell.runs())
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.driver.measure_again", interrupted)
+        assert shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline").code == 130
+    (run,) = set(shell.runs()) - before
+    told = shell.nas("resume", run, "--inline").out
+    assert f"{run}: network" in told
+    assert "validation accuracy" in told
+    assert f"next: nas export {run} -o model.onnx" in told
+
+
 def test_the_precision_is_the_networks_own(searched: Path) -> None:
     run = Run.open(RunsFolder(searched / "runs"), "small-1")
     for i, point in enumerate(run.report.front):

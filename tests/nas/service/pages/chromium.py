@@ -47,7 +47,7 @@ class Chromium:
 
     def open(self, url: str) -> None:
         """Opens a page; complaints of the last one are forgotten."""
-        self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        self.driver.get_log("browser")
         self.driver.get(url)
 
     def find(self, selector: str) -> WebElement:
@@ -68,7 +68,7 @@ class Chromium:
 
     def all(self, selector: str) -> list[WebElement]:
         """Elements that are there now."""
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def text(self, selector: str) -> str:
         """What the first element says; scripts of the page may replace it in between."""
@@ -77,7 +77,7 @@ class Chromium:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script gives back."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(script, *arguments)
 
     def until(self, holds: Any) -> Any:
         """What a function gives, once that is true."""
@@ -85,7 +85,7 @@ class Chromium:
 
     def complaints(self) -> list[str]:
         """Errors of scripts, refused by the security policy or not found."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        entries = self.driver.get_log("browser")
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
