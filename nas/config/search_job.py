@@ -24,6 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 WHAT = "job file"
 """What errors call it."""
+_ENCODER, _ENCODER_RATE, _PRETRAINED_RATE = "encoder", 0.0005, 0.0001
+"""Peak learning rates in place of the general default, at which deep encoders do not learn, and pretrained weights are lost."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Text = Annotated[
@@ -109,6 +111,25 @@ class SearchJob(Section):
         Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
     ] = ()
     calibration_images: TwoOrMore = 1000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """What is trained says how large its steps may be, where nobody does."""
+        if not isinstance(data, dict):
+            return data
+        supernet, training = data.get("supernet"), data.get("training", {})
+        if (
+            not isinstance(supernet, dict)
+            or not isinstance(training, dict)
+            or training.get("learning_rate") is not None
+        ):
+            return data
+        if supernet.get("pretrained") is not None:
+            return {**data, "training": {**training, "learning_rate": _PRETRAINED_RATE}}
+        if supernet.get("family") == _ENCODER:
+            return {**data, "training": {**training, "learning_rate": _ENCODER_RATE}}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -888,3 +888,21 @@ def test_constraints_of_a_profile_file_are_checked_when_its_name_is_known() -> N
     job = parse_job(BASE + "hardware: [boards/pi.yaml]\nconstraints: {latency_ms@pie: {max: 2}}", source="job.yaml")
     with pytest.raises(JobError, match=r"job.yaml: constraints.latency_ms@pie: .*did you mean 'latency_ms@pi'"):
         job.parsed_constraints(["pi"], source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("data", "supernet", "rate"),
+    [
+        ("{name: digits}", "{preset: digits}", 0.003),
+        ("{name: text-classification, path: a.csv}", "{family: encoder, preset: tiny}", 0.0005),
+        ("{name: text-classification, path: a.csv}", "{family: encoder, pretrained: bert}", 0.0001),
+        ("{name: digits}", "{family: vit-encoder, pretrained: vit}", 0.0001),
+    ],
+)
+def test_the_learning_rate_is_what_the_networks_bear(data: str, supernet: str, rate: float) -> None:
+    job = f"name: a\ndata: {data}\nsupernet: {supernet}\n"
+    found = parse_job(job, source="job.yaml")
+    assert found.training.learning_rate == rate
+    assert parse_job(found.to_yaml(), source="again") == found
+    told = parse_job(f"{job}training: {{learning_rate: 0.02}}\n", source="job.yaml")
+    assert told.training.learning_rate == 0.02
