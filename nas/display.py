@@ -1,9 +1,9 @@
-"""What a driver tells whoever watches: a protocol, and the display that says nothing."""
+"""What a driver tells whoever watches: a protocol, the display that says nothing, and the one that ends what goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
     from nas.loop import Progress
@@ -64,6 +64,35 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Shows nothing."""
+
+
+class Interruption(Silent):
+    """Ends a driver that a signal interrupts: at once, or else where it next tells how far it is.
+
+    A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
+    when the signal comes.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def handle(self, number: int, frame: object) -> NoReturn:
+        """The handler of the signals."""
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        self._check()
+
+    def progress(self, progress: Progress) -> None:
+        self._check()
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
 
 
 class Several:

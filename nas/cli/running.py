@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -54,14 +54,13 @@ def driving(
 ) -> Iterator[How]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
     from nas.console import ConsoleDisplay
-    from nas.display import Several
+    from nas.display import Interruption, Several
     from nas.driver import How
     from nas.sinks import opened
 
-    def stop(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    interruption = Interruption()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interruption.handle)
     # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
     try:
         with (
@@ -71,7 +70,7 @@ def driving(
                 log_to or (), console.note, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
             ) as sinks,
         ):
-            display = Several([console, *sinks]) if sinks else console
+            display = Several([console, *sinks, interruption])
             yield How(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
