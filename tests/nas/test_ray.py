@@ -120,8 +120,8 @@ def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
-    long = _JOB.replace("guided, evaluations: 30", "random, evaluations: 100")  # so that it does not end before the signal comes
-    (tmp_path / "job.yaml").write_text(long)
+    # More, so that it does not end before the signal comes.
+    (tmp_path / "job.yaml").write_text(_JOB.replace("guided, evaluations: 30", "random, evaluations: 100"))
     driver = nas(tmp_path, "search", "job.yaml", "--inline")
     wait_for(tmp_path, "small-1", 4)
     driver.send_signal(signal.SIGINT)
