@@ -151,18 +151,8 @@ class EncoderFamily(TransformerFamily):
         return INITIAL_STD if name in _TABLES else super().initial_std(name, parameter)
 
     def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        width = cast(int, values["width"])
-        layers = [
-            Layer(
-                width,
-                heads=cast(int, values[f"layer{i}.heads"]),
-                head_size=self.spec.head_size,
-                hidden=cast(int, values[f"layer{i}.hidden"]),
-                epsilon=self.epsilon,
-            )
-            for i in range(self.depth(architecture))
-        ]
+        width = self.width(architecture)
+        layers = self.stack(architecture, Layer, epsilon=self.epsilon)
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=self.positions, epsilon=self.epsilon)
         return Encoder(embedding, layers, Head(width, self.n_classes), padding=self.padding)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -54,6 +54,9 @@ class PreNormLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
         return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+
+LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
 class TransformerSpec(Protocol):
@@ -175,6 +178,20 @@ class TransformerFamily(ABC):
     def depth(self, architecture: Architecture) -> int:
         """The number of layers of an architecture."""
         return cast(int, self.space.values(architecture)["depth"])
+
+    def stack(self, architecture: Architecture, layer: Callable[..., LayerT], *, epsilon: float) -> list[LayerT]:
+        """The layers of an architecture, made by `layer` as `PreNormLayer` is."""
+        values, width = self.space.values(architecture), self.width(architecture)
+        made = []
+        for i in range(self.depth(architecture)):
+            chosen = {name: values[f"{self.layer}{i}.{name}"] for name in self.layer_options()}
+            heads, hidden = cast(int, chosen["heads"]), self.hidden(chosen, width)
+            made.append(layer(width, heads=heads, head_size=self.spec.head_size, hidden=hidden, epsilon=epsilon))
+        return made
+
+    def width(self, architecture: Architecture) -> int:
+        """The channels of a token."""
+        return cast(int, self.space.values(architecture)["width"])
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         return frozenset(self._layers[self.depth(architecture) :])

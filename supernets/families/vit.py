@@ -63,17 +63,7 @@ class ViTFamily(TransformerFamily, ImageFamily):
         return weighted("head.norm", "width") | weighted("head.classifier", self.n_classes, "width")
 
     def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        width = cast(int, values["width"])
-        blocks = [
-            PreNormLayer(
-                width,
-                heads=cast(int, values[f"block{b}.heads"]),
-                head_size=self.spec.head_size,
-                hidden=hidden_channels(cast(float, values[f"block{b}.mlp"]), width),
-                epsilon=_EPSILON,
-            )
-            for b in range(self.depth(architecture))
-        ]
+        width = self.width(architecture)
+        blocks = self.stack(architecture, PreNormLayer, epsilon=_EPSILON)
         embedding = PatchEmbedding(self.channels, width, patch=self.spec.patch, tokens=self._tokens, class_token=False)
         return vision_transformer(embedding, blocks, Head(width, self.n_classes), stack="blocks")

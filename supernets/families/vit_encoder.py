@@ -65,18 +65,8 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
         return weighted("head.norm", "width") | weighted("head.classifier", self.n_classes, "width")
 
     def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        width = cast(int, values["width"])
-        layers = [
-            PreNormLayer(
-                width,
-                heads=cast(int, values[f"layer{i}.heads"]),
-                head_size=self.spec.head_size,
-                hidden=cast(int, values[f"layer{i}.hidden"]),
-                epsilon=self.epsilon,
-            )
-            for i in range(self.depth(architecture))
-        ]
+        width = self.width(architecture)
+        layers = self.stack(architecture, PreNormLayer, epsilon=self.epsilon)
         embedding = PatchEmbedding(self.channels, width, patch=self.spec.patch, tokens=self.tokens, class_token=True)
         return vision_transformer(embedding, layers, Head(width, self.n_classes, epsilon=self.epsilon), stack="layers")
 
