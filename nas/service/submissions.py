@@ -152,7 +152,8 @@ class Submissions:
             standing, submission = self._standings.of(run), self._state.submission(run)
             if submission is not None and submission.waits:
                 raise RunStateError(f"run {run!r} waits already")
-            if standing.held or (submission is not None and self._active(submission)):
+            # A driver that has recorded its run's end and let go of it is no hindrance while its process ends.
+            if standing.held or (standing.open and submission is not None and self._active(submission)):
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
             if submission is not None and standing.open and submission.wanted is Wanted.DRIVEN:
                 raise RunStateError(f"run {run!r} is being driven on already")

@@ -45,13 +45,15 @@ class Served:
         self.server.communicate(timeout=_PATIENCE_S)
 
     def wait(self, run: str, *, status: str = "", evaluations: int = 0) -> RunSummary:
-        """Until a run has a status, or so many evaluations."""
+        """Until a run has a status, and no driver any more (which gives it that before it ends), or so many evaluations."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             found = self.client.status(run)
-            if (status and found.status == status) or (evaluations and found.evaluations >= evaluations):
+            if evaluations and found.evaluations >= evaluations:
                 return found
-            assert found.status in ("queued", "running"), (found, self.client.logs(run))
+            if status and found.status == status and not found.live and not self.drivers(run):
+                return found
+            assert found.status in ("queued", "running", status), (found, self.client.logs(run))
             time.sleep(0.1)
         raise AssertionError(f"{run} does not come to {status or evaluations}: {self.client.status(run)}")
 

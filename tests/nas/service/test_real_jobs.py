@@ -60,8 +60,7 @@ def test_a_cancelled_search_is_resumed_with_more_to_spend(served: Served) -> Non
     run = served.client.submit(_SEARCH).run
     served.wait(run, evaluations=2)
     served.client.cancel(run)
-    before = served.wait(run, status="cancelled")
-    assert (before.reason, before.live, served.drivers(run)) == ("cancelled", False, [])
+    assert served.wait(run, status="cancelled").reason == "cancelled"
     assert served.client.resume(run, evaluations="+3").status == "queued"
     ended = served.wait(run, status="finished")
     assert ended.evaluations == ended.evaluations_wanted == 27
