@@ -17,7 +17,7 @@ from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.report import Point
 from nas.export.select import pick
 from nas.job import Prepared
-from nas.nested import sorted_list
+from nas.nested import largest, sorted_list
 from nas.picked import score_picked
 from nas.precisions import Precisions
 from nas.reader import Run
@@ -78,7 +78,7 @@ def export_transformers(
 
     Args:
         folder: to be made, or an empty one.
-        select, index: as of `export`, of a run that searched.
+        select, index: as of `export`; of a training, the whole network that it trained without either.
 
     Raises:
         ExportFailedError: the folder is taken, or what was written does not compute what the network does.
@@ -87,9 +87,8 @@ def export_transformers(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportFailedError(f"{folder} exists and is no empty folder; choose another name, or move it")
     opened = Run.open(runs, run)
-    point = pick(opened.report, select, index)
-    with _exported(opened) as (prepared, checkpoint, store):
-        network, _ = Precisions.of_run(store.info()).split(point.architecture)
+    network, values = _chosen(opened, select, index)
+    with _exported(opened) as (prepared, checkpoint, _):
         supernet, data = checkpoint.supernet, prepared.data
         family, plain = innermost(supernet.family, network)
         module = supernet.extract(network)
@@ -100,8 +99,18 @@ def export_transformers(
             came, expected = (one(data.validation.inputs[:8]) for one in (again, module))
         if not torch.equal(came, expected):
             raise ExportFailedError(f"{folder}: what was written, read again, gives other answers than the network")
-        told = {"key": point.key, "values": dict(point.values), "precision": "fp32"}
+        told = {"key": network.key, "values": dict(values), "precision": "fp32"}
         return {"path": str(folder), "loader": loader, **told}
+
+
+def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float]]:
+    """A network of a run and its figures, without the precision that it was measured in."""
+    if run.kind == "training" and index is None:
+        return largest(run) if select is None else sorted_list(run).within(select)[-1]
+    point = pick(run.report, select, index)
+    with run.store() as store:
+        network, _ = Precisions.of_run(store.info()).split(point.architecture)
+    return network, point.values
 
 
 def _written(

@@ -1,7 +1,8 @@
-"""Choosing among nested networks without a search: they are sorted by cost, and the largest within limits is taken."""
+"""Choosing a network of a training without a search: its largest, or of nested ones the largest within limits of cost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,23 +75,41 @@ def sorted_list(run: Run) -> SortedList:
         SelectionError: they are not nested, or the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
-    unfinished = f"run {run.id!r} is not trained to its end; wait for it, or go on with: nas resume {run.id}"
-    if not has_checkpoint(run.folder.checkpoint):
-        raise SelectionError(unfinished)
-    checkpoint = load_checkpoint(run.folder.checkpoint)
-    if not checkpoint.finished:
-        raise SelectionError(unfinished)
-    family = checkpoint.supernet.family
+    supernet = _trained(run)
+    family = supernet.family
     if not isinstance(family, NestedFamily) or family.space.size > MAX_NETWORKS:
         raise SelectionError(
             f"run {run.id!r} is a training of {family.space.size:.3g} networks, none of them measured: search it with "
             f"supernet: {{from: {run.id}}}, then select; without a search, nested networks alone can be chosen from "
             "(supernet.nested: true)"
         )
-    networks = family.space.enumerate()
-    table = checkpoint.supernet.costs(networks)
+    rows = _costs(supernet, family.space.enumerate())
+    return SortedList(run.id, supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"]))))
+
+
+def largest(run: Run) -> tuple[Architecture, dict[str, int]]:
+    """The largest network of a trained run, with its computed costs by name.
+
+    Raises:
+        SelectionError: the training is not finished.
+        CheckpointError: the checkpoint is damaged.
+    """
+    supernet = _trained(run)
+    (found,) = _costs(supernet, [supernet.space.largest])
+    return found
+
+
+def _trained(run: Run) -> Supernet:
+    unfinished = f"run {run.id!r} is not trained to its end; wait for it, or go on with: nas resume {run.id}"
+    if not has_checkpoint(run.folder.checkpoint):
+        raise SelectionError(unfinished)
+    checkpoint = load_checkpoint(run.folder.checkpoint)
+    if not checkpoint.finished:
+        raise SelectionError(unfinished)
+    return checkpoint.supernet
+
+
+def _costs(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, int]]]:
+    table = supernet.costs(networks)
     costs = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}
-    rows = [(network, {name: values[i] for name, values in costs.items()}) for i, network in enumerate(networks)]
-    return SortedList(
-        run.id, checkpoint.supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"])))
-    )
+    return [(network, {name: values[i] for name, values in costs.items()}) for i, network in enumerate(networks)]

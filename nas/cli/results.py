@@ -151,7 +151,10 @@ def export_transformers(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write an encoder of sentences or images whose layers are alike as a folder that the transformers library loads."""
+    """Write an encoder of sentences or images whose layers are alike as a folder that the transformers library loads.
+
+    Of a training, it is the whole network.
+    """
     from nas.exports import export_transformers as write
 
     check_one_choice(select, index, knee)

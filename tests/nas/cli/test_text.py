@@ -17,6 +17,8 @@ from hardware_profiles.runtime import run_model
 from nas.driver import How, search
 from nas.reader import Run
 from nas.store.folder import RunsFolder
+from supernets.checkpoint import load_checkpoint
+from supernets.families.pretrained_bert import read_bert
 from tests.nas.commands import Shell
 
 TOPICS = {
@@ -123,6 +125,30 @@ def test_one_that_the_library_does_not_have_is_refused_and_told(shell: Shell, tm
     assert "the transformers library" in made.err
     assert "or export ONNX" in made.err
     assert not (tmp_path / "bert").exists()
+
+
+def test_a_network_trained_whole_is_made_a_supernet_of_and_teaches_it(shell: Shell, tmp_path: Path) -> None:
+    """Fine-tuned first, then InstaTune from there: of a pretrained network's data there may be few."""
+    job = yaml.safe_load(JOB)
+    job["name"] = "whole"
+    job["training"] = {"strategy": "largest", "epochs": 2, "batch_size": 32, "learning_rate": 0.003}
+    assert shell.nas("train", shell.job(yaml.safe_dump(job), "whole.yaml")).code == 0
+    out = tmp_path / "tuned"
+    made = shell.nas("export-transformers", "whole-1", "-o", out, "--json")
+    assert made.code == 0, made.err
+    whole = load_checkpoint(shell.folder / "runs" / "whole-1" / "checkpoint").supernet
+    assert made.data["values"]["macs"] == whole.cost(whole.space.largest).macs
+    written, trained = read_bert(out).tensors, whole.extract(whole.space.largest).state_dict()
+    assert written.keys() == trained.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in trained.items())
+    further = yaml.safe_load(JOB) | {"name": "parts", "supernet": {"family": "encoder", "pretrained": str(out)}}
+    del further["data"]["vocabulary"]
+    further["training"] = {"strategy": "instatune", "epochs": 1, "batch_size": 32, "teacher": "whole-1", "sort": True}
+    told = shell.nas("train", shell.job(yaml.safe_dump(further), "parts.yaml"))
+    assert told.code == 0, told.err
+    assert shell.nas("export-transformers", "parts-1", "-o", tmp_path / "parts").code == 0
+    of_none = shell.nas("export-transformers", "parts-1", "-o", tmp_path / "none", "--select", "macs<=1e5")
+    assert (of_none.code, "nested networks alone can be chosen from" in of_none.err) == (1, True)
 
 
 def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
