@@ -10,7 +10,6 @@ from nas.precisions import Precisions
 from nas.reader import Run
 from supernets.space import Architecture
 
-DEFAULT_EPOCHS = 5
 DEFAULT_RATE_SHARE = 0.1
 """Of the learning rate that the supernet was trained with: the weights are near a good place already."""
 _KEPT = ("batch_size", "weight_decay", "augment", "threads", "device")
@@ -22,7 +21,7 @@ def finetuning_job(
     *,
     select: str | None = None,
     index: int | None = None,
-    epochs: int = DEFAULT_EPOCHS,
+    epochs: int,
     learning_rate: float | None = None,
 ) -> SearchJob:
     """The job that trains one network of a run further, taught by the largest, and measures it as the run did.

@@ -76,3 +76,14 @@ class Shell:
         """Folders below ``runs``."""
         root = self.folder / "runs"
         return {p.name for p in root.iterdir()} if root.is_dir() else set()
+
+
+def assert_error(answer: Answer, *parts: str) -> None:
+    """One or two lines on stderr that hold all parts, nothing on stdout, a non-zero exit."""
+    assert answer.code == 1, answer
+    assert answer.out == ""
+    message = answer.err.strip().splitlines()
+    assert len(message) <= 2, answer.err
+    assert message[-1].startswith("error: ") or message[0].startswith("error: ")
+    for part in parts:
+        assert part in answer.err, answer.err

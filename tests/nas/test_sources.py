@@ -1,4 +1,4 @@
-"""What a run takes from others; the whole path is in `test_cli`."""
+"""What a run takes from others; the whole path is in `cli.test_whole_path`."""
 
 from __future__ import annotations
 

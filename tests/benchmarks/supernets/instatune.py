@@ -288,9 +288,11 @@ def _draw(report: dict[str, Any], path: Path) -> None:
         axes.plot(
             [r["latency_ms"] for r in rows], [100 * r["accuracy"] for r in rows], "o-", color=f"C{i}", label=variant
         )
-        # Rings of their own sizes: two of one place are seen.
-        at = {"markersize": 10 + 3 * i, "markerfacecolor": "none", "color": f"C{i}"}
-        axes.plot(chosen["latency_ms"], 100 * chosen["accuracy"], "D", **at)
+        # Frames of their own sizes: two at one place are both seen.
+        axes.plot(
+            chosen["latency_ms"], 100 * chosen["accuracy"], "D",
+            markersize=10 + 3 * i, markerfacecolor="none", color=f"C{i}",
+        )  # fmt: skip
     axes.axhline(100 * report["full"], color="grey", linestyle="--", label="full")
     axes.set_xlabel("latency of a sentence on one core, ms (measured)")
     axes.set_ylabel(f"test accuracy, %, mean of {report['seeds']} seeds")

@@ -12,11 +12,6 @@ from tests.nas.commands import Shell
 TABLE = Path(__file__).parents[2] / "data" / "digits_cnn.yaml"
 
 
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(tmp_path, capsys, monkeypatch)
-
-
 def bench(*extra: str, **options: str) -> list[str]:
     given = {"target": "latency_ms", "train": "20,40", "test": "50", "seeds": "1", **options}
     return ["bench", "predictor", str(TABLE), *(part for k, v in given.items() for part in (f"--{k}", v)), *extra]

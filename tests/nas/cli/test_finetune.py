@@ -78,7 +78,7 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
 def test_the_precision_is_the_networks_own(searched: Path) -> None:
     run = Run.open(RunsFolder(searched / "runs"), "small-1")
     for i, point in enumerate(run.report.front):
-        job = finetuning_job(run, index=i)
+        job = finetuning_job(run, index=i, epochs=5)
         assert job.precisions == (point.precision,)
         assert job.training.learning_rate == pytest.approx(run.job.training.learning_rate / 10)
         assert (job.training.keep, job.training.strategy, job.training.teacher) == ("best", "largest", "small-1")

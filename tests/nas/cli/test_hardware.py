@@ -20,11 +20,6 @@ from tests.nas.commands import SMALL_JOB, Answer, Shell
 
 
 @pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(tmp_path, capsys, monkeypatch)
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)

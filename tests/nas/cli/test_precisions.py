@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
-import pytest
 
 from tests.nas.commands import SMALL_JOB, Shell
 
@@ -13,11 +10,6 @@ JOB = SMALL_JOB.replace(
     "objectives: [accuracy, latency_ms]",
     "precisions: [fp32, int8]\nobjectives: [accuracy, latency_ms, activation_bytes, parameters]",
 )
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(tmp_path, capsys, monkeypatch)
 
 
 def test_a_plan_times_the_ends_in_each_precision(shell: Shell) -> None:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from nas.store.sql import SqlStore
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(tmp_path, capsys, monkeypatch)
 
 
 def make(

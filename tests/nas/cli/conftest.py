@@ -1,0 +1,39 @@
+"""A finished run of the small job, made by the real command, and shells for the commands of a user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import SMALL_JOB, Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the job and its finished run ``small-1``, made by the real command in a process of its own."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "job.yaml").write_text(SMALL_JOB)
+    made = subprocess.run(
+        [sys.executable, "-m", "nas.cli", "search", "job.yaml", "--inline", "--json"],
+        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (folder / "search.json").write_text(made.stdout)
+    return folder
+
+
+@pytest.fixture
+def after(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A shell in a copy of the folder with the finished run."""
+    shutil.copytree(searched, tmp_path / "work")
+    return Shell(tmp_path / "work", capsys, monkeypatch)

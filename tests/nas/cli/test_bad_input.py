@@ -1,0 +1,220 @@
+"""The commands with what is wrong in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import closing
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from nas.store.base import RunStatus
+from nas.store.sql import SqlStore
+from tests.nas.commands import SMALL_JOB, Shell, assert_error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("seed: 3", "seeds: 3", ("job.yaml", "seeds", "seed")),
+        ("family: mobile-cnn", "family: mobile-cn", ("supernet.family", "mobile-cnn")),
+        ("[cpu-1-thread]", "[cpu-1-threads]", ("cpu-1-threads", "cpu-1-thread")),
+        ("[accuracy, latency_ms]", "[accuracy, latency]", ("objectives", "latency_ms")),
+        ("evaluations: 30", "evaluations: 0", ("search.evaluations", "0")),
+        ("epochs: 4,", "epochs: 4, threads: 99,", ("training.threads", "99", "cores")),
+        ("epochs: 4,", "epochs: 4, teacher: gone,", ("training.teacher", "unknown run 'gone'")),
+        ("epochs: 4,", "epochs: 4, workers: 2,", ("training.workers", "--inline")),
+        (
+            "epochs: 4, batch_size: 64, random_subnets: 1",
+            "epochs: 2, strategy: progressive",
+            ("training.epochs", "4 phases"),
+        ),
+        ("depth: [1, 2], width: [4, 16]", "depth: [2, 1], width: [4, 16]", ("depth",)),
+    ],
+)  # fmt: skip
+def test_a_job_that_will_not_do(shell: Shell, old: str, new: str, parts: tuple[str, ...]) -> None:
+    assert old in SMALL_JOB
+    assert_error(shell.nas("search", shell.job(SMALL_JOB.replace(old, new)), "--inline"), *parts)
+    assert shell.runs() == set()
+
+
+def test_a_space_of_one_architecture(shell: Shell) -> None:
+    text = (
+        SMALL_JOB.replace("[1, 2]", "[1]").replace("[4, 16]", "[4]").replace("[8, 32]", "[8]").replace("[1, 4]", "[1]")
+    )
+    assert_error(shell.nas("search", shell.job(text), "--inline"), "one network")
+    assert shell.runs() == set()
+
+
+@pytest.mark.parametrize(
+    ("images", "parts"),
+    [
+        ({}, ("expected",)),
+        ({"cat": 1}, ("cat",)),
+        ({"cat": 9}, ("2 classes",)),
+        ({"cat": 9, "dog": 1}, ("dog",)),
+    ],
+)
+def test_an_image_folder_that_will_not_do(shell: Shell, images: dict[str, int], parts: tuple[str, ...]) -> None:
+    root = shell.folder / "images"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name, n in images.items():
+        (root / name).mkdir()
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(root / name / f"{i}.png")
+    text = SMALL_JOB.replace("{name: digits, validation: 0.25, test: 0.25}", "{name: image-folder, path: images}")
+    assert_error(shell.nas("search", shell.job(text), "--inline"), "images", *parts)
+    assert shell.runs() == set()
+
+
+def test_unknown_names(after: Shell) -> None:
+    assert_error(after.nas("init", "digit-cnn"), "digits-cnn")
+    assert_error(after.nas("show", "smal-1"), "small-1")
+    assert_error(after.nas("export", "../small-1", "-o", "x.onnx"), "unknown run")
+    assert_error(after.nas("plan", "nothing.yaml"), "nothing.yaml")
+    assert_error(after.nas("export", "small-1", "--select", "speed<=1", "-o", "x.onnx"), "speed")
+
+
+def test_a_constraint_that_nothing_meets_names_the_nearest(after: Shell) -> None:
+    answer = after.nas("export", "small-1", "--select", "latency_ms<=0.000001", "-o", "x.onnx")
+    assert_error(answer, "nearest", "latency_ms@cpu-1-thread")
+    assert not (after.folder / "x.onnx").exists()
+
+
+def test_export_into_nowhere(after: Shell) -> None:
+    assert_error(after.nas("export", "small-1", "-o", "no/folder/x.onnx"), "no folder")
+    assert_error(after.nas("export", "small-1", "-o", "x.pt"), ".onnx")
+    assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), "one of")
+
+
+def test_a_truncated_checkpoint(after: Shell) -> None:
+    (weights,) = (after.folder / "runs" / "small-1" / "checkpoint").glob("weights-*")
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert_error(after.nas("export", "small-1", "-o", "x.onnx"), "truncated")
+    assert not list(after.folder.glob("x.*"))
+
+
+def test_a_checkpoint_of_another_space(after: Shell) -> None:
+    text = SMALL_JOB.replace("head: 32", "head: 16").replace("  family:", "  from: small-1\n  family:")
+    assert_error(after.nas("search", after.job(text), "--inline"), "another space")
+    assert after.runs() == {"small-1"}
+
+
+def test_weights_that_are_not_those_of_the_figures(after: Shell) -> None:
+    """A checkpoint put in place of the one that was searched: neither exported nor resumed with the old figures."""
+    text = SMALL_JOB.replace("seed: 3", "seed: 4").replace("name: small", "name: other")
+    assert after.nas("train", after.job(text, "other.yaml")).code == 0
+    own = after.folder / "runs" / "small-1" / "checkpoint"
+    shutil.rmtree(own)
+    shutil.copytree(after.folder / "runs" / "other-1" / "checkpoint", own)
+    assert_error(after.nas("export", "small-1", "-o", "x.onnx"), "weights")
+    assert not list(after.folder.glob("x.*"))
+
+
+def test_a_warm_start_that_will_not_do(after: Shell) -> None:
+    job = yaml.safe_load(SMALL_JOB) | {"name": "warm"}
+
+    def refused(run: str, changes: dict[str, object], *parts: str) -> None:
+        path = after.job(yaml.safe_dump(job | changes | {"warm_start": [run]}), "warm.yaml")
+        assert_error(after.nas("search", path, "--inline"), *parts)
+        assert after.runs() == {"small-1"}
+
+    refused("smal-1", {}, "warm_start: ", "unknown run", "small-1")
+    refused("warm-1", {}, "unknown run", "warm-1")  # itself
+    refused(
+        "small-1",
+        {"calibration_images": 20},
+        "warm_start: run small-1",
+        "calibration_images",
+        "name a run that was made",
+    )
+    refused("small-1", {"seed": 4}, "warm_start: run small-1", "supernet, seed: was 3, is 4")
+    refused("small-1", {"data": {"name": "digits", "validation": 0.2}}, "warm_start: run small-1", "data")
+    space = {"preset": "digits"}
+    refused("small-1", {"supernet": space}, "warm_start: run small-1", "space")
+    refused("../small-1", {}, "warm_start[0]", "a list of runs")
+    text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("name: small", "name: other")
+    assert after.nas("train", after.job(text, "other.yaml")).code == 0
+    path = after.job(yaml.safe_dump(job | {"warm_start": ["other-1"]}), "warm.yaml")
+    assert_error(after.nas("search", path, "--inline"), "warm_start other-1: it is no search")
+    path = after.job(yaml.safe_dump(job | {"supernet": {"from": "other-1"}, "warm_start": ["small-1"]}), "warm.yaml")
+    assert_error(after.nas("search", path, "--inline"), "warm_start small-1: it searched another supernet", "weights")
+
+
+def test_measurements_of_other_conditions_are_not_replayed(after: Shell) -> None:
+    text = SMALL_JOB.replace("calibration_images: 300", "calibration_images: 20")
+    answer = after.nas("search", after.job(text, "other.yaml"), "--inline", "--replay", "small-1")
+    assert_error(answer, "small-1", "calibration_images", "300", "20")
+    assert after.runs() == {"small-1"}
+
+
+def test_a_profile_that_changed_is_not_mixed_with_what_it_was(after: Shell) -> None:
+    (after.folder / "mine.yaml").write_text("name: mine\nbatch_size: 2\n")
+    job = yaml.safe_load(SMALL_JOB)
+    job |= {"supernet": {"from": "small-1"}, "hardware": ["./mine.yaml"], "name": "own"}
+    job["search"] = {"algorithm": "random", "evaluations": 3, "batch": 3}
+    made = after.nas("search", after.job(yaml.safe_dump(job), "own.yaml"), "--inline", "--json")
+    assert made.code == 0, made.err
+    database = after.folder / "runs" / "own-1" / "run.db"
+    with closing(SqlStore.open(database, create=False, driver=True)) as store:
+        store.set_status(RunStatus.CANCELLED, reason="as if interrupted")
+    (after.folder / "mine.yaml").write_text("name: mine\nbatch_size: 64\n")
+    assert_error(after.nas("resume", "own-1"), "own-1", "profiles", "mine")
+
+
+def test_an_export_leaves_other_files_alone(after: Shell) -> None:
+    (after.folder / "keep.json").write_text('{"mine": true}')
+    assert_error(after.nas("export", "small-1", "-o", "keep.onnx"), "keep.json")
+    assert json.loads((after.folder / "keep.json").read_text()) == {"mine": True}
+    (after.folder / "own.safetensors").write_text("mine")
+    assert_error(after.nas("export", "small-1", "-o", "own.onnx"), "own.safetensors", "no earlier export")
+    assert (after.folder / "own.safetensors").read_text() == "mine"
+    assert after.nas("export", "small-1", "-o", "twice.onnx").code == 0
+    assert after.nas("export", "small-1", "--index", "0", "-o", "twice.onnx").code == 0
+
+
+def test_a_damaged_checkpoint_index_of_a_training(shell: Shell) -> None:
+    assert shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 1"))).code == 0
+    (shell.folder / "runs" / "small-1" / "checkpoint" / "checkpoint.json").write_text("{")
+    assert_error(shell.nas("show", "small-1"), "checkpoint.json", "train again")
+    assert_error(shell.nas("plot", "small-1"), "no search", "supernet: {from: small-1}")
+
+
+def test_a_corrupt_store(after: Shell) -> None:
+    database = after.folder / "runs" / "small-1" / "run.db"
+    database.write_bytes(b"no database" * 1000)
+    assert_error(after.nas("show", "small-1"), "run.db")
+    (row,) = after.nas("runs", "--json").data
+    assert row["status"] == "damaged"
+
+
+def test_a_run_that_another_driver_holds(after: Shell) -> None:
+    held = SqlStore.open(after.folder / "runs" / "small-1" / "run.db", create=False, driver=True)
+    try:
+        assert_error(after.nas("resume", "small-1"), "another live driver", str(os.getpid()))
+        (row,) = after.nas("runs", "--json").data
+        assert row["live"] is True
+    finally:
+        held.close()
+
+
+def test_a_model_that_is_none(shell: Shell) -> None:
+    (shell.folder / "model.onnx").write_bytes(b"not a model")
+    assert_error(shell.nas("profile", "model.onnx"), "model.onnx")
+    assert_error(shell.nas("profile", "absent.onnx"), "absent.onnx")
+
+
+def test_more_threads_than_cores(shell: Shell) -> None:
+    (shell.folder / "big.yaml").write_text("name: big\nthreads: 512\n")
+    text = SMALL_JOB.replace("[cpu-1-thread]", "[./big.yaml]")
+    assert_error(shell.nas("plan", shell.job(text)), "512")
+
+
+def test_a_runs_folder_that_cannot_be_written(shell: Shell) -> None:
+    (shell.folder / "taken").write_text("a file")
+    assert_error(shell.nas("search", shell.job(), "--inline", "--runs", "taken"), "taken", "--runs")

@@ -1,0 +1,296 @@
+"""The commands as a user gives them: the whole path in one small run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import nas
+from nas.extension import Extension
+from nas.objectives import Fidelity
+from nas.sources import earlier_evaluations
+from nas.store.sql import SqlStore
+from supernets.data import load_data
+from tests.nas.commands import SMALL_JOB, Shell, assert_error
+
+
+def test_search_prints_the_front_by_its_contract(searched: Path) -> None:
+    made = json.loads((searched / "search.json").read_text())
+    assert (made["run"], made["status"], made["evaluations"]) == ("small-1", "finished", 30)
+    assert len(made["front"]) >= 2
+    for point in [*made["front"], *made["anchors"].values()]:
+        assert set(point["values"]) == set(point["errors"]) == {"accuracy", "latency_ms@cpu-1-thread"}
+        assert point["source"] == "measured"
+        assert 0 < point["test"]["accuracy"] <= 1
+        assert point["values"]["latency_ms@cpu-1-thread"] > 0
+        assert point["architecture"]["stage0.depth"] in (1, 2)
+    latencies = [p["values"]["latency_ms@cpu-1-thread"] for p in made["front"]]
+    accuracies = [p["values"]["accuracy"] for p in made["front"]]
+    assert latencies == sorted(latencies)
+    assert accuracies == sorted(accuracies)
+    assert {Path(p).name for p in made["plots"]} >= {"front.png", "front.svg", "convergence.png", "front.html"}
+    assert all((searched / p).stat().st_size > 1000 for p in made["plots"])
+
+
+def test_show_says_more_of_the_same(after: Shell) -> None:
+    made = json.loads((after.folder / "search.json").read_text())
+    shown = after.nas("show", "small-1", "--json").data
+    assert shown["front"] == made["front"]
+    assert [o["name"] for o in shown["objectives"]] == ["accuracy", "latency_ms@cpu-1-thread"]
+    assert set(shown["hypervolume"]["reference"]) == {"accuracy", "latency_ms@cpu-1-thread"}
+    volumes = [v for _, v in shown["hypervolume"]["history"]]
+    assert volumes == sorted(volumes)
+    assert all("too noisy" in why for why in shown["failed"].values())  # a busy machine's latencies are refused
+    assert len(volumes) == 30 - len(shown["failed"])
+    quality = shown["predictors"]["latency_ms@cpu-1-thread"]["quality"]
+    assert quality["n"] > 0
+    assert {"mean", "ridge"} <= set(quality["baselines"])
+    insight = shown["insight"]
+    assert len(insight["seconds"]) == len(volumes)
+    assert set(insight["found"]) == {point["key"] for point in shown["front"]}
+    assert insight["foresight"]["latency_ms@cpu-1-thread"]["n"] > 0
+    assert set(insight["importance"]) == {"accuracy", "latency_ms@cpu-1-thread"}
+    text = after.nas("show", "small-1")
+    assert "hypervolume" in text.out
+    assert "as predicted and then measured" in text.out
+    assert "genes that matter for latency_ms@cpu-1-thread" in text.out
+    assert "test accuracy" in text.out
+
+
+def test_runs_lists_it(after: Shell) -> None:
+    (row,) = after.nas("runs", "--json").data
+    assert (row["run"], row["kind"], row["status"], row["done"], row["live"]) == (
+        "small-1", "search", "finished", 30, False,
+    )  # fmt: skip
+    assert "small-1" in after.nas("runs").out
+
+
+def test_plot_draws_limits(after: Shell) -> None:
+    (after.folder / "out").mkdir()
+    paths = after.nas("plot", "small-1", "-o", "out", "--select", "latency_ms<=1", "--json").data["paths"]
+    assert all(Path(p).parent.name == "out" for p in paths)
+    page = (after.folder / "out" / "front.html").read_text()
+    assert "plotly" in page.lower()
+    assert 'src="http' not in page
+
+
+def test_export_runs_where_only_onnxruntime_and_numpy_are(after: Shell) -> None:
+    made = after.nas("export", "small-1", "--index", "0", "-o", "model.onnx", "--json").data
+    assert made["parity"] <= 1e-4
+    manifest = json.loads((after.folder / "model.json").read_text())
+    assert manifest["files"]["model.onnx"]["sha256"] == made["sha256"]
+    assert manifest["figures"]["values"] == made["values"]
+    model = onnx.load(after.folder / "model.onnx")
+    facts = {p.key: p.value for p in model.metadata_props}
+    assert json.loads(facts["classes"]) == [str(n) for n in range(10)]
+    assert json.loads(facts["input"])["shape"] == ["batch", 1, 8, 8]
+    assert facts["run"] == "small-1"
+    script = (
+        "import sys, numpy, onnxruntime\n"
+        "s = onnxruntime.InferenceSession('model.onnx', providers=['CPUExecutionProvider'])\n"
+        "for n in (1, 8): assert s.run(None, {'input': numpy.zeros((n, 1, 8, 8), 'float32')})[0].shape == (n, 10)\n"
+        "assert not {'torch', 'nas', 'supernets', 'onnx'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", script], cwd=after.folder, check=True, timeout=60)
+
+
+def test_export_takes_the_most_accurate_that_satisfies_a_selection(after: Shell) -> None:
+    front = json.loads((after.folder / "search.json").read_text())["front"]
+    bound = front[-1]["values"]["latency_ms@cpu-1-thread"] * 1.0001
+    made = after.nas("export", "small-1", "--select", f"latency_ms<={bound}", "-o", "m.onnx", "--json").data
+    assert made["values"] == front[-1]["values"]
+
+
+def test_profile_measures_the_exported_file(after: Shell) -> None:
+    after.nas("export", "small-1", "--knee", "-o", "model.onnx")
+    made = after.nas("profile", "model.onnx", "--profile", "cpu-1-thread", "--json").data
+    assert {
+        "profile", "latency_ms", "p50_ms", "samples", "resolution", "preempted_share", "protocol", "environment",
+    } <= set(made)  # fmt: skip
+    assert made["protocol"] == "interleaved-floor/v1"
+    assert made["latency_ms"] > 0
+    assert 0 <= made["resolution"] < 1
+
+
+def test_the_same_seed_and_replayed_measurements_give_the_same_front(after: Shell) -> None:
+    again = after.nas("search", "job.yaml", "--inline", "--replay", "small-1", "--json")
+    assert again.code == 0, again.err
+    first = json.loads((after.folder / "search.json").read_text())
+    assert again.data["run"] == "small-2"
+    assert again.data["front"] == first["front"]
+
+
+def test_the_same_from_python(after: Shell) -> None:
+    front = json.loads((after.folder / "search.json").read_text())["front"]
+    run = nas.open_run("small-1", after.folder / "runs")
+    assert [dict(p.values) for p in run.front] == [p["values"] for p in front]
+    made = run.export(after.folder / "python.onnx", select="latency_ms<=1000")
+    assert made["values"] == front[-1]["values"]
+    assert nas.load_job(str(after.folder / "job.yaml")).name == "small"
+    assert {"load_job", "run", "open_run"} <= set(dir(nas))
+    with pytest.raises(AttributeError, match="no attribute"):
+        nas.nothing  # noqa: B018
+
+
+def test_only_the_final_figures_come_from_the_test_part(searched: Path) -> None:
+    data = load_data("digits", validation=0.25, test=0.25)
+    with nas.open_run("small-1", searched / "runs").store() as store:
+        accuracies = [m for m in store.measurements() if m.request.metric == "accuracy"]
+        final = set(store.info()["final"])
+    of_search = {m.data for m in accuracies if m.request.fidelity is Fidelity.SEARCH}
+    of_test = {m.data for m in accuracies if m.request.fidelity is Fidelity.TEST}
+    assert of_search == {data.validation.digest}
+    assert of_test == {data.test.digest}
+    tested = [m.request.architecture.key for m in accuracies if m.request.fidelity is Fidelity.TEST]
+    assert set(tested) == final
+    # Everything of the test part was measured after everything of the search.
+    order = [m.request.fidelity for m in accuracies]
+    assert order == sorted(order, key=lambda fidelity: fidelity is Fidelity.TEST)
+
+
+def test_your_own_images_on_two_profiles(shell: Shell) -> None:
+    digits = load_digits()
+    for i, (pixels, label) in enumerate(zip(digits.images[:400], digits.target[:400], strict=True)):
+        folder = shell.folder / "photos" / f"digit-{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = (pixels * 15).astype(np.uint8)
+        Image.fromarray(np.stack([grey, grey // 2, 255 - grey], axis=2)).save(folder / f"{i}.png")
+    job = yaml.safe_load(SMALL_JOB)
+    job["data"] = {"name": "image-folder", "path": "photos", "image_size": 12}
+    job["training"] |= {"epochs": 2, "strategy": "single-path"}
+    del job["training"]["random_subnets"]
+    job["hardware"] = ["cpu-1-thread", "cpu-1-thread-batch-16"]
+    names = ["accuracy", "latency_ms@cpu-1-thread", "latency_ms@cpu-1-thread-batch-16", "macs"]
+    job["objectives"] = names
+    job["search"] = {"algorithm": "random", "evaluations": 5, "batch": 2}
+    made = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline", "--json")
+    assert made.code == 0, made.err
+    assert made.data["evaluations"] == 5
+    assert all(list(point["values"]) == names for point in made.data["front"])
+    assert all(point["errors"]["macs"] == 0 for point in made.data["front"])
+    exported = shell.nas("export", made.data["run"], "-o", "photo.onnx", "--json").data
+    assert exported["parity"] <= 1e-4
+    facts = {p.key: p.value for p in onnx.load(shell.folder / "photo.onnx").metadata_props}
+    assert json.loads(facts["input"])["shape"] == ["batch", 3, 12, 12]
+    assert len(json.loads(facts["input"])["mean"]) == 3
+    assert json.loads(facts["classes"])[0] == "digit-0"
+
+
+def test_a_trained_run_is_searched_without_training(after: Shell) -> None:
+    job = yaml.safe_load(SMALL_JOB)
+    job["supernet"] = {"from": "small-1"}
+    job["hardware"] = ["cpu-1-thread-batch-16"]
+    job["search"] = {"algorithm": "nsga2", "evaluations": 6, "batch": 4, "screen_images": 100}
+    made = after.nas("search", after.job(yaml.safe_dump(job), "again.yaml"), "--inline", "--json")
+    assert made.code == 0, made.err
+    assert made.data["evaluations"] == 6
+    assert not (after.folder / "runs" / "small-2" / "checkpoint").exists()
+    with nas.open_run("small-2", after.folder / "runs").store() as store:
+        looked_at = {m.request.architecture for m in store.measurements(Fidelity.SCREEN)}
+    assert len(looked_at) == 4  # all but the smallest and the largest
+    job["search"] |= {"screen_images": 449}
+    answer = after.nas("search", after.job(yaml.safe_dump(job), "all.yaml"), "--inline")
+    assert_error(answer, "search.screen_images", "449 validation images")
+
+
+def test_a_finished_run_is_not_resumed(after: Shell) -> None:
+    assert_error(after.nas("resume", "small-1"), "small-1 is finished", "nas resume small-1 --evaluations +50")
+    assert_error(after.nas("resume", "small-1", "--evaluations", "29"), "small-1", "30 already")
+    assert_error(after.nas("resume", "small-1", "--minutes", "+5"), "30 evaluations are used up")
+    assert after.nas("runs", "--json").data[0]["status"] == "finished"
+
+
+def test_a_finished_run_goes_on_with_more_to_spend(after: Shell) -> None:
+    folder = after.folder / "runs" / "small-1"
+    with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
+        asked = store.asks()
+        Extension("+4").apply(store, "small-1")  # and the driver was killed
+        assert not store.info()["final"]  # the front is chosen from all again
+    (row,) = after.nas("runs", "--json").data
+    assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
+    made = after.nas("resume", "small-1", "--inline", "--json")
+    assert made.code == 0, made.err
+    assert (made.data["status"], made.data["evaluations"]) == ("finished", 34)
+    again = after.nas("resume", "small-1", "--inline", "--evaluations", "35", "--json")
+    assert again.data["evaluations"] == 35
+    with closing(SqlStore.open(folder / "run.db", create=False, driver=False)) as store:
+        assert store.asks()[: len(asked)] == asked
+        assert [len(step) for step in store.asks()[len(asked) :]] == [4, 1]
+    assert all(point["test"] is not None for point in again.data["front"])
+
+
+def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after: Shell) -> None:
+    job = yaml.safe_load(SMALL_JOB)
+    job |= {"supernet": {"from": "small-1"}, "warm_start": ["small-1"], "name": "warm"}
+    job["hardware"] = ["cpu-1-thread-batch-16", "cpu-1-thread"]
+    job["objectives"] = ["accuracy", "latency_ms@cpu-1-thread-batch-16", "latency_ms@cpu-1-thread"]
+    job["search"] = {"algorithm": "nsga2", "evaluations": 8, "batch": 4}
+    path = after.job(yaml.safe_dump(job), "warm.yaml")
+    made = after.nas("search", path, "--inline", "--json")
+    assert made.code == 0, made.err
+    assert "warm start: figures of 30 networks from small-1" in made.err
+    stores = [after.folder / "runs" / run / "run.db" for run in ("small-1", "warm-1")]
+    with (
+        closing(SqlStore.open(stores[0], create=False, driver=False)) as earlier,
+        closing(SqlStore.open(stores[1], create=False, driver=False)) as warm,
+    ):
+        assert {m.request.profile for m in warm.measurements()} == {None, *job["hardware"]}
+        known = earlier.find([m.request for m in warm.measurements()])
+        assert {m.request.profile for m in known.values()} == {None, "cpu-1-thread"}
+        found = warm.find(list(known))
+        assert {r: (m.value, m.error, m.seconds) for r, m in found.items()} == {
+            r: (m.value, m.error, m.seconds) for r, m in known.items()
+        }
+        first, *_ = warm.asks()
+        assert set(first) <= {a for step in earlier.asks() for a in step}
+        # Killed and resumed, it learns the same: from its own store.
+        learnt = earlier_evaluations(warm.info())
+        assert len(learnt) == 30
+        assert all(set(e.measurements) == {"accuracy", "latency_ms@cpu-1-thread"} for e in learnt)
+
+
+def test_plan_costs_nothing(shell: Shell) -> None:
+    made = shell.nas("plan", shell.job(), "--json").data
+    assert made["space"]["size"] == (2 * (2 + 4)) ** 2
+    assert made["smallest"]["macs"] < made["largest"]["macs"]
+    assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
+    assert sum(made["images"].values()) == 1797
+    assert made["cut_sentences"] is None
+    assert list(made["time"]) == ["training", "search", "final", "total"]
+    assert made["time"]["total"]["low"] <= made["time"]["total"]["seconds"] <= made["time"]["total"]["high"]
+    assert shell.runs() == set()
+    quick = shell.nas("plan", "job.yaml", "--no-time").out
+    assert "smallest" in quick
+    assert "training " not in quick
+
+
+def test_train_keeps_a_supernet_as_a_run(shell: Shell) -> None:
+    made = shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 2")), "--json").data
+    assert (made["kind"], made["status"], made["epoch"], made["epochs"]) == ("training", "finished", 2, 2)
+    shown = shell.nas("show", made["run"], "--json").data
+    assert [e["epoch"] for e in shown["history"]] == [1, 2]
+    (row,) = shell.nas("runs", "--json").data
+    assert row["kind"] == "training"
+
+
+def test_init_lists_and_writes_recipes(shell: Shell) -> None:
+    names = {r["name"] for r in shell.nas("init", "--json").data}
+    assert {"digits-cnn", "fashion-mnist-cnn", "fashion-mnist-vit"} <= names
+    assert shell.nas("init", "digits-cnn").code == 0
+    assert (shell.folder / "digits-cnn.yaml").is_file()
+    assert_error(shell.nas("init", "digits-cnn"), "exists already")
+
+
+def test_profiles_are_listed(shell: Shell) -> None:
+    assert {"cpu-1-thread", "cpu-2-threads"} <= {p["name"] for p in shell.nas("profiles", "--json").data}
+    assert "cpu-1-thread-batch-16" in shell.nas("profiles").out
