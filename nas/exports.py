@@ -29,6 +29,7 @@ from supernets.data import DataSet
 from supernets.errors import ExportError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.pretrained_bert import read_bert, write_bert
+from supernets.families.pretrained_transformer import renumbered
 from supernets.families.pretrained_vit import read_vit, write_vit
 from supernets.families.single import innermost
 from supernets.families.vit_encoder import ViTEncoderFamily
@@ -117,20 +118,22 @@ def _written(
     folder: Path, family: Family, network: Architecture, module: nn.Module, data: DataSet
 ) -> tuple[Mapping[str, Tensor], str]:
     """Writes a network as a folder of the transformers library; its tensors, read again, and which of its classes loads it."""
-    tensors, class_names = module.state_dict(), data.class_names
+    own, class_names = module.state_dict(), data.class_names
+    tensors: Mapping[str, Tensor]
     match family:
         case EncoderFamily():
-            write_bert(folder, family, network, tensors, class_names=class_names, tokenizer=data.sentences.tokenizer)
-            return read_bert(folder).tensors, "AutoModelForSequenceClassification"
+            write_bert(folder, family, network, own, class_names=class_names, tokenizer=data.sentences.tokenizer)
+            tensors, loader = read_bert(folder).tensors, "AutoModelForSequenceClassification"
         case ViTEncoderFamily():
             images = data.images
-            write_vit(folder, family, network, tensors, class_names=class_names, mean=images.mean, std=images.std)
-            return read_vit(folder).tensors, "AutoModelForImageClassification"
+            write_vit(folder, family, network, own, class_names=class_names, mean=images.mean, std=images.std)
+            tensors, loader = read_vit(folder).tensors, "AutoModelForImageClassification"
         case _:
             raise ExportError(
                 f"networks of the families {EncoderFamily.name} and {ViTEncoderFamily.name} are written for the transformers "
                 f"library, and this one is of {family.name}; write ONNX by: nas export"
             )
+    return renumbered(tensors, dict(enumerate(family.kept(network)))), loader
 
 
 @contextmanager

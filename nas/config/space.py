@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -189,6 +189,7 @@ class _LayersSpaceConfig(Section):
     width: _OptionsOrNone = None
     heads: _OptionsOrNone = None
     hidden: _OptionsOrNone = None
+    kept: Literal["first", "spread"] | None = None
 
     def _given(self, base: Spec | None) -> dict[str, Any]:
         """This one's keys, and `base`'s where they are not given.
@@ -196,7 +197,8 @@ class _LayersSpaceConfig(Section):
         Raises:
             SpaceError: a key is given by neither.
         """
-        return _completed({name: getattr(self, name) for name in type(self).model_fields}, base)
+        sizes = {name: getattr(self, name) for name in type(self).model_fields if name != "kept"}
+        return {**_completed(sizes, base), "kept": self.kept or getattr(base, "kept", "first")}
 
 
 class EncoderSpaceConfig(_LayersSpaceConfig):

@@ -70,17 +70,17 @@ class Encoder(nn.Module):
     The mask is made of the ids, so that a network has one input.
     """
 
-    def __init__(self, embedding: Embedding, layers: list[Layer], head: Head, *, padding: int) -> None:
+    def __init__(self, embedding: Embedding, layers: dict[str, Layer], head: Head, *, padding: int) -> None:
         super().__init__()
         self.padding = padding
         self.embedding = embedding
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleDict(layers)
         self.head = head
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = padding_mask(ids, self.padding)
         x = self.embedding(ids)
-        for layer in self.layers:
+        for layer in self.layers.values():
             x = layer(x, mask)
         return cast(Tensor, self.head(x))
 
@@ -128,6 +128,10 @@ class EncoderFamily(TransformerFamily):
         self.vocabulary, self.positions, self.padding, self.tokens = vocabulary, positions, padding, tokens
         self.n_classes, self.epsilon = n_classes, epsilon
         super().__init__(spec)
+
+    @property
+    def spread(self) -> bool:  # type: ignore[override]  # as its space says
+        return self.spec.kept == "spread"
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         return {"heads": self.spec.heads, "hidden": self.spec.hidden}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from supernets.errors import SpaceError
@@ -13,6 +13,8 @@ LIMITS = {"patch": 256, "head_size": 512, "depth": 64, "width": 8192, "heads": 1
 """Largest value of each dimension: far above what anybody trains, low enough that a slip of the finger is caught."""
 ELASTIC = ("depth", "width", "heads", "hidden")
 """The dimensions that have options."""
+KEPT = ("first", "spread")
+"""Which layers a smaller depth may keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,9 @@ class LayersSpec:
         width: channels of a token.
         heads: of a layer's attention.
         hidden: channels of a layer's MLP.
+        kept: which layers a smaller depth keeps: the ``first``, or layers ``spread`` from first to last. In a pretrained
+            network the last ones gather what the classifier reads: of MiniLM's six layers, fine-tuned on sentences and not
+            trained again, the first three answered by chance, three spread ones 75 % right and all of them 84 %.
 
     Raises:
         SpaceError: an option list is empty, not ascending, or holds a value that makes no network.
@@ -38,11 +43,15 @@ class LayersSpec:
     width: tuple[int, ...]
     heads: tuple[int, ...]
     hidden: tuple[int, ...]
+    kept: str = field(default="first", kw_only=True)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check = check_options if field.name in ELASTIC else check_number
-            check(field.name, getattr(self, field.name), LIMITS[field.name])
+        if self.kept not in KEPT:
+            raise SpaceError(f"kept: expected {' or '.join(KEPT)}, got {self.kept!r}")
+        for name, largest in LIMITS.items():
+            if hasattr(self, name):
+                check = check_options if name in ELASTIC else check_number
+                check(name, getattr(self, name), largest)
 
     @property
     def single(self) -> bool:
@@ -61,8 +70,9 @@ class LayersSpec:
             SpaceError: the data describe no such space.
         """
         try:
-            values: dict[str, Any] = {field.name: data[field.name] for field in fields(cls)}
-            return cls(**values | {name: tuple(values[name]) for name in ELASTIC})
+            values: dict[str, Any] = {field.name: data[field.name] for field in fields(cls) if field.name != "kept"}
+            values |= {name: tuple(values[name]) for name in ELASTIC}
+            return cls(**values, kept=data.get("kept", "first"))  # checkpoints of before there was a choice
         except (KeyError, TypeError) as error:
             raise SpaceError(f"the description of an encoder's space is malformed: {error!r}") from None
 
@@ -87,7 +97,7 @@ def space_within(*, head_size: int, depth: int, width: int, heads: int, hidden: 
     """InstaTune's space for BERT-base, in proportion, within a pretrained network of these sizes.
 
     It has half of the layers or more, half to all of the heads in steps of a sixth, and a third, two thirds or all of the
-    hidden channels; the width stays.
+    hidden channels; the width stays. Smaller depths keep layers spread over all.
     """
     return EncoderSpec(
         head_size,
@@ -95,6 +105,7 @@ def space_within(*, head_size: int, depth: int, width: int, heads: int, hidden: 
         width=(width,),
         heads=_parts(heads, (3, 4, 5, 6)),
         hidden=_parts(hidden, (2, 4, 6)),
+        kept="spread",
     )
 
 
@@ -102,7 +113,7 @@ def vit_space_within(*, head_size: int, depth: int, width: int, heads: int, hidd
     """InstaTune's space for ViT-B/16, in proportion, within a pretrained network of these sizes.
 
     It has eleven twelfths of the layers or more, half to all of the heads in steps of a sixth, and two thirds, five sixths or
-    all of the hidden channels; the width stays.
+    all of the hidden channels; the width stays. Smaller depths keep layers spread over all.
     """
     return ViTEncoderSpec(
         head_size,
@@ -110,6 +121,7 @@ def vit_space_within(*, head_size: int, depth: int, width: int, heads: int, hidd
         width=(width,),
         heads=_parts(heads, (3, 4, 5, 6)),
         hidden=_parts(hidden, (4, 5, 6)),
+        kept="spread",
         patch=patch,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -65,11 +65,13 @@ def patch_dims(channels: int, *, patch: int, tokens: int) -> dict[str, tuple[Dim
 
 
 def vision_transformer(
-    embedding: PatchEmbedding, layers: Sequence[nn.Module], head: nn.Module, *, stack: str
+    embedding: PatchEmbedding, layers: Mapping[str, nn.Module], head: nn.Module, *, stack: str
 ) -> nn.Sequential:
     """The network of these parts: (n, c, h, w) -> (n, classes).
 
     Args:
+        layers: by their numbers.
         stack: what the layers' module is called.
     """
-    return nn.Sequential(OrderedDict([("embedding", embedding), (stack, nn.Sequential(*layers)), ("head", head)]))
+    layered = nn.Sequential(OrderedDict(layers))
+    return nn.Sequential(OrderedDict([("embedding", embedding), (stack, layered), ("head", head)]))

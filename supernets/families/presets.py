@@ -154,13 +154,19 @@ ENCODER: Mapping[str, EncoderSpec] = {
     "tiny": EncoderSpec(
         head_size=16, depth=(1, 2, 3, 4), width=(64, 96, 128), heads=(2, 4, 6, 8), hidden=(64, 128, 256, 512)
     ),
-    # InstaTune's space around BERT-base (Sarah et al. 2023, arXiv 2308.15609, table 1).
+    # InstaTune's space around BERT-base (Sarah et al. 2023, arXiv 2308.15609, table 1); layers are dropped in between, which
+    # pretrained weights bear better.
     "instatune": EncoderSpec(
-        head_size=64, depth=(6, 7, 8, 9, 10, 11, 12), width=(768,), heads=(6, 8, 10, 12), hidden=(1024, 2048, 3072)
+        head_size=64,
+        depth=(6, 7, 8, 9, 10, 11, 12),
+        width=(768,),
+        heads=(6, 8, 10, 12),
+        hidden=(1024, 2048, 3072),
+        kept="spread",
     ),
     # The same in proportion, around MiniLM of six layers (arXiv 2002.10957).
     "minilm-l6": EncoderSpec(
-        head_size=32, depth=(3, 4, 5, 6), width=(384,), heads=(6, 8, 10, 12), hidden=(512, 1024, 1536)
+        head_size=32, depth=(3, 4, 5, 6), width=(384,), heads=(6, 8, 10, 12), hidden=(512, 1024, 1536), kept="spread"
     ),
 }
 """Presets of the family ``encoder``."""
@@ -176,7 +182,13 @@ VIT_ENCODER: Mapping[str, ViTEncoderSpec] = {
     ),
     # InstaTune's space around ViT-B/16 (Sarah et al. 2023, arXiv 2308.15609, table 1), for colour images of 224 pixels.
     "instatune": ViTEncoderSpec(
-        head_size=64, depth=(11, 12), width=(768,), heads=(6, 8, 10, 12), hidden=(2048, 2560, 3072), patch=16
+        head_size=64,
+        depth=(11, 12),
+        width=(768,),
+        heads=(6, 8, 10, 12),
+        hidden=(2048, 2560, 3072),
+        patch=16,
+        kept="spread",
     ),
 }
 """Presets of the family ``vit-encoder``."""

@@ -20,6 +20,7 @@ from supernets.families.pretrained_transformer import (
     layers_out,
     read_layers,
     read_sizes,
+    renumbered,
     uniform_layers,
 )
 from supernets.families.transformer import TransformerFamily
@@ -129,6 +130,7 @@ def write_bert(
             width.
     """
     layers = uniform_layers(family, architecture, noun=_NOUN)
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
     out = {
         _WORDS: tensors["embedding.words.weight"],
         _POSITIONS: tensors["embedding.positions"],

@@ -167,8 +167,16 @@ def read_layers(
     return tensors
 
 
+def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dict[str, Tensor]:
+    """The same tensors by the family's names, with the layers under other numbers: a network read from a folder has no gaps
+    among them, where its supernet's depth may leave some."""
+    names = {f"layers.{old}": f"layers.{new}" for old, new in numbers.items()}
+    parts = ((name.split(".", 2), tensor) for name, tensor in tensors.items())
+    return {".".join([names.get(".".join(part[:2]), ".".join(part[:2])), *part[2:]]): tensor for part, tensor in parts}
+
+
 def layers_out(tensors: Mapping[str, Tensor], depth: int, names: LayerNames) -> dict[str, Tensor]:
-    """The tensors of all layers by the library's names: what `read_layers` reads."""
+    """The tensors of all layers, numbered without gaps, by the library's names: what `read_layers` reads."""
     out: dict[str, Tensor] = {}
     for i in range(depth):
         for kind in ("weight", "bias"):
@@ -185,8 +193,8 @@ def uniform_layers(family: TransformerFamily, architecture: Architecture, *, nou
         ExportError: it has none such: heads or hidden channels differ by layer, or the heads do not make up the width.
     """
     values = family.space.values(architecture)
-    depth, width = int(values["depth"]), int(values["width"])
-    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in range(depth)] for name in ("heads", "hidden")}
+    kept, width = family.kept(architecture), int(values["width"])
+    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in kept] for name in ("heads", "hidden")}
     for name, options in chosen.items():
         if len(set(options)) > 1:
             raise ExportError(
@@ -199,5 +207,5 @@ def uniform_layers(family: TransformerFamily, architecture: Architecture, *, nou
             f"the transformers library divides a {noun}'s width among its heads, and this network has {heads} heads of "
             f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
         )
-    sizes = {"depth": depth, "width": width, "heads": heads, "hidden": hidden}
+    sizes = {"depth": len(kept), "width": width, "heads": heads, "hidden": hidden}
     return {theirs: sizes[ours] for ours, theirs in _LAYERS.items()}

@@ -22,6 +22,7 @@ from supernets.families.pretrained_transformer import (
     layers_out,
     read_layers,
     read_sizes,
+    renumbered,
     uniform_layers,
 )
 from supernets.families.transformer import TransformerFamily
@@ -179,6 +180,7 @@ def write_vit(
             width.
     """
     layers = uniform_layers(family, architecture, noun=_NOUN)
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
     positions = tensors["embedding.positions"]
     out = {
         _CLASS: torch.zeros(1, 1, layers["hidden_size"]),  # part of its position's

@@ -75,7 +75,8 @@ class TransformerSpec(Protocol):
 class TransformerFamily(ABC):
     """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
 
-    The depth keeps the first layers. A layer's first heads are shared, and the first hidden channels of its MLP.
+    The depth keeps the first layers, or layers spread over all (`spread`), each under its number. A layer's first heads are
+    shared, and the first hidden channels of its MLP.
     """
 
     name: str
@@ -84,6 +85,8 @@ class TransformerFamily(ABC):
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
     """What a layer is called in the names of choices and axes; with an s, in those of modules."""
+    spread: bool = False
+    """Whether a smaller depth keeps layers spread from the first to the last."""
 
     def __init__(self, spec: TransformerSpec) -> None:
         self.spec = spec
@@ -120,7 +123,7 @@ class TransformerFamily(ABC):
         spec = self.spec
         choices = [Choice("depth", spec.depth), Choice("width", spec.width)]
         for i in range(spec.depth[-1]):
-            level = next(level for level, depth in enumerate(spec.depth) if depth > i)
+            level = next(level for level, depth in enumerate(spec.depth) if i in self._kept(depth))
             requires = ("depth", level) if level > 0 else None
             for name, options in self.layer_options().items():
                 choices.append(Choice(f"{self.layer}{i}.{name}", options, requires))
@@ -175,18 +178,21 @@ class TransformerFamily(ABC):
             sizes[f"{self.layer}{i}.hidden"] = self.hidden(chosen, width)
         return sizes
 
-    def depth(self, architecture: Architecture) -> int:
-        """The number of layers of an architecture."""
-        return cast(int, self.space.values(architecture)["depth"])
+    def kept(self, architecture: Architecture) -> tuple[int, ...]:
+        """The numbers of an architecture's layers, in their order."""
+        return self._kept(cast(int, self.space.values(architecture)["depth"]))
 
-    def stack(self, architecture: Architecture, layer: Callable[..., LayerT], *, epsilon: float) -> list[LayerT]:
-        """The layers of an architecture, made by `layer` as `PreNormLayer` is."""
+    def _kept(self, depth: int) -> tuple[int, ...]:
+        return kept_layers(self.spec.depth[-1], depth, spread=self.spread)
+
+    def stack(self, architecture: Architecture, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
+        """The layers of an architecture by their numbers, made by `layer` as `PreNormLayer` is."""
         values, width = self.space.values(architecture), self.width(architecture)
-        made = []
-        for i in range(self.depth(architecture)):
+        made = {}
+        for i in self.kept(architecture):
             chosen = {name: values[f"{self.layer}{i}.{name}"] for name in self.layer_options()}
             heads, hidden = cast(int, chosen["heads"]), self.hidden(chosen, width)
-            made.append(layer(width, heads=heads, head_size=self.spec.head_size, hidden=hidden, epsilon=epsilon))
+            made[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, hidden=hidden, epsilon=epsilon)
         return made
 
     def width(self, architecture: Architecture) -> int:
@@ -194,7 +200,22 @@ class TransformerFamily(ABC):
         return cast(int, self.space.values(architecture)["width"])
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        return frozenset(self._layers[self.depth(architecture) :])
+        kept = self.kept(architecture)
+        return frozenset(name for i, name in enumerate(self._layers) if i not in kept)
+
+
+def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
+    """The numbers of the layers that a depth keeps, in their order; those of a smaller depth are among them.
+
+    Spread, layers go one by one, always the one whose neighbours are nearest to each other and, among such, the last: of six,
+    layer 4, then 2, then 1. The first and the last stay.
+    """
+    kept = list(range(total))
+    while len(kept) > depth:
+        gaps = [after - before for before, after in zip(kept, kept[2:], strict=False)] if spread else []
+        nearest = min(range(len(gaps)), key=lambda i: (gaps[i], -i)) + 1 if gaps else len(kept) - 1
+        del kept[nearest]
+    return tuple(kept)
 
 
 def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:

@@ -52,6 +52,10 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
         self.tokens = 1 + n_patches(image_size, spec.patch)
         TransformerFamily.__init__(self, spec)
 
+    @property
+    def spread(self) -> bool:  # type: ignore[override]  # as its space says
+        return self.spec.kept == "spread"
+
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         return {"heads": self.spec.heads, "hidden": self.spec.hidden}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
@@ -19,6 +23,7 @@ from supernets.errors import CheckpointError, SpaceError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, space_within
 from supernets.families.presets import ENCODER
+from supernets.families.transformer import kept_layers
 from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower, lower_blocks
 from supernets.onnx_export import to_onnx
 from supernets.space import Option
@@ -29,6 +34,8 @@ PADDING, TOKENS_EACH = 3, 9
 SPEC = EncoderSpec(head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), hidden=(10, 16, 28))
 SIZES: dict[str, Any] = {"vocabulary": 40, "positions": 12, "padding": PADDING, "tokens": TOKENS_EACH, "n_classes": 5}
 FAMILY = EncoderFamily(SPEC, **SIZES)
+SPREAD = EncoderFamily(replace(SPEC, kept="spread"), **SIZES)
+"""Of its three layers, a depth of two keeps the first and the last."""
 
 
 def sentences(n: int = 16, seed: int = 0) -> Tensor:
@@ -40,9 +47,9 @@ def sentences(n: int = 16, seed: int = 0) -> Tensor:
     return ids
 
 
-@pytest.fixture(scope="module")
-def supernet() -> Supernet:
-    return invariants.randomised(make_supernet(FAMILY))
+@pytest.fixture(scope="module", params=[FAMILY, SPREAD], ids=["first", "spread"])
+def supernet(request: pytest.FixtureRequest) -> Supernet:
+    return invariants.randomised(make_supernet(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +80,9 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         own = sentence[sentence != PADDING]
         x = weights["embedding.words.weight"][own] + weights["embedding.positions"][: len(own)]
         x = norm(x, "embedding.norm")
-        for i in range(int(values["depth"])):
+        numbers = [i for i in range(3) if f"layer{i}.heads" in values]
+        assert len(numbers) == values["depth"]
+        for i in numbers:
             x = norm(x + attention(x, f"layers.{i}.attention", int(values[f"layer{i}.heads"])), f"layers.{i}.norm1")
             y = linear(x, f"layers.{i}.mlp.0")
             y = linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"layers.{i}.mlp.2")
@@ -174,10 +183,34 @@ class TestI4Onnx:
 
 
 class TestDescription:
-    def test_a_family_comes_back_from_json(self) -> None:
-        again = family_from_json(FAMILY.to_json())
-        assert again.to_json() == FAMILY.to_json()
-        assert again.space.to_json() == FAMILY.space.to_json()
+    @pytest.mark.parametrize("family", [FAMILY, SPREAD])
+    def test_a_family_comes_back_from_json(self, family: EncoderFamily) -> None:
+        again = family_from_json(family.to_json())
+        assert again.to_json() == family.to_json()
+        assert again.space.to_json() == family.space.to_json()
+
+    def test_one_of_before_layers_could_be_spread_keeps_the_first(self) -> None:
+        data = FAMILY.to_json()
+        del data["spec"]["kept"]
+        assert family_from_json(data).to_json() == FAMILY.to_json()
+
+    def test_a_depth_keeps_layers_in_the_order_told(self) -> None:
+        with pytest.raises(SpaceError, match="kept: expected first or spread, got 'last'"):
+            replace(SPEC, kept="last")
+        for depth, first, spread in ((1, (0,), (0,)), (2, (0, 1), (0, 5)), (3, (0, 1, 2), (0, 3, 5))):
+            assert kept_layers(6, depth, spread=False) == first
+            assert kept_layers(6, depth, spread=True) == spread
+        assert kept_layers(6, 5, spread=True) == (0, 1, 2, 3, 5)
+        assert kept_layers(12, 6, spread=True) == (0, 3, 5, 7, 9, 11)
+
+    @given(total=st.integers(1, 24), spread=st.booleans())
+    def test_the_layers_of_a_smaller_depth_are_among_those_of_a_larger(self, total: int, spread: bool) -> None:
+        kept = [kept_layers(total, depth, spread=spread) for depth in range(1, total + 1)]
+        assert [len(numbers) for numbers in kept] == list(range(1, total + 1))
+        assert all(set(fewer) < set(more) for fewer, more in itertools.pairwise(kept))
+        assert all(list(numbers) == sorted(numbers) for numbers in kept)
+        if spread:
+            assert all(numbers[-1] == total - 1 for numbers in kept[1:])
 
     @pytest.mark.parametrize("key", ["spec", "vocabulary", "padding", "epsilon"])
     def test_a_description_that_lacks_something_is_refused(self, key: str) -> None:
@@ -225,11 +258,11 @@ class TestBlocks:
 
     def test_the_blocks_chained_under_the_mask_are_the_network(self, supernet: Supernet, ids: Tensor) -> None:
         mask = padding_mask(ids, PADDING).numpy()
-        rng = np.random.default_rng(0)
-        for architecture in (FAMILY.space.smallest, FAMILY.space.largest, FAMILY.space.sample(rng)):
-            network = supernet.extract(architecture)
-            first, *layers, last = lower_blocks(network, TOKENS, FAMILY.blocks)
-            assert [block.name for block in layers] == [f"layers.{i}" for i in range(FAMILY.depth(architecture))]
+        space, rng = supernet.space, np.random.default_rng(0)
+        for architecture in (space.smallest, space.largest, space.sample(rng)):
+            network, values = supernet.extract(architecture), space.values(architecture)
+            first, *layers, last = lower_blocks(network, TOKENS, supernet.family.blocks)
+            assert [block.name for block in layers] == [f"layers.{i}" for i in range(3) if f"layer{i}.heads" in values]
             assert first.inputs == (BlockInput(INPUT, (LENGTH,), integer=True),)
             (x,) = run_model(first.model, {INPUT: ids.numpy()})
             for block in layers:
@@ -242,13 +275,13 @@ class TestBlocks:
 
     def test_keys_and_models_are_those_of_each_network_by_itself(self, supernet: Supernet) -> None:
         rng = np.random.default_rng(1)
-        space = FAMILY.space
+        space, names = supernet.space, supernet.family.blocks
         chosen = [space.smallest, space.largest, *(space.sample(rng) for _ in range(12))]
         blocks = BlockKeys(supernet)
         keys = blocks.of(chosen)
         for architecture, row in zip(chosen, keys.tolist(), strict=True):
-            own = block_keys(supernet.extract(architecture), TOKENS, FAMILY.blocks)
-            assert row == [own.get(name, "") for name in FAMILY.blocks]
+            own = block_keys(supernet.extract(architecture), TOKENS, names)
+            assert row == [own.get(name, "") for name in names]
         for key in {*keys.ravel().tolist()} - {""}:
             assert blocks.model(key).key == key
         # A layer's place tells nothing, its sizes all.
