@@ -29,10 +29,10 @@ data: {name: digits}
 supernet:
   family: vit-encoder
   pretrained: vit
-  space: {depth: [1, 2], heads: [2, 4], hidden: [32, 64]}
+  space: {depth: [2, 3], heads: [2, 4], hidden: [64]}
 training: {strategy: instatune, sort: true, epochs: 2, batch_size: 16, learning_rate: 0.01}
 objectives: [accuracy, macs]
-search: {algorithm: random, evaluations: 8, batch: 6}
+search: {algorithm: random, evaluations: 12, batch: 6}
 """
 MEAN, STD = (0.4, 0.45, 0.5), (0.3, 0.35, 0.4)
 
@@ -44,7 +44,7 @@ def save_vit(folder: Path) -> None:
 
     torch.manual_seed(0)
     config = ViTConfig(
-        image_size=16, patch_size=4, num_channels=3, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        image_size=16, patch_size=4, num_channels=3, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
         intermediate_size=64, num_labels=5, initializer_range=0.1,
     )  # fmt: skip
     ViTForImageClassification(config).save_pretrained(folder)
@@ -83,7 +83,7 @@ def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(she
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     out = tmp_path / "vit"
-    chosen = ("--select", "key=1-0-1-1-1-1")
+    chosen = ("--select", "key=0-0-1-0-x-x-1-0")  # the first layer and the last
     made = shell.nas("export-transformers", "digits-1", "-o", out, *chosen)
     assert made.code == 0, made.err
     assert "AutoModelForImageClassification.from_pretrained" in made.out

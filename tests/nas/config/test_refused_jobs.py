@@ -389,6 +389,11 @@ PARTS += [
         "is missing; give it, or a preset to take it from",
     ),
     (OF_VIT_ENCODER + "preset: tiny, space: {mlp: [2]}}", "supernet.space.mlp", "unknown key 'mlp'"),
+    (
+        OF_VIT_ENCODER + "preset: tiny, space: {kept: last}}",
+        "supernet.space.kept",
+        "unknown kept 'last'. Known: first, spread",
+    ),
     (OF_VIT_ENCODER + "preset: base}", "supernet.preset", "unknown preset 'base'. Known: tiny, digits, instatune"),
     (
         OF_VIT_ENCODER + "preset: tiny, space: {depth: [2], width: [48], heads: [3], hidden: [64]}}",

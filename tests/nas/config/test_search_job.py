@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from nas.config import load_job, parse_job
 from nas.errors import JobError
 from supernets.data.options import ENCODINGS
+from supernets.families.encoder_spec import EncoderSpec, space_within
 from supernets.families.presets import MOBILE_CNN, RESNET, VIT
 from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.spec import CNNSpec, StageSpec
@@ -116,6 +117,28 @@ def test_the_models_are_frozen() -> None:
 def test_a_job_written_out_is_read_back_equal(text: str) -> None:
     job = parse_job(text, source="job.yaml")
     assert parse_job(job.to_yaml(), source="again") == job
+
+
+@pytest.mark.parametrize(
+    ("supernet", "kept"),
+    [
+        ("preset: tiny", "first"),
+        ("preset: instatune", "spread"),
+        ("preset: instatune, space: {kept: first}", "first"),
+        ("preset: instatune, space: {hidden: [1024, 3072]}", "spread"),
+        ("space: {depth: [1, 2], width: [8], heads: [1], hidden: [4], head_size: 8}", "first"),
+        ("space: {depth: [1, 2], width: [8], heads: [1], hidden: [4], head_size: 8, kept: spread}", "spread"),
+    ],
+)
+def test_layers_are_spread_where_weights_are_pretrained_unless_the_job_says_otherwise(supernet: str, kept: str) -> None:
+    sentences = "name: a\ndata: {name: text-classification, path: a.csv}\nsupernet: {family: encoder, %s}"
+    spec = parse_job(sentences % supernet, source="job.yaml").supernet.spec()
+    assert isinstance(spec, EncoderSpec)
+    assert spec.kept == kept
+    within = space_within(head_size=4, depth=6, width=24, heads=6, hidden=36)
+    pretrained = parse_job(sentences % "pretrained: bert, space: {heads: [3, 6]}", source="job.yaml").supernet
+    assert pretrained.spec(within) == replace(within, heads=(3, 6))
+    assert within.kept == "spread"
 
 
 def test_a_preset_is_the_base_and_the_space_replaces_its_keys() -> None:

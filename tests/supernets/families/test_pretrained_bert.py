@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from supernets.checkpoint import make_supernet
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.encoder import EncoderFamily
-from supernets.families.encoder_spec import EncoderSpec
+from supernets.families.encoder_spec import KEPT, EncoderSpec
 from supernets.families.pretrained_bert import read_bert, write_bert
 from supernets.pretrained import CONFIG, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
@@ -136,12 +136,13 @@ def hidden(encoder: Any, ids: Tensor) -> Tensor:
 
 
 class TestWriting:
+    @pytest.mark.parametrize("kept", KEPT)
     @torch.no_grad()
     def test_the_library_loads_what_is_written_and_answers_the_same(
-        self, library: Any, classifier: tuple[Path, nn.Module], tmp_path: Path
+        self, library: Any, classifier: tuple[Path, nn.Module], tmp_path: Path, kept: str
     ) -> None:
         folder, _ = classifier
-        spec = EncoderSpec(head_size=4, depth=(2, 3), width=(24,), heads=(6,), hidden=(20, 36))
+        spec = EncoderSpec(head_size=4, depth=(2, 3), width=(24,), heads=(6,), hidden=(20, 36), kept=kept)
         family = family_of(folder, spec=spec)
         supernet = make_supernet(family, pretrained=read_bert(folder).weights(family))
         network = supernet.extract(family.space.smallest)

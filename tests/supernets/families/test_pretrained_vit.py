@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from supernets.checkpoint import make_supernet
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.encoder import EncoderFamily
-from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
+from supernets.families.encoder_spec import KEPT, EncoderSpec, ViTEncoderSpec
 from supernets.families.pretrained_vit import read_vit, write_vit
 from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
@@ -169,12 +169,13 @@ class TestNormalisation:
 
 
 class TestWriting:
+    @pytest.mark.parametrize("kept", KEPT)
     @torch.no_grad()
     def test_the_library_loads_what_is_written_and_answers_the_same(
-        self, library: Any, classifier: tuple[Path, nn.Module], tmp_path: Path
+        self, library: Any, classifier: tuple[Path, nn.Module], tmp_path: Path, kept: str
     ) -> None:
         folder, _ = classifier
-        spec = ViTEncoderSpec(head_size=4, depth=(2, 3), width=(24,), heads=(6,), hidden=(20, 36), patch=4)
+        spec = ViTEncoderSpec(head_size=4, depth=(2, 3), width=(24,), heads=(6,), hidden=(20, 36), patch=4, kept=kept)
         family = family_of(folder, spec=spec)
         supernet = make_supernet(family, pretrained=read_vit(folder).weights(family))
         network = supernet.extract(family.space.smallest)
