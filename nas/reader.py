@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from nas.config import SearchJob, load_job
 from nas.export.report import Point, RunReport, build_report
+from nas.export.rows import Guidance
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 
 if TYPE_CHECKING:
+    from nas.config import SearchJob
     from nas.export.insight import Insight
 
 Kind = Literal["training", "search"]
@@ -59,6 +60,8 @@ class Run:
     @property
     def job(self) -> SearchJob:
         """The job that made it."""
+        from nas.config import load_job  # pydantic's models, which a report does without
+
         return load_job(self.folder.job_file)
 
     @property
@@ -75,34 +78,41 @@ class Run:
         with self.store() as store:
             return build_report(store, run=self.id, profile=profile)
 
-    def insight(self, report: RunReport) -> Insight:
-        """What the run tells beyond its front, which `report` is of: convergence, predictions, genes, diversity."""
+    def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
+        """A report, see `report_of`, and what the run tells beyond its front: convergence, predictions, genes, diversity."""
         from nas.export.insight import insight_of
 
         with self.store() as store:
-            return insight_of(report, store)
+            guidance = Guidance.of(store)
+            report = build_report(store, run=self.id, profile=profile, guidance=guidance)
+            return report, insight_of(report, store, guidance)
 
     @property
     def front(self) -> tuple[Point, ...]:
         """The measured front, the fastest first."""
         return self.report.front
 
-    def plot(self, folder: Path | None = None, *, select: str | None = None) -> list[Path]:
+    def plot(self, folder: Path | None = None, *, select: str | None = None, processes: int = 1) -> list[Path]:
         """Writes the plots and the page; returns their paths.
 
         Args:
             folder: where; None is the run's own folder for them.
             select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
+            processes: from 2 on, a fork of this process draws half of them: quicker, for a program of one thread.
         """
+        from nas.export.insight import insight_of
         from nas.export.plots import write_plots
         from nas.export.select import limits_of, parse_limits, within
 
-        report = self.report
-        limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
-        if select is not None:
-            report = within(report, limits)
-        return write_plots(report, folder or self.folder.plots, limits=limits, insight=self.insight(report))
+        with self.store() as store:
+            guidance = Guidance.of(store)
+            report = build_report(store, run=self.id, guidance=guidance)
+            limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+            if select is not None:
+                report = within(report, limits)
+            insight = insight_of(report, store, guidance)
+        return write_plots(report, folder or self.folder.plots, limits=limits, insight=insight, processes=processes)
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.exports.export`."""

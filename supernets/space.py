@@ -31,6 +31,17 @@ class _Genes(dict[str, int]):
 _GENES = _Genes(x=INACTIVE)
 
 
+class _Texts(dict[int, str]):
+    """How keys write genes."""
+
+    def __missing__(self, gene: int) -> str:
+        self[gene] = str(gene)
+        return self[gene]
+
+
+_TEXTS = _Texts({INACTIVE: "x"})
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One decision of a search space.
@@ -75,7 +86,7 @@ class Architecture:
     @property
     def key(self) -> str:
         """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
-        return "-".join("x" if gene == INACTIVE else str(gene) for gene in self.genes)
+        return "-".join([_TEXTS[gene] for gene in self.genes])
 
     @staticmethod
     def parse(key: str) -> Architecture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
+    no_collector()
     from nas.cli.insight import print_insight
     from nas.export.insight import insight_json
     from nas.export.report_json import selection_json, show_json
@@ -57,7 +59,6 @@ def show(
     from nas.reader import Run
     from nas.store.opening import is_held
 
-    no_collector()
     opened = Run.open(folder(runs), run)
     if opened.kind == "training" and select is None and profile is None:
         made = training_json(opened)
@@ -67,15 +68,15 @@ def show(
 
         found = sorted_list(opened)
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
-    report = opened.report_of(profile)
     if select is not None:
+        report = opened.report_of(profile)
         limits = parse_limits(report, select)
         selected = within(report, limits)
         best = best_within(selected, select)
         if as_json:
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
-    live, insight = is_held(opened.folder), opened.insight(report)
+    live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
     gain = gain_of(opened) if is_finetuning(opened) else None
     if as_json:
         told = {} if gain is None else {"gain": gain.to_json()}
@@ -103,10 +104,11 @@ def plot(
     as_json: Json = False,
 ) -> None:
     """Draw the front, the convergence, predictions and genes: PNG, SVG, and one page to look around in."""
+    no_collector()
     from nas.reader import Run
 
-    no_collector()
-    paths = Run.open(folder(runs), run).plot(output, select=select)
+    processes = len(os.sched_getaffinity(0))
+    paths = Run.open(folder(runs), run).plot(output, select=select, processes=processes)
     if as_json:
         return print_json({"paths": [str(path) for path in paths]})
     return print("\n".join(str(path) for path in paths))

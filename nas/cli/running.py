@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -37,9 +38,13 @@ def check_one_choice(select: str | None, index: int | None, knee: bool) -> None:
 
 
 def no_collector() -> None:
-    """Keeps the garbage collector from looking, again and again, through what a command reads before it ends."""
+    """Keeps the garbage collector from looking, again and again, through what a command loads and reads before it ends.
+
+    Called first, before modules are loaded, and looks through nothing at the end, when all memory is given back at once.
+    """
     gc.freeze()
-    gc.set_threshold(200_000)
+    gc.set_threshold(1_000_000)
+    atexit.register(gc.freeze)
 
 
 @contextmanager

@@ -157,11 +157,6 @@ def front_in(report: RunReport, panel: Panel) -> PanelFront:
     return PanelFront(PROFILE_FRONT_NAME, own, others, joined)
 
 
-def breaking(report: RunReport) -> list[Point]:
-    """The evaluated points that break a limit and that no other series shows."""
-    return _unshown(report)[1]
-
-
 def figures(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
     """The points' figures in the unit shown, (n,)."""
     return np.array([p.values[objective.name] for p in points], dtype=np.float64) * shown_scale(objective)
@@ -258,19 +253,21 @@ def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float
     return [(x.bound * shown_scale(objective), f"{_SIGNS[x.sign]} {bound_text(objective, x.bound)}") for x in found]
 
 
-def muted(report: RunReport) -> list[Point]:
-    """The evaluated points that no other series shows: on no front, no anchor, and within all limits."""
-    return _unshown(report)[0]
+@dataclass(frozen=True, slots=True)
+class Unshown:
+    """The evaluated points that no other series shows, on no front and no anchor: within all limits, and breaking one."""
+
+    muted: list[Point]
+    breaking: list[Point]
 
 
-def _unshown(report: RunReport) -> tuple[list[Point], list[Point]]:
-    """Those within all limits, and those that break one."""
+def unshown(report: RunReport) -> Unshown:
+    """The same for every panel."""
     fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
     shown = {p.architecture for p in [*fronts, *report.anchors.values()]}
-    unshown = [p for p in report.evaluated if p.architecture not in shown]
-    broken = broken_by(unshown, report.constraints) > 0
-    pairs = list(zip(unshown, broken.tolist(), strict=True))
-    return [p for p, breaks in pairs if not breaks], [p for p, breaks in pairs if breaks]
+    found = [p for p in report.evaluated if p.architecture not in shown]
+    pairs = list(zip(found, (broken_by(found, report.constraints) > 0).tolist(), strict=True))
+    return Unshown([p for p, breaks in pairs if not breaks], [p for p, breaks in pairs if breaks])
 
 
 def heading(report: RunReport) -> tuple[str, str]:

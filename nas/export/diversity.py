@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export.report import RunReport
+from nas.export.report import Point, RunReport
 from supernets.space import INACTIVE, Option, SearchSpace
 
 _MOST = 500
@@ -44,8 +44,7 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
     if len(report.front) < 2:
         return None
     genes = np.array([point.architecture.genes for point in report.front], dtype=np.int64)
-    every = np.array([point.architecture.genes for point in report.evaluated], dtype=np.int64)
-    apart = _distances(genes)
+    apart, every = _distances(report.front), _distances(report.evaluated)
     shared: dict[str, Option | None] = {}
     options: dict[str, dict[Option, float]] = {}
     active: dict[str, float] = {}
@@ -58,14 +57,15 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
         if np.ptp(levels) == 0:
             shared[choice.name] = choice.options[levels[0]] if len(having) else None
     return Diversity(
-        genes.shape[1], float(apart.mean()), int(apart.min()), int(apart.max()), float(_distances(every).mean()),
+        genes.shape[1], float(apart.mean()), int(apart.min()), int(apart.max()), float(every.mean()),
         shared, options, active,
     )  # fmt: skip
 
 
-def _distances(genes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Hamming distances of all pairs of at least two rows, flat."""
-    some = genes[np.unique(np.linspace(0, len(genes) - 1, min(len(genes), _MOST)).astype(np.int64))]
+def _distances(points: Sequence[Point]) -> NDArray[np.int64]:
+    """Hamming distances of all pairs of at least two points, flat."""
+    places = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST)).astype(np.int64))
+    some = np.array([points[place].architecture.genes for place in places.tolist()], dtype=np.int64)
     apart = np.zeros((len(some), len(some)), dtype=np.int64)
     for column in some.T:
         apart += column[:, None] != column[None, :]

@@ -25,6 +25,11 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.titlesize": 10,
+    # Titles stay right above their axes: to look for a place, matplotlib would measure all tick labels again. What might be
+    # in their way, a factor of the tick labels, is therefore not split off.
+    "axes.titley": 1.0,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-6, 9),
     "grid.color": RULE,
     "grid.linewidth": 0.8,
     "xtick.color": SOFT,
@@ -32,6 +37,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _DPI = 150
+_PNG = {"compress_level": 2}
+"""Takes two thirds of the time of matplotlib's, for files that are a seventh larger."""
 _HEAD_INCHES = 0.62
 
 
@@ -49,7 +56,7 @@ def files_of(name: str, figure: Figure) -> dict[str, bytes]:
     with matplotlib.rc_context(STYLE):
         # `savefig` would draw everything twice, the first time for a layout that the drawing itself makes.
         figure.set_dpi(_DPI)
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs=_PNG)  # type: ignore[no-untyped-call]
         figure.set_layout_engine("none")  # laying out costs as much as drawing, and is done
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return {f"{name}.png": png.getvalue(), f"{name}.svg": svg.getvalue()}

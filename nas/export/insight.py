@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nas.export.course import Course, course_of
@@ -12,34 +13,48 @@ from nas.export.diversity import Diversity, diversity_of
 from nas.export.foresight import Foresight, foresight_of
 from nas.export.importance import Importance, importance_of
 from nas.export.report import RunReport
+from nas.export.rows import Guidance
 from nas.store.base import RunStore
 from predictors.threads import one_thread
 from supernets.space import SearchSpace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Insight:
-    """All of it; `foresight` by objective name for those predicted, `importance` for all."""
+    """All of it; `foresight` by objective name for those predicted, `importance` for all.
 
-    space: SearchSpace
+    What takes long is found out when it is first asked for.
+    """
+
+    report: RunReport
     course: Course
     foresight: Mapping[str, Foresight]
-    importance: Mapping[str, Importance]
-    diversity: Diversity | None
+
+    @property
+    def space(self) -> SearchSpace:
+        """What was searched."""
+        return self.report.space
+
+    @cached_property
+    def importance(self) -> Mapping[str, Importance]:
+        """Which genes matter."""
+        with one_thread():
+            return importance_of(self.report, self.space)
+
+    @cached_property
+    def diversity(self) -> Diversity | None:
+        """How different the members of the front are; None for fewer than two."""
+        return diversity_of(self.report, self.space)
 
 
-def insight_of(report: RunReport, store: RunStore) -> Insight:
-    """What there is to know of a search, whose report was made from this store."""
-    space = SearchSpace.from_json(store.info()["space"])
-    with one_thread():
-        importance = importance_of(report, space)
-    return Insight(
-        space,
-        course_of(report, store.statuses()),
-        foresight_of(report, store.fits(), store.asks()),
-        importance,
-        diversity_of(report, space),
-    )
+def insight_of(report: RunReport, store: RunStore, guidance: Guidance | None = None) -> Insight:
+    """What there is to know of a search, whose report was made from this store.
+
+    Args:
+        guidance: of this store, where it was read already.
+    """
+    guidance = guidance or Guidance.of(store)
+    return Insight(report, course_of(report, store.statuses()), foresight_of(report, guidance.fits, guidance.asks))
 
 
 def insight_json(insight: Insight) -> dict[str, Any]:

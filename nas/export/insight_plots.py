@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from textwrap import fill
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nas.export import charts
+from nas.export.drawing import Makers
 from nas.export.figures import INK, SOFT, add_heading
 from nas.export.foresight import Foresight
 from nas.export.importance import Importance
@@ -34,14 +36,13 @@ _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "seconds", 1.0))
 
 
-def insight_figures(report: RunReport, insight: Insight) -> dict[str, Figure]:
-    """By name, those of `TITLES` that there is something to show in; drawn under `figures.STYLE`."""
-    drawn = {
-        "course": _course_figure(report, insight),
-        "predictors": _predictors_figure(report, insight),
-        "genes": _genes_figure(report, insight),
+def insight_makers(report: RunReport, insight: Insight) -> Makers:
+    """What makes the pictures of `TITLES`."""
+    return {
+        "course": partial(_course_figure, report, insight),
+        "predictors": partial(_predictors_figure, report, insight),
+        "genes": partial(_genes_figure, report, insight),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def _course_figure(report: RunReport, insight: Insight) -> Figure | None:
@@ -104,9 +105,10 @@ def _draw_scatter(axis: Axes, objective: Objective, found: Foresight | None) -> 
             x[rows], y[rows], "o", color=shade, markersize=4, markeredgewidth=0, alpha=0.8,
             rasterized=len(x) > charts.MANY, zorder=2,
         )  # fmt: skip
-    tau = "" if math.isnan(found.kendall_tau) else f"τ {found.kendall_tau:.2f}, "
+    tau = found.kendall_tau
+    agreement = "" if math.isnan(tau) else f"τ {tau:.2f}, "
     axis.set_title(
-        f"{len(x)} networks: {tau}{100 * found.coverage:.0f} % in their 90 % interval", loc="left", color=SOFT
+        f"{len(x)} networks: {agreement}{100 * found.coverage:.0f} % in their 90 % interval", loc="left", color=SOFT
     )
     return None
 
@@ -162,8 +164,9 @@ def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
     _draw_options(axes[-1], insight, genes)
     axes[0].set_yticks(range(len(genes)), genes, fontsize=8)
     axes[0].set_ylim(len(genes) - 0.5, -0.5)
-    for axis in axes:
-        axis.tick_params(axis="y", length=0)
+    axes[0].tick_params(axis="y", length=0)
+    for axis in axes[1:]:
+        axis.yaxis.set_visible(False)  # nothing of it is seen, and its ticks would be laid out and drawn
     _finish(figure, report, "genes")
     return figure
 
@@ -205,7 +208,8 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
         active = insight.diversity.active[gene]
         for column, (option, share) in enumerate(options[gene].items()):
             colour = "white" if share > 0.6 else INK if share > 0 else "#A9B0B8"
-            axis.text(column, row, str(option), ha="center", va="center", fontsize=7, color=colour)
+            # A text within its cell asks for no room, which is long to find out for each of them.
+            axis.text(column, row, str(option), ha="center", va="center", fontsize=7, color=colour, in_layout=False)
         if active < 1:
             at = shares.shape[1] - 0.4
             axis.text(at, row, f"in {100 * active:.0f} %", va="center", fontsize=7, color=SOFT, clip_on=False)

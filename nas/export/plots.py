@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,39 +16,48 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.export import charts
-from nas.export.figures import INK, SOFT, STYLE, add_heading, files_of
+from nas.export.drawing import Makers, drawing
+from nas.export.figures import INK, SOFT, add_heading
 from nas.export.insight import Insight
-from nas.export.insight_plots import TITLES, insight_figures
-from nas.export.page import page
+from nas.export.insight_plots import TITLES, insight_makers
+from nas.export.page import prepare
 from nas.export.report import Point, RunReport
 from nas.export.select import Limit
 from nas.export.units import title_of
 from nas.store.folder import write_atomically
 
+_BESIDE = ("convergence", "course", "predictors")
+"""What a second process draws: about half of the work."""
+
 
 def write_plots(
-    report: RunReport, folder: Path, *, limits: Sequence[Limit] = (), insight: Insight | None = None
+    report: RunReport, folder: Path, *, limits: Sequence[Limit] = (), insight: Insight | None = None, processes: int = 1
 ) -> list[Path]:
     """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
 
-    With the run's insight, its pictures too (see `insight_plots.insight_figures`), which the page then holds.
+    With the run's insight, its pictures too (see `insight_plots.TITLES`), which the page then holds.
 
     Each file appears whole or not at all. The convergence is left out while there is no hypervolume, and the front
     where a single objective has no limited figure beside it.
+
+    Args:
+        processes: from 2 on, a fork of this process draws half of them; see `drawing.drawing`.
 
     Raises:
         NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
         StoreError: a file cannot be written.
     """
-    contents: dict[str, bytes] = {}
-    with matplotlib.rc_context(STYLE):
-        drawn = {"front": front_figure(report, limits=limits), "convergence": convergence_figure(report)}
-        further = {} if insight is None else insight_figures(report, insight)
-    for name, figure in (drawn | further).items():
-        if figure is not None:
-            contents |= files_of(name, figure)
-    pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in further}
-    contents["front.html"] = page(report, limits=limits, pictures=pictures).encode()
+    makers: Makers = {
+        "front": partial(front_figure, report, limits=limits),
+        "convergence": partial(convergence_figure, report),
+    }
+    if insight is not None:
+        makers = {**makers, **insight_makers(report, insight)}
+    with drawing(makers, beside=_BESIDE if processes > 1 else ()) as files:
+        made = prepare(report, limits=limits)
+        contents = files()
+    pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in TITLES if f"{name}.svg" in contents}
+    contents["front.html"] = made(pictures).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,8 +81,9 @@ def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure |
     size = (8.0, 5.4) if len(panels) == 1 else (4.6 * n_columns, 4.1 * n_rows + 1.2)
     figure = Figure(figsize=size)
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    unshown = charts.unshown(report)
     for panel, axis in zip(panels, axes, strict=False):
-        _draw_panel(axis, report, panel, limits)
+        _draw_panel(axis, report, panel, unshown, limits)
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
     _finish(figure, report, n_columns=5 if n_columns == 3 else 3)
@@ -140,17 +150,18 @@ def _finish(figure: Figure, report: RunReport, *, n_columns: int) -> None:
     )
 
 
-def _draw_panel(axis: Axes, report: RunReport, panel: charts.Panel, limits: Sequence[Limit]) -> None:
+def _draw_panel(
+    axis: Axes, report: RunReport, panel: charts.Panel, unshown: charts.Unshown, limits: Sequence[Limit]
+) -> None:
     front = charts.front_in(report, panel)
     joined = front.joined
-    if broken := charts.breaking(report):
+    if unshown.breaking:
         axis.plot(
-            *_xy(broken, panel), "x", color=charts.EVALUATED_COLOUR, markersize=4.5, alpha=0.7,
+            *_xy(unshown.breaking, panel), "x", color=charts.EVALUATED_COLOUR, markersize=4.5, alpha=0.7,
             label=charts.BREAKING_NAME, zorder=1.9,
         )  # fmt: skip
-    evaluated = charts.muted(report)
     predicted = charts.placeable(report.predicted, panel)
-    for precision, points in charts.by_precision(evaluated).items():
+    for precision, points in charts.by_precision(unshown.muted).items():
         mark = charts.MARKS[precision]
         axis.plot(
             *_xy(points, panel),

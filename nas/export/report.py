@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nas.errors import StoreError, UnknownNameError
 from nas.export.comparisons import distinguishable
-from nas.export.rows import MeasuredRun, predicted_figures, predictor_history
+from nas.export.rows import Guidance, MeasuredRun, predicted_figures, predictor_history
 from nas.feasibility import Miss, violations_of
 from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
@@ -180,11 +180,14 @@ def best(points: Sequence[Point], objective: Objective) -> Point:
     return min(points, key=lambda point: objective.sign * point.values[objective.name])
 
 
-def build_report(store: RunStore, *, run: str, profile: str | None = None) -> RunReport:
+def build_report(
+    store: RunStore, *, run: str, profile: str | None = None, guidance: Guidance | None = None
+) -> RunReport:
     """The report of a run in any state, from its store.
 
     Args:
         profile: that of one hardware profile alone: in its objectives and those without profile. None for the joint one.
+        guidance: of this store, where it was read already.
 
     Raises:
         UnknownNameError: the run has no objective on such a profile.
@@ -207,21 +210,22 @@ def build_report(store: RunStore, *, run: str, profile: str | None = None) -> Ru
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
     objectives = every if profile is None else of_profile(every, profile)
-    measured = MeasuredRun(store, figures_of(every, constraints), info)
+    guidance = guidance or Guidance.of(store)
+    measured = MeasuredRun(store, figures_of(every, constraints), info, guidance.asks)
 
     def point(architecture: Architecture, *, final: bool) -> Point:
         return _measured_point(measured, space, architecture, final=final)
 
     evaluated = tuple(point(a, final=False) for a in measured.complete)
     as_searched = {p.architecture: p for p in evaluated}
-    candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable()}
+    candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable}
     final = [candidates[a] for a in measured.candidates()]
     kept = [p for p, broken in zip(final, broken_by(final, constraints).tolist(), strict=True) if broken == 0]
     feasible = comparable(kept, as_searched, objectives)
     front = front_of(feasible, objectives)
     values = info.get("reference") or [None] * len(every)
     corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
-    budget, fits = info.get("evaluations"), store.fits()
+    budget, fits = info.get("evaluations"), guidance.fits
     return RunReport(
         run=run,
         name=str(info.get("name") or run),
@@ -257,7 +261,7 @@ _Maker = Callable[..., Point]
 
 def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Architecture, *, final: bool) -> Point:
     figures = {o.name: measured.figure(architecture, o, final=final) for o in measured.figures}
-    again = any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
+    again = final and any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
     return Point(
         architecture,
         space,
@@ -265,7 +269,7 @@ def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Arc
         errors={name: float(m.error or 0.0) for name, m in figures.items()},
         test=measured.test_score(architecture),
         fidelity=Fidelity.FINAL if again else Fidelity.SEARCH,
-        committed=max(m.committed for m in figures.values()),
+        committed=max([m.committed for m in figures.values()]),
     )
 
 

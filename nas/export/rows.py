@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nas.objectives import Fidelity, Measurement, Objective, Status
@@ -15,6 +17,18 @@ _Slot = tuple[str, str | None, Fidelity]
 _TEST: _Slot = ("accuracy", None, Fidelity.TEST)
 
 
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a search asked for at each step and what its models then knew, read once for all that tells of it."""
+
+    asks: Sequence[Sequence[Architecture]]
+    fits: Sequence[Fit]
+
+    @classmethod
+    def of(cls, store: RunStore) -> Guidance:
+        return cls(store.asks(), store.fits())
+
+
 class MeasuredRun:
     """The measurements of a run, read once, by architecture.
 
@@ -25,18 +39,28 @@ class MeasuredRun:
         complete: those of `told` in which nothing failed or was left, in the same order.
     """
 
-    def __init__(self, store: RunStore, figures: Sequence[Objective], info: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        figures: Sequence[Objective],
+        info: Mapping[str, Any],
+        asks: Sequence[Sequence[Architecture]],
+    ) -> None:
         self.figures = tuple(figures)
         precisions = Precisions.of_run(info)
         self._slots = {o: (_slot(o, Fidelity.SEARCH), _slot(o, Fidelity.FINAL)) for o in figures}
         self._measurements: dict[Architecture, dict[_Slot, Measurement]] = {}
+        self._again: set[Architecture] = set()  # what the longer protocol was tried on: few of many
         for m in store.measurements():
             r = m.request
             if r.precision in precisions.names:
-                self._measurements.setdefault(precisions.candidate(r), {})[r.metric, r.profile, r.fidelity] = m
+                candidate = precisions.candidate(r)
+                self._measurements.setdefault(candidate, {})[r.metric, r.profile, r.fidelity] = m
+                if r.fidelity is Fidelity.FINAL:
+                    self._again.add(candidate)
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
-        asked = [architecture for step in store.asks() for architecture in step]
+        asked = [architecture for step in asks for architecture in step]
         seen = dict.fromkeys([*anchors, *asked, *self._measurements])
         self.told: dict[Architecture, None] = {a: None for a in seen if self._measured(a)}
         self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
@@ -66,20 +90,24 @@ class MeasuredRun:
     def candidates(self) -> list[Architecture]:
         """What the front is chosen from: the finalists among the complete architectures, or all while the search goes on."""
         chosen = [Architecture.parse(key) for key in self._final_keys]
-        usable = self.usable()
-        return [a for a in chosen if a in usable] or list(usable)
+        return [a for a in chosen if a in self.usable] or list(self.usable)
 
+    @cached_property
     def usable(self) -> dict[Architecture, None]:
         """The complete architectures but for those that failed when they were measured again (unless all did)."""
         return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
+        if architecture not in self._again:
+            return False
         found = self._measurements[architecture]
         return any(final in found and found[final].value is None for _, final in self._slots.values())
 
     def measured_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol gave a figure of a complete architecture."""
+        if architecture not in self._again:
+            return False
         found = self._measurements[architecture]
         return any(final in found and found[final].value is not None for _, final in self._slots.values())
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.export.figures import SOFT, STYLE, add_heading, files_of
+from nas.export.plotly_chart import Chart, array, script
 from nas.store.folder import write_atomically
 
 if TYPE_CHECKING:  # it is above this package
@@ -43,6 +45,19 @@ _SETTLED = 8
 """A run's first shares, up to this one, may lie below the axis, lest the near ones lie close together."""
 _TITLE = "How near the exact front"
 _X_TITLE, _Y_TITLE = "Evaluations", "Share of the exact hypervolume"
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>$title</title>
+<style>html, body { height: 100%; }</style>
+</head>
+<body>
+$script
+$chart
+</body>
+</html>
+""")
 
 
 @dataclass(frozen=True)
@@ -126,57 +141,52 @@ def search_figure(rows: Sequence[Row], line: str) -> Figure:
 
 def search_page(rows: Sequence[Row], line: str) -> str:
     """The same as a page to look around in; needs no network and holds plotly's script (about 5 MB)."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
     drawn = curves(rows)
-    for number, curve in enumerate(drawn):
-        for trace in _traces(curve, *_look(number)):
-            figure.add_trace(trace)
+    traces = [trace for number, curve in enumerate(drawn) for trace in _traces(curve, *_look(number))]
     ticks = _ticks(drawn)
-    figure.update_yaxes(
-        type="log", range=[float(np.log10(ends)) for ends in _limits(drawn)], showline=True, zeroline=False,
-        tickvals=[1 - tick for tick in ticks], ticktext=[_percent(tick) for tick in ticks], title=_Y_TITLE,
-    )  # fmt: skip
-    figure.update_xaxes(title=_X_TITLE, showline=True, zeroline=False)
+    quality = {
+        "type": "log", "range": [float(np.log10(ends)) for ends in _limits(drawn)], "showline": True, "zeroline": False,
+        "tickvals": [1 - tick for tick in ticks], "ticktext": [_percent(tick) for tick in ticks],
+        "title": {"text": _Y_TITLE},
+    }  # fmt: skip
+    effort: dict[str, Any] = {"title": {"text": _X_TITLE}, "showline": True, "zeroline": False}
     if _is_long(drawn):
         most = max(int(curve.evaluations[-1]) for curve in drawn)
-        figure.update_xaxes(type="log", dtick="D2", range=[1, float(np.log10(most))])  # from 10; 20 and 50 are told too
-    figure.update_layout(
-        template="none",
-        font={"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
-        title={
+        effort |= {"type": "log", "dtick": "D2", "range": [1, float(np.log10(most))]}  # from 10; 20 and 50 are told too
+    layout = {
+        "xaxis": effort,
+        "yaxis": quality,
+        "font": {"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
+        "title": {
             "text": f"<b>{_TITLE}</b><br><span style='font-size:13px'>{escape(_subtitle(rows, line))}</span>",
             "x": 0.02,
             "xanchor": "left",
         },
-        legend={"orientation": "h", "y": -0.16, "x": 0.5, "xanchor": "center"},
-        margin={"l": 90, "r": 30, "t": 80, "b": 60},
-        hovermode="x unified",
-    )
-    page: str = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False, "responsive": True})
-    return page
+        "legend": {"orientation": "h", "y": -0.16, "x": 0.5, "xanchor": "center"},
+        "margin": {"l": 90, "r": 30, "t": 80, "b": 60},
+        "hovermode": "x unified",
+    }
+    return _PAGE.substitute(title=_TITLE, script=script(), chart=Chart(traces, layout, "100%").div("curves"))
 
 
 def _traces(curve: Curve, colour: str, dashed: bool) -> list[dict[str, Any]]:
     """Plotly's band and line of one curve."""
-    x = curve.evaluations.tolist()
     shape = {"shape": "hv", "width": 0}
-    common = {"type": "scatter", "x": x, "legendgroup": curve.algorithm, "mode": "lines"}
+    common = {"type": "scatter", "x": array(curve.evaluations), "legendgroup": curve.algorithm, "mode": "lines"}
     edge = {**common, "line": shape, "showlegend": False, "hoverinfo": "skip"}
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     hover = [f"{share:.2%} ({low:.2%} to {high:.2%})" for low, share, high in zip(curve.low, curve.median, curve.high)]  # noqa: B905
     return [
-        {**edge, "y": _missing(curve.low).tolist()},
+        {**edge, "y": array(_missing(curve.low))},
         {
             **edge,
-            "y": _missing(curve.high).tolist(),
+            "y": array(_missing(curve.high)),
             "fill": "tonexty",
             "fillcolor": f"rgba({red},{green},{blue},0.16)",
         },
         {
             **common,
-            "y": _missing(curve.median).tolist(),
+            "y": array(_missing(curve.median)),
             "line": {"shape": "hv", "width": 2.5, "color": colour, "dash": "dash" if dashed else "solid"},
             "name": escape(curve.algorithm),
             "customdata": hover,

@@ -71,7 +71,7 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     """The trials of a run, numbered as they were told."""
     info = store.info()
     space = SearchSpace.from_json(info["space"])
-    measured = MeasuredRun(store, report.figures, info)
+    measured = MeasuredRun(store, report.figures, info, store.asks())
     distributions = {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
     numbers = {point.architecture: number for number, point in enumerate(report.front)}
     trials = []

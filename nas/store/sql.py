@@ -19,7 +19,7 @@ from nas.store.checks import check_step, checked_fact
 from nas.store.database import WRITES, Database, Lock
 from nas.store.json_values import plain
 from nas.store.lease import Holder
-from nas.store.rows import latest, measurement_columns, measurement_of, request_columns, storable
+from nas.store.rows import MEASUREMENT_COLUMNS, latest, measurement_columns, measurement_of, request_columns, storable
 from nas.store.sqlite import SqliteDatabase
 from supernets.errors import SpaceError
 from supernets.space import Architecture
@@ -31,6 +31,7 @@ _KEYS_A_QUERY = 500
 _LEASE = select(tables.lease).with_for_update()
 _ATOM = (*tables.REQUEST_COLUMNS, "attempt")
 _KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
+_MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
 _ADD = insert(tables.measurements).returning(tables.measurements.c.id)
 _ADD_SAMPLES = insert(tables.samples)
 
@@ -162,16 +163,15 @@ class SqlStore:
         with self._reading() as connection:
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
-                rows = connection.execute(select(tables.measurements).where(some))
-                found += [measurement_of(row) for row in rows.mappings()]
+                found += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
         return {m.request: m for m in latest(found) if m.request in wanted}
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
-        query = select(tables.measurements).order_by(tables.measurements.c.id)
+        query = _MEASUREMENTS.order_by(tables.measurements.c.id)
         if fidelity is not None:
             query = query.where(tables.measurements.c.fidelity == str(fidelity))
         with self._reading() as connection:
-            return latest([measurement_of(row) for row in connection.execute(query).mappings()])
+            return latest([measurement_of(row) for row in connection.execute(query)])
 
     def n_measurements(self) -> int:
         with self._reading() as connection:

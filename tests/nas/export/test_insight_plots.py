@@ -9,16 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from nas.export.insight import insight_of
-from nas.export.insight_plots import TITLES, insight_figures
+from nas.export.insight import Insight, insight_of
+from nas.export.insight_plots import TITLES, insight_makers
 from nas.export.plots import write_plots
-from nas.export.report import build_report
+from nas.export.report import RunReport, build_report
 from nas.objectives import Objective
 from nas.store.memory import MemoryStore
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 
 BOARDS = (*TWO, f"latency_ms@{BOARD}")
+
+
+def insight_figures(report: RunReport, insight: Insight) -> dict[str, Figure]:
+    """Those that there is something to show in."""
+    made = {name: make() for name, make in insight_makers(report, insight).items()}
+    return {name: figure for name, figure in made.items() if figure is not None}
 
 
 def test_predictions_stand_against_what_was_measured_then() -> None:
@@ -81,6 +88,17 @@ def test_where_there_is_nothing_to_tell_nothing_is_drawn() -> None:
     measure(store, SPACE.smallest, objectives)
     report = build_report(store, run="x")
     assert insight_figures(report, insight_of(report, store)) == {}
+
+
+def test_a_second_process_draws_the_same(tmp_path: Path) -> None:
+    store = example_run()
+    report = build_report(store, run="x")
+    insight = insight_of(report, store)
+    alone = write_plots(report, tmp_path / "alone", insight=insight)
+    paths = write_plots(report, tmp_path / "two", insight=insight, processes=2)
+    assert [path.name for path in paths] == [path.name for path in alone]
+    for one, other in zip(paths, alone, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
 
 
 def test_the_page_holds_the_pictures_with_names_of_their_own(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
         lines = [line for line in axis.get_lines() if line.get_label() in names]
         assert {line.get_marker() for line in lines} == {marker}
         counts[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
-    muted = {p.architecture for p in [*found.front, *charts.muted(found)]}
+    muted = {p.architecture for p in [*found.front, *charts.unshown(found).muted]}
     assert sum(counts.values()) == len(muted)
     assert counts == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
     (panel,) = charts.panels(found)

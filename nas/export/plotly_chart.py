@@ -1,0 +1,56 @@
+"""Plotly's charts as parts of a page, from plain data.
+
+Plotly's own Python is left out: to load it, and to have it check what a page draws, takes longer than to read a run of
+thousands of networks. The tests have it check the same data.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CONFIG = {"displayModeBar": False, "responsive": True}  # a double click resets the zoom
+_DIV = Template("""<div style="height:$height; width:100%;"><div id="$name" class="plotly-graph-div" \
+style="height:100%; width:100%;"></div>
+<script>Plotly.newPlot("$name", $traces, $layout, $config);</script></div>""")
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What `Plotly.newPlot` draws: traces back to front, the layout around them, and the height as CSS has it."""
+
+    traces: Sequence[dict[str, Any]]
+    layout: dict[str, Any]
+    height: str
+
+    def div(self, name: str) -> str:
+        """The chart as a part of a page that holds `script` before it; `name` is the page's only one."""
+        parts = {"traces": self.traces, "layout": self.layout, "config": _CONFIG}
+        return _DIV.substitute(name=name, height=self.height, **{part: _json(value) for part, value in parts.items()})
+
+
+def script() -> str:
+    """Plotly's script as a part of a page (about 5 MB)."""
+    text = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};</script>\n<script>{text}</script>"
+
+
+def array(values: NDArray[np.float64] | NDArray[np.int64]) -> dict[str, str]:
+    """Many numbers (n,) as plotly's script reads them fastest: their bytes; NaN is a gap.
+
+    JavaScript has no whole numbers of 64 bits, so these go as floats, which are exact up to 2 ** 53.
+    """
+    return {"dtype": "f8", "bdata": b64encode(values.astype("<f8").tobytes()).decode()}
+
+
+def _json(value: Any) -> str:
+    """JSON in which no text ends the script that it is in."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
