@@ -257,6 +257,8 @@ class Prepared:
         }
         if measured:
             found["profiles"] = {profile.name: asdict(profile) for profile in self.profiles}
+            if self.job.data.of_text:
+                found["timed_tokens"] = self.job.data.timed_tokens
         return cast(dict[str, Any], json.loads(json.dumps(found)))
 
     @property
@@ -367,7 +369,8 @@ class Prepared:
     def examples(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
         """What a profile's timed runs go through, one call each: batches of real inputs, (batch, ...), from the validation
         part."""
-        return tuple(inputs.numpy() for inputs in typical_batches(self.data.validation, profile.batch_size))
+        size, tokens = profile.batch_size, self.job.data.timed_tokens
+        return tuple(inputs.numpy() for inputs in typical_batches(self.data.validation, size, tokens=tokens))
 
     @cached_property
     def calibration(self) -> Part:

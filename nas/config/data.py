@@ -13,7 +13,7 @@ from nas.config.section import Section
 
 TEXT = "text-classification"
 _OF_IMAGES = ("image_size", "channels", "mean", "std")
-_OF_TEXT = ("tokenizer", "max_tokens", "vocabulary", "text_column", "label_column", "encoding")
+_OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "label_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written out, lest later ones change what a job means."""
 VOCABULARY = 8000
@@ -63,6 +63,10 @@ class DataConfig(Section):
     max_tokens: Annotated[
         int | None, Field(strict=True, ge=4, le=8192, description="a whole number of tokens from 4 to 8192")
     ] = None
+    timed_tokens: Annotated[
+        int | None, Field(strict=True, ge=1, le=8192, description="a whole number of tokens from 1 to 8192")
+    ] = None
+    """Of every sentence that latency is measured on; None takes lengths that stand for the validation part's."""
     vocabulary: Annotated[
         int | None, Field(strict=True, ge=100, le=100_000, description="a whole number of tokens from 100 to 100000")
     ] = None
@@ -130,6 +134,11 @@ class DataConfig(Section):
             )
         if self.tokenizer is not None and self.vocabulary is not None:
             raise problem("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
+        if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
+            raise problem(
+                "timed_tokens", f"expected at most the {self.max_tokens} of max_tokens, got {self.timed_tokens}; longer "
+                "sentences are cut before they reach a network",
+            )  # fmt: skip
         if self.text_column is not None and self.text_column == self.label_column:
             raise problem("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
 

@@ -59,15 +59,21 @@ def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def typical_batches(part: Part, size: int) -> list[Tensor]:
+def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list[Tensor]:
     """Inputs (size, ...) that stand for what a deployment is asked: one batch of images; some batches of sentences, as what
     they cost depends on their lengths.
 
     Sentences that are asked one by one are the deciles of the part's lengths, the odd ones; batches are as they come,
     each padded to its longest. Examples are repeated where there are too few.
+
+    Args:
+        tokens: of each sentence, in one batch; longer ones are cut, shorter ones repeated. None takes their own lengths.
     """
     if part.padding is None:
         return [part.inputs[torch.arange(size) % len(part)]]
+    if tokens is not None:
+        own = [row[row != part.padding] for row in part.inputs[torch.arange(size) % len(part)]]
+        return [torch.stack([row.repeat(-(-tokens // len(row)))[:tokens] for row in own])]
     if size == 1:
         deciles = [(2 * i + 1) * len(part) // (2 * _TYPICAL) for i in range(_TYPICAL)]
         chosen = part.lengths().argsort(stable=True)[torch.tensor(deciles)]

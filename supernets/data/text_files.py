@@ -26,6 +26,8 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What systems leave in folders and archives, beside hidden files."""
 _OTHER = frozenset({".zip", ".gz", ".xz", ".bz2", ".zst", ".7z", ".tar", ".xlsx", ".xls", ".parquet", ".json", ".pdf"})
 """How the names of files end that are often beside text files, and are none."""
+_OF_ONE_BYTE = ("latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r")
+"""Encodings in which (almost) all bytes are text: nothing of another encoding fails in them."""
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_DEPTH = 4
 """Folders inside of each other: no layout needs more."""
@@ -160,6 +162,10 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
 def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
         raise DataError(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
+    if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
+        raise DataError(
+            f"{where}: is utf-8 and not {encoding} (which has a letter for any byte); leave its encoding out"
+        )
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode(encoding)

@@ -14,7 +14,11 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
+from nas.conditions import check_conditions
+from nas.config import parse_job
 from nas.driver import How, search
+from nas.errors import NasError
+from nas.job import Prepared
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
@@ -156,6 +160,25 @@ def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
     told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time")
     assert told.code == 1
     assert "sentences" in told.err
+
+
+def test_latency_is_of_sentences_of_the_length_that_the_job_says(shell: Shell) -> None:
+    def prepared(tokens: str) -> Prepared:
+        path = shell.folder / "topics.csv"
+        text = JOB.replace("topics.csv, max_tokens: 40", f"{path}, max_tokens: 40{tokens}")
+        return Prepared(parse_job(text, source="job.yaml"), RunsFolder(shell.folder / "runs"))
+
+    own, fixed = prepared(""), prepared(", timed_tokens: 24")
+    assert len({inputs.shape for inputs in own.examples(own.profiles[0])}) > 2
+    assert [inputs.shape for inputs in fixed.examples(fixed.profiles[0])] == [(1, 24)]
+    theirs = own.conditions(measured=True)
+    with pytest.raises(NasError, match="other conditions: timed_tokens: was None, is 24"):
+        check_conditions("run a", theirs, fixed.conditions(measured=True))
+    with pytest.raises(NasError, match="other conditions: timed_tokens: was 24, is None"):
+        check_conditions("run a", fixed.conditions(measured=True), theirs)
+    check_conditions("run a", own.conditions(measured=False), fixed.conditions(measured=False))
+    del theirs["timed_tokens"]  # a run of before there was a choice
+    check_conditions("run a", theirs, own.conditions(measured=True))
 
 
 def test_how_many_sentences_were_cut_is_told_where_data_are_described_and_once_in_a_run(shell: Shell) -> None:

@@ -204,6 +204,13 @@ PARTS = [
         "data.image_size",
         "is for data of images, and text-",
     ),
+    (
+        "data: {name: text-classification, path: x, max_tokens: 32, timed_tokens: 33}",
+        "data.timed_tokens",
+        "expected at most the 32 of max_tokens, got 33; longer sentences are cut",
+    ),
+    ("data: {name: text-classification, path: x, timed_tokens: 0}", "data.timed_tokens", "from 1 to 8192, got 0"),
+    ("data: {name: digits, timed_tokens: 8}", "data.timed_tokens", "is for data of sentences, and digits is of images"),
     ("data: {name: text-classification, path: x, max_tokens: 3}", "data.max_tokens", "from 4 to 8192, got 3"),
     ("data: {name: text-classification, path: x, vocabulary: 20}", "data.vocabulary", "from 100 to 100000, got 20"),
     (

@@ -83,6 +83,16 @@ class TestSentences:
         assert torch.equal(found[0], part.split(4)[0])
         assert torch.equal(found[3], found[0])
 
+    @pytest.mark.parametrize(("size", "tokens"), [(1, 3), (4, 40)])
+    def test_sentences_of_one_length_are_cut_or_repeated(self, size: int, tokens: int) -> None:
+        part = sentences(3)
+        (found,) = typical_batches(part, size, tokens=tokens)
+        assert found.shape == (size, tokens)
+        assert not (found == part.padding).any()
+        for i, row in enumerate(found.tolist()):
+            own = part.inputs[i % 3][: part.lengths()[i % 3]].tolist()
+            assert row == [own[t % len(own)] for t in range(tokens)]
+
     def test_images_are_one_batch(self) -> None:
         (images,) = typical_batches(numbered(3), 5)
         assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 1]

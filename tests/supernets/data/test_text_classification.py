@@ -184,6 +184,14 @@ class TestEncodings:
         file.write_text(text, encoding="utf-16-le")  # has no byte order mark
         assert len(read(file, encoding="utf-16").train) == 2
 
+    @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "koi8-r"])
+    def test_utf_8_is_told_from_encodings_in_which_all_bytes_are_text(self, tmp_path: Path, encoding: str) -> None:
+        file = tmp_path / "r.csv"
+        file.write_text("text,label\ncafé,1\nnaïve,2\n", encoding="utf-8")
+        assert f"is utf-8 and not {encoding} (which has a letter for any byte)" in refused(file, encoding=encoding)
+        file.write_text("text,label\ncafe,1\nnaive,2\n", encoding="utf-8")  # the same in all of them
+        assert len(read(file, encoding=encoding).train) == 2
+
     def test_in_an_archive_its_file_is_named(self, tmp_path: Path) -> None:
         path = write_zip(tmp_path / "r.zip", {"r/neg.txt": "bad\n", "r/pos.txt": "caf\xe9\n".encode("latin-1")})
         assert f"{path}/r/pos.txt: is not utf-8: byte 0xe9 at offset 3 (line 1)" in refused(path)
