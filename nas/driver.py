@@ -144,7 +144,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
                 job, source = load_job(folder.job_file), str(folder.job_file)
                 _check_kind(job, kind, source)
                 prepared = Prepared(job, how.runs, source=source)
-                _describe(store, prepared, kind, _checked(prepared, how, kind, source), how)
+                _describe(folder, store, prepared, kind, _checked(prepared, how, kind, source), how)
             if more and not more.taken(info):
                 more.apply(store, run)
             if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
@@ -162,7 +162,7 @@ def _last_end(store: RunStore) -> RunStatus | None:
 
 def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Prepared:
     """The parts of a run that has begun, once they are the same as then."""
-    prepared = Prepared(load_job(folder.job_file), how.runs, source=str(folder.job_file))
+    prepared = Prepared(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
     kind: Kind = info["kind"]
     check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=kind == "search"))
     trained = info.get("epoch") == prepared.job.training.epochs
@@ -179,7 +179,7 @@ def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
     folder = how.runs.create(job.name, job.to_yaml(), store=place)
     store = open_store(folder, create=True, driver=True)
     try:
-        _describe(store, prepared, kind, sources, how)
+        _describe(folder, store, prepared, kind, sources, how)
         return _drive(folder, store, prepared, kind, how)
     finally:
         store.close()
@@ -229,8 +229,10 @@ def _check_reachable(
         return prepared.check_measurable() if measured else {}
 
 
-def _describe(store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
-    """Records the facts of a run that never change."""
+def _describe(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
+    """Records the facts of a run that never change, and keeps what it needs of the pretrained network that it is made of."""
+    if prepared.pretrained is not None:
+        prepared.pretrained.keep(folder)
     space = prepared.space
     facts: dict[str, Any] = {
         "name": prepared.job.name,

@@ -139,7 +139,7 @@ def _written(
 @contextmanager
 def _exported(run: Run) -> Iterator[tuple[Prepared, Checkpoint, RunStore]]:
     """A run's job, supernet and store, found to be those that its figures are of."""
-    prepared = Prepared(run.job, run.runs, source=str(run.folder.job_file))
+    prepared = Prepared(run.job, run.runs, run=run.folder, source=str(run.folder.job_file))
     checkpoint = prepared.checkpoint or load_checkpoint(run.folder.checkpoint)
     with run.store() as store:
         info = store.info()

@@ -11,6 +11,7 @@ from torch import Tensor
 from nas.config.space import Spec
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError
+from nas.pretrained import PretrainedConfig
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
@@ -19,8 +20,9 @@ from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
-from supernets.families.pretrained_bert import Bert, read_bert
-from supernets.families.pretrained_vit import PretrainedViT, read_vit
+from supernets.families.pretrained_bert import BertConfig
+from supernets.families.pretrained_transformer import PretrainedTransformer
+from supernets.families.pretrained_vit import ViTConfig
 from supernets.families.resnet import ResNetFamily
 from supernets.families.resnet_spec import ResNetSpec
 from supernets.families.single import SingleFamily
@@ -28,28 +30,10 @@ from supernets.families.spec import CNNSpec
 from supernets.families.vit import ViTFamily
 from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.families.vit_spec import ViTSpec
-from supernets.pretrained import TOKENIZER, find_pretrained
+from supernets.pretrained import TOKENIZER
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
-
-Pretrained = Bert | PretrainedViT
-"""What a supernet can be made of."""
-
-
-def load_pretrained(supernet: SupernetConfig, *, source: str) -> Pretrained | None:
-    """The pretrained network that the job's supernet is made of; None where it names none.
-
-    Raises:
-        JobError: it cannot be read, or is of another kind.
-    """
-    if supernet.pretrained is None:
-        return None
-    read = read_vit if supernet.family == ViTEncoderFamily.name else read_bert
-    try:
-        return read(find_pretrained(supernet.pretrained))
-    except CheckpointError as error:
-        raise JobError(f"{source}: supernet.pretrained: {error}") from None
 
 
 def find_family(
@@ -57,13 +41,14 @@ def find_family(
     data: DataSet,
     *,
     checkpoint: Checkpoint | None,
-    pretrained: Pretrained | None,
+    pretrained: PretrainedConfig | None,
     source: str,
 ) -> Family:
     """The job's family.
 
     Args:
         checkpoint: of the trained supernet that it names: it is searched, or one of its networks is trained further.
+        pretrained: of the network that its supernet is made of.
 
     Raises:
         JobError: there is no such network for these data.
@@ -121,9 +106,9 @@ def _of_checkpoint(
     return family
 
 
-def _plain(spec: Spec, data: DataSet, pretrained: Pretrained | None) -> Family:
+def _plain(spec: Spec, data: DataSet, pretrained: PretrainedConfig | None) -> Family:
     if isinstance(spec, EncoderSpec):
-        return _encoder(spec, data, pretrained if isinstance(pretrained, Bert) else None)
+        return _encoder(spec, data, pretrained if isinstance(pretrained, BertConfig) else None)
     images = data.images
     sizes = {"image_size": images.image_size, "channels": images.channels, "n_classes": data.n_classes}
     match spec:
@@ -133,8 +118,8 @@ def _plain(spec: Spec, data: DataSet, pretrained: Pretrained | None) -> Family:
             return ResNetFamily(spec, **sizes)
         case ViTSpec():
             return ViTFamily(spec, **sizes)
-        case ViTEncoderSpec() if isinstance(pretrained, PretrainedViT):
-            family = ViTEncoderFamily(spec, **sizes, epsilon=pretrained.config.epsilon)
+        case ViTEncoderSpec() if isinstance(pretrained, ViTConfig):
+            family = ViTEncoderFamily(spec, **sizes, epsilon=pretrained.epsilon)
             pretrained.check_family(family)
             return family
         case ViTEncoderSpec():
@@ -143,12 +128,12 @@ def _plain(spec: Spec, data: DataSet, pretrained: Pretrained | None) -> Family:
             assert_never(other)
 
 
-def _encoder(spec: EncoderSpec, data: DataSet, pretrained: Bert | None) -> EncoderFamily:
+def _encoder(spec: EncoderSpec, data: DataSet, config: BertConfig | None) -> EncoderFamily:
     text = data.sentences
     sizes: Mapping[str, Any] = {"vocabulary": text.vocabulary, "positions": text.max_tokens}
-    if pretrained is not None:
-        pretrained.check_space(spec)
-        config, folder = pretrained.config, pretrained.folder
+    if config is not None:
+        config.check_space(spec)
+        folder = config.folder
         tokenizer = folder / TOKENIZER
         if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
             raise CheckpointError(
@@ -174,7 +159,7 @@ def _encoder(spec: EncoderSpec, data: DataSet, pretrained: Bert | None) -> Encod
     return EncoderFamily(spec, padding=text.padding, tokens=text.typical_tokens, n_classes=data.n_classes, **sizes)
 
 
-def pretrained_weights(pretrained: Pretrained, family: Family) -> dict[str, Tensor]:
+def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dict[str, Tensor]:
     """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator."""
     plain = family.inner if isinstance(family, NestedFamily) else family
     assert isinstance(plain, EncoderFamily | ViTEncoderFamily), "no other is made of pretrained networks"

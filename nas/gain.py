@@ -106,7 +106,7 @@ def _scored(origin: Run, network: Architecture) -> RunStore:
     from nas.picked import score_picked
     from supernets.checkpoint import load_checkpoint
 
-    prepared = Prepared(origin.job, origin.runs, source=str(origin.folder.job_file))
+    prepared = Prepared(origin.job, origin.runs, run=origin.folder, source=str(origin.folder.job_file))
     trained = prepared.checkpoint or load_checkpoint(origin.folder.checkpoint)
     _, found = score_picked(
         origin.id, network, checkpoint=trained, data=prepared.data, calibration=prepared.calibration

@@ -9,12 +9,12 @@ from typing import Any
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
+from nas.pretrained import inputs_folder
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import ImageOptions, TextOptions
 from supernets.errors import CheckpointError
 from supernets.families.pretrained_vit import read_vit_config
 from supernets.families.vit_encoder import ViTEncoderFamily
-from supernets.pretrained import find_pretrained
 
 _OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
 """The keys of a data section that networks are particular about. A job that gives the first one is not looked behind."""
@@ -26,7 +26,7 @@ def data_options(
     """How a job's examples are to come, by the first that says so: the job, its pretrained network, its trained supernet's.
 
     Args:
-        pretrained: the folder of the network that its supernet is made of.
+        pretrained: the folder that tells what examples the network takes that its supernet is made of.
 
     Raises:
         JobError: what its trained supernet was made of is gone; or the network takes other examples than the job says.
@@ -91,9 +91,10 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, A
     if named is None:
         return {}
     where, needed = f"{source}: supernet.from", _needed(job.data)
-    made = _job_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)
-    if made is None:
+    run = _run_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)
+    if run is None:
         return {}
+    made = load_job(run.job_file)
     own = _given(made.data)
     first = _keys(made.data)[0]
     if first not in own and made.supernet.pretrained is None:
@@ -105,7 +106,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, A
     if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
         return own
     try:
-        return _inputs(find_pretrained(made.supernet.pretrained), made.supernet.family) | own
+        return _inputs(inputs_folder(made.supernet.pretrained, run), made.supernet.family) | own
     except CheckpointError as error:
         what = "tokenizer" if made.data.of_text else "preprocessing"
         raise JobError(
@@ -117,8 +118,8 @@ def _needed(data: DataConfig) -> str:
     return "data.tokenizer" if data.of_text else "data.mean, data.std, data.image_size and data.channels"
 
 
-def _job_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str, needed: str) -> SearchJob | None:
-    """The job of a run, or of the run whose supernet it goes on from; None where it is of no run."""
+def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str, needed: str) -> RunFolder | None:
+    """A run, or the one whose supernet it goes on from; None where the path is of no run."""
     try:
         folder = runs.get(named) if path is None else _run_of(path)
     except UnknownNameError as error:
@@ -128,8 +129,8 @@ def _job_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: st
     job = load_job(folder.job_file)
     further = job.supernet
     if _keys(job.data)[0] in _given(job.data) or further.from_ is None:
-        return job
-    return _job_that_made(RunsFolder(folder.path.parent), further.from_, further.from_path, where=where, needed=needed)
+        return folder
+    return _run_that_made(RunsFolder(folder.path.parent), further.from_, further.from_path, where=where, needed=needed)
 
 
 def _run_of(path: Path) -> RunFolder | None:

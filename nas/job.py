@@ -29,18 +29,19 @@ from nas.evaluation.features import LatencyFeatures, architecture_features, feat
 from nas.evaluation.machines import Machines
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.subnets import Scoring
-from nas.family import find_family, find_sharing, load_pretrained, pretrained_weights
+from nas.family import find_family, find_sharing, pretrained_weights
 from nas.inputs import data_options
 from nas.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
 from nas.precisions import Precisions, exact_figure
+from nas.pretrained import load_pretrained
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.shelf import Task, make_algorithm
-from nas.store.folder import RunsFolder
+from nas.store.folder import RunFolder, RunsFolder
 from nas.trained import check_images, check_outputs, load_trained
 from nas.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
-from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
+from supernets.checkpoint import Checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.families.nested import NestedFamily
 from supernets.families.single import SingleFamily
@@ -58,11 +59,14 @@ SPLIT_SEED = 0
 class Prepared:
     """A job checked against this machine, its data loaded: whatever can be wrong with it is found here.
 
+    Args:
+        run: whose job it is, where that has begun: what it keeps is taken from there.
+
     Raises:
         JobError, DataError, ProfileError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
 
-    def __init__(self, job: SearchJob, runs: RunsFolder, *, source: str = "job") -> None:
+    def __init__(self, job: SearchJob, runs: RunsFolder, *, run: RunFolder | None = None, source: str = "job") -> None:
         self.job, self._runs, self._source = job, runs, source
         cores = len(os.sched_getaffinity(0))
         if job.training.threads > cores:
@@ -74,23 +78,20 @@ class Prepared:
         """Of the trained supernet that is searched; None where the job trains one."""
         self._origin = named if job.supernet.trains else None
         """Of the supernet one of whose networks is trained further."""
-        self.pretrained = load_pretrained(job.supernet, source=source)
+        self.pretrained = load_pretrained(job.supernet, run, source=source)
+        sizes = None if self.pretrained is None else self.pretrained.config
         data = job.data
         self.data: DataSet = load_data(
             data.name,
             path=data.path,
-            options=data_options(
-                job, runs, pretrained=None if self.pretrained is None else self.pretrained.folder, source=source
-            ),
+            options=data_options(job, runs, pretrained=None if sizes is None else sizes.folder, source=source),
             validation=data.validation,
             test=data.test,
             seed=SPLIT_SEED,
         )
         if named is not None:
             check_images(named, self.data, key="supernet.from")
-        self.family: Family = find_family(
-            job.supernet, self.data, checkpoint=named, pretrained=self.pretrained, source=source
-        )
+        self.family: Family = find_family(job.supernet, self.data, checkpoint=named, pretrained=sizes, source=source)
         self.sharing = find_sharing(job.supernet, self.family, checkpoint=self.checkpoint, source=source)
         self.precisions = Precisions(job.precisions)
         self.space = self.precisions.space(self.family.space)
@@ -245,7 +246,7 @@ class Prepared:
         supernet: dict[str, Any] = {} if self.sharing == PLAIN else {"sharing": self.sharing.to_json()}
         supernet |= asdict(self.settings()) | self.job.training.recipe
         if self.pretrained is not None:
-            supernet["pretrained"] = weights_digest(self.pretrained.tensors)
+            supernet["pretrained"] = self.pretrained.digest
         if self._origin is not None:
             supernet["origin"] = self._origin.weights_digest
         found: dict[str, Any] = {
@@ -302,15 +303,15 @@ class Prepared:
         return load_trained(self._runs, named.from_, named.from_path, where=f"{self._source}: supernet.from")
 
     def untrained(self) -> Supernet:
-        """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network, or of the
-        one that is trained further."""
+        """The supernet as it is before training: initialised by the job's seed, or made of the pretrained network (unless its
+        run has a checkpoint, whose weights take the place of these), or of the one that is trained further."""
         torch.manual_seed(self.job.seed)
         weights: Mapping[str, torch.Tensor] | None = None
         if isinstance(self.family, SingleFamily) and self._origin is not None:
             network = self._origin.supernet.extract(self.family.network)
             weights = recalibrate(network, self.calibration.split(250)).state_dict()
-        elif self.pretrained is not None:
-            weights = pretrained_weights(self.pretrained, self.family)
+        elif self.pretrained is not None and self.pretrained.network is not None:
+            weights = pretrained_weights(self.pretrained.network, self.family)
         return make_supernet(self.family, self.sharing, pretrained=weights)
 
     def strategy(self) -> TrainingStrategy:

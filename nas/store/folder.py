@@ -59,6 +59,14 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def pretrained(self) -> Path:
+        """What the run keeps of the pretrained network that its supernet is made of, as it was when the run began: the
+        ``config.json``, the ``tokenizer.json`` or ``preprocessor_config.json``, and the weights' digest in ``weights.json``.
+
+        Not there where it is made of none, and in runs of versions that kept nothing."""
+        return self.path / "pretrained"
+
+    @property
     def plots(self) -> Path:
         """Where plots go unless told otherwise."""
         return self.path / "plots"

@@ -53,24 +53,16 @@ class BertConfig(LayersConfig):
     positions: int
     padding: int
 
-
-@dataclass(frozen=True)
-class Bert(PretrainedTransformer):
-    """A pretrained BERT; its tensors may lack ``head.pool`` or ``head.classifier``."""
-
-    config: BertConfig
-
     def space(self) -> EncoderSpec:
-        return space_within(**self.config.as_space())
+        return space_within(**self.as_space())
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, EncoderFamily):
             raise CheckpointError(f"{self.folder}: a {_NOUN} is read into the family encoder, not {family.name}")
         self.check_space(family.spec)
-        config = self.config
-        if (family.vocabulary, family.positions) != (config.vocabulary, config.positions):
+        if (family.vocabulary, family.positions) != (self.vocabulary, self.positions):
             raise CheckpointError(
-                f"{self.folder}: its vocabulary has {config.vocabulary} tokens and it has {config.positions} positions; the "
+                f"{self.folder}: its vocabulary has {self.vocabulary} tokens and it has {self.positions} positions; the "
                 f"family has {family.vocabulary} and {family.positions}"
             )
 
@@ -83,6 +75,7 @@ def read_bert_config(folder: Path) -> BertConfig:
     """
     settings = read_settings(folder, _KIND, _NEEDED, f"{CONFIG}, {WEIGHTS} and {TOKENIZER}")
     return BertConfig(
+        folder=folder,
         vocabulary=settings.whole("vocab_size"),
         positions=settings.whole("max_position_embeddings"),
         padding=settings.whole("pad_token_id", least=0, default=0),
@@ -90,13 +83,18 @@ def read_bert_config(folder: Path) -> BertConfig:
     )
 
 
-def read_bert(folder: Path) -> Bert:
+def read_bert(folder: Path, config: BertConfig | None = None) -> PretrainedTransformer:
     """A pretrained BERT, with or without a classifier (``BertModel``, ``BertForSequenceClassification`` and the like).
+
+    Its tensors may lack ``head.pool`` or ``head.classifier``.
+
+    Args:
+        config: its sizes, where they are not to be read from the folder.
 
     Raises:
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
-    config = read_bert_config(folder)
+    config = config or read_bert_config(folder)
     file = TensorFile(folder, noun=_NOUN, base=f"{_KIND}.")
     width = config.width
     # There is one type of tokens here: the embedding of the first is part of every word's, as the library adds these two first.
@@ -111,7 +109,8 @@ def read_bert(folder: Path) -> Bert:
         tensors |= {f"head.pool.{kind}": tensor for kind, tensor in file.pair(_POOLER, width, width).items()}
     classifier = file.classifier(width)
     file.check_all_taken(unread=_BUFFERS)
-    return Bert(folder, config, tensors | classifier, len(classifier["head.classifier.bias"]) if classifier else None)
+    classes = len(classifier["head.classifier.bias"]) if classifier else None
+    return PretrainedTransformer(config, tensors | classifier, classes)
 
 
 def write_bert(

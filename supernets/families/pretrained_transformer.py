@@ -27,13 +27,15 @@ _LAYERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class LayersConfig:
-    """The sizes of a network's layers.
+class LayersConfig(ABC):
+    """What a pretrained network is, but for its weights: the sizes of its layers.
 
     Attributes:
+        folder: that it was read from.
         epsilon: of the layer norms.
     """
 
+    folder: Path
     depth: int
     width: int
     heads: int
@@ -49,32 +51,17 @@ class LayersConfig:
         """The sizes by the names that spaces have for them."""
         return {"head_size": self.head_size, **{name: getattr(self, name) for name in _LAYERS}}
 
-
-@dataclass(frozen=True)
-class PretrainedTransformer(ABC):
-    """A pretrained network.
-
-    Attributes:
-        tensors: by the family's names, without those that the file lacks.
-        classes: how many its classifier tells apart; None where it has none.
-    """
-
-    folder: Path
-    config: LayersConfig
-    tensors: Mapping[str, Tensor]
-    classes: int | None
-
     @abstractmethod
     def space(self) -> LayersSpec:
         """The space that is searched where nothing else is asked for."""
 
     @abstractmethod
     def check_family(self, family: TransformerFamily) -> None:
-        """Raises `CheckpointError` unless the family's largest network has this one's sizes, its classes apart."""
+        """Raises `CheckpointError` unless the family's largest network has these sizes, its classes apart."""
 
     def check_space(self, spec: LayersSpec) -> None:
-        """Raises `CheckpointError` unless the space's largest network has this one's layers."""
-        for name, own in self.config.as_space().items():
+        """Raises `CheckpointError` unless the space's largest network has these layers."""
+        for name, own in self.as_space().items():
             options = getattr(spec, name)
             of_space = options if name == "head_size" else options[-1]
             if of_space != own:
@@ -84,6 +71,20 @@ class PretrainedTransformer(ABC):
                     f"of {name} be {own}, or leave space and preset out"
                 )
 
+
+@dataclass(frozen=True)
+class PretrainedTransformer:
+    """A pretrained network.
+
+    Attributes:
+        tensors: by the family's names, without those that the file lacks.
+        classes: how many its classifier tells apart; None where it has none.
+    """
+
+    config: LayersConfig
+    tensors: Mapping[str, Tensor]
+    classes: int | None
+
     def weights(self, family: TransformerFamily) -> dict[str, Tensor]:
         """The tensors of the family's largest network, those that the file lacks freshly initialised (from torch's global
         generator), the classifier among them where the classes are not so many.
@@ -91,7 +92,7 @@ class PretrainedTransformer(ABC):
         Raises:
             CheckpointError: the family is of other sizes.
         """
-        self.check_family(family)
+        self.config.check_family(family)
         fresh = family.template().state_dict()
         own = dict(self.tensors)
         if self.classes != family.n_classes:

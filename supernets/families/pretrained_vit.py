@@ -59,31 +59,23 @@ class ViTConfig(LayersConfig):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-
-@dataclass(frozen=True)
-class PretrainedViT(PretrainedTransformer):
-    """A pretrained ViT; its tensors may lack ``head.classifier``."""
-
-    config: ViTConfig
-
     def space(self) -> ViTEncoderSpec:
-        return vit_space_within(**self.config.as_space(), patch=self.config.patch)
+        return vit_space_within(**self.as_space(), patch=self.patch)
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, ViTEncoderFamily):
             raise CheckpointError(f"{self.folder}: a {_NOUN} is read into the family vit-encoder, not {family.name}")
         self.check_space(family.spec)
-        config = self.config
-        if family.spec.patch != config.patch:
+        if family.spec.patch != self.patch:
             raise CheckpointError(
-                f"the space has patches of {family.spec.patch} pixels, and {self.folder} of {config.patch}; let patch be "
-                f"{config.patch}, or leave space and preset out"
+                f"the space has patches of {family.spec.patch} pixels, and {self.folder} of {self.patch}; let patch be "
+                f"{self.patch}, or leave space and preset out"
             )
-        if (family.image_size, family.channels) != (config.image_size, config.channels):
+        if (family.image_size, family.channels) != (self.image_size, self.channels):
             raise CheckpointError(
-                f"{self.folder} takes images of {config.image_size} pixels a side and {config.channels} channels, and the "
-                f"data's have {family.image_size} and {family.channels}; set data.image_size to {config.image_size} and "
-                f"data.channels to {config.channels}, or leave both out"
+                f"{self.folder} takes images of {self.image_size} pixels a side and {self.channels} channels, and the "
+                f"data's have {family.image_size} and {family.channels}; set data.image_size to {self.image_size} and "
+                f"data.channels to {self.channels}, or leave both out"
             )
 
 
@@ -106,7 +98,7 @@ def read_vit_config(folder: Path) -> ViTConfig:
     mean, std = _normalisation(folder, channels)
     qkv_bias = settings.flag("qkv_bias", default=True)
     sizes = {"image_size": image_size, "channels": channels, "patch": patch}
-    return ViTConfig(**sizes, qkv_bias=qkv_bias, mean=mean, std=std, **read_sizes(settings))
+    return ViTConfig(folder=folder, **sizes, qkv_bias=qkv_bias, mean=mean, std=std, **read_sizes(settings))
 
 
 def _normalisation(folder: Path, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -139,13 +131,18 @@ def _numbers(settings: Settings, key: str, n: int, *, default: float, above: flo
     return tuple(float(one) for one in numbers)
 
 
-def read_vit(folder: Path) -> PretrainedViT:
+def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransformer:
     """A pretrained ViT, with or without a classifier (``ViTModel``, ``ViTForImageClassification`` and the like).
+
+    Its tensors may lack ``head.classifier``.
+
+    Args:
+        config: its sizes, where they are not to be read from the folder.
 
     Raises:
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
-    config = read_vit_config(folder)
+    config = config or read_vit_config(folder)
     file = TensorFile(folder, noun=_NOUN, base=f"{_KIND}.")
     width, patch = config.width, config.patch
     positions = file.take(_POSITIONS, 1, 1 + (config.image_size // patch) ** 2, width)
@@ -161,7 +158,7 @@ def read_vit(folder: Path) -> PretrainedViT:
     classifier = file.classifier(width)
     file.check_all_taken(unread=(_MASK,))
     classes = len(classifier["head.classifier.bias"]) if classifier else None
-    return PretrainedViT(folder, config, tensors | classifier, classes)
+    return PretrainedTransformer(config, tensors | classifier, classes)
 
 
 def write_vit(

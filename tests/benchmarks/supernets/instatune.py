@@ -46,7 +46,8 @@ from supernets.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
 from supernets.families.encoder import EncoderFamily
-from supernets.families.pretrained_bert import Bert, read_bert
+from supernets.families.pretrained_bert import read_bert, read_bert_config
+from supernets.families.pretrained_transformer import PretrainedTransformer
 from supernets.families.single import SingleFamily
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
@@ -69,7 +70,7 @@ class Study:
 
     work: Path
     data: DataSet
-    bert: Bert
+    bert: PretrainedTransformer
     family: EncoderFamily
     first: TrainingSettings
     then: TrainingSettings
@@ -132,10 +133,9 @@ def main(
     options = TextOptions(tokenizer=folder, max_tokens=MAX_TOKENS)
     data = load_data("text-classification", path=path, options=options)
     data = replace(data, train=head(data.train, n_train))
-    bert, text = read_bert(folder), data.sentences
-    config = bert.config
+    config, text = read_bert_config(folder), data.sentences
     family = EncoderFamily(
-        replace(bert.space(), kept=kept), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        replace(config.space(), kept=kept), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
     )  # fmt: skip
     work = work / f"{path.stem}-{n_train}-{epochs}-{kept}"
@@ -143,7 +143,7 @@ def main(
     first = TrainingSettings(epochs=epochs, batch_size=32, learning_rate=1e-4)
     # Smaller batches: what small networks need is steps.
     then = TrainingSettings(epochs=epochs, batch_size=16, learning_rate=2e-4)
-    study = Study(work, data, bert, family, first, then)
+    study = Study(work, data, read_bert(folder, config), family, first, then)
     found = [_seed(study, seed) for seed in range(seeds)]
     networks = list(dict.fromkeys([*found[0]["plotted"], *(one["best"] for one in found)]))
     latencies = _latencies(study, [Architecture.parse(key) for key in networks])

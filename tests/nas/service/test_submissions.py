@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.config import load_job
+from nas.driver import How, drive
 from nas.errors import (
     JobError,
     NasError,
@@ -18,6 +20,7 @@ from nas.errors import (
     TooManyError,
     UnknownNameError,
 )
+from nas.exports import export_transformers
 from nas.service.jobs import JobState
 from nas.service.schemas import JobSubmission, ResumeRequest
 from nas.service.service import Service
@@ -27,6 +30,8 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from tests.nas.commands import SMALL_JOB
+from tests.nas.moods import JOB as MOODS
+from tests.nas.moods import write_moods
 from tests.nas.service.made_runs import Jobs, searched, trained, tree
 
 
@@ -437,3 +442,19 @@ def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
     assert load_job(runs.get(run).job_file).supernet.pretrained == str(model.resolve())
     for outside in (str(tmp_path), "uploads/../..", "../model"):
         assert [error.field for error in service.check(job(outside)).errors] == ["supernet.pretrained"]
+
+
+def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
+    service: Service, runs: RunsFolder, tmp_path: Path
+) -> None:
+    uploads = runs.root / ".service" / "uploads" / "data"
+    (uploads / "moods").mkdir(parents=True)
+    write_moods(uploads / "moods")
+    data = MOODS["data"] | {"path": "uploads/moods/moods.csv"}
+    job = MOODS | {"data": data, "supernet": {"family": "encoder", "pretrained": "uploads/moods/bert"}}
+    run = service.submit(JobSubmission(job=job, kind="training")).run
+    drive(run, How(runs, inline=True), kind="training")
+    tokenizer = (uploads / "moods" / "bert" / "tokenizer.json").read_text()
+    shutil.rmtree(uploads / "moods" / "bert")
+    export_transformers(runs, run, tmp_path / "out")
+    assert (tmp_path / "out" / "tokenizer.json").read_text() == tokenizer

@@ -17,7 +17,7 @@ from supernets.checkpoint import make_supernet
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import KEPT, EncoderSpec
-from supernets.families.pretrained_bert import read_bert, write_bert
+from supernets.families.pretrained_bert import read_bert, read_bert_config, write_bert
 from supernets.pretrained import CONFIG, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.supernets import invariants
@@ -54,10 +54,9 @@ def classifier(library: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def family_of(folder: Path, n_classes: int = 3, spec: EncoderSpec | None = None) -> EncoderFamily:
-    bert = read_bert(folder)
-    config = bert.config
+    config = read_bert_config(folder)
     return EncoderFamily(
-        spec or bert.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        spec or config.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=9, n_classes=n_classes, epsilon=config.epsilon,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from supernets.checkpoint import make_supernet
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.encoder import EncoderFamily
 from supernets.families.encoder_spec import KEPT, EncoderSpec, ViTEncoderSpec
-from supernets.families.pretrained_vit import read_vit, write_vit
+from supernets.families.pretrained_vit import read_vit, read_vit_config, write_vit
 from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
@@ -55,10 +55,9 @@ def classifier(library: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def family_of(folder: Path, n_classes: int = 3, spec: ViTEncoderSpec | None = None) -> ViTEncoderFamily:
-    vit = read_vit(folder)
-    config = vit.config
+    config = read_vit_config(folder)
     return ViTEncoderFamily(
-        spec or vit.space(), image_size=config.image_size, channels=config.channels, n_classes=n_classes,
+        spec or config.space(), image_size=config.image_size, channels=config.channels, n_classes=n_classes,
         epsilon=config.epsilon,
     )  # fmt: skip
 
@@ -139,14 +138,14 @@ class TestNormalisation:
         processor.save_pretrained(folder)
         pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
         expected = processor(pixels, return_tensors="np")["pixel_values"][0]
-        config = read_vit(folder).config
+        config = read_vit_config(folder)
         came = (pixels.transpose(2, 0, 1) / 255 - np.reshape(config.mean, (3, 1, 1))) / np.reshape(
             config.std, (3, 1, 1)
         )
         np.testing.assert_allclose(came, expected, rtol=1e-5, atol=1e-5)
 
     def test_a_folder_that_does_not_say_has_the_librarys_half(self, classifier: tuple[Path, nn.Module]) -> None:
-        config = read_vit(classifier[0]).config
+        config = read_vit_config(classifier[0])
         assert (config.mean, config.std) == ((0.5,) * 3, (0.5,) * 3)
 
     @pytest.mark.parametrize(
@@ -293,7 +292,7 @@ class TestBadInput:
         self, classifier: tuple[Path, nn.Module], image_size: int, channels: int
     ) -> None:
         vit = read_vit(classifier[0])
-        family = ViTEncoderFamily(vit.space(), image_size=image_size, channels=channels, n_classes=3)
+        family = ViTEncoderFamily(vit.config.space(), image_size=image_size, channels=channels, n_classes=3)
         with pytest.raises(
             CheckpointError, match=r"takes images of 12 pixels a side and 3 channels, and .*set data.image_size to 12"
         ):
