@@ -17,7 +17,7 @@ from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.report import Point
 from nas.export.select import pick
 from nas.job import Prepared
-from nas.nested import largest, sorted_list
+from nas.nested import costs_of, largest, sorted_list
 from nas.picked import score_picked
 from nas.precisions import Precisions
 from nas.reader import Run
@@ -81,6 +81,10 @@ def export_transformers(
         folder: to be made, or an empty one.
         select, index: as of `export`; of a training, the whole network that it trained without either.
 
+    Returns:
+        What `nas export-transformers --json` prints; ``values`` are those of fp32, in which it is written: of a network that
+        was measured in other precisions alone, the computed costs.
+
     Raises:
         ExportFailedError: the folder is taken, or what was written does not compute what the network does.
         ExportError: the library has no such network, and why.
@@ -88,9 +92,10 @@ def export_transformers(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportFailedError(f"{folder} exists and is no empty folder; choose another name, or move it")
     opened = Run.open(runs, run)
-    network, values = _chosen(opened, select, index)
+    network, measured = _chosen(opened, select, index)
     with _exported(opened) as (prepared, checkpoint, _):
         supernet, data = checkpoint.supernet, prepared.data
+        values = costs_of(supernet, [network])[0][1] if measured is None else measured
         family, plain = innermost(supernet.family, network)
         module = supernet.extract(network)
         tensors, loader = _written(folder, family, plain, module, data)
@@ -104,14 +109,17 @@ def export_transformers(
         return {"path": str(folder), "loader": loader, **told}
 
 
-def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float]]:
-    """A network of a run and its figures, without the precision that it was measured in."""
+def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float] | None]:
+    """A network of a run, and its figures in fp32; None where it was measured in other precisions alone."""
     if run.kind == "training" and index is None:
         return largest(run) if select is None else sorted_list(run).within(select)[-1]
-    point = pick(run.report, select, index)
+    report = run.report
+    point = pick(report, select, index)
     with run.store() as store:
-        network, _ = Precisions.of_run(store.info()).split(point.architecture)
-    return network, point.values
+        precisions = Precisions.of_run(store.info())
+    network, _ = precisions.split(point.architecture)
+    same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]
+    return network, same[0].values if same else None
 
 
 def _written(

@@ -24,7 +24,9 @@ def finetuning_job(
     epochs: int,
     learning_rate: float | None = None,
 ) -> SearchJob:
-    """The job that trains one network of a run further, taught by the largest, and measures it as the run did.
+    """The job that trains one network of a run further, taught by its supernet's largest, and measures it as the run did.
+
+    A network that was trained further already is taught by whom it learnt from then.
 
     Args:
         select, index: as of `nas.exports.export`.
@@ -43,7 +45,7 @@ def finetuning_job(
         "name": f"{job.name[:54]}-finetuned",
         "supernet": {"family": job.supernet.family, "from": run.id, "network": network.key},
         "training": {
-            "strategy": "largest", "distill": "teacher", "teacher": run.id, "keep": "best",
+            "strategy": "largest", "distill": "teacher", "teacher": _teacher(run), "keep": "best",
             "epochs": epochs, "learning_rate": rate, **training,
         },
         "precisions": [precision],
@@ -52,6 +54,20 @@ def finetuning_job(
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     return job_of(data, source=f"the job of run {run.id}")
+
+
+def _teacher(run: Run) -> str:
+    """The run, or the folder, of the supernet whose largest network teaches those of a run.
+
+    A run of one network that was trained further has no larger one; what that learnt from does, or what it is of.
+    """
+    job = run.job
+    named = job.supernet
+    if named.network is not None and job.training.teacher is not None:
+        return job.training.teacher
+    if named.from_ is None or (named.network is None and named.trains):
+        return run.id
+    return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
 
 
 def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, str]:

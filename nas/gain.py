@@ -2,76 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from nas.export.comparisons import Comparison, compare_accuracies
-from nas.objectives import Fidelity, Request
+from nas.export.finetunings import may_train_one
+from nas.export.gains import Gain, Trained, gain_between, network_of
 from nas.reader import Run
 from nas.store.base import RunStatus, RunStore
 from supernets.space import Architecture
 
-_FIDELITIES = {"validation": Fidelity.SEARCH, "test": Fidelity.TEST}
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An accuracy before and after, and by what their difference is judged."""
-
-    before: float
-    after: float
-    comparison: Comparison
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        compared = self.comparison
-        return {
-            "before": self.before,
-            "after": self.after,
-            "gain": compared.difference,
-            "threshold": compared.threshold,
-            "method": compared.method,
-            "distinguishable": compared.distinguishable,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What a network's further training came to.
-
-    Attributes:
-        run: that it is of; network: its key there.
-        best_epoch: after which the weights that were kept stood; 0 where no epoch made it better on the validation part.
-        parts: by the part of the data; ``test`` is not there where the network was not scored on it before.
-    """
-
-    run: str
-    network: str
-    best_epoch: int
-    epochs: int
-    parts: dict[str, Change]
-
-    @property
-    def improved(self) -> bool:
-        """Whether any epoch made it better on the validation part."""
-        return self.best_epoch > 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "of": self.run,
-            "network": self.network,
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
-            "improved": self.improved,
-            **{part: change.to_json() for part, change in self.parts.items()},
-        }
-
 
 def is_finetuning(run: Run) -> bool:
-    """Whether a run is of one network of another run, and is finished."""
+    """Whether a run is of one network of another run of the same folder, which is still there, and is finished."""
+    if not may_train_one(run.folder):
+        return False
+    named = run.job.supernet
+    if named.network is None or named.from_ is None or not run.runs.holds(named.from_):
+        return False
     with run.store() as store:
-        return store.status() is RunStatus.FINISHED and run.job.supernet.network is not None
+        return store.status() is RunStatus.FINISHED
 
 
 def gain_of(run: Run) -> Gain:
@@ -87,17 +33,9 @@ def gain_of(run: Run) -> Gain:
     origin, network = Run.open(run.runs, named.from_), Architecture.parse(named.network)
     precision = run.job.precisions[0]
     with run.store() as after, origin.store() as before:
-        info = after.info()
-        single = Architecture.parse(info["largest"])
-        known = before if origin.kind == "search" else _scored(origin, network)
-        parts = {}
-        for part, fidelity in _FIDELITIES.items():
-            requests = [Request(a, "accuracy", None, fidelity, precision) for a in (single, network)]
-            found = after.find(requests[:1]).get(requests[0]), known.find(requests[1:]).get(requests[1])
-            if found[0] is not None and found[1] is not None and None not in (found[0].value, found[1].value):
-                compared = compare_accuracies((after, found[0]), (known, found[1]))
-                parts[part] = Change(found[1].value or 0.0, found[0].value or 0.0, compared)
-    return Gain(origin.id, network.key, int(info["best_epoch"]), int(info["epochs"]), parts)
+        if origin.kind == "training":
+            return gain_between(Trained(origin.id, network, precision, None), after, _scored(origin, network))
+        return gain_between(network_of(origin.id, before, network, precision), after, before)
 
 
 def _scored(origin: Run, network: Architecture) -> RunStore:
@@ -107,8 +45,8 @@ def _scored(origin: Run, network: Architecture) -> RunStore:
     from supernets.checkpoint import load_checkpoint
 
     prepared = Prepared(origin.job, origin.runs, run=origin.folder, source=str(origin.folder.job_file))
-    trained = prepared.checkpoint or load_checkpoint(origin.folder.checkpoint)
+    checkpoint = prepared.checkpoint or load_checkpoint(origin.folder.checkpoint)
     _, found = score_picked(
-        origin.id, network, checkpoint=trained, data=prepared.data, calibration=prepared.calibration
+        origin.id, network, checkpoint=checkpoint, data=prepared.data, calibration=prepared.calibration
     )
     return found.store

@@ -83,7 +83,7 @@ def sorted_list(run: Run) -> SortedList:
             f"supernet: {{from: {run.id}}}, then select; without a search, nested networks alone can be chosen from "
             "(supernet.nested: true)"
         )
-    rows = _costs(supernet, family.space.enumerate())
+    rows = costs_of(supernet, family.space.enumerate())
     return SortedList(run.id, supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"]))))
 
 
@@ -95,7 +95,7 @@ def largest(run: Run) -> tuple[Architecture, dict[str, int]]:
         CheckpointError: the checkpoint is damaged.
     """
     supernet = _trained(run)
-    (found,) = _costs(supernet, [supernet.space.largest])
+    (found,) = costs_of(supernet, [supernet.space.largest])
     return found
 
 
@@ -109,7 +109,8 @@ def _trained(run: Run) -> Supernet:
     return checkpoint.supernet
 
 
-def _costs(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, int]]]:
+def costs_of(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, int]]]:
+    """Networks, each with its computed costs by name, in fp32."""
     table = supernet.costs(networks)
-    costs = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}
-    return [(network, {name: values[i] for name, values in costs.items()}) for i, network in enumerate(networks)]
+    found = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}
+    return [(network, {name: values[i] for name, values in found.items()}) for i, network in enumerate(networks)]

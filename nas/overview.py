@@ -11,9 +11,9 @@ from nas.reader import Run
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import is_held
+from nas.store.shown import INTERRUPTED, NEVER_STARTED, shown_status
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
-INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +116,6 @@ class Row:
         if self.epoch < self.epochs or self.kind == "training":
             progress = f"{self.epoch} of {self.epochs} epochs"
         return [self.run, self.kind, status, progress, reason]
-
-
-def shown_status(status: str, *, live: bool) -> str:
-    """A stored status as people read it: a running run without a driver was interrupted."""
-    if not live and status == RunStatus.RUNNING:
-        return INTERRUPTED
-    if not live and status == RunStatus.QUEUED:
-        return NEVER_STARTED
-    return status
 
 
 def overview(runs: RunsFolder) -> list[Row]:

@@ -16,6 +16,7 @@ from nas.store.opening import open_store
 
 if TYPE_CHECKING:
     from nas.config import SearchJob
+    from nas.export.finetunings import Finetuning
     from nas.export.insight import Insight
 
 Kind = Literal["training", "search"]
@@ -87,13 +88,24 @@ class Run:
             report = build_report(store, run=self.id, profile=profile, guidance=guidance)
             return report, insight_of(report, store, guidance)
 
+    def finetunings(self, report: RunReport | None) -> list[Finetuning]:
+        """The runs that trained this one's networks further, with what that came to, oldest first.
+
+        Args:
+            report: this run's, see `report_of`; None for a training, which has none.
+        """
+        from nas.export.finetunings import finetunings_of
+
+        with self.store() as store:
+            return finetunings_of(self.runs, self.id, report, store)
+
     @property
     def front(self) -> tuple[Point, ...]:
         """The measured front, the fastest first."""
         return self.report.front
 
     def plot(self, folder: Path | None = None, *, select: str | None = None, processes: int = 1) -> list[Path]:
-        """Writes the plots and the page; returns their paths.
+        """Writes the plots and the page, with the networks that were trained further; returns their paths.
 
         Args:
             folder: where; None is the run's own folder for them.
@@ -101,6 +113,7 @@ class Run:
                 of what keeps them.
             processes: from 2 on, a fork of this process draws half of them: quicker, for a program of one thread.
         """
+        from nas.export.finetunings import finetunings_of
         from nas.export.insight import insight_of
         from nas.export.plots import write_plots
         from nas.export.select import limits_of, parse_limits, within
@@ -112,7 +125,10 @@ class Run:
             if select is not None:
                 report = within(report, limits)
             insight = insight_of(report, store, guidance)
-        return write_plots(report, folder or self.folder.plots, limits=limits, insight=insight, processes=processes)
+            further = finetunings_of(self.runs, self.id, report, store)
+        return write_plots(
+            report, folder or self.folder.plots, limits=limits, insight=insight, further=further, processes=processes
+        )
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.exports.export`."""

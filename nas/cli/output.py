@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.gain import Gain
+    from nas.export.finetunings import Finetuning
+    from nas.export.gains import Gain
 
 
 def print_training(made: dict[str, Any]) -> None:
@@ -41,7 +43,7 @@ def print_nested(found: Any, expression: str) -> None:
 
 def print_report(report: Any, *, live: bool = False) -> None:
     from nas.export.units import constraint_text, miss_text
-    from nas.overview import shown_status
+    from nas.store.shown import shown_status
 
     status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""
@@ -146,7 +148,8 @@ def stderr() -> Console:
 
 def print_gain(run: str, gain: Gain) -> None:
     """A network's accuracies before and after, and whether they can be told apart."""
-    print(f"{run}: network {gain.network} of {gain.run}, trained further")
+    of = gain.of
+    print(f"{run}: network {of.network.key} of {of.run}, trained further")
     rows = []
     for part, change in gain.parts.items():
         compared = change.comparison
@@ -158,7 +161,42 @@ def print_gain(run: str, gain: Gain) -> None:
             ]
         )  # fmt: skip
     print_table(["", "before", "after", "gain, and two standard errors of it"], rows)
-    if gain.improved:
-        print(f"kept: the weights after epoch {gain.best_epoch} of {gain.epochs}, the best on the validation part")
-    else:
+    if gain.best_epoch is None:
+        print(f"kept: the weights after the last of {gain.epochs} epochs")
+    elif gain.best_epoch == 0:
         print(f"none of {gain.epochs} epochs made it better on the validation part: its weights are what they were")
+    else:
+        print(f"kept: the weights after epoch {gain.best_epoch} of {gain.epochs}, the best on the validation part")
+    if not gain.improved and gain.best_epoch != 0 and "validation" in gain.parts:
+        better = "its weights got better in fp32, but the network is" if gain.better_in_fp32 else "the network is"
+        print(f"{better} no better in {of.precision}; keep the network as it was{_export_before(gain)}")
+
+
+def _export_before(gain: Gain) -> str:
+    """The command that exports a network as it was, after a colon; nothing where its run is a training."""
+    of = gain.of
+    return "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
+
+
+def print_finetunings(found: Sequence[Finetuning]) -> None:
+    """What was made of a run's networks by training them further, beside what they were; nothing where none was."""
+    if not found:
+        return
+    from nas.export.units import figure_text
+
+    timed = list(dict.fromkeys(o for one in found for o in one.figures if o.profile is not None))
+    rows = []
+    for one in found:
+        changes = {} if one.gain is None else one.gain.parts
+        accuracies = [
+            f"{changes[part].before:.2%} → {changes[part].after:.2%}" if part in changes else "–"
+            for part in ("validation", "test")
+        ]
+        points = [point for point in (one.before, one.after) if point is not None and one.after is not None]
+        figures = [
+            " → ".join(figure_text(o, p.values[o.name], p.errors[o.name]) for p in points if o.name in p.values) or "–"
+            for o in timed
+        ]
+        rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *figures, one.told[-1]])
+    header = ["validation accuracy", "test accuracy", *(o.name for o in timed)]
+    print_table(["trained further by", "network", *header, "what it came to"], rows)

@@ -10,6 +10,7 @@ import typer
 
 from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app
 from nas.cli.output import (
+    print_finetunings,
     print_gain,
     print_json,
     print_nested,
@@ -61,8 +62,11 @@ def show(
 
     opened = Run.open(folder(runs), run)
     if opened.kind == "training" and select is None and profile is None:
-        made = training_json(opened)
-        return print_json(made) if as_json else print_training(made)
+        made, further = training_json(opened), opened.finetunings(None)
+        if as_json:
+            return print_json({**made, "finetunings": [one.to_json() for one in further]})
+        print_training(made)
+        return print_finetunings(further)
     if opened.kind == "training" and select is not None and profile is None:
         from nas.nested import sorted_list
 
@@ -77,14 +81,17 @@ def show(
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
-    gain = gain_of(opened) if is_finetuning(opened) else None
+    gain, further = gain_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
-        told = {} if gain is None else {"gain": gain.to_json()}
-        return print_json({**show_json(report), "insight": insight_json(insight), "live": live, **told})
+        told = {"live": live, "finetunings": [one.to_json() for one in further]}
+        told |= {} if gain is None else {"gain": gain.to_json()}
+        return print_json({**show_json(report), "insight": insight_json(insight), **told})
     print_report(report, live=live)
     if gain is not None:
-        return print_gain(opened.id, gain)
-    return print_insight(report, insight)
+        print_gain(opened.id, gain)
+    else:
+        print_insight(report, insight)
+    return print_finetunings(further)
 
 
 @app.command()
@@ -133,13 +140,15 @@ def export(
         return print_json(made)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
     same = made["as_measured"]
-    answers = "" if same is None else f", {same:.2%} of validation images answered as when it was measured"
+    noun = "sentences" if "tokenizer" in made else "images"
+    answers = "" if same is None else f", {same:.2%} of validation {noun} answered as when it was measured"
     timed = any("@" in name for name in made["values"])
     short = "" if made["fidelity"] == "final" or not timed else "timed by the search's shorter protocol alone\n"
+    files = [made[name] for name in ("weights", "tokenizer", "manifest") if name in made]
     return print(
         f"{short}wrote {made['path']} ({figures}, {made['precision']})\n"
         f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}\n"
-        f"wrote {made['weights']}\nwrote {made['manifest']}"
+        + "\n".join(f"wrote {path}" for path in files)
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,11 +111,18 @@ def _tell_gain(run: Run, as_json: bool) -> None:
     from nas.reader import Run
 
     gain = gain_of(run)
+    origin = Run.open(run.runs, gain.of.run)
+    report = origin.report if origin.kind == "search" else None
     if as_json:
-        return print_json({**search_json(run.report), "gain": gain.to_json()})
-    origin = Run.open(run.runs, gain.run)
-    if origin.kind == "search":
-        print_report(origin.report)
+        told = next(one for one in origin.finetunings(report) if one.run == run.id)
+        record = replace(told, gain=gain).to_json()  # where it is of a training, told alone has none
+        print_json({**search_json(run.report), "gain": gain.to_json(), "finetuning": record})
+        return
+    if report is not None:
+        print_report(report)
         print()
     print_gain(run.id, gain)
-    return print(f"next: nas export {run.id} -o model.onnx")
+    if report is not None:
+        print(f"beside the front: nas plot {origin.id}")
+    if gain.improved:
+        print(f"next: nas export {run.id} -o model.onnx")

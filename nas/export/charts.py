@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import NasError
+from nas.export.finetunings import Finetuning
 from nas.export.report import Point, RunReport, broken_by, of_profile
 from nas.export.select import Limit
 from nas.export.units import bound_text, shown_scale, title_of
@@ -31,9 +32,11 @@ EVALUATED_COLOUR = "#9AA3AD"
 PREDICTED_COLOUR = "#D55E00"
 SMALLEST_COLOUR = "#009E73"
 LARGEST_COLOUR = "#CC79A7"
+FURTHER_COLOUR = "#E69F00"
 # On a dark page, the lighter of the same palette.
 FRONT_COLOUR_DARK = "#56B4E9"
 PREDICTED_COLOUR_DARK = "#E69F00"
+FURTHER_COLOUR_DARK = "#F0E442"
 
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 
@@ -43,6 +46,7 @@ PROFILE_FRONT_NAME = "front of the profile, measured (± error)"
 JOINT_NAME = "joint front alone"
 BREAKING_NAME = "measured, breaks a limit"
 NEAREST_NAME = "nearest to the limits"
+FURTHER_NAME = "trained further"
 
 _PAIRED = 4
 """Up to so many objectives, every pair has a panel."""
@@ -170,6 +174,16 @@ def errors(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]
 def placeable(points: Sequence[Point], panel: Panel) -> list[Point]:
     """The points that have both of the panel's figures (a predicted one may lack an exact figure)."""
     return [p for p in points if panel.x.name in p.values and panel.y.name in p.values]
+
+
+def further_in(finetunings: Sequence[Finetuning], panel: Panel) -> list[tuple[Finetuning, Point, Point]]:
+    """Those that a panel can show, each with its network before and after."""
+    pairs = [(one, one.before, one.after) for one in finetunings]
+    return [
+        (one, before, after)
+        for one, before, after in pairs
+        if before is not None and after is not None and len(placeable([before, after], panel)) == 2
+    ]
 
 
 def non_dominated_of(points: Sequence[Point], panel: Panel) -> list[Point]:

@@ -8,6 +8,7 @@ from html import escape
 from string import Template
 
 from nas.export import charts
+from nas.export.finetunings import Finetuning
 from nas.export.page_charts import convergence_chart, front_chart, test_text
 from nas.export.plotly_chart import script
 from nas.export.report import SHORT, Point, RunReport, is_short
@@ -92,7 +93,9 @@ def page(report: RunReport, *, limits: Sequence[Limit] = ()) -> str:
     return prepare(report, limits=limits)({})
 
 
-def prepare(report: RunReport, *, limits: Sequence[Limit] = ()) -> Callable[[Mapping[str, str]], str]:
+def prepare(
+    report: RunReport, *, limits: Sequence[Limit] = (), further: Sequence[Finetuning] = ()
+) -> Callable[[Mapping[str, str]], str]:
     """What makes the page of further pictures, SVG files by their titles, which may still be drawn when the rest is done.
 
     The page needs no network and holds plotly's script (about 5 MB).
@@ -101,7 +104,7 @@ def prepare(report: RunReport, *, limits: Sequence[Limit] = ()) -> Callable[[Map
         NasError: as `charts.panels`.
     """
     title, line = charts.heading(report)
-    drawn, curve = front_chart(report, limits), convergence_chart(report)
+    drawn, curve = front_chart(report, limits, further), convergence_chart(report)
     front = "" if drawn is None else f"<h2>The front</h2>\n{drawn.div('front')}"
     convergence = ""
     if curve is not None:
@@ -111,7 +114,7 @@ def prepare(report: RunReport, *, limits: Sequence[Limit] = ()) -> Callable[[Map
             told = "The best figure seen while searching."
         convergence = f"<h2>Convergence</h2>\n<p>{escape(told)}</p>\n{curve.div('convergence')}"
     parts = {
-        "title": escape(title), "line": escape(line), "notes": _notes(report), "script": script(), "front": front,
+        "title": escape(title), "line": escape(line), "notes": _notes(report, further), "script": script(), "front": front,
         "convergence": convergence, "table": _table(report),
     }  # fmt: skip
     return lambda pictures: _PAGE.substitute(parts, pictures=_pictures(pictures))
@@ -128,13 +131,16 @@ def _pictures(pictures: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def _notes(report: RunReport) -> str:
-    """What the networks must keep, and the nearest where none does."""
+def _notes(report: RunReport, further: Sequence[Finetuning]) -> str:
+    """What the networks must keep, the nearest where none does, and what was trained further."""
     lines = []
     if report.constraints:
         lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
     if report.nearest is not None and report.nearest.miss.broken:
         lines.append(f"No network keeps them; the nearest has {miss_text(report.nearest.miss)}.")
+    for one in further:
+        network = one.of.key or one.of.network.key
+        lines.append(f"Network {network} was trained further by {one.run}: {', '.join(one.told)}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 

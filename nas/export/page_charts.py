@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from nas.export import charts
+from nas.export.finetunings import Finetuning
 from nas.export.plotly_chart import Chart, array
 from nas.export.report import Point, RunReport
 from nas.export.select import Limit
@@ -17,9 +18,10 @@ from nas.objectives import Objective
 
 _FRONT_SHADES = {"light": charts.FRONT_COLOUR, "dark": charts.FRONT_COLOUR_DARK}
 _PREDICTED_SHADES = {"light": charts.PREDICTED_COLOUR, "dark": charts.PREDICTED_COLOUR_DARK}
+_FURTHER_SHADES = {"light": charts.FURTHER_COLOUR, "dark": charts.FURTHER_COLOUR_DARK}
 
 
-def front_chart(report: RunReport, limits: Sequence[Limit]) -> Chart | None:
+def front_chart(report: RunReport, limits: Sequence[Limit], further: Sequence[Finetuning] = ()) -> Chart | None:
     """The front among everything measured and predicted, one panel a pair of figures; None where there are none.
 
     Raises:
@@ -36,7 +38,7 @@ def front_chart(report: RunReport, limits: Sequence[Limit]) -> Chart | None:
     named: set[str] = set()
     for number, panel in enumerate(panels):
         place = str(number + 1) if number else ""  # how plotly tells the panels' axes apart
-        for trace in _traces(report, panel, unshown):
+        for trace in [*_traces(report, panel, unshown), *_further_traces(report, panel, further)]:
             legend = {"showlegend": trace["name"] not in named, "legendgroup": trace["name"]}
             traces.append({**legend, **trace, "xaxis": f"x{place}", "yaxis": f"y{place}"})
             named.add(trace["name"])
@@ -175,6 +177,20 @@ def _predicted_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -
         edge = _trace(report, panel, charts.non_dominated_of(predicted, panel), charts.PREDICTED_NAME)
         line = {"color": charts.PREDICTED_COLOUR, "dash": "dash", "width": 1.5}
         traces.append(edge | {"mode": "lines", "line": line, "meta": _PREDICTED_SHADES, "showlegend": False})
+    return traces
+
+
+def _further_traces(report: RunReport, panel: charts.Panel, further: Sequence[Finetuning]) -> list[dict[str, Any]]:
+    """A line from each network to a ring, which is what further training made of it."""
+    ring = {"color": charts.FURTHER_COLOUR, "size": 14, "symbol": "circle-open", "line": {"width": 2.5}}
+    line = {"color": charts.FURTHER_COLOUR, "width": 2.5}
+    traces = []
+    for one, before, after in charts.further_in(further, panel):
+        drawn = _trace(report, panel, [before, after], charts.FURTHER_NAME)
+        told = "<br>".join(map(escape, [f"{charts.FURTHER_NAME} by {one.run}", *one.told]))
+        drawn["customdata"] = [drawn["customdata"][0], f"<b>{told}</b><br>{drawn['customdata'][1]}"]
+        marker = {**ring, "opacity": [0, 1]}
+        traces.append(drawn | {"mode": "lines+markers", "marker": marker, "line": line, "meta": _FURTHER_SHADES})
     return traces
 
 

@@ -18,6 +18,7 @@ from nas.errors import NasError
 from nas.export import charts
 from nas.export.drawing import Makers, drawing
 from nas.export.figures import INK, SOFT, add_heading
+from nas.export.finetunings import Finetuning
 from nas.export.insight import Insight
 from nas.export.insight_plots import TITLES, insight_makers
 from nas.export.page import prepare
@@ -31,7 +32,13 @@ _BESIDE = ("convergence", "course", "predictors")
 
 
 def write_plots(
-    report: RunReport, folder: Path, *, limits: Sequence[Limit] = (), insight: Insight | None = None, processes: int = 1
+    report: RunReport,
+    folder: Path,
+    *,
+    limits: Sequence[Limit] = (),
+    insight: Insight | None = None,
+    further: Sequence[Finetuning] = (),
+    processes: int = 1,
 ) -> list[Path]:
     """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
 
@@ -41,6 +48,7 @@ def write_plots(
     where a single objective has no limited figure beside it.
 
     Args:
+        further: what trained the run's networks further, drawn beside the front.
         processes: from 2 on, a fork of this process draws half of them; see `drawing.drawing`.
 
     Raises:
@@ -48,13 +56,13 @@ def write_plots(
         StoreError: a file cannot be written.
     """
     makers: Makers = {
-        "front": partial(front_figure, report, limits=limits),
+        "front": partial(front_figure, report, limits=limits, further=further),
         "convergence": partial(convergence_figure, report),
     }
     if insight is not None:
         makers = {**makers, **insight_makers(report, insight)}
     with drawing(makers, beside=_BESIDE if processes > 1 else ()) as files:
-        made = prepare(report, limits=limits)
+        made = prepare(report, limits=limits, further=further)
         contents = files()
     pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in TITLES if f"{name}.svg" in contents}
     contents["front.html"] = made(pictures).encode()
@@ -67,7 +75,9 @@ def write_plots(
     return [folder / name for name in contents]
 
 
-def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure | None:
+def front_figure(
+    report: RunReport, *, limits: Sequence[Limit] = (), further: Sequence[Finetuning] = ()
+) -> Figure | None:
     """The front among everything measured and predicted, one panel a pair of figures; None for a lone objective.
 
     Raises:
@@ -84,6 +94,7 @@ def front_figure(report: RunReport, *, limits: Sequence[Limit] = ()) -> Figure |
     unshown = charts.unshown(report)
     for panel, axis in zip(panels, axes, strict=False):
         _draw_panel(axis, report, panel, unshown, limits)
+        _draw_further(axis, panel, further)
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
     _finish(figure, report, n_columns=5 if n_columns == 3 else 3)
@@ -259,6 +270,19 @@ def _draw_predicted(axis: Axes, points: Sequence[Point], panel: charts.Panel, *,
             label=charts.PREDICTED_NAME,
             zorder=3,
         )
+
+
+def _draw_further(axis: Axes, panel: charts.Panel, further: Sequence[Finetuning]) -> None:
+    """A line from each network to what further training made of it, a ring, in which a point close by is still seen."""
+    for _, before, after in charts.further_in(further, panel):
+        axis.plot(
+            *_xy([before, after], panel), "o-", color=charts.FURTHER_COLOUR, markevery=[1], markersize=10,
+            markerfacecolor="none", markeredgewidth=2, linewidth=2, label=charts.FURTHER_NAME, zorder=5.5,
+        )  # fmt: skip
+        axis.errorbar(
+            *_xy([after], panel), xerr=charts.errors([after], panel.x), yerr=charts.errors([after], panel.y),
+            fmt="none", ecolor=charts.FURTHER_COLOUR, elinewidth=1.1, zorder=5.4,
+        )  # fmt: skip
 
 
 def _set_axes(axis: Axes, report: RunReport, panel: charts.Panel) -> None:

@@ -11,7 +11,6 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from nas import overview
 from nas.errors import NasError
 from nas.export.report import Point, RunReport, is_short
 from nas.export.units import constraint_text, duration, figure_text, miss_text, title_of
@@ -20,6 +19,7 @@ from nas.service import schemas
 from nas.service.pages import assets
 from nas.service.schemas import RunSummary
 from nas.store.base import RunStatus
+from nas.store.shown import INTERRUPTED
 
 _END_OF_HEAD = "</head>"
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -109,13 +109,13 @@ def _parts(template: str, **values: object) -> Iterator[str]:
 def shown_status(run: RunSummary) -> str:
     """The status for people: a run whose driver was killed is ``interrupted``."""
     status = RunStatus(run.status)
-    return overview.INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
+    return INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
 
 
 def may(run: RunSummary, what: str) -> bool:
     """Whether it makes sense to ``cancel``, ``resume`` or ``delete`` a run now."""
     ended = RunStatus(run.status) in _ENDED
-    by_hand = shown_status(run) == overview.INTERRUPTED and run.submitted is None  # nothing starts it again on its own
+    by_hand = shown_status(run) == INTERRUPTED and run.submitted is None  # nothing starts it again on its own
     match what:
         case "cancel":
             return not ended and not by_hand

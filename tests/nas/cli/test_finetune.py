@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+import nas
 from nas.driver import How, search
 from nas.finetune import finetuning_job
 from nas.reader import Run
@@ -56,6 +61,72 @@ def test_a_network_is_trained_further_and_what_it_gained_is_told_and_exported(sh
     assert exported["as_measured"] == 1.0
     again = shell.nas("finetune", run, "--epochs", "1", "--inline", "--json")  # and further still
     assert again.data["gain"]["validation"]["before"] == point["values"]["accuracy"]
+    further = Run.open(RunsFolder(shell.folder / "runs"), again.data["run"]).job
+    assert further.training.teacher == "small-1"  # not the single network, which has no larger one
+
+
+def test_the_run_that_it_is_of_tells_and_draws_it(shell: Shell) -> None:
+    made = shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline", "--json").data
+    run, gain, record = made["run"], made["gain"], made["finetuning"]
+    before = shell.nas("show", "small-1", "--json").data
+    assert [one for one in before["finetunings"] if one["run"] == run] == [record]
+    assert record["gain"] == gain
+    assert (record["of"], record["status"], record["epoch"]) == ("small-1", "finished", 1)
+    assert record["before"] == before["front"][0]
+    assert record["after"] == made["front"][0]
+    (row,) = [line for line in shell.nas("show", "small-1").out.splitlines() if line.startswith(run)]
+    accuracies = [f"{gain[part]['before']:.2%} → {gain[part]['after']:.2%}" for part in ("validation", "test")]
+    assert re.split(r"\s{2,}", row.strip())[:4] == [run, before["front"][0]["key"], *accuracies]
+    assert gain["verdict"] in row
+    assert " ms → " in row
+    assert shell.nas("plot", "small-1").code == 0
+    plots = shell.folder / "runs" / "small-1" / "plots"
+    page = (plots / "front.html").read_text()
+    assert f"trained further by {run}" in page
+    assert '"name":"trained further"' in page
+    arguments = ["nas", "show", "small-1", "--runs", str(shell.folder / "runs")]
+    last = "atexit.register(lambda: print('torch' in sys.modules))"
+    code = f"import atexit, sys; {last}; from nas.cli import main; sys.argv = {arguments}; main()"
+    ours = Path(nas.__file__).parents[1]
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ours).stdout
+    assert run in told
+    assert told.splitlines()[-1] == "False"
+
+
+def test_what_is_better_in_fp32_alone_is_no_better_where_it_is_deployed_in_int8(shell: Shell) -> None:
+    """Training keeps the best epoch in fp32; the int8 figures, set below those of before here, are what counts."""
+    report = Run.open(RunsFolder(shell.folder / "runs"), "small-1").report
+    point = next(p for p in report.candidates if p.precision == "int8")
+    made = shell.nas("finetune", "small-1", "--select", f"key={point.key}", "--epochs", "2", "--inline", "--json").data
+    run, gain = made["run"], made["gain"]
+    assert (gain["key"], gain["precision"], gain["better_in_fp32"]) == (point.key, "int8", True)
+    with sqlite3.connect(shell.folder / "runs" / run / "run.db") as database:
+        database.execute(
+            "UPDATE measurements SET value = ? WHERE metric = 'accuracy' AND fidelity = 'search'",
+            (gain["validation"]["before"] - 0.01,),
+        )
+    after = shell.nas("show", run, "--json").data["gain"]
+    assert (after["improved"], after["better_in_fp32"]) == (False, True)
+    assert after["verdict"] == "no better in int8, though in fp32"
+    told = shell.nas("show", run).out
+    assert "its weights got better in fp32, but the network is no better in int8; keep the network as it was" in told
+    (command,) = re.findall(r"nas (export small-1 --select key=\S+ -o model.onnx)", told)
+    assert f"{run}  " in shell.nas("show", "small-1").out
+    assert "no better in int8, though in fp32" in shell.nas("show", "small-1").out
+    kept = shell.nas(*command.split(), "--json")
+    assert (kept.code, kept.data["key"], kept.data["precision"]) == (0, point.key, "int8")
+
+
+def test_a_job_that_keeps_the_last_epoch_is_judged_by_what_was_measured(shell: Shell) -> None:
+    network = shell.nas("show", "small-1", "--json").data["anchors"]["largest"]["key"].rsplit("-", 1)[0]
+    job = yaml.safe_load(SMALL_JOB)
+    job |= {"supernet": {"from": "small-1", "network": network}, "name": "last"}
+    job["training"] |= {"strategy": "largest", "epochs": 1, "learning_rate": 1e-30}
+    del job["training"]["random_subnets"]
+    job["search"] = {"algorithm": "random", "evaluations": 2}
+    told = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline")
+    assert told.code == 0, told.err
+    assert "kept: the weights after the last of 1 epochs" in told.out
 
 
 def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
@@ -69,6 +140,8 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
         patched.setattr("nas.driver.measure_again", interrupted)
         assert shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline").code == 130
     (run,) = set(shell.runs()) - before
+    (row,) = [line for line in shell.nas("show", "small-1").out.splitlines() if line.startswith(run)]
+    assert "cancelled after 1 of 1 epochs; interrupted" in row
     told = shell.nas("resume", run, "--inline").out
     assert f"{run}: network" in told
     assert "validation accuracy" in told

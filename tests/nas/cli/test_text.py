@@ -23,6 +23,7 @@ from nas.reader import Run
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
 from supernets.families.pretrained_bert import read_bert
+from supernets.space import Architecture
 from tests.nas.commands import Shell
 
 TOPICS = {
@@ -99,8 +100,10 @@ def test_an_export_comes_with_the_tokenizer_and_answers_raw_sentences(shell: She
     (logits,) = run_model((tmp_path / "topics.onnx").read_bytes(), {told["name"]: ids})
     right = [classes[i] == label for i, (_, label) in zip(logits.argmax(axis=1), texts, strict=True)]
     assert np.mean(right) > 0.8
-    again = shell.nas("export", "topics-1", "-o", tmp_path / "topics.onnx", "--json")
+    again = shell.nas("export", "topics-1", "-o", tmp_path / "topics.onnx")
     assert again.code == 0
+    assert f"wrote {tmp_path / 'topics.tokenizer.json'}\n" in again.out
+    assert "of validation sentences answered" in again.out
 
 
 def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:
@@ -119,6 +122,24 @@ def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(she
     assert np.abs(came - expected.numpy()).max() <= 1e-4 * expected.std().item()
     taken = shell.nas("export-transformers", "topics-1", "-o", out)
     assert (taken.code, "exists and is no empty folder" in taken.err) == (1, True)
+
+
+def test_of_one_measured_in_int8_alone_what_is_written_in_fp32_has_no_figures_of_int8(
+    shell: Shell, tmp_path: Path
+) -> None:
+    job = yaml.safe_load(JOB) | {"name": "whole8", "supernet": {"family": "encoder", "from": "topics-1"}}
+    job |= {"precisions": ["int8"], "search": {"algorithm": "random", "evaluations": 2}}
+    assert shell.nas("search", shell.job(yaml.safe_dump(job), "int8.yaml"), "--inline").code == 0
+    made = shell.nas("export-transformers", "whole8-1", "-o", tmp_path / "b", "--select", "accuracy>=0", "--json").data
+    supernet = load_checkpoint(shell.folder / "runs" / "topics-1" / "checkpoint").supernet
+    cost = supernet.cost(Architecture.parse(made["key"]))
+    assert made["precision"] == "fp32"
+    exact = {"macs": cost.macs, "parameters": cost.parameters, "activation_bytes": cost.activation_bytes}
+    assert made["values"] == exact
+    told = shell.nas(
+        "export-transformers", "topics-1", "-o", tmp_path / "c", "--select", f"key={made['key']}", "--json"
+    )
+    assert "accuracy" in told.data["values"]  # this run measured it in fp32
 
 
 def test_one_that_the_library_does_not_have_is_refused_and_told(shell: Shell, tmp_path: Path) -> None:

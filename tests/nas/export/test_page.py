@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 
 from nas.export import charts
-from nas.export.page import page
+from nas.export.page import page, prepare
 from nas.export.report import RunReport, build_report
 from nas.export.select import parse_limits
 from supernets.space import Choice, SearchSpace
-from tests.nas.export.runs import FOUR, example_run
+from tests.nas.export.runs import FOUR, example_run, trained_further
 
 
 class Outline(HTMLParser):
@@ -54,6 +54,15 @@ def test_the_page_fetches_nothing(report: RunReport) -> None:
     found = outline(page(report))
     assert not [tag for tag, attrs in found.tags if tag in ("link", "img", "iframe") or "src" in attrs]
     assert {attrs.get("id") for tag, attrs in found.tags if tag == "div"} >= {"front", "convergence"}
+
+
+def test_what_was_trained_further_is_told_and_joined_to_what_it_was(report: RunReport) -> None:
+    done, left = trained_further(report)
+    text = prepare(report, further=[done, left])({})
+    assert f"Network {done.of.key} was trained further by b-1: validation accuracy" in text
+    interrupted = "interrupted after 1 of 3 epochs; go on with: nas resume b-2"
+    assert f"Network {left.of.key} was trained further by b-2: {interrupted}" in text
+    assert text.count(f'"name":"{charts.FURTHER_NAME}"') == 1
 
 
 def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:

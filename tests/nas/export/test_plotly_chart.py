@@ -19,7 +19,7 @@ from nas.export.plotly_chart import Chart, array, script
 from nas.export.report import build_report
 from nas.export.search_plot import search_page
 from nas.export.select import parse_limits
-from tests.nas.export.runs import BOARD, FOUR, TWO, example_run
+from tests.nas.export.runs import BOARD, FOUR, TWO, example_run, trained_further
 
 BOARDS = (*TWO, f"latency_ms@{BOARD}")
 
@@ -45,7 +45,7 @@ def test_plotly_takes_every_chart_of_a_page(names: Sequence[str], monkeypatch: p
     limits = parse_limits(report, "accuracy>=0.5")
     for many in (charts.MANY, 5):
         monkeypatch.setattr(charts, "MANY", many)
-        front, convergence = front_chart(report, limits), convergence_chart(report)
+        front, convergence = front_chart(report, limits, trained_further(report)), convergence_chart(report)
         assert front is not None
         assert convergence is not None
         check(front)

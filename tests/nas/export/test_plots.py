@@ -21,7 +21,7 @@ from nas.export.plots import convergence_figure, front_figure, write_plots
 from nas.export.report import RunReport, build_report
 from nas.export.select import Limit, parse_limits, within
 from nas.precisions import Precisions
-from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, example_run
+from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, example_run, trained_further
 
 LATENCY = f"latency_ms@{PROFILE}"
 FILES = ["front.png", "front.svg", "convergence.png", "convergence.svg", "front.html"]
@@ -35,6 +35,19 @@ def report() -> RunReport:
 def series(axis: Axes, label: str) -> NDArray[np.float64]:
     (line,) = [line for line in axis.get_lines() if line.get_label() == label]
     return np.asarray(line.get_xydata(), dtype=np.float64)
+
+
+def test_a_network_trained_further_is_joined_to_what_it_was(report: RunReport) -> None:
+    done, left = trained_further(report)
+    figure = front_figure(report, further=[done, left])
+    assert figure is not None
+    line = series(figure.axes[0], charts.FURTHER_NAME)  # one alone: the other has come to nothing yet
+    assert done.before is not None
+    assert done.after is not None
+    expected = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in (done.before, done.after)]
+    assert line == pytest.approx(np.array(expected))
+    assert charts.FURTHER_NAME in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert charts.FURTHER_NAME not in legend_of(report)
 
 
 def drawn(report: RunReport, *, limits: Sequence[Limit] = ()) -> list[Axes]:
