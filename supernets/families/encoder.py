@@ -130,7 +130,7 @@ class EncoderFamily(TransformerFamily):
         super().__init__(spec)
 
     @property
-    def spread(self) -> bool:  # type: ignore[override]  # as its space says
+    def spread(self) -> bool:
         return self.spec.kept == "spread"
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:

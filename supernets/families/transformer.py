@@ -85,8 +85,6 @@ class TransformerFamily(ABC):
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
     """What a layer is called in the names of choices and axes; with an s, in those of modules."""
-    spread: bool = False
-    """Whether a smaller depth keeps layers spread from the first to the last."""
 
     def __init__(self, spec: TransformerSpec) -> None:
         self.spec = spec
@@ -177,6 +175,11 @@ class TransformerFamily(ABC):
             sizes[f"{self.layer}{i}.heads"] = cast(int, chosen["heads"])
             sizes[f"{self.layer}{i}.hidden"] = self.hidden(chosen, width)
         return sizes
+
+    @property
+    def spread(self) -> bool:
+        """Whether a smaller depth keeps layers spread from the first to the last."""
+        return False
 
     def kept(self, architecture: Architecture) -> tuple[int, ...]:
         """The numbers of an architecture's layers, in their order."""

@@ -53,7 +53,7 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
         TransformerFamily.__init__(self, spec)
 
     @property
-    def spread(self) -> bool:  # type: ignore[override]  # as its space says
+    def spread(self) -> bool:
         return self.spec.kept == "spread"
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
