@@ -174,6 +174,8 @@ class ActorPool(Generic[TaskT, ResultT]):
         """Gives waiting tasks to actors that have none, the last ones first; short ones also to those that have one."""
         for depth in (1, 2) if 0 < self._longest_s < _SHORT_S else (1,):
             for i in reversed(range(len(waiting))):
+                if all(len(own) >= depth for own in self._at.values()):
+                    break
                 actor = self._free_for(waiting[i], depth)
                 if actor is not None:
                     tried, own = waiting.pop(i), self._at[actor]

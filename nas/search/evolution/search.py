@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,11 @@ from nas.search.draws import draw_unknown
 from nas.search.evolution.breeding import METHODS
 from nas.search.history import History
 from supernets.space import INACTIVE, Architecture, SearchSpace
+
+_BARREN = 20
+"""After so many litters without an unknown child, chance takes over."""
+_LEAST_SHARE = 0.05
+"""The least share of unknown children that a litter is made for: it is at most 20 times what is wanted."""
 
 
 class EvolutionSearch:
@@ -57,16 +63,16 @@ class EvolutionSearch:
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
         self._told: list[Architecture] = []  # since the last generation
         self._scale = np.empty((2, 0))
+        self._unknown_share = 1.0  # of the last litter
         self._unknown = _Unknown(space, self._history.known)
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         self._advance()
-        asked: list[Architecture] = []
-        while len(asked) < n and (bred := self._breed(n - len(asked))):
-            self._history.known.update(bred)
-            asked.extend(bred)
+        asked = self._breed(n) if self._algorithm.is_initialized else []
+        asked += draw_unknown(self._space, self._history.known, n - len(asked), self._rng)
+        self._history.known.update(asked)
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -99,20 +105,31 @@ class EvolutionSearch:
         self._told = []
 
     def _breed(self, n: int) -> list[Architecture]:
-        """Up to `n` unknown architectures: children once there are parents; before, and where breeding fails, random."""
-        if not self._algorithm.is_initialized:
-            return draw_unknown(self._space, self._history.known, n, self._rng)
-        self._algorithm.n_offsprings = n
-        children = self._algorithm.mating.do(
-            self._algorithm.problem,
-            self._algorithm.pop,
-            n,
-            algorithm=self._algorithm,
-            random_state=self._algorithm.random_state,
-        )
-        bred = [self._unknown.network(levels) for levels in children.get("X")]
-        self._levels.update(zip(bred, children.get("X"), strict=True))
-        return bred or draw_unknown(self._space, self._history.known, n, self._rng)
+        """Up to `n` unknown children; fewer once litter after litter is known.
+
+        A litter is as large as the litters before it let expect `n` unknown ones among it: in a small space most children
+        are known in the end, and pymoo's passes over one or two that are missing cost what one over all of them does.
+        """
+        bred: list[Architecture] = []
+        barren = 0
+        while len(bred) < n and barren < _BARREN:
+            litter = math.ceil((n - len(bred)) / self._unknown_share)
+            children = self._algorithm.mating.do(
+                self._algorithm.problem,
+                self._algorithm.pop,
+                litter,
+                n_max_iterations=1,
+                algorithm=self._algorithm,
+                random_state=self._algorithm.random_state,
+            )
+            self._unknown_share = max(len(children) / litter, _LEAST_SHARE)
+            levels = children[: n - len(bred)].get("X")
+            found = [self._unknown.network(row) for row in levels]
+            self._history.known.update(found)
+            self._levels.update(zip(found, levels, strict=True))
+            bred += found
+            barren = 0 if found else barren + 1
+        return bred
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
         """The levels that it was bred with; where it was not, inactive genes are random."""
@@ -149,7 +166,9 @@ class _Unknown(DuplicateElimination):  # type: ignore[misc]
         return self._networks[raw]
 
     def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        seen = set() if other is None else {self.network(levels) for levels in other.get("X")}
+        if other is not None:  # parents, which are known
+            return is_duplicate
+        seen: set[Architecture] = set()
         for i, levels in enumerate(pop.get("X")):
             architecture = self.network(levels)
             is_duplicate[i] |= architecture in self._known or architecture in seen
