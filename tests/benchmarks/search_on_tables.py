@@ -23,8 +23,8 @@ from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 METHOD = """\
 Evaluations to a share of the exact hypervolume, by the loop of real searches with the shelf's algorithms as `nas search` makes
 them. Reference point: the exact front's nadir, moved out by 10 % of the front's range. The smallest and the largest network
-come first and are counted; then batches of {batch}. guided has {guided_seeds} seeds, the others {seeds}. Each run ends at the
-share or at its budget, and one that does not get there counts as its budget: {budgets}.
+come first and are counted; then batches of {batch}. guided has {guided_seeds} seeds from {first_seed} on, the others {seeds}.
+Each run ends at the share or at its budget, and one that does not get there counts as its budget: {budgets}.
 Cells: median over seeds (least to most); "> N": not within the budget.
 Ratio: guided's median over the least median of {baselines}."""
 
@@ -91,7 +91,12 @@ def own(table: Path, maximize: str, minimize: Sequence[str], target: float, exac
 
 
 def plan(
-    problems: Sequence[Problem], seeds: int, guided_seeds: int, only: Sequence[str], budgets: Mapping[str, int]
+    problems: Sequence[Problem],
+    seeds: int,
+    guided_seeds: int,
+    only: Sequence[str],
+    budgets: Mapping[str, int],
+    first_seed: int = 0,
 ) -> dict[tuple[Problem, str], list[Spec]]:
     """The runs of each cell, quick algorithms first.
 
@@ -105,7 +110,8 @@ def plan(
             wanted = not only or any(_matches(pattern, problem.name, line) for pattern in only)
             if known and wanted and (line != "guided-exact" or problem.exact):
                 numbers = range(guided_seeds if line.startswith("guided") else seeds)
-                cells[problem, line] = [problem.spec(line, s, _budget(line, budgets), BATCH) for s in numbers]
+                specs = [problem.spec(line, first_seed + i, _budget(line, budgets), BATCH) for i in numbers]
+                cells[problem, line] = specs
     return cells
 
 
@@ -200,6 +206,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--guided-seeds", type=int, default=11)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], metavar="COLUMN/ALGORITHM", help="e.g. raspi4/, /linas")
     parser.add_argument("--budget", action="append", default=[], metavar="ALGORITHM=N")
     parser.add_argument("--cached", action="store_true", help="print what is done, do nothing")
@@ -215,7 +222,7 @@ def main() -> None:
         problems = own(args.tables, args.maximize, args.minimize, args.target, args.exact)
     else:
         parser.error("a table of one's own needs --maximize and --minimize")
-    cells, kept = plan(problems, args.seeds, args.guided_seeds, args.only, budgets), Cache(args.cache)
+    cells, kept = plan(problems, args.seeds, args.guided_seeds, args.only, budgets, args.first_seed), Cache(args.cache)
     if not args.cached:
         names = {spec: f"{problem.name}/{line}" for (problem, line), specs in cells.items() for spec in specs}
         for spec, row in run_missing(list(names), kept, args.jobs):
@@ -226,7 +233,12 @@ def main() -> None:
     shown = ", ".join(f"{name} {n}" for name, n in budgets.items()) + f", others {_BUDGET}"
     print(
         METHOD.format(
-            batch=BATCH, budgets=shown, seeds=args.seeds, guided_seeds=args.guided_seeds, baselines=", ".join(BASELINES)
+            batch=BATCH,
+            budgets=shown,
+            seeds=args.seeds,
+            guided_seeds=args.guided_seeds,
+            first_seed=args.first_seed,
+            baselines=", ".join(BASELINES),
         ),
         end="\n\n",
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from pymoo.core.mating import Mating
 
 from nas.objectives import Constraint, Evaluation, Goal, Objective, minimised
 from nas.pareto import hypervolume
@@ -95,6 +97,23 @@ def test_neither_the_global_generator_nor_the_warnings_filter_is_touched(method:
     asks_of(EvolutionSearch(space, OBJECTIVES, seed=0, method=method, population=12), space, [10] * 4)
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
     assert list(warnings.filters) == filters
+
+
+def test_litters_are_as_large_as_known_children_among_them_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_of(4)
+    litters: list[int] = []
+    bred = Mating.do
+
+    def counted(mating: Mating, problem: Any, pop: Any, n: int, **kwargs: Any) -> Any:
+        litters.append(n)
+        return bred(mating, problem, pop, n, **kwargs)
+
+    monkeypatch.setattr(Mating, "do", counted)
+    n_asks = int(0.4 * space.size) // 8
+    asks = asks_of(EvolutionSearch(space, OBJECTIVES, seed=1, population=12), space, [8] * n_asks)
+    assert [len(ask) for ask in asks] == [8] * n_asks
+    assert max(litters) > 8  # pymoo's own passes breed what is missing, and nearly all of that is known
+    assert len(litters) < 5 * n_asks
 
 
 def test_a_population_of_one_is_refused() -> None:
