@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.guided.cells import Wiring
 from supernets.space import Architecture, SearchSpace
 
 _LIKE = 2
@@ -14,18 +15,22 @@ _LIKE = 2
 
 
 class GeneFeatures:
-    """Feature rows of a space's architectures, without knowing what the space is of.
+    """Feature rows of a space's architectures, without being told what the space is of.
 
     Columns: one-hot genes; then each choice of numbers on its scale; then, for every set of choices with equal options
     (the kernels of all layers, say), the share of them that has each option. The counts carry over between genes what a
     model of genes alone must learn for each of them.
+
+    Args:
+        wiring: genes are taken as the edges of this cell, and those that its output does not depend on as removed.
 
     Attributes:
         groups: the weight of each column: one for a choice's one-hot columns, one of its own for every other column.
         counts: the numbers of the columns of counts.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, wiring: Wiring | None = None) -> None:
+        self.wiring = wiring
         self._space = space
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
@@ -41,8 +46,11 @@ class GeneFeatures:
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the root of what there is to count, so that they spread like genes."""
-        encoded = self._space.encode(architectures)[:, self._kept]
         genes = np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self._space))
+        if self.wiring is not None:
+            genes = self.wiring.live(genes)
+            architectures = [Architecture(tuple(row)) for row in genes.tolist()]
+        encoded = self._space.encode(architectures)[:, self._kept]
         counts = [
             (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
             for members in self._kinds

@@ -16,7 +16,7 @@ from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import pick_greedily
 from nas.search.guided.candidates import Effort, candidates, relatives
 from nas.search.guided.goals import Goals
-from nas.search.guided.models import FeatureSource, Figures, ModelKind, ObjectiveModel, Outlook, auto_kind, hamming_kind
+from nas.search.guided.models import AutoKind, FeatureSource, Figures, GeneKind, ModelKind, ObjectiveModel, Outlook
 from nas.search.guided.start import spread_out
 from nas.search.history import History
 from nas.search.ranking import first_front, survivors
@@ -92,13 +92,11 @@ class GuidedSearch:
         if stray or not objectives:
             names = [f.name for f in figures]
             raise ValueError(f"exact figures for {stray}, which are not searched for; these are {names}")
-        genes = hamming_kind(space, seed=seed)
+        genes = GeneKind(space, seed=seed)
         sources = features or {}
-        analytic = {name: auto_kind(source, seed=seed, tune_seconds=tune_seconds) for name, source in sources.items()}
-        self._kinds = {
-            f.name: [genes, *(analytic[name] for name in [f.name] if name in analytic)]
-            if kinds is None
-            else list(kinds)
+        analytic = {name: AutoKind(source, seed, tune_seconds) for name, source in sources.items()}
+        self._kinds: dict[str, Sequence[ModelKind]] = {
+            f.name: [genes, *(analytic[name] for name in [f.name] if name in analytic)] if kinds is None else kinds
             for f in figures
         }
         self._least_whole = max(min(kind.minimum_rows for kind in kinds) for kinds in self._kinds.values())

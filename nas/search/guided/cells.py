@@ -1,0 +1,81 @@
+"""Choices that may be the edges of a cell, and which of them a cell's output depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.space import Choice, SearchSpace
+
+Genes = NDArray[np.int64]
+"""A row an architecture, a column a choice of its space."""
+
+_NODES = range(3, 8)
+"""Two nodes have one edge; cells of published spaces have up to seven nodes, and every hypothesis costs a short fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A guess at what choices mean: each is the operation on one edge of a cell, and one of its options removes the edge.
+
+    Attributes:
+        members: numbers of the choices, in the order of `edges`.
+        edges: from a lower to a higher node each; the first node is the cell's input, the last its output.
+        removed: the level that removes an edge.
+    """
+
+    members: tuple[int, ...]
+    edges: tuple[tuple[int, int], ...]
+    removed: int
+
+    def live(self, genes: Genes) -> Genes:
+        """The genes, with edges that lie on no path from input to output removed: equal rows are equal networks."""
+        edges = genes[:, self.members] != self.removed
+        n_nodes = max(target for _, target in self.edges) + 1
+        fed, used = np.zeros((2, len(genes), n_nodes), dtype=bool)
+        fed[:, 0], used[:, -1] = True, True
+        # By target, every edge into a node comes before those out of it, and by source in reverse the other way round.
+        for i, (source, target) in sorted(enumerate(self.edges), key=lambda edge: edge[1][1]):
+            fed[:, target] |= fed[:, source] & edges[:, i]
+        for i, (source, target) in sorted(enumerate(self.edges), key=lambda edge: -edge[1][0]):
+            used[:, source] |= used[:, target] & edges[:, i]
+        out = genes.copy()
+        for member, (source, target) in zip(self.members, self.edges, strict=True):
+            out[~(fed[:, source] & used[:, target]), member] = self.removed
+        return out
+
+
+def wirings(space: SearchSpace) -> list[Wiring]:
+    """Every cell that a space without a description of one may be: none for spaces whose choices cannot be edges.
+
+    Cells are those of NAS-Bench-101, NAS-Bench-201 and their kin: every node may feed every later one, so that choices with
+    the same options are 3, 6, 10, ... They come in the order of their targets (as in NAS-Bench-201) or of their sources (rows
+    of a matrix, as in NAS-Bench-101). Names of operations may stand for a removed edge, numbers only where they are 0.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i, choice in enumerate(space.choices):
+        if choice.requires is None:
+            alike.setdefault(choice.options, []).append(i)
+    found: dict[Wiring, None] = {}
+    for members in alike.values():
+        for edges in _orders(len(members)):
+            for level in _removing(space.choices[members[0]]):
+                found[Wiring(tuple(members), edges, level)] = None
+    return list(found)
+
+
+def _orders(n_edges: int) -> list[tuple[tuple[int, int], ...]]:
+    """The ways in which so many edges may be listed."""
+    nodes = next((n for n in _NODES if n * (n - 1) // 2 == n_edges), 0)
+    by_target = tuple((source, target) for target in range(nodes) for source in range(target))
+    return [by_target, tuple(sorted(by_target))] if nodes else []
+
+
+def _removing(choice: Choice) -> Sequence[int]:
+    """Levels that may stand for no edge at all."""
+    if len(choice.options) == 1:
+        return []
+    return [level for level, option in enumerate(choice.options) if isinstance(option, str) or option == 0]
