@@ -14,7 +14,7 @@ Genes = NDArray[np.int64]
 """A row an architecture, a column a choice of its space."""
 
 _NODES = range(3, 8)
-"""Two nodes have one edge; cells of published spaces have up to seven nodes, and every hypothesis costs a short fit."""
+"""How many a cell may have: with two there is but one path, and published cells have up to seven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Wiring:
     removed: int
 
     def live(self, genes: Genes) -> Genes:
-        """The genes, with edges that lie on no path from input to output removed: equal rows are equal networks."""
+        """Genes (n, n_choices), with edges that lie on no path from input to output removed: equal rows are equal networks."""
         edges = genes[:, self.members] != self.removed
         n_nodes = max(target for _, target in self.edges) + 1
         fed, used = np.zeros((2, len(genes), n_nodes), dtype=bool)
@@ -51,13 +51,15 @@ class Wiring:
 def wirings(space: SearchSpace) -> list[Wiring]:
     """Every cell that a space without a description of one may be: none for spaces whose choices cannot be edges.
 
-    Cells are those of NAS-Bench-101, NAS-Bench-201 and their kin: every node may feed every later one, so that choices with
-    the same options are 3, 6, 10, ... They come in the order of their targets (as in NAS-Bench-201) or of their sources (rows
-    of a matrix, as in NAS-Bench-101). Names of operations may stand for a removed edge, numbers only where they are 0.
+    In cells of the kind of NAS-Bench-201, every node may feed every later one, so that choices with the same options are 3, 6,
+    10, ... They come in the order of their targets (as in NAS-Bench-201) or of their sources (the rows of a matrix, as in
+    NAS-Bench-101). Any name may stand for a removed edge, a number only if it is 0. Two cells with the same options, edges with
+    different options, and choices that require others or are required are not seen as a cell.
     """
+    required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, choice in enumerate(space.choices):
-        if choice.requires is None:
+        if choice.requires is None and choice.name not in required:
             alike.setdefault(choice.options, []).append(i)
     found: dict[Wiring, None] = {}
     for members in alike.values():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
 
+from nas.objectives import Goal
 from nas.search.guided.cells import Wiring, wirings
 from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.models import GeneKind
+from nas.search.guided.surrogate import HammingProcess
+from predictors.errors import PredictorError
 from supernets.space import Architecture, Choice, Option, SearchSpace
 
 OPERATIONS: tuple[Option, ...] = ("pool", "none", "conv", "skip")
@@ -31,7 +35,7 @@ def on_a_path(genes: Sequence[int], wiring: Wiring) -> list[int]:
     for n in range(nodes - 1):
         for between in combinations(range(1, nodes - 1), n):
             stops = (0, *between, nodes - 1)
-            path = set(zip(stops, stops[1:], strict=False))
+            path = set(pairwise(stops))
             if all(genes[wiring.edges.index(edge)] != wiring.removed for edge in path):
                 live |= path
     return [g if edge in live else wiring.removed for g, edge in zip(genes, wiring.edges, strict=True)]
@@ -67,6 +71,7 @@ def test_a_cell_may_have_six_edges_in_two_orders_with_any_operation_as_the_one_t
         (space_of(5), 0),
         (space_of(28), 0),
         (space_of(6, requires=("depth", 1)), 0),
+        (SearchSpace([*space_of(3).choices, Choice("kernel", (3, 5), ("edge_1", 2))]), 0),
     ],
 )
 def test_spaces_have_as_many_wirings_as_could_be_meant(space: SearchSpace, n: int) -> None:
@@ -105,3 +110,32 @@ def test_labels_tell_which_cell_they_come_from(wiring: Wiring | None, ratio: boo
     if wiring is not None:
         live = [Architecture(tuple(row)) for row in wiring.live(np.array([a.genes for a in networks[80:]])).tolist()]
         assert (model.latent(live)[0] == mean).all()
+
+
+def test_labels_that_are_all_the_same_tell_no_cell() -> None:
+    space, rng = space_of(6), np.random.default_rng(0)
+    networks = list(dict.fromkeys(space.sample(rng) for _ in range(30)))
+    model = GeneKind(space, seed=0).fit(networks, np.full(len(networks), 7.0), ratio=False)
+    assert "live edges" not in model.predictor.quality.model
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_labels_of_a_space_that_is_no_cell_tell_none(seed: int) -> None:
+    space, rng = space_of(6), np.random.default_rng(seed)
+    networks = list(dict.fromkeys(space.sample(rng) for _ in range(20)))
+    worth = rng.normal(size=(6, len(OPERATIONS)))
+    labels = np.array([worth[np.arange(6), a.genes].sum() for a in networks])
+    model = GeneKind(space, seed=0).fit(networks, labels, ratio=False)
+    assert "live edges" not in model.predictor.quality.model
+
+
+def test_weighing_evidence_changes_no_process() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 4)), rng.random(40)
+    process = HammingProcess([0, 1, 2, 3], goal=Goal.MAXIMIZE)
+    process.fit(x[:20], y[:20])
+    before = process.predict(x).mean
+    assert math.isfinite(process.evidence(x[20:], 10 * y[20:]))
+    assert (process.predict(x).mean == before).all()
+    with pytest.raises(PredictorError, match="3 training rows"):
+        process.evidence(x[:3], y[:3])
