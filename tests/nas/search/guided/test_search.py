@@ -68,6 +68,19 @@ def test_a_search_of_one_and_of_three_objectives_runs() -> None:
         assert [len(ask) for ask in asks] == [10, 5]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_networks_far_beyond_the_measured_front_are_worth_asking_for(seed: int) -> None:
+    """All that is measured is small, and better the larger it is."""
+    space, rng = space_of(8), np.random.default_rng(seed)
+    # One in ten of all networks is as small as what is told.
+    sampled = dict.fromkeys(space.sample(rng) for _ in range(300))
+    networks = sorted(sampled, key=lambda a: costs(space, [a])[0, 0])[:30]
+    algorithm = GuidedSearch(space, OBJECTIVES, seed=seed, effort=QUICK)
+    algorithm.tell(evaluate(space, networks))
+    told, asked = costs(space, networks)[:, 0], costs(space, algorithm.ask(10))[:, 0]
+    assert asked.max() > told.max() + 0.2 * np.ptp(told)
+
+
 def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
     return minimised(evaluate(space, architectures), OBJECTIVES[1:])
 
