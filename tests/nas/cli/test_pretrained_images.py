@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
+from nas import exports
 from nas.config import load_job
 from nas.driver import How, search
 from nas.errors import JobError
@@ -20,6 +21,8 @@ from nas.job import Prepared
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError
+from supernets.families.pretrained_transformer import PretrainedTransformer
+from supernets.families.pretrained_vit import read_vit
 from tests.nas.commands import Shell
 
 JOB = """
@@ -76,6 +79,20 @@ def test_images_come_as_the_network_was_trained_on_them(shell: Shell, tmp_path: 
     shell.nas("export", "digits-1", "-o", tmp_path / "digits.onnx")
     told = json.loads((tmp_path / "digits.json").read_text())["input"]
     assert (told["shape"], told["mean"], told["std"]) == (["batch", 3, 16, 16], list(MEAN), list(STD))
+
+
+def test_a_folder_that_reads_back_as_another_network_is_refused(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(folder: Path) -> PretrainedTransformer:
+        found = read_vit(folder)
+        next(iter(found.tensors.values())).view(-1)[0] += 1e-6
+        return found
+
+    monkeypatch.setattr(exports, "read_vit", wrong)
+    made = shell.nas("export-transformers", "digits-1", "-o", tmp_path / "vit", "--select", "key=0-0-1-0-x-x-1-0")
+    assert made.code == 1
+    assert "gives other answers than the network" in made.err
 
 
 def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:
