@@ -136,9 +136,10 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment has no figure."""
+    """Why one deployment has no figure, and where it was tried: `environment` as a measurement's, empty before there is any."""
 
     message: str
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LatencyProfiler(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings, train
+from tests.nas.tolerant import take_any_noise
 from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
@@ -45,10 +45,12 @@ def digits_family(data: DataSet) -> MobileCNNFamily:
 
 @pytest.fixture(autouse=True, scope="module")
 def any_noise() -> Iterator[None]:
-    """Takes latencies however noisy, at the first try: tests look at what becomes of them, and share a machine with others."""
+    """Takes latencies however noisy, from short rounds and at the first try.
+
+    Tests look at what becomes of latencies, and share a machine with others.
+    """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hardware_profiles.measuring.profiler.RETRY_PAUSES_S", ())
-        patched.setattr("hardware_profiles.measuring.results.MAX_RESOLUTION", math.inf)
+        take_any_noise(patched)
         yield
 
 

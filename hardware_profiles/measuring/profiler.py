@@ -134,7 +134,7 @@ class WorkerProfiler:
                 suspects = [group[k] for k in death.suspects]
                 deaths.update(suspects)
                 if suspects and len(group) == 1 and deaths[group[0]] > 1:
-                    found[group[0]] = LatencyFailure(f"{death}, while running this model alone")
+                    found[group[0]] = LatencyFailure(f"{death}, while running this model alone", self._environment)
                     killers += 1
                     if killers == len(which) > MAX_KILLERS:
                         raise WorkerError(

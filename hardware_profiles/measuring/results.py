@@ -111,7 +111,8 @@ def keep_best(attempts: Sequence[Result]) -> Result:
         return LatencyFailure(
             f"the machine is too noisy to say anything: after {times} latencies less than {best.resolution:.0%} apart cannot "
             f"be told from each other, and {MAX_RESOLUTION:.0%} is the most that is accepted; stop other work on the machine, "
-            f"leave this one CPUs of its own, or take a profile of fewer threads"
+            f"leave this one CPUs of its own, or take a profile of fewer threads",
+            best.environment,
         )
     return replace(best, seconds=seconds)
 
@@ -158,11 +159,11 @@ def _result(
     """A deployment's figures are sums over its graphs, of latency times calls; the samples are kept graph after graph."""
     own = [next(graphs) for _ in deployment.graphs]
     if not own:
-        return LatencyFailure("the deployment has no graph; it needs one at least")
+        return LatencyFailure("the deployment has no graph; it needs one at least", about)
     for graph, found in zip(deployment.graphs, own, strict=True):
         if isinstance(found, str):
             where = f"graph {graph.name!r}: " if len(own) > 1 else ""
-            return LatencyFailure(f"{where}{found}")
+            return LatencyFailure(f"{where}{found}", about)
     timed = [found for found in own if isinstance(found, Timed)]
     assert told is not None  # for the type checker: the sentinels ran where any graph did
     kept = [found.rounds.only(told.sieve.kept) for found in timed]

@@ -118,7 +118,7 @@ class Measured:
 
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
-            return self._failed(request, scored.failure, scored.seconds)
+            return self._failed(request, scored.failure, scored.seconds, scored.environment)
         self._machines.check("accuracy", scored.environment)
         n_images = scored.task.images or self._n_images
         share = scored.n_correct / n_images
@@ -136,8 +136,19 @@ class Measured:
             seconds=scored.seconds,
         )
 
-    def _failed(self, request: Request, message: str, seconds: float = 0.0) -> Measurement:
-        return Measurement(request, Status.FAILED, None, None, weights=self._weights, message=message, seconds=seconds)
+    def _failed(
+        self, request: Request, message: str, seconds: float = 0.0, environment: Mapping[str, Any] | None = None
+    ) -> Measurement:
+        return Measurement(
+            request,
+            Status.FAILED,
+            None,
+            None,
+            weights=self._weights,
+            environment=environment or {},
+            message=message,
+            seconds=seconds,
+        )
 
     def _time(
         self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
@@ -158,7 +169,7 @@ class Measured:
         results = profile.profiler.measure(deployments, longer=longer)
         for own, result in zip(wanted.values(), results, strict=True):
             if isinstance(result, LatencyFailure):
-                yield from (self._failed(request, result.message) for request in own)
+                yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
             self._machines.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
@@ -171,6 +182,7 @@ class Measured:
                 f"the machine is too noisy to say how long loading takes: {value:.3g} ± {error:.2g} ms, and at most "
                 f"{MAX_RESOLUTION:.0%} is accepted; stop other work on the machine",
                 result.seconds,
+                result.environment,
             )
         return Measurement(
             request,

@@ -39,6 +39,12 @@ class LatencyProfilerContract:
         assert "protobuf" in junk.message.lower()
         assert isinstance(wrong_input, LatencyFailure)
         assert "x" in wrong_input.message
+        # Every record says where it comes from, one of a failure, too.
+        assert (
+            junk.environment["pinned_cpus"]
+            == wrong_input.environment["pinned_cpus"]
+            == small.environment["pinned_cpus"]
+        )
 
     def test_a_deployment_is_timed_over_all_of_its_inputs_and_fails_by_the_number_of_one(self) -> None:
         short, long = ({"ids": np.arange(length)[None] % 10} for length in (4, 256))

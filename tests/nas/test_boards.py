@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +13,11 @@ from ray.cluster_utils import Cluster
 from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
+from tests.nas.test_interrupted_runs import nas, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-_JOB = SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]")
+_JOB = SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]").replace("evaluations: 30", "evaluations: 16")
 _BOARD = "name: board\nplacement: {hw-board: 1}\n"
 _RESOURCES = {"hw-board": 1}
 _PATIENCE_S = 300
@@ -42,24 +39,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def nas(folder: Path, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "nas.cli", *args],
-        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(folder: Path, done: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        out, _ = nas(folder, "runs", "--json").communicate()
-        if any(row["done"] >= done for row in json.loads(out or "[]") if row["kind"] == "search"):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no {done} evaluations in {_PATIENCE_S} s")
-
-
 def latencies(folder: Path) -> list[Any]:
     with Run.open(RunsFolder(folder / "runs"), "small-1").store() as store:
         return [m for m in store.measurements() if m.request.metric == "latency_ms"]
@@ -75,7 +54,7 @@ def test_a_board_that_is_not_there_is_told_before_training(cluster: Cluster, fol
 def test_losing_the_board_ends_the_search_and_resuming_loses_nothing(cluster: Cluster, folder: Path) -> None:
     board = cluster.add_node(num_cpus=0, resources=_RESOURCES)
     search = nas(folder, "search", "job.yaml", "--address", cluster.address)
-    wait_for(folder, 2)
+    wait_for(folder, "small-1", 2)
     cluster.remove_node(board, allow_graceful=False)
     out, err = search.communicate(timeout=_PATIENCE_S)
     assert (search.returncode, out) == (1, "")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from nas.errors import NasError
 from nas.reader import Run
 from nas.store.folder import RunsFolder
+from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.postgres_server import Server
 
@@ -26,9 +25,8 @@ def test_a_run_in_postgresql_from_its_start_to_its_export(
 ) -> None:
     shell = Shell(tmp_path, capsys, monkeypatch)
     job = shell.job(_JOB)
-    command = [sys.executable, "-m", "nas.cli", "search", job, "--inline", "--store", postgres.url]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+    command = tolerant.command("search", job, "--inline", "--store", postgres.url)
+    with subprocess.Popen(command, cwd=tmp_path, env=tolerant.ENVIRONMENT, stderr=subprocess.PIPE, text=True) as driver:
         wait_until_measuring(RunsFolder(tmp_path / "runs"), driver)
         (row,) = shell.nas("runs", "--json").data
         assert (row["status"], row["live"]) == ("running", True)

@@ -70,6 +70,7 @@ def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> Non
         killer, *others = profiler.measure(BATCH[:4])
     assert machine.sessions == [MODELS[:4], MODELS[:2], MODELS[:1], MODELS[1:2], MODELS[1:2], MODELS[2:4]]
     assert isinstance(killer, LatencyFailure)
+    assert killer.environment == profiler.environment()
     assert all(isinstance(result, LatencyMeasurement) for result in others)
 
 

@@ -20,6 +20,11 @@ from hardware_profiles.measuring.protocol import (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def any_noise() -> None:
+    """Nothing in place of the fixture that shortens the rounds of other tests: here their length is what is tested."""
+
+
 def rounds(wall: list[list[float]], cpu: list[list[float]] | None = None, switches: float = 0) -> Rounds:
     walls = tuple(np.array(w) for w in wall)
     return Rounds(walls, tuple(np.array(c) for c in cpu or wall), tuple(np.full(len(w), switches) for w in wall))

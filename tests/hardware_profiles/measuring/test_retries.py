@@ -54,6 +54,7 @@ def test_a_machine_that_does_not_calm_down_gives_no_figure(monkeypatch: pytest.M
     assert slept == [1.0, 4.0, 10.0]
     assert isinstance(found, LatencyFailure)
     assert "the machine is too noisy to say anything: after 4 measurements" in found.message
+    assert found.environment["level_ms"] == 1.0
 
 
 def test_who_has_no_figure_is_tried_a_last_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Shell
 
 
@@ -24,8 +23,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     (folder / "job.yaml").write_text(SMALL_JOB)
     made = subprocess.run(
-        [sys.executable, "-m", "nas.cli", "search", "job.yaml", "--inline", "--json"],
-        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True, timeout=300,
+        tolerant.command("search", "job.yaml", "--inline", "--json"),
+        cwd=folder, env=tolerant.ENVIRONMENT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (folder / "search.json").write_text(made.stdout)

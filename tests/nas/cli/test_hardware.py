@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.graph import lower
+from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 
 
@@ -138,10 +138,8 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A table, made once: by the real command, in a process of its own."""
     folder = tmp_path_factory.mktemp("calibrated")
     (folder / "job.yaml").write_text(SMALL_JOB)
-    command = ["calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json"]
-    made = subprocess.run(
-        [sys.executable, "-m", "nas.cli", *command], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    command = tolerant.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")
+    made = subprocess.run(command, cwd=folder, env=tolerant.ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
     return (folder / "t.json").read_text()
 

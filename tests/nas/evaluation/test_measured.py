@@ -182,6 +182,7 @@ def test_a_time_to_load_that_says_nothing_is_a_failure(supernet: Supernet, monke
     made.close()
     assert found["latency_ms"].status is not Status.FAILED
     assert found["session_ms"].status is Status.FAILED
+    assert found["session_ms"].environment == found["latency_ms"].environment != {}
     assert "too noisy to say how long loading takes: 2 ± 0.6 ms" in found["session_ms"].message
 
 

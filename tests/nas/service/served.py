@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +13,9 @@ from nas.client import NasClient
 from nas.service.schemas import RunSummary
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
+from tests.nas import tolerant
 
 _PATIENCE_S = 300
-_REPOSITORY = Path(__file__).parents[3]
 
 
 class Served:
@@ -31,9 +30,8 @@ class Served:
     def start(self) -> None:
         with (self.root / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "nas.cli", "serve", "--runs", str(self.runs.root), "--port", "0"],
-                env={**os.environ, "PYTHONPATH": str(_REPOSITORY), "OMP_WAIT_POLICY": "passive"},
-                stdout=subprocess.PIPE, stderr=log, text=True,
+                tolerant.command("serve", "--runs", self.runs.root, "--port", "0"),
+                env=tolerant.ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.server.stdout is not None
         self.url = self.server.stdout.readline().strip()

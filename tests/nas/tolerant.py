@@ -1,0 +1,48 @@
+"""``python -m tests.nas.tolerant``: ``nas``, but taking latencies however noisy, from short rounds and at the first try.
+
+For tests that run it in a process of its own: what the fixture `any_noise` is for those that call it in theirs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_MODULE = "tests.nas.tolerant"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_WAIT_POLICY": "passive"}
+"""In which `command` runs, from any folder."""
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of ``nas ARGUMENTS`` that takes any noise."""
+    return [sys.executable, "-m", _MODULE, *map(str, arguments)]
+
+
+def take_any_noise(patched: pytest.MonkeyPatch) -> None:
+    """Lets this process's profilers take latencies however noisy, from short rounds and at the first try."""
+    patched.setattr("hardware_profiles.measuring.protocol.ROUND_MS", 3.0)
+    patched.setattr("hardware_profiles.measuring.profiler.RETRY_PAUSES_S", ())
+    patched.setattr("hardware_profiles.measuring.results.MAX_RESOLUTION", math.inf)
+
+
+def _drive_alike(patched: pytest.MonkeyPatch) -> None:
+    """Lets this process, a server, start drivers that take any noise, too."""
+    from nas.service import dispatcher
+
+    true = dispatcher.driver_command
+    patched.setattr(
+        dispatcher, "driver_command", lambda *given: [_MODULE if word == "nas.cli" else word for word in true(*given)]
+    )
+
+
+if __name__ == "__main__":
+    from nas.cli import main
+
+    take_any_noise(pytest.MonkeyPatch())
+    if sys.argv[1:2] == ["serve"]:
+        _drive_alike(pytest.MonkeyPatch())
+    main()
