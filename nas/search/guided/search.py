@@ -161,7 +161,10 @@ class GuidedSearch:
         bred = relatives(self._genes, self._history.known, parents, self._effort.relatives, rng)
 
         expected, breaks = score(evolved)
-        bounds = self._bounds(np.vstack([objectives[first], expected[breaks <= 0]]))
+        expected = expected[(breaks <= 0) & np.isfinite(expected).all(axis=1)]
+        # What breaks limits may be better than all that keeps them, and tells of the front where nothing else does.
+        measured = objectives[first & (broken <= 0)] if len(expected) else objectives[first]
+        bounds = self._bounds(measured, expected)
         picking = _Picking(goals, outlook, front, bounds, rng)
         asked = picking.pick(evolved, n_evolved(n, rng), without=())
         asked += picking.pick(bred, n - len(asked), without=asked)
@@ -196,19 +199,18 @@ class GuidedSearch:
         before, figures = self._earlier.column(j, told)
         return [*before, *told], self._goals.figures[j].sign * np.concatenate([figures, list(told.values())])
 
-    def _bounds(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the volume: the nadir of the front of values (n, m), moved out.
+    def _bounds(self, measured: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the volume: how far the front reaches that is measured (n, m), or that of this and what is expected (k, m).
 
-        They are what was measured and what is expected. By the measured front alone, a network that is larger and better than
-        all of it would promise nothing, and the search would crawl towards the ends of the front a tenth at a time: on
-        NAS-Bench-201 it needed an eighth to a third more evaluations, and some runs stayed where they were for 100 of them.
+        By the measured front alone, a network that is larger and better than all of it would promise nothing, and the search
+        would crawl towards the ends of the front a tenth at a time: on NAS-Bench-201 it needed an eighth to a third more
+        evaluations, and some runs stayed where they were for 100 of them. But neither may what is expected to be better than
+        all of the measured front draw the bounds in, to where nothing promises any more.
         """
         if self._reference is not None:
             return self._reference
-        front = values[non_dominated(values)]
-        nadir = front.max(axis=0)
-        bounds: NDArray[np.float64] = nadir + MARGIN * (nadir - front.min(axis=0))
-        return bounds
+        bounds = _reach(np.vstack([measured, expected]))
+        return np.maximum(bounds, _reach(measured)) if len(measured) else bounds
 
     def _keep_fits(self, models: Mapping[str, ObjectiveModel], asked: Sequence[Architecture]) -> None:
         for name, model in models.items():
@@ -218,6 +220,14 @@ class GuidedSearch:
                 "quality": model.predictor.quality.to_json(),
                 "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
             }
+
+
+def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nadir of the front of values (n, m), moved out."""
+    front = values[non_dominated(values)]
+    nadir = front.max(axis=0)
+    reach: NDArray[np.float64] = nadir + MARGIN * (nadir - front.min(axis=0))
+    return reach
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:
