@@ -36,7 +36,7 @@ from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.space import Architecture
 
 ROUNDING = 1e-5
-"""Of the largest answer: equal weights at other addresses may be added up in another order. Wrong ones are off by far more."""
+"""Of the largest answer: equal weights at other addresses may be added up in another order."""
 
 
 def export(
@@ -77,8 +77,9 @@ def export(
 def export_transformers(
     runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None
 ) -> dict[str, Any]:
-    """Writes one encoder, of sentences or images, as a folder that the transformers library loads; what was written is read
-    back and found to be the same.
+    """Writes one encoder, of sentences or images, as a folder that the transformers library loads.
+
+    Its weights are read back, found to be the same, and to give the same answers in the network that they are of.
 
     Args:
         folder: to be made, or an empty one.

@@ -81,6 +81,18 @@ def test_networks_far_beyond_the_measured_front_are_worth_asking_for(seed: int) 
     assert asked.max() > told.max() + 0.2 * np.ptp(told)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_what_beats_all_of_the_measured_front_is_asked_for_first(seed: int) -> None:
+    space, rng = space_of(8), np.random.default_rng(seed)
+    networks = list(dict.fromkeys(space.sample(rng) for _ in range(30)))
+    latency = OBJECTIVES[1]
+    algorithm = GuidedSearch(
+        space, [latency], seed=seed, effort=QUICK, exact={latency.name: lambda some: costs(space, some)[:, 0]}
+    )
+    algorithm.tell(evaluate(space, networks))
+    assert costs(space, algorithm.ask(1)).max() < costs(space, networks).min()
+
+
 def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
     return minimised(evaluate(space, architectures), OBJECTIVES[1:])
 
