@@ -15,6 +15,7 @@ from predictors.errors import PredictorError
 from predictors.intervals import LEVEL
 from predictors.scale import LabelScale
 from predictors.standardise import Standardiser
+from predictors.subsample import evenly_spaced
 
 LIKELIHOOD_ROWS = 200
 """Rows that hyper-parameters are learnt from at most: each likelihood costs n³, and three numbers need no more."""
@@ -62,7 +63,7 @@ class GaussianProcessPredictor:
         kernel = self._kernel(rows)
         if not self._given:
             # Evenly spaced, not the first: a search's early rows are random and its late ones are good.
-            some = np.unique(np.linspace(0, len(z) - 1, min(len(z), LIKELIHOOD_ROWS)).astype(np.int64))
+            some = evenly_spaced(len(z), LIKELIHOOD_ROWS)
             self.hyperparameters = _most_likely(kernel, rows[some], z[some])
         kernel = kernel.clone_with_theta(self.hyperparameters)
         self._process = GaussianProcessRegressor(kernel, optimizer=None).fit(rows, z)

@@ -19,6 +19,7 @@ from predictors.intervals import LEVEL
 from predictors.kernel_likelihood import JITTER, WEIGHT_SIGMA, Posterior, distances
 from predictors.scale import LabelScale
 from predictors.standardise import Standardiser
+from predictors.subsample import evenly_spaced
 
 LIKELIHOOD_ROWS = 200
 """Rows that parameters are learnt from at most; each likelihood costs n³."""
@@ -177,7 +178,7 @@ class KernelProcess:
         """The common weight first, then, where there are groups, theirs about it."""
         # Evenly spaced, not the first: a search's early rows are random and its late ones are good.
         n = len(self._z)
-        some = np.unique(np.linspace(0, n - 1, min(n, LIKELIHOOD_ROWS)).astype(np.int64))
+        some = evenly_spaced(n, LIKELIHOOD_ROWS)
         rows = self._smooth[some]
         grams = [line[some] @ line[some].T for line in self._lines]
         self._groups, self._names = np.zeros(rows.shape[1], dtype=np.int64), np.zeros(1, dtype=np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.export.report import Point, RunReport
+from predictors.subsample import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
 _MOST = 500
@@ -64,7 +65,7 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
 
 def _distances(points: Sequence[Point]) -> NDArray[np.int64]:
     """Hamming distances of all pairs of at least two points, flat."""
-    places = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST)).astype(np.int64))
+    places = evenly_spaced(len(points), _MOST)
     some = np.array([points[place].architecture.genes for place in places.tolist()], dtype=np.int64)
     apart = np.zeros((len(some), len(some)), dtype=np.int64)
     for column in some.T:

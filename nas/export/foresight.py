@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nas.export.report import RunReport
 from nas.store.base import Fit
+from predictors.subsample import evenly_spaced
 from supernets.space import Architecture
 
 _Z = 1.6448536269514722
@@ -41,7 +42,7 @@ class Foresight:
     @property
     def kendall_tau(self) -> float:
         """Rank agreement of predicted and measured, tau-b; NaN where either is constant."""
-        some = np.unique(np.linspace(0, len(self.step) - 1, min(len(self.step), _PAIRED)).astype(np.int64))
+        some = evenly_spaced(len(self.step), _PAIRED)
         return _tau_b(self.predicted[some], self.measured[some])
 
     @property

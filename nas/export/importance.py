@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nas.export.report import RunReport
 from nas.objectives import Goal
+from predictors.subsample import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
 LEAST_ROWS, MOST_ROWS = 20, 2000
@@ -50,7 +51,7 @@ class Importance:
 def importance_of(report: RunReport, space: SearchSpace) -> dict[str, Importance]:
     """By objective name; for the same report always the same. Of many evaluations, `MOST_ROWS` evenly chosen are taken."""
     n = len(report.evaluated)
-    points = [report.evaluated[i] for i in np.unique(np.linspace(0, n - 1, min(n, MOST_ROWS)).astype(np.int64))]
+    points = [report.evaluated[i] for i in evenly_spaced(n, MOST_ROWS)]
     genes = np.array([p.architecture.genes for p in points], dtype=np.int64).reshape(-1, len(space))
     design = _Design.of(genes, space) if len(points) >= LEAST_ROWS else None
     found = {}

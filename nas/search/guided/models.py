@@ -17,6 +17,7 @@ from nas.search.guided.surrogate import HammingProcess
 from predictors.base import Predictor
 from predictors.quality import Quality
 from predictors.selection import AutoPredictor, FeatureLayout
+from predictors.subsample import evenly_spaced
 from supernets.space import Architecture, SearchSpace
 
 Inputs = Callable[[Sequence[Architecture]], Array]
@@ -88,7 +89,7 @@ class GeneKind:
 
     def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> ObjectiveModel:
         """See `ModelKind`."""
-        some = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), CELL_ROWS)).astype(np.int64))
+        some = evenly_spaced(len(labels), CELL_ROWS)
         view = self._view([architectures[i] for i in some], labels[some], ratio=ratio)
         process = self._process(view, ratio=ratio)
         process.fit(view.rows(architectures), labels)

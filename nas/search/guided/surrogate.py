@@ -21,6 +21,7 @@ from predictors.linear import RidgePredictor
 from predictors.mean import MeanPredictor
 from predictors.quality import Quality, Scores
 from predictors.scale import Bounds, LabelScale
+from predictors.subsample import evenly_spaced
 from predictors.threads import one_thread
 
 LIKELIHOOD_ROWS = 200
@@ -96,7 +97,7 @@ class HammingProcess:
         self._x, self._t, self._z = x[:, self._columns], x[:, self._trend], (targets - self._centre) / self._unit
         with one_thread():
             # Evenly spaced, not the first: a search's early rows are random and its late ones are good.
-            some = np.unique(np.linspace(0, len(x) - 1, min(len(x), LIKELIHOOD_ROWS)).astype(np.int64))
+            some = evenly_spaced(len(x), LIKELIHOOD_ROWS)
             self._theta = self._most_likely(self._x[some], self._t[some], self._z[some], ITERATIONS)[0]
             kernel = self._kernel(self._x, self._t)
             kernel[np.diag_indices_from(kernel)] += np.exp(self._theta[_NOISE]) + _JITTER
