@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -60,13 +62,21 @@ def digits() -> DataSet:
 
 
 @pytest.fixture(scope="session")
-def trained(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of this run of the tests; what takes long is made there once, under a `FileLock`."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def trained(digits: DataSet, shared_folder: Path) -> Trained:
     """Twelve epochs of the digits: some ten seconds, and every subnet is far better than chance."""
     torch.manual_seed(0)
     supernet = make_supernet(digits_family(digits))
     settings = TrainingSettings(epochs=12, batch_size=32, calibration_images=500, seed=0)
-    folder = tmp_path_factory.mktemp("trained") / "checkpoint"
-    digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder)
+    folder = shared_folder / "trained" / "checkpoint"
+    with FileLock(shared_folder / "trained.lock"):  # whoever comes later finds it trained
+        digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder)
     return Trained(supernet, digits, folder, settings, digest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -91,6 +92,22 @@ def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, eval
         told_then = [progress.hypervolume for progress in shown if progress.done == end]
         assert told_then == pytest.approx([volumes[end - 1]] * len(told_then))
     assert {progress.done for progress in shown} >= set(range(1, 21))
+
+
+def test_the_collector_passes_over_what_was_there_while_a_search_lasts(table: Table, evaluator: Counting) -> None:
+    during: list[int] = []
+    search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, MemoryStore(), Budget(4), batch=2,
+        on_progress=lambda progress: during.append(gc.get_freeze_count()),
+    )  # fmt: skip
+    assert min(during) > 0
+    assert gc.get_freeze_count() == 0
+    gc.freeze()  # as a server does, for good
+    try:
+        run(table, evaluator, MemoryStore(), 4)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Shell
@@ -18,9 +19,17 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 @pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(shared_folder: Path) -> Path:
     """A folder with the job and its finished run ``small-1``, made by the real command in a process of its own."""
-    folder = tmp_path_factory.mktemp("searched")
+    folder = shared_folder / "searched"
+    with FileLock(shared_folder / "searched.lock"):
+        if not (folder / "search.json").exists():
+            folder.mkdir(exist_ok=True)
+            _search(folder)
+    return folder
+
+
+def _search(folder: Path) -> None:
     (folder / "job.yaml").write_text(SMALL_JOB)
     made = subprocess.run(
         tolerant.command("search", "job.yaml", "--inline", "--json"),
@@ -28,7 +37,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (folder / "search.json").write_text(made.stdout)
-    return folder
 
 
 @pytest.fixture
