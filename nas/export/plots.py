@@ -27,7 +27,7 @@ from nas.export.select import Limit
 from nas.export.units import title_of
 from nas.store.folder import write_atomically
 
-_BESIDE = ("convergence", "course", "predictors")
+_BESIDE = ("convergence", "course", "genes")
 """What a second process draws: about half of the work."""
 
 
@@ -220,17 +220,9 @@ def _draw_front(axis: Axes, front: charts.PanelFront, panel: charts.Panel) -> No
             *_xy(front.others, panel), "o", color=charts.FRONT_COLOUR, alpha=0.45, markersize=5, markeredgewidth=0,
             label=charts.JOINT_NAME, zorder=3.5,
         )  # fmt: skip
-    axis.errorbar(
-        *_xy(front.points, panel),
-        xerr=charts.errors(front.points, panel.x),
-        yerr=charts.errors(front.points, panel.y),
-        fmt="-" if front.joined else "none",
-        color=charts.FRONT_COLOUR,
-        ecolor=charts.FRONT_COLOUR,
-        elinewidth=1.1,
-        linewidth=1.6,
-        zorder=4,
-    )
+    _draw_errors(axis, front.points, panel, color=charts.FRONT_COLOUR, zorder=4)
+    if front.joined:
+        axis.plot(*_xy(front.points, panel), "-", color=charts.FRONT_COLOUR, linewidth=1.6, zorder=4)
     for precision, points in charts.by_precision(front.points).items():
         axis.plot(
             *_xy(points, panel),
@@ -279,10 +271,23 @@ def _draw_further(axis: Axes, panel: charts.Panel, further: Sequence[Finetuning]
             *_xy([before, after], panel), "o-", color=charts.FURTHER_COLOUR, markevery=[1], markersize=10,
             markerfacecolor="none", markeredgewidth=2, linewidth=2, label=charts.FURTHER_NAME, zorder=5.5,
         )  # fmt: skip
-        axis.errorbar(
-            *_xy([after], panel), xerr=charts.errors([after], panel.x), yerr=charts.errors([after], panel.y),
-            fmt="none", ecolor=charts.FURTHER_COLOUR, elinewidth=1.1, zorder=5.4,
-        )  # fmt: skip
+        _draw_errors(axis, [after], panel, color=charts.FURTHER_COLOUR, zorder=5.4)
+
+
+def _draw_errors(axis: Axes, points: Sequence[Point], panel: charts.Panel, *, color: str, zorder: float) -> None:
+    """A cross at each point, as far as its errors reach.
+
+    All of them are one line with gaps, for `Axes.errorbar` makes a path of each bar, which of hundreds of points takes as
+    long as everything else that is drawn.
+    """
+    x, y = _xy(points, panel)
+    gaps = np.full(len(points), np.nan)
+    dx, dy = charts.errors(points, panel.x), charts.errors(points, panel.y)
+    across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
+    axis.plot(
+        np.concatenate([across.ravel(), x.repeat(3)]), np.concatenate([y.repeat(3), along.ravel()]), "-", color=color,
+        linewidth=1.1, solid_capstyle="butt", zorder=zorder,
+    )  # fmt: skip
 
 
 def _set_axes(axis: Axes, report: RunReport, panel: charts.Panel) -> None:

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -63,11 +62,12 @@ def legend_of(report: RunReport) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def front_of(axis: Axes) -> ErrorbarContainer:
-    """The chart's one series with error bars."""
-    (container,) = axis.containers
-    assert isinstance(container, ErrorbarContainer)
-    return container
+def bars_of(axis: Axes) -> NDArray[np.float64]:
+    """The chart's error bars, all horizontal ones and then all vertical ones, (bars, two ends, x and y)."""
+    (line,) = [line for line in axis.get_lines() if np.isnan(line.get_xydata()).any()]
+    triples = np.asarray(line.get_xydata(), dtype=np.float64).reshape(-1, 3, 2)
+    assert np.isnan(triples[:, 2]).any(axis=1).all()  # a gap after each
+    return triples[:, :2]
 
 
 def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport) -> None:
@@ -75,9 +75,7 @@ def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("Latency (ms), cpu-1-thread", "Accuracy (%)")
     assert axis.get_xscale() == "log"  # the smallest and the largest are more than eight times apart
     assert axis.get_yscale() == "linear"
-    line = front_of(axis).lines[0]
-    assert line is not None
-    front = np.asarray(line.get_xydata())
+    front = series(axis, "front, measured (± error)")
     expected = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in report.front]
     np.testing.assert_allclose(front, expected, rtol=1e-12)
     small = report.anchors["smallest"]
@@ -129,11 +127,12 @@ def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
 
 def test_error_bars_span_the_errors(report: RunReport) -> None:
     (axis,) = drawn(report)
-    horizontal, vertical = front_of(axis).lines[2]
-    widths = [segment[1][0] - segment[0][0] for segment in horizontal.get_segments()]
-    heights = [segment[1][1] - segment[0][1] for segment in vertical.get_segments()]
-    np.testing.assert_allclose(widths, [2 * p.errors[LATENCY] for p in report.front], rtol=1e-9)
-    np.testing.assert_allclose(heights, [200 * p.errors["accuracy"] for p in report.front], rtol=1e-9)
+    horizontal, vertical = np.split(bars_of(axis), 2)
+    middles = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in report.front]
+    errors = [[p.errors[LATENCY], 100 * p.errors["accuracy"]] for p in report.front]
+    for bars, side in ((horizontal, [1.0, 0.0]), (vertical, [0.0, 1.0])):
+        np.testing.assert_allclose(bars.mean(axis=1), middles, rtol=1e-9)
+        np.testing.assert_allclose(np.diff(bars, axis=1)[:, 0] / 2, np.multiply(errors, side), rtol=1e-9)
 
 
 def test_limits_are_dashed_lines_with_their_bounds(report: RunReport) -> None:
