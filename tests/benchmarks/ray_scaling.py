@@ -6,16 +6,19 @@ Run: ``python -m tests.benchmarks.ray_scaling``
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nas.budget import Budget
+from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.table import Table
 from nas.loop import search
-from nas.objectives import Request
+from nas.objectives import Measurement, Request
 from nas.search.shelf import Task, make_algorithm
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
@@ -25,11 +28,31 @@ METHOD = """\
 The tests' table of digits networks, through the loop and the pool of actors of real searches and a durable store (SQLite, WAL):
 each evaluation is a task for an actor of one CPU that sleeps so long and answers with the table's figures. The actors run
 already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time, the median run; the first
-two evaluations, the smallest and the largest network, are asked alone, and no batch begins before the last one is told."""
+two evaluations, the smallest and the largest network, are asked alone, and no batch begins before the last one is told. Between
+batches: from a batch's last result to the next one's first request, while no worker has anything to do; median of all runs."""
 
 
-def wall_seconds(n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str) -> float:
-    """Of one search, from its first ask to its end."""
+class Batches:
+    """Passes requests on, and notes how long none is under way."""
+
+    def __init__(self, inner: Evaluator) -> None:
+        self._inner, self._ended = inner, math.nan
+        self.pauses_ms: list[float] = []
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        if not math.isnan(self._ended):
+            self.pauses_ms.append(1e3 * (time.perf_counter() - self._ended))
+        yield from self._inner.evaluate(requests)
+        self._ended = time.perf_counter()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def wall_seconds(
+    n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str
+) -> tuple[float, list[float]]:
+    """Of one search, from its first ask to its end; and the milliseconds between its batches."""
     table = Table.load(TABLE)
     evaluator = PooledTable(seconds, workers=n_workers)
     warm_up = [Request(architecture, "accuracy") for architecture in table.architectures[:n_workers]]
@@ -38,13 +61,14 @@ def wall_seconds(n_workers: int, evaluations: int, seconds: float, batch: int, a
     algorithm_ = make_algorithm(algorithm, Task(table.space, OBJECTIVES, 1))
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore.open(Path(folder) / "run.db", create=True, driver=True)
+        batches = Batches(evaluator)
         started = time.perf_counter()
-        told = search(table.space, OBJECTIVES, algorithm_, evaluator, store, Budget(evaluations), batch=batch)
+        told = search(table.space, OBJECTIVES, algorithm_, batches, store, Budget(evaluations), batch=batch)
         took = time.perf_counter() - started
         store.close()
     evaluator.close()
     assert len(told) == evaluations
-    return took
+    return took, batches.pauses_ms
 
 
 def main() -> None:
@@ -59,16 +83,19 @@ def main() -> None:
     print(METHOD, end="\n\n")
     workers = [int(n) for n in arguments.workers.split(",")]
     start_ray(cpus=max(workers))
-    print("| batch | workers | ideal, s | wall, s | efficiency |\n|---|---|---|---|---|")
+    print("| batch | workers | ideal, s | wall, s | efficiency | between batches, ms |\n|---|---|---|---|---|---|")
     try:
         for batch in (int(n) for n in arguments.batches.split(",")):
             for n_workers in workers:
-                took = [
+                runs = [
                     wall_seconds(n_workers, arguments.evaluations, arguments.seconds, batch, arguments.algorithm)
                     for _ in range(arguments.repeats)
                 ]
-                ideal, wall = arguments.evaluations * arguments.seconds / n_workers, statistics.median(took)
-                print(f"| {batch} | {n_workers} | {ideal:.2f} | {wall:.2f} | {ideal / wall:.2f} |", flush=True)
+                ideal = arguments.evaluations * arguments.seconds / n_workers
+                wall = statistics.median(took for took, _ in runs)
+                pause = statistics.median(ms for _, pauses in runs for ms in pauses)
+                row = f"| {batch} | {n_workers} | {ideal:.2f} | {wall:.2f} | {ideal / wall:.2f} | {pause:.1f} |"
+                print(row, flush=True)
     finally:
         stop_ray()
 
