@@ -136,7 +136,7 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment has no figure, and where it was tried: `environment` as a measurement's, empty before there is any."""
+    """Why one deployment has no figure, and where it was tried: at least what the worker said of its machine and versions."""
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -396,7 +396,7 @@ def _search_knowing(
 
 
 def calm_levels(store: RunStore) -> dict[str, list[float]]:
-    """By profile, the sentinels' levels in the sessions that a run's figures come from, one a session."""
+    """By profile, the sentinels' levels in the sessions in which a run measured, one a session."""
     found: dict[str, dict[float, None]] = {}
     for measurement in store.measurements():
         level = measurement.environment.get("level_ms")

@@ -270,11 +270,11 @@ def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
 
 
 def _provenance(objective: Objective, point: Point, origin: Origin) -> Mapping[str, Any]:
-    """How an objective's figure came about: the final measurement where there is one."""
+    """How an objective's figure came about: the final measurement where there is one that did not fail."""
     fidelities = (Fidelity.FINAL, Fidelity.SEARCH)
     requests = [origin.precisions.request(point.architecture, objective, fidelity) for fidelity in fidelities]
     found = origin.store.find(requests)
-    measurement = next((found[r] for r in requests if r in found), None)
+    measurement = next((found[r] for r in requests if r in found and found[r].value is not None), None)
     if measurement is None:
         return {}
     return {

@@ -27,6 +27,8 @@ from nas.export.select import Limit
 from nas.export.units import title_of
 from nas.store.folder import write_atomically
 
+_CROSSES = 170
+"""Points whose errors are one line: of longer ones, matplotlib blurs what lies between pixels (`snap`, 1,024 vertices)."""
 _BESIDE = ("convergence", "course", "genes")
 """What a second process draws: about half of the work."""
 
@@ -277,17 +279,18 @@ def _draw_further(axis: Axes, panel: charts.Panel, further: Sequence[Finetuning]
 def _draw_errors(axis: Axes, points: Sequence[Point], panel: charts.Panel, *, color: str, zorder: float) -> None:
     """A cross at each point, as far as its errors reach.
 
-    All of them are one line with gaps, for `Axes.errorbar` makes a path of each bar, which of hundreds of points takes as
-    long as everything else that is drawn.
+    Those of many points are one line with gaps, for `Axes.errorbar` makes a path of each bar, which of hundreds of points
+    takes as long as everything else that is drawn.
     """
-    x, y = _xy(points, panel)
-    gaps = np.full(len(points), np.nan)
-    dx, dy = charts.errors(points, panel.x), charts.errors(points, panel.y)
-    across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
-    axis.plot(
-        np.concatenate([across.ravel(), x.repeat(3)]), np.concatenate([y.repeat(3), along.ravel()]), "-", color=color,
-        linewidth=1.1, solid_capstyle="butt", zorder=zorder,
-    )  # fmt: skip
+    for start in range(0, len(points), _CROSSES):
+        some = points[start : start + _CROSSES]
+        x, y = _xy(some, panel)
+        dx, dy, gaps = charts.errors(some, panel.x), charts.errors(some, panel.y), np.full(len(some), np.nan)
+        across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
+        axis.plot(
+            np.concatenate([across.ravel(), x.repeat(3)]), np.concatenate([y.repeat(3), along.ravel()]), "-", color=color,
+            linewidth=1.1, solid_capstyle="butt", zorder=zorder,
+        )  # fmt: skip
 
 
 def _set_axes(axis: Axes, report: RunReport, panel: charts.Panel) -> None:

@@ -42,8 +42,9 @@ class Batches:
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         if not math.isnan(self._ended):
             self.pauses_ms.append(1e3 * (time.perf_counter() - self._ended))
-        yield from self._inner.evaluate(requests)
-        self._ended = time.perf_counter()
+        for measurement in self._inner.evaluate(requests):
+            self._ended = time.perf_counter()  # before it is kept: that takes a part of the pause
+            yield measurement
 
     def close(self) -> None:
         self._inner.close()

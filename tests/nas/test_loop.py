@@ -96,6 +96,7 @@ def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, eval
 
 def test_the_collector_passes_over_what_was_there_while_a_search_lasts(table: Table, evaluator: Counting) -> None:
     during: list[int] = []
+    gc.unfreeze()  # a command that ran here before may have frozen something
     search(
         table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, MemoryStore(), Budget(4), batch=2,
         on_progress=lambda progress: during.append(gc.get_freeze_count()),

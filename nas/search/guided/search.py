@@ -54,8 +54,8 @@ class GuidedSearch:
         features: analytic features by the name of each figure that has some; the Gaussian process over genes
             models the others alone.
         exact: figures in their natural sign, (n,), by the name of each one that is computed, not modelled.
-        reference: bounds the volume that picks are judged by, minimised, (m,); None takes, at each ask, the nadir of the
-            front of what was measured and of what is expected, moved out by 10 % of the front's range.
+        reference: bounds the volume that picks are judged by, minimised, (m,); None takes, at each ask, the nadir of a front,
+            moved out by 10 % of its range: that of what was measured, or of this and what is expected, whichever is further.
         initial: how many successful evaluations, those told before the first ask included, come before the models.
         kinds: models to choose from for each figure; None takes the two above.
         effort: how many candidates are looked at.

@@ -1,4 +1,4 @@
-"""A finished run of the small job, made by the real command, and shells for the commands of a user."""
+"""A finished run of the small job, and shells for the commands of a user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 @pytest.fixture(scope="session")
 def searched(shared_folder: Path) -> Path:
-    """A folder with the job and its finished run ``small-1``, made by the real command in a process of its own."""
+    """A folder with the job and its finished run ``small-1``, made by a process of its own, of latencies however noisy."""
     folder = shared_folder / "searched"
     with FileLock(shared_folder / "searched.lock"):
         if not (folder / "search.json").exists():

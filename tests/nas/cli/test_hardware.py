@@ -136,7 +136,7 @@ def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A table, made once: by the real command, in a process of its own."""
+    """A table, made once: by a process of its own, of latencies however noisy."""
     folder = tmp_path_factory.mktemp("calibrated")
     (folder / "job.yaml").write_text(SMALL_JOB)
     command = tolerant.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")

@@ -1,0 +1,29 @@
+"""What an exported network's manifest says of how its figures came about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.export.bundle import Origin, _provenance
+from nas.export.report import build_report
+from nas.objectives import Fidelity, Status
+from nas.precisions import Precisions
+from tests.nas.export.runs import TWO, example_run
+
+
+def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
+    store = example_run(TWO)
+    report = build_report(store, run="example-1")
+    point, latency = report.front[0], report.objectives[1]
+    origin = Origin("example-1", report.figures, report.profiles, Precisions.of_run(store.info()), store)
+    assert _provenance(latency, point, origin)["fidelity"] == "final"
+    (final,) = (
+        m
+        for m in store.measurements(Fidelity.FINAL)
+        if (m.request.architecture, m.request.metric) == (point.architecture, latency.metric)
+    )
+    failed = replace(final, status=Status.FAILED, value=None, error=None, attempt=1, environment={"noise": 0.4})
+    store.add(failed)
+    came = _provenance(latency, point, origin)
+    assert came["fidelity"] == "search"
+    assert came["environment"] != failed.environment
