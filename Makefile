@@ -46,5 +46,6 @@ $(STAMP): pyproject.toml
 		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# What is imported is compiled then; to compile all of it now takes as long as everything else here.
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@

@@ -47,7 +47,7 @@ def digits_family(data: DataSet) -> MobileCNNFamily:
 
 @pytest.fixture(autouse=True, scope="module")
 def any_noise() -> Iterator[None]:
-    """Takes latencies however noisy, from short rounds and at the first try.
+    """Takes latencies however noisy, from few short rounds, at the first try.
 
     Tests look at what becomes of latencies, and share a machine with others.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.nas import tolerant
 
 pytestmark = pytest.mark.ray
 
@@ -16,11 +16,15 @@ _PATIENCE_S = 600
 
 
 def nas(folder: Path, *args: str) -> str:
-    """What the true command prints, with its measuring as it is for a user."""
+    """What the command prints, with the measuring of the tests: they share a machine."""
     made = subprocess.run(
-        [sys.executable, "-m", "nas.cli", *args],
-        cwd=folder, env={**os.environ, "OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True, timeout=_PATIENCE_S,
-    )  # fmt: skip
+        tolerant.command(*args),
+        cwd=folder,
+        env=tolerant.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+    )
     assert made.returncode == 0, made.stderr
     return made.stdout
 

@@ -1,4 +1,4 @@
-"""``python -m tests.nas.tolerant``: ``nas``, but taking latencies however noisy, from short rounds and at the first try.
+"""``python -m tests.nas.tolerant``: ``nas``, but taking latencies however noisy, from few short rounds, at the first try.
 
 For tests that run it in a process of its own: what the fixture `any_noise` is for those that call it in theirs.
 """
@@ -23,7 +23,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def take_any_noise(patched: pytest.MonkeyPatch) -> None:
-    """Lets this process's profilers take latencies however noisy, from short rounds and at the first try."""
+    """Lets this process's profilers take latencies however noisy, from few short rounds, at the first try."""
+    patched.setattr("hardware_profiles.measuring.protocol.LONGER_ROUNDS", 8)
     patched.setattr("hardware_profiles.measuring.protocol.ROUND_MS", 3.0)
     patched.setattr("hardware_profiles.measuring.profiler.RETRY_PAUSES_S", ())
     patched.setattr("hardware_profiles.measuring.results.MAX_RESOLUTION", math.inf)
