@@ -18,7 +18,7 @@ from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.presets import MOBILE_CNN
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings, train
-from tests.nas.tolerant import take_any_noise
+from tests.nas.tolerant import take_any_noise, take_true_rounds
 from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
@@ -54,6 +54,12 @@ def any_noise() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         take_any_noise(patched)
         yield
+
+
+@pytest.fixture
+def true_rounds(any_noise: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rounds, and as long, as users get."""
+    take_true_rounds(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from hardware_profiles.measuring import protocol
+
 _MODULE = "tests.nas.tolerant"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_WAIT_POLICY": "passive"}
 """In which `command` runs, from any folder."""
+_TRUE_ROUNDS = {name: getattr(protocol, name) for name in ("LONGER_ROUNDS", "ROUND_MS")}
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -24,10 +27,16 @@ def command(*arguments: str | Path) -> list[str]:
 
 def take_any_noise(patched: pytest.MonkeyPatch) -> None:
     """Lets this process's profilers take latencies however noisy, from few short rounds, at the first try."""
-    patched.setattr("hardware_profiles.measuring.protocol.LONGER_ROUNDS", 8)
-    patched.setattr("hardware_profiles.measuring.protocol.ROUND_MS", 3.0)
+    patched.setattr(protocol, "LONGER_ROUNDS", 8)
+    patched.setattr(protocol, "ROUND_MS", 3.0)
     patched.setattr("hardware_profiles.measuring.profiler.RETRY_PAUSES_S", ())
     patched.setattr("hardware_profiles.measuring.results.MAX_RESOLUTION", math.inf)
+
+
+def take_true_rounds(patched: pytest.MonkeyPatch) -> None:
+    """Lets this process's profilers run as often as they do for users."""
+    for name, value in _TRUE_ROUNDS.items():
+        patched.setattr(protocol, name, value)
 
 
 def _drive_alike(patched: pytest.MonkeyPatch) -> None:

@@ -36,9 +36,8 @@ def assert_error(found: Answer, *words: str) -> None:
         assert word in found.err
 
 
-def test_a_model_s_figures_and_its_machine(shell: Shell, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("ROUND_MS", 15.0), ("LONGER_ROUNDS", 20)):  # as they are: enough runs for a p99
-        monkeypatch.setattr(f"hardware_profiles.measuring.protocol.{name}", value)
+@pytest.mark.usefixtures("true_rounds")  # enough runs for a p99
+def test_a_model_s_figures_and_its_machine(shell: Shell, model: Path) -> None:
     made = shell.nas("profile", model, "--json").data
     assert made["protocol"] == "interleaved-floor/v1"
     assert 0 < made["latency_ms"] <= made["p50_ms"] <= made["p90_ms"] <= made["p99_ms"]
