@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 
 # OpenMP threads that spin while they wait make two busy cores several times slower than one.
 export OMP_WAIT_POLICY := passive
+# Where nothing compiled is kept, every process that loads torch or Ray compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -1,6 +1,7 @@
 """How a search's wall time falls with Ray workers: evaluations of a fixed time, the real loop, store and pool.
 
-Run: ``python -m tests.benchmarks.ray_scaling``
+Run: ``python -m tests.benchmarks.ray_scaling``, or with ``--table NASBENCH201.yaml --maximize COLUMN --minimize COLUMN``: in a
+large space few children are known already, as in real searches, where breeding again takes no time.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from nas.bench.search import Replay
 from nas.budget import Budget
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
-from nas.evaluation.table import Table
+from nas.evaluation.table import Table, TableEvaluator
 from nas.loop import search
-from nas.objectives import Measurement, Request
+from nas.objectives import Measurement, Objective, Request
 from nas.search.shelf import Task, make_algorithm
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
-from tests.nas.table_search import OBJECTIVES, TABLE
+from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE
 
 METHOD = """\
-The tests' table of digits networks, through the loop and the pool of actors of real searches and a durable store (SQLite, WAL):
-each evaluation is a task for an actor of one CPU that sleeps so long and answers with the table's figures. The actors run
-already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time, the median run; the first
-two evaluations, the smallest and the largest network, are asked alone, and no batch begins before the last one is told. Between
-batches: from a batch's last result to the next one's first request, while no worker has anything to do; median of all runs."""
+A table's networks (the tests' 480 digits networks if none is named), through the loop and the pool of actors of real searches
+and a durable store (SQLite, WAL): each evaluation is a task for an actor of one CPU that sleeps so long and answers with the
+table's figures. The actors run already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall
+time, the median run; the first two evaluations, the smallest and the largest network, are asked alone, and no batch begins
+before the last one is told. Between batches: from a batch's last result to the next one's first request, while no worker has
+anything to do; median of all runs."""
 
 
 class Batches:
@@ -50,21 +55,35 @@ class Batches:
         self._inner.close()
 
 
+@dataclass(frozen=True)
+class Searched:
+    """A table, and which of its columns are searched for."""
+
+    table: Table
+    objectives: Sequence[Objective]
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, path: Path, maximize: Sequence[str], minimize: Sequence[str]) -> Self:
+        replay = Replay.of(Table.load(path), maximize, minimize)
+        return cls(replay.table, replay.objectives, {o.name: o.name for o in replay.objectives})
+
+
 def wall_seconds(
-    n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str
+    searched: Searched, n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str
 ) -> tuple[float, list[float]]:
     """Of one search, from its first ask to its end; and the milliseconds between its batches."""
-    table = Table.load(TABLE)
-    evaluator = PooledTable(seconds, workers=n_workers)
-    warm_up = [Request(architecture, "accuracy") for architecture in table.architectures[:n_workers]]
+    space, objectives = searched.table.space, searched.objectives
+    evaluator = PooledTable(seconds, TableEvaluator(searched.table, searched.columns), workers=n_workers)
+    warm_up = [Request(architecture, objectives[0].metric) for architecture in searched.table.architectures[:n_workers]]
     for _ in range(2):  # the first actor to start may do all tasks of the first call
         list(evaluator.evaluate(warm_up))
-    algorithm_ = make_algorithm(algorithm, Task(table.space, OBJECTIVES, 1))
+    algorithm_ = make_algorithm(algorithm, Task(space, objectives, 1))
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore.open(Path(folder) / "run.db", create=True, driver=True)
         batches = Batches(evaluator)
         started = time.perf_counter()
-        told = search(table.space, OBJECTIVES, algorithm_, batches, store, Budget(evaluations), batch=batch)
+        told = search(space, objectives, algorithm_, batches, store, Budget(evaluations), batch=batch)
         took = time.perf_counter() - started
         store.close()
     evaluator.close()
@@ -74,6 +93,9 @@ def wall_seconds(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=METHOD)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--maximize", default="accuracy_cifar100", help="a column of --table")
+    parser.add_argument("--minimize", default="latency_ms_raspi4", help="a column of --table")
     parser.add_argument("--workers", default="1,2,4,8")
     parser.add_argument("--batches", default="8,16")
     parser.add_argument("--evaluations", type=int, default=200)
@@ -82,6 +104,10 @@ def main() -> None:
     parser.add_argument("--algorithm", default="nsga2")
     arguments = parser.parse_args()
     print(METHOD, end="\n\n")
+    if arguments.table:
+        searched = Searched.of(arguments.table, [arguments.maximize], [arguments.minimize])
+    else:
+        searched = Searched(Table.load(TABLE), OBJECTIVES, COLUMNS)
     workers = [int(n) for n in arguments.workers.split(",")]
     start_ray(cpus=max(workers))
     print("| batch | workers | ideal, s | wall, s | efficiency | between batches, ms |\n|---|---|---|---|---|---|")
@@ -89,7 +115,9 @@ def main() -> None:
         for batch in (int(n) for n in arguments.batches.split(",")):
             for n_workers in workers:
                 runs = [
-                    wall_seconds(n_workers, arguments.evaluations, arguments.seconds, batch, arguments.algorithm)
+                    wall_seconds(
+                        searched, n_workers, arguments.evaluations, arguments.seconds, batch, arguments.algorithm
+                    )
                     for _ in range(arguments.repeats)
                 ]
                 ideal = arguments.evaluations * arguments.seconds / n_workers

@@ -17,9 +17,8 @@ Requests = tuple[Request, ...]
 class TableWorker:
     """Answers all requests of one architecture after some seconds."""
 
-    def __init__(self, seconds: float) -> None:
-        self._table = TableEvaluator(Table.load(TABLE), COLUMNS, scales={"accuracy": 0.01})
-        self._seconds = seconds
+    def __init__(self, table: TableEvaluator, seconds: float) -> None:
+        self._table, self._seconds = table, seconds
 
     def do(self, requests: Requests) -> list[Measurement]:
         time.sleep(self._seconds)
@@ -27,13 +26,19 @@ class TableWorker:
 
 
 class PooledTable:
-    """An evaluator over a pool of `TableWorker`."""
+    """An evaluator over a pool of `TableWorker`; of the tests' own table where none is given."""
 
     def __init__(
-        self, seconds: float, *, workers: int | None = None, note: Callable[[str], None] = lambda text: None
+        self,
+        seconds: float,
+        table: TableEvaluator | None = None,
+        *,
+        workers: int | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
+        answers = table or TableEvaluator(Table.load(TABLE), COLUMNS, scales={"accuracy": 0.01})
         self.pool: ActorPool[Requests, list[Measurement]] = ActorPool(
-            TableWorker, (seconds,), workers=workers, note=note
+            TableWorker, (answers, seconds), workers=workers, note=note
         )
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
