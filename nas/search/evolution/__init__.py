@@ -1,1 +1,1 @@
-"""Evolutionary search by pymoo: `search` asks; `breeding` has the methods, and survival that pymoo lacks is beside it."""
+"""Evolutionary search by pymoo: `search` asks; `breeding` has the methods, `mating` makes children of whole populations, and survival that pymoo lacks is beside them."""

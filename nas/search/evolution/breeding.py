@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.algorithms.base.genetic import GeneticAlgorithm
-from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.algorithms.moo.unsga3 import UNSGA3
+from pymoo.core.duplicate import DefaultDuplicateElimination
 from pymoo.core.mutation import Mutation
 from pymoo.core.problem import Problem
+from pymoo.core.selection import Selection
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.crossover.ux import UniformCrossover
@@ -24,11 +26,14 @@ from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get
 
 from nas.search.evolution.age import AgeSurvival
 from nas.search.evolution.decomposition import DecomposedEvolution
+from nas.search.evolution.mating import ArrayMating, tournament
 
 ETA = 3.0
 """Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""
 
 Operators = Callable[[], dict[str, Any]]
+_Mate = Callable[[Selection], ArrayMating]
+_BY_DOMINANCE = TournamentSelection(func_comp=tournament)
 
 
 def integer_operators() -> dict[str, Any]:
@@ -69,7 +74,8 @@ def evolve(
     problem = Problem(
         n_var=n_genes, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n_genes), xu=levels - 1.0, vtype=int
     )  # fmt: skip
-    algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), **operators)
+    mating = ArrayMating(_BY_DOMINANCE, **operators, eliminate_duplicates=DefaultDuplicateElimination())
+    algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), mating=mating)
     algorithm.setup(problem, termination=NoTermination(), seed=seed)
     for _ in range(generations):
         bred = algorithm.ask()
@@ -87,11 +93,11 @@ class Method:
     """One way of evolving.
 
     Attributes:
-        make: given operators and duplicate elimination, a size of the population and a number of objectives, an algorithm.
+        make: given how to mate who was selected, a size of the population and a number of objectives, an algorithm.
         population: how many survive.
     """
 
-    make: Callable[[dict[str, Any], int, int], GeneticAlgorithm]
+    make: Callable[[_Mate, int, int], GeneticAlgorithm]
     operators: Operators
     population: int
 
@@ -105,27 +111,26 @@ def directions(n_objectives: int, n: int) -> NDArray[np.float64]:
     return found
 
 
-def _nsga2(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
-    return NSGA2(pop_size=population, **parts)
+def _nsga2(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
+    return NSGA2(pop_size=population, mating=mate(_BY_DOMINANCE))
 
 
-def _age_moea(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
+def _age_moea(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
     algorithm = GeneticAlgorithm(
-        pop_size=population, selection=TournamentSelection(func_comp=binary_tournament), survival=AgeSurvival(),
-        advance_after_initial_infill=True, **parts,
-    )  # fmt: skip
+        pop_size=population, survival=AgeSurvival(), advance_after_initial_infill=True, mating=mate(_BY_DOMINANCE)
+    )
     algorithm.tournament_type = "comp_by_rank_and_crowding"
     return algorithm
 
 
-def _u_nsga3(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
-    selection = TournamentSelection(func_comp=_by_niche)
+def _u_nsga3(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
     weights = directions(n_objectives, population)
-    return UNSGA3(weights, pop_size=max(population, len(weights)), selection=selection, **parts)
+    mating = mate(TournamentSelection(func_comp=_by_niche))
+    return UNSGA3(weights, pop_size=max(population, len(weights)), mating=mating)
 
 
-def _moead(parts: dict[str, Any], population: int, n_objectives: int) -> GeneticAlgorithm:
-    return DecomposedEvolution(directions(n_objectives, population), **parts)
+def _moead(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
+    return DecomposedEvolution(directions(n_objectives, population), mate)
 
 
 # Evaluations to 99 % of the exact hypervolume on NAS-Bench-201 (CIFAR-100 accuracy against the latency on 1080ti_256, raspi4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,14 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
 
     Args:
         weights: (k, m), one a subproblem; the population has one member each, and a member may serve several.
+        mate: makes the mating of a selection.
     """
 
-    def __init__(self, weights: Array, **parts: Any) -> None:
+    def __init__(self, weights: Array, mate: Callable[[Selection], Any]) -> None:
         self._weights = np.maximum(weights, _LEAST_WEIGHT)
         apart = ((weights[:, None, :] - weights[None, :, :]) ** 2).sum(axis=2)
         self._near = np.argsort(apart, axis=1, kind="stable")[:, : max(NEIGHBOURS, 2)]
-        super().__init__(pop_size=len(weights), selection=_Neighbours(self._near), **parts)
+        super().__init__(pop_size=len(weights), mating=mate(_Neighbours(self._near)))
 
     def _initialize_advance(self, infills: Any = None, **kwargs: Any) -> None:
         """Each subproblem takes the best of what is there and serves fewer than `REPLACED` others."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
@@ -17,6 +18,7 @@ from pymoo.core.termination import NoTermination
 from nas.objectives import Constraint, Evaluation, Objective
 from nas.search.draws import draw_unknown
 from nas.search.evolution.breeding import METHODS
+from nas.search.evolution.mating import ArrayMating
 from nas.search.history import History
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
@@ -64,7 +66,7 @@ class EvolutionSearch:
         self._told: list[Architecture] = []  # since the last generation
         self._scale = np.empty((2, 0))
         self._unknown_share = 1.0  # of the last litter
-        self._unknown = _Unknown(space, self._history.known)
+        self._networks: dict[bytes, Architecture] = {}  # by levels
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
@@ -113,23 +115,27 @@ class EvolutionSearch:
         bred: list[Architecture] = []
         barren = 0
         while len(bred) < n and barren < _BARREN:
-            litter = math.ceil((n - len(bred)) / self._unknown_share)
-            children = self._algorithm.mating.do(
-                self._algorithm.problem,
-                self._algorithm.pop,
-                litter,
-                n_max_iterations=1,
-                algorithm=self._algorithm,
-                random_state=self._algorithm.random_state,
-            )
-            self._unknown_share = max(len(children) / litter, _LEAST_SHARE)
-            levels = children[: n - len(bred)].get("X")
-            found = [self._unknown.network(row) for row in levels]
+            size = math.ceil((n - len(bred)) / self._unknown_share)
+            litter = self._algorithm.mating.litter(self._algorithm, size)
+            unknown: dict[Architecture, NDArray[np.int64]] = {}
+            for levels in litter:
+                architecture = self._network(levels)
+                if architecture not in self._history.known:
+                    unknown.setdefault(architecture, levels)
+            self._unknown_share = max(min(len(unknown) / size, 1.0), _LEAST_SHARE)
+            found = dict(islice(unknown.items(), n - len(bred)))
             self._history.known.update(found)
-            self._levels.update(zip(found, levels, strict=True))
+            self._levels.update(found)
             bred += found
             barren = 0 if found else barren + 1
         return bred
+
+    def _network(self, levels: NDArray[np.int64]) -> Architecture:
+        """The network of a row of levels, (n_choices,), made once: in a small space most children were bred before."""
+        raw = levels.tobytes()
+        if raw not in self._networks:
+            self._networks[raw] = self._space.canonical(levels)
+        return self._networks[raw]
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
         """The levels that it was bred with; where it was not, inactive genes are random."""
@@ -139,38 +145,11 @@ class EvolutionSearch:
         return np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes)
 
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
-        parts = METHODS[method].operators()
-        parts["eliminate_duplicates"] = self._unknown
-        algorithm = METHODS[method].make(parts, self._population, n_objectives)
+        mate = partial(ArrayMating, **METHODS[method].operators())
+        algorithm = METHODS[method].make(mate, self._population, n_objectives)
         n_genes = len(self._space)
         problem = Problem(
             n_var=n_genes, n_obj=n_objectives, n_ieq_constr=int(constrained), xl=np.zeros(n_genes),
             xu=self._space.levels - 1.0,
         )  # fmt: skip
         return algorithm.setup(problem, termination=NoTermination(), seed=seed)
-
-
-class _Unknown(DuplicateElimination):  # type: ignore[misc]
-    """Drops children whose network is known already, or is bred twice."""
-
-    def __init__(self, space: SearchSpace, known: set[Architecture]) -> None:
-        super().__init__()
-        self._space, self._known = space, known
-        self._networks: dict[bytes, Architecture] = {}
-
-    def network(self, levels: NDArray[Any]) -> Architecture:
-        """The network of a row of levels, (n_choices,), made once: pymoo compares each child with all, several times."""
-        raw = levels.tobytes()
-        if raw not in self._networks:
-            self._networks[raw] = self._space.canonical(levels)
-        return self._networks[raw]
-
-    def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if other is not None:  # parents, which are known
-            return is_duplicate
-        seen: set[Architecture] = set()
-        for i, levels in enumerate(pop.get("X")):
-            architecture = self.network(levels)
-            is_duplicate[i] |= architecture in self._known or architecture in seen
-            seen.add(architecture)
-        return is_duplicate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from pymoo.core.termination import NoTermination
 
 from nas.search.evolution.breeding import directions, integer_operators
 from nas.search.evolution.decomposition import REPLACED, DecomposedEvolution
+from nas.search.evolution.mating import ArrayMating
 
 WEIGHTS = directions(2, 11)
 
 
 def started(values: NDArray[np.float64], violations: NDArray[np.float64] | None = None) -> Any:
     """MOEA/D with a first population of these figures."""
-    algorithm = DecomposedEvolution(WEIGHTS, **integer_operators())
+    algorithm = DecomposedEvolution(WEIGHTS, partial(ArrayMating, **integer_operators()))
     problem = Problem(n_var=3, n_obj=2, n_ieq_constr=1, xl=np.zeros(3), xu=np.full(3, 5.0))
     algorithm.setup(problem, termination=NoTermination(), seed=1)
     algorithm.tell(infills=told(values, violations))
