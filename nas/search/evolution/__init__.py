@@ -1,1 +1,1 @@
-"""Evolutionary search by pymoo: `search` asks; `breeding` has the methods, `mating` makes children of whole populations, and survival that pymoo lacks is beside them."""
+"""Evolutionary search by pymoo: `search` asks by one of `breeding`'s methods; what pymoo lacks is beside them."""
