@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _FIRST_LIMIT_S = 1800.0
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 20.0, 60.0
 """Afterwards it may take so many times what the longest took, and never less than a minute: machines have bad moments."""
 
-_SHORT_S = 0.2
+_SHORT_S, _DEPTH = 0.2, 2
 """While tasks take less than this, each actor has its next one with it: the way there takes milliseconds. Longer ones wait for
 whoever is free first."""
 
@@ -82,14 +83,16 @@ class PoolActor:
     """What Ray runs in a process of its own: a worker, and where it is."""
 
     def __init__(self, make: Callable[..., Worker[Any, Any]], *arguments: object) -> None:
-        self._worker = make(*arguments)
+        self._worker, self._one = make(*arguments), threading.Lock()
 
     def node(self) -> str:
         """The id of the node that it is on; its answer says that it has started."""
         return str(ray.get_runtime_context().get_node_id())
 
     def do(self, task: Any) -> Any:
-        return self._worker.do(task)
+        """Does a task after the one under way: another thread of the actor's then sends that one's answer meanwhile."""
+        with self._one:
+            return self._worker.do(task)
 
 
 class ActorPool(Generic[TaskT, ResultT]):
@@ -119,7 +122,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         resources: dict[str, float] | None = None,
     ) -> None:
         self._arguments = (make, *arguments)
-        self._actor_class = ray.remote(num_cpus=1, resources=resources)(PoolActor)
+        self._actor_class = ray.remote(num_cpus=1, max_concurrency=_DEPTH, resources=resources)(PoolActor)
         self._workers, self._time_limit_s = workers, time_limit_s
         self._failure_of, self._note = failure_of, note
         self._nodes: dict[Any, str] = {}  # by actor, those starting, idle or at a task: its node, "" while it starts
@@ -149,8 +152,7 @@ class ActorPool(Generic[TaskT, ResultT]):
                 if answer in self._starting:
                     self._admit(answer)
                     continue
-                # Whoever answers the second of its tasks, or dies, has an answer to the first one too.
-                outcome = self._finish(self._at[self._running[answer].actor][0], waiting)
+                outcome = self._finish(self._first(answer), waiting)
                 if outcome is not None:
                     yield outcome
         self._ended = time.monotonic()
@@ -172,7 +174,7 @@ class ActorPool(Generic[TaskT, ResultT]):
 
     def _hand_out(self, waiting: list[_Try[TaskT]]) -> None:
         """Gives waiting tasks to actors that have none, the last ones first; short ones also to those that have one."""
-        for depth in (1, 2) if 0 < self._longest_s < _SHORT_S else (1,):
+        for depth in range(1, 1 + (_DEPTH if 0 < self._longest_s < _SHORT_S else 1)):
             for i in reversed(range(len(waiting))):
                 if all(len(own) >= depth for own in self._at.values()):
                     break
@@ -198,28 +200,36 @@ class ActorPool(Generic[TaskT, ResultT]):
         late = [answer for answer, task in self._running.items() if now >= task.since + self.limit_s]
         return late + [answer for answer, (_, until) in self._starting.items() if now > until]
 
+    def _first(self, answer: Any) -> Any:
+        """Of the answers that an actor owes the first one, where it is there as well as this one, as it is where the actor
+        died: the others are then known to have failed through no fault of their own."""
+        first = self._at[self._running[answer].actor][0]
+        return first if first == answer or ray.wait([first], timeout=0)[0] else answer
+
     def _finish(self, answer: Any, waiting: list[_Try[TaskT]]) -> Outcome[TaskT, ResultT] | None:
-        """The outcome of an actor's first task, which was answered or is overdue, or whose actor died.
+        """The outcome of a task that was answered or is overdue, or whose actor died.
 
         None where it waits to be tried again.
         """
         running = self._running[answer]
-        tried, seconds = running.tried, time.monotonic() - running.since
+        # The second of an actor's tasks, if done before the first one, began no earlier than that.
+        since = min(running.since, self._running[self._at[running.actor][0]].since)
+        tried, seconds = running.tried, time.monotonic() - since
         node, result = self._nodes[running.actor], None
         try:
             result = ray.get(answer, timeout=0)
         except GetTimeoutError:
             failure = f"it took longer than the limit of {self.limit_s:.3g} s (search.time_limit_s in the job file)"
-            waiting += self._lose(running.actor)
+            waiting += self._lose(answer)
         except RayTaskError as error:  # raised by the worker, which lives
             failure = _last_line(error)
-            self._go_on(running.actor)
+            self._go_on(answer)
         except RayError as error:  # the actor died, or its node did
             failure = f"its worker died ({_last_line(error)})"
-            waiting += self._lose(running.actor)
+            waiting += self._lose(answer)
         else:
             self._n_lost = 0
-            self._go_on(running.actor)
+            self._go_on(answer)
             failure = self._failure_of(result)
             if not failure:
                 self._longest_s = max(self._longest_s, seconds)
@@ -230,16 +240,17 @@ class ActorPool(Generic[TaskT, ResultT]):
             return None
         return Outcome(tried.task, result, f"{failure}, the last of {n_failed} tries", seconds)
 
-    def _go_on(self, actor: Any) -> None:
-        """An actor's first task came to an end, and it begins the next one that it has."""
-        own = self._at[actor]
-        del self._running[own.pop(0)]
+    def _go_on(self, answer: Any) -> None:
+        """A task came to an end, and its actor begins the next one that it has."""
+        own = self._at[self._running.pop(answer).actor]
+        own.remove(answer)
         if own:
             self._running[own[0]].since = time.monotonic()
 
-    def _lose(self, actor: Any) -> list[_Try[TaskT]]:
-        """An actor's first task was its last one; returns those that it had not begun, which are not charged with it."""
-        _, *others = [self._running.pop(answer).tried for answer in self._at[actor]]
+    def _lose(self, answer: Any) -> list[_Try[TaskT]]:
+        """A task was its actor's last one; returns those that it had not begun, which are not charged with it."""
+        actor = self._running.pop(answer).actor
+        others = [self._running.pop(other).tried for other in self._at[actor] if other != answer]
         self._drop(actor)
         return others
 

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from nas.errors import EvaluationError
 from nas.evaluation import actors
 from nas.evaluation.actors import ActorPool
-from tests.nas.evaluation.pool_workers import Errand, Errands, Stillborn
+from tests.nas.evaluation.pool_workers import Errand, Errands, Overtaken, Stillborn
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -56,6 +56,21 @@ def failures(pool: ActorPool[Errand, int], errands: list[Errand]) -> dict[int, s
 def tries(diary: Path) -> list[str]:
     """The nodes that an errand was tried on, in order."""
     return [name.partition("-")[2] for name in sorted(path.name for path in diary.iterdir())]
+
+
+def test_short_tasks_wait_at_their_actor_and_are_done_one_after_another(open_pool: Open) -> None:
+    pool = open_pool(workers=1)
+    assert failures(pool, [Errand(n, seconds=0.02) for n in range(30)]) == {}
+
+
+def test_a_task_that_another_one_overtakes_has_its_own_answer(open_pool: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors, "PoolActor", Overtaken)
+    pool = open_pool(workers=1)
+    pool._longest_s = 0.05  # short ones: the actor has two at a time
+    outcomes = list(pool.run([Errand(n, seconds=0.02) for n in range(5)]))
+    assert [o.task.number for o in outcomes] != list(range(5))
+    assert sorted((o.task.number, o.result) for o in outcomes) == [(n, n * n) for n in range(5)]
+    assert all(0 < o.seconds < 60 for o in outcomes)
 
 
 def test_a_task_that_dies_once_is_done_on_the_other_node(open_pool: Open, tmp_path: Path) -> None:
