@@ -42,7 +42,10 @@ _MadeT = TypeVar("_MadeT", covariant=True)
 
 
 class Worker(Protocol[_TakenT, _MadeT]):
-    """What an actor holds: it is made there, and does one task at a time."""
+    """What an actor holds: it is made there, and does one task at a time.
+
+    A result is sent while the next task is done, so nothing changes it any more.
+    """
 
     def do(self, task: _TakenT) -> _MadeT: ...
 
@@ -82,17 +85,31 @@ class _Running(Generic[TaskT]):
 class PoolActor:
     """What Ray runs in a process of its own: a worker, and where it is."""
 
+    patience_s = 1.0
+    """How long a task waits for one of a lower turn: Ray's calls overtake each other by moments, and one may never come."""
+
     def __init__(self, make: Callable[..., Worker[Any, Any]], *arguments: object) -> None:
-        self._worker, self._one = make(*arguments), threading.Lock()
+        self._worker = make(*arguments)
+        self._turns, self._turn = threading.Condition(), 0
 
     def node(self) -> str:
-        """The id of the node that it is on; its answer says that it has started."""
-        return str(ray.get_runtime_context().get_node_id())
+        """The id of the node that it is on; its answer says that it has started, and does nothing now."""
+        with self._turns:
+            return str(ray.get_runtime_context().get_node_id())
 
-    def do(self, task: Any) -> Any:
-        """Does a task after the one under way: another thread of the actor's then sends that one's answer meanwhile."""
-        with self._one:
-            return self._worker.do(task)
+    def do(self, turn: int, task: Any) -> Any:
+        """Does a task once those of lower turns are done, while another thread sends the last one's answer.
+
+        Args:
+            turn: from 0, one more with each task.
+        """
+        with self._turns:  # held until the task is done
+            self._turns.wait_for(lambda: self._turn >= turn, self.patience_s)
+            try:
+                return self._worker.do(task)
+            finally:
+                self._turn = max(self._turn, turn + 1)
+                self._turns.notify_all()
 
 
 class ActorPool(Generic[TaskT, ResultT]):
@@ -129,6 +146,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._starting: dict[Any, tuple[Any, float]] = {}  # by the answer that is awaited: the actor, and until when
         self._running: dict[Any, _Running[TaskT]] = {}  # by the answer that is awaited
         self._at: dict[Any, list[Any]] = {}  # by actor that has started: the answers that it owes, in their order
+        self._given: dict[Any, int] = {}  # by actor that has started: how many tasks it was given
         self._n_lost = 0
         self._ended = -math.inf
         self._longest_s = 0.0
@@ -181,7 +199,8 @@ class ActorPool(Generic[TaskT, ResultT]):
                 actor = self._free_for(waiting[i], depth)
                 if actor is not None:
                     tried, own = waiting.pop(i), self._at[actor]
-                    answer = actor.do.remote(tried.task)
+                    answer = actor.do.remote(self._given[actor], tried.task)
+                    self._given[actor] += 1
                     self._running[answer] = _Running(actor, tried, math.inf if own else time.monotonic())
                     own.append(answer)
 
@@ -201,10 +220,9 @@ class ActorPool(Generic[TaskT, ResultT]):
         return late + [answer for answer, (_, until) in self._starting.items() if now > until]
 
     def _first(self, answer: Any) -> Any:
-        """Of the answers that an actor owes the first one, where it is there as well as this one, as it is where the actor
-        died: the others are then known to have failed through no fault of their own."""
+        """The first answer that an actor owes: who answers its second task, or died, has one to the first, or in a moment."""
         first = self._at[self._running[answer].actor][0]
-        return first if first == answer or ray.wait([first], timeout=0)[0] else answer
+        return first if first == answer or ray.wait([first], timeout=_LOOK_S)[0] else answer
 
     def _finish(self, answer: Any, waiting: list[_Try[TaskT]]) -> Outcome[TaskT, ResultT] | None:
         """The outcome of a task that was answered or is overdue, or whose actor died.
@@ -212,9 +230,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         None where it waits to be tried again.
         """
         running = self._running[answer]
-        # The second of an actor's tasks, if done before the first one, began no earlier than that.
-        since = min(running.since, self._running[self._at[running.actor][0]].since)
-        tried, seconds = running.tried, time.monotonic() - since
+        tried, seconds = running.tried, max(0.0, time.monotonic() - running.since)
         node, result = self._nodes[running.actor], None
         try:
             result = ray.get(answer, timeout=0)
@@ -324,12 +340,14 @@ class ActorPool(Generic[TaskT, ResultT]):
             self._drop(actor)
             return error
         self._at[actor] = []
+        self._given.setdefault(actor, 0)
         return None
 
     def _drop(self, actor: Any) -> None:
         ray.kill(actor)
         del self._nodes[actor]
         self._at.pop(actor, None)
+        self._given.pop(actor, None)
 
 
 def _cpus() -> int:

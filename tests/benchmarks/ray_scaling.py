@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -62,6 +62,7 @@ class Searched:
     table: Table
     objectives: Sequence[Objective]
     columns: Mapping[str, str]
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, maximize: Sequence[str], minimize: Sequence[str]) -> Self:
@@ -74,7 +75,9 @@ def wall_seconds(
 ) -> tuple[float, list[float]]:
     """Of one search, from its first ask to its end; and the milliseconds between its batches."""
     space, objectives = searched.table.space, searched.objectives
-    evaluator = PooledTable(seconds, TableEvaluator(searched.table, searched.columns), workers=n_workers)
+    evaluator = PooledTable(
+        seconds, TableEvaluator(searched.table, searched.columns, scales=searched.scales), workers=n_workers
+    )
     warm_up = [Request(architecture, objectives[0].metric) for architecture in searched.table.architectures[:n_workers]]
     for _ in range(2):  # the first actor to start may do all tasks of the first call
         list(evaluator.evaluate(warm_up))
@@ -107,7 +110,7 @@ def main() -> None:
     if arguments.table:
         searched = Searched.of(arguments.table, [arguments.maximize], [arguments.minimize])
     else:
-        searched = Searched(Table.load(TABLE), OBJECTIVES, COLUMNS)
+        searched = Searched(Table.load(TABLE), OBJECTIVES, COLUMNS, {"accuracy": 0.01})
     workers = [int(n) for n in arguments.workers.split(",")]
     start_ray(cpus=max(workers))
     print("| batch | workers | ideal, s | wall, s | efficiency | between batches, ms |\n|---|---|---|---|---|---|")

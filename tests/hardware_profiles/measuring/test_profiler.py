@@ -138,21 +138,21 @@ def test_a_worker_that_always_dies_is_the_machines_fault() -> None:
 
 
 def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> None:
-    lock, told, released = tmp_path / "lock", list[str](), threading.Event()
+    lock, told = tmp_path / "lock", list[str]()
     with lock.open("w") as file:
-        release = threading.Timer(0.5, lambda: (fcntl.flock(file, fcntl.LOCK_UN), released.set()))
+        release = threading.Timer(0.5, fcntl.flock, (file, fcntl.LOCK_UN))
 
         def on_wait(text: str) -> None:
             told.append(text)
             if len(told) == 1:  # held for a while longer, in which nothing more is told
                 release.start()
 
-        with open_profiler(PROFILE, lock=str(lock), on_wait=on_wait) as made:
+        with open_profiler(PROFILE, lock=str(lock), on_wait=on_wait, limits=Limits(lock=60.0)) as made:
             file.write("4711")
             file.flush()
             fcntl.flock(file, fcntl.LOCK_EX)
             measured(next(made.measure([deployment()])))
-            assert released.is_set()
+            release.join()
     assert told == ["waiting for another measurement on this machine (process 4711) to end"]
 
 

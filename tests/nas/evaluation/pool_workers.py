@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -60,12 +62,19 @@ class Errands:
 
 
 class Overtaken(PoolActor):
-    """An actor in which number 0 is overtaken by whatever comes after it."""
+    """An actor at which number 0 arrives after the task that was sent after it."""
 
-    def do(self, task: Errand) -> int:
+    patience_s = 60.0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._other = threading.Event()
+
+    def do(self, turn: int, task: Errand) -> int:
         if task.number == 0:
-            time.sleep(0.3)
-        return int(super().do(task))
+            self._other.wait(60.0)
+        self._other.set()
+        return int(super().do(turn, task))
 
 
 class Stillborn:
