@@ -235,7 +235,7 @@ def check_onnx(supernet: Supernet, images: Tensor, calibration: Tensor, *, batch
         _check_model(lower(module, input_shape_of(images)), module, images[:batch])
 
 
-def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor, n: int = 4) -> None:
+def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor, n: int) -> None:
     """I4 of torch's exporter, which takes seconds: for the smallest, the largest and n more."""
     for architecture in architectures(supernet, n):
         module = recalibrate(supernet.extract(architecture), [calibration])
