@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -22,6 +23,9 @@ from tests.nas.tolerant import take_any_noise, take_true_rounds
 from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
+# How long an example takes, or to make it, says how busy the machine is.
+settings.register_profile("in its own time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("in its own time")
 
 
 @dataclass(frozen=True)

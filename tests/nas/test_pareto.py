@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -84,7 +84,6 @@ def test_neither_order_nor_repetition_changes_a_front(values: Array, seed: int) 
 
 
 @given(rows_of(FEW), st.integers(-2, 4))
-@settings(deadline=None)
 def test_volume_equals_the_number_of_unit_cells(values: Array, corner: int) -> None:
     reference = np.full(values.shape[1], float(corner))
     assert hypervolume(values, reference) == pytest.approx(volume_by_cells(values, reference), abs=1e-9)
@@ -119,7 +118,6 @@ def test_volume_of_many_rows_equals_that_of_pymoo(m: int) -> None:
 
 
 @given(some_rows())
-@settings(deadline=None)
 def test_history_is_the_volume_of_each_beginning(values: Array) -> None:
     reference = np.full(values.shape[1], 2.5)
     expected = [hypervolume(values[: i + 1], reference) for i in range(len(values))]

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supernets.errors import SpaceError
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
-
-in_own_time = settings(deadline=None)  # a busy machine is no failure
 
 NESTED = SearchSpace(
     [
@@ -56,7 +54,6 @@ def brute_force(space: SearchSpace) -> set[tuple[int, ...]]:
 
 
 class TestSizeAndEnumeration:
-    @in_own_time
     @given(spaces())
     def test_equal_brute_force(self, space: SearchSpace) -> None:
         expected = brute_force(space)
@@ -73,7 +70,6 @@ class TestSizeAndEnumeration:
 
 
 class TestCanonical:
-    @in_own_time
     @given(spaces(), st.integers(0, 2**32 - 1))
     def test_blanks_what_is_inactive_whatever_its_gene(self, space: SearchSpace, seed: int) -> None:
         genes = np.random.default_rng(seed).integers(0, space.levels).tolist()
@@ -119,7 +115,6 @@ class TestCanonical:
 
 
 class TestKey:
-    @in_own_time
     @given(spaces())
     def test_tells_architectures_apart_and_is_read_back(self, space: SearchSpace) -> None:
         architectures = space.enumerate()
@@ -167,7 +162,6 @@ def test_values_are_those_of_active_choices() -> None:
 
 
 class TestUniformScalings:
-    @in_own_time
     @given(spaces())
     def test_are_all_that_a_fine_grid_finds_and_each_once(self, space: SearchSpace) -> None:
         found = space.uniform_scalings()
@@ -201,7 +195,6 @@ class TestEncode:
         ]
         np.testing.assert_array_equal(encoded, expected)
 
-    @in_own_time
     @given(spaces())
     def test_gives_each_architecture_a_row_of_its_own(self, space: SearchSpace) -> None:
         architectures = space.enumerate()
@@ -231,7 +224,6 @@ class TestEncode:
 
 
 class TestJson:
-    @in_own_time
     @given(spaces())
     def test_round_trip(self, space: SearchSpace) -> None:
         read = SearchSpace.from_json(json.loads(json.dumps(space.to_json())))

@@ -64,7 +64,7 @@ def interpreter(folder: Path, *modules: str) -> str:
 
 def ended(pid: int) -> bool:
     """Whether a process ends within a while; it looks for its driver twice a second."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{pid}").exists():
         if time.monotonic() > deadline:
             return False

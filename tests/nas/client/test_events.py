@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.client.events import MAX_BYTES, Event, parse_events
@@ -41,7 +41,6 @@ def test_examples_of_the_standard(stream: bytes, events: list[tuple[str, str, st
     assert parsed(stream.replace(b"\n", b"\r")) == events
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=5), st.data(), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_no_cut_changes_what_is_read(texts: list[str], data: st.DataObject, end: str) -> None:
     values = [json.dumps(text, ensure_ascii=False) for text in texts]  # holds U+2028 and the like as they are

@@ -172,7 +172,7 @@ def test_exact_figures_of_no_objective_are_refused() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_agree_with_the_space(seed: int) -> None:
     space, rng = space_of(4), np.random.default_rng(seed)
     genes = GeneRows(space)
