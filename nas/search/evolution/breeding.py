@@ -33,7 +33,7 @@ ETA = 3.0
 
 Operators = Callable[[], dict[str, Any]]
 _Mate = Callable[[Selection], ArrayMating]
-_BY_DOMINANCE = TournamentSelection(func_comp=tournament)
+_TOURNAMENT = TournamentSelection(func_comp=tournament)
 
 
 def integer_operators() -> dict[str, Any]:
@@ -74,7 +74,7 @@ def evolve(
     problem = Problem(
         n_var=n_genes, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n_genes), xu=levels - 1.0, vtype=int
     )  # fmt: skip
-    mating = ArrayMating(_BY_DOMINANCE, **operators, eliminate_duplicates=DefaultDuplicateElimination())
+    mating = ArrayMating(_TOURNAMENT, **operators, eliminate_duplicates=DefaultDuplicateElimination())
     algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), mating=mating)
     algorithm.setup(problem, termination=NoTermination(), seed=seed)
     for _ in range(generations):
@@ -112,12 +112,12 @@ def directions(n_objectives: int, n: int) -> NDArray[np.float64]:
 
 
 def _nsga2(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
-    return NSGA2(pop_size=population, mating=mate(_BY_DOMINANCE))
+    return NSGA2(pop_size=population, mating=mate(_TOURNAMENT))
 
 
 def _age_moea(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
     algorithm = GeneticAlgorithm(
-        pop_size=population, survival=AgeSurvival(), advance_after_initial_infill=True, mating=mate(_BY_DOMINANCE)
+        pop_size=population, survival=AgeSurvival(), advance_after_initial_infill=True, mating=mate(_TOURNAMENT)
     )
     algorithm.tournament_type = "comp_by_rank_and_crowding"
     return algorithm

@@ -110,7 +110,7 @@ class EvolutionSearch:
         """Up to `n` unknown children; fewer once litter after litter is known.
 
         A litter is as large as the litters before it let expect `n` unknown ones among it: in a small space most children
-        are known in the end, and pymoo's passes over one or two that are missing cost what one over all of them does.
+        are known in the end, and to breed one or two that are missing takes as long as to breed many.
         """
         bred: list[Architecture] = []
         barren = 0
