@@ -230,7 +230,8 @@ class ActorPool(Generic[TaskT, ResultT]):
         None where it waits to be tried again.
         """
         running = self._running[answer]
-        tried, seconds = running.tried, max(0.0, time.monotonic() - running.since)
+        tried = running.tried
+        seconds = max(0.0, time.monotonic() - running.since)  # 0 of a second task whose first has no answer yet
         node, result = self._nodes[running.actor], None
         try:
             result = ray.get(answer, timeout=0)

@@ -1,7 +1,7 @@
 """How a search's wall time falls with Ray workers: evaluations of a fixed time, the real loop, store and pool.
 
-Run: ``python -m tests.benchmarks.ray_scaling``, or with ``--table NASBENCH201.yaml --maximize COLUMN --minimize COLUMN``: in a
-large space few children are known already, as in real searches, where breeding again takes no time.
+Run: ``python -m tests.benchmarks.ray_scaling``, or with ``--table TABLE.yaml --maximize COLUMN --minimize COLUMN`` (by default
+columns of NAS-Bench-201): in a large space, as real ones are, few of the children that are bred are known already.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -57,17 +57,23 @@ class Batches:
 
 @dataclass(frozen=True)
 class Searched:
-    """A table, and which of its columns are searched for."""
+    """A table, what is searched for in it, and its answers."""
 
     table: Table
     objectives: Sequence[Objective]
-    columns: Mapping[str, str]
-    scales: Mapping[str, float] = field(default_factory=dict)
+    answers: TableEvaluator
 
     @classmethod
     def of(cls, path: Path, maximize: Sequence[str], minimize: Sequence[str]) -> Self:
         replay = Replay.of(Table.load(path), maximize, minimize)
-        return cls(replay.table, replay.objectives, {o.name: o.name for o in replay.objectives})
+        return cls(
+            replay.table, replay.objectives, TableEvaluator(replay.table, {o.name: o.name for o in replay.objectives})
+        )
+
+    @classmethod
+    def of_the_tests(cls) -> Self:
+        table = Table.load(TABLE)
+        return cls(table, OBJECTIVES, TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
 
 
 def wall_seconds(
@@ -75,9 +81,7 @@ def wall_seconds(
 ) -> tuple[float, list[float]]:
     """Of one search, from its first ask to its end; and the milliseconds between its batches."""
     space, objectives = searched.table.space, searched.objectives
-    evaluator = PooledTable(
-        seconds, TableEvaluator(searched.table, searched.columns, scales=searched.scales), workers=n_workers
-    )
+    evaluator = PooledTable(seconds, searched.answers, workers=n_workers)
     warm_up = [Request(architecture, objectives[0].metric) for architecture in searched.table.architectures[:n_workers]]
     for _ in range(2):  # the first actor to start may do all tasks of the first call
         list(evaluator.evaluate(warm_up))
@@ -110,7 +114,7 @@ def main() -> None:
     if arguments.table:
         searched = Searched.of(arguments.table, [arguments.maximize], [arguments.minimize])
     else:
-        searched = Searched(Table.load(TABLE), OBJECTIVES, COLUMNS, {"accuracy": 0.01})
+        searched = Searched.of_the_tests()
     workers = [int(n) for n in arguments.workers.split(",")]
     start_ray(cpus=max(workers))
     print("| batch | workers | ideal, s | wall, s | efficiency | between batches, ms |\n|---|---|---|---|---|---|")

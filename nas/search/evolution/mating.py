@@ -1,4 +1,4 @@
-"""pymoo's mating on whole arrays: the same children by the same draws, in a fraction of the time."""
+"""pymoo's mating on whole arrays: the same children by the same draws, of which large litters take far less time."""
 
 from __future__ import annotations
 
