@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 MARGIN = 0.1
 """Share of a difference by which a reference point lies beyond the worst figures."""
+_BLOCK = 256
+"""Rows that a growing front is compared with at once."""
 
 
 def non_dominated(values: Array) -> NDArray[np.bool_]:
@@ -72,11 +74,14 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
     front, gains = _growing(reference), np.zeros(len(values))
     inside = (values < reference).all(axis=1)  # false for NaN
     endless = np.asarray(np.isinf(values).any(axis=1) | np.isinf(reference).any())
-    for i in np.flatnonzero(inside).tolist():
-        if endless[i]:
-            gains[i] = np.inf
-            break
-        gains[i] = front.add(values[i])
+    rows = np.flatnonzero(inside)
+    for some in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
+        # Most rows of a long search add nothing, which is found out for many at once.
+        for i in some[endless[some] | ~front.covered(values[some])].tolist():
+            if endless[i]:
+                gains[i] = np.inf
+                return np.cumsum(gains)
+            gains[i] = front.add(values[i])
     return np.cumsum(gains)
 
 
@@ -214,6 +219,10 @@ class _Staircase:
         last = bisect_right(self._x, x)
         return last > 0 and self._y[last - 1] <= y
 
+    def covered(self, rows: Array) -> NDArray[np.bool_]:
+        """Which of some rows `covers`, (n,)."""
+        return np.array([self.covers(row) for row in rows], dtype=bool)
+
     def add(self, row: Array) -> float:
         """Adds a row below the reference and returns the volume gained."""
         if self.covers(row):
@@ -237,6 +246,11 @@ class _Front:
     def __init__(self, reference: Array) -> None:
         self._reference = reference
         self._rows = np.empty((0, len(reference)))
+
+    def covered(self, rows: Array) -> NDArray[np.bool_]:
+        """For which of some rows there is one of the front that is nowhere larger, (n,)."""
+        found: NDArray[np.bool_] = (self._rows[None] <= rows[:, None]).all(axis=2).any(axis=1)
+        return found
 
     def add(self, row: Array) -> float:
         """Adds a row below the reference and returns the volume gained: its box without what the front covers of it."""

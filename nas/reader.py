@@ -111,7 +111,7 @@ class Run:
             folder: where; None is the run's own folder for them.
             select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
-            processes: from 2 on, a fork of this process draws half of them: quicker, for a program of one thread.
+            processes: how many draw the pictures, forks of this one: quicker, for a program of one thread.
         """
         from nas.export.finetunings import finetunings_of
         from nas.export.insight import insight_of

@@ -75,6 +75,7 @@ class Architecture:
 
     genes: tuple[int, ...]
     _hash: int = field(init=False, repr=False, compare=False)
+    _key: str | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         # Reports and searches look an architecture up some twenty times, and a tuple of 45 genes is hashed anew each time.
@@ -86,7 +87,10 @@ class Architecture:
     @property
     def key(self) -> str:
         """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
-        return "-".join([_TEXTS[gene] for gene in self.genes])
+        if self._key is None:  # a report writes it in many places
+            object.__setattr__(self, "_key", "-".join([_TEXTS[gene] for gene in self.genes]))
+        assert self._key is not None
+        return self._key
 
     @staticmethod
     def parse(key: str) -> Architecture:

@@ -35,10 +35,10 @@ def front_chart(report: RunReport, limits: Sequence[Limit], further: Sequence[Fi
     unshown = charts.unshown(report)
     traces: list[dict[str, Any]] = []
     layout = _layout()
-    named: set[str] = set()
+    labels, named = _Labels(report), set[str]()
     for number, panel in enumerate(panels):
         place = str(number + 1) if number else ""  # how plotly tells the panels' axes apart
-        for trace in [*_traces(report, panel, unshown), *_further_traces(report, panel, further)]:
+        for trace in [*_traces(report, labels, panel, unshown), *_further_traces(labels, panel, further)]:
             legend = {"showlegend": trace["name"] not in named, "legendgroup": trace["name"]}
             traces.append({**legend, **trace, "xaxis": f"x{place}", "yaxis": f"y{place}"})
             named.add(trace["name"])
@@ -85,19 +85,19 @@ def convergence_chart(report: RunReport) -> Chart | None:
     return Chart([line, anchors], layout, "360px")
 
 
-def _traces(report: RunReport, panel: charts.Panel, unshown: charts.Unshown) -> list[dict[str, Any]]:
+def _traces(report: RunReport, labels: _Labels, panel: charts.Panel, unshown: charts.Unshown) -> list[dict[str, Any]]:
     """Plotly scatter traces of one panel, back to front."""
     front = charts.front_in(report, panel)
-    traces = _measured_traces(report, panel, unshown, joined=front.joined)
-    traces += _predicted_traces(report, panel, joined=front.joined)
+    traces = _measured_traces(report, labels, panel, unshown, joined=front.joined)
+    traces += _predicted_traces(report, labels, panel, joined=front.joined)
     if front.others:
         pale = {"color": charts.FRONT_COLOUR, "size": 7, "opacity": 0.45, "line": {"width": 0}}
-        others = _trace(report, panel, front.others, charts.JOINT_NAME)
+        others = _trace(labels, panel, front.others, charts.JOINT_NAME)
         traces.append(others | {"mode": "markers", "marker": pale, "meta": _FRONT_SHADES})
     bars = {"color": charts.FRONT_COLOUR, "thickness": 1.2, "width": 0, "type": "data"}
     symbols = [charts.MARKS[point.precision].symbol for point in front.points]
     traces.append(
-        _trace(report, panel, front.points, front.name)
+        _trace(labels, panel, front.points, front.name)
         | {
             "mode": "lines+markers" if front.joined else "markers",
             "line": {"color": charts.FRONT_COLOUR, "width": 2},
@@ -110,13 +110,13 @@ def _traces(report: RunReport, panel: charts.Panel, unshown: charts.Unshown) -> 
     )
     if report.nearest is not None and report.nearest.miss.broken:
         star = {"color": "#5F6770", "size": 15, "symbol": "star", "line": {"color": "white", "width": 1}}
-        nearest = _trace(report, panel, [report.nearest.point], charts.NEAREST_NAME)
+        nearest = _trace(labels, panel, [report.nearest.point], charts.NEAREST_NAME)
         traces.append(nearest | {"mode": "markers", "marker": star})
     ends = {"smallest": ("triangle-down", charts.SMALLEST_COLOUR), "largest": ("triangle-up", charts.LARGEST_COLOUR)}
     for name, point in report.anchors.items():
         symbol, colour = ends[name]
         marker = {"color": colour, "size": 14, "symbol": symbol, "line": {"color": "white", "width": 1}}
-        traces.append(_trace(report, panel, [point], f"{name} network") | {"mode": "markers", "marker": marker})
+        traces.append(_trace(labels, panel, [point], f"{name} network") | {"mode": "markers", "marker": marker})
     return traces
 
 
@@ -134,7 +134,7 @@ def _many_trace(panel: charts.Panel, points: Sequence[Point], name: str) -> dict
 
 
 def _measured_traces(
-    report: RunReport, panel: charts.Panel, unshown: charts.Unshown, *, joined: bool
+    report: RunReport, labels: _Labels, panel: charts.Panel, unshown: charts.Unshown, *, joined: bool
 ) -> list[dict[str, Any]]:
     """What is not on the front, by precision, and the line of each precision's own front where there are several."""
     traces = []
@@ -146,7 +146,7 @@ def _measured_traces(
             "opacity": 0.75,
             "line": {"width": 1},
         }
-        trace = _trace(report, panel, unshown.breaking, charts.BREAKING_NAME)
+        trace = _trace(labels, panel, unshown.breaking, charts.BREAKING_NAME)
         traces.append(trace | {"mode": "markers", "marker": cross})
     for precision, points in charts.by_precision(unshown.muted).items():
         mark = charts.MARKS[precision]
@@ -154,39 +154,39 @@ def _measured_traces(
         shades = {"light": mark.grey, "dark": mark.grey_dark}
         name = charts.named("measured", precision)
         many = len(points) > charts.MANY
-        trace = _many_trace(panel, points, name) if many else _trace(report, panel, points, name)
+        trace = _many_trace(panel, points, name) if many else _trace(labels, panel, points, name)
         traces.append(trace | {"mode": "markers", "marker": marker, "meta": shades})
     for precision, points in charts.precision_fronts(report, panel).items() if joined else ():
         mark = charts.MARKS[precision]
-        trace = _trace(report, panel, points, charts.alone(precision))
+        trace = _trace(labels, panel, points, charts.alone(precision))
         line = {"color": mark.grey, "width": 1}
         shades = {"light": mark.grey, "dark": mark.grey_dark}
         traces.append(trace | {"mode": "lines", "line": line, "meta": shades, "hoverinfo": "skip"})
     return traces
 
 
-def _predicted_traces(report: RunReport, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
+def _predicted_traces(report: RunReport, labels: _Labels, panel: charts.Panel, *, joined: bool) -> list[dict[str, Any]]:
     """Hollow markers and, where the front is a line, the dashed line of the best predictions."""
     predicted = charts.placeable(report.predicted, panel)
     if not predicted:
         return []
     hollow = {"color": charts.PREDICTED_COLOUR, "size": 8, "symbol": "diamond-open", "line": {"width": 1.5}}
-    dots = _trace(report, panel, predicted, charts.PREDICTED_NAME) | {"mode": "markers", "marker": hollow}
+    dots = _trace(labels, panel, predicted, charts.PREDICTED_NAME) | {"mode": "markers", "marker": hollow}
     traces = [dots | {"meta": _PREDICTED_SHADES}]
     if joined:
-        edge = _trace(report, panel, charts.non_dominated_of(predicted, panel), charts.PREDICTED_NAME)
+        edge = _trace(labels, panel, charts.non_dominated_of(predicted, panel), charts.PREDICTED_NAME)
         line = {"color": charts.PREDICTED_COLOUR, "dash": "dash", "width": 1.5}
         traces.append(edge | {"mode": "lines", "line": line, "meta": _PREDICTED_SHADES, "showlegend": False})
     return traces
 
 
-def _further_traces(report: RunReport, panel: charts.Panel, further: Sequence[Finetuning]) -> list[dict[str, Any]]:
+def _further_traces(labels: _Labels, panel: charts.Panel, further: Sequence[Finetuning]) -> list[dict[str, Any]]:
     """A line from each network to a ring, which is what further training made of it."""
     ring = {"color": charts.FURTHER_COLOUR, "size": 14, "symbol": "circle-open", "line": {"width": 2.5}}
     line = {"color": charts.FURTHER_COLOUR, "width": 2.5}
     traces = []
     for one, before, after in charts.further_in(further, panel):
-        drawn = _trace(report, panel, [before, after], charts.FURTHER_NAME)
+        drawn = _trace(labels, panel, [before, after], charts.FURTHER_NAME)
         told = "<br>".join(map(escape, [f"{charts.FURTHER_NAME} by {one.run}", *one.told]))
         drawn["customdata"] = [drawn["customdata"][0], f"<b>{told}</b><br>{drawn['customdata'][1]}"]
         marker = {**ring, "opacity": [0, 1]}
@@ -194,33 +194,46 @@ def _further_traces(report: RunReport, panel: charts.Panel, further: Sequence[Fi
     return traces
 
 
-def _trace(report: RunReport, panel: charts.Panel, points: Sequence[Point], name: str) -> dict[str, Any]:
-    numbers = {member.architecture: number for number, member in enumerate(report.front)}
+def _trace(labels: _Labels, panel: charts.Panel, points: Sequence[Point], name: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "name": name,
         "x": charts.figures(points, panel.x).tolist(),
         "y": charts.figures(points, panel.y).tolist(),
-        "customdata": [_hover(report, point, numbers.get(point.architecture)) for point in points],
+        "customdata": [labels.of(point) for point in points],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
 
 
-def _hover(report: RunReport, point: Point, number: int | None) -> str:
-    """Lines of a hover label; names are escaped, since plotly reads a subset of HTML."""
-    head = str(point.source) if number is None else f"number {number} on the front"
-    if point.source == "predicted":
-        head = charts.PREDICTED_NAME
-    lines = [f"<b>{escape(head)}</b>"]
-    for objective in report.columns:
-        if objective.name in point.values:
-            text = figure_text(objective, point.values[objective.name], point.errors[objective.name])
-            lines.append(f"{escape(objective.name)}  <b>{escape(text)}</b>")
-    if point.test is not None:
-        lines.append(f"accuracy on the test part  <b>{test_text(point)}</b>")
-    lines.append("")
-    lines.extend(escape(line) for line in _described_lines(point))
-    return "<br>".join(lines)
+class _Labels:
+    """The hover labels of a report's points, each made once for all panels."""
+
+    def __init__(self, report: RunReport) -> None:
+        self._columns = report.columns
+        self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
+        self._made: dict[int, tuple[Point, str]] = {}  # points hold mappings, so they have no hash
+
+    def of(self, point: Point) -> str:
+        """Lines of a label; names are escaped, since plotly reads a subset of HTML."""
+        if id(point) not in self._made:
+            self._made[id(point)] = point, self._label(point)
+        return self._made[id(point)][1]
+
+    def _label(self, point: Point) -> str:
+        number = self._numbers.get(point.architecture)
+        head = str(point.source) if number is None else f"number {number} on the front"
+        if point.source == "predicted":
+            head = charts.PREDICTED_NAME
+        lines = [f"<b>{escape(head)}</b>"]
+        for objective in self._columns:
+            if objective.name in point.values:
+                text = figure_text(objective, point.values[objective.name], point.errors[objective.name])
+                lines.append(f"{escape(objective.name)}  <b>{escape(text)}</b>")
+        if point.test is not None:
+            lines.append(f"accuracy on the test part  <b>{test_text(point)}</b>")
+        lines.append("")
+        lines.extend(escape(line) for line in _described_lines(point))
+        return "<br>".join(lines)
 
 
 def _described_lines(point: Point) -> list[str]:

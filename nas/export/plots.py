@@ -29,8 +29,8 @@ from nas.store.folder import write_atomically
 
 _CROSSES = 170
 """Points whose errors are one line: of longer ones, matplotlib blurs what lies between pixels (`snap`, 1,024 vertices)."""
-_BESIDE = ("convergence", "course", "genes")
-"""What a second process draws: about half of the work."""
+_LONGEST = ("predictors", "genes", "front")
+"""The pictures that take longest to draw."""
 
 
 def write_plots(
@@ -51,7 +51,7 @@ def write_plots(
 
     Args:
         further: what trained the run's networks further, drawn beside the front.
-        processes: from 2 on, a fork of this process draws half of them; see `drawing.drawing`.
+        processes: how many draw, forks of this one; see `drawing.drawing`.
 
     Raises:
         NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
@@ -63,7 +63,7 @@ def write_plots(
     }
     if insight is not None:
         makers = {**makers, **insight_makers(report, insight)}
-    with drawing(makers, beside=_BESIDE if processes > 1 else ()) as files:
+    with drawing(makers, processes=processes, longest=_LONGEST) as files:
         made = prepare(report, limits=limits, further=further)
         contents = files()
     pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in TITLES if f"{name}.svg" in contents}

@@ -260,16 +260,17 @@ _Maker = Callable[..., Point]
 
 
 def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Architecture, *, final: bool) -> Point:
-    figures = {o.name: measured.figure(architecture, o, final=final) for o in measured.figures}
-    again = final and any(m.request.fidelity is Fidelity.FINAL for m in figures.values())
+    found = measured.outcomes(architecture, final=final)
+    names = [objective.name for objective in measured.figures]
+    again = final and any(outcome.fidelity is Fidelity.FINAL for outcome in found)
     return Point(
         architecture,
         space,
-        values={name: float(m.value) for name, m in figures.items() if m.value is not None},
-        errors={name: float(m.error or 0.0) for name, m in figures.items()},
+        values={name: outcome.value for name, outcome in zip(names, found, strict=True) if outcome.value is not None},
+        errors={name: outcome.error or 0.0 for name, outcome in zip(names, found, strict=True)},
         test=measured.test_score(architecture),
         fidelity=Fidelity.FINAL if again else Fidelity.SEARCH,
-        committed=max([m.committed for m in figures.values()]),
+        committed=max([outcome.committed for outcome in found]),
     )
 
 

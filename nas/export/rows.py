@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nas.objectives import Fidelity, Measurement, Objective, Status
+from nas.objectives import Fidelity, Objective, Status
 from nas.precisions import Precisions
-from nas.store.base import Fit, RunStore
+from nas.store.base import Fit, Outcome, RunStore
 from supernets.space import Architecture
 
-_Slot = tuple[str, str | None, Fidelity]
-"""A measurement of a candidate: metric, profile and fidelity."""
-_TEST: _Slot = ("accuracy", None, Fidelity.TEST)
+_TEST = ("accuracy", None, Fidelity.TEST)
+"""What the test part is scored by: metric, profile and fidelity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Guidance:
 
 
 class MeasuredRun:
-    """The measurements of a run, read once, by architecture.
+    """What was measured in a run, read once, by architecture.
 
     Attributes:
         figures: of the run: its objectives, and what its constraints alone are on.
@@ -47,31 +46,42 @@ class MeasuredRun:
         asks: Sequence[Sequence[Architecture]],
     ) -> None:
         self.figures = tuple(figures)
-        precisions = Precisions.of_run(info)
-        self._slots = {o: (_slot(o, Fidelity.SEARCH), _slot(o, Fidelity.FINAL)) for o in figures}
-        self._measurements: dict[Architecture, dict[_Slot, Measurement]] = {}
+        self._n = len(self.figures)
         self._again: set[Architecture] = set()  # what the longer protocol was tried on: few of many
-        for m in store.measurements():
-            r = m.request
-            if r.precision in precisions.names:
-                candidate = precisions.candidate(r)
-                self._measurements.setdefault(candidate, {})[r.metric, r.profile, r.fidelity] = m
-                if r.fidelity is Fidelity.FINAL:
-                    self._again.add(candidate)
+        self._rows = self._read(store, Precisions.of_run(info))
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
         asked = [architecture for step in asks for architecture in step]
-        seen = dict.fromkeys([*anchors, *asked, *self._measurements])
-        self.told: dict[Architecture, None] = {a: None for a in seen if self._measured(a)}
-        self.complete: dict[Architecture, None] = {a: None for a in self.told if not self._failures(a)}
+        self.told: dict[Architecture, None] = {}
+        self.complete: dict[Architecture, None] = {}
+        for architecture in dict.fromkeys([*anchors, *asked, *self._rows]):
+            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n] if outcome is not None]
+            if len(found) == self._n:
+                self.told[architecture] = None
+                if all(outcome.value is not None for outcome in found):
+                    self.complete[architecture] = None
 
-    def _measured(self, architecture: Architecture) -> bool:
-        found = self._measurements.get(architecture, {})
-        return all(search in found for search, _ in self._slots.values())
-
-    def _failures(self, architecture: Architecture) -> list[Measurement]:
-        found = self._measurements[architecture]
-        return [found[search] for search, _ in self._slots.values() if found[search].value is None]
+    def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
+        """By candidate, a row of outcomes: each figure's by the search, each one's by the longer protocol, the test's."""
+        searched, final = ([(o.metric, o.profile, f) for o in self.figures] for f in (Fidelity.SEARCH, Fidelity.FINAL))
+        places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
+        n_places, again = len(places), Fidelity.FINAL
+        candidates: dict[tuple[str, str], Architecture] = {}
+        rows: dict[Architecture, list[Outcome | None]] = {}
+        for outcome in store.outcomes():
+            key, metric, profile, fidelity, precision, *_ = outcome
+            if precision not in precisions.names:
+                continue
+            candidate = candidates.get((key, precision))
+            if candidate is None:
+                candidate = candidates[key, precision] = precisions.candidate(outcome.request)
+                rows[candidate] = [None] * n_places
+            place = places.get((metric, profile, fidelity))
+            if place is not None:
+                rows[candidate][place] = outcome
+            if fidelity is again:
+                self._again.add(candidate)
+        return rows
 
     def failures(self) -> dict[str, str]:
         """Why, by key of each told architecture of which a figure could not be taken."""
@@ -83,8 +93,8 @@ class MeasuredRun:
         return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
 
     def _reasons(self, status: Status) -> dict[str, str]:
-        lacking = {a: self._failures(a) for a in self.told if a not in self.complete}
-        found = {a.key: [m.message for m in ms if m.status is status] for a, ms in lacking.items()}
+        lacking = {a: [o for o in self.outcomes(a) if o.value is None] for a in self.told if a not in self.complete}
+        found = {a.key: [o.message for o in outcomes if o.status is status] for a, outcomes in lacking.items()}
         return {key: messages[0] for key, messages in found.items() if messages}
 
     def candidates(self) -> list[Architecture]:
@@ -98,45 +108,42 @@ class MeasuredRun:
         return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
-        """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
-        if architecture not in self._again:
-            return False
-        found = self._measurements[architecture]
-        return any(final in found and found[final].value is None for _, final in self._slots.values())
+        """Whether the longer protocol lacks a figure of it: what is shown on a front was measured again."""
+        return any(outcome.value is None for outcome in self._finals(architecture))
 
     def measured_again(self, architecture: Architecture) -> bool:
         """Whether the longer protocol gave a figure of a complete architecture."""
+        return any(outcome.value is not None for outcome in self._finals(architecture))
+
+    def _finals(self, architecture: Architecture) -> list[Outcome]:
+        """What the longer protocol came to; mostly nothing."""
         if architecture not in self._again:
-            return False
-        found = self._measurements[architecture]
-        return any(final in found and found[final].value is not None for _, final in self._slots.values())
+            return []
+        return [outcome for outcome in self._rows[architecture][self._n : 2 * self._n] if outcome is not None]
 
-    def figure(self, architecture: Architecture, objective: Objective, *, final: bool) -> Measurement:
-        """The measurement of a complete architecture; with `final`, the longer protocol's where it gave a figure."""
-        found, (search_slot, final_slot) = self._measurements[architecture], self._slots[objective]
-        again = found.get(final_slot) if final else None
-        return found[search_slot] if again is None or again.value is None else again
+    def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
+        """What came of each of `figures` of a told architecture, failed ones included.
 
-    def searched(self, architecture: Architecture) -> dict[str, Measurement]:
-        """The search's measurements of a told architecture, failed ones included, by the figure's name."""
-        found = self._measurements[architecture]
-        return {o.name: found[search] for o, (search, _) in self._slots.items()}
+        Args:
+            final: the longer protocol's where it gave a figure.
+        """
+        row = self._rows[architecture]
+        pairs = zip(row[: self._n], row[self._n : 2 * self._n] if final else [None] * self._n, strict=True)
+        found = [search if again is None or again.value is None else again for search, again in pairs]
+        return [outcome for outcome in found if outcome is not None]
 
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""
-        found = self._measurements.get(architecture, {}).get(self._slots[objective][0])
+        row = self._rows.get(architecture)
+        found = None if row is None else row[self.figures.index(objective)]
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
         """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
-        found = self._measurements.get(architecture, {}).get(_TEST)
+        found = self._rows[architecture][-1]
         if found is None or found.value is None:
             return None
         return {"accuracy": found.value, "error": found.error or 0.0}
-
-
-def _slot(objective: Objective, fidelity: Fidelity) -> _Slot:
-    return objective.metric, objective.profile, fidelity
 
 
 def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Mapping[str, Any]]:

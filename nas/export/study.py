@@ -21,10 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas.errors import ExportFailedError
 from nas.export.report import RunReport
 from nas.export.rows import MeasuredRun
-from nas.objectives import Constraint, Goal, Measurement
+from nas.objectives import Constraint, Goal
 from nas.search.optuna import quiet
 from nas.store import tables
-from nas.store.base import RunStore
+from nas.store.base import Outcome, RunStore
 from supernets.space import Architecture, SearchSpace
 
 _TABLES = ("trials", "trial_params", "trial_values", "trial_user_attributes", "trial_system_attributes")
@@ -76,8 +76,12 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     numbers = {point.architecture: number for number, point in enumerate(report.front)}
     trials = []
     for architecture in measured.told:
-        attributes = _attributes(report, measured, architecture, numbers.get(architecture))
-        trials.append(_trial(report, space, distributions, architecture, measured.searched(architecture), attributes))
+        outcomes = measured.outcomes(architecture)
+        found = {figure.name: outcome for figure, outcome in zip(measured.figures, outcomes, strict=True)}
+        attributes = _attributes(
+            report, architecture, found, measured.test_score(architecture), numbers.get(architecture)
+        )
+        trials.append(_trial(report, space, distributions, architecture, found, attributes))
     return trials
 
 
@@ -86,12 +90,12 @@ def _trial(
     space: SearchSpace,
     distributions: Mapping[str, CategoricalDistribution],
     architecture: Architecture,
-    found: Mapping[str, Measurement],
+    found: Mapping[str, Outcome],
     attributes: dict[str, Any],
 ) -> FrozenTrial:
     params = dict(space.values(architecture))
     values = [found[o.name].value for o in report.objectives]
-    failed = any(m.value is None for m in found.values())
+    failed = any(outcome.value is None for outcome in found.values())
     bounds = [] if failed else _slacks(report.constraints, found)
     trial = create_trial(
         state=TrialState.FAIL if failed else TrialState.COMPLETE,
@@ -102,36 +106,37 @@ def _trial(
         system_attrs={"constraints": bounds} if bounds else {},
     )
     # Naive local times, as Optuna writes them.
-    trial.datetime_start = datetime.fromtimestamp(min(m.committed - m.seconds for m in found.values()))
-    trial.datetime_complete = datetime.fromtimestamp(max(m.committed for m in found.values()))
+    trial.datetime_start = datetime.fromtimestamp(min(o.committed - o.seconds for o in found.values()))
+    trial.datetime_complete = datetime.fromtimestamp(max(o.committed for o in found.values()))
     return trial
 
 
 def _attributes(
-    report: RunReport, measured: MeasuredRun, architecture: Architecture, number: int | None
+    report: RunReport,
+    architecture: Architecture,
+    found: Mapping[str, Outcome],
+    test: Mapping[str, float] | None,
+    number: int | None,
 ) -> dict[str, Any]:
-    found = measured.searched(architecture)
     attributes: dict[str, Any] = {"key": architecture.key}
-    for name, measurement in found.items():
-        if measurement.value is None:
-            attributes[f"message:{name}"] = measurement.message
-        elif measurement.error:
-            attributes[f"error:{name}"] = measurement.error
-        if all(o.name != name for o in report.objectives) and measurement.value is not None:
-            attributes[name] = measurement.value
-        attributes[f"status:{name}"] = str(measurement.status)
-    precisions = sorted({measurement.request.precision for measurement in found.values()})
-    attributes["precision"] = ", ".join(precisions)
+    for name, outcome in found.items():
+        if outcome.value is None:
+            attributes[f"message:{name}"] = outcome.message
+        elif outcome.error:
+            attributes[f"error:{name}"] = outcome.error
+        if all(o.name != name for o in report.objectives) and outcome.value is not None:
+            attributes[name] = outcome.value
+        attributes[f"status:{name}"] = str(outcome.status)
+    attributes["precision"] = ", ".join(sorted({outcome.precision for outcome in found.values()}))
     if number is not None:
         attributes["front"] = number
         attributes["final"] = dict(report.front[number].values)
-    test = measured.test_score(architecture)
     if test is not None:
         attributes["test_accuracy"] = test["accuracy"]
     return attributes
 
 
-def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Measurement]) -> list[float]:
+def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Outcome]) -> list[float]:
     """`Constraint.slacks` of each bound, which all have figures."""
     figures = [(c, np.array(found[c.figure.name].value, dtype=np.float64)) for c in constraints]
     return [float(slack) for constraint, figure in figures for slack in constraint.slacks(figure).values()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from nas.objectives import Fidelity, Measurement, Request
+from nas.objectives import Fidelity, Measurement, Request, Status
 from supernets.space import Architecture
 
 
@@ -38,6 +38,33 @@ class Event:
     detail: Mapping[str, Any]
     time: float
     """Seconds since the epoch."""
+
+
+class Outcome(NamedTuple):
+    """What came of a request: of its latest attempt's measurement, what a report of thousands tells.
+
+    A measurement has as well where and how it was taken, which takes longer to read than all of this.
+    """
+
+    key: str
+    """The architecture's."""
+    metric: str
+    profile: str | None
+    fidelity: Fidelity
+    precision: str
+    attempt: int
+    status: Status
+    value: float | None
+    error: float | None
+    seconds: float
+    message: str
+    committed: float
+    """Seconds since the epoch."""
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return Request(Architecture.parse(self.key), self.metric, self.profile, self.fidelity, self.precision)
 
 
 class RunStore(Protocol):
@@ -103,6 +130,10 @@ class RunStore(Protocol):
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         """All of them in the order committed, without samples (latest attempts only)."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """What came of every request that has a measurement, in the order committed; quicker to read than those."""
         ...
 
     def n_measurements(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from nas.errors import StoreError
 from nas.objectives import Fidelity, Measurement, Request
-from nas.store.base import Event, Fit, RunStatus
+from nas.store.base import Event, Fit, Outcome, RunStatus
 from nas.store.checks import check_step, checked_fact
 from nas.store.json_values import plain
 from nas.store.rows import latest, storable
@@ -90,6 +90,10 @@ class MemoryStore:
         kept = latest(self._measurements.values())
         return [_without_samples(m) for m in kept if fidelity is None or m.request.fidelity is fidelity]
 
+    def outcomes(self) -> list[Outcome]:
+        self._check_open()
+        return [_outcome(measurement) for measurement in latest(self._measurements.values())]
+
     def n_measurements(self) -> int:
         self._check_open()
         return len(self._measurements)
@@ -128,6 +132,14 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError("the store in memory was closed; make another")
+
+
+def _outcome(m: Measurement) -> Outcome:
+    r = m.request
+    return Outcome(
+        r.architecture.key, r.metric, r.profile, r.fidelity, r.precision, m.attempt, m.status, m.value, m.error, m.seconds,
+        m.message, m.committed,
+    )  # fmt: skip
 
 
 def _without_samples(measurement: Measurement) -> Measurement:

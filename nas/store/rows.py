@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.store.base import Outcome
 from nas.store.json_values import plain
 from supernets.space import Architecture
 
@@ -15,12 +16,18 @@ from supernets.space import Architecture
 _FIDELITIES = {str(fidelity): fidelity for fidelity in Fidelity}
 _STATUSES = {str(status): status for status in Status}
 
+_AttemptT = TypeVar("_AttemptT", Measurement, Outcome)
 
 MEASUREMENT_COLUMNS = (
     "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "weights", "data",
     "protocol", "environment", "detail", "seconds", "message", "time",
 )  # fmt: skip
 """What `measurement_of` takes, in this order."""
+OUTCOME_COLUMNS = (
+    "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "seconds",
+    "message", "time",
+)  # fmt: skip
+"""What `outcome_of` takes, in this order."""
 
 
 def storable(measurement: Measurement) -> Measurement:
@@ -112,12 +119,25 @@ def measurement_of(row: Sequence[Any]) -> Measurement:
     )
 
 
-def latest(measurements: Iterable[Measurement]) -> list[Measurement]:
+def outcome_of(row: Sequence[Any]) -> Outcome:
+    """The outcome that a row of `OUTCOME_COLUMNS` holds.
+
+    Raises:
+        ValueError: the row holds what was never written.
+    """
+    key, metric, profile, fidelity, precision, attempt, status, value, error, seconds, message, time = row
+    return Outcome(
+        key, metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity), precision, attempt,
+        _STATUSES.get(status) or Status(status), value, error, seconds, message, time,
+    )  # fmt: skip
+
+
+def latest(attempts: Iterable[_AttemptT]) -> list[_AttemptT]:
     """Of each request the highest attempt alone, in the order given."""
-    ordered = list(measurements)
-    if not any(m.attempt for m in ordered):
+    ordered = list(attempts)
+    if not any(a.attempt for a in ordered):
         return ordered
     last: dict[Request, int] = {}
-    for measurement in ordered:
-        last[measurement.request] = max(measurement.attempt, last.get(measurement.request, 0))
-    return [m for m in ordered if m.attempt == last[m.request]]
+    for attempt in ordered:
+        last[attempt.request] = max(attempt.attempt, last.get(attempt.request, 0))
+    return [a for a in ordered if a.attempt == last[a.request]]

@@ -14,12 +14,21 @@ from sqlalchemy.exc import DBAPIError
 from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.objectives import Fidelity, Measurement, Request
 from nas.store import tables
-from nas.store.base import Event, Fit, RunStatus
+from nas.store.base import Event, Fit, Outcome, RunStatus
 from nas.store.checks import check_step, checked_fact
 from nas.store.database import WRITES, Database, Lock
 from nas.store.json_values import plain
 from nas.store.lease import Holder
-from nas.store.rows import MEASUREMENT_COLUMNS, latest, measurement_columns, measurement_of, request_columns, storable
+from nas.store.rows import (
+    MEASUREMENT_COLUMNS,
+    OUTCOME_COLUMNS,
+    latest,
+    measurement_columns,
+    measurement_of,
+    outcome_of,
+    request_columns,
+    storable,
+)
 from nas.store.sqlite import SqliteDatabase
 from supernets.errors import SpaceError
 from supernets.space import Architecture
@@ -32,6 +41,7 @@ _LEASE = select(tables.lease).with_for_update()
 _ATOM = (*tables.REQUEST_COLUMNS, "attempt")
 _KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
 _MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
+_OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
 _ADD = insert(tables.measurements).returning(tables.measurements.c.id)
 _ADD_SAMPLES = insert(tables.samples)
 
@@ -173,6 +183,10 @@ class SqlStore:
         with self._reading() as connection:
             # All at once: to ask for one row after another takes longer than to read it.
             return latest([measurement_of(row) for row in connection.execute(query).all()])
+
+    def outcomes(self) -> list[Outcome]:
+        with self._reading() as connection:
+            return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()])
 
     def n_measurements(self) -> int:
         with self._reading() as connection:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -12,8 +15,8 @@ from nas.errors import NasError
 from nas.export.drawing import Makers, drawing
 
 
-def draw(makers: Makers, beside: Sequence[str] = ()) -> dict[str, bytes]:
-    with drawing(makers, beside=beside) as files:
+def draw(makers: Makers, *, processes: int = 1, longest: Sequence[str] = ()) -> dict[str, bytes]:
+    with drawing(makers, processes=processes, longest=longest) as files:
         return files()
 
 
@@ -27,28 +30,50 @@ def test_files_are_in_their_order_and_pictures_of_nothing_are_left_out() -> None
     makers = {"first": picture, "none": lambda: None, "last": lambda: picture(width=3.0)}
     alone = draw(makers)
     assert list(alone) == ["first.png", "first.svg", "last.png", "last.svg"]
-    assert list(draw(makers, beside=["first", "none"]).items()) == list(alone.items())
+    for processes in (2, 3, 9):
+        assert list(draw(makers, processes=processes, longest=["last"]).items()) == list(alone.items())
 
 
-def test_a_second_process_draws_what_it_is_to_draw() -> None:
-    drawn_by: list[int] = []
-
-    def here() -> Figure:
-        drawn_by.append(os.getpid())
+def test_the_longest_are_begun_first_and_each_is_drawn_once(tmp_path: Path) -> None:
+    def drawn(name: str) -> Figure:
+        with (tmp_path / "drawn").open("a") as file:
+            file.write(f"{name} {os.getpid()}\n")
         return picture()
 
-    def there() -> Figure:
-        drawn_by.append(os.getpid())  # in a process of its own, whose list this is not
-        return picture()
+    def together(name: str) -> Figure:
+        meeting.wait(60)  # neither of the two is drawn before the other is begun: by another process
+        return drawn(name)
 
-    draw({"here": here, "there": there}, beside=["there"])
-    assert drawn_by == [os.getpid()]
+    meeting = multiprocessing.get_context("fork").Barrier(2)
+    makers = {"a": partial(drawn, "a"), "b": partial(together, "b"), "c": partial(together, "c")}
+    draw(makers, processes=2, longest=["c", "b"])
+    lines = [line.split() for line in (tmp_path / "drawn").read_text().splitlines()]
+    assert [name for name, _ in lines[2:]] == ["a"]
+    assert sorted(name for name, _ in lines[:2]) == ["b", "c"]
+    first, second = (int(process) for _, process in lines[:2])
+    assert first != second
+    assert os.getpid() in (first, second)
 
 
-@pytest.mark.parametrize("beside", [(), ("wrong",), ("right",)], ids=["alone", "there", "here"])
-def test_an_error_comes_through(beside: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_an_error_comes_through(processes: int) -> None:
     def wrong() -> Figure:
         raise NasError("nothing to plot")
 
     with pytest.raises(NasError, match="nothing to plot"):
-        draw({"right": picture, "wrong": wrong}, beside=beside)
+        draw({"right": picture, "wrong": wrong, "other": picture}, processes=processes)
+
+
+def test_an_error_of_another_process_comes_through() -> None:
+    here = os.getpid()
+    begun = multiprocessing.get_context("fork").Event()
+
+    def wrong_elsewhere() -> Figure:
+        if os.getpid() == here:
+            begun.wait(60)  # the other process has taken its picture by then
+            return picture()
+        begun.set()
+        raise NasError("nothing to plot")
+
+    with pytest.raises(NasError, match="nothing to plot"):
+        draw({"one": wrong_elsewhere, "two": wrong_elsewhere}, processes=2)
