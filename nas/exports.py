@@ -14,7 +14,7 @@ from nas.conditions import check_conditions, check_weights
 from nas.errors import ExportFailedError, SelectionError
 from nas.evaluation.subnets import CALIBRATION_BATCH
 from nas.export.bundle import Origin, check_path, export_bundle
-from nas.export.report import Point
+from nas.export.points import Point
 from nas.export.select import pick
 from nas.job import Prepared
 from nas.nested import costs_of, largest, sorted_list

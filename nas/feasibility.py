@@ -28,16 +28,19 @@ class Miss:
     @classmethod
     def of(cls, architecture: Architecture, values: Mapping[str, float], constraints: Sequence[Constraint]) -> Miss:
         """How a candidate with these figures, by name, misses the constraints."""
-        amounts = [(c, values[c.figure.name], float(violations_of([values], [c])[0])) for c in constraints]
+        figures = [(c, values[c.figure.name]) for c in constraints]
+        amounts = [(c, value, float(c.violation(np.array([value]))[0])) for c, value in figures]
         broken = tuple((constraint, value) for constraint, value, amount in amounts if amount > 0)
         return cls(architecture, sum(amount for _, _, amount in amounts), broken)
 
 
-def violations_of(values: Sequence[Mapping[str, float]], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
-    """What figures, by name, break of all constraints together, (n,): 0 is feasible; infinite where one is missing."""
-    out = np.zeros(len(values))
+def violations_of(
+    values: Mapping[str, NDArray[np.float64]], constraints: Sequence[Constraint], n: int
+) -> NDArray[np.float64]:
+    """What figures, (n,) each by name, break of all constraints together, (n,): 0 is feasible; infinite where one is NaN."""
+    out = np.zeros(n)
     for constraint in constraints:
-        out += constraint.violation(np.array([v.get(constraint.figure.name, np.nan) for v in values], dtype=np.float64))
+        out += constraint.violation(values[constraint.figure.name])
     return np.where(np.isnan(out), np.inf, out)
 
 

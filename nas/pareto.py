@@ -249,7 +249,7 @@ class _Front:
 
     def covered(self, rows: Array) -> NDArray[np.bool_]:
         """For which of some rows there is one of the front that is nowhere larger, (n,)."""
-        found: NDArray[np.bool_] = (self._rows[None] <= rows[:, None]).all(axis=2).any(axis=1)
+        found: NDArray[np.bool_] = np.any(np.all(self._rows[None] <= rows[:, None], axis=2), axis=1)
         return found
 
     def add(self, row: Array) -> float:

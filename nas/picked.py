@@ -6,7 +6,7 @@ from nas.errors import ExportFailedError
 from nas.evaluation.measured import Measured
 from nas.evaluation.subnets import InlineScoring
 from nas.export.bundle import Origin
-from nas.export.report import Point
+from nas.export.points import Point
 from nas.objectives import EXACT_METRICS, Measurement, Objective, Request
 from nas.precisions import Precisions
 from nas.store.memory import MemoryStore

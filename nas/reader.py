@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from nas.export.report import Point, RunReport, build_report
+from nas.export.points import Point
+from nas.export.report import RunReport, build_report
 from nas.export.rows import Guidance
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
@@ -111,24 +112,25 @@ class Run:
             folder: where; None is the run's own folder for them.
             select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
-            processes: how many draw the pictures, forks of this one: quicker, for a program of one thread.
+            processes: from 2 on, so many forks of this one draw the pictures: quicker, for a program of one thread.
         """
         from nas.export.finetunings import finetunings_of
         from nas.export.insight import insight_of
-        from nas.export.plots import write_plots
+        from nas.export.plot_files import drawing, write_plots
         from nas.export.select import limits_of, parse_limits, within
 
-        with self.store() as store:
-            guidance = Guidance.of(store)
-            report = build_report(store, run=self.id, guidance=guidance)
-            limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
-            if select is not None:
-                report = within(report, limits)
-            insight = insight_of(report, store, guidance)
-            further = finetunings_of(self.runs, self.id, report, store)
-        return write_plots(
-            report, folder or self.folder.plots, limits=limits, insight=insight, further=further, processes=processes
-        )
+        with drawing(processes) as draw:
+            with self.store() as store:
+                guidance = Guidance.of(store)
+                report = build_report(store, run=self.id, guidance=guidance)
+                limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+                if select is not None:
+                    report = within(report, limits)
+                insight = insight_of(report, store, guidance)
+                further = finetunings_of(self.runs, self.id, report, store)
+            return write_plots(
+                report, folder or self.folder.plots, limits=limits, insight=insight, further=further, draw=draw
+            )
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.exports.export`."""

@@ -23,7 +23,7 @@ from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.subnets import in_precision, logits_of
 from nas.export.manifest import FORMAT, files_of
-from nas.export.report import Point
+from nas.export.points import Point
 from nas.objectives import Fidelity, Measurement, Objective
 from nas.precisions import Precisions
 from nas.store.base import RunStore

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.export.finetunings import Finetuning
-from nas.export.report import Point, RunReport, broken_by, of_profile
+from nas.export.points import Point, Points, errors_of, taken, values_of
+from nas.export.report import RunReport, broken_by, of_profile
 from nas.export.select import Limit
 from nas.export.units import bound_text, shown_scale, title_of
 from nas.objectives import Objective
@@ -25,6 +26,13 @@ CONVERGED = 0.99
 
 MANY = 1000
 """More points than this off the front are drawn as one image, and told of in short."""
+
+TITLES = {
+    "course": "Convergence by the clock",
+    "predictors": "Predictions, and what was measured then",
+    "genes": "Genes that matter, and what the front has",
+}
+"""Of the pictures of what a run tells beyond its front, by their names."""
 
 # Okabe and Ito (2008): told apart with every common colour blindness, and by lightness.
 FRONT_COLOUR = "#0072B2"
@@ -163,12 +171,12 @@ def front_in(report: RunReport, panel: Panel) -> PanelFront:
 
 def figures(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
     """The points' figures in the unit shown, (n,)."""
-    return np.array([p.values[objective.name] for p in points], dtype=np.float64) * shown_scale(objective)
+    return values_of(points, objective.name) * shown_scale(objective)
 
 
 def errors(points: Sequence[Point], objective: Objective) -> NDArray[np.float64]:
     """The points' errors in the unit shown, (n,)."""
-    return np.array([p.errors[objective.name] for p in points], dtype=np.float64) * shown_scale(objective)
+    return errors_of(points, objective.name) * shown_scale(objective)
 
 
 def placeable(points: Sequence[Point], panel: Panel) -> list[Point]:
@@ -199,15 +207,21 @@ def is_log(report: RunReport, objective: Objective) -> bool:
     """Whether the objective's axis is logarithmic: a cost whose measured figures span at least `LOG_SPAN` times."""
     if objective.metric == "accuracy":
         return False
-    found = figures([*report.evaluated, *report.front], objective)
-    return bool(found.min() > 0 and found.max() / found.min() >= LOG_SPAN)
+    least, most = _span(report, objective)
+    return least > 0 and most / least >= LOG_SPAN
 
 
 def log_ticks(report: RunReport, objective: Objective) -> list[float]:
     """Ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten, from below its figures to above them."""
-    found = figures([*report.evaluated, *report.front], objective)
-    powers = range(math.floor(math.log10(found.min())), math.ceil(math.log10(found.max())) + 1)
+    least, most = _span(report, objective)
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+
+
+def _span(report: RunReport, objective: Objective) -> tuple[float, float]:
+    """The smallest and the largest measured figure, in the unit shown."""
+    found = np.concatenate([figures(points, objective) for points in (report.evaluated, report.front)])
+    return float(found.min()), float(found.max())
 
 
 def convergence(report: RunReport) -> Convergence | None:
@@ -237,12 +251,14 @@ def _best_so_far(report: RunReport) -> Convergence | None:
     return Convergence(numbers, shown, None, "best so far", f"{title_of(objective)}, best so far")
 
 
-def by_precision(points: Sequence[Point]) -> dict[str, list[Point]]:
+def by_precision(points: Sequence[Point]) -> dict[str, Sequence[Point]]:
     """Points by their precision; one group, "", where the run has a single one."""
-    found: dict[str, list[Point]] = {mark: [] for mark in MARKS}
-    for point in points:
-        found[point.precision].append(point)
-    return {mark: own for mark, own in found.items() if own}
+    if len(points) and not points[0].precision:
+        return {"": points}
+    places: dict[str, list[int]] = {mark: [] for mark in MARKS}
+    for place, point in enumerate(points):
+        places[point.precision].append(place)
+    return {mark: taken(points, own) for mark, own in places.items() if own}
 
 
 def named(text: str, precision: str) -> str:
@@ -271,17 +287,17 @@ def limits_on(limits: Sequence[Limit], objective: Objective) -> list[tuple[float
 class Unshown:
     """The evaluated points that no other series shows, on no front and no anchor: within all limits, and breaking one."""
 
-    muted: list[Point]
-    breaking: list[Point]
+    muted: Points
+    breaking: Points
 
 
 def unshown(report: RunReport) -> Unshown:
     """The same for every panel."""
     fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
-    shown = {p.architecture for p in [*fronts, *report.anchors.values()]}
-    found = [p for p in report.evaluated if p.architecture not in shown]
-    pairs = list(zip(found, (broken_by(found, report.constraints) > 0).tolist(), strict=True))
-    return Unshown([p for p, breaks in pairs if not breaks], [p for p, breaks in pairs if breaks])
+    shown = {p.key for p in [*fronts, *report.anchors.values()]}
+    found = report.evaluated.take([place for place, key in enumerate(report.evaluated.keys) if key not in shown])
+    breaks = broken_by(found, report.constraints) > 0
+    return Unshown(found.take(np.flatnonzero(~breaks)), found.take(np.flatnonzero(breaks)))
 
 
 def heading(report: RunReport) -> tuple[str, str]:

@@ -36,11 +36,10 @@ def course_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) ->
     """
     n = len(report.evaluated)
     numbers = [number for number, _ in report.hypervolume] or range(1, n + 1)
-    committed = np.array([point.committed for point in report.evaluated], dtype=np.float64)
     starts = [at for status, at in statuses if status is RunStatus.RUNNING]
-    places = {point.architecture: i for i, point in enumerate(report.evaluated)}
-    found = {point.key: places[point.architecture] for point in report.front if point.architecture in places}
-    return Course(np.array(numbers, dtype=np.int64), _searching(committed, starts), found)
+    places = report.evaluated.places
+    found = {point.key: places[point.key] for point in report.front if point.key in places}
+    return Course(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), found)
 
 
 def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArray[np.float64]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export.report import Point, RunReport
+from nas.export.points import Point
+from nas.export.report import RunReport
 from predictors.subsample import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 

@@ -6,10 +6,14 @@ import io
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 INK, SOFT, RULE = "#22262B", "#5F6770", "#E4E7EA"
 STYLE: dict[Any, Any] = {
@@ -37,8 +41,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _DPI = 150
-_PNG = {"compress_level": 2}
-"""Takes two thirds of the time of matplotlib's, for files that are a seventh larger."""
+_COMPRESS_LEVEL = 2
+"""In place of Pillow's own 6: up to a third less time, for files that are a tenth larger."""
 _HEAD_INCHES = 0.62
 
 
@@ -50,13 +54,22 @@ def add_heading(figure: Figure, title: str, line: str) -> None:
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD_INCHES / height)))
 
 
+def thin_ticks(axis: Axes) -> None:
+    """At most six ticks along each side, as a panel among others needs: each takes as long to draw as a line of text."""
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 4, 5, 10]))
+
+
 def files_of(name: str, figure: Figure) -> dict[str, bytes]:
     """The figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
     png, svg = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(STYLE):
         # `savefig` would draw everything twice, the first time for a layout that the drawing itself makes.
         figure.set_dpi(_DPI)
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs=_PNG)  # type: ignore[no-untyped-call]
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        opaque = np.asarray(canvas.buffer_rgba())[:, :, :3]  # type: ignore[no-untyped-call]
+        Image.fromarray(opaque).save(png, format="png", dpi=(_DPI, _DPI), compress_level=_COMPRESS_LEVEL)
         figure.set_layout_engine("none")  # laying out costs as much as drawing, and is done
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return {f"{name}.png": png.getvalue(), f"{name}.svg": svg.getvalue()}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas.errors import JobError, StoreError
 from nas.export.gains import Gain, Trained, gain_between, network_of
-from nas.export.report import Point, RunReport, build_report
+from nas.export.points import Point
+from nas.export.report import RunReport, build_report
 from nas.export.report_json import point_json
 from nas.objectives import Objective
 from nas.store.base import RunStatus, RunStore

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.export.points import values_of
 from nas.export.report import RunReport
 from nas.store.base import Fit
 from predictors.subsample import evenly_spaced
@@ -72,22 +73,16 @@ def foresight_of(
     report: RunReport, fits: Sequence[Fit], asks: Sequence[Sequence[Architecture]]
 ) -> dict[str, Foresight]:
     """By name of each objective that was predicted before it was measured."""
-    measured = {point.architecture: point.values for point in report.evaluated}
-    asked = {architecture: step for step, batch in enumerate(asks) for architecture in batch}
+    places = report.evaluated.places
+    measured = {o.name: values_of(report.evaluated, o.name).tolist() for o in report.objectives}
+    asked = {architecture.key: step for step, batch in enumerate(asks) for architecture in batch}
     rows: dict[str, list[tuple[int, float, float, float]]] = {o.name: [] for o in report.objectives}
     for fit in (fit for fit in fits if fit.objective in rows):  # a report may be of one profile alone
         predictions: Mapping[str, Sequence[float | None]] = fit.quality["predictions"]
         for key, (mean, std) in predictions.items():
             # Only of the step that asked for it: the outlook after the search was followed by no measurement.
-            architecture = Architecture.parse(key)
-            if (
-                asked.get(architecture) == fit.step
-                and architecture in measured
-                and mean is not None
-                and std is not None
-            ):
-                figure = measured[architecture][fit.objective]
-                rows[fit.objective].append((fit.step, mean, std, figure))
+            if asked.get(key) == fit.step and key in places and mean is not None and std is not None:
+                rows[fit.objective].append((fit.step, mean, std, measured[fit.objective][places[key]]))
     return {
         name: Foresight(np.array([row[0] for row in found], dtype=np.int64), *np.array(found).T[1:])
         for name, found in rows.items()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.export.points import values_of
 from nas.export.report import RunReport
 from nas.objectives import Goal
 from predictors.subsample import evenly_spaced
@@ -51,12 +52,12 @@ class Importance:
 def importance_of(report: RunReport, space: SearchSpace) -> dict[str, Importance]:
     """By objective name; for the same report always the same. Of many evaluations, `MOST_ROWS` evenly chosen are taken."""
     n = len(report.evaluated)
-    points = [report.evaluated[i] for i in evenly_spaced(n, MOST_ROWS)]
+    points = report.evaluated.take(evenly_spaced(n, MOST_ROWS))
     genes = np.array([p.architecture.genes for p in points], dtype=np.int64).reshape(-1, len(space))
     design = _Design.of(genes, space) if len(points) >= LEAST_ROWS else None
     found = {}
     for objective in report.objectives:
-        figures = np.array([point.values[objective.name] for point in points], dtype=np.float64)
+        figures = values_of(points, objective.name)
         relative = objective.goal is Goal.MINIMIZE and bool((figures > 0).all())
         nothing = Importance(len(points), math.nan, {}, {}, relative)
         if design is None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nas.export import charts
 from nas.export.drawing import Makers
-from nas.export.figures import INK, SOFT, add_heading
+from nas.export.figures import INK, SOFT, add_heading, thin_ticks
 from nas.export.foresight import Foresight
 from nas.export.importance import Importance
 from nas.export.insight import Insight
@@ -26,18 +26,13 @@ from nas.objectives import Objective
 
 MOST_GENES = 24
 """More genes than this are cut to those that matter most, for any objective."""
-TITLES = {
-    "course": "Convergence by the clock",
-    "predictors": "Predictions, and what was measured then",
-    "genes": "Genes that matter, and what the front has",
-}
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 """From the first fifth of the predictions to the last: of viridis (Smith and van der Walt 2015)."""
 _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "seconds", 1.0))
 
 
 def insight_makers(report: RunReport, insight: Insight) -> Makers:
-    """What makes the pictures of `TITLES`."""
+    """What makes the pictures of `charts.TITLES`."""
     return {
         "course": partial(_course_figure, report, insight),
         "predictors": partial(_predictors_figure, report, insight),
@@ -83,6 +78,8 @@ def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
     figure = Figure(figsize=(9.5, 3.6 * len(named) + 1.0))
     axes = figure.subplots(len(named), 2, squeeze=False)
     for objective, (left, right) in zip(named, axes, strict=True):
+        thin_ticks(left)
+        thin_ticks(right)
         _draw_scatter(left, objective, insight.foresight.get(objective.name))
         _draw_quality(right, objective, report.predictors.get(objective.name))
     _finish(figure, report, "predictors")
@@ -132,7 +129,7 @@ def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | Non
             marker = "o" if len(steps) == 1 else ""
             axis.plot(steps, known, color=colour, linestyle=style, marker=marker, linewidth=1.6, label=name)
             axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(known)) - 0.05))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.legend(loc="lower right", fontsize=9)
     axis.set_title(_beaten(found, objective), loc="left", color=SOFT)
     return None
@@ -236,4 +233,4 @@ def _say(axis: Axes, text: str) -> None:
 
 def _finish(figure: Figure, report: RunReport, name: str) -> None:
     title, line = charts.heading(report)
-    add_heading(figure, f"{title}: {TITLES[name].lower()}" if len(title) < 30 else TITLES[name], line)
+    add_heading(figure, f"{title}: {charts.TITLES[name].lower()}" if len(title) < 30 else charts.TITLES[name], line)

@@ -11,7 +11,8 @@ from nas.export import charts
 from nas.export.finetunings import Finetuning
 from nas.export.page_charts import convergence_chart, front_chart, test_text
 from nas.export.plotly_chart import script
-from nas.export.report import SHORT, Point, RunReport, is_short
+from nas.export.points import Point
+from nas.export.report import SHORT, RunReport, is_short
 from nas.export.select import Limit
 from nas.export.units import constraint_text, figure_text, miss_text, title_of
 

@@ -11,7 +11,8 @@ from typing import Any
 from nas.export import charts
 from nas.export.finetunings import Finetuning
 from nas.export.plotly_chart import Chart, array
-from nas.export.report import Point, RunReport
+from nas.export.points import Point
+from nas.export.report import RunReport
 from nas.export.select import Limit
 from nas.export.units import figure_text, title_of
 from nas.objectives import Objective

@@ -1,11 +1,10 @@
-"""The charts of a run as PNG and SVG (matplotlib, no global state), and all its plots as files."""
+"""The charts of a run as PNG and SVG (matplotlib, no global state)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from nas.errors import NasError
 from nas.export import charts
-from nas.export.drawing import Makers, drawing
-from nas.export.figures import INK, SOFT, add_heading
+from nas.export.drawing import Makers, draw
+from nas.export.figures import INK, SOFT, add_heading, thin_ticks
 from nas.export.finetunings import Finetuning
 from nas.export.insight import Insight
-from nas.export.insight_plots import TITLES, insight_makers
-from nas.export.page import prepare
-from nas.export.report import Point, RunReport
+from nas.export.insight_plots import insight_makers
+from nas.export.points import Point
+from nas.export.report import RunReport
 from nas.export.select import Limit
 from nas.export.units import title_of
-from nas.store.folder import write_atomically
 
 _CROSSES = 170
 """Points whose errors are one line: of longer ones, matplotlib blurs what lies between pixels (`snap`, 1,024 vertices)."""
@@ -33,29 +30,24 @@ _LONGEST = ("predictors", "genes", "front")
 """The pictures that take longest to draw."""
 
 
-def write_plots(
+def draw_plots(
     report: RunReport,
-    folder: Path,
-    *,
     limits: Sequence[Limit] = (),
     insight: Insight | None = None,
     further: Sequence[Finetuning] = (),
+    *,
     processes: int = 1,
-) -> list[Path]:
-    """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
+) -> dict[str, bytes]:
+    """``front`` and ``convergence`` as ``.png`` and ``.svg``, and with the run's insight its pictures (`charts.TITLES`).
 
-    With the run's insight, its pictures too (see `insight_plots.TITLES`), which the page then holds.
-
-    Each file appears whole or not at all. The convergence is left out while there is no hypervolume, and the front
-    where a single objective has no limited figure beside it.
+    Those with nothing to show are left out.
 
     Args:
         further: what trained the run's networks further, drawn beside the front.
-        processes: how many draw, forks of this one; see `drawing.drawing`.
+        processes: how many draw, see `draw`.
 
     Raises:
-        NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
-        StoreError: a file cannot be written.
+        NasError: nothing is measured yet.
     """
     makers: Makers = {
         "front": partial(front_figure, report, limits=limits, further=further),
@@ -63,18 +55,7 @@ def write_plots(
     }
     if insight is not None:
         makers = {**makers, **insight_makers(report, insight)}
-    with drawing(makers, processes=processes, longest=_LONGEST) as files:
-        made = prepare(report, limits=limits, further=further)
-        contents = files()
-    pictures = {TITLES[name]: contents[f"{name}.svg"].decode() for name in TITLES if f"{name}.svg" in contents}
-    contents["front.html"] = made(pictures).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NasError(f"the plots folder {folder} cannot be made: {error.strerror}; name another folder") from None
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+    return draw(makers, processes=processes, longest=_LONGEST)
 
 
 def front_figure(
@@ -95,6 +76,8 @@ def front_figure(
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     unshown = charts.unshown(report)
     for panel, axis in zip(panels, axes, strict=False):
+        if len(panels) > 1:
+            thin_ticks(axis)
         _draw_panel(axis, report, panel, unshown, limits)
         _draw_further(axis, panel, further)
     for spare in axes[len(panels) :]:

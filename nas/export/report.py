@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,58 +11,17 @@ from numpy.typing import NDArray
 
 from nas.errors import StoreError, UnknownNameError
 from nas.export.comparisons import distinguishable
+from nas.export.points import Point, Points, values_of
 from nas.export.rows import Guidance, MeasuredRun, predicted_figures, predictor_history
 from nas.feasibility import Miss, violations_of
 from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
 from nas.pareto import hypervolume, hypervolume_history, non_dominated
-from nas.precisions import PRECISION
 from nas.store.base import Fit, RunStatus, RunStore
 from supernets.errors import SpaceError
-from supernets.space import Architecture, Option, SearchSpace
+from supernets.space import Architecture, SearchSpace
 
 Anchor = Literal["smallest", "largest"]
 SHORT = "by the search's shorter protocol alone: not measured again, nor scored on the test part"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One architecture and its figures.
-
-    Attributes:
-        space: that the architecture is of.
-        values: figures by name, in their units and natural sign: of objectives and of what constraints are on.
-        errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
-            `source` is ``predicted``, one predictive standard deviation.
-        source: ``predicted`` points were never measured: they enter no front.
-        test: ``{"accuracy": share, "error": one standard error}`` on the test part, for what was scored on it.
-        fidelity: ``final`` where a figure comes from the longer protocol.
-        committed: when the last of its figures was, in seconds since the epoch; 0 for a predicted one.
-    """
-
-    architecture: Architecture
-    space: SearchSpace = field(repr=False)
-    values: Mapping[str, float]
-    errors: Mapping[str, float]
-    source: Literal["measured", "predicted"] = "measured"
-    test: Mapping[str, float] | None = None
-    fidelity: Fidelity = Fidelity.SEARCH
-    committed: float = 0.0
-
-    @property
-    def key(self) -> str:
-        """The architecture's key."""
-        return self.architecture.key
-
-    @property
-    def described(self) -> dict[str, Option]:
-        """Option values by choice name; inactive choices are absent."""
-        return self.space.values(self.architecture)
-
-    @property
-    def precision(self) -> str:
-        """The precision that it is deployed in, where the run has several; else ""."""
-        last = self.space.choices[-1]  # see `Precisions`
-        return str(last.options[self.architecture.genes[-1]]) if last.name == PRECISION else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +85,8 @@ class RunReport:
     profiles: tuple[str, ...]
     n_evaluations: int
     budget: int | None
-    evaluated: tuple[Point, ...]
-    candidates: tuple[Point, ...]
+    evaluated: Points
+    candidates: Points
     measured_again: bool
     failed: Mapping[str, str]
     screened_out: Mapping[str, str]
@@ -213,15 +172,11 @@ def build_report(
     guidance = guidance or Guidance.of(store)
     measured = MeasuredRun(store, figures_of(every, constraints), info, guidance.asks)
 
-    def point(architecture: Architecture, *, final: bool) -> Point:
-        return _measured_point(measured, space, architecture, final=final)
-
-    evaluated = tuple(point(a, final=False) for a in measured.complete)
-    as_searched = {p.architecture: p for p in evaluated}
-    candidates = {a: point(a, final=True) if measured.measured_again(a) else as_searched[a] for a in measured.usable}
-    final = [candidates[a] for a in measured.candidates()]
-    kept = [p for p, broken in zip(final, broken_by(final, constraints).tolist(), strict=True) if broken == 0]
-    feasible = comparable(kept, as_searched, objectives)
+    evaluated = measured.points(space, list(measured.complete), final=False)
+    candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
+    chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
+    kept = chosen.take(np.flatnonzero(broken_by(chosen, constraints) == 0))
+    feasible = comparable(kept, evaluated, objectives)
     front = front_of(feasible, objectives)
     values = info.get("reference") or [None] * len(every)
     corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
@@ -239,38 +194,20 @@ def build_report(
         n_evaluations=len(measured.told),
         budget=None if budget is None else int(budget),
         evaluated=evaluated,
-        candidates=tuple(candidates.values()),
-        measured_again=any(p.fidelity is Fidelity.FINAL for p in candidates.values()),
+        candidates=candidates,
+        measured_again=bool(candidates.final.any()),
         failed=measured.failures(),
         screened_out=measured.screened_out(),
         front=front,
         fronts={p: front_of(feasible, of_profile(every, p)) for p in names if len(names) > 1 and profile is None},
-        nearest=None if front else nearest_of(final, constraints),
-        anchors=_anchors(measured, info, point),
+        nearest=None if front else nearest_of(chosen, constraints),
+        anchors=_anchors(measured, space, info),
         reference=corner,
         hypervolume=_history(measured, evaluated, objectives, constraints, corner),
         front_hypervolume=front_hypervolume(front, objectives, corner),
         predictors=_predictors(fits, objectives),
         predicted=_predicted(fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
-    )
-
-
-_Maker = Callable[..., Point]
-
-
-def _measured_point(measured: MeasuredRun, space: SearchSpace, architecture: Architecture, *, final: bool) -> Point:
-    found = measured.outcomes(architecture, final=final)
-    names = [objective.name for objective in measured.figures]
-    again = final and any(outcome.fidelity is Fidelity.FINAL for outcome in found)
-    return Point(
-        architecture,
-        space,
-        values={name: outcome.value for name, outcome in zip(names, found, strict=True) if outcome.value is not None},
-        errors={name: outcome.error or 0.0 for name, outcome in zip(names, found, strict=True)},
-        test=measured.test_score(architecture),
-        fidelity=Fidelity.FINAL if again else Fidelity.SEARCH,
-        committed=max([outcome.committed for outcome in found]),
     )
 
 
@@ -283,33 +220,33 @@ def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[
     """The non-dominated of some points, the cheapest first."""
     if not points:
         return ()
-    kept = non_dominated(_minimised(points, objectives))
-    front = [p for p, keep in zip(points, kept.tolist(), strict=True) if keep]
+    front = [points[i] for i in np.flatnonzero(non_dominated(minimised(points, objectives))).tolist()]
     cost = cost_objective(objectives)
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
 
 
-def comparable(
-    points: Sequence[Point], searched: Mapping[Architecture, Point], objectives: Sequence[Objective]
-) -> list[Point]:
+def comparable(points: Points, searched: Points, objectives: Sequence[Objective]) -> Points:
     """The points that a front may be chosen from: those measured again, and others that lead in search figures.
 
     Both kinds of figures differ by more than their errors tell; so a point that was not measured again stays only where
     none of the points leads it when all are compared as the search saw them.
 
     Args:
-        searched: each with its search figures, by architecture.
+        searched: these and others with their search figures.
     """
-    again = sum(p.fidelity is Fidelity.FINAL for p in points)
-    if again in (0, len(points)):
-        return list(points)
-    leading = {p.architecture for p in front_of([searched[p.architecture] for p in points], objectives)}
-    return [p for p in points if p.fidelity is Fidelity.FINAL or p.architecture in leading]
+    if len(set(points.final.tolist())) < 2:
+        return points
+    as_searched = searched.take([searched.places[key] for key in points.keys])
+    leading = {p.key for p in front_of(as_searched, objectives)}
+    pairs = enumerate(zip(points.keys, points.final.tolist(), strict=True))
+    return points.take([place for place, (key, final) in pairs if final or key in leading])
 
 
 def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
     """What each point breaks of all constraints together, (n,); see `violations_of`."""
-    return violations_of([p.values for p in points], constraints)
+    return violations_of(
+        {c.figure.name: values_of(points, c.figure.name) for c in constraints}, constraints, len(points)
+    )
 
 
 def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
@@ -320,30 +257,27 @@ def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Ne
     return Nearest(point, Miss.of(point.architecture, point.values, constraints))
 
 
-def _anchors(measured: MeasuredRun, info: Mapping[str, Any], point: _Maker) -> dict[Anchor, Point]:
-    found: dict[Anchor, Point] = {}
+def _anchors(measured: MeasuredRun, space: SearchSpace, info: Mapping[str, Any]) -> dict[Anchor, Point]:
     names: tuple[Anchor, ...] = ("smallest", "largest")
-    for name in names:
-        architecture = Architecture.parse(info[name]) if name in info else None
-        if architecture in measured.complete:
-            found[name] = point(architecture, final=True)
-    return found
+    known = {name: Architecture.parse(info[name]) for name in names if name in info}
+    found = {name: architecture for name, architecture in known.items() if architecture in measured.complete}
+    return dict(zip(found, measured.points(space, list(found.values()), final=True), strict=True))
 
 
 def _history(
     measured: MeasuredRun,
-    evaluated: Sequence[Point],
+    evaluated: Points,
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     reference: Mapping[str, float],
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not evaluated:
         return ()
-    order = {architecture: n for n, architecture in enumerate(measured.told, start=1)}
-    values = _minimised(evaluated, objectives)
+    numbers = [n for n, architecture in enumerate(measured.told, start=1) if architecture in measured.complete]
+    values = minimised(evaluated, objectives)
     values[broken_by(evaluated, constraints) > 0] = np.nan
     volumes = hypervolume_history(values, _corner(objectives, reference))
-    return tuple((order[p.architecture], float(v)) for p, v in zip(evaluated, volumes.tolist(), strict=True))
+    return tuple(zip(numbers, volumes.tolist(), strict=True))
 
 
 def front_hypervolume(
@@ -352,7 +286,7 @@ def front_hypervolume(
     """The hypervolume of a front from the figures it shows; None without front or reference point."""
     if not reference or not front:
         return None
-    return float(hypervolume(_minimised(front, objectives), _corner(objectives, reference)))
+    return float(hypervolume(minimised(front, objectives), _corner(objectives, reference)))
 
 
 def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
@@ -393,8 +327,9 @@ def _ends_differ(store: RunStore, front: Sequence[Point], objectives: Sequence[O
     return {o.name: distinguishable(store, fastest.architecture, most_accurate.architecture, o) for o in objectives}
 
 
-def _minimised(points: Sequence[Point], objectives: Sequence[Objective]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[o.sign * p.values[o.name] for o in objectives] for p in points], dtype=np.float64)
+def minimised(points: Sequence[Point], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """The points' figures, each so that less is better, (n, m)."""
+    return np.stack([o.sign * values_of(points, o.name) for o in objectives], axis=1)
 
 
 def _corner(objectives: Sequence[Objective], reference: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nas.export.report import Nearest, Point, RunReport
+from nas.export.points import Point
+from nas.export.report import Nearest, RunReport
 from nas.export.select import Limit
 
 

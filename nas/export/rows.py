@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from nas.export.points import Points
 from nas.objectives import Fidelity, Objective, Status
 from nas.precisions import Precisions
 from nas.store.base import Fit, Outcome, RunStore
-from supernets.space import Architecture
+from supernets.space import Architecture, SearchSpace
 
 _TEST = ("accuracy", None, Fidelity.TEST)
 """What the test part is scored by: metric, profile and fidelity."""
@@ -36,6 +39,7 @@ class MeasuredRun:
         told: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
             smallest and the largest, then what was asked, then any other in the order committed.
         complete: those of `told` in which nothing failed or was left, in the same order.
+        again: what the longer protocol was tried on: few of many.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class MeasuredRun:
     ) -> None:
         self.figures = tuple(figures)
         self._n = len(self.figures)
-        self._again: set[Architecture] = set()  # what the longer protocol was tried on: few of many
+        self.again: set[Architecture] = set()
         self._rows = self._read(store, Precisions.of_run(info))
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
@@ -80,7 +84,7 @@ class MeasuredRun:
             if place is not None:
                 rows[candidate][place] = outcome
             if fidelity is again:
-                self._again.add(candidate)
+                self.again.add(candidate)
         return rows
 
     def failures(self) -> dict[str, str]:
@@ -108,18 +112,11 @@ class MeasuredRun:
         return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
-        """Whether the longer protocol lacks a figure of it: what is shown on a front was measured again."""
-        return any(outcome.value is None for outcome in self._finals(architecture))
-
-    def measured_again(self, architecture: Architecture) -> bool:
-        """Whether the longer protocol gave a figure of a complete architecture."""
-        return any(outcome.value is not None for outcome in self._finals(architecture))
-
-    def _finals(self, architecture: Architecture) -> list[Outcome]:
-        """What the longer protocol came to; mostly nothing."""
-        if architecture not in self._again:
-            return []
-        return [outcome for outcome in self._rows[architecture][self._n : 2 * self._n] if outcome is not None]
+        """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
+        if architecture not in self.again:
+            return False
+        finals = self._rows[architecture][self._n : 2 * self._n]
+        return any(outcome is not None and outcome.value is None for outcome in finals)
 
     def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
         """What came of each of `figures` of a told architecture, failed ones included.
@@ -131,6 +128,26 @@ class MeasuredRun:
         pairs = zip(row[: self._n], row[self._n : 2 * self._n] if final else [None] * self._n, strict=True)
         found = [search if again is None or again.value is None else again for search, again in pairs]
         return [outcome for outcome in found if outcome is not None]
+
+    def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
+        """Complete architectures of the run's space with their figures, in this order.
+
+        Args:
+            final: with the longer protocol's figures, where it gave some.
+        """
+        n = len(architectures)
+        found = [self.outcomes(a, final=final and a in self.again) for a in architectures]
+        tests = {place: self.test_score(a) for place, a in enumerate(architectures)}
+        return Points(
+            space,
+            [architecture.key for architecture in architectures],
+            [figure.name for figure in self.figures],
+            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n),
+            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n),
+            np.array([max([o.committed for o in row]) for row in found], dtype=np.float64),
+            np.array([final and any(o.fidelity is Fidelity.FINAL for o in row) for row in found], dtype=bool),
+            {place: test for place, test in tests.items() if test is not None},
+        )
 
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""

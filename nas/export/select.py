@@ -11,7 +11,8 @@ import numpy as np
 
 from nas import pareto
 from nas.errors import SelectionError
-from nas.export.report import Point, RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
+from nas.export.points import Point, values_of
+from nas.export.report import RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.export.units import figure_text, miss_text
 from nas.objectives import Constraint, Objective
 
@@ -34,10 +35,6 @@ class Limit:
     objective: Objective
     sign: str
     bound: float
-
-    def holds(self, point: Point) -> bool:
-        """Whether the point's figure is within the limit."""
-        return self.allows(point.values[self.objective.name])
 
     def allows(self, figure: float) -> bool:
         """Whether a figure is within the limit."""
@@ -86,8 +83,11 @@ def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
     All evaluated networks are chosen from. One that was measured again counts with its final figures; see `comparable` for
     those that were not.
     """
-    kept = [p for p in report.candidates if all(limit.holds(p) for limit in limits)]
-    chosen = comparable(kept, {p.architecture: p for p in report.evaluated}, report.objectives)
+    kept = np.ones(len(report.candidates), dtype=bool)
+    for limit in limits:
+        figures = values_of(report.candidates, limit.objective.name).tolist()
+        kept &= np.array([limit.allows(figure) for figure in figures], dtype=bool)
+    chosen = comparable(report.candidates.take(np.flatnonzero(kept)), report.evaluated, report.objectives)
     front = front_of(chosen, report.objectives)
     constraints = tuple(limit.constraint for limit in limits)
     return replace(
@@ -139,12 +139,12 @@ def by_key(report: RunReport, key: str) -> Point:
     Raises:
         SelectionError: the run has measured none of this key.
     """
-    found = next((point for point in report.candidates if point.key == key), None)
-    if found is None:
+    place = report.candidates.places.get(key)
+    if place is None:
         raise SelectionError(
             f"run {report.run!r} measured no network of the key {key!r}; `nas show` tells the front's keys"
         )
-    return found
+    return report.candidates[place]
 
 
 def pick(report: RunReport, expression: str | None = None, index: int | None = None) -> Point:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.errors import SelectionError
-from nas.export.report import Point, RunReport, broken_by, comparable, front_hypervolume, front_of
+from nas.export.report import RunReport, broken_by, comparable, front_hypervolume, front_of, minimised
 from nas.objectives import Objective
 from nas.pareto import hypervolume_history
 from nas.service import schemas
@@ -48,10 +47,10 @@ def common_reference(reports: Sequence[RunReport], objectives: Sequence[Objectiv
 
 
 def _one(report: RunReport, common: Sequence[Objective], reference: Mapping[str, float]) -> schemas.ComparedRun:
-    searched = {point.architecture: point for point in report.evaluated}
-    final = [p for p in report.candidates if not report.measured_again or p.fidelity == "final"] or report.candidates
-    kept = [p for p, broken in zip(final, broken_by(final, report.constraints), strict=True) if not broken]
-    front = front_of(comparable(kept, searched, common), common)
+    again = report.candidates.take(np.flatnonzero(report.candidates.final))
+    final = again if report.measured_again else report.candidates
+    kept = final.take(np.flatnonzero(broken_by(final, report.constraints) == 0))
+    front = front_of(comparable(kept, report.evaluated, common), common)
     numbers = {point.key: number for number, point in enumerate(report.front)}
     return schemas.ComparedRun(
         run=report.run,
@@ -67,7 +66,7 @@ def _curve(
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not report.evaluated:
         return ()
-    values = _minimised(report.evaluated, common)
+    values = minimised(report.evaluated, common)
     values[broken_by(report.evaluated, report.constraints) > 0] = np.nan
     corner = np.array([o.sign * reference[o.name] for o in common])
     volumes = hypervolume_history(values, corner).tolist()
@@ -82,7 +81,3 @@ def thinned(curve: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]
     if len(rises) > _MOST_STEPS:
         rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MOST_STEPS)]
     return tuple(curve[i] for i in rises)
-
-
-def _minimised(points: Sequence[Point], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    return np.array([[o.sign * p.values[o.name] for o in objectives] for p in points], dtype=np.float64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
-from nas.export.report import Point, RunReport, broken_by
+from nas.export.points import Point
+from nas.export.report import RunReport, broken_by
 from nas.objectives import Constraint, Objective
 from nas.service import schemas
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.errors import RunStateError, SelectionError
-from nas.export.report import Point, RunReport
+from nas.export.points import Point
+from nas.export.report import RunReport
 from nas.export.select import best_within, parse_limits, within
 from nas.objectives import Objective
 from nas.service import schemas
@@ -137,5 +138,6 @@ class Results:
 
 def evaluated(report: RunReport) -> list[Point]:
     """All evaluated networks in the order told, each as it is chosen from: with final figures where it has some."""
-    again = {point.architecture: point for point in report.candidates}
-    return [again.get(point.architecture, point) for point in report.evaluated]
+    places = report.candidates.places
+    pairs = zip(report.evaluated.keys, report.evaluated, strict=True)
+    return [report.candidates[places[key]] if key in places else point for key, point in pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,13 @@ class StoreContract:
     def test_a_new_run_is_queued_and_empty(self, store: RunStore) -> None:
         assert store.status() is RunStatus.QUEUED
         assert store.info() == {"reason": ""}
-        assert (store.asks(), store.measurements(), store.fits(), store.events()) == ([], [], [], [])
+        assert (store.asks(), store.measurements(), store.outcomes(), store.fits(), store.events()) == (
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
         assert store.find([request(1)]) == {}
         assert store.samples(request(1)) is None
 
@@ -190,6 +197,16 @@ class StoreContract:
             store.add(measured(number))
         assert [m.request for m in store.measurements()] == [request(number) for number in order]
 
+    def test_outcomes_are_the_latest_measurements_without_where_they_were_taken(self, store: RunStore) -> None:
+        exact = Measurement(Request(architecture(4), "macs"), Status.OK, 12345.0, 0.0)
+        tested = replace(measured(5), request=replace(request(5, Fidelity.TEST), precision="int8"))
+        for one in (measured(1), failed(2, attempt=1), exact, tested, failed(2), measured(1, attempt=2, value=2.0)):
+            store.add(one)
+        expected = store.measurements()
+        assert [outcome.request for outcome in store.outcomes()] == [m.request for m in expected]
+        for name in ("attempt", "status", "value", "error", "seconds", "message", "committed"):
+            assert [getattr(o, name) for o in store.outcomes()] == [getattr(m, name) for m in expected], name
+
     def test_a_network_is_whole_once_it_has_so_many_figures(self, store: RunStore) -> None:
         assert (store.n_measurements(), store.n_whole(1)) == (0, 0)
         for number, metric, precision, attempt in (
@@ -246,3 +263,5 @@ class StoreContract:
             store.add(measured(1))
         with pytest.raises(StoreError, match="closed"):
             store.measurements()
+        with pytest.raises(StoreError, match="closed"):
+            store.outcomes()

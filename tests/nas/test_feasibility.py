@@ -233,9 +233,10 @@ def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> 
 def test_violations_add_up_as_shares_of_their_bounds() -> None:
     constraints = [Constraint(LATENCY, maximum=2.0), Constraint(ACCURACY, minimum=0.8)]
     values = {LATENCY.name: 3.0, "accuracy": 0.6}
-    found = violations_of([values, {LATENCY.name: 2.0, "accuracy": 0.8}, {"accuracy": 0.9}], constraints)
+    figures = {LATENCY.name: np.array([3.0, 2.0, np.nan]), "accuracy": np.array([0.6, 0.8, 0.9])}
+    found = violations_of(figures, constraints, 3)
     assert found.tolist() == [pytest.approx(0.5 + 0.25), 0.0, np.inf]
-    assert violations_of([{}], []).tolist() == [0.0]
+    assert violations_of({}, [], 1).tolist() == [0.0]
     space = Table.load(TABLE).space
     miss = Miss.of(space.smallest, {**values, "accuracy": 0.9}, constraints)
     assert (miss.violation, miss.broken) == (0.5, ((constraints[0], 3.0),))

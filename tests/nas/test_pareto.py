@@ -14,7 +14,7 @@ from pymoo.indicators.hv import HV
 from pymoo.util.dominator import Dominator
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from nas.pareto import hypervolume, hypervolume_history, knee, non_dominated, reference_point
+from nas.pareto import GrowingVolume, hypervolume, hypervolume_history, knee, non_dominated, reference_point
 
 Array = NDArray[np.float64]
 FEW = st.integers(-3, 3).map(float)  # few values: many ties and duplicates
@@ -122,6 +122,18 @@ def test_history_is_the_volume_of_each_beginning(values: Array) -> None:
     reference = np.full(values.shape[1], 2.5)
     expected = [hypervolume(values[: i + 1], reference) for i in range(len(values))]
     assert hypervolume_history(values, reference).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_long_history_adds_row_by_row(m: int) -> None:
+    rng = np.random.default_rng(m)
+    values = rng.random((700, m)) * np.linspace(1.2, 0.8, 700)[:, None]  # later rows, too, lead
+    values[::9] = np.round(values[::9], 1)
+    values[5::70] = np.nan
+    for endless in ([], [600]):
+        values[endless, 0] = -np.inf
+        growing = GrowingVolume(np.ones(m))
+        assert hypervolume_history(values, np.ones(m)).tolist() == [growing.add(row) for row in values]
 
 
 @pytest.mark.parametrize("m", [2, 3])

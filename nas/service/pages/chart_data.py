@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nas.export import charts
-from nas.export.report import Point, RunReport
+from nas.export.points import Point, errors_of, keys_of, values_of
+from nas.export.report import RunReport
 from nas.export.units import shown_scale, shown_unit, title_of
-from nas.objectives import Fidelity, Objective
+from nas.objectives import Objective
 from supernets.space import SearchSpace
 
 
@@ -31,12 +35,11 @@ def chart_data(report: RunReport) -> dict[str, Any]:
     were measured again (``final`` has their positions, and ``searched`` what the search saw of those); fronts and anchors
     are positions among them. Architectures are told by key: a gene is the position of its option in ``choices``.
     """
-    places = {point.architecture: i for i, point in enumerate(report.candidates)}
-    searched = {point.architecture: point for point in report.evaluated}
-    final = [i for i, point in enumerate(report.candidates) if point.fidelity is Fidelity.FINAL]
-    tested = [i for i, point in enumerate(report.candidates) if point.test is not None]
-    tests = [report.candidates[i].test or {} for i in tested]
-    nearest = None if report.nearest is None or not report.nearest.miss.broken else report.nearest.point.architecture
+    candidates = report.candidates
+    places = candidates.places
+    final = np.flatnonzero(candidates.final).tolist()
+    searched = report.evaluated.take([report.evaluated.places[candidates.keys[i]] for i in final])
+    nearest = None if report.nearest is None or not report.nearest.miss.broken else report.nearest.point.key
     return {
         "run": report.run,
         "status": str(report.status),
@@ -47,25 +50,20 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         "constraints": [constraint.to_json() for constraint in report.constraints],
         "choices": _choices(report.space),
         "measured": {
-            **_columns(report.candidates, report.columns),
+            **_columns(candidates, report.columns),
             "final": final,
-            "searched": {
-                o.name: [searched[report.candidates[i].architecture].values[o.name] for i in final]
-                for o in report.objectives
-            },
+            "searched": {o.name: values_of(searched, o.name).tolist() for o in report.objectives},
             "test": {
-                "places": tested,
-                "values": [test["accuracy"] for test in tests],
-                "errors": [test["error"] for test in tests],
+                "places": list(candidates.tests),
+                "values": [test["accuracy"] for test in candidates.tests.values()],
+                "errors": [test["error"] for test in candidates.tests.values()],
             },
         },
         "predicted": _columns(report.predicted, report.columns),
-        "front": [places[point.architecture] for point in report.front],
-        "fronts": {
-            profile: [places[point.architecture] for point in front] for profile, front in report.fronts.items()
-        },
-        "smallest": places.get(report.space.smallest),
-        "largest": places.get(report.space.largest),
+        "front": [places[point.key] for point in report.front],
+        "fronts": {profile: [places[point.key] for point in front] for profile, front in report.fronts.items()},
+        "smallest": places.get(report.space.smallest.key),
+        "largest": places.get(report.space.largest.key),
         "largest_key": report.space.largest.key,
         "nearest": None if nearest is None else places.get(nearest),
         "convergence": _convergence(report),
@@ -80,15 +78,20 @@ def _choices(space: SearchSpace) -> list[dict[str, Any]]:
 def _columns(points: Sequence[Point], figures: Sequence[Objective]) -> dict[str, Any]:
     """Keys, and by figure its values and errors; None for what a predicted network lacks."""
     return {
-        "keys": [point.key for point in points],
+        "keys": list(keys_of(points)),
         "figures": {
             figure.name: {
-                "values": [point.values.get(figure.name) for point in points],
-                "errors": [point.errors.get(figure.name) for point in points],
+                "values": _known(values_of(points, figure.name)),
+                "errors": _known(errors_of(points, figure.name)),
             }
             for figure in figures
         },
     }
+
+
+def _known(figures: NDArray[np.float64]) -> list[float | None]:
+    """JSON has no NaN."""
+    return [None if figure != figure else figure for figure in figures.tolist()]
 
 
 def _convergence(report: RunReport) -> dict[str, Any] | None:

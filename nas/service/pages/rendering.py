@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
 from nas.errors import NasError
-from nas.export.report import Point, RunReport, is_short
+from nas.export.points import Point
+from nas.export.report import RunReport, is_short
 from nas.export.units import constraint_text, duration, figure_text, miss_text, title_of
 from nas.objectives import Objective
 from nas.service import schemas

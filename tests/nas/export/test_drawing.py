@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from nas.errors import NasError
-from nas.export.drawing import Makers, drawing
-
-
-def draw(makers: Makers, *, processes: int = 1, longest: Sequence[str] = ()) -> dict[str, bytes]:
-    with drawing(makers, processes=processes, longest=longest) as files:
-        return files()
+from nas.export.drawing import draw
 
 
 def picture(*, width: float = 2.0) -> Figure:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from nas.export.charts import TITLES
 from nas.export.insight import Insight, insight_of
-from nas.export.insight_plots import TITLES, insight_makers
-from nas.export.plots import write_plots
+from nas.export.insight_plots import insight_makers
+from nas.export.plot_files import drawing, write_plots
 from nas.export.report import RunReport, build_report
 from nas.objectives import Objective
 from nas.store.memory import MemoryStore
@@ -90,12 +91,14 @@ def test_where_there_is_nothing_to_tell_nothing_is_drawn() -> None:
     assert insight_figures(report, insight_of(report, store)) == {}
 
 
-def test_a_second_process_draws_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_other_processes_draw_the_same(tmp_path: Path, processes: int) -> None:
     store = example_run()
     report = build_report(store, run="x")
     insight = insight_of(report, store)
     alone = write_plots(report, tmp_path / "alone", insight=insight)
-    paths = write_plots(report, tmp_path / "two", insight=insight, processes=2)
+    with drawing(processes) as draw:
+        paths = write_plots(report, tmp_path / "others", insight=insight, draw=draw)
     assert [path.name for path in paths] == [path.name for path in alone]
     for one, other in zip(paths, alone, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name

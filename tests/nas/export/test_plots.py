@@ -16,7 +16,8 @@ from PIL import Image
 
 from nas.errors import NasError
 from nas.export import charts
-from nas.export.plots import convergence_figure, front_figure, write_plots
+from nas.export.plot_files import write_plots
+from nas.export.plots import convergence_figure, front_figure
 from nas.export.report import RunReport, build_report
 from nas.export.select import Limit, parse_limits, within
 from nas.precisions import Precisions
@@ -209,7 +210,7 @@ def test_without_a_reference_there_is_no_convergence(report: RunReport, tmp_path
 
 def test_nothing_to_plot_is_said(report: RunReport, tmp_path: Path) -> None:
     with pytest.raises(NasError, match="no measured network to plot"):
-        write_plots(replace(report, evaluated=(), front=()), tmp_path / "none")
+        write_plots(replace(report, evaluated=report.evaluated[:0], front=()), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

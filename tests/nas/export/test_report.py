@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nas.errors import StoreError, UnknownNameError
-from nas.export.report import Point, RunReport, build_report
+from nas.export.points import Point
+from nas.export.report import RunReport, build_report
 from nas.export.report_json import search_json, show_json
 from nas.objectives import Fidelity, Objective
 from nas.store.base import RunStatus
@@ -167,7 +168,7 @@ def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
     for name in ("name", "space", "objectives", "profiles", "smallest", "largest"):
         store.set_info(name, full.info()[name])
     found = build_report(store, run="x")
-    assert (found.front, found.evaluated, found.hypervolume, found.front_hypervolume) == ((), (), (), None)
+    assert (found.front, list(found.evaluated), found.hypervolume, found.front_hypervolume) == ((), [], (), None)
     assert show_json(found)["anchors"] == {"smallest": None, "largest": None}
     assert found.distinguishable == {}
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import SelectionError, UnknownNameError
-from nas.export.report import Point, RunReport, build_report, is_short
+from nas.export.points import Point, Points
+from nas.export.report import RunReport, build_report, is_short
 from nas.export.report_json import selection_json
 from nas.export.select import by_index, knee, limits_of, parse_limits, select, within
 from nas.objectives import Fidelity
@@ -42,10 +43,11 @@ def test_all_of_several_limits_must_hold(report: RunReport, joint: str) -> None:
 
 def test_strict_and_loose_signs_differ_at_the_bound(report: RunReport) -> None:
     bound = report.front[3].values[LATENCY]
-    assert report.front[3].values[LATENCY] == bound
     loose, strict = (parse_limits(report, f"latency_ms{sign}{bound!r}")[0] for sign in ("<=", "<"))
-    assert loose.holds(report.front[3])
-    assert not strict.holds(report.front[3])
+    assert loose.allows(bound)
+    assert not strict.allows(bound)
+    at_most, below = ({point.key for point in within(report, [limit]).front} for limit in (loose, strict))
+    assert at_most - below == {report.front[3].key}
 
 
 @pytest.mark.parametrize("text", ["key={}", " key = {} "])
@@ -54,7 +56,7 @@ def test_a_key_is_the_network_of_that_key(report: RunReport, text: str) -> None:
     found = select(report, text.format(chosen.key))
     assert (found.key, found.source) == (chosen.key, "measured")
     member = report.front[2]
-    assert select(report, text.format(member.key)) is member
+    assert select(report, text.format(member.key)) == member
 
 
 @pytest.mark.parametrize("key", ["9-9-9", "../x", "x"])
@@ -66,8 +68,9 @@ def test_a_key_of_nothing_measured_is_told(report: RunReport, key: str) -> None:
 def test_the_cheapest_of_equally_accurate_ones_is_taken(report: RunReport) -> None:
     fast, slow = report.front[2], report.front[3]
     level = {**slow.values, "accuracy": fast.values["accuracy"]}
-    tied = replace(report, candidates=(replace(slow, values=level), fast), evaluated=(slow, fast))
-    assert select(tied, "latency_ms<=10") is fast
+    candidates = Points.of(report.space, TWO, [replace(slow, values=level), fast])
+    tied = replace(report, candidates=candidates, evaluated=Points.of(report.space, TWO, [slow, fast]))
+    assert select(tied, "latency_ms<=10") == fast
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_the_knee_is_a_member_between_the_ends(report: RunReport) -> None:
 def test_an_empty_front_has_nothing_to_choose_from(report: RunReport, choose: object) -> None:
     assert callable(choose)
     with pytest.raises(SelectionError, match="`nas resume example-1`"):
-        choose(replace(report, front=(), candidates=(), evaluated=()))
+        choose(replace(report, front=(), candidates=report.candidates[:0], evaluated=report.evaluated[:0]))
 
 
 def leads(one: Point, other: Point, signs: dict[str, float]) -> bool:

@@ -1,0 +1,119 @@
+"""A fork's call: its result, its errors, and its end with the process that waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from nas.errors import NasError
+from nas.export.forks import forked
+
+
+def test_the_function_is_called_in_another_process_with_what_is_sent() -> None:
+    with forked(lambda connection: (os.getpid(), connection.recv() + connection.recv())) as fork:
+        fork.send(2)
+        fork.send(3)
+        process, total = fork.result()
+    assert total == 5
+    assert process != os.getpid()
+    assert not is_there(process)
+
+
+def test_an_error_is_raised_where_the_result_is_wanted_and_tells_where_it_came_from() -> None:
+    def wrong(connection: Connection) -> None:
+        raise NasError(f"nothing to draw of {connection.recv()}")
+
+    with forked(wrong) as fork:
+        fork.send("this")
+        with pytest.raises(NasError, match="nothing to draw of this") as caught:
+            fork.result()
+    assert "In the process that helped" in caught.value.__notes__[0]
+    assert "in wrong" in caught.value.__notes__[0]
+
+
+def test_a_killed_fork_is_told() -> None:
+    def killed(connection: Connection) -> None:
+        connection.recv()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with forked(killed) as fork:
+        fork.send(None)
+        with pytest.raises(NasError, match=r"ended early \(exit code -9\)"):
+            fork.result()
+
+
+@pytest.mark.parametrize(
+    "work", [lambda connection: connection.recv(), lambda _: time.sleep(600)], ids=["waits", "works"]
+)
+def test_a_fork_that_nobody_wants_any_more_is_ended(work: Callable[[Connection], object], tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def told(connection: Connection) -> object:
+        begun.symlink_to(str(os.getpid()))  # whole at once
+        return work(connection)
+
+    def fail_meanwhile() -> None:
+        with forked(told):
+            eventually(begun.is_symlink)
+            raise NasError("an error here")
+
+    with pytest.raises(NasError, match="an error here"):
+        fail_meanwhile()
+    assert not is_there(int(begun.readlink().name))
+
+
+WAITING = """
+import os, sys, time
+from nas.export.forks import forked
+
+def waits(connection):
+    print(os.getpid(), flush=True)
+    connection.recv()
+
+with forked(waits) as fork:
+    time.sleep(600)
+"""
+
+
+def test_a_fork_that_waits_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        fork = int(parent.stdout.readline())
+        parent.kill()
+        eventually(lambda: not is_there(fork))
+        assert parent.stderr.read() == b""
+
+
+def test_an_interrupt_is_left_to_the_parent() -> None:
+    def interrupted(_: Connection) -> str:
+        os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it to both
+        return "went on"
+
+    with forked(interrupted) as fork:
+        assert fork.result() == "went on"
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not within a minute")
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
