@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -74,6 +75,7 @@ def forked(function: Callable[[Connection], ResultT]) -> Iterator[Fork[ResultT]]
 def _call(function: Callable[[Connection], object], ours: Connection, theirs: Connection) -> None:
     ours.close()  # or the other process' end would not be seen here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, the process that waits for this one tells
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # and so ends the forks that this one has made
     outcome: tuple[object, Exception | None]
     try:
         outcome = function(theirs), None

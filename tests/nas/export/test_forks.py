@@ -70,6 +70,22 @@ def test_a_fork_that_nobody_wants_any_more_is_ended(work: Callable[[Connection],
     assert not is_there(int(begun.readlink().name))
 
 
+def test_the_forks_of_a_fork_end_with_it(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def inner(_: Connection) -> None:
+        begun.symlink_to(str(os.getpid()))
+        time.sleep(600)
+
+    def outer(_: Connection) -> None:
+        with forked(inner) as fork:
+            fork.result()
+
+    with forked(outer):
+        eventually(begun.is_symlink)
+    assert not is_there(int(begun.readlink().name))
+
+
 WAITING = """
 import os, sys, time
 from nas.export.forks import forked
