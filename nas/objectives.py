@@ -184,6 +184,9 @@ class Request:
     precision: str = "fp32"
 
 
+_WITHOUT_VALUE = (Status.FAILED, Status.SKIPPED)
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The stored atom: one figure with its error, or why there is none.
@@ -218,10 +221,13 @@ class Measurement:
     committed: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
-        if (self.value is None) != (self.status in (Status.FAILED, Status.SKIPPED)):
-            raise ValueError(
-                f"a measurement has a value unless it failed or was skipped; got {self.value} with status {self.status}"
-            )
+        check_value(self.value, self.status)
+
+
+def check_value(value: float | None, status: Status) -> None:
+    """Raises `ValueError` for a value without figure, or a figure of what failed or was skipped."""
+    if (value is None) != (status in _WITHOUT_VALUE):
+        raise ValueError(f"a measurement has a value unless it failed or was skipped; got {value} with status {status}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,14 +112,15 @@ class Run:
             folder: where; None is the run's own folder for them.
             select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
-            processes: from 2 on, so many forks of this one draw the pictures: quicker, for a program of one thread.
+            processes: from 2 on, so many others draw the pictures, a fork of this one and forks of it: quicker, for a
+                program of one thread.
         """
         from nas.export.finetunings import finetunings_of
         from nas.export.insight import insight_of
-        from nas.export.plot_files import drawing, write_plots
+        from nas.export.plot_files import drawing_beside, write_plots
         from nas.export.select import limits_of, parse_limits, within
 
-        with drawing(processes) as draw:
+        with drawing_beside(processes) as draw:
             with self.store() as store:
                 guidance = Guidance.of(store)
                 report = build_report(store, run=self.id, guidance=guidance)

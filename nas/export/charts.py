@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nas.errors import NasError
 from nas.export.finetunings import Finetuning
-from nas.export.points import Point, Points, errors_of, taken, values_of
+from nas.export.points import Point, Points, errors_of, minimised_of, taken, values_of
 from nas.export.report import RunReport, broken_by, of_profile
 from nas.export.select import Limit
 from nas.export.units import bound_text, shown_scale, title_of
@@ -198,8 +198,7 @@ def non_dominated_of(points: Sequence[Point], panel: Panel) -> list[Point]:
     """The non-dominated of some points in a panel's two objectives, along x."""
     if not points:
         return []
-    values = np.array([[o.sign * p.values[o.name] for o in (panel.x, panel.y)] for p in points])
-    kept = [p for p, keep in zip(points, non_dominated(values).tolist(), strict=True) if keep]
+    kept = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, (panel.x, panel.y)))).tolist()]
     return sorted(kept, key=lambda p: p.values[panel.x.name])
 
 

@@ -55,7 +55,7 @@ def add_heading(figure: Figure, title: str, line: str) -> None:
 
 
 def thin_ticks(axis: Axes) -> None:
-    """At most six ticks along each side, as a panel among others needs: each takes as long to draw as a line of text."""
+    """At most seven ticks along each side, as a panel among others needs: each takes as long to draw as a line of text."""
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 4, 5, 10]))
 

@@ -109,7 +109,8 @@ def finetuning(folder: RunFolder, of: Trained, report: RunReport | None, store: 
         return Finetuning(folder.id, of, "starting" if live else "damaged", live, "" if live else str(error))
     with closing(own):
         status, info = own.status(), own.info()
-        before = None if report is None else next((p for p in report.candidates if p.key == of.key), None)
+        place = None if report is None or of.key is None else report.candidates.places.get(of.key)
+        before = None if report is None or place is None else report.candidates[place]
         begun = Finetuning(
             folder.id, of, str(status), live, str(info.get("reason") or ""), int(info.get("epoch", 0)),
             int(info.get("epochs", 0)), before=before,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 import sys
 import traceback
@@ -27,7 +28,8 @@ class Fork(Generic[ResultT]):
 
     def send(self, more: Any) -> None:
         """Gives the called function what it receives by its connection."""
-        self._connection.send(more)
+        with suppress(ConnectionError):  # it has ended: why, `result` tells
+            self._connection.send(more)
 
     def result(self) -> ResultT:
         """Waits for what the function returns. Of each call, once.
@@ -39,7 +41,7 @@ class Fork(Generic[ResultT]):
         result: ResultT
         try:
             result, error = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # at its end, or within what it was sending
             self._process.join()
             raise NasError(
                 f"a process that helped this one ended early (exit code {self._process.exitcode}), perhaps for want of "
@@ -52,9 +54,10 @@ class Fork(Generic[ResultT]):
 
 @contextmanager
 def forked(function: Callable[[Connection], ResultT]) -> Iterator[Fork[ResultT]]:
-    """A context in which a fork of this process calls a function; its end is the fork's, and so is that of this process.
+    """A context in which a fork of this process calls a function; its end is the fork's.
 
-    For a command that has one thread: a process in which others run, holding locks, must not be forked.
+    Where this process is killed, the fork ends when it next receives or sends. For a command that has one thread: a process
+    in which others run, holding locks, must not be forked.
 
     Args:
         function: called with a connection, by which it receives what `Fork.send` is given.
@@ -62,7 +65,11 @@ def forked(function: Callable[[Connection], ResultT]) -> Iterator[Fork[ResultT]]
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=_call, args=(function, ours, theirs))
-    process.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the fork does not ignore from the start
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     try:
         yield Fork(process, ours)
@@ -75,12 +82,26 @@ def forked(function: Callable[[Connection], ResultT]) -> Iterator[Fork[ResultT]]
 def _call(function: Callable[[Connection], object], ours: Connection, theirs: Connection) -> None:
     ours.close()  # or the other process' end would not be seen here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, the process that waits for this one tells
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # and so ends the forks that this one has made
     outcome: tuple[object, Exception | None]
     try:
         outcome = function(theirs), None
     except Exception as error:
-        error.add_note(f"In the process that helped:\n{traceback.format_exc()}")
-        outcome = None, error
-    with suppress(BrokenPipeError):  # nobody waits any more
+        outcome = None, _sendable(error)
+    with suppress(ConnectionError):  # nobody waits any more
         theirs.send(outcome)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with where it was raised, or, where it could not be read at the other end, one that says the same."""
+    note = f"In the process that helped:\n{''.join(traceback.format_exception(error))}"
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = (
+            NasError(str(error)) if isinstance(error, NasError) else RuntimeError(f"{type(error).__name__}: {error}")
+        )
+    if not isinstance(error, NasError):  # whose text says all
+        error.add_note(note)
+    return error

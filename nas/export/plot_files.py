@@ -33,7 +33,7 @@ def draw_here(
 
 
 @contextmanager
-def drawing(processes: int) -> Iterator[Draw]:
+def drawing_beside(processes: int) -> Iterator[Draw]:
     """A context in which so many other processes draw, see `forked`; with fewer than two, this one does.
 
     The first of them loads matplotlib right away, which takes as long as it takes this one to read thousands of networks.
@@ -80,7 +80,7 @@ def write_plots(
 
     Args:
         further: what trained the run's networks further, drawn beside the front.
-        draw: what draws, for instance `drawing`'s.
+        draw: what draws, for instance `drawing_beside`'s.
 
     Raises:
         NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.

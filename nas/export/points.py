@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, overload
@@ -10,7 +10,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Fidelity
+from nas.objectives import Fidelity, Objective
 from nas.precisions import PRECISION
 from supernets.space import Architecture, Option, SearchSpace
 
@@ -85,21 +85,6 @@ class Points(Sequence[Point]):
     tests: Mapping[int, Mapping[str, float]]
     _made: dict[int, Point] = field(default_factory=dict, init=False, repr=False)
 
-    @classmethod
-    def of(cls, space: SearchSpace, names: Sequence[str], points: Iterable[Point]) -> Points:
-        """The table of some measured points that have these figures."""
-        rows = list(points)
-        figures = [np.array([[found[name] for name in names] for found in by_name], dtype=np.float64) for by_name in (
-            [p.values for p in rows], [p.errors for p in rows]
-        )]  # fmt: skip
-        values, errors = (figure.reshape(len(rows), len(names)) for figure in figures)
-        return cls(
-            space, [p.key for p in rows], names, values, errors,
-            np.array([p.committed for p in rows], dtype=np.float64),
-            np.array([p.fidelity is Fidelity.FINAL for p in rows], dtype=bool),
-            {i: p.test for i, p in enumerate(rows) if p.test is not None},
-        )  # fmt: skip
-
     def __len__(self) -> int:
         return len(self.keys)
 
@@ -153,6 +138,11 @@ def values_of(points: Sequence[Point], name: str) -> Array:
     if isinstance(points, Points):
         return points.values[:, points.names.index(name)]
     return np.array([point.values.get(name, np.nan) for point in points], dtype=np.float64)
+
+
+def minimised_of(points: Sequence[Point], objectives: Sequence[Objective]) -> Array:
+    """The figures of some points in objectives, each so that less is better, (n, m)."""
+    return np.stack([o.sign * values_of(points, o.name) for o in objectives], axis=1)
 
 
 def errors_of(points: Sequence[Point], name: str) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nas.errors import StoreError, UnknownNameError
 from nas.export.comparisons import distinguishable
-from nas.export.points import Point, Points, values_of
+from nas.export.points import Point, Points, minimised_of, values_of
 from nas.export.rows import Guidance, MeasuredRun, predicted_figures, predictor_history
 from nas.feasibility import Miss, violations_of
 from nas.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
@@ -220,7 +220,7 @@ def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[
     """The non-dominated of some points, the cheapest first."""
     if not points:
         return ()
-    front = [points[i] for i in np.flatnonzero(non_dominated(minimised(points, objectives))).tolist()]
+    front = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, objectives))).tolist()]
     cost = cost_objective(objectives)
     return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
 
@@ -274,7 +274,7 @@ def _history(
     if not reference or not evaluated:
         return ()
     numbers = [n for n, architecture in enumerate(measured.told, start=1) if architecture in measured.complete]
-    values = minimised(evaluated, objectives)
+    values = minimised_of(evaluated, objectives)
     values[broken_by(evaluated, constraints) > 0] = np.nan
     volumes = hypervolume_history(values, _corner(objectives, reference))
     return tuple(zip(numbers, volumes.tolist(), strict=True))
@@ -286,7 +286,7 @@ def front_hypervolume(
     """The hypervolume of a front from the figures it shows; None without front or reference point."""
     if not reference or not front:
         return None
-    return float(hypervolume(minimised(front, objectives), _corner(objectives, reference)))
+    return float(hypervolume(minimised_of(front, objectives), _corner(objectives, reference)))
 
 
 def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
@@ -325,11 +325,6 @@ def _ends_differ(store: RunStore, front: Sequence[Point], objectives: Sequence[O
     primary = next((o for o in objectives if o.metric == "accuracy"), objectives[0])
     fastest, most_accurate = best(front, cost_objective(objectives)), best(front, primary)
     return {o.name: distinguishable(store, fastest.architecture, most_accurate.architecture, o) for o in objectives}
-
-
-def minimised(points: Sequence[Point], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """The points' figures, each so that less is better, (n, m)."""
-    return np.stack([o.sign * values_of(points, o.name) for o in objectives], axis=1)
 
 
 def _corner(objectives: Sequence[Objective], reference: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -50,7 +50,7 @@ class MeasuredRun:
         asks: Sequence[Sequence[Architecture]],
     ) -> None:
         self.figures = tuple(figures)
-        self._n = len(self.figures)
+        self._n_figures = len(self.figures)
         self.again: set[Architecture] = set()
         self._rows = self._read(store, Precisions.of_run(info))
         self._final_keys: Sequence[str] = info.get("final") or ()
@@ -59,8 +59,8 @@ class MeasuredRun:
         self.told: dict[Architecture, None] = {}
         self.complete: dict[Architecture, None] = {}
         for architecture in dict.fromkeys([*anchors, *asked, *self._rows]):
-            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n] if outcome is not None]
-            if len(found) == self._n:
+            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n_figures] if outcome is not None]
+            if len(found) == self._n_figures:
                 self.told[architecture] = None
                 if all(outcome.value is not None for outcome in found):
                     self.complete[architecture] = None
@@ -70,15 +70,15 @@ class MeasuredRun:
         searched, final = ([(o.metric, o.profile, f) for o in self.figures] for f in (Fidelity.SEARCH, Fidelity.FINAL))
         places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
         n_places, again = len(places), Fidelity.FINAL
-        candidates: dict[tuple[str, str], Architecture] = {}
+        candidates: dict[tuple[Architecture, str], Architecture] = {}
         rows: dict[Architecture, list[Outcome | None]] = {}
         for outcome in store.outcomes():
-            key, metric, profile, fidelity, precision, *_ = outcome
+            architecture, metric, profile, fidelity, precision, *_ = outcome
             if precision not in precisions.names:
                 continue
-            candidate = candidates.get((key, precision))
+            candidate = candidates.get((architecture, precision))
             if candidate is None:
-                candidate = candidates[key, precision] = precisions.candidate(outcome.request)
+                candidate = candidates[architecture, precision] = precisions.candidate(outcome.request)
                 rows[candidate] = [None] * n_places
             place = places.get((metric, profile, fidelity))
             if place is not None:
@@ -115,7 +115,7 @@ class MeasuredRun:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
         if architecture not in self.again:
             return False
-        finals = self._rows[architecture][self._n : 2 * self._n]
+        finals = self._rows[architecture][self._n_figures : 2 * self._n_figures]
         return any(outcome is not None and outcome.value is None for outcome in finals)
 
     def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
@@ -125,7 +125,8 @@ class MeasuredRun:
             final: the longer protocol's where it gave a figure.
         """
         row = self._rows[architecture]
-        pairs = zip(row[: self._n], row[self._n : 2 * self._n] if final else [None] * self._n, strict=True)
+        n = self._n_figures
+        pairs = zip(row[:n], row[n : 2 * n] if final else [None] * n, strict=True)
         found = [search if again is None or again.value is None else again for search, again in pairs]
         return [outcome for outcome in found if outcome is not None]
 
@@ -142,8 +143,8 @@ class MeasuredRun:
             space,
             [architecture.key for architecture in architectures],
             [figure.name for figure in self.figures],
-            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n),
-            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n),
+            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
+            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
             np.array([max([o.committed for o in row]) for row in found], dtype=np.float64),
             np.array([final and any(o.fidelity is Fidelity.FINAL for o in row) for row in found], dtype=bool),
             {place: test for place, test in tests.items() if test is not None},
@@ -156,7 +157,8 @@ class MeasuredRun:
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
-        """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
+        """Accuracy on the test part with its standard error, of what has measurements; None where it was not scored, or
+        that failed."""
         found = self._rows[architecture][-1]
         if found is None or found.value is None:
             return None

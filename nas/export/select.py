@@ -11,7 +11,7 @@ import numpy as np
 
 from nas import pareto
 from nas.errors import SelectionError
-from nas.export.points import Point, values_of
+from nas.export.points import Point, minimised_of, values_of
 from nas.export.report import RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.export.units import figure_text, miss_text
 from nas.objectives import Constraint, Objective
@@ -179,8 +179,7 @@ def knee(report: RunReport) -> Point:
         SelectionError: there is no front.
     """
     front = _front(report)
-    values = np.array([[o.sign * p.values[o.name] for o in report.objectives] for p in front], dtype=np.float64)
-    return front[pareto.knee(values)]
+    return front[pareto.knee(minimised_of(front, report.objectives))]
 
 
 def _front(report: RunReport) -> tuple[Point, ...]:

@@ -8,7 +8,8 @@ from typing import cast
 import numpy as np
 
 from nas.errors import SelectionError
-from nas.export.report import RunReport, broken_by, comparable, front_hypervolume, front_of, minimised
+from nas.export.points import minimised_of
+from nas.export.report import RunReport, broken_by, comparable, front_hypervolume, front_of
 from nas.objectives import Objective
 from nas.pareto import hypervolume_history
 from nas.service import schemas
@@ -66,7 +67,7 @@ def _curve(
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not report.evaluated:
         return ()
-    values = minimised(report.evaluated, common)
+    values = minimised_of(report.evaluated, common)
     values[broken_by(report.evaluated, report.constraints) > 0] = np.nan
     corner = np.array([o.sign * reference[o.name] for o in common])
     volumes = hypervolume_history(values, corner).tolist()

@@ -46,8 +46,7 @@ class Outcome(NamedTuple):
     A measurement has as well where and how it was taken, which takes longer to read than all of this.
     """
 
-    key: str
-    """The architecture's."""
+    architecture: Architecture
     metric: str
     profile: str | None
     fidelity: Fidelity
@@ -64,7 +63,7 @@ class Outcome(NamedTuple):
     @property
     def request(self) -> Request:
         """What was asked for."""
-        return Request(Architecture.parse(self.key), self.metric, self.profile, self.fidelity, self.precision)
+        return Request(*self[:5])
 
 
 class RunStore(Protocol):

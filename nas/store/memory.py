@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from nas.errors import StoreError
@@ -87,12 +88,12 @@ class MemoryStore:
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         self._check_open()
-        kept = latest(self._measurements.values())
+        kept = latest(self._measurements.values(), attrgetter("request"))
         return [_without_samples(m) for m in kept if fidelity is None or m.request.fidelity is fidelity]
 
     def outcomes(self) -> list[Outcome]:
         self._check_open()
-        return [_outcome(measurement) for measurement in latest(self._measurements.values())]
+        return [_outcome(measurement) for measurement in latest(self._measurements.values(), attrgetter("request"))]
 
     def n_measurements(self) -> int:
         self._check_open()
@@ -137,7 +138,7 @@ class MemoryStore:
 def _outcome(m: Measurement) -> Outcome:
     r = m.request
     return Outcome(
-        r.architecture.key, r.metric, r.profile, r.fidelity, r.precision, m.attempt, m.status, m.value, m.error, m.seconds,
+        r.architecture, r.metric, r.profile, r.fidelity, r.precision, m.attempt, m.status, m.value, m.error, m.seconds,
         m.message, m.committed,
     )  # fmt: skip
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.objectives import Fidelity, Measurement, Request, Status, check_value
 from nas.store.base import Outcome
 from nas.store.json_values import plain
 from supernets.space import Architecture
@@ -123,21 +123,28 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
     """The outcome that a row of `OUTCOME_COLUMNS` holds.
 
     Raises:
-        ValueError: the row holds what was never written.
+        ValueError, SpaceError: the row holds what was never written.
     """
     key, metric, profile, fidelity, precision, attempt, status, value, error, seconds, message, time = row
+    known = _STATUSES.get(status) or Status(status)
+    check_value(value, known)
     return Outcome(
-        key, metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity), precision, attempt,
-        _STATUSES.get(status) or Status(status), value, error, seconds, message, time,
+        Architecture.parse(key), metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity), precision,
+        attempt, known, value, error, seconds, message, time,
     )  # fmt: skip
 
 
-def latest(attempts: Iterable[_AttemptT]) -> list[_AttemptT]:
-    """Of each request the highest attempt alone, in the order given."""
+def latest(attempts: Iterable[_AttemptT], request: Callable[[_AttemptT], Hashable]) -> list[_AttemptT]:
+    """Of each request the highest attempt alone, in the order given.
+
+    Args:
+        request: by what attempts at the same request are equal.
+    """
     ordered = list(attempts)
     if not any(a.attempt for a in ordered):
         return ordered
-    last: dict[Request, int] = {}
-    for attempt in ordered:
-        last[attempt.request] = max(attempt.attempt, last.get(attempt.request, 0))
-    return [a for a in ordered if a.attempt == last[a.request]]
+    requests = [request(a) for a in ordered]
+    last: dict[Hashable, int] = {}
+    for asked, a in zip(requests, ordered, strict=True):
+        last[asked] = max(a.attempt, last.get(asked, 0))
+    return [a for asked, a in zip(requests, ordered, strict=True) if a.attempt == last[asked]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -174,7 +175,7 @@ class SqlStore:
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
                 found += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
-        return {m.request: m for m in latest(found) if m.request in wanted}
+        return {m.request: m for m in latest(found, attrgetter("request")) if m.request in wanted}
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         query = _MEASUREMENTS.order_by(tables.measurements.c.id)
@@ -182,11 +183,11 @@ class SqlStore:
             query = query.where(tables.measurements.c.fidelity == str(fidelity))
         with self._reading() as connection:
             # All at once: to ask for one row after another takes longer than to read it.
-            return latest([measurement_of(row) for row in connection.execute(query).all()])
+            return latest([measurement_of(row) for row in connection.execute(query).all()], attrgetter("request"))
 
     def outcomes(self) -> list[Outcome]:
         with self._reading() as connection:
-            return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()])
+            return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()], itemgetter(slice(5)))
 
     def n_measurements(self) -> int:
         with self._reading() as connection:

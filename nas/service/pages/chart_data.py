@@ -98,10 +98,9 @@ def _convergence(report: RunReport) -> dict[str, Any] | None:
     curve = charts.convergence(report)
     if curve is None:
         return None
-    shares = [None if share != share else share for share in curve.share.tolist()]  # JSON has no NaN
     return {
         "evaluations": curve.evaluations.tolist(),
-        "values": shares,
+        "values": _known(curve.share),
         "name": curve.name,
         "title": curve.title,
         "close_at": curve.close_at,

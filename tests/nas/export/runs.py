@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nas.export.comparisons import Comparison
 from nas.export.finetunings import Finetuning
 from nas.export.gains import Change, Gain, Trained
+from nas.export.points import Point, Points
 from nas.export.report import RunReport
 from nas.objectives import Constraint, Fidelity, Measurement, Objective, Status, figures_of
 from nas.precisions import Precisions
@@ -33,6 +34,18 @@ SPACE = SearchSpace(
         Choice("block3.kernel", (3, 5, 7), requires=("depth", 2)),
     ]
 )
+
+
+def table_of(space: SearchSpace, names: Sequence[str], points: Sequence[Point]) -> Points:
+    """The table of some measured points that have these figures."""
+    return Points(
+        space, [p.key for p in points], names,
+        np.array([[p.values[name] for name in names] for p in points]),
+        np.array([[p.errors[name] for name in names] for p in points]),
+        np.array([p.committed for p in points]),
+        np.array([p.fidelity is Fidelity.FINAL for p in points]),
+        {i: p.test for i, p in enumerate(points) if p.test is not None},
+    )  # fmt: skip
 
 
 def effort(architecture: Architecture) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import NasError
+from nas.errors import NasError, UnknownNameError
 from nas.export.forks import forked
 
 
@@ -29,25 +29,58 @@ def test_the_function_is_called_in_another_process_with_what_is_sent() -> None:
 
 def test_an_error_is_raised_where_the_result_is_wanted_and_tells_where_it_came_from() -> None:
     def wrong(connection: Connection) -> None:
-        raise NasError(f"nothing to draw of {connection.recv()}")
+        raise LookupError(f"nothing to draw of {connection.recv()}")
 
     with forked(wrong) as fork:
         fork.send("this")
-        with pytest.raises(NasError, match="nothing to draw of this") as caught:
+        with pytest.raises(LookupError, match="nothing to draw of this") as caught:
             fork.result()
     assert "In the process that helped" in caught.value.__notes__[0]
     assert "in wrong" in caught.value.__notes__[0]
 
 
-def test_a_killed_fork_is_told() -> None:
+@pytest.mark.parametrize("when", ["before", "unread", "received", "sending"])
+def test_a_killed_fork_is_told(when: str) -> None:
     def killed(connection: Connection) -> None:
-        connection.recv()
+        if when in ("received", "sending"):
+            connection.recv()
+        if when == "sending":
+            os.write(connection.fileno(), b"\x00\x00\x10\x00part of 4,096 bytes")
+        if when == "unread":
+            connection.poll(None)
         os.kill(os.getpid(), signal.SIGKILL)
 
     with forked(killed) as fork:
-        fork.send(None)
+        if when == "before":
+            fork._process.join()
+        fork.send(bytes(10_000))
         with pytest.raises(NasError, match=r"ended early \(exit code -9\)"):
             fork.result()
+
+
+def test_an_error_before_anything_is_received_is_the_one_that_is_told() -> None:
+    def wrong(_: Connection) -> None:
+        raise ImportError("no such library")
+
+    with forked(wrong) as fork:
+        fork._process.join()
+        fork.send(bytes(1_000_000))
+        with pytest.raises(ImportError, match="no such library"):
+            fork.result()
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_its_words() -> None:
+    def unknown(_: Connection) -> None:
+        raise UnknownNameError("profile", "bord", ["board"])
+
+    def odd(_: Connection) -> None:
+        raise LookupError(lambda: None)
+
+    with forked(unknown) as fork, pytest.raises(NasError, match="did you mean 'board'") as caught:
+        fork.result()
+    assert not hasattr(caught.value, "__notes__")  # the text says all that a user needs
+    with forked(odd) as fork, pytest.raises(RuntimeError, match="LookupError: <function"):
+        fork.result()
 
 
 @pytest.mark.parametrize(
@@ -128,8 +161,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def is_there(process: int) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     return state != "Z"

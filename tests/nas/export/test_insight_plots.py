@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from nas.export.charts import TITLES
 from nas.export.insight import Insight, insight_of
 from nas.export.insight_plots import insight_makers
-from nas.export.plot_files import drawing, write_plots
+from nas.export.plot_files import drawing_beside, write_plots
 from nas.export.report import RunReport, build_report
 from nas.objectives import Objective
 from nas.store.memory import MemoryStore
@@ -91,13 +91,13 @@ def test_where_there_is_nothing_to_tell_nothing_is_drawn() -> None:
     assert insight_figures(report, insight_of(report, store)) == {}
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [2, 3])
 def test_other_processes_draw_the_same(tmp_path: Path, processes: int) -> None:
     store = example_run()
     report = build_report(store, run="x")
     insight = insight_of(report, store)
     alone = write_plots(report, tmp_path / "alone", insight=insight)
-    with drawing(processes) as draw:
+    with drawing_beside(processes) as draw:
         paths = write_plots(report, tmp_path / "others", insight=insight, draw=draw)
     assert [path.name for path in paths] == [path.name for path in alone]
     for one, other in zip(paths, alone, strict=True):

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import SelectionError, UnknownNameError
-from nas.export.points import Point, Points
+from nas.export.points import Point
 from nas.export.report import RunReport, build_report, is_short
 from nas.export.report_json import selection_json
 from nas.export.select import by_index, knee, limits_of, parse_limits, select, within
 from nas.objectives import Fidelity
-from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run
+from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run, table_of
 
 LATENCY = f"latency_ms@{PROFILE}"
 
@@ -68,8 +68,8 @@ def test_a_key_of_nothing_measured_is_told(report: RunReport, key: str) -> None:
 def test_the_cheapest_of_equally_accurate_ones_is_taken(report: RunReport) -> None:
     fast, slow = report.front[2], report.front[3]
     level = {**slow.values, "accuracy": fast.values["accuracy"]}
-    candidates = Points.of(report.space, TWO, [replace(slow, values=level), fast])
-    tied = replace(report, candidates=candidates, evaluated=Points.of(report.space, TWO, [slow, fast]))
+    candidates = table_of(report.space, TWO, [replace(slow, values=level), fast])
+    tied = replace(report, candidates=candidates, evaluated=table_of(report.space, TWO, [slow, fast]))
     assert select(tied, "latency_ms<=10") == fast
 
 

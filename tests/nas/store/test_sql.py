@@ -207,13 +207,23 @@ class TestBadDatabase:
 
 @pytest.mark.parametrize(
     "damage",
-    ["status = 'great'", "architecture = '1-?-1'", "detail = '{'", "value = NULL", "fidelity = ''"],
+    [
+        "status = 'great'",
+        "architecture = '1-?-1'",
+        "detail = '{'",
+        "value = NULL",
+        "fidelity = ''",
+        "status = 'failed'",
+    ],
 )
 def test_a_row_that_no_run_writes_is_damage(store: SqlStore, path: Path, damage: str) -> None:
     store.add(measured(1))
     by_hand(path, f"UPDATE measurements SET {damage}")
     with pytest.raises(StoreError, match="holds a row that no run writes"):
         store.measurements()
+    if "detail" not in damage:  # which an outcome is without
+        with pytest.raises(StoreError, match="holds a row that no run writes"):
+            store.outcomes()
 
 
 def test_a_full_disk_is_told_and_keeps_what_was_committed(store: SqlStore) -> None:
