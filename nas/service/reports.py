@@ -15,7 +15,7 @@ from nas.service.standings import Stamp, fresh
 from nas.store.folder import RunsFolder
 
 _MOST_NETWORKS = 60_000
-"""Of all reports that are kept; a network takes some 4 KiB."""
+"""Of all reports that are kept; a network of 45 genes takes 1.2 KiB, and 1.9 once a point is made of it."""
 _ELSEWHERE_S = 3.0
 """How long what was read of a database without files of its own is taken for what it says now."""
 
