@@ -8,7 +8,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from nas.errors import NasError
 from nas.export.charts import TITLES
 from nas.export.finetunings import Finetuning
 from nas.export.forks import Fork, forked
@@ -16,7 +15,7 @@ from nas.export.insight import Insight
 from nas.export.page import prepare
 from nas.export.report import RunReport
 from nas.export.select import Limit
-from nas.store.folder import write_atomically
+from nas.store.folder import write_all
 
 Files = dict[str, bytes]
 Draw = Callable[[RunReport, Sequence[Limit], Insight | None, Sequence[Finetuning]], Callable[[], Files]]
@@ -83,18 +82,12 @@ def write_plots(
         draw: what draws, for instance `drawing_beside`'s.
 
     Raises:
-        NasError: there is nothing to plot (see `charts.panels`), or the folder cannot be made.
-        StoreError: a file cannot be written.
+        NasError: there is nothing to plot (see `charts.panels`).
+        StoreError: the folder cannot be made, or a file not be written.
     """
     drawn = draw(report, limits, insight, further)
     page = prepare(report, limits=limits, further=further)
     contents = drawn()
     pictures = {title: contents[f"{name}.svg"].decode() for name, title in TITLES.items() if f"{name}.svg" in contents}
     contents["front.html"] = page(pictures).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NasError(f"the plots folder {folder} cannot be made: {error.strerror}; name another folder") from None
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+    return write_all(folder, contents)

@@ -17,7 +17,7 @@ from hardware_profiles.staircase import least_latency
 from nas.errors import NasError
 from nas.export import charts
 from nas.export.figures import SOFT, STYLE, add_heading, files_of
-from nas.store.folder import write_atomically
+from nas.store.folder import write_all
 
 if TYPE_CHECKING:  # it is above this package
     from nas.sweep import WidthSweep
@@ -30,17 +30,10 @@ def plot_sweep(sweeps: Sequence[WidthSweep], profile_name: str, folder: Path) ->
     """Writes ``sweep.png`` and ``sweep.svg`` into the folder, which is made where it is missing; returns their paths.
 
     Raises:
-        NasError: there is no sweep, or the folder cannot be made.
-        StoreError: a file cannot be written.
+        NasError: there is no sweep.
+        StoreError: the folder cannot be made, or a file not be written.
     """
-    contents = files_of("sweep", sweep_figure(sweeps, profile_name))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NasError(f"the plots folder {folder} cannot be made: {error.strerror}; name another folder") from None
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+    return write_all(folder, files_of("sweep", sweep_figure(sweeps, profile_name)))
 
 
 def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:

@@ -167,3 +167,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Writes files by name into a folder, which is made where it is missing, each as `write_atomically`; returns their paths.
+
+    Raises:
+        StoreError: the folder cannot be made, or a file not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the folder {folder} cannot be made: {error.strerror}; name another folder") from None
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
