@@ -225,7 +225,7 @@ class Measurement:
 
 
 def check_value(value: float | None, status: Status) -> None:
-    """Raises `ValueError` for a value without figure, or a figure of what failed or was skipped."""
+    """Raises `ValueError` where a value is missing, or there is one of what failed or was skipped."""
     if (value is None) != (status in _WITHOUT_VALUE):
         raise ValueError(f"a measurement has a value unless it failed or was skipped; got {value} with status {status}")
 

@@ -87,10 +87,11 @@ class Architecture:
     @property
     def key(self) -> str:
         """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
-        if self._key is None:  # a report writes it in many places
-            object.__setattr__(self, "_key", "-".join([_TEXTS[gene] for gene in self.genes]))
-        assert self._key is not None
-        return self._key
+        key = self._key
+        if key is None:
+            key = "-".join([_TEXTS[gene] for gene in self.genes])
+            object.__setattr__(self, "_key", key)  # a report writes it in many places
+        return key
 
     @staticmethod
     def parse(key: str) -> Architecture:

@@ -139,5 +139,5 @@ class Results:
 def evaluated(report: RunReport) -> list[Point]:
     """All evaluated networks in the order told, each as it is chosen from: with final figures where it has some."""
     places = report.candidates.places
-    pairs = zip(report.evaluated.keys, report.evaluated, strict=True)
-    return [report.candidates[places[key]] if key in places else point for key, point in pairs]
+    keys = enumerate(report.evaluated.keys)
+    return [report.candidates[places[key]] if key in places else report.evaluated[i] for i, key in keys]
