@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.config import load_job as load_job
-    from nas.driver import How as How
-    from nas.driver import resume as resume
-    from nas.driver import search as run
-    from nas.driver import train as train
-    from nas.reader import open_run as open_run
+    from nas.engine.driver import How as How
+    from nas.engine.driver import resume as resume
+    from nas.engine.driver import search as run
+    from nas.engine.driver import train as train
+    from nas.engine.run import open_run as open_run
 
 __all__ = ["How", "load_job", "open_run", "resume", "run", "train"]
 
 _HOMES = {
-    "How": ("nas.driver", "How"),
+    "How": ("nas.engine.driver", "How"),
     "load_job": ("nas.config", "load_job"),
-    "open_run": ("nas.reader", "open_run"),
-    "resume": ("nas.driver", "resume"),
-    "run": ("nas.driver", "search"),
-    "train": ("nas.driver", "train"),
+    "open_run": ("nas.engine.run", "open_run"),
+    "resume": ("nas.engine.driver", "resume"),
+    "run": ("nas.engine.driver", "search"),
+    "train": ("nas.engine.driver", "train"),
 }
 
 

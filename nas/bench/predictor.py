@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.bench.table import Table
+from nas.bench.table_features import TableFeatures
 from nas.errors import EvaluationError, UnknownNameError
-from nas.evaluation.table import Table
-from nas.evaluation.table_features import TableFeatures
 from predictors.base import Predictor
 from predictors.baselines import gaussian_process, lightgbm, mean, ridge
 from predictors.quality import Scores

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.budget import Budget
+from nas.bench.table import Table, TableEvaluator
+from nas.engine.loop import search
 from nas.errors import EvaluationError, UnknownNameError
-from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import search
-from nas.objectives import Evaluation, Goal, Objective, minimised
-from nas.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
-from nas.search.shelf import ALGORITHMS, Task, make_algorithm
+from nas.problem.budget import Budget
+from nas.problem.objectives import Evaluation, Goal, Objective, minimised
+from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
+from nas.search.registry import ALGORITHMS, Task, make_algorithm
 from nas.store.memory import MemoryStore
 from predictors.threads import one_thread
 from supernets.space import Architecture

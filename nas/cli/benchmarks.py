@@ -48,7 +48,7 @@ def predictor(
     from rich.progress import Progress
 
     from nas.bench.predictor import bench_predictor
-    from nas.evaluation.table import Table
+    from nas.bench.table import Table
 
     loaded, console = Table.load(table), stderr()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -105,10 +105,10 @@ def search(
 ) -> None:
     """Count the evaluations that search algorithms need for the front of a table whose every architecture is known."""
     from nas.bench.search import Replay, bench_search
-    from nas.evaluation.table import Table
+    from nas.bench.table import Table
 
     if plot is not None:
-        from nas.export.search_plot import check_plot_file
+        from nas.bench.search_plot import check_plot_file
 
         check_plot_file(plot)
     columns = {name: _names(given, name) for name, given in (("maximize", maximize), ("minimize", minimize))}
@@ -134,7 +134,7 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk costs the plot, not what took hours
-        from nas.export.search_plot import plot_search
+        from nas.bench.search_plot import plot_search
 
         plot_search(rows, line, plot)
         print(f"wrote {plot}", file=sys.stderr)

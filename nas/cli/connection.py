@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from nas.api.schemas import RunSummary
     from nas.client import NasClient
-    from nas.service.schemas import RunSummary
 
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 

@@ -29,9 +29,9 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Train one network of a run further, taught by the largest one, and measure it again: a run of its own, to export."""
-    from nas.driver import search as search_job
-    from nas.finetune import finetuning_job
-    from nas.reader import Run
+    from nas.engine.driver import search as search_job
+    from nas.engine.run import Run
+    from nas.finetuning.job import finetuning_job
 
     check_one_choice(select, index, knee)
     opened = Run.open(folder(runs), run)

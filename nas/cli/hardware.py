@@ -111,11 +111,11 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
 def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
+    from nas.build.resolved_job import Prepared
     from nas.config import load_job
     from nas.evaluation.cluster import connected
-    from nas.export.sweep_plot import plot_sweep
-    from nas.job import Prepared
-    from nas.sweep import job_snippet, sweep, to_json
+    from nas.planning.latency_sweep import job_snippet, sweep, to_json
+    from nas.planning.latency_sweep_plot import plot_sweep
 
     prepared = Prepared(load_job(job), folder(runs), source=str(job))
     chosen = given or prepared.profiles[0]
@@ -158,10 +158,10 @@ def calibrate(
 ) -> None:
     """Measure the blocks of a job's space, so that few subnets are enough to predict the latency of all."""
     from hardware_profiles.catalog import load_profile
-    from nas.calibrate import calibrate as calibrate_job
+    from nas.build.resolved_job import Prepared
     from nas.config import load_job
     from nas.evaluation.cluster import connected
-    from nas.job import Prepared
+    from nas.planning.calibrate import calibrate as calibrate_job
 
     chosen, loaded = load_profile(name), load_job(job)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nas.export.foresight import Foresight
-    from nas.export.importance import Importance
-    from nas.export.insight import Insight
-    from nas.export.report import RunReport
+    from nas.analysis.importance import Importance
+    from nas.analysis.insight import Insight
+    from nas.analysis.predictor_accuracy import Foresight
+    from nas.analysis.report import RunReport
 
 _GENES = 5
 _LEAST_SHARE = 0.01
@@ -25,7 +25,7 @@ def print_insight(report: RunReport, insight: Insight) -> None:
 
 
 def _course(report: RunReport, insight: Insight) -> str:
-    from nas.export.charts import convergence
+    from nas.visualization.chart_data import convergence
 
     curve, course = convergence(report), insight.course
     if curve is None or curve.close_at is None:

@@ -52,11 +52,11 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a job's space holds and costs and how long the job will take, before anything is paid for."""
+    from nas.analysis.formatting import duration
+    from nas.build.resolved_job import Prepared
     from nas.config import load_job
     from nas.evaluation.cluster import connected
-    from nas.export.units import duration
-    from nas.job import Prepared
-    from nas.plan import plan as make_plan
+    from nas.planning.plan import plan as make_plan
 
     prepared = Prepared(load_job(job), folder(runs), source=str(job))
     with connected(address, spread=False, profiles=prepared.profiles):
@@ -100,7 +100,7 @@ def train(
 ) -> None:
     """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
     from nas.config import load_job
-    from nas.driver import train as train_job
+    from nas.engine.driver import train as train_job
 
     with driving(runs, address=address, store=store, log_to=log_to) as how:
         run = train_job(load_job(job), how, source=str(job))
@@ -120,7 +120,7 @@ def search(
 ) -> None:
     """Train the supernet (or take the one that the job names), search it, and measure the front again."""
     from nas.config import load_job
-    from nas.driver import search as search_job
+    from nas.engine.driver import search as search_job
 
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as how:
         run = search_job(load_job(job), how, source=str(job))
@@ -172,7 +172,7 @@ def resume(
         if as_json:
             return print_json(queued.model_dump(mode="json"))
         return print(f"{queued.run}: {standing(queued)}\nnext: nas watch {queued.run} --server {server}")
-    from nas.driver import resume as resume_run
+    from nas.engine.driver import resume as resume_run
     from nas.errors import UnknownNameError
 
     elsewhere = os.environ.get("NAS_SERVER")

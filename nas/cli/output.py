@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.export.finetunings import Finetuning
-    from nas.export.gains import Gain
+    from nas.analysis.finetuned_runs import Finetuning
+    from nas.analysis.finetuning_improvement import Gain
 
 
 def print_training(made: dict[str, Any]) -> None:
@@ -42,8 +42,8 @@ def print_nested(found: Any, expression: str) -> None:
 
 
 def print_report(report: Any, *, live: bool = False) -> None:
-    from nas.export.units import constraint_text, miss_text
-    from nas.store.shown import shown_status
+    from nas.analysis.formatting import constraint_text, miss_text
+    from nas.store.status_text import shown_status
 
     status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""
@@ -76,7 +76,7 @@ def print_report(report: Any, *, live: bool = False) -> None:
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
     """The best network within limits, and the front within them; numbers are those of the run's own front."""
-    from nas.export.units import constraint_text
+    from nas.analysis.formatting import constraint_text
 
     text = ", ".join(constraint_text(c) for c in selected.constraints)
     print(f"{report.run}: of {len(report.candidates)} measured networks, the best with {text}, then the front with it")
@@ -97,9 +97,9 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
     Once networks were measured again, timed figures of others have a star: the search's shorter protocol took them.
     """
-    from nas.export.report import SHORT, is_short
-    from nas.export.units import figure_text
-    from nas.objectives import Objective
+    from nas.analysis.formatting import figure_text
+    from nas.analysis.report import SHORT, is_short
+    from nas.problem.objectives import Objective
 
     accuracy = Objective.parse("accuracy", [])
     several = any(point.precision for _, point in points)
@@ -182,7 +182,7 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
     """What was made of a run's networks by training them further, beside what they were; nothing where none was."""
     if not found:
         return
-    from nas.export.units import figure_text
+    from nas.analysis.formatting import figure_text
 
     timed = list(dict.fromkeys(o for one in found for o in one.figures if o.profile is not None))
     rows = []

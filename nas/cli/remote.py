@@ -16,9 +16,9 @@ from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_
 from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
+    from nas.api.schemas import Export, RunSummary
     from nas.client import NasClient
     from nas.errors import ServiceError
-    from nas.service.schemas import Export, RunSummary
 
 RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status` lists them.", show_default=False)]
 
@@ -220,7 +220,7 @@ def _gone(run: str, error: ServiceError) -> str:
 
 def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Progress on stderr, or JSON on stdout; gives the last summary."""
-    from nas.console import ConsoleDisplay
+    from nas.engine.console import ConsoleDisplay
 
     last: RunSummary | None = None
     with ConsoleDisplay(stderr()) as display:

@@ -25,8 +25,8 @@ from nas.cli.running import check_one_choice, folder, no_collector
 @app.command("runs")
 def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List all runs, trainings and searches, with where they stand."""
+    from nas.engine.run_table import overview
     from nas.errors import StoreError
-    from nas.overview import overview
 
     if runs != DEFAULT_RUNS and not runs.is_dir():
         raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names a folder that holds runs")
@@ -51,13 +51,13 @@ def show(
 ) -> None:
     """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
     no_collector()
+    from nas.analysis.insight import insight_json
+    from nas.analysis.report_json import selection_json, show_json
+    from nas.analysis.selection import best_within, parse_limits, within
     from nas.cli.insight import print_insight
-    from nas.export.insight import insight_json
-    from nas.export.report_json import selection_json, show_json
-    from nas.export.select import best_within, parse_limits, within
-    from nas.gain import gain_of, is_finetuning
-    from nas.overview import training_json
-    from nas.reader import Run
+    from nas.engine.run import Run
+    from nas.engine.run_table import training_json
+    from nas.finetuning.improvement import gain_of, is_finetuning
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
@@ -68,7 +68,7 @@ def show(
         print_training(made)
         return print_finetunings(further)
     if opened.kind == "training" and select is not None and profile is None:
-        from nas.nested import sorted_list
+        from nas.export.nested_selection import sorted_list
 
         found = sorted_list(opened)
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
@@ -112,7 +112,7 @@ def plot(
 ) -> None:
     """Draw the front, the convergence, predictions and genes: PNG, SVG, and one page to look around in."""
     no_collector()
-    from nas.reader import Run
+    from nas.engine.run import Run
 
     processes = len(os.sched_getaffinity(0))
     paths = Run.open(folder(runs), run).plot(output, select=select, processes=processes)
@@ -132,7 +132,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write one network as ONNX, checked against torch, with its manifest and weights."""
-    from nas.exports import export as export_run
+    from nas.export.exporting import export as export_run
 
     check_one_choice(select, index, knee)
     made = export_run(folder(runs), run, output, select=select, index=index)
@@ -166,7 +166,7 @@ def export_transformers(
 
     Of a training, it is the whole network.
     """
-    from nas.exports import export_transformers as write
+    from nas.export.exporting import export_transformers as write
 
     check_one_choice(select, index, knee)
     made = write(folder(runs), run, output, select=select, index=index)
@@ -190,8 +190,8 @@ def export_study(
     as_json: Json = False,
 ) -> None:
     """Write a run as an Optuna study, for `optuna-dashboard` and Optuna's own analyses."""
-    from nas.export.study import export_study as write_study
-    from nas.reader import Run
+    from nas.engine.run import Run
+    from nas.export.optuna_study import export_study as write_study
 
     opened = Run.open(folder(runs), run)
     report = opened.report

@@ -19,8 +19,8 @@ from nas.cli.app import INTERRUPTED
 from nas.cli.output import print_gain, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
-    from nas.driver import How
-    from nas.reader import Run
+    from nas.engine.driver import How
+    from nas.engine.run import Run
     from nas.store.folder import RunsFolder
 
 
@@ -59,10 +59,10 @@ def driving(
     log_to: Sequence[str] | None = None,
 ) -> Iterator[How]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
-    from nas.console import ConsoleDisplay
-    from nas.display import Interruption, Several
-    from nas.driver import How
-    from nas.sinks import opened
+    from nas.engine.console import ConsoleDisplay
+    from nas.engine.driver import How
+    from nas.engine.loggers import opened
+    from nas.engine.progress import Interruption, Several
 
     interruption = Interruption()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,9 +85,9 @@ def driving(
 def finish(run: Run, as_json: bool) -> None:
     """Prints what a driver's command ends with: the training, the gain of a network that was trained further, or the front and
     the paths of its plots."""
-    from nas.export.report_json import search_json
-    from nas.gain import is_finetuning
-    from nas.overview import training_json
+    from nas.analysis.report_json import search_json
+    from nas.engine.run_table import training_json
+    from nas.finetuning.improvement import is_finetuning
 
     if run.kind == "training":
         made = training_json(run)
@@ -106,9 +106,9 @@ def finish(run: Run, as_json: bool) -> None:
 
 
 def _tell_gain(run: Run, as_json: bool) -> None:
-    from nas.export.report_json import search_json
-    from nas.gain import gain_of
-    from nas.reader import Run
+    from nas.analysis.report_json import search_json
+    from nas.engine.run import Run
+    from nas.finetuning.improvement import gain_of
 
     gain = gain_of(run)
     origin = Run.open(run.runs, gain.of.run)

@@ -13,7 +13,7 @@ from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
 
 if TYPE_CHECKING:
-    from nas.service.tokens import Tokens
+    from nas.service.http.tokens import Tokens
 
 token = typer.Typer(no_args_is_help=True, help="Tokens that clients of a server show.")
 
@@ -68,8 +68,8 @@ def serve(
     """Serve the API and the pages; submitted jobs run beside the server, and outlive it."""
     if stop_ray:
         return _stop_ray(runs)
-    from nas.service.logs import log_to_stderr
-    from nas.service.server import serve as serve_runs
+    from nas.service.http.logs import log_to_stderr
+    from nas.service.http.server import serve as serve_runs
     from nas.service.settings import ServiceSettings
 
     settings = ServiceSettings(
@@ -89,7 +89,7 @@ def serve(
 
 
 def _stop_ray(runs: Path) -> None:
-    from nas.service.head import end_head
+    from nas.service.jobs.head import end_head
     from nas.service.settings import ServiceSettings
 
     ended = end_head(ServiceSettings(folder(runs.absolute())).folder)
@@ -141,8 +141,8 @@ def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
 
 
 def _tokens(runs: Path) -> Tokens:
+    from nas.service.http.tokens import Tokens
     from nas.service.settings import ServiceSettings
-    from nas.service.tokens import Tokens
 
     return Tokens(ServiceSettings(folder(runs)).tokens_file)
 

@@ -26,8 +26,8 @@ def drive(
     log_to: LogTo = None,
 ) -> None:
     """Drive a run that waits or was left, whatever it has of it already; do nothing once it has ended."""
-    from nas.driver import drive as drive_run
-    from nas.extension import Extension
+    from nas.engine.budget_extension import Extension
+    from nas.engine.driver import drive as drive_run
 
     with driving(runs, inline=inline, address=address, log_to=log_to) as how:
         driven = drive_run(run, how, kind=kind, more=Extension(evaluations, minutes, extension))
@@ -46,7 +46,7 @@ def task(
     import signal
     import sys
 
-    from nas.service.task import run_task
+    from nas.service.jobs.task import run_task
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     made = run_task(result, command, time_limit_s=time_limit)

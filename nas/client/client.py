@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import httpx
 
+from nas.api import schemas
 from nas.client.files import Received, download
 from nas.client.following import LogFollower, OnGone, Patience, Watch, finished
 from nas.client.transport import Transport, checked, quoted
 from nas.errors import ServiceError
-from nas.service import schemas
 
 PATIENCE_S = 300.0
 """How long a server may be gone while something is followed: it is started again, say."""

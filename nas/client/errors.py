@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nas.api.schemas import Problem
 from nas.errors import ServiceError
-from nas.service.schemas import Problem
 
 _UNAUTHORIZED = 401
 

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from nas.api.schemas import FileInfo
 from nas.client.transport import Transport
 from nas.errors import ServiceError
 from nas.export.manifest import files_of
-from nas.service.schemas import FileInfo
 
 _MANIFEST = ".json"
 Received = Callable[[int, int], None]

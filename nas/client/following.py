@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from nas.api.schemas import Export, ModelMeasurement, RunSummary
 from nas.client.errors import RefusedError, UnreachableError
 from nas.client.events import parse_events
 from nas.client.transport import BUSY, Transport
 from nas.errors import ServiceError
-from nas.service.schemas import Export, ModelMeasurement, RunSummary
 
 Task = TypeVar("Task", Export, ModelMeasurement)
 OnGone = Callable[[ServiceError], None]

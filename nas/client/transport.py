@@ -15,9 +15,9 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from nas.api.schemas import Problem
 from nas.client.errors import RefusedError, UnreachableError
 from nas.errors import ServiceError
-from nas.service.schemas import Problem
 
 PREFIX = "/api/v1"
 _CONNECT_S, _ANSWER_S = 5.0, 60.0

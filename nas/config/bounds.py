@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, model_validator
 
 from nas.config.errors import problem, show
 from nas.config.section import Section
-from nas.objectives import Constraint, Objective
+from nas.problem.objectives import Constraint, Objective
 
 
 def _check_bound(value: object) -> object:

@@ -18,7 +18,7 @@ from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig
 from nas.config.training import TrainingConfig
 from nas.errors import JobError, UnknownNameError
-from nas.objectives import Constraint, Objective
+from nas.problem.objectives import Constraint, Objective
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")

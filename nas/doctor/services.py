@@ -24,8 +24,8 @@ def ray_cluster(address: str) -> Finding:
 
 def job_server(jobs_url: str) -> Finding:
     """Whether the job server of a cluster takes jobs from here; shows it the token that Ray's own variables name."""
-    from nas.service.cluster import GivenCluster
-    from nas.service.queue import RayJobs
+    from nas.service.jobs.cluster import GivenCluster
+    from nas.service.jobs.queue import RayJobs
 
     try:
         RayJobs(GivenCluster("", jobs_url)).states(())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from nas.objectives import Measurement, Request
+from nas.problem.objectives import Measurement, Request
 
 
 class Evaluator(Protocol):

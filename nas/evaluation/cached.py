@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
-from nas.objectives import Measurement, Request, Status
+from nas.problem.objectives import Measurement, Request, Status
 
 _SHOWN = 3
 

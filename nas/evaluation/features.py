@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup import LookupTable
 from nas.errors import EvaluationError
-from nas.precisions import Precisions
+from nas.problem.precision import Precisions
 from predictors.layout import FeatureLayout
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys

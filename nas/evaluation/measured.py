@@ -13,10 +13,10 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
-from nas.evaluation.machines import Machines
-from nas.evaluation.subnets import Scored, Scoring, Task
-from nas.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
-from nas.precisions import exact_figure
+from nas.evaluation.environments import Machines
+from nas.evaluation.scoring import Scored, Scoring, Task
+from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
+from nas.problem.precision import exact_figure
 from supernets.cost import Cost
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture

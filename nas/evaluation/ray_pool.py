@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.evaluation.actors import ActorPool
-from nas.evaluation.subnets import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, Task
 from supernets.base import Supernet
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.data import Part

@@ -20,12 +20,12 @@ from safetensors.torch import save as serialise_tensors
 from torch import nn
 
 from hardware_profiles.runtime import run_model
+from nas.analysis.points import Point
 from nas.errors import ExportFailedError
-from nas.evaluation.subnets import in_precision, logits_of
+from nas.evaluation.scoring import in_precision, logits_of
 from nas.export.manifest import FORMAT, files_of
-from nas.export.points import Point
-from nas.objectives import Fidelity, Measurement, Objective
-from nas.precisions import Precisions
+from nas.problem.objectives import Fidelity, Measurement, Objective
+from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from nas.store.folder import write_atomically
 from supernets.checkpoint import Checkpoint

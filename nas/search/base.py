@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Evaluation
+from nas.problem.objectives import Evaluation
 from supernets.space import Architecture
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Constraint, Evaluation, Objective, minimised, violations
+from nas.problem.objectives import Constraint, Evaluation, Objective, minimised, violations
 from supernets.space import Architecture
 
 

@@ -13,13 +13,13 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
-from nas.objectives import Constraint, Evaluation, Objective
-from nas.pareto import Array
-from nas.search.draws import draw_unknown
+from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.problem.pareto import Array
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
 from nas.search.history import History
 from nas.search.ranking import survivors
+from nas.search.sampling import draw_unknown
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 

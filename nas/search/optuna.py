@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import optuna
 
-from nas.objectives import Constraint, Evaluation, Objective
-from nas.search.draws import draw_unknown
+from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.history import History
+from nas.search.sampling import draw_unknown
 from predictors.threads import one_thread
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 

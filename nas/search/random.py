@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.objectives import Evaluation
-from nas.search.draws import draw_unknown
+from nas.problem.objectives import Evaluation
+from nas.search.sampling import draw_unknown
 from supernets.space import Architecture, SearchSpace
 
 

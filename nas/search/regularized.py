@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.objectives import Constraint, Evaluation, Objective
-from nas.search.draws import draw_unknown
+from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.genes import GeneRows
 from nas.search.history import History
 from nas.search.ranking import survivors
+from nas.search.sampling import draw_unknown
 from supernets.space import Architecture, SearchSpace
 
 POPULATION = 50

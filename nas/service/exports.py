@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from nas.analysis.selection import by_index, knee, select
+from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
-from nas.export.select import by_index, knee, select
-from nas.service import schemas
-from nas.service.kinds import Kinds
-from nas.service.results import Results
-from nas.service.room import check_room
+from nas.service.jobs.task_requests import TaskRequests
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.task_requests import TaskRequests
+from nas.service.uploads.disk_space import check_room
+from nas.service.views.results import Results
+from nas.service.views.run_kind import Kinds
 from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"

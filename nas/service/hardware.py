@@ -11,15 +11,15 @@ from typing import Any, BinaryIO, cast
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import known_profiles, load_profile
 from hardware_profiles.errors import ProfileError
+from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
-from nas.service import schemas
-from nas.service.drift import Drifts
-from nas.service.names import checked_name
+from nas.service.jobs.task_requests import TaskRequests
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.task_requests import TaskRequests
-from nas.service.uploads import keep_model
+from nas.service.uploads.models import keep_model
+from nas.service.uploads.names import checked_name
+from nas.service.views.profile_drift import Drifts
 from nas.store.folder import write_atomically
 
 _ADDED = "[!.]*.yaml"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from nas.api import schemas
 from nas.errors import NasError
-from nas.service import schemas
-from nas.service.jobs import JobRunner
-from nas.service.room import check_room
+from nas.service.jobs.runner import JobRunner
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
+from nas.service.uploads.disk_space import check_room
 
 
 class Readiness:

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from nas.export.report import RunReport
+from nas.analysis.report import RunReport
+from nas.api import schemas
 from nas.recipes import list_recipes, read_recipe
-from nas.service import schemas
-from nas.service.data import DataSets
-from nas.service.details import Details
-from nas.service.drift import Drifts
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
-from nas.service.intake import Intake
-from nas.service.jobs import JobRunner
-from nas.service.kinds import Kinds
+from nas.service.jobs.runner import JobRunner
+from nas.service.jobs.task_requests import TaskRequests
 from nas.service.readiness import Readiness
-from nas.service.results import Results
 from nas.service.settings import ServiceSettings
-from nas.service.standings import Standings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
-from nas.service.task_requests import TaskRequests
+from nas.service.uploads.data_sets import DataSets
+from nas.service.uploads.job_files import Intake
+from nas.service.views.profile_drift import Drifts
+from nas.service.views.results import Results
+from nas.service.views.run_details import Details
+from nas.service.views.run_kind import Kinds
+from nas.service.views.run_status import Standings
 
 _T = TypeVar("_T")
 

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
 from nas.service import state_tables as tables
-from nas.service.standings import Stamp
 from nas.service.state_tables import SCHEMA
+from nas.service.views.run_status import Stamp
 from nas.store.database import WRITES
 from nas.store.sqlite import explain, writing_engine
 

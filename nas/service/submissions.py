@@ -10,19 +10,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
 
+from nas.api import schemas
+from nas.engine.budget_extension import Extension
+from nas.engine.run import Run
+from nas.engine.run_table import Standing
 from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
-from nas.extension import Extension
-from nas.overview import Standing
-from nas.reader import Run
-from nas.service import schemas
-from nas.service.intake import Intake
-from nas.service.job_facts import JobFacts, JobFactsOf
-from nas.service.jobs import JobRunner, JobState
-from nas.service.kinds import Kinds
-from nas.service.room import check_room
+from nas.service.jobs.runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
-from nas.service.standings import Standings
 from nas.service.state import ServiceState, Submission, TaskKind, Wanted
+from nas.service.uploads.disk_space import check_room
+from nas.service.uploads.job_files import Intake
+from nas.service.views.job_summary import JobFacts, JobFactsOf
+from nas.service.views.run_kind import Kinds
+from nas.service.views.run_status import Standings
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, write_atomically
 from nas.store.opening import is_held, open_store

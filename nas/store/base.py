@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from supernets.space import Architecture
 
 

@@ -11,11 +11,11 @@ from operator import attrgetter
 from typing import Any
 
 from nas.errors import StoreError
-from nas.objectives import Fidelity, Measurement, Request
+from nas.problem.objectives import Fidelity, Measurement, Request
 from nas.store.base import Event, Fit, Outcome, RunStatus
 from nas.store.checks import check_step, checked_fact
 from nas.store.json_values import plain
-from nas.store.rows import latest, storable
+from nas.store.measurement_rows import latest, storable
 from supernets.space import Architecture
 
 

@@ -13,14 +13,14 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, dele
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import RunHeldError, StoreAwayError, StoreError
-from nas.objectives import Fidelity, Measurement, Request
+from nas.problem.objectives import Fidelity, Measurement, Request
 from nas.store import tables
 from nas.store.base import Event, Fit, Outcome, RunStatus
 from nas.store.checks import check_step, checked_fact
 from nas.store.database import WRITES, Database, Lock
 from nas.store.json_values import plain
 from nas.store.lease import Holder
-from nas.store.rows import (
+from nas.store.measurement_rows import (
     MEASUREMENT_COLUMNS,
     OUTCOME_COLUMNS,
     latest,

@@ -11,11 +11,11 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from nas.search.shelf import ALGORITHMS
+from nas.search.registry import ALGORITHMS
 
 _OWN = ("nas.search", "predictors")
 """Packages whose modules decide what is asked."""
-_SHELF = "nas.search.shelf"
+_SHELF = "nas.search.registry"
 _TASK = (_SHELF, "Task")
 """It grows with what jobs can say; what an algorithm takes of it stands in the function that makes the algorithm."""
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.budget import Budget
+from nas.bench.table import Table, TableEvaluator
+from nas.engine.loop import search
 from nas.evaluation.base import Evaluator
-from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import search
-from nas.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
-from nas.search.shelf import Task, make_algorithm
+from nas.problem.budget import Budget
+from nas.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
+from nas.search.registry import Task, make_algorithm
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.bench.search import Replay, Row
-from nas.evaluation.table import Table
-from nas.evaluation.table_file import description
+from nas.bench.table import Table
+from nas.bench.table_file import description
 from tests.benchmarks.algorithm_source import source_digest
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.budget import Budget
-from nas.loop import search
-from nas.objectives import Evaluation, Measurement, Objective, Request, Status
-from nas.search.shelf import ALGORITHMS, Task, make_algorithm
+from nas.engine.loop import search
+from nas.problem.budget import Budget
+from nas.problem.objectives import Evaluation, Measurement, Objective, Request, Status
+from nas.search.registry import ALGORITHMS, Task, make_algorithm
 from nas.store.sql import SqlStore
 from supernets.space import INACTIVE, Choice, SearchSpace
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nas.bench.predictor import bench_predictor
-from nas.evaluation.table import Table
+from nas.bench.table import Table
 
 METHOD = """\
 A cell is a table, a column and a number of training rows; its figures are means over {seeds} seeds, on {test} held-out

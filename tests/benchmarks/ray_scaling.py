@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from nas.bench.search import Replay
-from nas.budget import Budget
+from nas.bench.table import Table, TableEvaluator
+from nas.engine.loop import search
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
-from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import search
-from nas.objectives import Measurement, Objective, Request
-from nas.search.shelf import Task, make_algorithm
+from nas.problem.budget import Budget
+from nas.problem.objectives import Measurement, Objective, Request
+from nas.search.registry import Task, make_algorithm
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE

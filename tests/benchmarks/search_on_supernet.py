@@ -28,17 +28,17 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.transport import open_profiler
-from nas.budget import Budget
+from nas.build.resolved_job import Prepared
 from nas.config import SearchJob, load_job
+from nas.engine.loop import finalists, search
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
-from nas.evaluation.machines import Machines
+from nas.evaluation.environments import Machines
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.subnets import InlineScoring, Scored, Task
-from nas.job import Prepared
-from nas.loop import finalists, search
-from nas.objectives import Evaluation, Measurement, Request, Status
-from nas.pareto import hypervolume, reference_point
+from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.problem.budget import Budget
+from nas.problem.objectives import Evaluation, Measurement, Request, Status
+from nas.problem.pareto import hypervolume, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore

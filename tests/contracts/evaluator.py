@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from nas.evaluation.base import Evaluator
-from nas.objectives import Request, Status
+from nas.problem.objectives import Request, Status
 
 
 class EvaluatorContract:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nas.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status, violations
-from nas.precisions import Precisions
+from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status, violations
+from nas.problem.precision import Precisions
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nas.errors import StoreError
-from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.base import Event, Fit, RunStatus, RunStore
 from supernets.space import INACTIVE, Architecture
 

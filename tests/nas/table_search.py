@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.budget import Budget, Plateau
+from nas.bench.table import Table, TableEvaluator
+from nas.engine.loop import Progress, search
 from nas.evaluation.base import Evaluator
-from nas.evaluation.table import Table, TableEvaluator
-from nas.loop import Progress, search
-from nas.objectives import Evaluation, Measurement, Objective, Request
-from nas.search.shelf import Task, make_algorithm
+from nas.problem.budget import Budget, Plateau
+from nas.problem.objectives import Evaluation, Measurement, Objective, Request
+from nas.search.registry import Task, make_algorithm
 from nas.store.base import RunStatus, RunStore
 from nas.store.database import Database
 from nas.store.sql import SqlStore

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from nas.reader import Run
+from nas.engine.run import Run
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.test_interrupted_runs import nas, wait_for

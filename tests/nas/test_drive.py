@@ -1,4 +1,4 @@
-"""`nas.driver.drive` takes a run from wherever it is to its end, and keeps why where it cannot."""
+"""`nas.engine.driver.drive` takes a run from wherever it is to its end, and keeps why where it cannot."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from nas import driver
 from nas.config import load_job
-from nas.driver import How, drive
+from nas.engine import driver
+from nas.engine.budget_extension import Extension
+from nas.engine.driver import How, drive
+from nas.engine.run import Run
 from nas.errors import ClusterError, JobError, NasError, RunHeldError, StoreAwayError
-from nas.extension import Extension
-from nas.reader import Run
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from nas.engine.run import Run
+from nas.engine.run_table import overview
 from nas.errors import NasError
-from nas.overview import overview
-from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB

@@ -15,8 +15,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from nas.objectives import Evaluation, Measurement, minimised
-from nas.pareto import non_dominated
+from nas.problem.objectives import Evaluation, Measurement, minimised
+from nas.problem.pareto import non_dominated
 from nas.store.base import RunStatus, RunStore
 from nas.store.database import Database
 from nas.store.memory import MemoryStore

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.run import Run
 from nas.errors import NasError
-from nas.reader import Run
 from nas.store.folder import RunsFolder
 from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Shell

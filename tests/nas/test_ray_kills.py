@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 
-from nas.budget import Budget
+from nas.bench.table import Table
+from nas.engine.loop import Progress, search
 from nas.evaluation.cluster import start_ray, stop_ray
-from nas.evaluation.table import Table
-from nas.loop import Progress, search
-from nas.search.shelf import Task, make_algorithm
+from nas.problem.budget import Budget
+from nas.search.registry import Task, make_algorithm
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable

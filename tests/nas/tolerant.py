@@ -41,7 +41,7 @@ def take_true_rounds(patched: pytest.MonkeyPatch) -> None:
 
 def _drive_alike(patched: pytest.MonkeyPatch) -> None:
     """Lets this process, a server, start drivers that take any noise, too."""
-    from nas.service import dispatcher
+    from nas.service.jobs import dispatcher
 
     true = dispatcher.driver_command
     patched.setattr(

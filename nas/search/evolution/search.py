@@ -15,11 +15,11 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
-from nas.objectives import Constraint, Evaluation, Objective
-from nas.search.draws import draw_unknown
+from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.evolution.breeding import METHODS
 from nas.search.evolution.mating import ArrayMating
 from nas.search.history import History
+from nas.search.sampling import draw_unknown
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _BARREN = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.pareto import Array, non_dominated
+from nas.problem.pareto import Array, non_dominated
 from nas.search.ranking import crowding as crowding
 from nas.search.ranking import survivors as survivors
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pareto import Array
+from nas.problem.pareto import Array
 from nas.search.genes import GeneRows, Rows
 from nas.search.ranking import survivors
 from supernets.space import Architecture

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.objectives import Constraint, Objective
-from nas.pareto import Array
+from nas.problem.objectives import Constraint, Objective
+from nas.problem.pareto import Array
 
 
 class Goals:

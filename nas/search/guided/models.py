@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nas.objectives import Goal, Objective
-from nas.pareto import Array
+from nas.problem.objectives import Goal, Objective
+from nas.problem.pareto import Array
 from nas.search.guided.cells import wirings
 from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.surrogate import HammingProcess

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Constraint, Evaluation, Objective, minimised
-from nas.pareto import MARGIN, non_dominated
-from nas.search.draws import draw_unknown
-from nas.search.earlier import Earlier, Expected
+from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
+from nas.problem.pareto import MARGIN, non_dominated
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import pick_greedily
 from nas.search.guided.candidates import Effort, candidates, relatives
@@ -20,6 +18,8 @@ from nas.search.guided.models import AutoKind, FeatureSource, Figures, GeneKind,
 from nas.search.guided.start import spread_out
 from nas.search.history import History
 from nas.search.ranking import first_front, survivors
+from nas.search.sampling import draw_unknown
+from nas.search.warm_start import Earlier, Expected
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from nas.search.draws import draw_unknown
 from nas.search.genes import GeneRows
+from nas.search.sampling import draw_unknown
 from supernets.space import Architecture, SearchSpace
 
 POOL = 30

@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from nas.objectives import Goal
+from nas.problem.objectives import Goal
 from nas.search.guided.warp import BestWarp, LogWarp, Warp
 from predictors.base import Array, Prediction
 from predictors.checks import query_array, training_arrays

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export import charts
-from nas.export.points import Point, errors_of, keys_of, values_of
-from nas.export.report import RunReport
-from nas.export.units import shown_scale, shown_unit, title_of
-from nas.objectives import Objective
+from nas.analysis.formatting import shown_scale, shown_unit, title_of
+from nas.analysis.points import Point, errors_of, keys_of, values_of
+from nas.analysis.report import RunReport
+from nas.problem.objectives import Objective
+from nas.visualization import chart_data as charts
 from supernets.space import SearchSpace
 
 

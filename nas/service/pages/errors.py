@@ -7,8 +7,8 @@ import json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nas.service.http.problems import MEDIA_TYPE
 from nas.service.pages.rendering import page
-from nas.service.problems import MEDIA_TYPE
 
 _API = "/api/"
 _TITLES = {

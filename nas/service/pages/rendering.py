@@ -11,16 +11,16 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
+from nas.analysis.formatting import constraint_text, duration, figure_text, miss_text, title_of
+from nas.analysis.points import Point
+from nas.analysis.report import RunReport, is_short
+from nas.api import schemas
+from nas.api.schemas import RunSummary
 from nas.errors import NasError
-from nas.export.points import Point
-from nas.export.report import RunReport, is_short
-from nas.export.units import constraint_text, duration, figure_text, miss_text, title_of
-from nas.objectives import Objective
-from nas.service import schemas
+from nas.problem.objectives import Objective
 from nas.service.pages import assets
-from nas.service.schemas import RunSummary
 from nas.store.base import RunStatus
-from nas.store.shown import INTERRUPTED
+from nas.store.status_text import INTERRUPTED
 
 _END_OF_HEAD = "</head>"
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)

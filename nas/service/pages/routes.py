@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
+from nas.api import schemas
 from nas.errors import NasError
-from nas.objectives import Objective
-from nas.service import schemas
+from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
 from nas.service.pages.chart_data import chart_data, figure_info
 from nas.service.service import Service

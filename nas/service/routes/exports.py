@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
+from nas.api import schemas
 from nas.errors import RunStateError
-from nas.service import schemas
-from nas.service.problems import Answers, answers
+from nas.service.http.problems import Answers, answers
 from nas.service.routes.parameters import RunId
 from nas.service.service import Service
 

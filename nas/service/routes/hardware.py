@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, UploadFile
 
-from nas.service import schemas
-from nas.service.problems import answers
+from nas.api import schemas
+from nas.service.http.problems import answers
 from nas.service.routes.parameters import ProfileName
 from nas.service.service import Service
 

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from nas.service.access import COOKIE, login_page
-from nas.service.security import is_local_path
+from nas.service.http.access import COOKIE, login_page
+from nas.service.http.security import is_local_path
+from nas.service.http.tokens import Tokens
 from nas.service.settings import ServiceSettings
-from nas.service.tokens import Tokens
 
 _LONGEST_S = 30 * 24 * 3600
 

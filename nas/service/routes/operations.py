@@ -6,9 +6,9 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 
-from nas.service import schemas
-from nas.service.metrics import Metrics
-from nas.service.problems import Answers, answers
+from nas.api import schemas
+from nas.service.http.metrics import Metrics
+from nas.service.http.problems import Answers, answers
 from nas.service.service import Service
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"

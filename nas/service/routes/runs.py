@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from nas.service import schemas
-from nas.service.problems import Answers, answers
+from nas.api import schemas
+from nas.service.http.problems import Answers, answers
 from nas.service.routes.parameters import Offset, RunId, client_name
 from nas.service.routes.submitted import BODY, submitted
 from nas.service.service import Service
-from nas.service.watching import Watching
+from nas.service.views.event_stream import Watching
 
 _EVENT = {
     "type": "object",

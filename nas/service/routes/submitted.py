@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from nas.service.schemas import JobSubmission, RunKind
+from nas.api.schemas import JobSubmission, RunKind
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _EXAMPLE_JOB = {

@@ -11,8 +11,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from nas.bench.predictor import Row, bench_predictor
+from nas.bench.table import Table
 from nas.errors import EvaluationError, UnknownNameError
-from nas.evaluation.table import Table
 
 MODELS = ["mean", "ridge", "lightgbm", "gp", "auto"]
 

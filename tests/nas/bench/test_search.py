@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from nas.bench.search import Replay, Row, bench_search, quartiles
+from nas.bench.table import Table, TableEvaluator
 from nas.errors import EvaluationError, NasError, UnknownNameError
-from nas.evaluation.table import Table, TableEvaluator
-from nas.objectives import Evaluation
-from nas.precisions import Precisions
-from nas.search.shelf import make_algorithm
+from nas.problem.objectives import Evaluation
+from nas.problem.precision import Precisions
+from nas.search.registry import make_algorithm
 from supernets.space import Architecture
 from tests.nas.table_search import TABLE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.bench.search import Row
-from nas.search.shelf import ALGORITHMS
+from nas.search.registry import ALGORITHMS
 from tests.benchmarks import algorithm_source, search_on_tables
 from tests.benchmarks.algorithm_source import source_digest
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
@@ -65,7 +65,7 @@ def planted(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
     (folder / "draws.py").write_text(text)
     own = algorithm_source._file
     monkeypatch.setattr(
-        algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.draws" else own(name)
+        algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.sampling" else own(name)
     )
     caches = (source_digest, algorithm_source._module)
     try:

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 import nas
-from nas.driver import How, search
-from nas.finetune import finetuning_job
-from nas.reader import Run
+from nas.engine.driver import How, search
+from nas.engine.run import Run
+from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
 from tests.nas.commands import SMALL_JOB, Shell
@@ -137,7 +137,7 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
 
     before = set(shell.runs())
     with monkeypatch.context() as patched:
-        patched.setattr("nas.driver.measure_again", interrupted)
+        patched.setattr("nas.engine.driver.measure_again", interrupted)
         assert shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline").code == 130
     (run,) = set(shell.runs()) - before
     (row,) = [line for line in shell.nas("show", "small-1").out.splitlines() if line.startswith(run)]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.reader import Run
+from nas.engine.run import Run
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.loop import Loop

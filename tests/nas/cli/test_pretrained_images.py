@@ -13,12 +13,12 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas import exports
+from nas.build.resolved_job import Prepared
 from nas.config import load_job
-from nas.driver import How, search
+from nas.engine.driver import How, search
+from nas.engine.run import Run
 from nas.errors import JobError
-from nas.job import Prepared
-from nas.reader import Run
+from nas.export import exporting as exports
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError
 from supernets.families.pretrained_transformer import PretrainedTransformer

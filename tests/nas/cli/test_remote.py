@@ -14,7 +14,7 @@ import pytest
 
 import nas.client
 from nas.client import NasClient
-from nas.service.dispatcher import Dispatcher
+from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.service.tokens import Tokens
+from nas.service.http.tokens import Tokens
 from tests.nas.commands import Shell
 
 

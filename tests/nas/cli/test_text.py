@@ -14,12 +14,12 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.conditions import check_conditions
+from nas.build.resolved_job import Prepared
 from nas.config import parse_job
-from nas.driver import How, search
+from nas.engine.driver import How, search
+from nas.engine.run import Run
 from nas.errors import NasError
-from nas.job import Prepared
-from nas.reader import Run
+from nas.store.compatibility import check_conditions
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
 from supernets.families.pretrained_bert import read_bert

@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.driver import How, search
+from nas.engine.driver import How, search
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS

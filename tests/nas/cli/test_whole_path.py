@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.extension import Extension
-from nas.objectives import Fidelity
-from nas.sources import earlier_evaluations
+from nas.engine.budget_extension import Extension
+from nas.engine.measurement_reuse import earlier_evaluations
+from nas.problem.objectives import Fidelity
 from nas.store.sql import SqlStore
 from supernets.data import load_data
 from tests.nas.commands import SMALL_JOB, Shell, assert_error

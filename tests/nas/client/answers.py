@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
+from nas.api.schemas import RunSummary
 from nas.client import NasClient
-from nas.service.schemas import RunSummary
 
 URL = "http://nas.test:8700"
 

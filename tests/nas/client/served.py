@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from nas.service.app import create_app
+from nas.service.http.app import create_app
 from nas.service.service import Service
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nas.api.schemas import Export, ExportRequest, FileInfo
 from nas.errors import ServiceError
-from nas.service.schemas import Export, ExportRequest, FileInfo
 from tests.nas.client.answers import Script, Stream, gone, problem
 
 CONTENT = {"model.onnx": b"\x08\x0aonnx" * 5000, "model.json": b"{}"}

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from nas.api.schemas import Export, ModelMeasurement
 from nas.client import NasClient, RefusedError
 from nas.errors import UnknownNameError
-from nas.service.dispatcher import Dispatcher
-from nas.service.schemas import Export, ModelMeasurement
+from nas.service.http.tokens import Tokens
+from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
-from nas.service.tokens import Tokens
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store

@@ -17,10 +17,10 @@ from cryptography.x509.oid import NameOID
 
 from nas.client import NasClient, RefusedError, UnreachableError
 from nas.errors import ServiceError
-from nas.service.access import COOKIE
-from nas.service.tokens import Tokens
+from nas.service.http.access import COOKIE
+from nas.service.http.tokens import Tokens
 from tests.nas.commands import SMALL_JOB
-from tests.nas.service.test_server import ELSEWHERE, running
+from tests.nas.service.http.test_server import ELSEWHERE, running
 
 
 @dataclass(frozen=True)

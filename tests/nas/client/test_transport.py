@@ -7,9 +7,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from nas.api.schemas import Health, RunSummary
 from nas.client import NasClient, RefusedError, UnreachableError
 from nas.errors import ServiceError
-from nas.service.schemas import Health, RunSummary
 from tests.nas.client.answers import URL, Script, Stream, as_json, gone, problem, summary
 
 

@@ -9,7 +9,7 @@ import pytest
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
-from nas.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.contracts.evaluator import EvaluatorContract

@@ -9,7 +9,7 @@ import torch
 from hardware_profiles.lookup import AffineFit, Entry, LookupTable, LookupTableError
 from nas.errors import EvaluationError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
-from nas.precisions import Precisions
+from nas.problem.precision import Precisions
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet

@@ -16,10 +16,10 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.transport import open_profiler
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
-from nas.evaluation.machines import Machines
+from nas.evaluation.environments import Machines
 from nas.evaluation.measured import Measured, Timed
-from nas.evaluation.subnets import InlineScoring, Scored, Task
-from nas.objectives import TIMED_METRICS, Fidelity, Request, Status
+from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from nas.errors import EvaluationError
 from nas.evaluation import actors
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.subnets import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, Task
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export.comparisons import Comparison
-from nas.export.finetunings import Finetuning
-from nas.export.gains import Change, Gain, Trained
-from nas.export.points import Point, Points
-from nas.export.report import RunReport
-from nas.objectives import Constraint, Fidelity, Measurement, Objective, Status, figures_of
-from nas.precisions import Precisions
+from nas.analysis.finetuned_runs import Finetuning
+from nas.analysis.finetuning_improvement import Change, Gain, Trained
+from nas.analysis.points import Point, Points
+from nas.analysis.report import RunReport
+from nas.analysis.significance import Comparison
+from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, figures_of
+from nas.problem.precision import Precisions
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace

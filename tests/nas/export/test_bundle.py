@@ -11,7 +11,7 @@ from torch import nn
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.export.bundle import MAX_PARITY, as_measured, compare
-from nas.objectives import Measurement, Request, Status
+from nas.problem.objectives import Measurement, Request, Status
 from supernets.onnx_export import onnx_model
 from supernets.recalibration import recalibrate
 from tests.conftest import Trained

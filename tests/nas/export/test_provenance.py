@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nas.analysis.report import build_report
 from nas.export.bundle import Origin, _provenance
-from nas.export.report import build_report
-from nas.objectives import Fidelity, Status
-from nas.precisions import Precisions
+from nas.problem.objectives import Fidelity, Status
+from nas.problem.precision import Precisions
 from tests.nas.export.runs import TWO, example_run
 
 

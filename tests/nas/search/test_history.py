@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.objectives import Evaluation, Status
+from nas.problem.objectives import Evaluation, Status
 from nas.search.history import History
 from tests.contracts.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 

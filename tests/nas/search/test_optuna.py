@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.objectives import Constraint, minimised
-from nas.pareto import hypervolume
+from nas.problem.objectives import Constraint, minimised
+from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.optuna import OptunaSearch
 from nas.search.random import RandomSearch

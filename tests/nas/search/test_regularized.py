@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nas.objectives import Constraint
+from nas.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.regularized import RegularizedEvolution
 from supernets.space import INACTIVE, Architecture, SearchSpace

@@ -11,13 +11,13 @@ import signal
 import sys
 from pathlib import Path
 
-from nas.budget import Budget
-from nas.evaluation.table import Table
-from nas.loop import Progress, search
-from nas.search.shelf import Task, make_algorithm
-from nas.service.dispatcher import Dispatcher
-from nas.service.head import Head
-from nas.service.queue import RayJobs
+from nas.bench.table import Table
+from nas.engine.loop import Progress, search
+from nas.problem.budget import Budget
+from nas.search.registry import Task, make_algorithm
+from nas.service.jobs.dispatcher import Dispatcher
+from nas.service.jobs.head import Head
+from nas.service.jobs.queue import RayJobs
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission
 from nas.store.base import RunStatus
@@ -48,7 +48,7 @@ def command(settings: ServiceSettings, submission: Submission, address: str | No
 
 
 def drive(run: str, root: Path, address: str) -> None:
-    """What `nas.driver.drive` does, without a supernet to be loaded."""
+    """What `nas.engine.driver.drive` does, without a supernet to be loaded."""
     from nas.evaluation.cluster import start_ray, stop_ray
     from tests.nas.pooled_table import PooledTable
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nas.engine.budget_extension import Extension
 from nas.errors import RunHeldError, ServiceError
-from nas.extension import Extension
-from nas.objectives import Measurement, Request, Status
-from nas.service.jobs import JobState
+from nas.problem.objectives import Measurement, Request, Status
+from nas.service.jobs.runner import JobState
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
@@ -20,7 +20,7 @@ BUDGET = 100
 
 @dataclass
 class Driver:
-    """A driver's process, which does what `nas.driver.drive` does, with the same store, lease and order."""
+    """A driver's process, which does what `nas.engine.driver.drive` does, with the same store, lease and order."""
 
     runs: RunsFolder
     argv: Sequence[str]

@@ -9,8 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from nas.api.schemas import RunSummary
 from nas.client import NasClient
-from nas.service.schemas import RunSummary
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
 from tests.nas import tolerant

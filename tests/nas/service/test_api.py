@@ -19,16 +19,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hardware_profiles.catalog import load_profile
+from nas.analysis.selection import knee, select
+from nas.api.schemas import ExportRequest
 from nas.config import load_job
 from nas.errors import ServiceError, UnknownNameError
-from nas.export.select import knee, select
-from nas.objectives import Fidelity, Measurement, Objective, Status
-from nas.precisions import Precisions
-from nas.service.schemas import ExportRequest
+from nas.problem.objectives import Fidelity, Measurement, Objective, Status
+from nas.problem.precision import Precisions
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
-from nas.service.uploads import is_onnx
+from nas.service.uploads.models import is_onnx
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from supernets.space import Architecture
@@ -236,7 +236,8 @@ def test_nothing_more_is_taken_where_the_disk_is_nearly_full(
     run = searched(runs).id
     free = [2**40]
     monkeypatch.setattr(
-        "nas.service.room.shutil.disk_usage", lambda folder: Usage(2**41, 0, free.pop() if free[1:] else free[0])
+        "nas.service.uploads.disk_space.shutil.disk_usage",
+        lambda folder: Usage(2**41, 0, free.pop() if free[1:] else free[0]),
     )
     assert client.get(f"{API}/ready").json()["parts"]["runs"] == "ok"
 
@@ -272,7 +273,7 @@ def test_a_full_disk_is_told(
     def full(descriptor: int) -> None:
         raise OSError(number, os.strerror(number), "/srv/nas/secret")
 
-    monkeypatch.setattr("nas.service.uploads.os.fsync", full)
+    monkeypatch.setattr("nas.service.uploads.models.os.fsync", full)
     answer = client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"

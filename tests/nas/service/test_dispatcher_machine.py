@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nas.errors import ServiceError
-from nas.service import marks
-from nas.service.dispatcher import Dispatcher
+from nas.service import service_statuses as marks
+from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.store.base import RunStatus

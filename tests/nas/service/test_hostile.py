@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from nas.service.app import create_app
-from nas.service.bodies import BodyBounds
+from nas.service.http.app import create_app
+from nas.service.http.bodies import BodyBounds
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.service.head import end_head
-from nas.service.head_process import HeadProcess
+from nas.service.jobs.head import end_head
+from nas.service.jobs.head_process import HeadProcess
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.store.base import RunStatus

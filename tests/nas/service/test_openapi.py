@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from nas.service.app import create_app
-from nas.service.examples import examples
+from nas.service.http.app import create_app
+from nas.service.http.examples import examples
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState

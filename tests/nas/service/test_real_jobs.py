@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.service.head import end_head
-from nas.service.head_process import HeadProcess
+from nas.service.jobs.head import end_head
+from nas.service.jobs.head_process import HeadProcess
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
 

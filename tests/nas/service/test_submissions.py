@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from nas.api.schemas import JobSubmission, ResumeRequest
 from nas.config import load_job
-from nas.driver import How, drive
+from nas.engine.driver import How, drive
 from nas.errors import (
     JobError,
     NasError,
@@ -20,9 +21,8 @@ from nas.errors import (
     TooManyError,
     UnknownNameError,
 )
-from nas.exports import export_transformers
-from nas.service.jobs import JobState
-from nas.service.schemas import JobSubmission, ResumeRequest
+from nas.export.exporting import export_transformers
+from nas.service.jobs.runner import JobState
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted

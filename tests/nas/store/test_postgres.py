@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import RunHeldError, StoreAwayError, StoreError
-from nas.objectives import Fidelity
+from nas.problem.objectives import Fidelity
 from nas.store import postgres as postgres_module
 from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from nas.errors import RunHeldError, StoreError
-from nas.objectives import Fidelity
+from nas.problem.objectives import Fidelity
 from nas.store import tables
 from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder

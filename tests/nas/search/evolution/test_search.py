@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.objectives import Constraint, Evaluation, Goal, Objective, minimised
-from nas.pareto import hypervolume
+from nas.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
+from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, directions
 from nas.search.evolution.mating import ArrayMating

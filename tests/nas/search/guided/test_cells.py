@@ -9,7 +9,7 @@ from itertools import combinations, pairwise, product
 import numpy as np
 import pytest
 
-from nas.objectives import Goal
+from nas.problem.objectives import Goal
 from nas.search.guided.cells import Wiring, wirings
 from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.models import GeneKind

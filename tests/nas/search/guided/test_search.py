@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nas.objectives import Constraint, Goal, minimised, violations
-from nas.pareto import hypervolume
+from nas.problem.objectives import Constraint, Goal, minimised, violations
+from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import sample_points, survivors, volume_gains

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from nas.service.app import create_app
+from nas.service.http.app import create_app
 from nas.service.service import Service
 from tests.nas.service.pages.outline import Outline
 

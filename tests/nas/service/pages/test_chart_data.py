@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from nas.export.report import RunReport, build_report
-from nas.export.units import figure_text, shown_scale, shown_unit
-from nas.objectives import Fidelity
+from nas.analysis.formatting import figure_text, shown_scale, shown_unit
+from nas.analysis.report import RunReport, build_report
+from nas.problem.objectives import Fidelity
 from nas.service.pages.chart_data import chart_data
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture

@@ -13,9 +13,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from nas.analysis.formatting import figure_text
+from nas.analysis.report import RunReport
 from nas.errors import SelectionError
-from nas.export.report import RunReport
-from nas.export.units import figure_text
 from nas.service.state import TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder

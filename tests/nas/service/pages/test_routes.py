@@ -9,10 +9,10 @@ import re
 import pytest
 
 from nas import recipes
+from nas.analysis.formatting import figure_text
+from nas.analysis.report import RunReport
+from nas.api import schemas
 from nas.errors import StoreError
-from nas.export.report import RunReport
-from nas.export.units import figure_text
-from nas.service import schemas
 from nas.service.pages import assets, rendering, routes
 from nas.service.service import Service
 from nas.store.base import RunStatus

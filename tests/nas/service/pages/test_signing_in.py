@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from nas.service.tokens import Tokens
+from nas.service.http.tokens import Tokens
 from nas.store.folder import RunsFolder
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import TEAM, Chromium, running_chromium

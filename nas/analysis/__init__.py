@@ -1,0 +1,1 @@
+"""What the measurements of a run say: report, selection, significance, convergence, importance, diversity."""

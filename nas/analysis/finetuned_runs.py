@@ -1,0 +1,150 @@
+"""The runs that trained a run's networks further, and what that came to: told and drawn beside its front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nas.analysis.finetuning_improvement import Gain, Trained, gain_between, network_of
+from nas.analysis.points import Point
+from nas.analysis.report import RunReport, build_report
+from nas.analysis.report_json import point_json
+from nas.errors import JobError, StoreError
+from nas.problem.objectives import Objective
+from nas.store.base import RunStatus, RunStore
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import is_held, open_store
+from nas.store.status_text import INTERRUPTED, shown_status
+from supernets.space import Architecture
+
+if TYPE_CHECKING:
+    from nas.config import SearchJob
+
+
+@dataclass(frozen=True, slots=True)
+class Finetuning:
+    """A run that trains, or trained, one network of another further.
+
+    Attributes:
+        status: as stored, or ``damaged``, or ``starting`` while its driver is making it; live: whether a driver holds the
+            run now; reason: why it has the status.
+        epoch, epochs: of the training.
+        figures: what it measures.
+        before: the network as the other run measured it; None where it did not.
+        after: as this run measured it; None until it has.
+        gain: None until it is finished, or where the other run is a training, which has no figures to compare with.
+    """
+
+    run: str
+    of: Trained
+    status: str
+    live: bool
+    reason: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    figures: tuple[Objective, ...] = ()
+    before: Point | None = None
+    after: Point | None = None
+    gain: Gain | None = None
+
+    @property
+    def told(self) -> list[str]:
+        """In words: the accuracies before and after, and the verdict; where it stands while there are none."""
+        if self.gain is None:
+            return [self._standing]
+        changes = self.gain.parts.items()
+        return [*(f"{part} accuracy {c.before:.2%} → {c.after:.2%}" for part, c in changes), self.gain.verdict]
+
+    @property
+    def _standing(self) -> str:
+        if self.status == RunStatus.FINISHED:
+            return str(self.status)
+        shown = shown_status(self.status, live=self.live)
+        reason = f"go on with: nas resume {self.run}" if shown == INTERRUPTED else self.reason
+        return f"{shown} after {self.epoch} of {self.epochs} epochs" + (f"; {reason}" if reason else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "run": self.run,
+            "of": self.of.run,
+            "network": self.of.network.key,
+            "precision": self.of.precision,
+            "status": self.status,
+            "live": self.live,
+            "reason": self.reason,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "before": None if self.before is None else point_json(self.before),
+            "after": None if self.after is None else point_json(self.after),
+            "gain": None if self.gain is None else self.gain.to_json(),
+        }
+
+
+def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: RunStore) -> list[Finetuning]:
+    """The runs of a folder that are of one network of a run, oldest first.
+
+    Args:
+        report: the run's; None where it is a training.
+        store: the run's.
+    """
+    found = []
+    for folder, job in _jobs_of(runs, run):
+        network, precision = Architecture.parse(str(job.supernet.network)), job.precisions[0]
+        of = Trained(run, network, precision, None)
+        if report is not None:
+            of = network_of(run, store, network, precision)
+        found.append(finetuning(folder, of, report, store))
+    return found
+
+
+def finetuning(folder: RunFolder, of: Trained, report: RunReport | None, store: RunStore) -> Finetuning:
+    """What a run that is of one network of another came to; see `finetunings_of`."""
+    live = is_held(folder)
+    try:
+        own = open_store(folder)
+    except StoreError as error:  # or its driver is making it at this moment
+        return Finetuning(folder.id, of, "starting" if live else "damaged", live, "" if live else str(error))
+    with closing(own):
+        status, info = own.status(), own.info()
+        place = None if report is None or of.key is None else report.candidates.places.get(of.key)
+        before = None if report is None or place is None else report.candidates[place]
+        begun = Finetuning(
+            folder.id, of, str(status), live, str(info.get("reason") or ""), int(info.get("epoch", 0)),
+            int(info.get("epochs", 0)), before=before,
+        )  # fmt: skip
+        if status is not RunStatus.FINISHED or info.get("kind") != "search":
+            return begun
+        measured = build_report(own, run=folder.id)
+        after = next((p for p in measured.candidates if (p.precision or of.precision) == of.precision), None)
+        gain = None if report is None else gain_between(of, own, store)
+        return replace(begun, figures=measured.columns, after=after, gain=gain)
+
+
+def may_train_one(folder: RunFolder, *, of: str = "") -> bool:
+    """Whether a run's job file, by its text, may name one network, of a certain run; cheap, unlike reading the job."""
+    try:
+        text = folder.job_file.read_bytes()
+    except OSError:  # no run, or one that is being made
+        return False
+    return b"network:" in text and of.encode() in text
+
+
+def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]]:
+    """The runs of a folder whose job trains one network of a run further, oldest first, each with its job.
+
+    There may be thousands of runs: only what has the run's name and a network in its text is read as a job.
+    """
+    folders = (RunFolder(path) for path in runs.root.iterdir())
+    named = [folder for folder in folders if may_train_one(folder, of=run) and folder.holds_a_run]
+    if not named:
+        return
+    from nas.config import load_job  # pydantic's models, which are loaded for nothing else here
+
+    for folder in sorted(named, key=lambda folder: (folder.written, folder.id)):
+        with suppress(JobError):  # of whom a damaged file is cannot be told; `nas show` of that run tells what is wrong
+            job = load_job(folder.job_file)
+            if job.supernet.from_ == run and job.supernet.network is not None:
+                yield folder, job

@@ -1,0 +1,135 @@
+"""What one network of a run gained by being trained further, in a run of its own, from both runs' stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nas.analysis.significance import Comparison, compare_accuracies
+from nas.problem.objectives import Fidelity, Request
+from nas.problem.precision import Precisions
+from nas.store.base import RunStore
+from supernets.space import Architecture
+
+_FIDELITIES = {"validation": Fidelity.SEARCH, "test": Fidelity.TEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network of a run that another run trained further.
+
+    Attributes:
+        run: that it is of.
+        network: itself, without its precision.
+        precision: that it is measured and deployed in.
+        key: by which that run's commands choose it; None where they cannot, as the run is a training.
+    """
+
+    run: str
+    network: Architecture
+    precision: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An accuracy before and after, and by what their difference is judged."""
+
+    before: float
+    after: float
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        compared = self.comparison
+        return {
+            "before": self.before,
+            "after": self.after,
+            "gain": compared.difference,
+            "threshold": compared.threshold,
+            "method": compared.method,
+            "distinguishable": compared.distinguishable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a network's further training came to.
+
+    Attributes:
+        best_epoch: after which the weights that were kept stood; 0 where no epoch made it better on the validation part, in
+            fp32, as training sees it; None where the last epoch's were kept, good or bad.
+        parts: by the part of the data; one is not there where the network was not scored on it before.
+    """
+
+    of: Trained
+    best_epoch: int | None
+    epochs: int
+    parts: dict[str, Change]
+
+    @property
+    def improved(self) -> bool:
+        """Whether it is better on the validation part as measured, in the precision that it is deployed in."""
+        change = self.parts.get("validation")
+        return change is not None and self.best_epoch != 0 and change.after > change.before
+
+    @property
+    def better_in_fp32(self) -> bool | None:
+        """Whether it is in fp32: as measured, or as training saw it, where it is measured in another precision; None where
+        training did not look."""
+        if self.of.precision == "fp32":
+            return self.improved
+        return None if self.best_epoch is None else self.best_epoch > 0
+
+    @property
+    def verdict(self) -> str:
+        """What it came to, in words."""
+        change, precision = self.parts.get("validation"), self.of.precision
+        if self.best_epoch == 0:
+            return "no epoch made it better"
+        if change is None:
+            return f"not compared: its accuracy before was not measured in {precision}"
+        if self.improved:
+            return "better" if change.comparison.distinguishable else "better, within the error: a tie"
+        return f"no better in {precision}" + (", though in fp32" if self.better_in_fp32 else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "of": self.of.run,
+            "network": self.of.network.key,
+            "key": self.of.key,
+            "precision": self.of.precision,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "improved": self.improved,
+            "better_in_fp32": self.better_in_fp32,
+            "verdict": self.verdict,
+            **{part: change.to_json() for part, change in self.parts.items()},
+        }
+
+
+def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> Trained:
+    """A network of a search, which its store is of."""
+    precisions = Precisions.of_run(store.info())
+    known = precision in precisions.names
+    candidate = precisions.candidate(Request(network, "accuracy", precision=precision)) if known else None
+    return Trained(run, network, precision, None if candidate is None else candidate.key)
+
+
+def gain_between(of: Trained, after: RunStore, before: RunStore) -> Gain:
+    """What a network gained, from the finished run that trained it and what has its figures of before.
+
+    Raises:
+        StoreError: stored answers are damaged.
+    """
+    info = after.info()
+    single, _ = Precisions.of_run(info).split(Architecture.parse(info["largest"]))
+    parts = {}
+    for part, fidelity in _FIDELITIES.items():
+        now, then = (Request(a, "accuracy", None, fidelity, of.precision) for a in (single, of.network))
+        new, old = after.find([now]).get(now), before.find([then]).get(then)
+        if new is not None and old is not None and new.value is not None and old.value is not None:
+            parts[part] = Change(old.value, new.value, compare_accuracies((after, new), (before, old)))
+    best = info.get("best_epoch")
+    return Gain(of, None if best is None else int(best), int(info["epochs"]), parts)

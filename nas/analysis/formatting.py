@@ -1,0 +1,102 @@
+"""How figures are written for people: units, scales and digits."""
+
+from __future__ import annotations
+
+from nas.problem.constraints import Miss
+from nas.problem.objectives import Constraint, Objective
+
+_SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
+    "accuracy": ("Accuracy", "%", 100.0),
+    "latency_ms": ("Latency", "ms", 1.0),
+    "throughput": ("Throughput", "images/s", 1.0),
+    "peak_mib": ("Peak memory", "MiB", 1.0),
+    "session_ms": ("Time to load", "ms", 1.0),
+    "macs": ("Multiply-accumulates", "M", 1e-6),
+    "parameters": ("Parameters", "k", 1e-3),
+    "activation_bytes": ("Activations", "KiB", 1 / 1024),
+}
+
+
+def shown_scale(objective: Objective) -> float:
+    """The factor that turns a stored figure into the unit that is shown (accuracy: share to per cent)."""
+    return _SHOWN[objective.metric][2]
+
+
+def shown_unit(objective: Objective) -> str:
+    """The unit that `shown_scale` leads to."""
+    return _SHOWN[objective.metric][1]
+
+
+def title_of(objective: Objective) -> str:
+    """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
+    title, unit, _ = _SHOWN[objective.metric]
+    profile = f", {objective.profile}" if objective.profile else ""
+    return f"{title} ({unit}){profile}"
+
+
+def figure_text(objective: Objective, value: float, error: float | None = None) -> str:
+    """The figure in its shown unit, with its error where that is above 0: ``88.95 ± 0.31 %``."""
+    _, unit, factor = _SHOWN[objective.metric]
+    shown, spread = value * factor, (error or 0.0) * factor
+    if not spread:
+        return f"{_digits(shown)} {unit}"
+    decimals = _decimals(spread)
+    return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}"
+
+
+def bound_text(objective: Objective, bound: float) -> str:
+    """A bound that somebody chose, in the shown unit and with no more digits than it needs: ``1 ms``."""
+    _, unit, factor = _SHOWN[objective.metric]
+    return f"{bound * factor:.6g} {unit}"
+
+
+def constraint_text(constraint: Constraint) -> str:
+    """A constraint as people read it: ``latency_ms@cpu-1-thread at most 2 ms``."""
+    bounds = (("at least", constraint.minimum), ("at most", constraint.maximum))
+    texts = [f"{word} {bound_text(constraint.figure, bound)}" for word, bound in bounds if bound is not None]
+    return f"{constraint.figure.name} {' and '.join(texts)}"
+
+
+def miss_text(miss: Miss) -> str:
+    """What the nearest candidate breaks, and by how much: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms)``."""
+    texts = []
+    for constraint, value in miss.broken:
+        above = constraint.maximum is not None and value > constraint.maximum
+        bound = constraint.maximum if above else constraint.minimum
+        assert bound is not None  # it is broken
+        word = "at most" if above else "at least"
+        share = 100 * abs(value - bound) / (abs(bound) or 1.0)
+        decimals = 2 if share < 1 else 1 if share < 100 else 0
+        texts.append(
+            f"{constraint.figure.name} {_close_text(constraint.figure, value)} ({word} "
+            f"{bound_text(constraint.figure, bound)}: {share:.{decimals}f} % {'over' if above else 'under'})"
+        )
+    return ", ".join(texts)
+
+
+def _close_text(objective: Objective, value: float) -> str:
+    """A figure with enough digits to be told from a bound close by."""
+    _, unit, factor = _SHOWN[objective.metric]
+    shown = value * factor
+    return f"{shown:.4g} {unit}" if abs(shown) < 1e4 else f"{shown:.0f} {unit}"
+
+
+def _decimals(spread: float) -> int:
+    """Decimals that show two significant digits of an error."""
+    decimals = 0
+    while decimals < 6 and spread * 10**decimals < 9.5:
+        decimals += 1
+    return decimals
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, never in exponents."""
+    decimals = max(0, 4 - len(str(int(abs(value)))))
+    return f"{value:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"

@@ -1,0 +1,101 @@
+"""What a run's evaluations and predictions tell beyond its front: course, foresight, importance and diversity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nas.analysis.convergence import Course, course_of
+from nas.analysis.diversity import Diversity, diversity_of
+from nas.analysis.importance import Importance, importance_of
+from nas.analysis.predictor_accuracy import Foresight, foresight_of
+from nas.analysis.report import RunReport
+from nas.analysis.run_measurements import Guidance
+from nas.store.base import RunStore
+from predictors.threads import one_thread
+from supernets.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Insight:
+    """All of it; `foresight` by objective name for those predicted, `importance` for all.
+
+    What takes long is found out when it is first asked for.
+    """
+
+    report: RunReport
+    course: Course
+    foresight: Mapping[str, Foresight]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What was searched."""
+        return self.report.space
+
+    @cached_property
+    def importance(self) -> Mapping[str, Importance]:
+        """Which genes matter."""
+        with one_thread():
+            return importance_of(self.report, self.space)
+
+    @cached_property
+    def diversity(self) -> Diversity | None:
+        """How different the members of the front are; None for fewer than two."""
+        return diversity_of(self.report, self.space)
+
+
+def insight_of(report: RunReport, store: RunStore, guidance: Guidance | None = None) -> Insight:
+    """What there is to know of a search, whose report was made from this store.
+
+    Args:
+        guidance: of this store, where it was read already.
+    """
+    guidance = guidance or Guidance.of(store)
+    return Insight(report, course_of(report, store.statuses()), foresight_of(report, guidance.fits, guidance.asks))
+
+
+def insight_json(insight: Insight) -> dict[str, Any]:
+    """What ``nas show --json`` has under ``insight``; null for what is not defined."""
+    course = insight.course
+    return {
+        "seconds": [round(second, 3) for second in course.seconds.tolist()],
+        "found": {
+            key: {"evaluations": int(course.evaluations[i]), "seconds": round(float(course.seconds[i]), 3)}
+            for key, i in course.found.items()
+        },
+        "foresight": {
+            name: {"n": len(f.step)}
+            | {key: _number(getattr(f, key)) for key in ("kendall_tau", "mape", "rmse", "bias", "coverage")}
+            for name, f in insight.foresight.items()
+        },
+        "importance": {
+            name: {
+                "n": i.n,
+                "r2": _number(i.r2),
+                "refused": i.refused,
+                "by_gene": dict(i.by_gene),
+                "relative": i.relative,
+                "effects": {gene: {str(o): effect for o, effect in e.items()} for gene, e in i.effects.items()},
+            }
+            for name, i in insight.importance.items()
+        },
+        "diversity": None if insight.diversity is None else _diversity_json(insight.diversity),
+    }
+
+
+def _diversity_json(diversity: Diversity) -> dict[str, Any]:
+    return {
+        "n_genes": diversity.n_genes,
+        "distance": {"mean": diversity.mean, "least": diversity.least, "most": diversity.most},
+        "distance_evaluated": diversity.evaluated,
+        "shared": dict(diversity.shared),
+        "options": {gene: {str(o): share for o, share in shares.items()} for gene, shares in diversity.options.items()},
+        "active": dict(diversity.active),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,164 @@
+"""Networks with their figures: one as a point, and many as a table, of which a figure is read in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.problem.objectives import Fidelity, Objective
+from nas.problem.precision import PRECISION
+from supernets.space import Architecture, Option, SearchSpace
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One architecture and its figures.
+
+    Attributes:
+        space: that the architecture is of.
+        values: figures by name, in their units and natural sign: of objectives and of what constraints are on.
+        errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
+            `source` is ``predicted``, one predictive standard deviation.
+        source: ``predicted`` points were never measured: they enter no front.
+        test: ``{"accuracy": share, "error": one standard error}`` on the test part, for what was scored on it.
+        fidelity: ``final`` where a figure comes from the longer protocol.
+        committed: when the last of its figures was, in seconds since the epoch; 0 for a predicted one.
+    """
+
+    architecture: Architecture
+    space: SearchSpace = field(repr=False)
+    values: Mapping[str, float]
+    errors: Mapping[str, float]
+    source: Literal["measured", "predicted"] = "measured"
+    test: Mapping[str, float] | None = None
+    fidelity: Fidelity = Fidelity.SEARCH
+    committed: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """The architecture's key."""
+        return self.architecture.key
+
+    @property
+    def described(self) -> dict[str, Option]:
+        """Option values by choice name; inactive choices are absent."""
+        return self.space.values(self.architecture)
+
+    @property
+    def precision(self) -> str:
+        """The precision that it is deployed in, where the run has several; else ""."""
+        last = self.space.choices[-1]  # see `Precisions`
+        return str(last.options[self.architecture.genes[-1]]) if last.name == PRECISION else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Points(Sequence[Point]):
+    """Measured points of a space that have the same figures.
+
+    A run has tens of thousands: to make a point of each takes longer than to read them, and to send them to another
+    process longer still.
+
+    Attributes:
+        space: that they are of.
+        keys: of their architectures, (n,).
+        names: of their figures, (m,).
+        values, errors: as a point has them, (n, m) each.
+        committed: when the last figure of each was, in seconds since the epoch, (n,).
+        final: which have a figure of the longer protocol, (n,).
+        tests: what those have that were scored on the test part, by place.
+    """
+
+    space: SearchSpace
+    keys: Sequence[str]
+    names: Sequence[str]
+    values: Array
+    errors: Array
+    committed: Array
+    final: NDArray[np.bool_]
+    tests: Mapping[int, Mapping[str, float]]
+    _made: dict[int, Point] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> Point: ...
+    @overload
+    def __getitem__(self, place: slice) -> Points: ...
+    def __getitem__(self, place: int | slice) -> Point | Points:
+        if isinstance(place, slice):
+            return self.take(range(len(self))[place])
+        i = range(len(self))[place]  # counts negative places from the end, and refuses those beyond the table
+        if i not in self._made:
+            self._made[i] = Point(
+                Architecture.parse(self.keys[i]),
+                self.space,
+                dict(zip(self.names, self.values[i].tolist(), strict=True)),
+                dict(zip(self.names, self.errors[i].tolist(), strict=True)),
+                test=self.tests.get(i),
+                fidelity=Fidelity.FINAL if self.final[i] else Fidelity.SEARCH,
+                committed=float(self.committed[i]),
+            )
+        return self._made[i]
+
+    def __iter__(self) -> Iterator[Point]:
+        return (self[i] for i in range(len(self)))
+
+    def __getstate__(self) -> dict[str, object]:
+        # What is made of the columns is made again where it is wanted.
+        return {name: value for name, value in vars(self).items() if name not in ("_made", "places")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state, _made={})
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """By key."""
+        return {key: place for place, key in enumerate(self.keys)}
+
+    def take(self, places: Sequence[int] | NDArray[np.int64]) -> Points:
+        """Those at some places, in that order."""
+        some = np.asarray(places, dtype=np.int64)
+        return Points(
+            self.space, [self.keys[i] for i in some.tolist()], self.names, self.values[some], self.errors[some],
+            self.committed[some], self.final[some],
+            {new: self.tests[old] for new, old in enumerate(some.tolist()) if old in self.tests} if self.tests else {},
+        )  # fmt: skip
+
+
+def values_of(points: Sequence[Point], name: str) -> Array:
+    """One figure of some points, (n,); NaN for a point without it."""
+    if isinstance(points, Points):
+        return points.values[:, points.names.index(name)]
+    return np.array([point.values.get(name, np.nan) for point in points], dtype=np.float64)
+
+
+def minimised_of(points: Sequence[Point], objectives: Sequence[Objective]) -> Array:
+    """The figures of some points in objectives, each so that less is better, (n, m)."""
+    return np.stack([o.sign * values_of(points, o.name) for o in objectives], axis=1)
+
+
+def errors_of(points: Sequence[Point], name: str) -> Array:
+    """The errors of one figure of some points, (n,); NaN for a point without it."""
+    if isinstance(points, Points):
+        return points.errors[:, points.names.index(name)]
+    return np.array([point.errors.get(name, np.nan) for point in points], dtype=np.float64)
+
+
+def keys_of(points: Sequence[Point]) -> Sequence[str]:
+    """The keys of some points' architectures, (n,)."""
+    return points.keys if isinstance(points, Points) else [point.key for point in points]
+
+
+def taken(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
+    """Those at some places, in that order."""
+    if isinstance(points, Points):
+        return points.take(places)
+    return [points[i] for i in places]

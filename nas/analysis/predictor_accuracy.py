@@ -1,0 +1,103 @@
+"""How what the models predicted before measuring compares with what was then measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.analysis.points import values_of
+from nas.analysis.report import RunReport
+from nas.store.base import Fit
+from predictors.subsample import evenly_spaced
+from supernets.space import Architecture
+
+_Z = 1.6448536269514722
+"""Deviations of a normal distribution that 90 % lie within."""
+_PAIRED = 1000
+"""Kendall's tau is taken on at most so many predictions, evenly chosen: it compares every pair."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """One objective's predictions of networks that were asked for and then measured, in that order.
+
+    The networks were asked for because their predictions were good, so that measured figures tend to be worse
+    than predicted, and agreement within this choice is harder than over the whole space.
+
+    Attributes:
+        step: in which each was predicted and asked for, (n,).
+        predicted, std, measured: in the objective's unit, (n,) each.
+    """
+
+    step: NDArray[np.int64]
+    predicted: Array
+    std: Array
+    measured: Array
+
+    @property
+    def kendall_tau(self) -> float:
+        """Rank agreement of predicted and measured, tau-b; NaN where either is constant."""
+        some = evenly_spaced(len(self.step), _PAIRED)
+        return _tau_b(self.predicted[some], self.measured[some])
+
+    @property
+    def mape(self) -> float:
+        """Mean absolute error relative to what was measured, as a share; NaN where that is 0."""
+        if (self.measured == 0).any():
+            return math.nan
+        return float(np.mean(np.abs((self.predicted - self.measured) / self.measured)))
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square error, in the objective's unit."""
+        return float(np.sqrt(np.mean((self.predicted - self.measured) ** 2)))
+
+    @property
+    def bias(self) -> float:
+        """Mean of predicted minus measured, in the objective's unit."""
+        return float(np.mean(self.predicted - self.measured))
+
+    @property
+    def coverage(self) -> float:
+        """The share that was measured within the 90 % interval that the predicted deviation spans."""
+        return float(np.mean(np.abs(self.measured - self.predicted) <= _Z * self.std))
+
+
+def foresight_of(
+    report: RunReport, fits: Sequence[Fit], asks: Sequence[Sequence[Architecture]]
+) -> dict[str, Foresight]:
+    """By name of each objective that was predicted before it was measured."""
+    places = report.evaluated.places
+    measured = {o.name: values_of(report.evaluated, o.name).tolist() for o in report.objectives}
+    asked = {architecture.key: step for step, batch in enumerate(asks) for architecture in batch}
+    rows: dict[str, list[tuple[int, float, float, float]]] = {o.name: [] for o in report.objectives}
+    for fit in (fit for fit in fits if fit.objective in rows):  # a report may be of one profile alone
+        predictions: Mapping[str, Sequence[float | None]] = fit.quality["predictions"]
+        for key, (mean, std) in predictions.items():
+            # Only of the step that asked for it: the outlook after the search was followed by no measurement.
+            if asked.get(key) == fit.step and key in places and mean is not None and std is not None:
+                rows[fit.objective].append((fit.step, mean, std, measured[fit.objective][places[key]]))
+    return {
+        name: Foresight(np.array([row[0] for row in found], dtype=np.int64), *np.array(found).T[1:])
+        for name, found in rows.items()
+        if found
+    }
+
+
+def _tau_b(x: Array, y: Array) -> float:
+    """Kendall's tau-b (Kendall 1945), by all pairs."""
+    signs = _signs(x), _signs(y)
+    untied = math.sqrt(float(np.count_nonzero(signs[0])) * float(np.count_nonzero(signs[1])))
+    return float(np.vdot(*signs)) / untied if untied else math.nan
+
+
+def _signs(values: Array) -> NDArray[np.float32]:
+    """Whether each of the first is above (1) or below (-1) each of the second, (n, n): sums of a million are exact."""
+    above = values[:, None] > values[None, :]
+    return above.astype(np.float32) - above.T

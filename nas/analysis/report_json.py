@@ -1,0 +1,85 @@
+"""The JSON forms of a run that scripts read: `nas search --json` and `nas show --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nas.analysis.points import Point
+from nas.analysis.report import Nearest, RunReport
+from nas.analysis.selection import Limit
+
+
+def search_json(report: RunReport) -> dict[str, Any]:
+    """What `nas search JOB --json` prints: the front and the anchors, figures in their objectives' units.
+
+    ``nearest`` is null unless no network keeps the job's constraints.
+    """
+    return {
+        "run": report.run,
+        "status": str(report.status),
+        "evaluations": report.n_evaluations,
+        "front": [point_json(point) for point in report.front],
+        "nearest": None if report.nearest is None else nearest_json(report.nearest),
+        "anchors": {
+            name: point_json(report.anchors[name]) if name in report.anchors else None
+            for name in ("smallest", "largest")
+        },
+    }
+
+
+def show_json(report: RunReport) -> dict[str, Any]:
+    """What `nas show RUN --json` prints: `search_json` with the objectives, predictors, hypervolume and comparison.
+
+    ``fronts`` has one a profile, where several have objectives; ``front`` is the joint one.
+
+    ``hypervolume.value`` is that of the front as shown (measured again where it was); ``history`` is of search figures.
+    """
+    return {
+        **search_json(report),
+        "name": report.name,
+        "objectives": [{"name": o.name, "unit": o.unit, "goal": str(o.goal)} for o in report.objectives],
+        "constraints": [constraint.to_json() for constraint in report.constraints],
+        "fronts": {profile: [point_json(point) for point in front] for profile, front in report.fronts.items()},
+        "predictors": {
+            name: {"quality": dict(p.latest), "history": [{"step": step, "quality": dict(q)} for step, q in p.history]}
+            for name, p in report.predictors.items()
+        },
+        "hypervolume": {
+            "value": report.front_hypervolume,
+            "reference": dict(report.reference),
+            "history": [[n, value] for n, value in report.hypervolume],
+        },
+        "distinguishable": dict(report.distinguishable),
+        "failed": dict(report.failed),
+        "screened_out": dict(report.screened_out),
+    }
+
+
+def selection_json(report: RunReport, limits: Sequence[Limit], best: Point) -> dict[str, Any]:
+    """What `nas show RUN --select LIMITS --json` prints: the best network, as `point_json`, and all within the limits."""
+    return {
+        **point_json(best),
+        "limits": [{"figure": x.objective.name, "sign": x.sign, "bound": x.bound} for x in limits],
+        "front": [point_json(point) for point in report.front],
+        "fronts": {profile: [point_json(point) for point in front] for profile, front in report.fronts.items()},
+    }
+
+
+def nearest_json(nearest: Nearest) -> dict[str, Any]:
+    """What comes nearest to keeping the constraints, and the bounds that it breaks; `violation` as shares of them."""
+    broken = [{**constraint.to_json(), "value": value} for constraint, value in nearest.miss.broken]
+    return {**point_json(nearest.point), "violation": nearest.miss.violation, "broken": broken}
+
+
+def point_json(point: Point) -> dict[str, Any]:
+    """One architecture; ``test`` is null where it was not scored on the test part."""
+    return {
+        "key": point.key,
+        "architecture": dict(point.described),
+        "values": dict(point.values),
+        "errors": dict(point.errors),
+        "source": point.source,
+        "fidelity": str(point.fidelity),
+        "test": None if point.test is None else dict(point.test),
+    }

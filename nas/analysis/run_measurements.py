@@ -1,0 +1,188 @@
+"""What a run's stored rows say was measured, measured again, tested and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nas.analysis.points import Points
+from nas.problem.objectives import Fidelity, Objective, Status
+from nas.problem.precision import Precisions
+from nas.store.base import Fit, Outcome, RunStore
+from supernets.space import Architecture, SearchSpace
+
+_TEST = ("accuracy", None, Fidelity.TEST)
+"""What the test part is scored by: metric, profile and fidelity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a search asked for at each step and what its models then knew, read once for all that tells of it."""
+
+    asks: Sequence[Sequence[Architecture]]
+    fits: Sequence[Fit]
+
+    @classmethod
+    def of(cls, store: RunStore) -> Guidance:
+        return cls(store.asks(), store.fits())
+
+
+class MeasuredRun:
+    """What was measured in a run, read once, by architecture.
+
+    Attributes:
+        figures: of the run: its objectives, and what its constraints alone are on.
+        told: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
+            smallest and the largest, then what was asked, then any other in the order committed.
+        complete: those of `told` in which nothing failed or was left, in the same order.
+        again: what the longer protocol was tried on: few of many.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        figures: Sequence[Objective],
+        info: Mapping[str, Any],
+        asks: Sequence[Sequence[Architecture]],
+    ) -> None:
+        self.figures = tuple(figures)
+        self._n_figures = len(self.figures)
+        self.again: set[Architecture] = set()
+        self._rows = self._read(store, Precisions.of_run(info))
+        self._final_keys: Sequence[str] = info.get("final") or ()
+        anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
+        asked = [architecture for step in asks for architecture in step]
+        self.told: dict[Architecture, None] = {}
+        self.complete: dict[Architecture, None] = {}
+        for architecture in dict.fromkeys([*anchors, *asked, *self._rows]):
+            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n_figures] if outcome is not None]
+            if len(found) == self._n_figures:
+                self.told[architecture] = None
+                if all(outcome.value is not None for outcome in found):
+                    self.complete[architecture] = None
+
+    def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
+        """By candidate, a row of outcomes: each figure's by the search, each one's by the longer protocol, the test's."""
+        searched, final = ([(o.metric, o.profile, f) for o in self.figures] for f in (Fidelity.SEARCH, Fidelity.FINAL))
+        places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
+        n_places, again = len(places), Fidelity.FINAL
+        candidates: dict[tuple[Architecture, str], Architecture] = {}
+        rows: dict[Architecture, list[Outcome | None]] = {}
+        for outcome in store.outcomes():
+            architecture, metric, profile, fidelity, precision, *_ = outcome
+            if precision not in precisions.names:
+                continue
+            candidate = candidates.get((architecture, precision))
+            if candidate is None:
+                candidate = candidates[architecture, precision] = precisions.candidate(outcome.request)
+                rows[candidate] = [None] * n_places
+            place = places.get((metric, profile, fidelity))
+            if place is not None:
+                rows[candidate][place] = outcome
+            if fidelity is again:
+                self.again.add(candidate)
+        return rows
+
+    def failures(self) -> dict[str, str]:
+        """Why, by key of each told architecture of which a figure could not be taken."""
+        return self._reasons(Status.FAILED)
+
+    def screened_out(self) -> dict[str, str]:
+        """Why, by key of each told architecture that was not worth all of its figures."""
+        failed = self.failures()
+        return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
+
+    def _reasons(self, status: Status) -> dict[str, str]:
+        lacking = {a: [o for o in self.outcomes(a) if o.value is None] for a in self.told if a not in self.complete}
+        found = {a.key: [o.message for o in outcomes if o.status is status] for a, outcomes in lacking.items()}
+        return {key: messages[0] for key, messages in found.items() if messages}
+
+    def candidates(self) -> list[Architecture]:
+        """What the front is chosen from: the finalists among the complete architectures, or all while the search goes on."""
+        chosen = [Architecture.parse(key) for key in self._final_keys]
+        return [a for a in chosen if a in self.usable] or list(self.usable)
+
+    @cached_property
+    def usable(self) -> dict[Architecture, None]:
+        """The complete architectures but for those that failed when they were measured again (unless all did)."""
+        return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
+
+    def _failed_again(self, architecture: Architecture) -> bool:
+        """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
+        if architecture not in self.again:
+            return False
+        finals = self._rows[architecture][self._n_figures : 2 * self._n_figures]
+        return any(outcome is not None and outcome.value is None for outcome in finals)
+
+    def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
+        """What came of each of `figures` of a told architecture, failed ones included.
+
+        Args:
+            final: the longer protocol's where it gave a figure.
+        """
+        row = self._rows[architecture]
+        n = self._n_figures
+        pairs = zip(row[:n], row[n : 2 * n] if final else [None] * n, strict=True)
+        found = [search if again is None or again.value is None else again for search, again in pairs]
+        return [outcome for outcome in found if outcome is not None]
+
+    def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
+        """Complete architectures of the run's space with their figures, in this order.
+
+        Args:
+            final: with the longer protocol's figures, where it gave some.
+        """
+        n = len(architectures)
+        found = [self.outcomes(a, final=final and a in self.again) for a in architectures]
+        tests = {place: self.test_score(a) for place, a in enumerate(architectures)}
+        return Points(
+            space,
+            [architecture.key for architecture in architectures],
+            [figure.name for figure in self.figures],
+            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
+            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
+            np.array([max([o.committed for o in row]) for row in found], dtype=np.float64),
+            np.array([final and any(o.fidelity is Fidelity.FINAL for o in row) for row in found], dtype=bool),
+            {place: test for place, test in tests.items() if test is not None},
+        )
+
+    def exact(self, architecture: Architecture, objective: Objective) -> float | None:
+        """A computed figure of an architecture that need not be complete; None where it is not stored."""
+        row = self._rows.get(architecture)
+        found = None if row is None else row[self.figures.index(objective)]
+        return None if found is None else found.value
+
+    def test_score(self, architecture: Architecture) -> dict[str, float] | None:
+        """Accuracy on the test part with its standard error, of what has measurements; None where it was not scored, or
+        that failed."""
+        found = self._rows[architecture][-1]
+        if found is None or found.value is None:
+            return None
+        return {"accuracy": found.value, "error": found.error or 0.0}
+
+
+def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Mapping[str, Any]]:
+    """Quality of every recorded fit of an objective's predictor, by step in ascending order."""
+    own = [fit for fit in fits if fit.objective == objective.name]
+    return {fit.step: fit.quality["quality"] for fit in sorted(own, key=lambda fit: fit.step)}
+
+
+def predicted_figures(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
+    """Means and standard deviations by architecture and objective name, as the last step's models predicted them.
+
+    Earlier steps are left out: their models knew less.
+    """
+    last = max((fit.step for fit in fits), default=0)
+    found: dict[Architecture, dict[str, tuple[float, float]]] = {}
+    for fit in fits:
+        if fit.step != last:
+            continue
+        for key, (mean, std) in fit.quality["predictions"].items():
+            if mean is None or std is None:  # a store keeps None for what was not finite
+                continue
+            found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
+    return found

@@ -1,0 +1,1 @@
+"""The JSON models of the REST API, shared by the server and its clients."""

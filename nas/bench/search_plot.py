@@ -1,0 +1,266 @@
+"""How near to a table's exact front search algorithms came: what `nas bench search --plot` draws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+from numpy.typing import NDArray
+
+from nas.errors import NasError
+from nas.store.folder import write_atomically
+from nas.visualization.plotly_embedding import Chart, array, script
+from nas.visualization.style import SOFT, STYLE, add_heading, files_of
+
+if TYPE_CHECKING:  # it is above this package
+    from nas.bench.search import Row
+
+FORMATS = (".png", ".svg", ".html")
+# Okabe and Ito (2008) without their yellow, which fades on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F6770")
+_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+_NEAREST = 0.0008
+"""Shares are drawn by what is missing to 1, on a logarithmic axis, which ends here."""
+_LONG = 600
+"""From so many evaluations on, their axis is logarithmic too: the first hundred are where algorithms differ."""
+_SETTLED = 8
+"""A run's first shares, up to this one, may lie below the axis, lest the near ones lie close together."""
+_TITLE = "How near the exact front"
+_X_TITLE, _Y_TITLE = "Evaluations", "Share of the exact hypervolume"
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>$title</title>
+<style>html, body { height: 100%; }</style>
+</head>
+<body>
+$script
+$chart
+</body>
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Quartiles over seeds of the share of the exact hypervolume after each number of evaluations, (n,) each."""
+
+    algorithm: str
+    evaluations: NDArray[np.int64]
+    low: NDArray[np.float64]
+    median: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def check_plot_file(path: Path) -> None:
+    """Makes the folder of a plot's file.
+
+    Raises:
+        NasError: the name says no format that can be written or is a folder's, or the folder cannot be made or written in.
+    """
+    if path.suffix not in FORMATS:
+        raise NasError(f"the plot {path} ends in {path.suffix or 'nothing'}; expected {', '.join(FORMATS)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"the folder of {path} cannot be made: {error.strerror}; name another") from None
+    if path.is_dir():
+        raise NasError(f"the plot {path} is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise NasError(f"the folder of {path} cannot be written in; name another")
+
+
+def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
+    """Draws the rows of all algorithms into one file, whose name says the format.
+
+    Args:
+        line: what was searched, below the title.
+
+    Raises:
+        NasError: see `check_plot_file`.
+        StoreError: the file cannot be written.
+    """
+    check_plot_file(path)
+    if path.suffix == ".html":
+        return write_atomically(path, search_page(rows, line).encode())
+    return write_atomically(path, files_of("plot", search_figure(rows, line))[f"plot{path.suffix}"])
+
+
+def curves(rows: Sequence[Row]) -> list[Curve]:
+    """One curve an algorithm, in the rows' order; a run that ended keeps its last share while others go on."""
+    found = []
+    for name in dict.fromkeys(row.algorithm for row in rows):
+        own = [row for row in rows if row.algorithm == name]
+        numbers = np.arange(2, max(row.evaluations for row in own) + 1)
+        shares = np.array([_shares(row, numbers) for row in own])
+        low, median, high = np.quantile(shares, (0.25, 0.5, 0.75), axis=0)
+        found.append(Curve(name, numbers, low, median, high))
+    return found
+
+
+def search_figure(rows: Sequence[Row], line: str) -> Figure:
+    """Medians with bands from quartile to quartile, over the evaluations."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.0, 5.2))
+        axis = figure.subplots()
+        drawn = curves(rows)
+        for number, curve in enumerate(drawn):
+            colour, dashed = _look(number)
+            axis.fill_between(
+                curve.evaluations, _missing(curve.low), _missing(curve.high), step="post", color=colour, alpha=0.16,
+                linewidth=0,
+            )  # fmt: skip
+            axis.plot(
+                curve.evaluations, _missing(curve.median), drawstyle="steps-post", color=colour, linewidth=2,
+                linestyle=(0, (4, 2)) if dashed else "-", label=curve.algorithm, zorder=3,
+            )  # fmt: skip
+        _set_axes(axis, drawn)
+        add_heading(figure, _TITLE, _subtitle(rows, line))
+        figure.legend(loc="outside lower center", ncols=min(4, len(drawn)), columnspacing=1.8)
+    return figure
+
+
+def search_page(rows: Sequence[Row], line: str) -> str:
+    """The same as a page to look around in; needs no network and holds plotly's script (about 5 MB)."""
+    drawn = curves(rows)
+    traces = [trace for number, curve in enumerate(drawn) for trace in _traces(curve, *_look(number))]
+    ticks = _ticks(drawn)
+    quality = {
+        "type": "log", "range": [float(np.log10(ends)) for ends in _limits(drawn)], "showline": True, "zeroline": False,
+        "tickvals": [1 - tick for tick in ticks], "ticktext": [_percent(tick) for tick in ticks],
+        "title": {"text": _Y_TITLE},
+    }  # fmt: skip
+    effort: dict[str, Any] = {"title": {"text": _X_TITLE}, "showline": True, "zeroline": False}
+    if _is_long(drawn):
+        most = max(int(curve.evaluations[-1]) for curve in drawn)
+        effort |= {"type": "log", "dtick": "D2", "range": [1, float(np.log10(most))]}  # from 10; 20 and 50 are told too
+    layout = {
+        "xaxis": effort,
+        "yaxis": quality,
+        "font": {"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
+        "title": {
+            "text": f"<b>{_TITLE}</b><br><span style='font-size:13px'>{escape(_subtitle(rows, line))}</span>",
+            "x": 0.02,
+            "xanchor": "left",
+        },
+        "legend": {"orientation": "h", "y": -0.16, "x": 0.5, "xanchor": "center"},
+        "margin": {"l": 90, "r": 30, "t": 80, "b": 60},
+        "hovermode": "x unified",
+    }
+    return _PAGE.substitute(title=_TITLE, script=script(), chart=Chart(traces, layout, "100%").div("curves"))
+
+
+def _traces(curve: Curve, colour: str, dashed: bool) -> list[dict[str, Any]]:
+    """Plotly's band and line of one curve."""
+    shape = {"shape": "hv", "width": 0}
+    common = {"type": "scatter", "x": array(curve.evaluations), "legendgroup": curve.algorithm, "mode": "lines"}
+    edge = {**common, "line": shape, "showlegend": False, "hoverinfo": "skip"}
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    hover = [f"{share:.2%} ({low:.2%} to {high:.2%})" for low, share, high in zip(curve.low, curve.median, curve.high)]  # noqa: B905
+    return [
+        {**edge, "y": array(_missing(curve.low))},
+        {
+            **edge,
+            "y": array(_missing(curve.high)),
+            "fill": "tonexty",
+            "fillcolor": f"rgba({red},{green},{blue},0.16)",
+        },
+        {
+            **common,
+            "y": array(_missing(curve.median)),
+            "line": {"shape": "hv", "width": 2.5, "color": colour, "dash": "dash" if dashed else "solid"},
+            "name": escape(curve.algorithm),
+            "customdata": hover,
+            "hovertemplate": "%{customdata}",
+        },
+    ]
+
+
+def _shares(row: Row, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share after each number of evaluations."""
+    steps, shares = np.array([n for n, _ in row.hypervolume]), np.array([0.0, *(share for _, share in row.hypervolume)])
+    found: NDArray[np.float64] = shares[np.searchsorted(steps, numbers, side="right")]
+    return found
+
+
+def _missing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    missing: NDArray[np.float64] = np.maximum(1 - shares, _NEAREST / 10)
+    return missing
+
+
+def _set_axes(axis: Axes, drawn: Sequence[Curve]) -> None:
+    ticks = _ticks(drawn)
+    axis.set_yscale("log")
+    axis.set_ylim(*_limits(drawn))
+    axis.yaxis.set_major_locator(FixedLocator([1 - tick for tick in ticks]))
+    axis.yaxis.set_major_formatter(FixedFormatter([_percent(tick) for tick in ticks]))
+    axis.yaxis.set_minor_locator(NullLocator())
+    if _is_long(drawn):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlim(10 if _is_long(drawn) else 0, max(int(curve.evaluations[-1]) for curve in drawn))
+    axis.set_xlabel(_X_TITLE)
+    axis.set_ylabel(_Y_TITLE)
+    axis.tick_params(colors=SOFT)
+
+
+def _is_long(drawn: Sequence[Curve]) -> bool:
+    return max(int(curve.evaluations[-1]) for curve in drawn) > _LONG
+
+
+def _limits(drawn: Sequence[Curve]) -> tuple[float, float]:
+    """The ends of the axis of what is missing, the larger first: from the worst start to the best end.
+
+    At least two of the marks that tell shares are between them.
+    """
+    worst = max(1 - float(curve.low[_SETTLED if len(curve.low) > _SETTLED else 0]) for curve in drawn)
+    best = min(float(1 - curve.high[-1]) for curve in drawn)
+    top, bottom = min(1.0, worst), max(_NEAREST, 0.7 * best)
+    marks = [1 - tick for tick in _TICKS]
+    if sum(bottom <= mark <= top for mark in marks) < 2:  # a short run
+        bottom = max((mark for mark in marks if mark <= bottom), default=bottom)
+        while sum(bottom <= mark <= top for mark in marks) < 2:
+            top = min(mark for mark in marks if mark > top)
+    return top, bottom
+
+
+def _ticks(drawn: Sequence[Curve]) -> list[float]:
+    top, bottom = _limits(drawn)
+    return [tick for tick in _TICKS if bottom * 0.999 <= 1 - tick <= top * 1.001]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _look(number: int) -> tuple[str, bool]:
+    """Colour, and whether the line is dashed: from the eighth algorithm on, colours come again."""
+    return COLOURS[number % len(COLOURS)], number >= len(COLOURS)
+
+
+def _subtitle(rows: Sequence[Row], line: str) -> str:
+    seeds = len({row.seed for row in rows})
+    return f"{line} · {seeds} seeds: medians, quartiles shaded" if seeds > 1 else f"{line} · one seed"

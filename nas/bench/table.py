@@ -1,0 +1,176 @@
+"""Benchmark tables of published figures, and the evaluator that answers from one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.bench.gene_columns import space_of
+from nas.bench.table_file import columns, description, numbers
+from nas.errors import EvaluationError, UnknownNameError
+from nas.problem.objectives import Measurement, Request, Status
+from supernets.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures of the architectures of one space.
+
+    Attributes:
+        name: the name of its file.
+        architectures: one a row, in the file's order; all different unless there is a `disagreement`.
+        figures: by column, one a row; NaN for an empty cell.
+        exhaustive: whether every architecture of the space is a row.
+        rows: row by architecture; the first of several.
+        numeric: genes are numbers (averages, say), not options to choose from.
+        disagreement: why nothing can be replayed: rows of one architecture differ. Only a numeric table has one; there
+            the genes are features that do not tell all architectures apart, and its rows can still be learnt from.
+    """
+
+    name: str
+    space: SearchSpace
+    architectures: tuple[Architecture, ...]
+    figures: Mapping[str, tuple[float, ...]]
+    exhaustive: bool
+    rows: Mapping[Architecture, int]
+    numeric: bool = False
+    disagreement: str = ""
+
+    @classmethod
+    def load(cls, path: Path | str) -> Table:
+        """The table that a YAML file describes.
+
+        The file has the keys ``table`` (a CSV file beside it, which may end in .gz), ``genes`` (columns; the others are
+        figures), ``exhaustive`` and ``numeric`` (optional; genes are averages, and are taken as options all the same).
+        Rows that repeat an architecture with the same figures count once, unless others differ.
+
+        Raises:
+            NasError: a file is missing or malformed, a gene has no column, rows of one architecture disagree in a table
+                that is not numeric, a figure is no number, an inactive gene has no single explanation, or an exhaustive
+                table lacks architectures.
+        """
+        path = Path(path)
+        file, genes, exhaustive, numeric = description(path)
+        cells = columns(file)
+        missing = [gene for gene in genes if gene not in cells]
+        if missing:
+            raise UnknownNameError("gene column", missing[0], cells, where=f"{path} ('genes')")
+        space, architectures = space_of({gene: cells.pop(gene) for gene in genes}, source=str(file))
+        if not cells:
+            raise EvaluationError(f"{file}: has gene columns only; expected at least one column of figures")
+        figures = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
+        rows, disagreement = _different(architectures, figures, file)
+        if disagreement and not numeric:
+            raise EvaluationError(disagreement)
+        if exhaustive and len(rows) != space.size:
+            raise EvaluationError(
+                f"{path}: says 'exhaustive: true', but {file.name} has {len(rows)} of the {space.size} architectures "
+                "of its space; add the missing rows, or say 'exhaustive: false'"
+            )
+        if disagreement:
+            return cls(file.name, space, tuple(architectures), figures, exhaustive, rows, numeric, disagreement)
+        if len(rows) < len(architectures):
+            figures = {name: tuple(column[row] for row in rows.values()) for name, column in figures.items()}
+            rows = {architecture: row for row, architecture in enumerate(rows)}
+        return cls(file.name, space, tuple(rows), figures, exhaustive, rows, numeric)
+
+    def figure(self, architecture: Architecture, column: str) -> float | None:
+        """One figure; None where the table has none.
+
+        Raises:
+            UnknownNameError: there is no such column of figures.
+        """
+        if column not in self.figures:
+            raise UnknownNameError("figure", column, self.figures, where=self.name)
+        row = self.rows.get(architecture)
+        found = math.nan if row is None else self.figures[column][row]
+        return None if math.isnan(found) else found
+
+
+class TableEvaluator:
+    """Answers requests of any fidelity with a table's figures, as exact ones; what it lacks is FAILED.
+
+    Args:
+        columns: the table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
+        scales: by objective name, what to multiply the column by to get the objective's unit, e.g. 0.01 for accuracies
+            in per cent; 1 for those not named.
+        delay_s: time that each evaluation takes, for tests of interruption.
+
+    Raises:
+        EvaluationError: rows of one architecture disagree, so that there is no figure to answer with.
+        UnknownNameError: the table has no such column, or a scale is for an objective without one.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        columns: Mapping[str, str],
+        *,
+        scales: Mapping[str, float] | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
+        if table.disagreement:
+            raise EvaluationError(table.disagreement)
+        self._table, self._columns, self._scales, self._delay_s = table, dict(columns), dict(scales or {}), delay_s
+        for column in self._columns.values():
+            if column not in table.figures:
+                raise UnknownNameError("figure", column, table.figures, where=table.name)
+        for objective in self._scales:
+            if objective not in self._columns:
+                raise UnknownNameError("objective", objective, self._columns, where=f"the scales of {table.name}")
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        """One measurement a request, in their order.
+
+        Raises:
+            UnknownNameError: an objective that no column was given for.
+        """
+        for request in requests:
+            if _objective(request) not in self._columns:
+                raise UnknownNameError("objective", _objective(request), self._columns, where=self._table.name)
+        for request in requests:
+            if self._delay_s:
+                time.sleep(self._delay_s)
+            yield self._answer(request)
+
+    def close(self) -> None:
+        """Does nothing: a table has no processes."""
+
+    def _answer(self, request: Request) -> Measurement:
+        objective = _objective(request)
+        column = self._columns[objective]
+        figure = self._table.figure(request.architecture, column)
+        known: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
+        if figure is None:
+            why = f"{self._table.name} has no {column} of architecture {request.architecture.key}"
+            return Measurement(request, Status.FAILED, None, None, message=why, **known)
+        return Measurement(request, Status.OK, figure * self._scales.get(objective, 1.0), 0.0, **known)
+
+
+def _objective(request: Request) -> str:
+    return request.metric if request.profile is None else f"{request.metric}@{request.profile}"
+
+
+def _different(
+    architectures: Sequence[Architecture], figures: Mapping[str, tuple[float, ...]], file: Path
+) -> tuple[dict[Architecture, int], str]:
+    """The first row of each architecture, and the first disagreement of another row with it ("" for none)."""
+    first: dict[Architecture, int] = {}
+    disagreement = ""
+    for row, architecture in enumerate(architectures):
+        other = first.setdefault(architecture, row)
+        if other == row or disagreement:
+            continue
+        for name, column in figures.items():
+            one, two = column[other], column[row]
+            if one != two and not (math.isnan(one) and math.isnan(two)):
+                disagreement = (
+                    f"{file}: rows {other + 2} and {row + 2} are one architecture, but differ in {name} "
+                    f"({one:g} and {two:g}); keep one"
+                )
+                break
+    return first, disagreement

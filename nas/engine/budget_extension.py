@@ -1,0 +1,63 @@
+"""More for a run to spend: what it comes to, and how it is recorded, once however often it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.errors import NasError
+from nas.problem.budget import Budget, Spent, extended
+from nas.store.base import RunStatus, RunStore
+
+_FACT = "extension"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a run is given beyond its budget: new totals (``150``), or more of them (``+50``).
+
+    Attributes:
+        id: of this one request; a run takes one of an id once. "" for one that is taken whenever it is given.
+    """
+
+    evaluations: str | int | None = None
+    minutes: str | float | None = None
+    id: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether it asks for anything."""
+        return self.evaluations is not None or self.minutes is not None
+
+    def of(self, store: RunStore, run: str) -> Budget:
+        """The budget that a run has with it; nothing is written.
+
+        Raises:
+            NasError: the run is a training, or could not go on even so.
+        """
+        info = store.info()
+        if info["kind"] != "search":
+            raise NasError(f"run {run} is a training; --evaluations and --minutes are a search's")
+        done = sum(map(len, store.asks()))
+        spent = Spent(done, float(info.get("searched_seconds") or 0.0), ended=bool(info.get("stopped")))
+        try:
+            return extended(Budget.of_run(info), spent, evaluations=self.evaluations, minutes=self.minutes)
+        except NasError as error:
+            raise NasError(f"run {run}: {error}") from None
+
+    def taken(self, info: Mapping[str, Any]) -> bool:
+        """Whether a run of these facts has it already."""
+        return bool(self.id) and info.get(_FACT) == self.id
+
+    def apply(self, store: RunStore, run: str) -> None:
+        """Records it, before it is acted upon: a driver that is killed now is resumed with it.
+
+        Raises:
+            NasError: as `of`.
+        """
+        budget = self.of(store, run)
+        if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
+            store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
+        # Until there are finalists again, the front is chosen from all networks, lest it hide what the extension finds.
+        facts = {**budget.facts(), "stopped": None, "final": []}
+        store.set_facts({**facts, _FACT: self.id} if self.id else facts)

@@ -1,0 +1,124 @@
+"""What people see of a running job, on stderr: bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from nas.analysis.formatting import duration, miss_text
+
+if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
+    from nas.engine.loop import Progress as SearchProgress
+    from nas.store.folder import RunFolder
+    from supernets.trainer import Epoch
+
+_LINES = 10
+"""Lines that a phase prints where there is no terminal."""
+_PACE, _APART_S = 12, 0.5
+"""The pace of a phase is that of its last changes, so many, each at least so many seconds after the one before: a batch's
+figures arrive together, and a resumed search's earlier ones all at once."""
+
+
+class Pace:
+    """How fast a phase goes, and so how long the rest of it takes.
+
+    Args:
+        clock: seconds, of any beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changes: deque[tuple[float, int]] = deque(maxlen=_PACE)
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds that the rest takes at the present pace; None before there is one, and where nothing is left."""
+        now, last = self._clock(), self._changes[-1] if self._changes else None
+        if last is not None and now - last[0] < _APART_S:  # the same moment: as far as it got
+            self._changes[-1] = (last[0], done)
+        elif last is None or done != last[1]:
+            self._changes.append((now, done))
+        (began, before), (until, reached) = self._changes[0], self._changes[-1]
+        if reached <= before or done >= total:
+            return None
+        return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
+
+
+class ConsoleDisplay:
+    """Progress bars of training and search; the figures shown are committed or checkpointed.
+
+    Args:
+        clock: seconds, for the time that is left.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._paces: dict[str, Pace] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, int] = {}
+        self._accuracies = ""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def _update(self, phase: str, done: int, total: int, figures: str) -> None:
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, figures="")
+            self._paces[phase] = Pace(self._clock)
+        left = self._paces[phase].left(done, total)
+        figures = figures if left is None else f"{duration(left)} left  {figures}"
+        self._bars.update(self._tasks[phase], completed=done, total=total, figures=figures)
+        # Without a terminal, about ten lines a phase, and always the last one.
+        share = _LINES * done // max(1, total)
+        if not self._console.is_terminal and share > self._told.get(phase, 0):
+            self._told[phase] = share
+            self.note(f"{phase}: {done} of {total}  {figures}".rstrip())
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """Shows nothing: a run is named when it ends."""
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        if self._console.is_terminal:
+            self._update("training", step, steps, f"loss {loss:.3f}{self._accuracies}")
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        self._accuracies = f"  validation: largest {epoch.largest:.2%}, smallest {epoch.smallest:.2%}"
+        if not self._console.is_terminal:
+            self._update("training, epoch", epoch.epoch, epochs, f"loss {epoch.loss:.3f}{self._accuracies}")
+
+    def progress(self, progress: SearchProgress) -> None:
+        figures = f"front {progress.front}" if progress.front else ""
+        if progress.hypervolume is not None:
+            figures += f"  hypervolume {progress.hypervolume:.4g}"
+        if progress.nearest is not None:
+            figures = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
+        if progress.failures:
+            figures += f"  failed {progress.failures}"
+        self._update(progress.phase, progress.done, progress.total, figures)
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        self._update(phase, done, total, "")
+
+    def note(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,432 @@
+"""Drives runs: trains, searches and resumes, and records how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hardware_profiles.errors import ProfilingError
+from nas.build.resolved_job import Prepared
+from nas.config import SearchJob, load_job
+from nas.engine.budget_extension import Extension
+from nas.engine.loop import finalists, measure_again
+from nas.engine.loop import search as run_search
+from nas.engine.measurement_reuse import Lookup, Sources, earlier_evaluations, find_sources, lookup
+from nas.engine.progress import Display, Silent
+from nas.engine.run import Run
+from nas.errors import ClusterError, JobError, NasError, StoreAwayError, StoreError
+from nas.evaluation.base import Evaluator
+from nas.evaluation.cached import Cached
+from nas.evaluation.cluster import connected
+from nas.evaluation.environments import Machines
+from nas.evaluation.measured import Measured
+from nas.evaluation.scoring import InlineScoring, Scoring
+from nas.problem.budget import Budget, Plateau
+from nas.store.base import RunStatus, RunStore
+from nas.store.compatibility import check_conditions, check_teacher, check_weights
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import open_store
+from nas.store.stored_run import Kind
+from predictors.errors import PredictorError
+from supernets.base import Supernet
+from supernets.distributed import check_workers, train_on_workers
+from supernets.errors import SupernetError
+from supernets.trainer import train as train_supernet
+
+_OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
+USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
+"""What is told to the user as a message; anything else is a fault of ours and keeps its traceback."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a job is run, as opposed to what it is.
+
+    Attributes:
+        inline: score in this process, without Ray.
+        address: a running Ray cluster to join; None starts one here.
+        store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
+        replay: another run of the same supernet whose measurements are taken where it has them.
+        retry_failures: measure again what failed before; set for a run that ended as failed.
+    """
+
+    runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
+    inline: bool = False
+    address: str | None = None
+    store: str | None = None
+    replay: str | None = None
+    display: Display = field(default_factory=Silent)
+    retry_failures: bool = False
+
+
+def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
+    """Trains the job's supernet and keeps it as a run."""
+    return _start(job, how or How(), "training", source)
+
+
+def search(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
+    """Trains the job's supernet (or takes the one that it names) and searches it."""
+    return _start(job, how or How(), "search", source)
+
+
+def resume(
+    run: str,
+    how: How | None = None,
+    *,
+    evaluations: str | int | None = None,
+    minutes: str | float | None = None,
+) -> Run:
+    """Goes on with a run where it stopped, whatever stopped it.
+
+    Args:
+        evaluations: a new budget (``150``) or more of it (``+50``), with which a finished run goes on, too.
+        minutes: likewise, of wall time.
+
+    Raises:
+        NasError: the run is finished and its budget is not extended, or another live driver holds it.
+    """
+    how = how or How()
+    folder = how.runs.get(run)
+    store = open_store(folder, driver=True)
+    try:
+        info = store.info()
+        more = Extension(evaluations, minutes)
+        if store.status() is RunStatus.FINISHED and not more:
+            raise NasError(
+                f"run {run} is finished; there is nothing to resume"
+                + (f" (to search on: nas resume {run} --evaluations +50)" if info.get("kind") == "search" else "")
+            )
+        if "kind" not in info:
+            raise NasError(
+                f"run {run} was killed while it was being made, before anything was measured; start the job again"
+            )
+        prepared = _prepared_again(folder, info, how)
+        if more:
+            more.apply(store, run)
+        if store.status() is RunStatus.FAILED:
+            store.set_info("retry_failures", True)
+        return _drive(folder, store, prepared, info["kind"], how)
+    finally:
+        store.close()
+
+
+def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Extension | None = None) -> Run:
+    """Drives a run that waits or was left by its driver, whatever it has of it already; does nothing once it has ended.
+
+    Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
+    again goes on; and so it is after SIGTERM, of which only whoever started this driver knows whether it was a cancel or the
+    end of the machine's day, and where the cluster or the database server is gone: whoever looks after those starts them
+    again.
+
+    Args:
+        kind: what the run is to be, where no driver has described it yet.
+        more: taken once, by its id.
+
+    Raises:
+        RunHeldError: another live driver has the run.
+    """
+    how = how or How()
+    folder = how.runs.get(run)
+    store = open_store(folder, driver=True)
+    try:
+        if store.status() not in _OPEN:
+            return Run(folder, how.runs)
+        with _recording_its_end(store, but=(ClusterError, StoreAwayError)):
+            info = store.info()
+            if "kind" in info:  # it comes last: then all facts are there
+                prepared, kind = _prepared_again(folder, info, how), info["kind"]
+            else:
+                job, source = load_job(folder.job_file), str(folder.job_file)
+                _check_kind(job, kind, source)
+                prepared = Prepared(job, how.runs, source=source)
+                _describe(folder, store, prepared, kind, _checked(prepared, how, kind, source), how)
+            if more and not more.taken(info):
+                more.apply(store, run)
+            if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
+                store.set_info("retry_failures", True)
+            _go_on(folder, store, prepared, kind, how)
+        return Run(folder, how.runs)
+    finally:
+        store.close()
+
+
+def _last_end(store: RunStore) -> RunStatus | None:
+    """How a run ended the last time; None where it never has."""
+    return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
+
+
+def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Prepared:
+    """The parts of a run that has begun, once they are the same as then."""
+    prepared = Prepared(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
+    kind: Kind = info["kind"]
+    check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=kind == "search"))
+    trained = info.get("epoch") == prepared.job.training.epochs
+    _check_reachable(prepared, kind, how, source=str(folder.job_file), trained=trained)
+    return prepared
+
+
+def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
+    _check_kind(job, kind, source)
+    how.runs.check_writable()
+    place = None if how.store is None else _new_place(how.store, job.name)
+    prepared = Prepared(job, how.runs, source=source)
+    sources = _checked(prepared, how, kind, source)
+    folder = how.runs.create(job.name, job.to_yaml(), store=place)
+    store = open_store(folder, create=True, driver=True)
+    try:
+        _describe(folder, store, prepared, kind, sources, how)
+        return _drive(folder, store, prepared, kind, how)
+    finally:
+        store.close()
+
+
+def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
+    if kind == "training" and not job.supernet.trains:
+        raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
+
+
+def _checked(prepared: Prepared, how: How, kind: Kind, source: str) -> Sources:
+    """What a new run takes from others, once all that it needs is known to be there."""
+    prepared.check_trainable()
+    environments = _check_reachable(prepared, kind, how, source=source)
+    return find_sources(how.runs, prepared, how.replay, environments) if kind == "search" else Sources()
+
+
+def _new_place(url: str, name: str) -> dict[str, str]:
+    """Where a new run's store will be, once the server has let us in."""
+    from nas.store.postgres import new_schema
+
+    place = new_schema(url, name)
+    return {"url": place.url.render_as_string(), "schema": str(place.schema)}
+
+
+def _check_reachable(
+    prepared: Prepared, kind: Kind, how: How, *, source: str, trained: bool = False
+) -> dict[str, Mapping[str, Any]]:
+    """What is not there (a board, a cluster, room for workers), or a table that is of another, is told before a run is made.
+
+    Args:
+        trained: whether a run has trained its supernet already.
+
+    Returns:
+        The environment of each profile that a search measures on, by its name.
+    """
+    training, measured = prepared.job.training, kind == "search"
+    workers = 1 if trained or prepared.checkpoint is not None else training.workers
+    if how.inline and workers > 1:
+        raise JobError(
+            f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker"
+        )
+    spread, profiles = workers > 1 or (measured and how.address is not None), prepared.profiles if measured else ()
+    with connected(how.address, spread=spread, profiles=profiles):
+        if workers > 1:
+            check_workers(workers, training.threads, prepared.device)
+        return prepared.check_measurable() if measured else {}
+
+
+def _describe(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
+    """Records the facts of a run that never change, and keeps what it needs of the pretrained network that it is made of."""
+    if prepared.pretrained is not None:
+        prepared.pretrained.keep(folder)
+    space = prepared.space
+    facts: dict[str, Any] = {
+        "name": prepared.job.name,
+        "seed": prepared.job.seed,
+        "conditions": prepared.conditions(measured=kind == "search"),
+    }
+    if prepared.checkpoint is None:
+        facts["epochs"] = prepared.job.training.epochs
+    if kind == "search":
+        facts |= {
+            "space": space.to_json(),
+            "objectives": [o.name for o in prepared.objectives],
+            "constraints": [c.to_json() for c in prepared.constraints],
+            "profiles": [p.name for p in prepared.profiles],
+            "precisions": list(prepared.precisions.names),
+            "smallest": space.smallest.key,
+            "largest": space.largest.key,
+            **_budget(prepared.job).facts(),
+            "algorithm": prepared.job.search.algorithm,
+            **sources.facts(),
+        }
+    for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
+        store.set_info(name, value)
+    for told in (str(sources), prepared.data.warning):
+        if told:
+            how.display.note(told)
+
+
+def _budget(job: SearchJob) -> Budget:
+    search, plateau = job.search, job.search.plateau
+    ends = None if plateau is None else Plateau(plateau.evaluations, plateau.gain)
+    return Budget(search.evaluations, search.minutes, ends)
+
+
+def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
+    """Does what is left of a run, and records how it ended; an interruption, too, which is its user's wish."""
+    with _recording_its_end(store), _recording_interruption(folder, store, how):
+        _go_on(folder, store, prepared, kind, how)
+    return Run(folder, how.runs)
+
+
+def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
+    """Does what is left of a run."""
+    how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
+    store.set_status(RunStatus.RUNNING)
+    how.display.begin(folder, store.info(), _n_evaluations(store))
+    supernet, weights = _supernet(folder, store, prepared, how)
+    check_weights(folder.id, store.info().get("weights"), weights)
+    store.set_info("weights", weights)
+    if kind == "search":
+        _search(store, prepared, supernet, weights, how)
+
+
+def _n_evaluations(store: RunStore) -> int:
+    """Networks that have all of their figures already."""
+    info = store.info()
+    figures = {*info.get("objectives", ()), *(constraint["figure"] for constraint in info.get("constraints") or ())}
+    return store.n_whole(len(figures)) if figures else 0
+
+
+@contextmanager
+def _recording_interruption(folder: RunFolder, store: RunStore, how: How) -> Iterator[None]:
+    """Keeps in a run's store that its user has interrupted it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        reason = f"interrupted; go on with: nas resume {folder.id}"
+        store.set_status(RunStatus.CANCELLED, reason=reason)
+        how.display.note(reason)
+        raise
+
+
+@contextmanager
+def _recording_its_end(store: RunStore, *, but: tuple[type[NasError], ...] = ()) -> Iterator[None]:
+    """Keeps in a run's store how the driving of it ends: finished, or failed and why, unless by some errors."""
+    try:
+        yield
+    except but:
+        raise
+    except USER_ERRORS as error:
+        with suppress(StoreError):  # the store itself may be what failed, and the first error is the one to tell
+            store.set_status(RunStatus.FAILED, reason=str(error))
+        raise
+    store.set_info("retry_failures", False)
+    store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
+
+
+def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) -> tuple[Supernet, str]:
+    """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of the way) here."""
+    if prepared.checkpoint is not None:
+        return prepared.checkpoint.supernet, prepared.checkpoint.weights_digest
+    supernet, settings, display = prepared.untrained(), prepared.settings(), how.display
+
+    def on_epoch(epoch: Any) -> None:
+        store.set_info("epoch", epoch.epoch)
+        if epoch.best is not None:
+            store.set_info("best_epoch", epoch.best)
+        display.epoch(epoch, settings.epochs)
+
+    workers = prepared.job.training.workers
+    trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
+    if not trained and (teaching := prepared.teacher_weights) is not None:
+        check_teacher(folder.id, store.info().get("teacher"), teaching)
+        store.set_info("teacher", teaching)
+    common: Any = {
+        "teacher": None if trained else prepared.teacher,
+        "device": prepared.device,
+        "on_step": display.step,
+        "on_epoch": on_epoch,
+    }
+    if workers == 1 or trained:
+        digest = train_supernet(supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, **common)
+    else:
+        with connected(how.address, spread=True):
+            digest = train_on_workers(
+                supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, workers=workers, **common
+            )
+    store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
+    return supernet, digest
+
+
+def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How) -> None:
+    torch.set_num_threads(1)
+    cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
+    with lookup(how.runs, store.info(), weights) as known, cluster:
+        _search_knowing(store, prepared, supernet, weights, how, known)
+
+
+def _search_knowing(
+    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How, known: Lookup | None
+) -> None:
+    """Searches, then measures the finalists again; what is known from other runs is not measured."""
+    job, data = prepared.job, prepared.data
+    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
+    measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
+    few = job.search.screen_images
+    with _closing(measure(data.validation, _scoring(prepared, supernet, how), screen_images=few)) as measured:
+        evaluations = run_search(
+            prepared.space,
+            prepared.objectives,
+            prepared.algorithm(supernet, earlier_evaluations(store.info())),
+            _taking(measured, known),
+            store,
+            Budget.of_run(store.info()),
+            batch=job.search.batch,
+            constraints=prepared.constraints,
+            precisions=prepared.precisions,
+            retry_failures=how.retry_failures,
+            screen_images=few,
+            on_progress=how.display.progress,
+        )
+    space = prepared.space
+    chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest], prepared.constraints)
+    # Only now, with the search over, is the test part put before an evaluator.
+    test = InlineScoring(supernet, prepared.calibration, data.test)
+    with _closing(measure(data.test, test)) as measured:
+        measure_again(
+            chosen, prepared.figures, _taking(measured, known), store,
+            precisions=prepared.precisions, on_progress=how.display.progress,
+        )  # fmt: skip
+
+
+def calm_levels(store: RunStore) -> dict[str, list[float]]:
+    """By profile, the sentinels' levels in the sessions in which a run measured, one a session."""
+    found: dict[str, dict[float, None]] = {}
+    for measurement in store.measurements():
+        level = measurement.environment.get("level_ms")
+        if level is not None:  # a batch's rows may come from several sessions in turns
+            found.setdefault(str(measurement.request.profile), {})[float(level)] = None
+    return {profile: list(levels) for profile, levels in found.items()}
+
+
+@contextmanager
+def _closing(evaluator: Measured) -> Iterator[Measured]:
+    try:
+        yield evaluator
+    finally:
+        evaluator.close()
+
+
+def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
+    """Scoring on the validation part: here, or by Ray actors."""
+    part, search = prepared.data.validation, prepared.job.search
+    if how.inline:
+        return InlineScoring(supernet, prepared.calibration, part)
+    from nas.evaluation.ray_pool import RayPool
+
+    return RayPool(
+        supernet, prepared.calibration, part,
+        workers=search.workers, time_limit_s=search.time_limit_s,
+        note=how.display.note,
+    )  # fmt: skip
+
+
+def _taking(measured: Measured, known: Lookup | None) -> Evaluator:
+    return measured if known is None else Cached(measured, known, replay_failures=True)

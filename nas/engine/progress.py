@@ -1,0 +1,126 @@
+"""What a driver tells whoever watches: a protocol, the display that says nothing, and the one that ends what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
+    from nas.engine.loop import Progress
+    from nas.store.folder import RunFolder
+    from supernets.trainer import Epoch
+
+
+class Display(Protocol):
+    """Told of progress; everything that `progress` counts is committed."""
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """A run is driven from here on.
+
+        Args:
+            facts: of the run, as its store has them.
+            evaluations: that it has already, and that `progress` will count again.
+        """
+        ...
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        """One training step is done."""
+        ...
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        """One training epoch is done and checkpointed."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """The search went on."""
+        ...
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        """So much of some other work is done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        """Shows nothing."""
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        """Shows nothing."""
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        """Shows nothing."""
+
+    def progress(self, progress: Progress) -> None:
+        """Shows nothing."""
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        """Shows nothing."""
+
+
+class Interruption(Silent):
+    """Ends a driver that a signal interrupts: at once, or else where it next tells how far it is.
+
+    A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
+    when the signal comes.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def handle(self, number: int, frame: object) -> NoReturn:
+        """The handler of the signals."""
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        self._check()
+
+    def progress(self, progress: Progress) -> None:
+        self._check()
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+class Several:
+    """Tells several displays the same."""
+
+    def __init__(self, displays: Sequence[Display]) -> None:
+        self._displays = tuple(displays)
+
+    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+        for display in self._displays:
+            display.begin(run, facts, evaluations)
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        for display in self._displays:
+            display.step(step, steps, loss)
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        for display in self._displays:
+            display.epoch(epoch, epochs)
+
+    def progress(self, progress: Progress) -> None:
+        for display in self._displays:
+            display.progress(progress)
+
+    def count(self, phase: str, done: int, total: int) -> None:
+        for display in self._displays:
+            display.count(phase, done, total)
+
+    def note(self, text: str) -> None:
+        for display in self._displays:
+            display.note(text)

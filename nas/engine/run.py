@@ -1,0 +1,104 @@
+"""A run on disk, open for reading: its report, its plots, and (through the composition root) its exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.analysis.points import Point
+from nas.analysis.report import RunReport, build_report
+from nas.analysis.run_measurements import Guidance
+from nas.store.folder import RunsFolder
+from nas.store.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from nas.analysis.finetuned_runs import Finetuning
+    from nas.analysis.insight import Insight
+
+
+@dataclass(frozen=True)
+class Run(StoredRun):
+    """A run in any state, with its report, plots and exports; every access reads its store anew."""
+
+    @property
+    def report(self) -> RunReport:
+        """Everything that is shown of a search."""
+        return self.report_of(None)
+
+    def report_of(self, profile: str | None) -> RunReport:
+        """The report of one hardware profile alone; None is the joint one.
+
+        Raises:
+            UnknownNameError: the run has no objective on such a profile.
+        """
+        with self.store() as store:
+            return build_report(store, run=self.id, profile=profile)
+
+    def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
+        """A report, see `report_of`, and what the run tells beyond its front: convergence, predictions, genes, diversity."""
+        from nas.analysis.insight import insight_of
+
+        with self.store() as store:
+            guidance = Guidance.of(store)
+            report = build_report(store, run=self.id, profile=profile, guidance=guidance)
+            return report, insight_of(report, store, guidance)
+
+    def finetunings(self, report: RunReport | None) -> list[Finetuning]:
+        """The runs that trained this one's networks further, with what that came to, oldest first.
+
+        Args:
+            report: this run's, see `report_of`; None for a training, which has none.
+        """
+        from nas.analysis.finetuned_runs import finetunings_of
+
+        with self.store() as store:
+            return finetunings_of(self.runs, self.id, report, store)
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The measured front, the fastest first."""
+        return self.report.front
+
+    def plot(self, folder: Path | None = None, *, select: str | None = None, processes: int = 1) -> list[Path]:
+        """Writes the plots and the page, with the networks that were trained further; returns their paths.
+
+        Args:
+            folder: where; None is the run's own folder for them.
+            select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
+                of what keeps them.
+            processes: from 2 on, so many others draw the pictures, a fork of this one and forks of it: quicker, for a
+                program of one thread.
+        """
+        from nas.analysis.finetuned_runs import finetunings_of
+        from nas.analysis.insight import insight_of
+        from nas.analysis.selection import limits_of, parse_limits, within
+        from nas.visualization.plot_files import drawing_beside, write_plots
+
+        with drawing_beside(processes) as draw:
+            with self.store() as store:
+                guidance = Guidance.of(store)
+                report = build_report(store, run=self.id, guidance=guidance)
+                limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+                if select is not None:
+                    report = within(report, limits)
+                insight = insight_of(report, store, guidance)
+                further = finetunings_of(self.runs, self.id, report, store)
+            return write_plots(
+                report, folder or self.folder.plots, limits=limits, insight=insight, further=further, draw=draw
+            )
+
+    def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
+        """Writes one network as checked ONNX; see `nas.export.exporting.export`."""
+        from nas.export.exporting import export  # torch, which reading does without
+
+        return export(self.runs, self.id, Path(path), select=select, index=index)
+
+
+def open_run(run: str, runs: Path | str = "runs") -> Run:
+    """A run of a runs folder, for reading.
+
+    Raises:
+        UnknownNameError: there is none of this id.
+    """
+    return Run.open(RunsFolder(Path(runs)), run)

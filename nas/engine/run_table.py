@@ -1,0 +1,160 @@
+"""Where every run stands: one row a run, and the history of a training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nas.errors import NasError, StoreError
+from nas.store.base import RunStatus, RunStore
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import is_held
+from nas.store.status_text import INTERRUPTED, NEVER_STARTED, shown_status
+from nas.store.stored_run import StoredRun
+
+_ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands by its own store.
+
+    Attributes:
+        held: whether a live driver has it, whoever started that.
+        progress: grows with everything that a driver commits: epochs and measurements.
+        reason: why it has the status; "" where there is nothing to say.
+        name: of its job; "" until a driver has described the run.
+        started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
+        evaluations: networks that have all of their figures; 0 for a training.
+        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+    """
+
+    status: RunStatus
+    held: bool
+    progress: int
+    reason: str = ""
+    kind: str = "search"
+    name: str = ""
+    started: float | None = None
+    ended: float | None = None
+    evaluations: int = 0
+    evaluations_wanted: int = 0
+    epoch: int = 0
+    epochs: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or runs; else it has ended."""
+        return self.status not in _ENDED
+
+
+def standing_of(store: RunStore, *, held: bool) -> Standing:
+    """Where a run stands, by counting instead of reading what was measured.
+
+    Args:
+        held: whether a driver has it; looked at before the store is read: a driver that ends records its status first,
+            so that an open run without a driver is one that was left.
+    """
+    statuses, info = store.statuses(), store.info()
+    status, since = statuses[-1] if statuses else (RunStatus.QUEUED, None)
+    n_measurements = store.n_measurements()
+    evaluations = 0
+    if n_measurements:
+        figures = {*info.get("objectives", ()), *(c["figure"] for c in info.get("constraints") or ())}
+        evaluations = store.n_whole(max(1, len(figures)))
+    epoch = int(info.get("epoch", 0))
+    return Standing(
+        status,
+        held,
+        epoch + n_measurements,
+        reason=str(info.get("reason") or ""),
+        kind=str(info.get("kind", "search")),
+        name=str(info.get("name", "")),
+        started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),
+        ended=since if status in _ENDED else None,
+        evaluations=evaluations,
+        evaluations_wanted=int(info.get("evaluations", 0)),
+        epoch=epoch,
+        epochs=int(info.get("epochs", 0)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run.
+
+    Attributes:
+        status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
+        live: whether a driver holds the run now; a running one without was killed, and can be resumed.
+        done: evaluations (search) or epochs (training); total: of how many.
+        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+    """
+
+    run: str
+    kind: str
+    status: str
+    live: bool
+    done: int
+    total: int
+    epoch: int
+    epochs: int
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `nas runs --json` prints a run."""
+        return asdict(self)
+
+    def cells(self) -> list[str]:
+        """The row for people."""
+        status, reason = shown_status(self.status, live=self.live), self.reason
+        if status == INTERRUPTED:
+            reason = f"no driver; go on with: nas resume {self.run}"
+        elif status == NEVER_STARTED:
+            reason = "killed while it was being made; start the job again"
+        progress = f"{self.done} of {self.total} evaluations"
+        if self.epoch < self.epochs or self.kind == "training":
+            progress = f"{self.epoch} of {self.epochs} epochs"
+        return [self.run, self.kind, status, progress, reason]
+
+
+def overview(runs: RunsFolder) -> list[Row]:
+    """One row a run, oldest first; a damaged run is a row that says so."""
+    return [_row(runs, folder) for folder in runs.list()]
+
+
+def _row(runs: RunsFolder, folder: RunFolder) -> Row:
+    live = is_held(folder)
+    try:
+        with StoredRun(folder, runs).store() as store:
+            found = standing_of(store, held=live)
+    except NasError as error:  # or its driver is making it at this moment
+        return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
+    done, total = found.evaluations, found.evaluations_wanted
+    if found.kind == "training":
+        done, total = found.epoch, found.epochs
+    return Row(
+        folder.id, found.kind, str(found.status), live, done, total, found.epoch, found.epochs, found.reason
+    )  # fmt: skip
+
+
+def training_json(run: StoredRun) -> dict[str, Any]:
+    """What `nas train --json` prints, and `nas show --json` of a training."""
+    with run.store() as store:
+        info, status = store.info(), store.status()
+    index = run.folder.checkpoint / "checkpoint.json"
+    try:
+        history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{index}: damaged checkpoint index ({error!r}); train again") from None
+    return {
+        "run": run.id,
+        "kind": "training",
+        "status": str(status),
+        "reason": info.get("reason") or "",
+        "epoch": int(info.get("epoch", 0)),
+        "epochs": int(info.get("epochs", 0)),
+        "checkpoint": str(run.folder.checkpoint),
+        "weights": info.get("weights"),
+        "history": history,
+    }

@@ -1,0 +1,1 @@
+"""Fine-tunes one network of a run and measures the improvement."""

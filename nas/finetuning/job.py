@@ -1,0 +1,83 @@
+"""Trains one network of a run further: the job that does."""
+
+from __future__ import annotations
+
+from nas.analysis.selection import pick
+from nas.config import SearchJob, job_of
+from nas.engine.run import Run
+from nas.errors import SelectionError
+from nas.export.nested_selection import sorted_list
+from nas.problem.precision import Precisions
+from supernets.space import Architecture
+
+DEFAULT_RATE_SHARE = 0.1
+"""Of the learning rate that the supernet was trained with: the weights are near a good place already."""
+_KEPT = ("batch_size", "weight_decay", "augment", "threads", "device")
+"""Keys of the supernet's training that a network's further training takes over."""
+
+
+def finetuning_job(
+    run: Run,
+    *,
+    select: str | None = None,
+    index: int | None = None,
+    epochs: int,
+    learning_rate: float | None = None,
+) -> SearchJob:
+    """The job that trains one network of a run further, taught by its supernet's largest, and measures it as the run did.
+
+    A network that was trained further already is taught by whom it learnt from then.
+
+    Args:
+        select, index: as of `nas.export.exporting.export`.
+        learning_rate: the peak; None for a tenth of the supernet's.
+
+    Raises:
+        SelectionError: there is no such network.
+        JobError: a number is out of its range.
+    """
+    network, precision = _chosen(run, select, index)
+    job = run.job
+    data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    training = {key: data["training"][key] for key in _KEPT}
+    rate = job.training.learning_rate * DEFAULT_RATE_SHARE if learning_rate is None else learning_rate
+    data |= {
+        "name": f"{job.name[:54]}-finetuned",
+        "supernet": {"family": job.supernet.family, "from": run.id, "network": network.key},
+        "training": {
+            "strategy": "largest", "distill": "teacher", "teacher": _teacher(run), "keep": "best",
+            "epochs": epochs, "learning_rate": rate, **training,
+        },
+        "precisions": [precision],
+        "search": {"algorithm": "random", "evaluations": 2},
+    }  # fmt: skip
+    for key in ("constraints", "lookup_tables", "warm_start"):
+        data.pop(key, None)
+    return job_of(data, source=f"the job of run {run.id}")
+
+
+def _teacher(run: Run) -> str:
+    """The run, or the folder, of the supernet whose largest network teaches those of a run.
+
+    A run of one network that was trained further has no larger one; what that learnt from does, or what it is of.
+    """
+    job = run.job
+    named = job.supernet
+    if named.network is not None and job.training.teacher is not None:
+        return job.training.teacher
+    if named.from_ is None or (named.network is None and named.trains):
+        return run.id
+    return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
+
+
+def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, str]:
+    """The network of a run, and the precision that it is deployed in."""
+    if run.kind == "training":
+        if select is None:
+            raise SelectionError(
+                f"run {run.id!r} is a training and has no front; say which network, e.g. --select 'macs<=2e6', or search it"
+            )
+        return sorted_list(run).within(select)[-1][0], run.job.precisions[0]
+    point = pick(run.report, select, index)
+    with run.store() as store:
+        return Precisions.of_run(store.info()).split(point.architecture)

@@ -1,0 +1,213 @@
+"""How long a job will take, from a few real steps, scores, timings and asks, before anything is paid for."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.measuring.protocol import LONGER_ROUNDS, SEARCH_ROUNDS
+from hardware_profiles.transport import open_profiler
+from nas.build.resolved_job import Prepared
+from nas.errors import EvaluationError
+from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
+from supernets.base import Supernet
+from supernets.onnx_export import INPUT
+from supernets.space import Architecture
+from supernets.trainer import steps_an_epoch, time_training
+
+_STEPS, _STEPS_S = 16, 5.0
+_SCORED, _SCORED_S = 8, 6.0
+"""At most so many steps and networks are measured, and for about so many seconds."""
+_SPREAD = 0.15
+"""What a machine's speed changes by from one minute to the next, as a share; more where others work on it."""
+_REPEATED = 2.0
+"""Times more that timing takes where the machine is so busy that all of it is tried again, as often as it may be."""
+_RAY_S = (4.0, 8.0, 20.0)
+"""Starting Ray and its actors: least, usual, most. Measured on two cores."""
+_FINALISTS = (0.15, 0.3, 0.5)
+"""Finalists as a share of the evaluations, at most 40 of them: least, usual, most. Of the recipes' runs."""
+_MAX_FINALISTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds that something will take, and what it is estimated from, in words."""
+
+    seconds: float
+    low: float
+    high: float
+    origin: str
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.seconds + other.seconds, self.low + other.low, self.high + other.high, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A job's time by its parts; training is None where the supernet is trained already."""
+
+    training: Span | None
+    search: Span
+    final: Span
+
+    @property
+    def total(self) -> Span:
+        """All of it."""
+        parts = [part for part in (self.training, self.search, self.final) if part is not None]
+        return replace(sum(parts[1:], parts[0]), origin="the parts together")
+
+    def parts(self) -> dict[str, Span]:
+        """By name, with the total last."""
+        training = {} if self.training is None else {"training": self.training}
+        return {**training, "search": self.search, "final": self.final, "total": self.total}
+
+    def to_json(self) -> dict[str, Any]:
+        """Each part's seconds, range and origin."""
+        return {name: asdict(span) for name, span in self.parts().items()}
+
+
+def estimate(prepared: Prepared, *, inline: bool) -> Times:
+    """Measures a little of everything that the job will do, on an untrained supernet where it has to train one.
+
+    Args:
+        inline: score in one process, as `nas search --inline`.
+
+    Raises:
+        EvaluationError: networks of the space cannot be scored or timed.
+    """
+    training = None if prepared.checkpoint is not None else _training(prepared)
+    supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(prepared.job.seed)
+    scored = _scored(prepared, supernet, rng)
+    timed = _timed(prepared, scored)
+    ask_s = _ask_seconds(prepared, supernet, rng)
+    return Times(training, _search(prepared, scored, timed, ask_s, inline=inline), _final(prepared, scored, timed))
+
+
+def _training(prepared: Prepared) -> Span:
+    settings, data = prepared.settings(), prepared.data
+    found, after = time_training(
+        prepared.untrained(), data, prepared.strategy(), settings,
+        teacher=prepared.teacher, device=prepared.device, n=_STEPS, limit_s=_STEPS_S,
+    )  # fmt: skip
+    steps = settings.epochs * steps_an_epoch(data, settings)
+    mean, error = _mean(found)
+    rest = settings.epochs * after
+    origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; the accuracies shown after an epoch"
+    return _span(steps * mean + rest, steps * error, origin)
+
+
+def _scored(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
+    scoring = InlineScoring(supernet, prepared.calibration, prepared.data.validation)
+    objectives = prepared.figures
+    accuracy = any(o.metric == "accuracy" for o in objectives)
+    model = any(o.metric in TIMED_METRICS for o in objectives)
+    started, found = time.perf_counter(), list[Scored]()
+    while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
+        network, precision = prepared.precisions.split(prepared.space.sample(rng))
+        made = scoring.score_one(Task(network, precision, accuracy=accuracy, model=model))
+        if made.failure:
+            raise EvaluationError(f"network {network.key} in {precision} cannot be scored: {made.failure}")
+        found.append(made)
+    return found
+
+
+def _timed(prepared: Prepared, scored: Sequence[Scored]) -> dict[str, list[float]]:
+    """By profile that an objective needs, the seconds of timing one network, in a session of about a batch."""
+    wanted = {o.profile for o in prepared.figures if o.profile is not None}
+    found = {}
+    models = [made.model or b"" for made in (list(scored) * prepared.job.search.batch)[: prepared.job.search.batch]]
+    for profile in prepared.profiles:
+        if profile.name not in wanted:
+            continue
+        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
+        with open_profiler(profile, seed=prepared.job.seed) as profiler:
+            results = list(profiler.measure([Deployment.single(model, *inputs) for model in models[:_SCORED]]))
+        failures = [result.message for result in results if isinstance(result, LatencyFailure)]
+        if failures:
+            raise EvaluationError(f"profile {profile.name}: {failures[0]}")
+        found[profile.name] = [result.seconds for result in results if not isinstance(result, LatencyFailure)]
+    return found
+
+
+def _ask_seconds(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) -> float:
+    """Seconds of the algorithm for one batch, on average: asks after half of the evaluations and after nearly all.
+
+    The figures that it is told are made up of the networks' costs; what it does with them takes as long.
+    """
+    search = prepared.job.search
+    seconds = []
+    for n in (search.evaluations // 2, search.evaluations - 1):
+        algorithm = prepared.algorithm(supernet)
+        drawn = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
+        algorithm.tell([_made_up(prepared, supernet, a, rng) for a in drawn])
+        started = time.perf_counter()
+        algorithm.ask(search.batch)
+        seconds.append(time.perf_counter() - started)
+    return float(np.mean(seconds))
+
+
+def _made_up(prepared: Prepared, supernet: Supernet, candidate: Architecture, rng: np.random.Generator) -> Evaluation:
+    network, _ = prepared.precisions.split(candidate)
+    cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
+    found = {}
+    for objective in prepared.figures:
+        value = 1 - 0.1 * (most / cost) ** 0.25 if objective.metric == "accuracy" else float(cost)
+        request = prepared.precisions.request(candidate, objective)
+        found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
+    return Evaluation(candidate, found)
+
+
+def _search(
+    prepared: Prepared, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
+) -> Span:
+    search = prepared.job.search
+    batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
+    workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
+    score, score_error = _mean([made.seconds for made in scored])
+    turns = 1 + (batches - 1) * math.ceil(search.batch / workers)  # a batch waits for its slowest worker
+    timing = search.evaluations * sum(float(np.mean(found)) for found in timed.values())
+    seconds = turns * score + batches * ask_s + timing
+    each = f"{len(scored)} of {search.evaluations} networks scored, {score:.2g} s each"
+    times = "".join(f", timed on {name}, {np.mean(found):.2g} s" for name, found in timed.items())
+    workers_told = "" if workers == 1 else f"; {workers} at once"
+    span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s a batch{workers_told}")
+    span = replace(span, high=span.high + _REPEATED * timing)
+    if not inline:
+        least, usual, most = _RAY_S
+        span = replace(span, seconds=span.seconds + usual, low=span.low + least, high=span.high + most)
+    if search.minutes is not None:
+        limit = 60 * search.minutes
+        span = replace(span, seconds=min(span.seconds, limit), low=min(span.low, limit), high=min(span.high, limit))
+    return span
+
+
+def _final(prepared: Prepared, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
+    data, n = prepared.data, prepared.job.search.evaluations
+    score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
+    each = score + sum(float(np.mean(found)) for found in timed.values()) * LONGER_ROUNDS / SEARCH_ROUNDS
+    low, usual, high = (max(2.0, min(share * n, _MAX_FINALISTS)) * each for share in _FINALISTS)
+    origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
+    return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)
+
+
+def _mean(seconds: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error; of one value, half of it."""
+    mean = float(np.mean(seconds))
+    return mean, float(np.std(seconds, ddof=1)) / math.sqrt(len(seconds)) if len(seconds) > 1 else mean / 2
+
+
+def _span(seconds: float, error: float, origin: str) -> Span:
+    """Two standard errors to either side, and what the machine's speed changes by."""
+    away = 2 * error + _SPREAD * seconds
+    return Span(seconds, max(0.0, seconds - away), seconds + away, origin)

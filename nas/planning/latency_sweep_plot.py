@@ -1,0 +1,174 @@
+"""Latency against width, one panel a stage, with its steps: what `nas profile --sweep` draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from hardware_profiles.staircase import least_latency
+from nas.errors import NasError
+from nas.store.folder import write_all
+from nas.visualization import chart_data as charts
+from nas.visualization.style import SOFT, STYLE, add_heading, files_of
+
+if TYPE_CHECKING:  # it is above this package
+    from nas.planning.latency_sweep import WidthSweep
+
+_COLUMNS = 3
+_BAND = "#EAF2F8"
+
+
+def plot_sweep(sweeps: Sequence[WidthSweep], profile_name: str, folder: Path) -> list[Path]:
+    """Writes ``sweep.png`` and ``sweep.svg`` into the folder, which is made where it is missing; returns their paths.
+
+    Raises:
+        NasError: there is no sweep.
+        StoreError: the folder cannot be made, or a file not be written.
+    """
+    return write_all(folder, files_of("sweep", sweep_figure(sweeps, profile_name)))
+
+
+def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
+    """One panel a stage: all widths with their errors, the aligned ones, and the bands of what costs the same.
+
+    Raises:
+        NasError: there is no sweep.
+    """
+    if not sweeps:
+        raise NasError("there is no sweep to plot: the job's space has no stages")
+    n_columns = min(_COLUMNS, len(sweeps))
+    n_rows = math.ceil(len(sweeps) / n_columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(8.0, 4.9 * n_columns), 4.0 * n_rows + 1.2))
+        axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for found, axis in zip(sweeps, axes, strict=False):
+            _draw(axis, found)
+        for spare in axes[len(sweeps) :]:
+            spare.set_visible(False)
+        add_heading(figure, "Latency against width", f"{profile_name} · the blocks that a stage's width reaches, fp32")
+        handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=5 if n_columns > 2 else 3,
+            columnspacing=1.8,
+        )
+    return figure
+
+
+def _draw(axis: Axes, found: WidthSweep) -> None:
+    if found.stepped:
+        _draw_bands(axis, found)
+        axis.plot(
+            found.widths,
+            least_latency(found.latency_ms),
+            drawstyle="steps-pre",  # so many channels cost what the next width that was measured costs
+            color=charts.FRONT_COLOUR,
+            linewidth=1.2,
+            alpha=0.55,
+            label="fastest of this width or wider",
+            zorder=2,
+        )
+    for label, colour, size, widths in (
+        ("measured (± error)", charts.EVALUATED_COLOUR, 4.0, set(found.widths) - set(found.aligned)),
+        ("aligned: the end of a step", charts.FRONT_COLOUR, 6.5, set(found.aligned)),
+    ):
+        _draw_points(axis, found, widths, label=label, colour=colour, size=size)
+    _draw_chosen(axis, found)
+    _set_axes(axis, found)
+
+
+def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str, colour: str, size: float) -> None:
+    if not found.stepped:  # then none is at the end of anything
+        label, colour, size = "measured (± error)", charts.EVALUATED_COLOUR, 4.0
+    shown = [(w, t, e) for w, t, e in zip(found.widths, found.latency_ms, found.errors_ms, strict=True) if w in widths]
+    if not shown:
+        return
+    x, y, errors = zip(*shown, strict=True)
+    axis.errorbar(
+        x,
+        y,
+        yerr=errors,
+        fmt="o",
+        color=colour,
+        ecolor=colour,
+        elinewidth=1.1,
+        markersize=size,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        label=label,
+        zorder=3 if colour == charts.EVALUATED_COLOUR else 4,
+    )
+
+
+def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
+    """Rings and numbers for the widths offered, and marks at the foot for the job's own."""
+    figures = dict(zip(found.widths, found.latency_ms, strict=True))
+    offered = [width for width in found.chosen if width in figures]  # where nothing steps, one may lie between two
+    axis.plot(
+        offered,
+        [figures[width] for width in offered],
+        "o",
+        markersize=12,
+        markerfacecolor="none",
+        markeredgecolor=charts.PREDICTED_COLOUR,
+        markeredgewidth=1.6,
+        label="offered for the job file",
+        zorder=5,
+    )
+    for width in offered:
+        axis.annotate(
+            str(width),
+            (width, figures[width]),
+            xytext=(0, -10),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=9,
+            color=charts.PREDICTED_COLOUR,
+        )
+    axis.plot(
+        found.spec.width,
+        [0.0] * len(found.spec.width),
+        "^",
+        transform=axis.get_xaxis_transform(),
+        clip_on=False,
+        color=charts.SMALLEST_COLOUR,
+        markersize=8,
+        label="the job's widths now",
+        zorder=6,
+    )
+
+
+def _draw_bands(axis: Axes, found: WidthSweep) -> None:
+    """Every second step shaded, from behind the end of the one before to its own."""
+    ends = [found.widths[0] - 1, *found.aligned, found.widths[-1]]
+    for i, (before, end) in enumerate(pairwise(ends)):
+        if i % 2 == 0 and end > before:
+            axis.axvspan(before + 0.5, end + 0.5, color=_BAND, linewidth=0, zorder=0)
+
+
+def _set_axes(axis: Axes, found: WidthSweep) -> None:
+    if max(found.latency_ms) >= charts.LOG_SPAN * min(found.latency_ms):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_ylim(bottom=min(found.latency_ms) * 0.6)
+    else:
+        axis.set_ylim(bottom=0)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 4, 8, 10]))
+    axis.set_xlabel("Width (channels)")
+    axis.set_ylabel("Latency (ms)")
+    axis.set_xlim(found.widths[0] - 1, found.widths[-1] + 1)
+    told = "" if found.stepped else ": no steps, any width will do"
+    axis.set_title(f"Stage {found.stage}{told}", loc="left", color=SOFT)

@@ -1,0 +1,130 @@
+"""What a job's space holds and costs, before anything is paid for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.transport import open_profiler
+from nas.build.resolved_job import Prepared
+from nas.errors import EvaluationError
+from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.planning.estimate import Times, estimate
+from supernets.cost import Cost
+from supernets.data import TextFormat
+from supernets.onnx_export import INPUT, onnx_model
+from supernets.space import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The smallest or the largest network of a space.
+
+    Attributes:
+        latency_ms: by the name of a profile, or ``PROFILE in PRECISION`` where that is not fp32: (measured milliseconds a
+            batch, noise floor in ms), of untrained or given weights, which makes no difference to time.
+    """
+
+    architecture: Architecture
+    cost: Cost
+    latency_ms: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job before it is run.
+
+    Attributes:
+        size: number of different candidates, exact: of networks, times the precisions.
+        noun: what the data set's examples are.
+        images: numbers of examples in the three parts of the data.
+        n_cut: sentences that are longer than ``data.max_tokens`` and were cut; None for images.
+        warning: of the data, in a line, or "".
+        times: None where they were not asked for.
+    """
+
+    name: str
+    size: int
+    n_choices: int
+    smallest: Extreme
+    largest: Extreme
+    noun: str
+    images: dict[str, int]
+    n_cut: int | None
+    warning: str
+    evaluations: int
+    epochs: int | None
+    times: Times | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `nas plan --json` prints."""
+        return {
+            "name": self.name,
+            "space": {"size": self.size, "choices": self.n_choices},
+            "smallest": _extreme_json(self.smallest),
+            "largest": _extreme_json(self.largest),
+            "images": self.images,
+            "cut_sentences": self.n_cut,
+            "evaluations": self.evaluations,
+            "epochs": self.epochs,
+            "time": None if self.times is None else self.times.to_json(),
+        }
+
+
+def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan:
+    """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
+
+    Args:
+        time: measure also how long things take, and estimate the job's time.
+        inline: for a search in one process.
+
+    Raises:
+        EvaluationError: one of the two cannot be timed.
+    """
+    prepared.check_trainable()
+    prepared.check_measurable()
+    job, data, space = prepared.job, prepared.data, prepared.family.space
+    supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
+    ends, calibration = [space.smallest, space.largest], prepared.calibration.split(CALIBRATION_BATCH)
+    networks = [onnx_model(supernet.extract(a), data.validation.inputs[:2]) for a in ends]
+    latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
+    for profile in prepared.profiles:
+        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
+        with open_profiler(profile, seed=job.seed) as profiler:
+            for precision in reversed(prepared.precisions.names):
+                where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
+                models = [in_precision(model, precision, calibration) for model in networks]
+                results = profiler.measure([Deployment.single(model, *inputs) for model in models])
+                for latency, result in zip(latencies, results, strict=True):
+                    if isinstance(result, LatencyFailure):
+                        raise EvaluationError(f"profile {where}: {result.message}")
+                    latency[where] = (result.latency_ms, result.latency_ms * result.resolution)
+    smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
+    return Plan(
+        name=job.name,
+        size=prepared.space.size,
+        n_choices=len(prepared.space),
+        smallest=smallest,
+        largest=largest,
+        noun=data.format.noun,
+        images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
+        n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
+        warning=data.warning,
+        evaluations=job.search.evaluations,
+        epochs=None if prepared.checkpoint is not None else job.training.epochs,
+        times=estimate(prepared, inline=inline) if time else None,
+    )
+
+
+def _extreme_json(extreme: Extreme) -> dict[str, Any]:
+    cost = asdict(extreme.cost)
+    cost["blocks"] = [{"name": name, **block} for name, block in cost["blocks"]]
+    for block in cost["blocks"]:
+        block.pop("blocks")
+    return {
+        "key": extreme.architecture.key,
+        **cost,
+        **{f"latency_ms@{name}": value for name, (value, _) in extreme.latency_ms.items()},
+        "errors": {f"latency_ms@{name}": error for name, (_, error) in extreme.latency_ms.items()},
+    }

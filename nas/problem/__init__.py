@@ -1,0 +1,1 @@
+"""What a search optimises: objectives, constraints, Pareto fronts, precision, budget."""

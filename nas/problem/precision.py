@@ -1,0 +1,73 @@
+"""What a search chooses among: networks, each in one of the precisions that it can be deployed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.problem.objectives import Fidelity, Objective, Request
+from supernets.space import Architecture, Choice, SearchSpace
+
+PRECISION = "precision"
+"""The name of the gene that says in which precision a network is deployed."""
+ORDER = ("int8", "fp16", "bf16", "fp32")
+"""Smallest first, as the options of every choice."""
+_BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
+
+
+def exact_figure(metric: str, figure: float, precision: str) -> float:
+    """A computed metric of a network in a precision, from the network's in fp32: activations take its bytes."""
+    return figure * _BYTES[precision] / _BYTES["fp32"] if metric == "activation_bytes" else figure
+
+
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """The precisions of a run. With one, a candidate is a network; with several, it has one gene more, the last.
+
+    Measurements are kept by network and precision, so that runs of different precisions can share them.
+
+    Raises:
+        ValueError: a precision is unknown or comes twice, or there is none.
+    """
+
+    names: tuple[str, ...] = ("fp32",)
+
+    def __post_init__(self) -> None:
+        ordered = tuple(name for name in ORDER if name in self.names)
+        if not ordered or len(ordered) != len(self.names):
+            raise ValueError(f"expected some of {', '.join(ORDER)}, each once; got {list(self.names)}")
+        object.__setattr__(self, "names", ordered)
+
+    @classmethod
+    def of_run(cls, info: Mapping[str, Any]) -> Precisions:
+        """Those that a run's store tells of."""
+        return cls(tuple(info.get("precisions") or ("fp32",)))
+
+    def space(self, networks: SearchSpace) -> SearchSpace:
+        """The space of candidates over a space of networks."""
+        if len(self.names) == 1:
+            return networks
+        return SearchSpace([*networks.choices, Choice(PRECISION, self.names)])
+
+    def split(self, candidate: Architecture) -> tuple[Architecture, str]:
+        """The network of a candidate, and its precision."""
+        if len(self.names) == 1:
+            return candidate, self.names[0]
+        return Architecture(candidate.genes[:-1]), self.names[candidate.genes[-1]]
+
+    def request(self, candidate: Architecture, objective: Objective, fidelity: Fidelity = Fidelity.SEARCH) -> Request:
+        """The request that yields this objective's figure."""
+        network, precision = self.split(candidate)
+        return Request(network, objective.metric, objective.profile, fidelity, precision)
+
+    def test_request(self, candidate: Architecture) -> Request:
+        """The request that yields the accuracy on the test part."""
+        network, precision = self.split(candidate)
+        return Request(network, "accuracy", None, Fidelity.TEST, precision)
+
+    def candidate(self, request: Request) -> Architecture:
+        """The candidate that a request is of; of a precision that this run has."""
+        if len(self.names) == 1:
+            return request.architecture
+        return Architecture((*request.architecture.genes, self.names.index(request.precision)))

@@ -1,0 +1,1 @@
+"""HTTP: the application, authentication, request limits, security headers, problem details."""

@@ -1,0 +1,161 @@
+"""Who a client is, by the token that it shows, and how often it may ask."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, cookie_parser
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nas.errors import ServiceError
+from nas.service.http.problems import make_problem, response_of
+from nas.service.http.tokens import Tokens
+from nas.service.settings import ServiceSettings
+
+COOKIE = "nas_token"
+API = "/api/"
+_OPEN = ("/api/v1/health", "/login")
+_OPEN_BELOW = "/static/"
+_MOST_CLIENTS = 10_000
+_BURST_S = 10.0
+"""Of requests may come at once."""
+
+
+class Rate:
+    """So many requests a minute for each client, evenly or some at once: a token bucket.
+
+    Args:
+        clock: seconds, of any beginning.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second, self._clock = per_minute / 60, clock
+        self._most = max(1.0, _BURST_S * self._per_second)
+        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def takes(self, client: str) -> bool:
+        """Whether a client may ask now; counts it where so."""
+        now = self._clock()
+        left, last = self._clients.pop(client, (self._most, now))
+        left = min(self._most, left + (now - last) * self._per_second)
+        may = left >= 1
+        self._clients[client] = (left - 1 if may else left, now)
+        if len(self._clients) > _MOST_CLIENTS:
+            self._clients.popitem(last=False)
+        return may
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a request shows: a token, or that it shows one in a way that cannot be understood."""
+
+    token: str | None
+    broken: bool = False
+
+
+class Access:
+    """Lets through clients that show a valid token where one is needed, each as often as it may ask.
+
+    The token's name is kept in the request's state, for submissions and the log; the token itself nowhere.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
+        self._app, self._tokens, self._needed = app, tokens, settings.needs_token
+        self._rate = Rate(settings.limits.requests_per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        answer = self._refusal(scope)
+        if answer is not None:
+            return await answer(scope, receive, send)
+        return await self._app(scope, receive, self._ending(scope, send))
+
+    def _ending(self, scope: Scope, send: Send) -> Send:
+        """Ends a stream of events, which may take days, once its token is valid no more."""
+        token = _shown(Headers(scope=scope)).token
+        if token is None or not scope["state"]["token"]:
+            return send
+        is_stream = False
+
+        async def while_valid(message: Message) -> None:
+            nonlocal is_stream
+            if message["type"] == "http.response.start":
+                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+            elif is_stream and not self._is_valid(token):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise ClientDisconnect
+            await send(message)
+
+        return while_valid
+
+    def _is_valid(self, token: str) -> bool:
+        with suppress(ServiceError):
+            return self._tokens.holder(token) is not None
+        return False
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        path, headers = scope["path"], Headers(scope=scope)
+        shown = _shown(headers)
+        try:
+            name = None if shown.token is None else self._tokens.holder(shown.token)
+        except ServiceError as error:
+            return response_of(make_problem(503, str(error), instance=path))
+        client = scope.get("client")
+        if not self._rate.takes(f"token {name}" if name else f"address {client[0] if client else ''}"):
+            detail = "too many requests; wait a little before the next"
+            return response_of(make_problem(429, detail, instance=path))
+        scope.setdefault("state", {})["token"] = name or ""
+        open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
+        if name is not None or open_to_all:
+            return None
+        if not self._needed and "authorization" not in headers:
+            return None  # a cookie of another server on this machine's name says nothing
+        return _unauthorized(path, _wanted(scope), headers, shown)
+
+
+def login_page(wanted: str, *, refused: bool = False) -> str:
+    """The address of the page for signing in.
+
+    Args:
+        wanted: a path of this server, with its query, to lead on to.
+        refused: whether a token was shown that is none.
+    """
+    return f"/login?next={quote(wanted, safe='/')}{'&refused=1' if refused else ''}"
+
+
+def _shown(headers: Headers) -> _Shown:
+    given = headers.get("authorization")
+    if given is not None:
+        scheme, _, token = given.partition(" ")
+        understood = scheme.lower() == "bearer" and bool(token.strip())
+        return _Shown(token.strip() if understood else None, broken=not understood)
+    # As browsers write them, one by one: Python's own reader leaves out all that follow one which it does not understand,
+    # and browsers send a server the cookies of all others of its name, whatever their ports.
+    return _Shown(cookie_parser(headers.get("cookie", "")).get(COOKIE) or None)
+
+
+def _wanted(scope: Scope) -> str:
+    """The page that a request wants, to be led on to; the first page, where it wants something done: that is asked anew."""
+    path, query = quote(scope["path"]), scope.get("query_string", b"").decode("latin-1")
+    if scope["method"] != "GET":
+        return "/"
+    return f"{path}?{query}" if query else path
+
+
+def _unauthorized(path: str, wanted: str, headers: Headers, shown: _Shown) -> Response:
+    if not path.startswith(API) and "text/html" in headers.get("accept", ""):
+        return RedirectResponse(login_page(wanted), 303)
+    detail = (
+        "the token is none, or unknown, expired or revoked; `nas token make NAME` makes one"
+        if shown.token is not None or shown.broken
+        else "show a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on the server's machine"
+    )
+    return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,102 @@
+"""The application: the API's routes and the pages over one service, with everything that keeps them safe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from nas.api.schemas import JobSubmission, Problem
+from nas.service import pages
+from nas.service.http.access import Access
+from nas.service.http.bodies import BodyBounds
+from nas.service.http.examples import examples
+from nas.service.http.metrics import PREFIX, Metrics
+from nas.service.http.problems import add_handlers
+from nas.service.http.requests import HeadRequests, Requests
+from nas.service.http.security import RightfulRequests, SecurityHeaders
+from nas.service.http.tokens import Tokens
+from nas.service.routes import exports, hardware, login, operations, results, runs
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.views.event_stream import Watching
+
+_DESCRIPTION = """\
+Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
+choose as verified ONNX. Errors are problem details (RFC 9457). Where the server asks for a token, show it as
+`Authorization: Bearer TOKEN`.
+"""
+_ALL_RUNS = 10**9
+
+
+def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | None = None) -> FastAPI:
+    """The ASGI application of a server; `app.state.watching.close()` ends its streams, which nothing else does.
+
+    Args:
+        tokens: that clients may show; those of the settings' file by default.
+    """
+    known = tokens or Tokens(settings.tokens_file)
+    metrics = Metrics(lambda: service.runs(limit=_ALL_RUNS).runs)
+    watching = Watching(service.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        watching.close()
+
+    app = FastAPI(
+        title="subnet-nas",
+        description=_DESCRIPTION,
+        version=version("subnet-nas"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.watching = watching
+    add_handlers(app, settings.runs.root)
+    for router in (
+        runs.routes(service, watching),
+        results.routes(service),
+        exports.routes(service),
+        hardware.routes(service),
+        operations.routes(service, metrics),
+    ):
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(login.routes(settings, known))
+    app.include_router(pages.router(service, settings))
+    # The last one added comes first.
+    app.add_middleware(BodyBounds, limits=settings.limits)
+    app.add_middleware(Access, settings=settings, tokens=known)
+    app.add_middleware(RightfulRequests, settings=settings)
+    app.add_middleware(pages.ReadableErrors)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadRequests)
+    app.add_middleware(Requests, metrics=metrics)
+    _complete_description(app)
+    return app
+
+
+def _complete_description(app: FastAPI) -> None:
+    """Has the OpenAPI description name what routes refer to by hand, show an example of all, and tell how to show a token."""
+    describe = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = describe()
+            components = described.setdefault("components", {})
+            known = components.setdefault("schemas", {})
+            for model in (Problem, JobSubmission):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                known |= schema.pop("$defs", {})
+                known[model.__name__] = schema
+            for name, shown in examples().items():
+                known.setdefault(name, {})["examples"] = shown
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            described["security"] = [{}, {"token": []}]
+        return app.openapi_schema or {}
+
+    app.openapi = complete  # type: ignore[method-assign]

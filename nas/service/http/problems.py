@@ -1,0 +1,155 @@
+"""Errors as problem details (RFC 9457): one status for each kind of error, whatever raised it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from hardware_profiles.errors import ProfilingError
+from nas.api.schemas import FieldProblem, Problem
+from nas.errors import (
+    JobError,
+    NasError,
+    RunHeldError,
+    RunStateError,
+    ServiceError,
+    StoreError,
+    TooLargeError,
+    TooManyError,
+    UnknownNameError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_S = 5
+_ELSEWHERE = frozenset({"objective"})
+"""Kinds of names that are unknown inside of an expression: what was sent is wrong, not where it was sent."""
+_MOST_ERRORS = 50
+_UNROUTED = {
+    404: "there is nothing at this address; /api/v1/openapi.json tells what there is",
+    405: "{method} is not answered at this address; /api/v1/openapi.json tells what is",
+}
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+Answers = dict[int | str, dict[str, Any]]
+"""What a route's description says of its answers, by status."""
+
+logger = logging.getLogger(__name__)
+
+
+def status_of(error: Exception) -> int:
+    """The status that an error of the engine is answered with."""
+    match error:
+        case UnknownNameError():
+            return 422 if error.kind in _ELSEWHERE else 404
+        case RunHeldError() | RunStateError():
+            return 409
+        case TooLargeError():
+            return 413
+        case TooManyError():
+            return 429
+        case ServiceError() | StoreError():
+            return 503
+        case _:
+            return 422
+
+
+def problem_of(error: Exception, *, instance: str = "", hidden: str = "") -> Problem:
+    """An error of the engine as problem details.
+
+    Args:
+        instance: what it happened to, as a path.
+        hidden: a folder of the server, which is left out of what is told.
+    """
+
+    def told(text: str) -> str:
+        return text.replace(f"{hidden}: ", "").replace(hidden, "the runs folder") if hidden else text
+
+    fields = error.fields if isinstance(error, JobError) else ()
+    errors = [(field, told(text)) for field, text in fields]
+    return make_problem(status_of(error), told(str(error)), errors=errors, instance=instance)
+
+
+def make_problem(status: int, detail: str, *, errors: Sequence[tuple[str, str]] = (), instance: str = "") -> Problem:
+    """Problem details of a status, titled by its phrase."""
+    told = tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MOST_ERRORS])
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, instance=instance, errors=told)
+
+
+def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Problem details as an answer; ASCII, since what was sent may be quoted that is no text."""
+    own = {"Cache-Control": "no-store", **(headers or {})}
+    if problem.status in (429, 503):
+        own.setdefault("Retry-After", str(_RETRY_AFTER_S))
+    content = json.dumps(problem.model_dump(mode="json"))
+    return Response(content, problem.status, headers=own, media_type=MEDIA_TYPE)
+
+
+def add_handlers(app: FastAPI, runs: Path) -> None:
+    """Has an application answer every error with problem details.
+
+    Args:
+        runs: the runs folder, whose place on the server's disk is nobody's business.
+    """
+
+    def engine(request: Request, error: Exception) -> Response:
+        problem = problem_of(error, instance=request.url.path, hidden=str(runs))
+        if problem.status >= 500:
+            logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
+        return response_of(problem)
+
+    def disk(request: Request, error: Exception) -> Response:
+        if not isinstance(error, OSError) or error.errno not in _FULL:
+            raise error
+        return engine(request, StoreError("the server's disk is full; try again when whoever runs it has made room"))
+
+    def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = str(error.detail)
+        if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which says no more than the status
+            detail = _UNROUTED.get(error.status_code, "{detail}").format(detail=detail, method=request.method)
+        problem = make_problem(error.status_code, detail, instance=request.url.path)
+        return response_of(problem, error.headers)
+
+    def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [(_path(found["loc"]), str(found["msg"])) for found in error.errors()]
+        detail = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
+        return response_of(make_problem(422, detail, errors=errors, instance=request.url.path))
+
+    app.add_exception_handler(NasError, engine)
+    app.add_exception_handler(ProfilingError, engine)
+    app.add_exception_handler(OSError, disk)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(RequestValidationError, invalid)
+
+
+def request_id(scope: Mapping[str, Any]) -> str:
+    """The id that a request has in the log; "" outside of a server."""
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def answers(*statuses: int) -> Answers:
+    """What a route's description says of its refusals, beside those that every route has."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({400, 401, 403, 422, 429, 503, *statuses})
+    }
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    """A place in what was sent, e.g. ``hardware[0]``; what part of the request it is in is left out."""
+    text = ""
+    for part in loc[1:]:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")

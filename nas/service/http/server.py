@@ -1,0 +1,196 @@
+"""Serves: one process a runs folder, its socket, its signals, and the parts that it is made of."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+
+from nas.errors import ServiceError
+from nas.service.http.app import create_app
+from nas.service.http.tokens import Tokens
+from nas.service.jobs.dispatcher import Dispatcher
+from nas.service.jobs.head import cluster_of
+from nas.service.jobs.queue import RayJobs
+from nas.service.pages import prepare
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from nas.service.uploads.cleanup import leftovers, remove
+from nas.service.views.event_stream import Watching
+from nas.service.views.run_status import Standings
+
+_BACKLOG = 2048
+_MOST_CONNECTIONS = 2000
+_KEEP_ALIVE_S = 20
+_SWITCH_S = 0.0005
+"""Between threads. What lists runs looks at many small files, and after each waits this long for its turn beside streams."""
+_COLLECT = (50_000, 20, 20)
+"""Objects made between two looks for cycles: a run of 10,000 networks makes hundreds of thousands that stay, and Python's own
+700 has it look through them for a quarter of the time that reading the run takes."""
+_GRACE_S = 10
+"""For requests that are being answered when the server is told to end."""
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
+    """Answers requests until the process is told to end (SIGTERM, Ctrl-C); jobs go on without it.
+
+    Args:
+        announce: told of the URL once connections are taken.
+
+    Raises:
+        ServiceError: another server has the runs folder, the address is taken, or there is no token where one is needed.
+        StoreError: the runs folder cannot be written.
+    """
+    settings.runs.check_writable()
+    settings.folder.mkdir(mode=0o700, exist_ok=True)
+    tokens = Tokens(settings.tokens_file)
+    _check_tokens(settings, tokens)
+    _check_certificate(settings)
+    signal.signal(signal.SIGTERM, _end)
+    sys.setswitchinterval(_SWITCH_S)
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        stack.enter_context(_alone(settings))
+        listening = stack.enter_context(_listening(settings))
+        state = ServiceState.open(settings.database)
+        stack.callback(state.close)
+        remove(leftovers(settings, state))
+        cluster, standings = cluster_of(settings), Standings(settings.runs)
+        jobs = RayJobs(cluster)
+        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, standings=standings)
+        service = Service(
+            settings, state, jobs, standings=standings, wake=dispatcher.wake, problem=lambda: dispatcher.problem
+        )
+        app = create_app(service, settings, tokens=tokens)
+        cluster.start()
+        stack.callback(cluster.close)
+        dispatcher.start()
+        stack.callback(dispatcher.close)
+        server = _Server(_config(app, settings), app.state.watching)
+        gc.freeze()  # all of that stays
+        gc.set_threshold(*_COLLECT)
+        threading.Thread(target=prepare, daemon=True).start()
+        announce(_url(settings, listening))
+        logger.info("serving", extra={"url": _url(settings, listening), "runs": str(settings.runs.root)})
+        server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends streams when it is told to end; it would wait for them otherwise, and they for it."""
+
+    def __init__(self, config: uvicorn.Config, watching: Watching) -> None:
+        super().__init__(config)
+        self._watching = watching
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watching.close()
+        await super().shutdown(sockets)
+
+
+def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # anybody could claim any address by them
+        limit_concurrency=_MOST_CONNECTIONS,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
+    )
+
+
+def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
+    now = time.time()
+    if settings.needs_token and not any(token.valid(now) for token in tokens.kept()):
+        raise ServiceError(
+            f"others than this machine's users can reach {settings.host}, so clients must show a token, and there is none; "
+            f"make one first: nas token make NAME --runs {settings.runs.root}"
+        )
+
+
+def _check_certificate(settings: ServiceSettings) -> None:
+    if settings.certificate is None or settings.key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ServiceError(
+            f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files "
+            "that belong together"
+        ) from None
+
+
+@contextmanager
+def _alone(settings: ServiceSettings) -> Iterator[None]:
+    """Keeps other servers from the same runs folder; the operating system ends it with the process."""
+    path = settings.folder / "server.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
+            raise ServiceError(
+                f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
+    """A socket that takes connections."""
+    where = f"{settings.host}, port {settings.port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+    except OSError as error:
+        raise ServiceError(f"{where}: no address to listen on ({error}); choose another with --host") from None
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+        except OSError as error:
+            raise ServiceError(
+                f"{where}: cannot be listened on ({error.strerror}); choose another with --port"
+            ) from None
+        listening.listen(_BACKLOG)
+        yield listening
+
+
+def _url(settings: ServiceSettings, listening: socket.socket) -> str:
+    scheme = "http" if settings.certificate is None else "https"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{listening.getsockname()[1]}"
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

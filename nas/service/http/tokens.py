@@ -1,0 +1,154 @@
+"""Tokens that clients show: made once, kept as digests."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nas.errors import ServiceError, UnknownNameError
+from nas.service.uploads.names import checked_name
+from nas.store.folder import write_atomically
+
+_PREFIX = "nas_"
+"""Lets people, and scanners for leaked secrets, tell what such a text is."""
+_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is kept of a token.
+
+    Attributes:
+        digest: SHA-256 of the token, which is random enough to need no salt.
+        created, expires: seconds since the epoch; None for one that never expires.
+    """
+
+    name: str
+    digest: str
+    created: float
+    expires: float | None
+
+    def valid(self, now: float) -> bool:
+        """Whether it has not expired."""
+        return self.expires is None or now < self.expires
+
+
+class Tokens:
+    """The tokens of a server's file, which is read again when it has changed. Safe to use from several threads.
+
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
+        self._lock = threading.Lock()
+        self._read: tuple[tuple[int, int, int] | None, tuple[Token, ...]] = (None, ())
+
+    def make(self, name: str, *, lifetime_s: float | None) -> str:
+        """A new token, which is told this once.
+
+        Raises:
+            ServiceError: one of this name is valid, or the file cannot be written.
+            JobError: the name is none.
+        """
+        checked_name("token", name)
+        secret = _PREFIX + secrets.token_urlsafe(_BYTES)
+        now = self._clock()
+        with self._changing() as known:
+            if any(token.name == name and token.valid(now) for token in known):
+                raise ServiceError(f"there is a token {name!r} already; revoke it first, or take another name")
+            kept = [token for token in known if token.name != name]
+            expires = None if lifetime_s is None else now + lifetime_s
+            self._write([*kept, Token(name, _digest(secret), now, expires)])
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """Removes a token; a server that runs refuses it from now on.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        with self._changing() as known:
+            if name not in [token.name for token in known]:
+                raise UnknownNameError("token", name, [token.name for token in known])
+            self._write([token for token in known if token.name != name])
+
+    def kept(self) -> tuple[Token, ...]:
+        """All that are kept, expired ones among them, as they were made."""
+        stamp = self._stamp()
+        with self._lock:
+            if stamp is None or stamp != self._read[0]:
+                self._read = (stamp, self._load())
+            return self._read[1]
+
+    def holder(self, shown: str) -> str | None:
+        """The name of the token that was shown; None where there is no valid one like it.
+
+        Every comparison takes the same time, whatever was shown.
+        """
+        digest, now, found = _digest(shown), self._clock(), None
+        for token in self.kept():
+            if hmac.compare_digest(token.digest, digest) and token.valid(now):
+                found = token.name
+        return found
+
+    def seconds_left(self, name: str) -> float | None:
+        """Until a token expires; None for one that never does, 0 for one that is not there."""
+        for token in self.kept():
+            if token.name == name:
+                return None if token.expires is None else max(0.0, token.expires - self._clock())
+        return 0.0
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            about = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return about.st_ino, about.st_size, about.st_mtime_ns  # every change makes a new file
+
+    def _load(self) -> tuple[Token, ...]:
+        try:
+            return tuple(Token(**token) for token in json.loads(self._path.read_bytes())["tokens"])
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ServiceError(
+                f"{self._path}: damaged, or not readable; remove it and make the tokens anew with `nas token make`"
+            ) from None
+
+    def _write(self, tokens: list[Token]) -> None:
+        content = json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=1).encode()
+        before = os.umask(0o077)
+        try:
+            write_atomically(self._path, content)
+        finally:
+            os.umask(before)
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Token, ...]]:
+        """What is kept, while no other process changes it."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ServiceError(f"{self._path.parent} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield self._load()
+        finally:
+            os.close(descriptor)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,1 @@
+"""Running jobs: the dispatcher, the Ray job queue, the cluster, short tasks."""

@@ -1,0 +1,154 @@
+"""The Ray head that a server keeps: an earlier server's where that still lives, else a new one; in the background."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas.errors import NasError, ServiceError
+from nas.service.jobs.cluster import Cluster, GivenCluster
+from nas.service.jobs.head_process import HeadProcess, log_of, this_version
+from nas.service.settings import ServiceSettings
+
+_START_S = 120.0
+"""For a head to answer; it takes 5 to 10 s on an idle machine."""
+_LOOK_S, _AGAIN_S, _POLL_S = 3.0, 30.0, 0.2
+"""Between two looks at a head; before another try to start one; between two looks at one that starts."""
+
+logger = logging.getLogger(__name__)
+
+
+class Head:
+    """A `Cluster` of one node: a detached process, which outlives the server. Safe to use from several threads.
+
+    Args:
+        folder: the server's own; heads are found again by it.
+        cpus: that jobs may reserve; None for all.
+        store_bytes: of Ray's object store; None for Ray's own choice.
+    """
+
+    def __init__(self, folder: Path, *, cpus: int | None = None, store_bytes: int | None = None) -> None:
+        self._folder, self._cpus, self._store_bytes = folder, cpus, store_bytes
+        self._ready: HeadProcess | None = None
+        self._problem = "Ray is starting"
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look after the head, in the background."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends to look after the head, which lives on; idempotent."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def problem(self) -> str:
+        """What keeps jobs from running; "" where nothing does."""
+        return self._problem
+
+    @property
+    def address(self) -> str:
+        return self._now().address
+
+    @property
+    def jobs_url(self) -> str:
+        return self._now().jobs_url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._now().headers
+
+    def _now(self) -> HeadProcess:
+        ready = self._ready
+        if ready is None:
+            raise ServiceError(self._problem)
+        return ready
+
+    def _keep(self) -> None:
+        """Has a head, and another one when it is gone, until the server closes."""
+        while not self._closing.is_set():
+            pause = _LOOK_S
+            try:
+                if self._ready is None or not self._ready.lives():
+                    if self._ready is not None:
+                        logger.warning("Ray's head is gone; starting another")
+                    self._ready, self._problem = None, "Ray is starting"
+                    self._ready = self._ensure()
+                    self._problem = "" if self._ready is not None else "the server is closing"
+            except (NasError, OSError) as error:
+                logger.error("%s", error)
+                self._problem, pause = str(error), _AGAIN_S
+            self._closing.wait(pause)
+
+    def _ensure(self) -> HeadProcess | None:
+        """A head that answers; None where the server closes before it does.
+
+        Raises:
+            ServiceError: there is none, and none can be started.
+        """
+        with _alone(self._folder):
+            found = HeadProcess.find(self._folder)
+            if found is not None and (stale := _stale(found)):
+                logger.info("Ray's head %s; ending what is left of it", stale)
+                found.end(self._folder)
+                found = None
+            if found is None:
+                found = HeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
+            deadline = time.monotonic() + _START_S
+            while not found.answers():
+                if self._closing.wait(_POLL_S):
+                    return None
+                if not found.lives() or time.monotonic() > deadline:
+                    said = log_of(self._folder)
+                    found.end(self._folder)
+                    raise ServiceError(f"Ray's head does not start; it last wrote: {said or 'nothing'}")
+            logger.info("Ray answers at %s", found.address)
+            return found
+
+
+def _stale(found: HeadProcess) -> str:
+    """What keeps new drivers from a head that was started before; "" where nothing does."""
+    if not found.lives():
+        return "is gone"
+    return "" if found.version == this_version() else f"is {found.version or 'older'}, and drivers are {this_version()}"
+
+
+def cluster_of(settings: ServiceSettings) -> Cluster:
+    """The cluster that a server's jobs run on; a head of its own is still to be started."""
+    if settings.ray_address is not None and settings.ray_jobs_url is not None:
+        return GivenCluster(settings.ray_address, settings.ray_jobs_url)
+    return Head(settings.folder)
+
+
+def end_head(folder: Path) -> bool:
+    """Ends the head that servers of a folder keep, with all of its jobs; whether there was one.
+
+    Raises:
+        ServiceError: it cannot be told which it is.
+    """
+    if not folder.is_dir():
+        return False
+    with _alone(folder):
+        found = HeadProcess.find(folder)
+        if found is None:
+            return False
+        lived = found.lives()
+        found.end(folder)
+        return lived
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps others from starting or ending a head of the folder meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "ray.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

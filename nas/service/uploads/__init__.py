@@ -1,0 +1,1 @@
+"""What clients send: job files, data sets, models; checked and stored within limits."""

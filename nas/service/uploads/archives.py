@@ -1,0 +1,175 @@
+"""Unpacks archives of images that strangers sent: nothing but images, and no more than the limits allow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from nas.errors import JobError, TooLargeError
+from nas.service.settings import Limits
+from nas.service.uploads.disk_space import check_room
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
+"""What an image's name may end in, and what it must hold then."""
+UNPACKING = ".unpacking-"
+"""How the folders begin that hold what is being unpacked."""
+_PARTS = frozenset({"train", "val", "validation", "test"})
+_MOST_PIXELS = 64 * 1024 * 1024
+_MOST_PATH = 300
+_MOST_NAME_BYTES = 255
+_CHUNK = 1024 * 1024
+_RATIO_FROM = 64 * 1024
+"""Bytes unpacked from which a ratio says something: small files of one colour pack well."""
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\]{1,120}")
+_CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Images in a folder, one folder a class, perhaps below ``train``, ``validation`` and ``test``."""
+
+    folder: Path
+    images: int
+    classes: tuple[str, ...]
+
+
+@contextmanager
+def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Unpacked]:
+    """The images of a zip archive in a new folder, for the caller to move elsewhere; it is removed where it stays.
+
+    Sizes are counted while unpacking: what an archive says of itself is believed only where it is too much.
+
+    Args:
+        beside: a folder on the file system that they are to stay on.
+
+    Raises:
+        JobError: no zip archive, or one that holds anything but images laid out as above.
+        TooLargeError: beyond a limit.
+        StoreError: the disk has no room.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
+    try:
+        made = folder / "data"
+        made.mkdir()
+        classes = _unpack(archive, made, limits)
+        yield Unpacked(made, classes[1], classes[0])
+    finally:
+        shutil.rmtree(folder)
+
+
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> tuple[tuple[str, ...], int]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _members(opened, limits)
+            left = limits.archive_bytes
+            for path, info in members.items():
+                check_room(folder)
+                left -= _write(opened, info, folder / path, limits, left)
+                _check_image(folder / path, shown=str(path))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise _refused(f"is no sound zip archive ({error})") from None
+    return tuple(sorted({path.parts[-2] for path in members})), len(members)
+
+
+def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipInfo]:
+    """The archive's images by where they go; raises unless all of it can be taken."""
+    infos = opened.infolist()
+    if len(infos) > limits.archive_members:
+        raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are taken")
+    if sum(info.file_size for info in infos) > limits.archive_bytes:
+        raise TooLargeError(f"the archive unpacks to more than {limits.archive_bytes} bytes")
+    found: dict[Path, zipfile.ZipInfo] = {}
+    for info in infos:
+        path = _checked_path(info)
+        if path is None:
+            continue
+        if path in found:
+            raise _refused(f"holds {str(path)!r} twice")
+        found[path] = info
+    if not found:
+        raise _refused("holds no images")
+    # A folder around everything, as most packers make one, is left out.
+    tops = {path.parts[0] for path in found}
+    if len(tops) == 1 and all(len(path.parts) > 2 for path in found) and tops.isdisjoint(_PARTS):
+        found = {Path(*path.parts[1:]): info for path, info in found.items()}
+    divided = [path for path in found if len(path.parts) == 3 and path.parts[0] in _PARTS]
+    if len(divided) not in (0, len(found)) or any(len(path.parts) != (3 if divided else 2) for path in found):
+        raise _refused("is laid out otherwise than CLASS/IMAGE files, or {train,validation,test}/CLASS/IMAGE files")
+    return found
+
+
+def _checked_path(info: zipfile.ZipInfo) -> Path | None:
+    """Where a member goes; None for folders and for what systems leave in archives."""
+    name = info.orig_filename
+    shown = repr(name[:80])
+    if info.flag_bits & 0x1:
+        raise _refused(f"holds {shown}, which is encrypted")
+    if info.compress_type not in _METHODS:
+        raise _refused(f"holds {shown}, which is packed otherwise than by deflate")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _refused(f"holds {shown}, which is a link or a device")
+    parts = name.rstrip("/").split("/")
+    if len(name) > _MOST_PATH or not all(map(_is_plain, parts)):
+        raise _refused(f"holds {shown}, which is no plain path below the archive's folder")
+    if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
+        return None
+    if any(part.startswith(".") for part in parts):
+        raise _refused(f"holds {shown}, a hidden file; remove it")
+    if Path(name).suffix.lower() not in FORMATS:
+        raise _refused(f"holds {shown}; expected {', '.join(FORMATS)} files alone")
+    if len(parts) < 2:
+        raise _refused(f"holds {shown} outside of a class's folder")
+    return Path(*parts)
+
+
+def _is_plain(part: str) -> bool:
+    """Whether a part of a path can be the name of a file: file systems count its bytes, not its letters."""
+    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
+
+
+def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limits: Limits, left: int) -> int:
+    """Unpacks one member and returns its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = 0
+    with opened.open(info) as source, path.open("xb") as target:
+        while chunk := source.read(_CHUNK):
+            size += len(chunk)
+            if size > left:
+                raise TooLargeError(f"the archive unpacks to more than {limits.archive_bytes} bytes")
+            if size > _RATIO_FROM and size > limits.archive_ratio * max(info.compress_size, 1):
+                raise TooLargeError(
+                    f"{info.filename[:80]!r} unpacks to more than {limits.archive_ratio:g} times its size in the archive"
+                )
+            target.write(chunk)
+    return size
+
+
+def _check_image(path: Path, *, shown: str) -> None:
+    """Reads an image's header, and none of its pixels."""
+    expected = FORMATS[path.suffix.lower()]
+    try:
+        with Image.open(path, formats=[expected]) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        raise TooLargeError(f"{shown!r} has too many pixels") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
+        raise _refused(f"holds {shown!r}, which is no {expected} image") from None
+    if width * height > _MOST_PIXELS:
+        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MOST_PIXELS} are taken")
+
+
+def _refused(text: str) -> JobError:
+    return JobError(f"the archive {text}", fields=[("archive", text)])

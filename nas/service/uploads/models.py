@@ -1,0 +1,91 @@
+"""Keeps uploaded models, once they look like what they should be; nothing of them is run or unpickled here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from nas.errors import JobError, TooLargeError
+from nas.service.settings import Limits
+from nas.service.uploads.disk_space import check_room
+
+_CHUNK = 1024 * 1024
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_IR_VERSION, _GRAPH = 1, 7
+_MOST_FIELDS = 10_000
+
+
+def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
+    """Copies an ONNX model into a new folder of its own, where no other file is that it could name as its weights.
+
+    Raises:
+        JobError: it is no ONNX model.
+        TooLargeError: it is larger than uploads may be.
+        StoreError: the disk has no room.
+    """
+    folder.mkdir(parents=True)
+    path = folder / "model.onnx"
+    try:
+        check_room(folder)
+        with path.open("xb") as file:
+            size = 0
+            while chunk := model.read(_CHUNK):
+                size += len(chunk)
+                if size > limits.upload_bytes:
+                    raise TooLargeError(f"the model is larger than {limits.upload_bytes} bytes")
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_onnx(path):
+            text = "this is no ONNX model; expected a file as torch.onnx.export or onnx.save writes it"
+            raise JobError(text, fields=[("model", text)])
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return path
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file is a protobuf message with the two fields that every ONNX model has; its contents are not read.
+
+    The encoding of a message is a sequence of fields, each a tag (field number and wire type) and a value whose length the
+    type or a prefix tells (https://protobuf.dev/programming-guides/encoding), so that what they hold can be passed over.
+    """
+    size, found = path.stat().st_size, set[int]()
+    with path.open("rb") as file:
+        for _ in range(_MOST_FIELDS):
+            if file.tell() == size:
+                return {_IR_VERSION, _GRAPH} <= found
+            tag = _varint(file)
+            if tag is None or tag >> 3 == 0:
+                return False
+            field, kind = tag >> 3, tag & 7
+            expected = {_IR_VERSION: _VARINT, _GRAPH: _BYTES}
+            if expected.get(field, kind) != kind:
+                return False
+            found.add(field)
+            if kind == _VARINT:
+                length = 0 if _varint(file) is not None else None
+            elif kind == _BYTES:
+                length = _varint(file)
+            else:
+                length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
+            if length is None or length > size - file.tell():
+                return False
+            file.seek(length, os.SEEK_CUR)
+    return False
+
+
+def _varint(file: BinaryIO) -> int | None:
+    """A number in groups of seven bits, the lowest first; None where there is none."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None

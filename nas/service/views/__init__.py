@@ -1,0 +1,1 @@
+"""Read-only views of runs for the API and the pages."""

@@ -1,0 +1,84 @@
+"""Several searches side by side, in the objectives that all of them have and from one reference point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+
+from nas.analysis.points import minimised_of
+from nas.analysis.report import RunReport, broken_by, comparable, front_hypervolume, front_of
+from nas.api import schemas
+from nas.errors import SelectionError
+from nas.problem.objectives import Objective
+from nas.problem.pareto import hypervolume_history
+from nas.service.views.networks import networks, objective_info
+
+_MOST_STEPS = 500
+"""Of a curve: more are not seen."""
+
+
+def compared(reports: Sequence[RunReport]) -> schemas.Comparison:
+    """The searches of some reports in their common objectives, each with the front of what keeps its own constraints.
+
+    The reference point is, in each objective, the worst of the runs' own; a run without one yet has no say.
+
+    Raises:
+        SelectionError: they have no objective in common.
+    """
+    common = [o for o in reports[0].objectives if all(o in report.objectives for report in reports)]
+    if not common:
+        told = "; ".join(f"{r.run}: {', '.join(o.name for o in r.objectives)}" for r in reports)
+        raise SelectionError(f"these runs have no objective in common ({told}); compare runs on the same profile")
+    reference = common_reference(reports, common)
+    return schemas.Comparison(
+        objectives=tuple(map(objective_info, common)),
+        reference=reference,
+        runs=tuple(_one(report, common, reference) for report in reports),
+    )
+
+
+def common_reference(reports: Sequence[RunReport], objectives: Sequence[Objective]) -> dict[str, float]:
+    """The worst of the runs' reference points in each objective; empty where no run has one."""
+    known = [report.reference for report in reports if all(o.name in report.reference for o in objectives)]
+    if not known:
+        return {}
+    return {o.name: o.sign * max(o.sign * found[o.name] for found in known) for o in objectives}
+
+
+def _one(report: RunReport, common: Sequence[Objective], reference: Mapping[str, float]) -> schemas.ComparedRun:
+    again = report.candidates.take(np.flatnonzero(report.candidates.final))
+    final = again if report.measured_again else report.candidates
+    kept = final.take(np.flatnonzero(broken_by(final, report.constraints) == 0))
+    front = front_of(comparable(kept, report.evaluated, common), common)
+    numbers = {point.key: number for number, point in enumerate(report.front)}
+    return schemas.ComparedRun(
+        run=report.run,
+        status=cast(schemas.RunStatusName, str(report.status)),
+        front=tuple(networks(front, report.constraints, numbers)),
+        hypervolume=front_hypervolume(front, common, reference),
+        curve=_curve(report, common, reference),
+    )
+
+
+def _curve(
+    report: RunReport, common: Sequence[Objective], reference: Mapping[str, float]
+) -> tuple[tuple[int, float], ...]:
+    if not reference or not report.evaluated:
+        return ()
+    values = minimised_of(report.evaluated, common)
+    values[broken_by(report.evaluated, report.constraints) > 0] = np.nan
+    corner = np.array([o.sign * reference[o.name] for o in common])
+    volumes = hypervolume_history(values, corner).tolist()
+    # Failed networks count as evaluations, too; the run's own curve knows how many there were.
+    numbers = [n for n, _ in report.hypervolume] or range(1, len(volumes) + 1)
+    return thinned(list(zip(numbers, volumes, strict=True)))
+
+
+def thinned(curve: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """The steps at which a curve that never falls rises, with its ends; evenly some of them where there are too many."""
+    rises = [i for i in range(len(curve)) if i in (0, len(curve) - 1) or curve[i][1] > curve[i - 1][1]]
+    if len(rises) > _MOST_STEPS:
+        rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MOST_STEPS)]
+    return tuple(curve[i] for i in rises)

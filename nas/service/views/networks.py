@@ -1,0 +1,52 @@
+"""Networks and objectives as the service tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, cast
+
+from nas.analysis.points import Point
+from nas.analysis.report import RunReport, broken_by
+from nas.api import schemas
+from nas.problem.objectives import Constraint, Objective
+
+
+def objectives_of(report: RunReport) -> tuple[schemas.ObjectiveInfo, ...]:
+    """The objectives of a report."""
+    return tuple(map(objective_info, report.objectives))
+
+
+def objective_info(objective: Objective) -> schemas.ObjectiveInfo:
+    """An objective as the service tells it."""
+    goal = cast(Literal["maximize", "minimize"], str(objective.goal))
+    return schemas.ObjectiveInfo(name=objective.name, unit=objective.unit, goal=goal)
+
+
+def networks(
+    points: Sequence[Point], constraints: Sequence[Constraint], numbers: Mapping[str, int]
+) -> list[schemas.Network]:
+    """Points as the service tells them.
+
+    Args:
+        constraints: what `within_limits` is told by; of predicted points none.
+        numbers: of the front's members, by key.
+    """
+    kept: Iterable[bool] = (broken_by(points, constraints) == 0).tolist() if points else []
+    return [
+        schemas.Network(
+            key=point.key,
+            number=numbers.get(point.key),
+            architecture=dict(point.described),
+            figures={
+                name: schemas.Figure(value=value, error=point.errors.get(name, 0.0))
+                for name, value in point.values.items()
+            },
+            source=point.source,
+            fidelity="final" if point.fidelity == "final" else "search",
+            test=None
+            if point.test is None
+            else schemas.Figure(value=point.test["accuracy"], error=point.test["error"]),
+            within_limits=within_limits,
+        )
+        for point, within_limits in zip(points, kept, strict=True)
+    ]

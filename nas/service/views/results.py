@@ -1,0 +1,143 @@
+"""What searches found, as the service tells it: fronts, evaluations, predictions, picks and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.analysis.points import Point
+from nas.analysis.report import RunReport
+from nas.analysis.selection import best_within, parse_limits, within
+from nas.api import schemas
+from nas.errors import RunStateError, SelectionError
+from nas.problem.objectives import Objective
+from nas.service.views.comparison import compared
+from nas.service.views.networks import networks, objectives_of
+from nas.service.views.reports import kept_reports
+from nas.service.views.run_kind import Kinds
+from nas.store.folder import RunsFolder
+
+_MOST_COMPARED = 16
+
+
+class Results:
+    """Results of the searches of a runs folder, from reports that are kept until a run changes."""
+
+    def __init__(self, runs: RunsFolder, kinds: Kinds) -> None:
+        self._reports, self._kinds = kept_reports(runs), kinds
+
+    def report(self, run: str, profile: str | None = None) -> RunReport:
+        """The report of a search.
+
+        Raises:
+            UnknownNameError: no such run, or it has no objective on such a profile.
+            RunStateError: it is a training, or has not begun.
+        """
+        if not self._begun(run):
+            raise RunStateError(f"run {run!r} has not begun, so there is nothing to show yet; wait until it runs")
+        return self._reports.get(run, profile)
+
+    def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
+        """See `Service.front`; empty for a search that has not begun."""
+        if not self._begun(run):
+            return schemas.Front(
+                run=run, profile=profile, objectives=(), members=(), smallest=None, largest=None, nearest=None
+            )
+        report = self.report(run, profile)
+        constraints, numbers = report.constraints, self._numbers(run)
+        if select is not None:
+            report = within(report, parse_limits(report, select))
+            constraints = report.constraints
+        smallest, largest = report.anchors.get("smallest"), report.anchors.get("largest")
+        ends = [None if end is None else networks([end], constraints, numbers)[0] for end in (smallest, largest)]
+        nearest = report.nearest
+        return schemas.Front(
+            run=run,
+            profile=profile,
+            objectives=objectives_of(report),
+            members=tuple(networks(report.front, constraints, numbers)),
+            smallest=ends[0],
+            largest=ends[1],
+            nearest=None if nearest is None else networks([nearest.point], constraints, numbers)[0],
+        )
+
+    def evaluations(
+        self, run: str, *, offset: int, limit: int, sort: str | None, descending: bool
+    ) -> schemas.NetworksPage:
+        """See `Service.evaluations`; networks that were measured again have their final figures."""
+        if not self._begun(run):
+            return schemas.NetworksPage(run=run, total=0, offset=offset, networks=())
+        report = self.report(run)
+        points = evaluated(report)
+        if sort is not None:
+            name = Objective.parse(sort, report.profiles, where="sort").name
+            if any(name not in point.values for point in points):
+                known = ", ".join(o.name for o in report.columns)
+                raise SelectionError(f"sort: run {run!r} did not measure {name}; it has {known}")
+            points = sorted(points, key=lambda point: point.values[name], reverse=descending)
+        elif descending:
+            points = points[::-1]
+        page = networks(points[offset : offset + limit], report.constraints, self._numbers(run))
+        return schemas.NetworksPage(run=run, total=len(points), offset=offset, networks=tuple(page))
+
+    def predicted(self, run: str, *, limit: int) -> schemas.NetworksPage:
+        """See `Service.predicted`."""
+        if not self._begun(run):
+            return schemas.NetworksPage(run=run, total=0, offset=0, networks=())
+        report = self.report(run)
+        # A constraint on a figure that nothing predicts cannot be told about.
+        told = [c for c in report.constraints if c.figure in report.objectives]
+        page = networks(report.predicted[:limit], told, {})
+        return schemas.NetworksPage(run=run, total=len(report.predicted), offset=0, networks=tuple(page))
+
+    def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
+        """See `Service.predictors`."""
+        found = self.report(run).predictors if self._begun(run) else {}
+        return tuple(
+            schemas.PredictorInfo(
+                objective=name,
+                latest=dict(predictor.latest),
+                history=tuple({"step": step, **quality} for step, quality in predictor.history),
+            )
+            for name, predictor in found.items()
+        )
+
+    def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
+        """See `Service.convergence`."""
+        return self.report(run).hypervolume if self._begun(run) else ()
+
+    def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
+        """See `Service.pick`."""
+        report = self.report(run, profile)
+        selected = within(report, parse_limits(report, select))
+        point = best_within(selected, select)
+        return networks([point], selected.constraints, self._numbers(run))[0]
+
+    def compare(self, runs: Sequence[str]) -> schemas.Comparison:
+        """See `Service.compare`."""
+        named = list(dict.fromkeys(runs))
+        if not 1 <= len(named) <= _MOST_COMPARED:
+            raise SelectionError(f"expected 1 to {_MOST_COMPARED} runs to compare, got {len(named)}")
+        return compared([self.report(run) for run in named])
+
+    def _begun(self, run: str) -> bool:
+        """Whether the search has its facts.
+
+        Raises:
+            RunStateError: it is a training.
+        """
+        kind = self._kinds.of(run)
+        if kind.kind == "training":
+            raise RunStateError(
+                f"run {run!r} is a training, so it has no front; search it by a job with   supernet: {{from: {run}}}"
+            )
+        return kind.begun
+
+    def _numbers(self, run: str) -> dict[str, int]:
+        return {point.key: number for number, point in enumerate(self._reports.get(run).front)}
+
+
+def evaluated(report: RunReport) -> list[Point]:
+    """All evaluated networks in the order told, each as it is chosen from: with final figures where it has some."""
+    places = report.candidates.places
+    keys = enumerate(report.evaluated.keys)
+    return [report.candidates[places[key]] if key in places else report.evaluated[i] for i, key in keys]

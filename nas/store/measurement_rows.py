@@ -1,0 +1,150 @@
+"""Measurements as rows: what is kept of one, and the one that a row holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from nas.problem.objectives import Fidelity, Measurement, Request, Status, check_value
+from nas.store.base import Outcome
+from nas.store.json_values import plain
+from supernets.space import Architecture
+
+# Looked up, since calling an enumeration takes four times as long, and a report reads tens of thousands of rows.
+_FIDELITIES = {str(fidelity): fidelity for fidelity in Fidelity}
+_STATUSES = {str(status): status for status in Status}
+
+_AttemptT = TypeVar("_AttemptT", Measurement, Outcome)
+
+MEASUREMENT_COLUMNS = (
+    "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "weights", "data",
+    "protocol", "environment", "detail", "seconds", "message", "time",
+)  # fmt: skip
+"""What `measurement_of` takes, in this order."""
+OUTCOME_COLUMNS = (
+    "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "seconds",
+    "message", "time",
+)  # fmt: skip
+"""What `outcome_of` takes, in this order."""
+
+
+def storable(measurement: Measurement) -> Measurement:
+    """The measurement exactly as reading it back gives it, but for its samples.
+
+    Raises:
+        ValueError: a figure that is not finite (a candidate without a figure is FAILED).
+        TypeError: its environment or detail is not JSON-able.
+    """
+    figures = {"value": measurement.value, "error": measurement.error, "seconds": measurement.seconds}
+    for name, figure in figures.items():
+        if figure is not None and not math.isfinite(figure):
+            request = measurement.request
+            raise ValueError(
+                f"the {name} of {request.metric} of {request.architecture.key} is {figure}; expected a finite number "
+                "(give a candidate without a figure the status FAILED)"
+            )
+    return replace(
+        measurement,
+        value=None if measurement.value is None else float(measurement.value),
+        error=None if measurement.error is None else float(measurement.error),
+        seconds=float(measurement.seconds),
+        environment=plain(measurement.environment, where="environment"),
+        detail=plain(measurement.detail, where="detail"),
+        # An error's text may quote a file name that is no UTF-8, which no database takes.
+        message=measurement.message.encode(errors="backslashreplace").decode(),
+    )
+
+
+def request_columns(request: Request) -> dict[str, str]:
+    """A request by column name. No profile is "", not NULL: in SQL two NULLs differ, so no UNIQUE would hold."""
+    return {
+        "architecture": request.architecture.key,
+        "metric": request.metric,
+        "profile": request.profile or "",
+        "fidelity": str(request.fidelity),
+        "precision": request.precision,
+    }
+
+
+def measurement_columns(measurement: Measurement) -> dict[str, Any]:
+    """A storable measurement by column name, without its samples."""
+    return {
+        **request_columns(measurement.request),
+        "attempt": measurement.attempt,
+        "status": str(measurement.status),
+        "value": measurement.value,
+        "error": measurement.error,
+        "weights": measurement.weights,
+        "data": measurement.data,
+        "protocol": measurement.protocol,
+        "environment": measurement.environment,
+        "detail": measurement.detail,
+        "seconds": measurement.seconds,
+        "message": measurement.message,
+    }
+
+
+def measurement_of(row: Sequence[Any]) -> Measurement:
+    """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples.
+
+    Raises:
+        ValueError, SpaceError: the row holds what was never written.
+    """
+    # By position: to look columns up by name takes as long as to read them from the database.
+    (architecture, metric, profile, fidelity, precision, attempt, status, value, error, weights, data, protocol, environment,
+     detail, seconds, message, time) = row  # fmt: skip
+    request = Request(
+        Architecture.parse(architecture),
+        metric,
+        profile or None,
+        _FIDELITIES.get(fidelity) or Fidelity(fidelity),
+        precision,
+    )
+    return Measurement(
+        request,
+        _STATUSES.get(status) or Status(status),
+        value,
+        error,
+        weights=weights,
+        data=data,
+        protocol=protocol,
+        environment=environment,
+        detail=detail,
+        attempt=attempt,
+        seconds=seconds,
+        message=message,
+        committed=time,
+    )
+
+
+def outcome_of(row: Sequence[Any]) -> Outcome:
+    """The outcome that a row of `OUTCOME_COLUMNS` holds.
+
+    Raises:
+        ValueError, SpaceError: the row holds what was never written.
+    """
+    key, metric, profile, fidelity, precision, attempt, status, value, error, seconds, message, time = row
+    known = _STATUSES.get(status) or Status(status)
+    check_value(value, known)
+    return Outcome(
+        Architecture.parse(key), metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity), precision,
+        attempt, known, value, error, seconds, message, time,
+    )  # fmt: skip
+
+
+def latest(attempts: Iterable[_AttemptT], request: Callable[[_AttemptT], Hashable]) -> list[_AttemptT]:
+    """Of each request the highest attempt alone, in the order given.
+
+    Args:
+        request: by what attempts at the same request are equal.
+    """
+    ordered = list(attempts)
+    if not any(a.attempt for a in ordered):
+        return ordered
+    requests = [request(a) for a in ordered]
+    last: dict[Hashable, int] = {}
+    for asked, a in zip(requests, ordered, strict=True):
+        last[asked] = max(a.attempt, last.get(asked, 0))
+    return [a for asked, a in zip(requests, ordered, strict=True) if a.attempt == last[asked]]

@@ -1,0 +1,61 @@
+"""A run of a runs folder: its job file and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self, cast
+
+from nas.store.base import RunStore
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import open_store
+
+if TYPE_CHECKING:
+    from nas.config import SearchJob
+
+Kind = Literal["training", "search"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in any state; every access reads its store anew."""
+
+    folder: RunFolder
+    runs: RunsFolder
+
+    @classmethod
+    def open(cls, runs: RunsFolder, run: str) -> Self:
+        """The run with this id.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        return cls(runs.get(run), runs)
+
+    @property
+    def id(self) -> str:
+        """The run's name in commands."""
+        return self.folder.id
+
+    @contextmanager
+    def store(self) -> Iterator[RunStore]:
+        """The run's store, opened for reading."""
+        store = open_store(self.folder)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the run only trains a supernet, or also searches it."""
+        with self.store() as store:
+            return cast(Kind, store.info().get("kind", "search"))
+
+    @property
+    def job(self) -> SearchJob:
+        """The job file that the run was started with."""
+        from nas.config import load_job  # loads pydantic, which reading a report does not need
+
+        return load_job(self.folder.job_file)

@@ -1,0 +1,1 @@
+"""Plots (matplotlib), interactive charts (plotly) and the HTML page of a run."""

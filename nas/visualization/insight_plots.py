@@ -1,0 +1,236 @@
+"""The pictures of what a run tells beyond its front: its course by the clock, its predictions and its genes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from nas.analysis.formatting import shown_scale, title_of
+from nas.analysis.importance import Importance
+from nas.analysis.insight import Insight
+from nas.analysis.predictor_accuracy import Foresight
+from nas.analysis.report import PredictorReport, RunReport
+from nas.problem.objectives import Objective
+from nas.visualization import chart_data as charts
+from nas.visualization.drawing import Makers
+from nas.visualization.style import INK, SOFT, add_heading, thin_ticks
+
+MOST_GENES = 24
+"""More genes than this are cut to those that matter most, for any objective."""
+_SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
+"""From the first fifth of the predictions to the last: of viridis (Smith and van der Walt 2015)."""
+_UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "seconds", 1.0))
+
+
+def insight_makers(report: RunReport, insight: Insight) -> Makers:
+    """What makes the pictures of `charts.TITLES`."""
+    return {
+        "course": partial(_course_figure, report, insight),
+        "predictors": partial(_predictors_figure, report, insight),
+        "genes": partial(_genes_figure, report, insight),
+    }
+
+
+def _course_figure(report: RunReport, insight: Insight) -> Figure | None:
+    curve, course = charts.convergence(report), insight.course
+    if curve is None:
+        return None
+    places = {int(n): i for i, n in enumerate(course.evaluations)}
+    seconds = course.seconds[[places[int(n)] for n in curve.evaluations]]
+    unit, factor = next((unit, factor) for least, unit, factor in _UNITS if seconds[-1] >= least)
+    figure = Figure(figsize=(8.0, 4.4))
+    axis = figure.subplots()
+    axis.plot(
+        seconds / factor, curve.share, drawstyle="steps-post", color=charts.FRONT_COLOUR, linewidth=2, label=curve.name
+    )
+    found = sorted(i for i in course.found.values() if i < len(curve.share))
+    if found:
+        axis.plot(
+            seconds[found] / factor,
+            curve.share[found],
+            "o",
+            color=charts.PREDICTED_COLOUR,
+            markersize=6 if len(found) < 40 else 3.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label="a member of the front is measured for the first time",
+        )
+    axis.set_xlabel(f"Searching, {unit} (without pauses between drivers)")
+    axis.set_ylabel(curve.title)
+    _finish(figure, report, "course")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
+    named = [o for o in report.objectives if o.name in insight.foresight or o.name in report.predictors]
+    if not named:
+        return None
+    figure = Figure(figsize=(9.5, 3.6 * len(named) + 1.0))
+    axes = figure.subplots(len(named), 2, squeeze=False)
+    for objective, (left, right) in zip(named, axes, strict=True):
+        thin_ticks(left)
+        thin_ticks(right)
+        _draw_scatter(left, objective, insight.foresight.get(objective.name))
+        _draw_quality(right, objective, report.predictors.get(objective.name))
+    _finish(figure, report, "predictors")
+    return figure
+
+
+def _draw_scatter(axis: Axes, objective: Objective, found: Foresight | None) -> None:
+    title = title_of(objective)
+    axis.set_xlabel(f"Predicted: {title}")
+    axis.set_ylabel("Measured then (darker: later)")
+    if found is None:
+        return _say(axis, "nothing was predicted and then measured")
+    scale = shown_scale(objective)
+    x, y = found.predicted * scale, found.measured * scale
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axis.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    # A line a shade: thousands of points of colours of their own would take seconds to draw.
+    for shade, rows in zip(_SHADES, np.array_split(np.argsort(found.step, kind="stable"), len(_SHADES)), strict=True):
+        axis.plot(
+            x[rows], y[rows], "o", color=shade, markersize=4, markeredgewidth=0, alpha=0.8,
+            rasterized=len(x) > charts.MANY, zorder=2,
+        )  # fmt: skip
+    tau = found.kendall_tau
+    agreement = "" if math.isnan(tau) else f"τ {tau:.2f}, "
+    axis.set_title(
+        f"{len(x)} networks: {agreement}{100 * found.coverage:.0f} % in their 90 % interval", loc="left", color=SOFT
+    )
+    return None
+
+
+def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | None) -> None:
+    axis.set_xlabel("Step")
+    axis.set_ylabel("Cross-validated")
+    axis.set_ylim(-0.05, 1.05)  # a τ below 0 opens it further
+    if found is None:
+        return _say(axis, "no model was fitted")
+    steps = [step for step, _ in found.history]
+    history = [quality for _, quality in found.history]
+    lines = (
+        ("Kendall's τ", charts.FRONT_COLOUR, "-", [q.get("kendall_tau") for q in history]),
+        ("τ of ridge", charts.EVALUATED_COLOUR, "-", _baseline(history, "ridge", "kendall_tau")),
+        ("90 % coverage", charts.PREDICTED_COLOUR, (0, (4, 2.5)), [q.get("coverage") for q in history]),
+    )
+    for name, colour, style, values in lines:
+        known = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+        if not np.isnan(known).all():
+            marker = "o" if len(steps) == 1 else ""
+            axis.plot(steps, known, color=colour, linestyle=style, marker=marker, linewidth=1.6, label=name)
+            axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(known)) - 0.05))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.legend(loc="lower right", fontsize=9)
+    axis.set_title(_beaten(found, objective), loc="left", color=SOFT)
+    return None
+
+
+def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | None]:
+    return [q.get("baselines", {}).get(name, {}).get(score) for q in history]
+
+
+def _beaten(found: PredictorReport, objective: Objective) -> str:
+    """The latest model's error beside those of the baselines."""
+    score = "rmse" if objective.metric == "accuracy" else "mape"
+    errors = {"off by": found.latest.get(score)} | {
+        name: found.latest.get("baselines", {}).get(name, {}).get(score) for name in ("ridge", "mean")
+    }
+    return ", ".join(f"{name} {100 * error:.3g} %" for name, error in errors.items() if error is not None)
+
+
+def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
+    if all(i.refused for i in insight.importance.values()) and insight.diversity is None:
+        return None
+    genes = _genes(insight)
+    names = [o.name for o in report.objectives]
+    n_panels = len(names) + 1
+    figure = Figure(figsize=(2.2 + 2.5 * n_panels, 0.21 * len(genes) + 2.0))
+    axes = figure.subplots(1, n_panels, squeeze=False, sharey=True)[0]
+    for axis, objective in zip(axes, report.objectives, strict=False):
+        _draw_importance(axis, objective, insight.importance[objective.name], genes)
+    _draw_options(axes[-1], insight, genes)
+    axes[0].set_yticks(range(len(genes)), genes, fontsize=8)
+    axes[0].set_ylim(len(genes) - 0.5, -0.5)
+    axes[0].tick_params(axis="y", length=0)
+    for axis in axes[1:]:
+        axis.yaxis.set_visible(False)  # nothing of it is seen, and its ticks would be laid out and drawn
+    _finish(figure, report, "genes")
+    return figure
+
+
+def _genes(insight: Insight) -> list[str]:
+    """In the space's order."""
+    names = [choice.name for choice in insight.space.choices]
+    most = {name: max(i.by_gene.get(name, 0.0) for i in insight.importance.values()) for name in names}
+    kept = set(sorted(names, key=lambda name: -most[name])[:MOST_GENES])
+    return [name for name in names if name in kept]
+
+
+def _draw_importance(axis: Axes, objective: Objective, found: Importance, genes: Sequence[str]) -> None:
+    axis.set_title(fill(title_of(objective), 26), loc="left")
+    axis.grid(visible=False, axis="y")
+    if found.refused:
+        axis.set_xlabel("not told")
+        axis.set_xticks([])
+        return _say(axis, fill(found.refused, 26))
+    axis.barh(range(len(genes)), [100 * found.by_gene[gene] for gene in genes], color=charts.FRONT_COLOUR, height=0.7)
+    axis.set_xlabel(f"% of its variance\n(additive model, R² {found.r2:.2f}\nheld out, n = {found.n})")
+    return None
+
+
+def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
+    """A cell an option, darker the more members have it."""
+    axis.grid(visible=False)
+    axis.set_xticks([])
+    axis.set_title("Options of the front's members", loc="left")
+    if insight.diversity is None:
+        return _say(axis, fill("the front has fewer than two members", 26))
+    options = insight.diversity.options
+    shares = _grid([list(options[gene].values()) for gene in genes])
+    axis.pcolormesh(
+        np.arange(shares.shape[1] + 1) - 0.5, np.arange(len(genes) + 1) - 0.5, shares, cmap="Blues", vmin=0, vmax=1.15,
+        edgecolors="white", linewidth=1.2,
+    )  # fmt: skip
+    for row, gene in enumerate(genes):
+        active = insight.diversity.active[gene]
+        for column, (option, share) in enumerate(options[gene].items()):
+            colour = "white" if share > 0.6 else INK if share > 0 else "#A9B0B8"
+            # A text within its cell asks for no room, which is long to find out for each of them.
+            axis.text(column, row, str(option), ha="center", va="center", fontsize=7, color=colour, in_layout=False)
+        if active < 1:
+            at = shares.shape[1] - 0.4
+            axis.text(at, row, f"in {100 * active:.0f} %", va="center", fontsize=7, color=SOFT, clip_on=False)
+    axis.set_xlim(-0.5, shares.shape[1] + 0.4)
+    least, most = insight.diversity.least, insight.diversity.most
+    axis.set_xlabel(
+        f"white: none has it, dark: all\ndiffer in {insight.diversity.mean:.1f} of {insight.diversity.n_genes} genes\n"
+        f"({least} to {most}; evaluated {insight.diversity.evaluated:.1f})"
+    )
+    return None
+
+
+def _grid(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Rows of different lengths in one array, NaN beyond their ends."""
+    out = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values
+    return out
+
+
+def _say(axis: Axes, text: str) -> None:
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
+
+
+def _finish(figure: Figure, report: RunReport, name: str) -> None:
+    title, line = charts.heading(report)
+    add_heading(figure, f"{title}: {charts.TITLES[name].lower()}" if len(title) < 30 else charts.TITLES[name], line)

@@ -1,0 +1,42 @@
+"""Figures are shown in the units people use, with the digits that their errors allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.analysis.formatting import bound_text, duration, figure_text, title_of
+from nas.problem.objectives import Objective
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "shown"),
+    [
+        ("accuracy", 0.8895, 0.0031, "88.95 ± 0.31 %"),
+        ("accuracy", 0.717, 0.0142, "71.7 ± 1.4 %"),
+        ("accuracy", 0.9, None, "90.00 %"),
+        ("latency_ms@p", 0.0778, 0.00078, "0.07780 ± 0.00078 ms"),
+        ("latency_ms@p", 123.4, 12.0, "123 ± 12 ms"),
+        ("macs", 1_234_567.0, 0.0, "1.235 M"),
+        ("parameters", 220_000.0, 0.0, "220.0 k"),
+        ("activation_bytes", 2048.0, 0.0, "2.000 KiB"),
+    ],
+)
+def test_figures_show_their_error_to_two_digits(name: str, value: float, error: float | None, shown: str) -> None:
+    assert figure_text(Objective.parse(name, ["p"]), value, error) == shown
+
+
+def test_titles_carry_the_unit_and_the_profile() -> None:
+    assert title_of(Objective.parse("latency_ms", ["cpu-1-thread"])) == "Latency (ms), cpu-1-thread"
+    assert title_of(Objective.parse("accuracy", [])) == "Accuracy (%)"
+
+
+def test_bounds_keep_no_idle_digits() -> None:
+    assert bound_text(Objective.parse("latency_ms", ["p"]), 1.0) == "1 ms"
+    assert bound_text(Objective.parse("accuracy", []), 0.905) == "90.5 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "1.5 min"), (1500, "25 min"), (7200, "2 h"), (9000, "2.5 h")]
+)
+def test_durations_are_told_in_the_unit_that_people_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

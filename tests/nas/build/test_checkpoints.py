@@ -1,0 +1,104 @@
+"""What a job takes of the trained supernet that it names: the tokenizer that its sentences were read with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.config import SearchJob, load_job
+from nas.engine.driver import How, search, train
+from nas.errors import JobError
+from nas.finetuning.job import finetuning_job
+from nas.build.resolved_job import Prepared
+from nas.engine.run import Run
+from nas.store.folder import RunsFolder
+from supernets.errors import CheckpointError
+from tests.nas.moods import JOB, write_moods
+
+
+def job(folder: Path, **changes: Mapping[str, Any] | str) -> SearchJob:
+    """The job of the folder's sentences, with sections in place of its own."""
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(JOB | changes))
+    return load_job(path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run ``moods-1``, a training of a supernet that was made of a pretrained network."""
+    folder = write_moods(tmp_path_factory.mktemp("trained"))
+    train(job(folder), How(RunsFolder(folder / "runs")))
+    return folder
+
+
+@pytest.fixture
+def own(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to spoil; what its run was made of is in the first one."""
+    return Path(shutil.copytree(trained, tmp_path / "own"))
+
+
+def tokenizer(folder: Path) -> str:
+    return (folder / "bert" / "tokenizer.json").read_text()
+
+
+def test_a_run_that_was_made_of_a_pretrained_network_brings_its_tokenizer(trained: Path, own: Path) -> None:
+    runs = RunsFolder(own / "runs")
+    for named in ("moods-1", "./runs/moods-1", "./runs/moods-1/checkpoint"):
+        prepared = Prepared(job(own, supernet={"from": named}), runs)
+        assert prepared.data.sentences.tokenizer == tokenizer(trained)
+    searched = search(job(own, supernet={"from": "moods-1"}, name="next"), How(runs, inline=True))
+    again = Prepared(job(own, supernet={"from": searched.id}), runs)  # through the run whose supernet it searched
+    assert again.data.train.digest == prepared.data.train.digest
+    further = finetuning_job(Run.open(runs, searched.id), index=0, epochs=1)
+    assert Prepared(further, runs).data.train.digest == prepared.data.train.digest
+
+
+def test_what_the_job_says_comes_first(trained: Path, own: Path) -> None:
+    (own / "other.json").write_text(tokenizer(trained) + " ")
+    data = {**JOB["data"], "tokenizer": "other.json"}
+    prepared = Prepared(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs"))
+    assert prepared.data.sentences.tokenizer == tokenizer(trained) + " "
+
+
+def test_a_run_that_trained_its_own_has_the_same_again(own: Path) -> None:
+    runs = RunsFolder(own / "runs")
+    space = {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}
+    run = train(job(own, supernet={"family": "encoder", "space": space}), How(runs))
+    prepared = Prepared(job(own, supernet={"from": run.id}), runs)
+    assert prepared.data.sentences.vocabulary < 120
+
+
+def test_another_vocabulary_than_that_of_its_tokenizer_is_refused(own: Path) -> None:
+    wanted = job(own, supernet={"from": "moods-1"}, data={**JOB["data"], "vocabulary": 500})
+    with pytest.raises(JobError, match=r"^job.yaml: data.vocabulary: moods-1 was made of a network with a tokenizer"):
+        Prepared(wanted, RunsFolder(own / "runs"), source="job.yaml")
+
+
+def test_a_pretrained_network_that_is_gone_is_told_where_the_run_keeps_nothing_of_it(own: Path) -> None:
+    runs = RunsFolder(own / "runs")
+    shutil.rmtree(runs.get("moods-1").pretrained)  # as runs of earlier versions are
+    file = runs.get("moods-1").job_file
+    stored = yaml.safe_load(file.read_text())
+    stored["supernet"]["pretrained"] = "package:no-such-package"
+    file.write_text(yaml.safe_dump(stored))
+    with pytest.raises(
+        JobError, match=r"supernet.from: moods-1 was made of package:no-such-package, .* or give data.tokenizer$"
+    ):
+        Prepared(job(own, supernet={"from": "moods-1"}), runs)
+
+
+def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path, own: Path) -> None:
+    shutil.copytree(own / "runs" / "moods-1" / "checkpoint", own / "bare")
+    runs = RunsFolder(own / "runs")
+    with pytest.raises(
+        CheckpointError, match=r"outside of its run's folder, data.tokenizer, too, if it was made of a pretrained"
+    ):
+        Prepared(job(own, supernet={"from": "./bare"}), runs)
+    data = {**JOB["data"], "tokenizer": str(trained / "bert")}
+    named = Prepared(job(own, supernet={"from": "./bare"}, data=data), runs)
+    assert named.data.sentences.tokenizer == tokenizer(trained)

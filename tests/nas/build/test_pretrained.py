@@ -1,0 +1,68 @@
+"""What a run keeps of the pretrained network that its supernet is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from nas.config.supernet import SupernetConfig
+from nas.errors import JobError, StoreError
+from nas.build.pretrained import Pretrained, inputs_folder, load_pretrained
+from nas.store.folder import RunFolder
+from supernets.checkpoint import weights_digest
+from supernets.families.pretrained_bert import read_bert
+from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from tests.nas.moods import write_moods
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    return write_moods(tmp_path) / "bert"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    (tmp_path / "moods-1").mkdir()
+    return RunFolder(tmp_path / "moods-1")
+
+
+def loaded(bert: Path, run: RunFolder | None = None) -> Pretrained:
+    named = SupernetConfig.model_validate({"family": "encoder", "pretrained": str(bert)})
+    found = load_pretrained(named, run, source="job.yaml")
+    assert found is not None
+    return found
+
+
+def test_what_is_kept_is_whole_and_takes_the_place_of_what_was_there(bert: Path, run: RunFolder) -> None:
+    run.pretrained.mkdir()
+    (run.pretrained / "preprocessor_config.json").write_text("{}")
+    found = loaded(bert)
+    assert found.digest == weights_digest(read_bert(bert).tensors)
+    assert inputs_folder(str(bert), run) == bert
+    found.keep(run)
+    assert inputs_folder(str(bert), run) == run.pretrained
+    assert {path.name for path in run.pretrained.iterdir()} == {CONFIG, TOKENIZER, "weights.json"}
+    for name in (CONFIG, TOKENIZER):
+        assert (run.pretrained / name).read_bytes() == (bert / name).read_bytes()
+
+
+def test_weights_come_from_the_original_and_sizes_from_the_run(bert: Path, run: RunFolder) -> None:
+    loaded(bert).keep(run)
+    (bert / CONFIG).unlink()
+    again = loaded(bert, run)
+    assert again.config.folder == run.pretrained
+    assert again.network is not None
+    assert len(again.network.tensors) < len(load_file(bert / WEIGHTS))  # queries, keys and values are one tensor
+    assert again.digest == weights_digest(again.network.tensors)
+    with pytest.raises(JobError, match=r"^job.yaml: supernet.pretrained: .*bert: no config.json here"):
+        loaded(bert)
+
+
+def test_a_place_where_nothing_can_be_kept_is_told(bert: Path, run: RunFolder) -> None:
+    run.pretrained.write_text("")
+    with pytest.raises(
+        StoreError, match=r"moods-1/pretrained: File exists; expected to keep .*bert without its weights"
+    ):
+        loaded(bert).keep(run)

@@ -1,0 +1,230 @@
+"""`nas.build.resolved_job`: limits on computed costs are checked against the space, before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.store.compatibility import check_conditions
+from nas.config import parse_job
+from nas.errors import JobError, NasError
+from nas.build.resolved_job import Prepared
+from nas.store.folder import RunsFolder
+from supernets.base import Distillation, Family, LabelLoss, Supernet
+from supernets.checkpoint import make_supernet, save_checkpoint
+from supernets.errors import CheckpointError
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.recalibration import recalibrate
+from supernets.sharing.spec import MixtureSpec, SharingSpec
+from tests.nas.commands import SMALL_JOB
+
+
+def prepared(tmp_path: Path, more: str) -> Prepared:
+    return Prepared(parse_job(SMALL_JOB + more, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (
+            "{macs: {max: 10}}",
+            r"constraints.macs.max: no network of the space keeps 10: theirs are from \d+ \(the smallest\)",
+        ),
+        (
+            "{parameters: {min: 1.0e+9}}",
+            r"constraints.parameters.min: no network of the space keeps 1e\+09: .* \(the largest\)",
+        ),
+    ],
+)
+def test_a_limit_that_no_network_keeps_is_refused_with_the_space_s_range(tmp_path: Path, limit: str, said: str) -> None:
+    with pytest.raises(JobError, match=said):
+        prepared(tmp_path, f"constraints: {limit}\n").check_measurable()
+
+
+def test_a_supernet_of_an_unknown_run_is_told_with_its_key(tmp_path: Path) -> None:
+    job = parse_job(SMALL_JOB.replace("family: mobile-cnn", "from: other-1"), source="job.yaml")
+    with pytest.raises(JobError, match=r"^job\.yaml: supernet\.from: .*unknown run 'other-1'"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("{family: vit, preset: digits, space: {patch: 3}}", "patches of 3 x 3 pixels do not divide images of 8 x 8"),
+        ("{preset: mobile}", "images of 8 pixels are too small"),
+    ],
+)
+def test_a_space_that_is_not_for_the_images_is_told_at_once(tmp_path: Path, space: str, said: str) -> None:
+    job = parse_job(f"name: a\ndata: {{name: digits}}\nsupernet: {space}", source="job.yaml")
+    with pytest.raises(JobError, match=rf"^job\.yaml: supernet: {said}"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+def reviews(tmp_path: Path) -> Path:
+    """A table of 18 sentences in two classes."""
+    table = tmp_path / "reviews.csv"
+    table.write_text("text,label\n" + "".join(f"good {i},yes\nbad {i},no\n" for i in range(9)), encoding="utf-8")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("family", "preset", "taken", "given"),
+    [
+        ("mobile-cnn", "digits", "images", "sentences"),
+        ("resnet", "digits", "images", "sentences"),
+        ("vit", "digits", "images", "sentences"),
+        ("vit-encoder", "digits", "images", "sentences"),
+        ("encoder", "tiny", "sentences", "images"),
+    ],
+)
+def test_networks_of_another_kind_of_data_are_refused(
+    tmp_path: Path, family: str, preset: str, taken: str, given: str
+) -> None:
+    of_text = f"{{name: text-classification, path: {reviews(tmp_path)}}}"
+    data, name = (of_text, "text-classification") if given == "sentences" else ("{name: digits}", "digits")
+    text = f"name: a\ndata: {data}\nsupernet: {{family: {family}, preset: {preset}}}"
+    said = (
+        rf"^job\.yaml: supernet\.family: the networks of {family} take {taken}, and data\.name: {name} is a data set of "
+        rf"{given}; take another family, or data of {taken}$"
+    )
+    with pytest.raises(JobError, match=said):
+        Prepared(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("sharing", "said"),
+    [
+        ("{mixture: {layers: [blocks.*]}}", r"mixture\.layers: 'blocks\.\*' matches no convolution or linear layer"),
+        ("{kernels: transform}", "kernels: the space has no convolution of an elastic kernel to transform"),
+    ],
+)
+def test_a_sharing_that_the_space_has_nothing_for_is_told_at_once(tmp_path: Path, sharing: str, said: str) -> None:
+    text = SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {sharing}")
+    job = parse_job(text.replace("kernel: [3, 5]", "kernel: [3]"), source="job.yaml")
+    with pytest.raises(JobError, match=rf"^job\.yaml: supernet\.sharing\.{said}"):
+        Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+
+
+def test_a_trained_supernet_keeps_its_sharing(tmp_path: Path) -> None:
+    shared = "family: mobile-cnn\n  sharing: {mixture: {}}"
+    job = parse_job(SMALL_JOB.replace("family: mobile-cnn", shared), source="job.yaml")
+    trained = Prepared(job, RunsFolder(tmp_path), source="job.yaml")
+    progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.train.digest}}
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
+    start = SMALL_JOB.replace("family: mobile-cnn", f"from: {tmp_path / 'trained'}")
+    taken = Prepared(parse_job(start, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    assert taken.sharing == taken.untrained().sharing.spec == SharingSpec(MixtureSpec())
+    other = start.replace("  from:", "  sharing: slice\n  from:")
+    with pytest.raises(CheckpointError, match=r"supernet\.from: the checkpoint shares its weights otherwise"):
+        Prepared(parse_job(other, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+class TestATeacher:
+    """A frozen network to learn from: the largest of another trained supernet."""
+
+    def prepared(self, folder: Path) -> Prepared:
+        taught = f"training: {{teacher: {folder / 'trained'}, epochs: 1}}\n"
+        text = re.sub(r"training: .*\n", taught, SMALL_JOB)
+        return Prepared(parse_job(text, source="job.yaml"), RunsFolder(folder), source="job.yaml")
+
+    def save(self, folder: Path, family: Family, digest: str, *, epochs: int = 1) -> Supernet:
+        supernet = make_supernet(family)
+        progress = {"epoch": 1, "epochs": epochs, "data": {"name": "digits", "digest": digest}}
+        save_checkpoint(folder / "trained", supernet, progress=progress, optimizer={})
+        return supernet
+
+    def test_it_is_the_largest_as_extracted_and_teaches(self, tmp_path: Path) -> None:
+        untaught = prepared(tmp_path, "")
+        assert untaught.teacher is None
+        supernet = self.save(tmp_path, untaught.family, untaught.data.train.digest)
+        ours, images = self.prepared(tmp_path), untaught.data.validation.inputs[:8]
+        expected = recalibrate(supernet.extract(supernet.space.largest), ours.calibration.split(250))
+        assert ours.teacher is not None
+        torch.testing.assert_close(ours.teacher(images), expected(images))
+        (first, *_) = ours.strategy().plan(0, np.random.default_rng(0), lambda a: 0.0)
+        assert first.terms == (LabelLoss(), Distillation(teacher=None))
+
+    def test_another_number_of_classes_is_told(self, tmp_path: Path) -> None:
+        other = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=7)
+        self.save(tmp_path, other, prepared(tmp_path, "").data.train.digest)
+        with pytest.raises(CheckpointError, match=r"training\.teacher: .* 8 x 8 images of 7 classes, .* of 10 classes"):
+            self.prepared(tmp_path).check_trainable()
+
+    def test_other_images_and_an_unfinished_training_are_told(self, tmp_path: Path) -> None:
+        untaught = prepared(tmp_path, "")
+        self.save(tmp_path, untaught.family, "0" * 16)
+        with pytest.raises(CheckpointError, match=r"^training\.teacher: it was trained on other images"):
+            self.prepared(tmp_path).check_trainable()
+        self.save(tmp_path, untaught.family, untaught.data.train.digest, epochs=2)
+        with pytest.raises(CheckpointError, match="trained for 1 of 2 epochs"):
+            self.prepared(tmp_path).check_trainable()
+        with pytest.raises(JobError, match=r"^job\.yaml: training\.teacher: .*unknown run 'gone-1'"):
+            Prepared(
+                parse_job(re.sub(r"training: .*\n", "training: {teacher: gone-1}\n", SMALL_JOB), source="job.yaml"),
+                RunsFolder(tmp_path),
+                source="job.yaml",
+            ).check_trainable()
+
+
+def test_figures_of_weights_that_are_shared_otherwise_are_of_other_conditions(tmp_path: Path) -> None:
+    ways = ["slice", "{mixture: {}}", "{mixture: {routing: neuron}}"]
+    jobs = [SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {way}") for way in ways]
+    plain, layer, neuron = (
+        Prepared(parse_job(text, source="job.yaml"), RunsFolder(tmp_path)).conditions(measured=False) for text in jobs
+    )
+    assert plain == prepared(tmp_path, "").conditions(measured=False)
+    with pytest.raises(NasError, match=r"made under other conditions: supernet, sharing: was None, is .*layer"):
+        check_conditions("run a", plain, layer)
+    with pytest.raises(NasError, match=r"other conditions: supernet, sharing: was .*layer.*, is .*neuron"):
+        check_conditions("run a", layer, neuron)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("nested: true", r"supernet\.nested: the checkpoint's networks are not nested"),
+        ("family: vit", r"supernet\.family: the checkpoint's networks are of the family mobile-cnn, not vit"),
+    ],
+)
+def test_a_trained_supernet_is_not_taken_for_another(tmp_path: Path, key: str, said: str) -> None:
+    trained = prepared(tmp_path, "")
+    progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.train.digest}}
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
+    start = f"name: a\ndata: {{name: digits, validation: 0.25, test: 0.25}}\nsupernet: {{from: {tmp_path / 'trained'}"
+    Prepared(parse_job(f"{start}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    with pytest.raises(CheckpointError, match=said):
+        Prepared(parse_job(f"{start}, {key}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
+def test_precisions_count_in_the_range(tmp_path: Path) -> None:
+    """Activations in int8 take a quarter of the bytes: a limit that only they keep is one that can be kept."""
+    job = prepared(tmp_path, "precisions: [int8, fp32]\n")
+    least = job.untrained().cost(job.family.space.smallest).activation_bytes
+    limit = f"constraints: {{activation_bytes: {{max: {0.5 * least}}}}}\n"
+    prepared(tmp_path, "precisions: [int8, fp32]\n" + limit).check_measurable()
+    with pytest.raises(JobError, match=r"constraints\.activation_bytes\.max"):
+        prepared(tmp_path, limit).check_measurable()
+
+
+@pytest.mark.parametrize("metric", ["macs", "parameters", "activation_bytes"])
+def test_no_network_costs_less_than_the_smallest_or_more_than_the_largest(tmp_path: Path, metric: str) -> None:
+    """What the range rests on, over the whole space."""
+    job = prepared(tmp_path, "")
+    table = job.untrained().costs(job.space.enumerate())
+    costs = getattr(table, metric).sum(axis=1)
+    ends = job.untrained().costs([job.space.smallest, job.space.largest])
+    assert (costs.min(), costs.max()) == tuple(getattr(ends, metric).sum(axis=1))
+    assert len(np.unique(costs)) > 10
+
+
+def test_limited_figures_are_measured_and_known_to_the_search(tmp_path: Path) -> None:
+    job = prepared(tmp_path, "constraints: {latency_ms: {max: 2}, parameters: {max: 1.0e+5}, peak_mib: {max: 9}}\n")
+    assert [o.name for o in job.figures] == [
+        "accuracy", "latency_ms@cpu-1-thread", "parameters", "peak_mib@cpu-1-thread",
+    ]  # fmt: skip
+    job.algorithm(job.untrained())

@@ -1,0 +1,84 @@
+"""The display: the time that is left, from a pace that neither batches nor a resumed search's past confuse."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from nas.engine.console import ConsoleDisplay, Pace
+from nas.engine.loop import Progress
+from nas.problem.constraints import Miss
+from nas.problem.objectives import Constraint, Objective
+from supernets.space import Architecture
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_even_pace_foretells_the_rest() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    assert pace.left(0, 100) is None
+    for done in range(1, 41):
+        clock.now += 2.0
+        left = pace.left(done, 100)
+    assert left == pytest.approx(120.0)
+    clock.now += 1.5  # nothing new: the rest comes nearer
+    assert pace.left(40, 100) == pytest.approx(118.5)
+    assert pace.left(100, 100) is None
+
+
+def test_batches_whose_figures_arrive_together() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for batch in range(5):
+        clock.now += 8.0
+        for done in range(8 * batch, 8 * batch + 9):
+            left = pace.left(done, 80)
+            clock.now += 0.001
+    assert left == pytest.approx(40.0, rel=0.02)
+
+
+def test_what_a_resumed_search_had_done_is_no_pace() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for done in range(61):  # replayed in a moment
+        pace.left(done, 100)
+        clock.now += 0.001
+    for done in range(61, 80):
+        clock.now += 3.0
+        left = pace.left(done, 100)
+    assert left == pytest.approx(63.0, rel=0.01)
+
+
+def test_lines_tell_it_where_there_is_no_terminal() -> None:
+    clock, text = Clock(), io.StringIO()
+    with ConsoleDisplay(Console(file=text, width=200), clock) as display:
+        for done in range(0, 101, 10):
+            display.progress(Progress("searching", done, 100, 0.5, 7))
+            clock.now += 30.0
+    lines = text.getvalue().splitlines()
+    assert "searching: 50 of 100  2.5 min left  front 7  hypervolume 0.5" in lines
+    assert lines[-1] == "searching: 100 of 100  front 7  hypervolume 0.5"
+
+
+def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
+    latency = Objective.parse("latency_ms", ["cpu"])
+    limit = Constraint(latency, maximum=2.0)
+    miss = Miss.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
+    out = io.StringIO()
+    with ConsoleDisplay(Console(file=out, width=200)) as display:
+        display.progress(Progress("searching", 10, 20, 0.0, 0, 0, miss))
+        display.progress(Progress("searching", 20, 20, 0.1, 3))
+    told = out.getvalue()
+    assert "nothing keeps the limits yet, nearest: latency_ms@cpu 3 ms (at most 2 ms: 50.0 % over)" in told
+    assert "front 3" in told.splitlines()[-1]

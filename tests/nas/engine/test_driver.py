@@ -1,0 +1,96 @@
+"""`nas.engine.driver`: what is told before a run is made, and what a resumed search starts from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.config import SearchJob, parse_job
+from nas.engine import driver
+from nas.engine.driver import How, calm_levels, resume, search, train
+from nas.engine.run import Run
+from nas.errors import JobError
+from nas.problem.objectives import Measurement, Request, Status
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.memory import MemoryStore
+from nas.store.opening import open_store
+from supernets.distributed import check_room
+from supernets.errors import TrainingError
+from tests.contracts.search import space_of
+from tests.nas.commands import SMALL_JOB
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_resumed_search_knows_each_session_of_a_profile_once() -> None:
+    store, space = MemoryStore(), space_of(4)
+    networks = space.enumerate()
+    for i, level in enumerate([1.0, 1.0, 2.0, 2.1, 2.0, 2.1]):  # retries leave sessions in turns
+        request = Request(networks[i], "latency_ms", "cpu")
+        store.add(Measurement(request, Status.OK, 1.0, 0.1, environment={"level_ms": level}))
+    store.add(Measurement(Request(networks[0], "accuracy"), Status.OK, 0.9, 0.1))
+    assert calm_levels(store) == {"cpu": [1.0, 2.0, 2.1]}
+
+
+def job_of(workers: int) -> SearchJob:
+    training = f"training: {{epochs: 1, batch_size: 2048, workers: {workers}}}"
+    return parse_job(re.sub(r"training: .*", training, SMALL_JOB), source="job.yaml")
+
+
+@pytest.mark.parametrize("drive", [train, search])
+def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
+    drive: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreads: list[bool] = []
+
+    def cluster(address: str | None, *, spread: bool, profiles: Any = ()) -> AbstractContextManager[None]:
+        spreads.append(spread)
+        return nullcontext()
+
+    def check(workers: int, threads: int, device: Any) -> None:
+        check_room([{"CPU": 2}], workers, {"CPU": threads})
+
+    monkeypatch.setattr(driver, "connected", cluster)
+    monkeypatch.setattr(driver, "check_workers", check)
+    with pytest.raises(
+        TrainingError, match=r"^training\.workers: 3 workers need CPUs: 3 \(1 each\), and the cluster has 2"
+    ):
+        drive(job_of(3), How(RunsFolder(tmp_path / "runs")))
+    assert spreads == [True]
+    assert not list(tmp_path.rglob("small-*"))
+
+
+@pytest.mark.slow
+def test_so_are_more_than_a_cluster_of_this_machine_has(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"1024 workers need CPUs: 1024 .*, and the cluster has \d+; ask for fewer"):
+        train(job_of(1024), How(RunsFolder(tmp_path / "runs")))
+    assert not list(tmp_path.rglob("small-*"))
+
+
+def test_one_worker_trains_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_ray(*args: object) -> None:
+        raise AssertionError("Ray takes seconds to start, and nothing needs it")
+
+    monkeypatch.setattr("nas.evaluation.cluster.start_ray", start_ray)
+    assert train(job_of(1), How(RunsFolder(tmp_path / "runs"))).kind == "training"
+
+
+def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
+    run = train(job_of(1), How(RunsFolder(tmp_path / "runs")))
+    store = open_store(run.folder, driver=True)
+    store.set_info("epoch", 0)
+    store.set_status(RunStatus.CANCELLED, reason="interrupted")
+    store.close()
+    run.folder.job_file.write_text(job_of(2).to_yaml())
+    with pytest.raises(
+        JobError, match=r"small-1/job\.yaml: training\.workers: 2 workers need Ray; run without --inline"
+    ):
+        resume("small-1", How(run.runs, inline=True))
+    with run.store() as unchanged:
+        assert unchanged.status() is RunStatus.CANCELLED

@@ -1,0 +1,257 @@
+"""What a run tells arrives in TensorBoard's and MLflow's files, once, and a log that fails ends no run."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from nas.config import parse_job
+from nas.engine.driver import How, resume, search
+from nas.engine.loggers import FORMS, Sink, opened
+from nas.engine.loop import Progress
+from nas.engine.progress import Several
+from nas.errors import SinkError
+from nas.store.folder import RunFolder, RunsFolder
+from supernets.trainer import Epoch
+from tests.nas.commands import SMALL_JOB, Shell
+
+FACTS = {"name": "small", "kind": "search", "seed": 3, "objectives": ["accuracy", "macs"], "space": {"a": 1}}
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch(number, loss=2.0 / number, largest=0.9, smallest=0.8, samples=100, seconds=1.0, cpu_seconds=1.0)
+
+
+class Remembered:
+    """A log that remembers, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.fails = False
+
+    def _tell(self, *what: Any) -> None:
+        if self.fails:
+            raise SinkError("the server is gone")
+        self.told.append(what)
+
+    def begin(self, run: RunFolder, facts: Any) -> None:
+        self._tell("begin", run.id)
+
+    def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
+        self._tell("write", list(figures))
+
+    def close(self, status: str) -> None:
+        self._tell("close", status)
+
+
+class TestSink:
+    @pytest.fixture
+    def log(self) -> Remembered:
+        return Remembered()
+
+    @pytest.fixture
+    def notes(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def now(self) -> list[float]:
+        return [100.0]
+
+    @pytest.fixture
+    def sink(self, log: Remembered, notes: list[str], now: list[float]) -> Sink:
+        return Sink(log, notes.append, lambda: now[0])
+
+    def test_figures_by_step_epoch_and_evaluation(self, sink: Sink, log: Remembered) -> None:
+        with sink:
+            sink.begin(RunFolder(Path("small-1")), FACTS, 0)
+            sink.step(1, 10, 2.5)
+            sink.epoch(epoch(1), 4)
+            sink.progress(Progress("searching", 1, 30))
+            sink.progress(Progress("searching", 2, 30, hypervolume=0.5, front=2, failures=1))
+            sink.progress(Progress("measuring the front again", 1, 9))
+            sink.count("measuring blocks", 1, 2)
+            sink.note("hello")
+        assert log.told == [
+            ("begin", "small-1"),
+            ("write", [("training/loss", 1, 2.5), ("epoch/loss", 1, 2.0), ("epoch/largest", 1, 0.9),
+                       ("epoch/smallest", 1, 0.8)]),
+            ("write", [("search/front", 1, 0.0), ("search/failures", 1, 0.0), ("search/front", 2, 2.0),
+                       ("search/failures", 2, 1.0), ("search/hypervolume", 2, 0.5)]),
+            ("close", "FINISHED"),
+        ]  # fmt: skip
+
+    def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: Sink, log: Remembered) -> None:
+        with sink:
+            sink.begin(RunFolder(Path("small-1")), FACTS, 2)
+            for done in range(1, 5):
+                sink.progress(Progress("searching", done, 4))
+        steps = {step for what in log.told if what[0] == "write" for _, step, _ in what[1]}
+        assert steps == {3, 4}
+
+    def test_figures_are_kept_back_for_a_while_and_no_longer(
+        self, sink: Sink, log: Remembered, now: list[float]
+    ) -> None:
+        sizes = []
+        for step in range(1, 1201):
+            sink.step(step, 1200, 1.0)
+            sizes = [len(what[1]) for what in log.told]
+        assert sizes == [500, 500]
+        now[0] += 5.0
+        sink.step(1201, 1201, 1.0)
+        assert [len(what[1]) for what in log.told] == [500, 500, 201]
+
+    def test_a_figure_that_is_none_is_left_out(self, sink: Sink, log: Remembered) -> None:
+        with sink:
+            sink.step(1, 10, math.nan)
+            sink.step(2, 10, 1.0)
+        assert log.told[0] == ("write", [("training/loss", 2, 1.0)])
+
+    def test_a_log_that_fails_is_told_once_and_left_alone(self, sink: Sink, log: Remembered, notes: list[str]) -> None:
+        with sink:
+            sink.begin(RunFolder(Path("small-1")), FACTS, 0)
+            log.fails = True
+            for number in range(1, 4):
+                sink.epoch(epoch(number), 4)
+            log.fails = False
+            sink.epoch(epoch(4), 4)
+        assert notes == ["the server is gone; the run goes on, and nothing more is logged there"]
+        assert log.told == [("begin", "small-1")]
+
+    @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+    def test_how_it_ended(self, sink: Sink, log: Remembered, error: type[BaseException], status: str) -> None:
+        with pytest.raises(error), sink:
+            raise error
+        assert log.told == [("close", status)]
+
+
+def test_several_displays_are_told_the_same() -> None:
+    logs = [Remembered(), Remembered()]
+    sinks = [Sink(log, print) for log in logs]
+    several = Several(sinks)
+    several.begin(RunFolder(Path("small-1")), FACTS, 0)
+    several.step(1, 2, 0.5)
+    several.epoch(epoch(1), 1)
+    several.progress(Progress("searching", 1, 1))
+    several.count("x", 1, 1)
+    several.note("x")
+    for sink in sinks:
+        sink.__exit__(None, None, None)
+    assert logs[0].told == logs[1].told
+    assert len(logs[0].told) == 4
+
+
+@pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "wandb:project", ":x", ""])
+def test_what_is_no_sink(text: str) -> None:
+    with pytest.raises(SinkError, match=FORMS), opened([text], print, experiment="e"):
+        pass
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What event files hold, by the format of TFRecord: length, its checksum, data, their checksum."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (length,) = struct.unpack_from("<Q", data, at)
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            at += 12 + length + 4
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return found
+
+
+class TestTensorBoard:
+    def test_figures_are_in_the_files_of_the_run(self, tmp_path: Path) -> None:
+        with opened([f"tensorboard:{tmp_path / 'new' / 'logs'}"], print, experiment="e") as (sink,):
+            sink.begin(RunFolder(tmp_path / "small-1"), FACTS, 0)
+            sink.step(7, 10, 2.5)
+            sink.epoch(epoch(1), 4)
+        found = scalars(tmp_path / "new" / "logs" / "small-1")
+        assert found["training/loss"] == [(7, 2.5)]
+        assert found["epoch/largest"] == [(1, pytest.approx(0.9))]
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with (
+            pytest.raises(SinkError, match="cannot be written"),
+            opened([f"tensorboard:{tmp_path / 'file' / 'logs'}"], print, experiment="e"),
+        ):
+            pass
+
+    def test_a_search_and_its_resumption(self, tmp_path: Path) -> None:
+        job = parse_job(
+            SMALL_JOB.replace("epochs: 4", "epochs: 1")
+            .replace("algorithm: guided, evaluations: 30, batch: 7", "algorithm: random, evaluations: 4, batch: 2")
+            .replace("[accuracy, latency_ms]", "[accuracy, macs]"),
+            source="job.yaml",
+        )
+        logs, runs = f"tensorboard:{tmp_path / 'logs'}", RunsFolder(tmp_path / "runs")
+        with opened([logs], print, experiment="e") as (sink,):
+            search(job, How(runs, inline=True, display=sink))
+        first = scalars(tmp_path / "logs" / "small-1")
+        assert [step for step, _ in first["search/front"]] == [1, 2, 3, 4]
+        assert [step for step, _ in first["epoch/loss"]] == [1]
+        with opened([logs], print, experiment="e") as (sink,):
+            resume("small-1", How(runs, inline=True, display=sink), evaluations="+2")
+        both = scalars(tmp_path / "logs" / "small-1")
+        assert [step for step, _ in both["search/front"]] == [1, 2, 3, 4, 5, 6]
+        assert both["training/loss"] == first["training/loss"]
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_a_command_with_a_wrong_one_makes_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    shell = Shell(tmp_path, capsys, monkeypatch)
+    if way == "environment":
+        monkeypatch.setenv("NAS_LOG_TO", "wandb:x")
+    found = shell.nas("search", shell.job(), "--inline", *(["--log-to", "wandb:x"] if way == "option" else []))
+    assert found.code == 1
+    assert found.err == f"error: --log-to 'wandb:x': unknown kind 'wandb'; expected {FORMS}\n"
+    assert shell.runs() == set()
+
+
+class TestMLflow:
+    """Against its file store, whose files are read without it."""
+
+    @pytest.fixture(autouse=True)
+    def mlflow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("mlflow", reason="MLflow is not installed (the extra mlflow)")
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def test_a_run_and_its_resumption_are_one_run(self, tmp_path: Path) -> None:
+        where = [f"mlflow:{(tmp_path / 'store').as_uri()}"]
+        with opened(where, print, experiment="team") as (sink,):
+            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, 0)
+            sink.epoch(epoch(1), 4)
+        with suppress(KeyboardInterrupt), opened(where, print, experiment="team") as (sink,):
+            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, 1)
+            sink.progress(Progress("searching", 1, 2, front=1))
+            sink.progress(Progress("searching", 2, 2, front=2))
+            raise KeyboardInterrupt
+        with opened(where, print, experiment="team") as (sink,):
+            sink.begin(RunFolder(tmp_path / "other" / "small-1"), FACTS, 0)
+        losses = list((tmp_path / "store").rglob("metrics/epoch/loss"))
+        assert [path.read_text().split()[1:] for path in losses] == [["2.0", "1"]]
+        run = losses[0].parents[2]
+        assert [line.split()[1:] for line in (run / "metrics/search/front").read_text().splitlines()] == [["2.0", "2"]]
+        assert (run / "params/objectives").read_text() == "accuracy, macs"
+        assert {path.name for path in (run / "params").iterdir()} == {"name", "kind", "seed", "objectives"}
+        assert "status: 5" in (run / "meta.yaml").read_text()  # killed
+        assert len(list(run.parent.glob("*/params"))) == 2
+
+    def test_a_server_that_is_not_there(self) -> None:
+        with (
+            pytest.raises(SinkError, match=r"mlflow:http://127\.0\.0\.1:9: cannot be written"),
+            opened(["mlflow:http://127.0.0.1:9"], print, experiment="e"),
+        ):
+            pass

@@ -1,0 +1,38 @@
+"""What a run takes from others; the whole path is in `cli.test_whole_path`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+from nas.build.resolved_job import Prepared
+from nas.engine.measurement_reuse import Source, _figures, earlier_evaluations
+from nas.engine.screening import skipped
+from nas.problem.objectives import Measurement, Objective, Status
+from nas.problem.precision import Precisions
+from nas.search.warm_start import promising
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture
+
+OBJECTIVES = [Objective.parse(name, ["cpu"]) for name in ("accuracy", "latency_ms")]
+GOOD, FAST, POOR, BROKEN = (Architecture((gene,)) for gene in range(4))
+
+
+def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -> None:
+    """Among those without accuracy, the fastest would be a front of their own."""
+    store, (accuracy, latency), request = MemoryStore(), OBJECTIVES, Precisions().request
+    for architecture, share, ms in ((GOOD, 0.9, 3.0), (FAST, 0.8, 1.0)):
+        store.add(Measurement(request(architecture, accuracy), Status.OK, share, 0.01))
+        store.add(Measurement(request(architecture, latency), Status.OK, ms, 0.1))
+    store.add(Measurement(request(POOR, latency), Status.OK, 2.0, 0.1))
+    store.add(skipped(request(POOR, accuracy), "the front is ahead of it at its best", 0))
+    store.add(Measurement(request(BROKEN, accuracy), Status.FAILED, None, None, message="it broke"))
+    store.add(Measurement(request(BROKEN, latency), Status.FAILED, None, None, message="it broke"))
+
+    learnt = _figures(store, Source("earlier-1", ("cpu",)), cast(Prepared, SimpleNamespace(precisions=Precisions())))
+    store.set_info("learnt", learnt)
+    evaluations = earlier_evaluations(store.info())
+    assert [e.architecture for e in evaluations] == [GOOD, FAST, POOR]
+    assert evaluations[2].value(latency) == 2.0
+    assert evaluations[2].screened_out
+    assert set(promising(evaluations, OBJECTIVES)) == {GOOD, FAST}

@@ -1,0 +1,149 @@
+"""`nas.export.nested_selection`: trained nested networks are chosen among by their costs, without a search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from onnxruntime import InferenceSession
+
+from nas.build.resolved_job import Prepared
+from nas.config import parse_job
+from nas.engine.driver import How, train
+from nas.engine.progress import Silent
+from nas.engine.run import Run
+from nas.errors import NasError, SelectionError
+from nas.export.nested_selection import sorted_list
+from nas.store.folder import RunsFolder
+from supernets.recalibration import recalibrate
+from tests.nas.commands import SMALL_JOB, Shell
+
+TRAINING = "training: {strategy: sorted, epochs: 1, batch_size: 256}"
+JOB = SMALL_JOB.replace("training: {epochs: 4, batch_size: 64, random_subnets: 1}", TRAINING).replace(
+    "family: mobile-cnn", "family: mobile-cnn\n  nested: true"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(parse_job(JOB, source="job.yaml"), How(RunsFolder(tmp_path_factory.mktemp("nested") / "runs")))
+
+
+def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
+    found = sorted_list(trained)
+    space = found.supernet.space
+    costs = {network: found.supernet.cost(network) for network in space.enumerate()}
+    assert len(found.networks) == len(costs) == 8  # depth, width and expansion of two options each
+    limit = sorted(cost.macs for cost in costs.values())[4] + 1
+    made = found.to_json(f"macs<={limit} and parameters>=1")
+    allowed = {network.key: cost.macs for network, cost in costs.items() if cost.macs <= limit}
+    assert {row["key"]: row["values"]["macs"] for row in made["within"]} == allowed
+    assert made["best"]["values"]["macs"] == max(allowed.values()) < max(cost.macs for cost in costs.values())
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("macs<=1", r"no network of run 'small-1' keeps 'macs<=1'; they have .*macs [\d,]+.* to .*macs [\d,]+"),
+        ("accuracy>=0.5", "did not measure accuracy; it has activation_bytes, macs, parameters"),
+        ("latency_ms<=1", r"unknown objective 'latency_ms'.* Only a search times networks\.$"),
+        ("macs", "'macs' is no limit"),
+    ],
+)
+def test_what_cannot_be_chosen_is_told(trained: Run, expression: str, said: str) -> None:
+    with pytest.raises(NasError, match=said):
+        sorted_list(trained).within(expression)
+
+
+class TestExport:
+    """A network that nobody measured is scored once it is picked, and written like any other."""
+
+    def test_the_pick_is_scored_on_both_parts_and_nothing_else_is_claimed(self, trained: Run, tmp_path: Path) -> None:
+        found = sorted_list(trained)
+        limit = sorted(costs["macs"] for _, costs in found.networks)[4] + 1
+        picked, costs = found.within(f"macs<={limit}")[-1]
+        made = trained.export(tmp_path / "m.onnx", select=f"macs<={limit}")
+        manifest = json.loads((tmp_path / "m.json").read_text())
+        assert made["key"] == manifest["key"] == picked.key
+        assert made["precision"] == "fp32"
+        assert made["as_measured"] == 1
+        # By torch, on a module of its own; the one image that float32 may turn is allowed for.
+        prepared = Prepared(trained.job, trained.runs)
+        module = recalibrate(found.supernet.extract(picked), prepared.calibration.split(250)).eval()
+        shares = {}
+        for name in ("validation", "test"):
+            part = getattr(prepared.data, name)
+            with torch.no_grad():
+                shares[name] = float((module(part.inputs).argmax(1) == part.labels).double().mean())
+        figures = manifest["figures"]
+        assert figures["values"].pop("accuracy") == pytest.approx(shares["validation"], abs=1.01 / 449)
+        assert figures["test"]["accuracy"] == pytest.approx(shares["test"], abs=1.01 / 449)
+        assert shares["validation"] != shares["test"]
+        assert figures["values"] == costs  # and no latency
+        n, share = len(prepared.data.test.labels), figures["test"]["accuracy"]
+        assert figures["test"]["error"] == pytest.approx((share * (1 - share) / n) ** 0.5)
+        assert manifest["profiles"] == []
+        protocols = {name: how["protocol"] for name, how in manifest["measured_with"].items()}
+        assert set(protocols) == {"accuracy", *costs}
+        assert {protocols[name] for name in costs} == {"computed"}
+        # The file itself, by the runtime alone.
+        session = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+        images = prepared.data.validation.inputs[:32]
+        (came,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(came), module(images), atol=1e-4, rtol=1e-4)
+
+    def test_the_command_says_what_it_wrote(
+        self, trained: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shell = Shell(trained.folder.path.parent.parent, capsys, monkeypatch)
+        answer = shell.nas("export", "small-1", "--select", "macs<=1e9", "-o", "largest.onnx")
+        assert answer.code == 0, answer.err
+        assert "wrote largest.onnx (accuracy 0." in answer.out
+        assert "latency" not in answer.out
+        refused = shell.nas("export", "small-1", "--select", "macs<=1", "-o", "none.onnx")
+        assert (refused.code, "no network of run 'small-1' keeps 'macs<=1'" in refused.err) == (1, True)
+        knee = shell.nas("export", "small-1", "-o", "none.onnx")
+        assert (knee.code, "run 'small-1' is no search" in knee.err) == (1, True)
+        assert not (shell.folder / "none.onnx").exists()
+
+    def test_a_job_that_deploys_otherwise_is_told(self, trained: Run, tmp_path: Path) -> None:
+        folder = RunsFolder(tmp_path / "runs")
+        shutil.copytree(trained.folder.path, tmp_path / "runs" / "small-1")
+        job = tmp_path / "runs" / "small-1" / "job.yaml"
+        job.write_text(job.read_text().replace("fp32", "int8"))
+        with pytest.raises(
+            SelectionError, match=r"exported in fp32, and its job deploys in int8 alone; search it with"
+        ):
+            Run.open(folder, "small-1").export(tmp_path / "m.onnx", select="macs<=1e9")
+
+
+def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Display(Silent):
+        def step(self, *args: object) -> None:
+            raise Killed
+
+    runs = RunsFolder(tmp_path)
+    with pytest.raises(Killed):
+        train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))
+    with pytest.raises(
+        SelectionError, match="run 'small-1' is not trained to its end; wait for it, or go on with: nas resume"
+    ):
+        sorted_list(Run.open(runs, "small-1"))
+
+
+def test_no_network_of_a_training_is_shown_by_a_profile(
+    trained: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Shell(trained.folder.path.parent.parent, capsys, monkeypatch)
+    select = ["show", "small-1", "--select", "macs<=1e9"]
+    assert "8 of 8 nested networks keep macs<=1e9" in shell.nas(*select).out
+    answer = shell.nas(*select, "--profile", "cpu-1-thread")
+    assert answer.code == 1
+    assert "run 'small-1' is no search" in answer.err

@@ -1,0 +1,196 @@
+"""A sweep measures the blocks that a width reaches, comparably, and offers widths that a job file takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from nas.build.resolved_job import Prepared
+from nas.config import load_job
+from nas.errors import EvaluationError
+from nas.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
+from nas.recipes import read_recipe
+from nas.store.folder import RunsFolder
+from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.presets import MOBILE_CNN
+from supernets.families.spec import StageSpec
+from supernets.graph import INPUT
+
+PROFILE = HardwareProfile("cpu-1-thread-batch-4", batch_size=4)
+STAGE = StageSpec(stride=1, depth=(1, 2), width=(12, 16), kernel=(3,), expand=(2, 3, 4))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("sweep")
+    path = folder / "digits-cnn.yaml"
+    path.write_text(read_recipe("digits-cnn"))
+    return Prepared(load_job(path), RunsFolder(folder / "runs"))
+
+
+def convolutions(deployment: Deployment) -> list[tuple[int, ...]]:
+    """Shapes of the weights, in the order of the nodes."""
+    graph = onnx.load_from_string(deployment.graphs[0].model).graph
+    shapes = {w.name: tuple(w.dims) for w in graph.initializer}
+    return [shapes[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+
+
+class Drifting:
+    """A profiler for which latency is the rounded width, and each session is 10 % slower than the one before."""
+
+    def __init__(self) -> None:
+        self.sessions: list[list[Deployment]] = []
+        self.fails = False
+        self.replaced_after: int | None = None
+
+    def measure(
+        self, deployments: Sequence[Deployment], *, longer: bool = False
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+        self.sessions.append(list(deployments))
+        for deployment in deployments:
+            if self.fails:
+                yield LatencyFailure("it does not run")
+                continue
+            hidden = convolutions(deployment)[-1][1]  # what the last block reads is the width, or expands it
+            first = self.replaced_after is None or len(self.sessions) <= self.replaced_after
+            cpu = "a board's" if first else "another board's"
+            yield _measured(1.1 ** len(self.sessions) * -(-hidden // 16), 0.01, {"cpu": cpu})
+
+    def close(self) -> None:
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return None
+
+
+def _measured(latency_ms: float, resolution: float, environment: dict[str, Any]) -> LatencyMeasurement:
+    figures: dict[str, Any] = dict.fromkeys(LatencyMeasurement.__dataclass_fields__)
+    figures |= {"latency_ms": latency_ms, "resolution": resolution, "environment": environment}
+    return LatencyMeasurement(**figures)
+
+
+def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    told: list[tuple[int, int]] = []
+    first, second = sweep(prepared, PROFILE, on_progress=lambda done, total: told.append((done, total)))
+    assert (first.widths, second.widths) == (tuple(range(2, 33)), tuple(range(4, 49)))
+    assert told == [(0, 76), (31, 76), (76, 76)]
+    # The preset's middle options: depth 2, expand 2, widths 8 and 16; its stem has 8 channels, its head 64.
+    of_stage = profiler.sessions[0][10]
+    assert first.widths[10] == 12
+    assert convolutions(of_stage) == [
+        (16, 8, 1, 1), (16, 1, 3, 3), (12, 16, 1, 1),
+        (24, 12, 1, 1), (24, 1, 3, 3), (12, 24, 1, 1),
+        (24, 12, 1, 1), (24, 1, 5, 5), (16, 24, 1, 1),
+    ]  # fmt: skip
+    ((images,),) = (call.values() for call in of_stage.graphs[0].inputs)
+    assert images.shape == (4, 8, 8, 8)
+    assert images.std(axis=0).max() > 0.01  # real images differ
+    of_last = profiler.sessions[2][1]
+    assert convolutions(of_last)[-2:] == [(5, 10, 1, 1), (64, 5, 1, 1)]
+
+
+def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = replace(STAGE, stride=2, squeeze=True, activation="hardswish")
+    spec = replace(MOBILE_CNN["digits"], stages=(stage,), resolution=(4, 6, 8))
+    profiler = Drifting()
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    family = MobileCNNFamily(spec, image_size=8, channels=1, n_classes=10)
+    monkeypatch.setattr(prepared, "family", family)
+    sweep(prepared, PROFILE)
+    (graph, *_) = profiler.sessions[0][0].graphs
+    assert [call[INPUT].shape for call in graph.inputs] == [(4, 8, 6, 6)]
+    operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
+    assert operations.count("HardSigmoid") == operations.count("GlobalAveragePool") == 2
+    assert operations.count("HardSwish") == 4
+
+
+def test_sessions_are_put_on_one_scale(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    first, second = sweep(prepared, PROFILE)
+    assert [len(session) for session in profiler.sessions] == [20, 13, 20, 20, 9]
+    # Of the second stage the head reads the width itself; its first session is the third of all.
+    expected = 1.1**3 * np.ceil(np.array(second.widths) / 16)
+    np.testing.assert_allclose(second.latency_ms, expected, rtol=1e-12)
+    np.testing.assert_allclose(second.errors_ms, 0.01 * expected, rtol=1e-12)
+    assert second.aligned == second.chosen == (16, 32)
+    assert first.aligned == (8, 16, 24)  # the next block's hidden channels are twice the width
+    assert first.chosen == (8, 16)
+
+
+def test_a_block_that_does_not_run_is_an_error(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    profiler.fails = True
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    with pytest.raises(EvaluationError, match="profile cpu-1-thread-batch-4: stage 0: it does not run"):
+        sweep(prepared, PROFILE)
+
+
+def test_another_board_that_takes_over_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    profiler.replaced_after = 2
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    with pytest.raises(EvaluationError, match=r"another environment .cpu: was a board's, is another board's"):
+        sweep(prepared, PROFILE)
+    assert len(profiler.sessions) == 3
+
+
+def test_a_sweep_on_this_machine(prepared: Prepared) -> None:
+    found = sweep(prepared, PROFILE, step=16)
+    assert [s.widths for s in found] == [(16, 32), (16, 32, 48)]
+    for stage in found:
+        assert min(stage.latency_ms) > 0
+        assert all(0 < e < t for e, t in zip(stage.errors_ms, stage.latency_ms, strict=True))
+    assert [row["widths"] for row in to_json(found)] == [[16, 32], [16, 32, 48]]
+
+
+def test_widths_reach_from_half_the_least_to_the_vector_beyond_the_largest() -> None:
+    assert swept_widths((12, 16)) == tuple(range(6, 33))
+    assert swept_widths((48, 64, 80)) == tuple(range(24, 97, 2))
+    assert swept_widths((1,)) == tuple(range(1, 17))
+    assert swept_widths((64, 256)) == tuple(range(32, 273, 8))
+    assert swept_widths((4000, 4096))[-1] == 4096  # what a stage may have
+    assert swept_widths((48, 80), step=10) == (30, 40, 50, 60, 70, 80, 90)
+    for step in (0, -1, 97):
+        with pytest.raises(EvaluationError, match=f"a step between widths from 1 to 96, got {step}"):
+            swept_widths((48, 80), step=step)
+
+
+def test_each_option_has_its_nearest_width() -> None:
+    assert nearest((8, 16, 24, 32), (12, 16)) == (8, 16)  # the narrower of two as near
+    assert nearest((8, 16, 24, 32), (15, 17, 30)) == (16, 32)
+    assert nearest((16,), (4, 8, 16)) == (16,)
+
+
+@pytest.mark.parametrize("change", [{}, {"squeeze": True, "activation": "hardswish"}])
+def test_the_snippet_is_a_space_that_a_job_takes(tmp_path: Path, change: dict[str, Any]) -> None:
+    own = replace(STAGE, **change)
+    stepped = WidthSweep(0, own, (6, 7, 8, 9, 10), (1.0, 1.0, 1.0, 2.0, 2.0), (0.1,) * 5, (8,), (8,))
+    level = WidthSweep(1, own, (6, 7), (1.0, 1.0), (0.1,) * 2, (6, 7), (12, 16))
+    text = job_snippet([stepped, level])
+    assert text.count("# no steps") == 1
+    job = yaml.safe_load(read_recipe("digits-cnn"))
+    job["supernet"] |= yaml.safe_load(text)["supernet"]
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    spec = load_job(path).supernet.spec()
+    assert spec is not None
+    assert [stage.width for stage in spec.stages] == [(8,), (12, 16)]
+    assert all((s.stride, s.depth, s.kernel, s.expand) == (1, (1, 2), (3,), (2, 3, 4)) for s in spec.stages)
+    assert all((s.squeeze, s.activation) == (own.squeeze, own.activation) for s in spec.stages)

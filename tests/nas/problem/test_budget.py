@@ -1,0 +1,65 @@
+"""`nas.problem.budget`: what a run's budget becomes when it is extended, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nas.errors import NasError
+from nas.problem.budget import Budget, Plateau, Spent, extended
+
+BUDGET = Budget(100, 10.0, Plateau(40, 0.001))
+INTERRUPTED, ENDED = Spent(34, 240.0, ended=False), Spent(100, 300.0, ended=True)
+
+
+@pytest.mark.parametrize(
+    ("spent", "evaluations", "minutes", "expected"),
+    [
+        (ENDED, "+50", None, (150, 10.0, 100)),
+        (ENDED, "150", None, (150, 10.0, 100)),
+        (ENDED, 150, None, (150, 10.0, 100)),
+        (INTERRUPTED, "+50", None, (150, 10.0, 34)),
+        (INTERRUPTED, "34", None, (34, 10.0, 34)),
+        (INTERRUPTED, None, "+5", (100, 15.0, 34)),
+        (INTERRUPTED, None, 6, (100, 6.0, 34)),
+        (replace(ENDED, evaluations=60), "+50", None, (110, 10.0, 60)),  # it ended at a plateau
+        (Spent(60, 600.0, ended=True), None, "+10", (100, 20.0, 60)),  # it ended by its minutes
+        (Spent(60, 600.0, ended=True), "+50", "+10", (110, 20.0, 60)),
+    ],
+)
+def test_a_budget_is_extended(
+    spent: Spent, evaluations: str | int | None, minutes: str | None, expected: tuple[int, float, int]
+) -> None:
+    made = extended(BUDGET, spent, evaluations=evaluations, minutes=minutes)
+    assert (made.evaluations, made.minutes, made.plateau_from) == expected
+    assert Budget.of_run(made.facts()) == made
+    assert made.plateau == BUDGET.plateau
+
+
+def test_minutes_are_added_to_those_used_where_there_was_no_limit() -> None:
+    assert extended(Budget(100), INTERRUPTED, minutes="+5").minutes == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("spent", "evaluations", "minutes", "parts"),
+    [
+        (ENDED, "99", None, "--evaluations 99.*100 already"),
+        (INTERRUPTED, "33", None, "--evaluations 33.*34 already"),
+        (INTERRUPTED, None, "3", "--minutes 3.*4 already"),
+        (ENDED, "100", None, r"100 evaluations are used up; add some with --evaluations \+50"),
+        (ENDED, None, "+10", "100 evaluations are used up"),
+        (Spent(60, 601.0, ended=True), "+50", None, r"10 minutes are used up; add some with --minutes \+10"),
+        (ENDED, "+0", None, "above 0"),
+        (ENDED, "-5", None, "above 0"),
+        (ENDED, "many", None, "whole number"),
+        (ENDED, "2.5", None, "whole number"),
+        (ENDED, None, "nan", "a number above 0"),
+        (ENDED, "9999999999", None, "above 0"),
+    ],
+)
+def test_what_gives_nothing_to_go_on_with_is_refused(
+    spent: Spent, evaluations: str | None, minutes: str | None, parts: str
+) -> None:
+    with pytest.raises(NasError, match=parts):
+        extended(BUDGET, spent, evaluations=evaluations, minutes=minutes)

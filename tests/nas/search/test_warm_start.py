@@ -1,0 +1,178 @@
+"""What earlier runs measured, for every algorithm of the shelf: asked for first, learnt from, and never a hindrance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nas.problem.objectives import Constraint, Evaluation, Measurement, Objective, Status, minimised
+from nas.problem.pareto import non_dominated
+from nas.problem.precision import Precisions
+from nas.search.base import SearchAlgorithm
+from nas.search.registry import Task, make_algorithm
+from nas.search.warm_start import FIRST, Earlier, promising
+from supernets.space import Architecture, SearchSpace
+from tests.contracts.search import OBJECTIVES, anchors, evaluate, space_of
+
+SPACE = space_of(6)
+ELSEWHERE = Objective("latency_ms@board", "ms", OBJECTIVES[1].goal)
+
+
+def drawn(n: int, seed: int = 0) -> list[Architecture]:
+    rng = np.random.default_rng(seed)
+    return list(dict.fromkeys(SPACE.sample(rng) for _ in range(n)))
+
+
+def elsewhere(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """As measured by a run on another machine, which is three times as slow."""
+    accuracy, latency = OBJECTIVES
+    found = []
+    for e in evaluations:
+        value = 3 * e.value(latency)
+        slow = Measurement(Precisions().request(e.architecture, ELSEWHERE), Status.OK, value, 0.0)
+        found.append(Evaluation(e.architecture, {accuracy.name: e.measurements[accuracy.name], ELSEWHERE.name: slow}))
+    return found
+
+
+def without(evaluations: Sequence[Evaluation], name: str) -> list[Evaluation]:
+    return [Evaluation(e.architecture, {n: m for n, m in e.measurements.items() if n != name}) for e in evaluations]
+
+
+EARLIER = elsewhere(evaluate(SPACE, drawn(60)))
+
+
+def front_of(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> set[Architecture]:
+    keep = non_dominated(minimised(evaluations, objectives))
+    return {e.architecture for e, k in zip(evaluations, keep, strict=True) if k}
+
+
+class TestPromising:
+    def test_they_are_the_front_in_the_figures_that_stand_in(self) -> None:
+        found = promising(EARLIER, OBJECTIVES, n=60)
+        assert set(found) == front_of(EARLIER, (OBJECTIVES[0], ELSEWHERE))
+
+    def test_a_long_front_gives_its_ends_and_what_lies_apart(self) -> None:
+        found = promising(EARLIER, OBJECTIVES, n=4)
+        front = [e for e in EARLIER if e.architecture in front_of(EARLIER, (OBJECTIVES[0], ELSEWHERE))]
+        fastest = min(front, key=lambda e: e.value(ELSEWHERE)).architecture
+        best = max(front, key=lambda e: e.value(OBJECTIVES[0])).architecture
+        assert len(found) == 4
+        assert {fastest, best} <= set(found)
+
+    def test_several_runs_take_turns(self) -> None:
+        here = evaluate(SPACE, drawn(60, seed=1))
+        one, two = (promising(runs, OBJECTIVES, n=60) for runs in (EARLIER, here))
+        both = promising([*EARLIER, *here], OBJECTIVES, n=6)
+        assert len(both) == 6
+        assert both[:2] == [one[0], two[0]]
+
+    def test_what_breaks_a_constraint_is_left_out(self) -> None:
+        here = evaluate(SPACE, drawn(60))
+        latencies = np.array([e.value(OBJECTIVES[1]) for e in here])
+        limit = Constraint(OBJECTIVES[1], maximum=float(np.median(latencies)))
+        found = set(promising(here, OBJECTIVES, [limit], n=60))
+        allowed = [e for e, latency in zip(here, latencies, strict=True) if latency <= limit.maximum]
+        assert found == front_of(allowed, OBJECTIVES)
+
+    def test_a_constraint_holds_for_those_whose_figure_is_known(self) -> None:
+        """Of two runs one is of another machine, so that its networks may keep the limit or not."""
+        here = evaluate(SPACE, drawn(60, seed=1))
+        limit = Constraint(OBJECTIVES[1], maximum=float(np.median([e.value(OBJECTIVES[1]) for e in here])))
+        found = set(promising([*here, *EARLIER], OBJECTIVES, [limit], n=120))
+        kept = promising(here, OBJECTIVES, [limit], n=60)
+        assert found == {*kept, *promising(EARLIER, OBJECTIVES, n=60)}
+
+    def test_nothing_and_failures_give_nothing(self) -> None:
+        assert promising([], OBJECTIVES) == []
+        figures = evaluate(SPACE, drawn(30), failing=True)
+        failed = [e for e in figures if e.failed]
+        assert failed
+        assert promising(failed, OBJECTIVES) == []
+
+
+def test_the_last_of_several_figures_holds_and_known_ones_replace_expected_ones() -> None:
+    a, b, c = drawn(3)
+    first, again = evaluate(SPACE, [a, b]), elsewhere(evaluate(SPACE, [a]))
+    earlier = Earlier([*without(first, OBJECTIVES[0].name), *again], OBJECTIVES)
+    assert earlier.column(0, {})[0] == [a]
+    architectures, latencies = earlier.column(1, {a})
+    assert architectures == [b]
+    assert latencies.tolist() == [first[1].value(OBJECTIVES[1])]
+
+    class Seven:
+        def figures(self, architectures: Sequence[Architecture], z: object) -> NDArray[np.float64]:
+            return np.full((2, len(architectures), 2), 7.0)
+
+    known = earlier.known_to(Seven()).figures([c, b, a], 0.0)
+    latency_a, latency_b = (e.value(OBJECTIVES[1]) for e in first)
+    expected = [[7.0, 7.0], [7.0, latency_b], [-first[0].value(OBJECTIVES[0]), latency_a]]
+    assert known.tolist() == [expected, expected]
+
+
+# One of each kind; LINAS and a Gaussian process in Optuna take the better part of a minute an ask and are wrapped the same way.
+@pytest.mark.parametrize("name", ["guided", "nsga2", "regularized-evolution", "local-search", "optuna-tpe", "random"])
+class TestEveryAlgorithm:
+    def make(self, name: str, seed: int = 1, earlier: Sequence[Evaluation] = EARLIER) -> SearchAlgorithm:
+        return make_algorithm(name, Task(SPACE, OBJECTIVES, seed, earlier=earlier))
+
+    def asks(self, algorithm: SearchAlgorithm, space: SearchSpace, batches: Sequence[int]) -> list[list[Architecture]]:
+        algorithm.tell(evaluate(space, anchors(space)))
+        asks = []
+        for n in batches:
+            asks.append(algorithm.ask(n))
+            algorithm.tell(evaluate(space, asks[-1]))
+        return asks
+
+    def test_the_earlier_front_is_asked_for_first_and_nothing_twice(self, name: str) -> None:
+        asks = self.asks(self.make(name), SPACE, (5, 3, 12))
+        assert [len(ask) for ask in asks] == [5, 3, 12]
+        asked = [a for ask in asks for a in ask]
+        assert len({*asked, *anchors(SPACE)}) == 22
+        first = [a for a in promising(EARLIER, OBJECTIVES) if a not in anchors(SPACE)]
+        assert asked[: min(8, len(first))] == first[:8]
+
+    def test_the_rest_of_the_earlier_networks_can_be_asked_for(self, name: str) -> None:
+        space = space_of(2)
+        whole = list(space.enumerate())
+        everything = [e for e in evaluate(space, whole) if e.architecture not in anchors(space)]
+        algorithm = make_algorithm(name, Task(space, OBJECTIVES, 1, earlier=without(everything, OBJECTIVES[1].name)))
+        asks = self.asks(algorithm, space, [10] * 5)
+        assert {a for ask in asks for a in ask} == set(whole) - set(anchors(space))
+
+    def test_a_resumed_search_asks_the_same(self, name: str) -> None:
+        batches = (5, 7, 10, 10)
+        expected = self.asks(self.make(name), SPACE, batches)
+        for done in (1, 2, 3):
+            algorithm = self.make(name)
+            algorithm.tell(evaluate(SPACE, anchors(SPACE)))
+            for recorded in expected[:done]:
+                assert algorithm.replay(recorded) == recorded
+                algorithm.tell(evaluate(SPACE, recorded))
+            assert algorithm.ask(batches[done]) == expected[done]
+
+    def test_figures_of_no_use_are_no_hindrance(self, name: str) -> None:
+        names = {o.name for o in OBJECTIVES}
+        useless = [Evaluation(e.architecture, {}) for e in EARLIER]
+        failing = evaluate(SPACE, drawn(20), failing=True)
+        algorithm = self.make(name, earlier=[*useless, *failing])
+        assert [len(ask) for ask in self.asks(algorithm, SPACE, (8, 8))] == [8, 8]
+        assert set(algorithm.fits()) <= names
+
+
+def test_no_more_than_some_are_asked_for_before_the_algorithm_decides() -> None:
+    assert len(promising([*EARLIER, *evaluate(SPACE, drawn(200, seed=3))], OBJECTIVES)) <= FIRST
+
+
+def test_guided_learns_from_the_figures_and_begins_sooner() -> None:
+    algorithm = make_algorithm("guided", Task(SPACE, OBJECTIVES, 1, earlier=EARLIER))
+    algorithm.tell(evaluate(SPACE, anchors(SPACE)))
+    asked = algorithm.ask(8)
+    assert not algorithm.fits()
+    algorithm.tell(evaluate(SPACE, asked))
+    algorithm.ask(8)
+    rows = {name: fit["quality"]["n"] for name, fit in algorithm.fits().items()}
+    known = {e.architecture for e in EARLIER}
+    assert rows == {"accuracy": len(known | {*asked, *anchors(SPACE)}), "latency_ms@cpu": 10}

@@ -1,0 +1,161 @@
+"""The server as a process: how it starts, whom it lets in, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from nas.errors import ServiceError
+from nas.service.http.server import serve
+from nas.service.http.tokens import Tokens
+from nas.service.settings import ServiceSettings
+from nas.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+
+ELSEWHERE = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
+"""A cluster that is not there: no head is started."""
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def end(self) -> tuple[int, list[dict[str, object]]]:
+        """Its exit code when it is told to end, and its log."""
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
+
+
+@contextmanager
+def running(runs: Path, *options: str) -> Iterator[Running]:
+    command = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs), "--port", "0", *options]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url, process.communicate()[1]
+            yield Running(process, url)
+        finally:
+            process.kill()
+
+
+def test_a_server_answers_and_ends_with_its_streams_when_it_is_told_to(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with running(runs, *ELSEWHERE) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+        assert client.get("/api/v1/health").json()["status"] == "ok"
+        run = client.post("/api/v1/runs", json={"job": SMALL_JOB}).json()["run"]
+        ready = client.get("/api/v1/ready")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        with client.stream("GET", f"/api/v1/runs/{run}/events") as stream:
+            lines = stream.iter_lines()
+            assert next(line for line in lines if line.startswith("data: "))
+            server.process.send_signal(signal.SIGTERM)
+            assert [line for line in lines if line and not line.startswith(":")] == []  # it ends, whole
+        code, log = server.end()
+    assert code == 0
+    told = [line for line in log if line["text"] == "request"]
+    assert [line["path"] for line in told][:2] == ["/api/v1/health", "/api/v1/runs"]
+    assert all(line["status"] and line["request"] for line in told)
+    assert [line["run"] for line in told if str(line["path"]).endswith("/events")] == [run]
+
+
+def test_a_second_server_of_a_folder_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path / "runs", *ELSEWHERE) as server:
+        settings = ServiceSettings(RunsFolder(tmp_path / "runs"), port=0)
+        with pytest.raises(ServiceError, match=f"process {server.process.pid}"):
+            serve(settings, print)
+        taken = ServiceSettings(RunsFolder(tmp_path / "other"), port=int(server.url.rpartition(":")[2]))
+        with pytest.raises(ServiceError, match="cannot be listened on"):
+            serve(taken, print)
+
+
+SMUGGLED = {
+    "length and chunks": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two hosts": b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    "a header of two lines": b"GET /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b: c\r\nHost: evil\r\n\r\n",
+    "a blank before the colon": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length : 4\r\n\r\n{}{}",
+    "another server's address": b"GET http://evil.example/api/v1/runs HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+    "endless headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"a" * 200_000,
+    "a sum of chunks that is too large": b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40,
+}
+
+
+def test_what_is_smuggled_over_the_wire_is_refused_and_the_connection_closed(tmp_path: Path) -> None:
+    with running(tmp_path / "runs", *ELSEWHERE) as server:
+        port = int(server.url.rpartition(":")[2])
+        for name, sent in SMUGGLED.items():
+            next_one = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            statuses = answered(port, sent + next_one)
+            # A client that is still sending when the connection is closed may lose the answer.
+            assert statuses in ([400], [413]) or (name.startswith("a sum") and not statuses), name
+        assert httpx.get(f"{server.url}/api/v1/health").status_code == 200
+        assert httpx.get(f"{server.url}/api/v1/runs").json()["total"] == 0
+
+
+def answered(port: int, sent: bytes) -> list[int]:
+    """Statuses of the answers to what is sent over one connection, until the server closes it."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionResetError):
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+        while piece := connection.recv(65536):
+            received += piece
+    return [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path / "runs")
+    settings = ServiceSettings(runs, host="0.0.0.0", port=0)
+    with pytest.raises(ServiceError, match="nas token make"):
+        serve(settings, print)
+    made = Tokens(settings.tokens_file).make("ada", lifetime_s=None)
+    with running(runs.root, "--host", "0.0.0.0", *ELSEWHERE) as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{url}/api/v1/runs").status_code == 401
+        assert httpx.get(f"{url}/api/v1/runs", headers={"authorization": f"Bearer {made}"}).status_code == 200
+        _, log = server.end()
+    assert made not in json.dumps(log)
+
+
+def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("nothing")
+    files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "missing.pem"}
+    with pytest.raises(ServiceError, match="cannot be used"):
+        serve(ServiceSettings(RunsFolder(tmp_path / "runs"), port=0, **files), print)
+
+
+def test_an_address_that_is_not_this_machines_is_refused(tmp_path: Path) -> None:
+    settings = ServiceSettings(RunsFolder(tmp_path / "runs"), host="192.0.2.1", port=0)
+    Tokens(settings.tokens_file).make("ada", lifetime_s=None)
+    with pytest.raises(ServiceError, match="cannot be listened on"):
+        serve(settings, print)
+
+
+def test_nothing_heavy_is_loaded_before_the_server_answers() -> None:
+    heavy = ("torch", "ray", "pymoo", "sklearn", "scipy", "lightgbm", "onnxruntime", "onnx", "matplotlib", "pandas")
+    code = f"import sys, nas.service.http.server; print([name for name in {heavy!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"

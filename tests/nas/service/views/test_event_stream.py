@@ -1,0 +1,186 @@
+"""Streams of where runs stand, to many watchers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nas.api.schemas import JobSubmission, RunSummary
+from nas.errors import StoreError, TooManyError, UnknownNameError
+from nas.service.service import Service
+from nas.service.views.event_stream import Watching
+from nas.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import searched
+
+BASE = RunSummary(
+    run="a-1", name="a", kind="search", status="running", reason="", live=True, submitted=None, submitter="",
+    queue_position=None, started=None, ended=None, evaluations=0, evaluations_wanted=9, epoch=0, epochs=0,
+)  # fmt: skip
+
+
+class Told:
+    """Runs that stand where they are told to, and how often they were looked at."""
+
+    def __init__(self) -> None:
+        self.summaries: dict[str, RunSummary | Exception] = {"a-1": BASE}
+        self.looks = 0
+
+    def __call__(self, run: str) -> RunSummary:
+        self.looks += 1
+        found = self.summaries[run]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def change(self, **values: Any) -> None:
+        self.summaries["a-1"] = BASE.model_copy(update=values)
+
+
+def watching(told: Told, **about: Any) -> Watching:
+    return Watching(told, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+
+
+async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
+    """The data of all events, until the stream ends."""
+    found = []
+    async for frame in stream:
+        found += [json.loads(line[6:]) for line in frame.decode().splitlines() if line.startswith("data: ")]
+    return found
+
+
+async def first_data(stream: AsyncIterator[bytes]) -> dict[str, Any]:
+    async for frame in stream:
+        for line in frame.decode().splitlines():
+            if line.startswith("data: "):
+                return dict(json.loads(line[6:]))
+    raise AssertionError("the stream ended")
+
+
+def test_every_watcher_is_told_each_change_and_the_end() -> None:
+    told, n = Told(), 200
+
+    async def watch() -> list[list[tuple[int, str]]]:
+        runs = watching(told, interval_s=0.02)
+        streams = [runs.follow("a-1", BASE) for _ in range(n)]
+        rounds = [await asyncio.gather(*map(first_data, streams))]
+        for values in ({"evaluations": 1}, {"evaluations": 2}, {"status": "finished", "live": False}):
+            told.change(**values)
+            rounds.append(await asyncio.gather(*map(first_data, streams)))
+        assert await asyncio.gather(*map(events, streams)) == [[]] * n
+        return [[(event["evaluations"], event["status"]) for event in events_] for events_ in rounds]
+
+    expected = [(0, "running"), (1, "running"), (2, "running"), (0, "finished")]
+    assert asyncio.run(watch()) == [[event] * n for event in expected]
+    assert told.looks < n  # far fewer than watchers times changes: one a round for all
+
+
+def test_a_run_that_has_ended_is_told_once() -> None:
+    told = Told()
+    told.change(status="cancelled")
+    ended = told("a-1")
+    found = asyncio.run(events(watching(told).follow("a-1", ended)))
+    assert [event["status"] for event in found] == ["cancelled"]
+
+
+def test_a_run_that_is_resumed_is_watched_though_a_slow_watcher_still_reads_its_end() -> None:
+    told = Told()
+
+    async def watch() -> list[str]:
+        runs = watching(told)
+        slow = runs.follow("a-1", BASE.model_copy(update={"status": "finished"}))
+        found = [(await first_data(slow))["status"]]  # and does not ask for more
+        quick = runs.follow("a-1", BASE)
+        found.append((await first_data(quick))["status"])
+        told.change(status="failed")
+        found += [event["status"] for event in await events(quick)]
+        assert await events(slow) == []
+        return found
+
+    assert asyncio.run(watch()) == ["finished", "running", "failed"]
+
+
+def test_a_run_that_is_deleted_ends_its_streams() -> None:
+    told = Told()
+
+    async def watch() -> list[dict[str, Any]]:
+        runs = watching(told)
+        stream = runs.follow("a-1", BASE)
+        await first_data(stream)
+        told.summaries["a-1"] = UnknownNameError("run", "a-1", [])
+        return await events(stream)
+
+    assert asyncio.run(watch()) == []
+
+
+def test_a_run_that_cannot_be_read_for_a_moment_stays_watched() -> None:
+    told = Told()
+
+    async def watch() -> list[dict[str, Any]]:
+        runs = watching(told)
+        stream = runs.follow("a-1", BASE)
+        await first_data(stream)
+        told.summaries["a-1"] = StoreError("locked")
+        rest, looks = asyncio.create_task(events(stream)), told.looks
+        while told.looks < looks + 2:  # one of them has come to its end
+            await asyncio.sleep(0)
+        told.change(status="finished")
+        return await rest
+
+    assert [event["status"] for event in asyncio.run(watch())] == ["finished"]
+
+
+def test_silence_is_broken_by_comments() -> None:
+    async def watch() -> list[bytes]:
+        stream = watching(Told(), keep_alive_s=0.01).follow("a-1", BASE)
+        return [await anext(stream) for _ in range(4)]
+
+    retry, first, *comments = asyncio.run(watch())
+    assert retry.startswith(b"retry: ")
+    assert first.startswith(b"id: ")
+    assert all(comment.startswith(b":") for comment in comments)
+
+
+def test_only_so_many_may_watch_and_the_counts_go_down_again() -> None:
+    counts: list[int] = []
+
+    async def watch() -> None:
+        runs = watching(Told(), most=1, changed=counts.append)
+        stream = runs.follow("a-1", BASE)
+        await first_data(stream)
+        with pytest.raises(TooManyError):
+            runs.follow("a-1", BASE)
+        await stream.aclose()  # type: ignore[attr-defined]
+        await first_data(runs.follow("a-1", BASE))
+
+    asyncio.run(watch())
+    assert counts[:3] == [1, 0, 1]
+
+
+def test_closing_ends_all_streams() -> None:
+    async def watch() -> list[dict[str, Any]]:
+        runs = watching(Told())
+        stream = runs.follow("a-1", BASE)
+        await first_data(stream)
+        runs.close()
+        return await events(stream)
+
+    assert asyncio.run(watch()) == []
+
+
+def test_the_route_streams_a_run_until_it_ends(client: TestClient, service: Service, runs: RunsFolder) -> None:
+    run = searched(runs, n=10).id
+    with client.stream("GET", f"/api/v1/runs/{run}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+    assert RunSummary.model_validate_json(lines[0][6:]) == service.summary(run)
+    assert client.get("/api/v1/runs/nothing/events").status_code == 404
+    waiting = service.submit(JobSubmission(job=SMALL_JOB)).run
+    service.cancel(waiting)
+    assert "nas_watchers 0" in client.get("/api/v1/metrics").text

@@ -1,0 +1,165 @@
+"""`nas.store.compatibility`: what a run was made under is not changed behind its back, and runs of earlier versions go on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.build.resolved_job import Prepared
+from nas.config import parse_job
+from nas.engine.driver import How, resume, train
+from nas.engine.progress import Silent
+from nas.engine.run import Run
+from nas.errors import NasError
+from nas.store.compatibility import check_conditions
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from supernets.checkpoint import save_checkpoint
+from supernets.errors import CheckpointError
+from tests.nas.commands import SMALL_JOB
+
+LATER = ("distill", "teacher", "random_subnets", "micro_batches", "candidates", "pick", "divergence")
+"""What trainings of earlier versions did not record of themselves; nor did they record their family."""
+
+
+def text_of(training: str, *, nested: bool = False) -> str:
+    text = re.sub(r"training: .*", f"training: {{epochs: 2, batch_size: 256{training}}}", SMALL_JOB)
+    return text.replace("family: mobile-cnn", f"family: mobile-cnn\n  nested: {str(nested).lower()}")
+
+
+def conditions(folder: Path, text: str) -> dict[str, Any]:
+    return Prepared(parse_job(text, source="job.yaml"), RunsFolder(folder)).conditions(measured=False)
+
+
+def as_before(found: dict[str, Any]) -> dict[str, Any]:
+    """Conditions as a version that knew none of the later ones recorded them."""
+    supernet = {key: value for key, value in found["supernet"].items() if key not in LATER}
+    return {key: value for key, value in found.items() if key != "family"} | {"supernet": supernet}
+
+
+CHANGES = [
+    # (the training as it was, as it is, the condition in the error)
+    ("", ", strategy: attentive", "supernet, strategy: was sandwich, is attentive"),
+    ("", ", random_subnets: 1", "supernet, random_subnets: was 2, is 1"),
+    ("", ", distill: none", "supernet, distill: was largest, is none"),
+    ("", ", teacher: a-run", "supernet, distill: was largest, is teacher"),
+    (", teacher: a-run", ", teacher: b-run", "supernet, teacher: was a-run, is b-run"),
+    ("", ", divergence: alpha", "supernet, divergence: was kl, is alpha"),
+    (", strategy: attentive", ", strategy: attentive, candidates: 4", "supernet, candidates: was 3, is 4"),
+    (", strategy: attentive", ", strategy: attentive, pick: worst", "supernet, pick: was best, is worst"),
+    ("", ", learning_rate: 0.1", r"supernet, learning_rate: was 0\.003, is 0\.1"),
+    ("", ", weight_decay: 0", "supernet, weight_decay: was 0.01, is 0.0"),
+    ("", ", augment: {shift: 1}", "supernet, shift: was 0, is 1"),
+    ("", ", augment: {flip: true}", "supernet, flip: was False, is True"),
+]
+
+
+@pytest.mark.parametrize(("was", "now", "said"), CHANGES, ids=[said for *_, said in CHANGES])
+def test_a_key_that_changes_the_weights_is_refused_by_name(tmp_path: Path, was: str, now: str, said: str) -> None:
+    theirs = conditions(tmp_path, text_of(was))
+    check_conditions("run a", theirs, conditions(tmp_path, text_of(was)))
+    with pytest.raises(NasError, match=rf"^run a was made under other conditions: {said}; put it back, or start a new"):
+        check_conditions("run a", theirs, conditions(tmp_path, text_of(now)))
+
+
+def test_so_are_micro_batches(tmp_path: Path) -> None:
+    was, now = (text_of(f", strategy: sorted, micro_batches: {n}", nested=True) for n in (2, 4))
+    with pytest.raises(NasError, match="other conditions: supernet, micro_batches: was 2, is 4"):
+        check_conditions("run a", conditions(tmp_path, was), conditions(tmp_path, now))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("head: 32", "head: 16", "family, head: was 32, is 16"),
+        ("head: 32", "head: 32\n    activation: hardswish", "family, activation: was None, is hardswish"),
+        ("{stride: 2, depth", "{stride: 1, depth", "family, stages;"),
+    ],
+)
+def test_so_are_sizes_that_are_no_choice_of_the_space(tmp_path: Path, was: str, now: str, said: str) -> None:
+    """Networks then have the same genes, and other weights."""
+    theirs, ours = (conditions(tmp_path, text) for text in (SMALL_JOB, SMALL_JOB.replace(was, now, 1)))
+    assert theirs["space"] == ours["space"]
+    with pytest.raises(NasError, match=f"made under other conditions: {said}"):
+        check_conditions("run a", theirs, ours)
+
+
+@pytest.mark.parametrize(
+    "training", ["", ", random_subnets: 1", ", teacher: a-run", ", strategy: attentive, pick: worst"]
+)
+def test_what_an_earlier_version_did_not_record_is_not_held_against_its_run(tmp_path: Path, training: str) -> None:
+    now = conditions(tmp_path, text_of(training))
+    earlier = as_before(now)
+    assert earlier["supernet"].keys() < now["supernet"].keys()
+    check_conditions("run a", earlier, now)
+    # What it did record still is, and what it was too early to have.
+    with pytest.raises(NasError, match=r"supernet, learning_rate: was 0\.003, is 0\.1"):
+        check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", learning_rate: 0.1")))
+    with pytest.raises(NasError, match="supernet, divergence: was kl, is alpha"):
+        check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", divergence: alpha")))
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAfterAnEpoch(Silent):
+    """A display at whose first epoch the driver dies."""
+
+    def epoch(self, *args: object) -> None:
+        raise Killed
+
+
+def killed_training(runs: RunsFolder, text: str) -> Run:
+    display = KillAfterAnEpoch()
+    with pytest.raises(Killed):
+        train(parse_job(text, source="job.yaml"), How(runs, display=display))
+    return Run.open(runs, "small-1")
+
+
+def weights_of(run: Run) -> str:
+    with run.store() as store:
+        return str(store.info()["weights"])
+
+
+def test_a_training_is_not_resumed_under_another_job_but_under_its_own(tmp_path: Path) -> None:
+    text = text_of(", random_subnets: 1")
+    run = killed_training(RunsFolder(tmp_path), text)
+    stored = run.folder.job_file.read_text()
+    run.folder.job_file.write_text(stored.replace("distill: largest", "distill: none"))
+    with pytest.raises(NasError, match=r"^run small-1 was made under other conditions: supernet, distill: was largest"):
+        resume("small-1", How(run.runs))
+    run.folder.job_file.write_text(stored)
+    whole = train(parse_job(text, source="job.yaml"), How(RunsFolder(tmp_path / "whole")))
+    assert weights_of(resume("small-1", How(run.runs))) == weights_of(whole)
+
+
+def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    run = killed_training(RunsFolder(tmp_path), text_of(", random_subnets: 1"))
+    store = open_store(run.folder, driver=True)
+    store.set_info("conditions", as_before(store.info()["conditions"]))
+    store.close()
+    assert resume("small-1", How(run.runs)).kind == "training"
+    with run.store() as read:
+        assert read.info()["epoch"] == 2
+
+
+def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
+    taught = text_of(f", teacher: {tmp_path / 'trained'}")
+    first = Prepared(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path))
+
+    def save(seed: int) -> str:
+        prepared = Prepared(first.job.model_copy(update={"seed": seed}), RunsFolder(tmp_path))
+        progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": first.data.train.digest}}
+        return save_checkpoint(tmp_path / "trained", prepared.untrained(), progress=progress, optimizer={})
+
+    was = save(1)
+    run = killed_training(RunsFolder(tmp_path / "runs"), taught)
+    now = save(2)
+    with pytest.raises(CheckpointError, match=f"learns from a teacher of the weights {was}, and .* now has {now}"):
+        resume("small-1", How(run.runs))
+    assert save(1) == was
+    assert weights_of(resume("small-1", How(run.runs)))

@@ -1,0 +1,131 @@
+"""The page is whole by itself, and what it shows is escaped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from nas.analysis.report import RunReport, build_report
+from nas.analysis.selection import parse_limits
+from nas.visualization import chart_data as charts
+from nas.visualization.html_page import page, prepare
+from supernets.space import Choice, SearchSpace
+from tests.nas.export.runs import FOUR, example_run, trained_further
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and the texts of table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "td":
+            self._in_cell = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.cells[-1] += data
+
+
+def outline(text: str) -> Outline:
+    parser = Outline()
+    parser.feed(text)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def report() -> RunReport:
+    return build_report(example_run(), run="example-1")
+
+
+def test_the_page_fetches_nothing(report: RunReport) -> None:
+    found = outline(page(report))
+    assert not [tag for tag, attrs in found.tags if tag in ("link", "img", "iframe") or "src" in attrs]
+    assert {attrs.get("id") for tag, attrs in found.tags if tag == "div"} >= {"front", "convergence"}
+
+
+def test_what_was_trained_further_is_told_and_joined_to_what_it_was(report: RunReport) -> None:
+    done, left = trained_further(report)
+    text = prepare(report, further=[done, left])({})
+    assert f"Network {done.of.key} was trained further by b-1: validation accuracy" in text
+    interrupted = "interrupted after 1 of 3 epochs; go on with: nas resume b-2"
+    assert f"Network {left.of.key} was trained further by b-2: {interrupted}" in text
+    assert text.count(f'"name":"{charts.FURTHER_NAME}"') == 1
+
+
+def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:
+    cells = outline(page(report)).cells
+    assert len(cells) == 5 * len(report.front)
+    rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
+    assert [row[0] for row in rows] == [str(i) for i in range(len(report.front))]
+    assert rows[0][1:4] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
+    assert report.front[0].key in rows[0][4]
+    assert "depth 1" in rows[0][4]
+
+
+def test_hover_tells_figures_errors_and_source(report: RunReport) -> None:
+    text = page(report)
+    assert "number 3 on the front" in text
+    assert "accuracy on the test part" in text
+    assert "depth\\u00a01" in text
+    assert "stage0  width\\u00a08" in text
+    assert "predicted, not measured" in text
+
+
+def test_limits_and_the_reference_point_are_shown(report: RunReport) -> None:
+    text = page(report, limits=parse_limits(report, "latency_ms<=1.0"))
+    assert re.search(r"(\\u2264|≤) 1 ms", text)
+    assert "from the reference point accuracy 69.96 %" in text
+    assert "99 % after" in text
+
+
+def test_names_are_escaped(report: RunReport) -> None:
+    evil = "</script><script>alert(1)</script>"
+    evils = [tuple(f"{evil}{option}" for option in choice.options) for choice in report.space.choices]
+    hostile = SearchSpace([Choice(f"stage<b>{i}", options) for i, options in enumerate(evils)])
+    points = tuple(replace(p, space=hostile) for p in report.front)
+    text = page(replace(report, name=evil, front=points, reference=report.reference))
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_page_of_four_objectives_has_six_panels() -> None:
+    text = page(build_report(example_run(FOUR), run="x"))
+    assert '"xaxis6"' in text
+    assert '"xaxis7"' not in text
+
+
+def test_of_many_points_off_the_front_the_page_tells_in_short(
+    report: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = page(report)
+    monkeypatch.setattr(charts, "MANY", 5)
+    text = page(report)
+    assert '"type":"scattergl"' not in whole
+    assert '"type":"scattergl"' in text
+    assert len(text) < len(whole)
+    for point in charts.unshown(report).muted:
+        assert point.key not in whole
+        assert point.key in text
+    assert "number 3 on the front" in text
+
+
+def test_a_run_without_reference_has_no_convergence(report: RunReport) -> None:
+    found = outline(page(replace(report, hypervolume=(), reference={})))
+    assert "convergence" not in {attrs.get("id") for _, attrs in found.tags}
+
+
+def test_the_same_report_gives_the_same_page(report: RunReport) -> None:
+    assert page(report) == page(report)
