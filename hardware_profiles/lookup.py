@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 class LookupTableError(ProfilingError):
     """A lookup table's file is damaged, unfinished, or of another format, protocol, profile or machine."""
 
+    code = "lookup-table.invalid"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -2,28 +2,52 @@
 
 
 class SupernetError(Exception):
-    """Base of all errors of this package; the text says what came, what was expected and what to do."""
+    """Base of all errors of this package; the message says what came, what was expected and what to do.
+
+    Attributes:
+        code: stable identifier of the kind of error, e.g. ``data.missing``; each class has a default,
+            which a raise may replace by a more specific one.
+    """
+
+    code = "supernet.error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
 
 class SpaceError(SupernetError):
     """A search space or an architecture does not make sense."""
 
+    code = "space.invalid"
+
 
 class DataError(SupernetError):
     """A data set is missing, empty or unfit for training."""
+
+    code = "data.invalid"
 
 
 class CheckpointError(SupernetError):
     """A checkpoint is missing, damaged or belongs to another supernet."""
 
+    code = "checkpoint.invalid"
+
 
 class TrainingError(SupernetError):
     """Training cannot go on (for instance, the loss is not finite)."""
+
+    code = "training.failed"
 
 
 class ExportError(SupernetError):
     """A subnet could not be written as ONNX."""
 
+    code = "export.unsupported"
+
 
 class LoweringError(SupernetError):
     """A module holds an operation that the walk of `supernets.graph` cannot write as ONNX nodes."""
+
+    code = "export.unknown-operation"

@@ -32,6 +32,8 @@ class WorkerDiedError(WorkerError):
         suspects: indices of the graphs that it was working on; empty where none can be to blame.
     """
 
+    code = "worker.died"
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.suspects: tuple[int, ...] = ()

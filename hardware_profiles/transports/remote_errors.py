@@ -9,6 +9,10 @@ from hardware_profiles.transports.connection import WorkerDiedError
 class UnreachableError(ProfileError):
     """Nobody is there to measure: the ssh host does not answer, or no node of the cluster offers the resource."""
 
+    code = "profile.unreachable"
+
 
 class ConnectionLostError(WorkerDiedError):
     """The way to the measuring process broke, or its machine did; which model was running says nothing."""
+
+    code = "worker.connection-lost"

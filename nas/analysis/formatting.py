@@ -34,7 +34,7 @@ def title_of(objective: Objective) -> str:
     return f"{title} ({unit}){profile}"
 
 
-def figure_text(objective: Objective, value: float, error: float | None = None) -> str:
+def format_value(objective: Objective, value: float, error: float | None = None) -> str:
     """The figure in its shown unit, with its error where that is above 0: ``88.95 ± 0.31 %``."""
     _, unit, factor = _SHOWN[objective.metric]
     shown, spread = value * factor, (error or 0.0) * factor
@@ -53,8 +53,8 @@ def bound_text(objective: Objective, bound: float) -> str:
 def constraint_text(constraint: Constraint) -> str:
     """A constraint as people read it: ``latency_ms@cpu-1-thread at most 2 ms``."""
     bounds = (("at least", constraint.minimum), ("at most", constraint.maximum))
-    texts = [f"{word} {bound_text(constraint.figure, bound)}" for word, bound in bounds if bound is not None]
-    return f"{constraint.figure.name} {' and '.join(texts)}"
+    texts = [f"{word} {bound_text(constraint.metric, bound)}" for word, bound in bounds if bound is not None]
+    return f"{constraint.metric.name} {' and '.join(texts)}"
 
 
 def miss_text(miss: Miss) -> str:
@@ -68,8 +68,8 @@ def miss_text(miss: Miss) -> str:
         share = 100 * abs(value - bound) / (abs(bound) or 1.0)
         decimals = 2 if share < 1 else 1 if share < 100 else 0
         texts.append(
-            f"{constraint.figure.name} {_close_text(constraint.figure, value)} ({word} "
-            f"{bound_text(constraint.figure, bound)}: {share:.{decimals}f} % {'over' if above else 'under'})"
+            f"{constraint.metric.name} {_close_text(constraint.metric, value)} ({word} "
+            f"{bound_text(constraint.metric, bound)}: {share:.{decimals}f} % {'over' if above else 'under'})"
         )
     return ", ".join(texts)
 

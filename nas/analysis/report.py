@@ -14,7 +14,7 @@ from nas.analysis.run_measurements import Guidance, MeasuredRun, predicted_figur
 from nas.analysis.significance import distinguishable
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.constraints import Miss, violations_of
-from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, figures_of
+from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, metrics_of
 from nas.problem.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.store.base import Fit, RunStatus, RunStore
 from supernets.errors import SpaceError
@@ -109,7 +109,7 @@ class RunReport:
     @property
     def columns(self) -> tuple[Objective, ...]:
         """The figures to show of a network: the objectives, and what constraints alone are on."""
-        return tuple(figures_of(self.objectives, self.constraints))
+        return tuple(metrics_of(self.objectives, self.constraints))
 
     @property
     def cost(self) -> Objective:
@@ -170,7 +170,7 @@ def build_report(
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
     objectives = every if profile is None else of_profile(every, profile)
     guidance = guidance or Guidance.of(store)
-    measured = MeasuredRun(store, figures_of(every, constraints), info, guidance.asks)
+    measured = MeasuredRun(store, metrics_of(every, constraints), info, guidance.asks)
 
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
@@ -245,7 +245,7 @@ def comparable(points: Points, searched: Points, objectives: Sequence[Objective]
 def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
     """What each point breaks of all constraints together, (n,); see `violations_of`."""
     return violations_of(
-        {c.figure.name: values_of(points, c.figure.name) for c in constraints}, constraints, len(points)
+        {c.metric.name: values_of(points, c.metric.name) for c in constraints}, constraints, len(points)
     )
 
 

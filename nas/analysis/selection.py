@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.analysis.formatting import figure_text, miss_text
+from nas.analysis.formatting import format_value, miss_text
 from nas.analysis.points import Point, minimised_of, values_of
 from nas.analysis.report import RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.errors import SelectionError
@@ -50,7 +50,7 @@ class Limit:
 def limits_of(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
     """The limits that constraints state."""
     return tuple(
-        Limit(c.figure, sign, bound)
+        Limit(c.metric, sign, bound)
         for c in constraints
         for sign, bound in ((">=", c.minimum), ("<=", c.maximum))
         if bound is not None
@@ -228,4 +228,4 @@ def _limit(term: str, expression: str, profiles: Sequence[str], figures: Sequenc
 
 
 def _figures(report: RunReport, point: Point) -> str:
-    return ", ".join(f"{o.name} {figure_text(o, point.values[o.name], point.errors[o.name])}" for o in report.columns)
+    return ", ".join(f"{o.name} {format_value(o, point.values[o.name], point.errors[o.name])}" for o in report.columns)

@@ -31,8 +31,8 @@ from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.scoring import Scoring
 from nas.build.family import find_family, find_sharing, pretrained_weights
 from nas.build.preprocessing import data_options
-from nas.problem.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, figures_of
-from nas.problem.precision import Precisions, exact_figure
+from nas.problem.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, metrics_of
+from nas.problem.precision import Precisions, exact_value
 from nas.build.pretrained import load_pretrained
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
@@ -152,7 +152,7 @@ class Prepared:
     @property
     def figures(self) -> list[Objective]:
         """What is measured of every candidate: the objectives, and the figures that constraints alone are on."""
-        return figures_of(self.objectives, self.constraints)
+        return metrics_of(self.objectives, self.constraints)
 
     def check_trainable(self) -> None:
         """Raises unless what the training needs is here: its teacher, its device, an epoch for each of its phases.
@@ -195,14 +195,14 @@ class Prepared:
 
     def _check_keepable(self) -> None:
         """Refuses bounds on computed costs that are beyond the smallest and the largest network's."""
-        exact = [c for c in self.constraints if c.figure.metric in EXACT_METRICS]
+        exact = [c for c in self.constraints if c.metric.metric in EXACT_METRICS]
         if not exact:
             return
         supernet = self.untrained() if self.checkpoint is None else self.checkpoint.supernet
         ends = [self.space.smallest, self.space.largest]  # every cost grows with every choice
         for constraint in exact:
-            figure = constraint.figure
-            low, high = _exact_figures(supernet, self.precisions, figure.metric, ends).tolist()
+            figure = constraint.metric
+            low, high = _exact_values(supernet, self.precisions, figure.metric, ends).tolist()
             for key, bound, broken in (
                 ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
                 ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
@@ -325,7 +325,7 @@ class Prepared:
     def algorithm(self, supernet: Supernet, earlier: Sequence[Evaluation] = ()) -> SearchAlgorithm:
         """The job's search algorithm, over this supernet's space; `earlier` figures are other runs'."""
         exact = {
-            o.name: partial(_exact_figures, supernet, self.precisions, o.metric)
+            o.name: partial(_exact_values, supernet, self.precisions, o.metric)
             for o in self.figures
             if o.metric in EXACT_METRICS
         }
@@ -388,11 +388,11 @@ def _of_family(family: Family) -> dict[str, Any]:
     return {"family": plain["family"], "nested": nested, **network, **plain["spec"]}
 
 
-def _exact_figures(
+def _exact_values(
     supernet: Supernet, precisions: Precisions, metric: str, candidates: Sequence[Architecture]
 ) -> NDArray[np.float64]:
     split = [precisions.split(candidate) for candidate in candidates]
     table = supernet.costs([network for network, _ in split])
     figures = getattr(table, metric).sum(axis=1).tolist()
     pairs = zip(figures, split, strict=True)
-    return np.array([exact_figure(metric, figure, precision) for figure, (_, precision) in pairs], dtype=np.float64)
+    return np.array([exact_value(metric, figure, precision) for figure, (_, precision) in pairs], dtype=np.float64)

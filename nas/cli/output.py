@@ -97,7 +97,7 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
     Once networks were measured again, timed figures of others have a star: the search's shorter protocol took them.
     """
-    from nas.analysis.formatting import figure_text
+    from nas.analysis.formatting import format_value
     from nas.analysis.report import SHORT, is_short
     from nas.problem.objectives import Objective
 
@@ -111,9 +111,9 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
         figures = []
         for o in report.columns:
             star = " *" if short and o.profile is not None else ""
-            figures.append(figure_text(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
+            figures.append(format_value(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
             starred |= bool(star)
-        test = "" if point.test is None else figure_text(accuracy, point.test["accuracy"], point.test["error"])
+        test = "" if point.test is None else format_value(accuracy, point.test["accuracy"], point.test["error"])
         rows.append([label, *([point.precision] if several else []), *figures, test, point.key])
     print_table(header, rows)
     if starred:
@@ -182,7 +182,7 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
     """What was made of a run's networks by training them further, beside what they were; nothing where none was."""
     if not found:
         return
-    from nas.analysis.formatting import figure_text
+    from nas.analysis.formatting import format_value
 
     timed = list(dict.fromkeys(o for one in found for o in one.figures if o.profile is not None))
     rows = []
@@ -194,7 +194,7 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
         ]
         points = [point for point in (one.before, one.after) if point is not None and one.after is not None]
         figures = [
-            " → ".join(figure_text(o, p.values[o.name], p.errors[o.name]) for p in points if o.name in p.values) or "–"
+            " → ".join(format_value(o, p.values[o.name], p.errors[o.name]) for p in points if o.name in p.values) or "–"
             for o in timed
         ]
         rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *figures, one.told[-1]])

@@ -19,7 +19,7 @@ from nas.cli.app import INTERRUPTED
 from nas.cli.output import print_gain, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
-    from nas.engine.driver import How
+    from nas.engine.driver import RunOptions
     from nas.engine.run import Run
     from nas.store.folder import RunsFolder
 
@@ -57,10 +57,10 @@ def driving(
     replay: str | None = None,
     store: str | None = None,
     log_to: Sequence[str] | None = None,
-) -> Iterator[How]:
+) -> Iterator[RunOptions]:
     """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
     from nas.engine.console import ConsoleDisplay
-    from nas.engine.driver import How
+    from nas.engine.driver import RunOptions
     from nas.engine.loggers import opened
     from nas.engine.progress import Interruption, Several
 
@@ -77,7 +77,7 @@ def driving(
             ) as sinks,
         ):
             display = Several([console, *sinks, interruption])
-            yield How(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
+            yield RunOptions(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

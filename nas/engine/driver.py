@@ -45,7 +45,7 @@ USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """How a job is run, as opposed to what it is.
 
     Attributes:
@@ -65,19 +65,19 @@ class How:
     retry_failures: bool = False
 
 
-def train(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
+def train(job: SearchJob, how: RunOptions | None = None, *, source: str = "job") -> Run:
     """Trains the job's supernet and keeps it as a run."""
-    return _start(job, how or How(), "training", source)
+    return _start(job, how or RunOptions(), "training", source)
 
 
-def search(job: SearchJob, how: How | None = None, *, source: str = "job") -> Run:
+def search(job: SearchJob, how: RunOptions | None = None, *, source: str = "job") -> Run:
     """Trains the job's supernet (or takes the one that it names) and searches it."""
-    return _start(job, how or How(), "search", source)
+    return _start(job, how or RunOptions(), "search", source)
 
 
 def resume(
     run: str,
-    how: How | None = None,
+    how: RunOptions | None = None,
     *,
     evaluations: str | int | None = None,
     minutes: str | float | None = None,
@@ -91,7 +91,7 @@ def resume(
     Raises:
         NasError: the run is finished and its budget is not extended, or another live driver holds it.
     """
-    how = how or How()
+    how = how or RunOptions()
     folder = how.runs.get(run)
     store = open_store(folder, driver=True)
     try:
@@ -116,7 +116,7 @@ def resume(
         store.close()
 
 
-def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Extension | None = None) -> Run:
+def drive(run: str, how: RunOptions | None = None, *, kind: Kind = "search", more: Extension | None = None) -> Run:
     """Drives a run that waits or was left by its driver, whatever it has of it already; does nothing once it has ended.
 
     Whatever keeps it from being driven on is recorded as its failure. However often and wherever it is killed, calling it
@@ -131,7 +131,7 @@ def drive(run: str, how: How | None = None, *, kind: Kind = "search", more: Exte
     Raises:
         RunHeldError: another live driver has the run.
     """
-    how = how or How()
+    how = how or RunOptions()
     folder = how.runs.get(run)
     store = open_store(folder, driver=True)
     try:
@@ -161,7 +161,7 @@ def _last_end(store: RunStore) -> RunStatus | None:
     return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
 
 
-def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Prepared:
+def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: RunOptions) -> Prepared:
     """The parts of a run that has begun, once they are the same as then."""
     prepared = Prepared(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
     kind: Kind = info["kind"]
@@ -171,7 +171,7 @@ def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: How) -> Pre
     return prepared
 
 
-def _start(job: SearchJob, how: How, kind: Kind, source: str) -> Run:
+def _start(job: SearchJob, how: RunOptions, kind: Kind, source: str) -> Run:
     _check_kind(job, kind, source)
     how.runs.check_writable()
     place = None if how.store is None else _new_place(how.store, job.name)
@@ -191,7 +191,7 @@ def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
 
 
-def _checked(prepared: Prepared, how: How, kind: Kind, source: str) -> Sources:
+def _checked(prepared: Prepared, how: RunOptions, kind: Kind, source: str) -> Sources:
     """What a new run takes from others, once all that it needs is known to be there."""
     prepared.check_trainable()
     environments = _check_reachable(prepared, kind, how, source=source)
@@ -207,7 +207,7 @@ def _new_place(url: str, name: str) -> dict[str, str]:
 
 
 def _check_reachable(
-    prepared: Prepared, kind: Kind, how: How, *, source: str, trained: bool = False
+    prepared: Prepared, kind: Kind, how: RunOptions, *, source: str, trained: bool = False
 ) -> dict[str, Mapping[str, Any]]:
     """What is not there (a board, a cluster, room for workers), or a table that is of another, is told before a run is made.
 
@@ -230,7 +230,9 @@ def _check_reachable(
         return prepared.check_measurable() if measured else {}
 
 
-def _describe(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: How) -> None:
+def _describe(
+    folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: RunOptions
+) -> None:
     """Records the facts of a run that never change, and keeps what it needs of the pretrained network that it is made of."""
     if prepared.pretrained is not None:
         prepared.pretrained.keep(folder)
@@ -268,14 +270,14 @@ def _budget(job: SearchJob) -> Budget:
     return Budget(search.evaluations, search.minutes, ends)
 
 
-def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> Run:
+def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: RunOptions) -> Run:
     """Does what is left of a run, and records how it ended; an interruption, too, which is its user's wish."""
     with _recording_its_end(store), _recording_interruption(folder, store, how):
         _go_on(folder, store, prepared, kind, how)
     return Run(folder, how.runs)
 
 
-def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: How) -> None:
+def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: RunOptions) -> None:
     """Does what is left of a run."""
     how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
     store.set_status(RunStatus.RUNNING)
@@ -295,7 +297,7 @@ def _n_evaluations(store: RunStore) -> int:
 
 
 @contextmanager
-def _recording_interruption(folder: RunFolder, store: RunStore, how: How) -> Iterator[None]:
+def _recording_interruption(folder: RunFolder, store: RunStore, how: RunOptions) -> Iterator[None]:
     """Keeps in a run's store that its user has interrupted it."""
     try:
         yield
@@ -321,7 +323,7 @@ def _recording_its_end(store: RunStore, *, but: tuple[type[NasError], ...] = ())
     store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
 
 
-def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) -> tuple[Supernet, str]:
+def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: RunOptions) -> tuple[Supernet, str]:
     """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of the way) here."""
     if prepared.checkpoint is not None:
         return prepared.checkpoint.supernet, prepared.checkpoint.weights_digest
@@ -355,7 +357,7 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: How) 
     return supernet, digest
 
 
-def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How) -> None:
+def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: RunOptions) -> None:
     torch.set_num_threads(1)
     cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
     with lookup(how.runs, store.info(), weights) as known, cluster:
@@ -363,7 +365,7 @@ def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: st
 
 
 def _search_knowing(
-    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: How, known: Lookup | None
+    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: RunOptions, known: Lookup | None
 ) -> None:
     """Searches, then measures the finalists again; what is known from other runs is not measured."""
     job, data = prepared.job, prepared.data
@@ -414,7 +416,7 @@ def _closing(evaluator: Measured) -> Iterator[Measured]:
         evaluator.close()
 
 
-def _scoring(prepared: Prepared, supernet: Supernet, how: How) -> Scoring:
+def _scoring(prepared: Prepared, supernet: Supernet, how: RunOptions) -> Scoring:
     """Scoring on the validation part: here, or by Ray actors."""
     part, search = prepared.data.validation, prepared.job.search
     if how.inline:

@@ -16,7 +16,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.problem.budget import Budget
-from nas.problem.constraints import Miss, feasible_figures, keeping, nearest
+from nas.problem.constraints import Miss, feasible_values, keeping, nearest
 from nas.problem.objectives import (
     Constraint,
     Evaluation,
@@ -25,7 +25,7 @@ from nas.problem.objectives import (
     Objective,
     Request,
     Status,
-    figures_of,
+    metrics_of,
     minimised,
     violations,
 )
@@ -148,7 +148,7 @@ class _Search:
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
     def __post_init__(self) -> None:
-        self.figures = figures_of(self.objectives, self.constraints)
+        self.figures = metrics_of(self.objectives, self.constraints)
         # Feasible rows that nothing told dominates: all that the volume needs.
         self.front = np.empty((0, len(self.objectives)))
 
@@ -234,7 +234,7 @@ class _Search:
         whole = [e for e in evaluations if not (e.screened_out or e.failed)]
         self._note_miss(whole)
         reference = self._set_reference(evaluations) if self.reference is None else self.reference
-        rows = np.vstack([self.front, feasible_figures(whole, self.objectives, self.constraints)])
+        rows = np.vstack([self.front, feasible_values(whole, self.objectives, self.constraints)])
         self.front = rows[non_dominated(rows)]
         self.volume = hypervolume(self.front, reference)
         self.volumes.append((len(self.told), self.volume))

@@ -131,7 +131,7 @@ def worth(
         if evaluation.failed or not (beaten.any() or broken):
             found.append("")
         else:
-            found.append(f"breaks {broken.figure.name}" if broken else "the front is ahead of it at its best")
+            found.append(f"breaks {broken.metric.name}" if broken else "the front is ahead of it at its best")
     return found
 
 
@@ -154,10 +154,10 @@ def _upper(share: float, n: int) -> float:
 
 def _breaks(evaluation: Evaluation, constraint: Constraint) -> bool:
     """Whether a known figure breaks a constraint however far it moves within its room."""
-    value = evaluation.value(constraint.figure)
+    value = evaluation.value(constraint.metric)
     if math.isnan(value):
         return False
-    room = _room(evaluation, constraint.figure)
+    room = _room(evaluation, constraint.metric)
     low = -math.inf if constraint.minimum is None else constraint.minimum
     high = math.inf if constraint.maximum is None else constraint.maximum
     return value - room > high or value + room < low

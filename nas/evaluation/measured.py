@@ -16,7 +16,7 @@ from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
 from nas.evaluation.scoring import Scored, Scoring, Task
 from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
-from nas.problem.precision import exact_figure
+from nas.problem.precision import exact_value
 from supernets.cost import Cost
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture
@@ -113,7 +113,7 @@ class Measured:
 
     def _exact(self, request: Request) -> Measurement:
         figure = float(getattr(self._costs(request.architecture), request.metric))
-        value = exact_figure(request.metric, figure, request.precision)
+        value = exact_value(request.metric, figure, request.precision)
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
 
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:

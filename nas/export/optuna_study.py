@@ -138,7 +138,7 @@ def _attributes(
 
 def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Outcome]) -> list[float]:
     """`Constraint.slacks` of each bound, which all have figures."""
-    figures = [(c, np.array(found[c.figure.name].value, dtype=np.float64)) for c in constraints]
+    figures = [(c, np.array(found[c.metric.name].value, dtype=np.float64)) for c in constraints]
     return [float(slack) for constraint, figure in figures for slack in constraint.slacks(figure).values()]
 
 

@@ -28,7 +28,7 @@ class Miss:
     @classmethod
     def of(cls, architecture: Architecture, values: Mapping[str, float], constraints: Sequence[Constraint]) -> Miss:
         """How a candidate with these figures, by name, misses the constraints."""
-        figures = [(c, values[c.figure.name]) for c in constraints]
+        figures = [(c, values[c.metric.name]) for c in constraints]
         amounts = [(c, value, float(c.violation(np.array([value]))[0])) for c, value in figures]
         broken = tuple((constraint, value) for constraint, value, amount in amounts if amount > 0)
         return cls(architecture, sum(amount for _, _, amount in amounts), broken)
@@ -40,7 +40,7 @@ def violations_of(
     """What figures, (n,) each by name, break of all constraints together, (n,): 0 is feasible; infinite where one is NaN."""
     out = np.zeros(n)
     for constraint in constraints:
-        out += constraint.violation(values[constraint.figure.name])
+        out += constraint.violation(values[constraint.metric.name])
     return np.where(np.isnan(out), np.inf, out)
 
 
@@ -50,10 +50,10 @@ def nearest(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]
     if np.isnan(amounts).all() or np.nanmin(amounts) == 0:
         return None
     found = evaluations[int(np.nanargmin(amounts))]
-    return Miss.of(found.architecture, {c.figure.name: found.value(c.figure) for c in constraints}, constraints)
+    return Miss.of(found.architecture, {c.metric.name: found.value(c.metric) for c in constraints}, constraints)
 
 
-def feasible_figures(
+def feasible_values(
     evaluations: Sequence[Evaluation], objectives: Sequence[Objective], constraints: Sequence[Constraint]
 ) -> NDArray[np.float64]:
     """`minimised`, with NaN rows for those that break a constraint, too: they enter no front and no hypervolume."""
@@ -73,9 +73,9 @@ def keeping(
     """
     kept = np.ones(len(evaluations), dtype=bool)
     for constraint in constraints:
-        figures = np.array([e.value(constraint.figure) for e in evaluations], dtype=np.float64)
+        figures = np.array([e.value(constraint.metric) for e in evaluations], dtype=np.float64)
         room = floors * np.array(
-            [(e.measurements[constraint.figure.name].error or 0.0) * (constraint.figure.profile is not None)
+            [(e.measurements[constraint.metric.name].error or 0.0) * (constraint.metric.profile is not None)
              for e in evaluations]
         )  # fmt: skip
         if constraint.maximum is not None:

@@ -117,16 +117,16 @@ class Constraint:
         ValueError: no bound, one that is not finite, or bounds that nothing can keep.
     """
 
-    figure: Objective
+    metric: Objective
     minimum: float | None = None
     maximum: float | None = None
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.minimum, self.maximum) if bound is not None]
         if not bounds or not all(map(math.isfinite, bounds)):
-            raise ValueError(f"{self.figure.name}: expected a finite minimum, maximum or both, got {bounds}")
+            raise ValueError(f"{self.metric.name}: expected a finite minimum, maximum or both, got {bounds}")
         if bounds != sorted(bounds):
-            raise ValueError(f"{self.figure.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
+            raise ValueError(f"{self.metric.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
 
     def violation(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
         """By how much figures break the bounds, as a share of the bound broken (of 1 where it is 0), same shape.
@@ -152,7 +152,7 @@ class Constraint:
 
     def to_json(self) -> dict[str, Any]:
         """What a run's store keeps of it, and what `--json` prints: ``figure``, ``min`` and ``max`` (null for none)."""
-        return {"figure": self.figure.name, "min": self.minimum, "max": self.maximum}
+        return {"figure": self.metric.name, "min": self.minimum, "max": self.maximum}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], profiles: Sequence[str]) -> Constraint:
@@ -160,9 +160,9 @@ class Constraint:
         return cls(Objective.parse(str(data["figure"]), profiles), data["min"], data["max"])
 
 
-def figures_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
+def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
     """What every candidate is asked for: the objectives, then the figures that constraints alone are on."""
-    return list(dict.fromkeys([*objectives, *(constraint.figure for constraint in constraints)]))
+    return list(dict.fromkeys([*objectives, *(constraint.metric for constraint in constraints)]))
 
 
 def known_objectives(profiles: Iterable[str]) -> list[str]:
@@ -265,5 +265,5 @@ def violations(evaluations: Sequence[Evaluation], constraints: Sequence[Constrai
     """What each evaluation breaks of all constraints together, (n,): 0 is feasible; NaN where a figure is missing."""
     out = np.zeros(len(evaluations))
     for constraint in constraints:
-        out += constraint.violation(np.array([e.value(constraint.figure) for e in evaluations], dtype=np.float64))
+        out += constraint.violation(np.array([e.value(constraint.metric) for e in evaluations], dtype=np.float64))
     return out

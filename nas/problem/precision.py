@@ -16,7 +16,7 @@ ORDER = ("int8", "fp16", "bf16", "fp32")
 _BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 
-def exact_figure(metric: str, figure: float, precision: str) -> float:
+def exact_value(metric: str, figure: float, precision: str) -> float:
     """A computed metric of a network in a precision, from the network's in fp32: activations take its bytes."""
     return figure * _BYTES[precision] / _BYTES["fp32"] if metric == "activation_bytes" else figure
 

@@ -72,7 +72,7 @@ class LINAS:
         self._constraints, self._per_loop, self._generations = list(constraints), per_loop, generations
         self._genes = GeneRows(space)
         self._history = History(objectives, constraints)
-        figures = [*objectives, *(c.figure for c in constraints)]
+        figures = [*objectives, *(c.metric for c in constraints)]
         self._figures: dict[str, dict[Architecture, float]] = {f.name: {} for f in figures}
         self._queue: list[Architecture] = []
 
@@ -88,7 +88,7 @@ class LINAS:
         usable = set(self._history.add(evaluations))
         for evaluation in evaluations:
             if evaluation.architecture in usable:
-                for figure in [*self._objectives, *(c.figure for c in self._constraints)]:
+                for figure in [*self._objectives, *(c.metric for c in self._constraints)]:
                     if not math.isnan(value := evaluation.value(figure)):
                         self._figures[figure.name][evaluation.architecture] = value
 
@@ -135,7 +135,7 @@ class LINAS:
             found = {name: model.predict(rows) for name, model in models.items()}
             broken = np.zeros(len(rows))
             for constraint in self._constraints:
-                broken += constraint.violation(found[constraint.figure.name])
+                broken += constraint.violation(found[constraint.metric.name])
             return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
 
         last = evolve(

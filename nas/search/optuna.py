@@ -153,9 +153,9 @@ def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[s
     """`Constraint.slacks` of a network by bound; a figure that was not taken keeps its bounds: the network breaks others."""
     found = {}
     for constraint in constraints:
-        figure = np.array(evaluation.value(constraint.figure))
+        figure = np.array(evaluation.value(constraint.metric))
         for kind, slack in constraint.slacks(figure).items():
-            found[f"{constraint.figure.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
+            found[f"{constraint.metric.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
     return found
 
 

@@ -8,7 +8,7 @@ from html import escape
 from string import Template
 
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.formatting import constraint_text, figure_text, miss_text, title_of
+from nas.analysis.formatting import constraint_text, format_value, miss_text, title_of
 from nas.analysis.points import Point
 from nas.analysis.report import SHORT, RunReport, is_short
 from nas.analysis.selection import Limit
@@ -109,7 +109,7 @@ def prepare(
     front = "" if drawn is None else f"<h2>The front</h2>\n{drawn.div('front')}"
     convergence = ""
     if curve is not None:
-        reference = ", ".join(f"{o.name} {figure_text(o, report.reference[o.name])}" for o in report.objectives)
+        reference = ", ".join(f"{o.name} {format_value(o, report.reference[o.name])}" for o in report.objectives)
         told = f"Hypervolume of the figures seen while searching, from the reference point {reference}."
         if len(report.objectives) == 1:
             told = "The best figure seen while searching."
@@ -161,7 +161,7 @@ def _table(report: RunReport) -> str:
 def _row(report: RunReport, label: str, point: Point) -> str:
     short = is_short(report, point)
     figures = [
-        figure_text(o, point.values[o.name], point.errors[o.name]) + (" *" if short and o.profile is not None else "")
+        format_value(o, point.values[o.name], point.errors[o.name]) + (" *" if short and o.profile is not None else "")
         for o in report.columns
     ]
     profiles = [p for p, front in report.fronts.items() if point.key in {member.key for member in front}]

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.formatting import figure_text, title_of
+from nas.analysis.formatting import format_value, title_of
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport
 from nas.analysis.selection import Limit
@@ -228,7 +228,7 @@ class _Labels:
         lines = [f"<b>{escape(head)}</b>"]
         for objective in self._columns:
             if objective.name in point.values:
-                text = figure_text(objective, point.values[objective.name], point.errors[objective.name])
+                text = format_value(objective, point.values[objective.name], point.errors[objective.name])
                 lines.append(f"{escape(objective.name)}  <b>{escape(text)}</b>")
         if point.test is not None:
             lines.append(f"accuracy on the test part  <b>{test_text(point)}</b>")
@@ -253,7 +253,7 @@ def test_text(point: Point) -> str:
     """Accuracy on the test part, of what was scored on it."""
     if point.test is None:
         return "–"
-    return figure_text(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
+    return format_value(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
 
 
 def _share(place: int, n: int, *, gap: float) -> list[float]:

@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5] [--json]
 
-Method. Preset `tiny` on images of 28 x 28 pixels, weights as initialised. For each profile, in one go: `nas.planning.calibrate`
-makes the table (every block twice, 30 random subnets for the affine map); then random subnets, of which the table was fitted to none
-are measured once, and the later half of them a second time, twenty at a time. The earlier half is trained from, the
-later half held out. Each predictor learns from 25, 50, 100 and 200 subnets (the first of a shuffle; mean over the draws) and
+Method. Preset `tiny` on images of 28 x 28 pixels, weights as initialised. For each profile, in one go:
+`nas.planning.calibrate` makes the table (every block twice, 30 random subnets for the affine map); then random subnets, of
+which the table was fitted to none are measured once, and the later half of them a second time, twenty at a time. The earlier
+half is trained from, the later half held out. Each predictor learns from 25, 50, 100 and 200 subnets (the first of a shuffle;
+mean over the draws) and
 is scored by MAPE on the held-out half's first measurements. *Repeatability* is the MAPE between the two measurements of
 the held-out half: what a predictor that knew the first could say of the second. *Scaled* figures are multiplied by the
 sentinel's median over the sentinel's latency in the same rounds, which takes slow drift of the machine out of the labels.

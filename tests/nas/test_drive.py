@@ -11,7 +11,7 @@ import pytest
 from nas.config import load_job
 from nas.engine import driver
 from nas.engine.budget_extension import Extension
-from nas.engine.driver import How, drive
+from nas.engine.driver import RunOptions, drive
 from nas.engine.run import Run
 from nas.errors import ClusterError, JobError, NasError, RunHeldError, StoreAwayError
 from nas.store.base import RunStatus
@@ -37,7 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> RunsFolder:
     """A runs folder with one trained supernet, ``small-1``."""
     runs = RunsFolder(tmp_path_factory.mktemp("runs"))
     queue(runs, _TINY)
-    assert drive("small-1", How(runs, inline=True), kind="training").id == "small-1"
+    assert drive("small-1", RunOptions(runs, inline=True), kind="training").id == "small-1"
     return runs
 
 
@@ -64,7 +64,7 @@ def read(runs: RunsFolder, folder: RunFolder) -> tuple[list[RunStatus], dict[str
 def test_a_training_is_begun_ended_and_then_left_alone(base: RunsFolder) -> None:
     before = read(base, base.get("small-1"))
     assert (before[0], before[1]["kind"], before[1]["epoch"]) == ([RUNNING, FINISHED], "training", 1)
-    drive("small-1", How(base, inline=True), kind="training")
+    drive("small-1", RunOptions(base, inline=True), kind="training")
     assert read(base, base.get("small-1")) == before
 
 
@@ -72,7 +72,7 @@ def test_a_search_that_is_killed_at_any_fact_is_the_same_in_the_end(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, killed = queue_search(base), queue_search(base)
-    how = How(base, inline=True)
+    how = RunOptions(base, inline=True)
     drive(whole.id, how)
     statuses, facts, asked = read(base, whole)
     assert (statuses, asked) == ([RUNNING, FINISHED], 4)
@@ -104,7 +104,7 @@ def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = queue_search(base)
-    how = How(base, inline=True)
+    how = RunOptions(base, inline=True)
     drive(folder.id, how)
     for number, more in enumerate(("+3", "+2")):
         with_store(folder, lambda store: store.set_status(QUEUED))
@@ -124,14 +124,14 @@ def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> Non
     folder = queue(base, _TINY)
     folder.job_file.write_text(folder.job_file.read_text().replace("name: digits", "name: digitz"))
     with pytest.raises(NasError, match="digitz"):
-        drive(folder.id, How(base, inline=True))
+        drive(folder.id, RunOptions(base, inline=True))
     statuses, facts, _ = read(base, folder)
     assert statuses == [RunStatus.FAILED]
     assert "digitz" in facts["reason"]
     assert "kind" not in facts
     search = queue_search(base)
     with pytest.raises(JobError, match="nothing to train"):
-        drive(search.id, How(base, inline=True), kind="training")
+        drive(search.id, RunOptions(base, inline=True), kind="training")
     assert "nothing to train" in read(base, search)[1]["reason"]
 
 
@@ -146,7 +146,7 @@ def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFol
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(driver, "_go_on", look)
-        drive(folder.id, How(base, inline=True))
+        drive(folder.id, RunOptions(base, inline=True))
     assert seen == [True]
 
 
@@ -159,7 +159,7 @@ def interrupted(*args: Any) -> None:
 def test_sigterm_ends_no_run(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch, part: str, left: list[RunStatus]
 ) -> None:
-    folder, how = queue_search(base), How(base, inline=True)
+    folder, how = queue_search(base), RunOptions(base, inline=True)
     monkeypatch.setattr(driver, part, interrupted)
     with pytest.raises(KeyboardInterrupt):
         drive(folder.id, how)
@@ -175,9 +175,9 @@ def test_a_cluster_that_is_gone_ends_no_run(base: RunsFolder) -> None:
         port = taken.getsockname()[1]
     for _ in range(2):
         with pytest.raises(ClusterError, match="no Ray cluster answers"):
-            drive(folder.id, How(base, address=f"127.0.0.1:{port}"))
+            drive(folder.id, RunOptions(base, address=f"127.0.0.1:{port}"))
         assert read(base, folder)[0] == []
-    drive(folder.id, How(base, inline=True))
+    drive(folder.id, RunOptions(base, inline=True))
     assert read(base, folder)[0] == [RUNNING, FINISHED]
 
 
@@ -189,7 +189,7 @@ def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatc
 
     monkeypatch.setattr(driver, "_search", lost)
     with pytest.raises(StoreAwayError):
-        drive(folder.id, How(base, inline=True))
+        drive(folder.id, RunOptions(base, inline=True))
     assert read(base, folder)[0] == [RUNNING]
 
 
@@ -197,7 +197,7 @@ def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pyte
     monkeypatch.setattr(driver, "_search", interrupted)
     job = load_job(queue_search(base).job_file)
     with pytest.raises(KeyboardInterrupt):
-        driver.search(job, How(base, inline=True))
+        driver.search(job, RunOptions(base, inline=True))
     statuses, facts, _ = read(base, base.list()[-1])
     assert statuses == [RUNNING, RunStatus.CANCELLED]
     assert facts["reason"] == f"interrupted; go on with: nas resume {base.list()[-1].id}"
@@ -206,7 +206,7 @@ def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pyte
 def test_a_driver_that_comes_late_revives_nothing(base: RunsFolder) -> None:
     folder = queue_search(base)
     with_store(folder, lambda store: store.set_status(RunStatus.CANCELLED))
-    drive(folder.id, How(base, inline=True))
+    drive(folder.id, RunOptions(base, inline=True))
     assert read(base, folder)[0] == [RunStatus.CANCELLED]
 
 
@@ -215,7 +215,7 @@ def test_a_held_run_is_left_to_its_driver(base: RunsFolder) -> None:
     store = open_store(folder, driver=True)
     try:
         with pytest.raises(RunHeldError, match="another live driver"):
-            drive(folder.id, How(base, inline=True))
+            drive(folder.id, RunOptions(base, inline=True))
     finally:
         store.close()
     assert read(base, folder)[0] == []

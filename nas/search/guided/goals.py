@@ -19,9 +19,9 @@ class Goals:
     """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
-        self.figures = list(dict.fromkeys([*objectives, *(c.figure for c in constraints)]))
+        self.figures = list(dict.fromkeys([*objectives, *(c.metric for c in constraints)]))
         self.n_objectives = len(objectives)
-        self._bounds = [(self.figures.index(c.figure), c) for c in constraints]
+        self._bounds = [(self.figures.index(c.metric), c) for c in constraints]
 
     def objectives(self, values: Array) -> Array:
         """The objectives of figures (..., n_figures), (..., n_objectives)."""
@@ -31,7 +31,7 @@ class Goals:
         """What figures (..., n_figures) break of all constraints together, (...): 0 where they keep them."""
         out = np.zeros(values.shape[:-1])
         for column, constraint in self._bounds:
-            out = out + constraint.violation(constraint.figure.sign * values[..., column])
+            out = out + constraint.violation(constraint.metric.sign * values[..., column])
         return out
 
     def feasible(self, values: Array) -> Array:

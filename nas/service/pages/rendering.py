@@ -11,7 +11,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from nas.analysis.formatting import constraint_text, duration, figure_text, miss_text, title_of
+from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, title_of
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport, is_short
 from nas.api import schemas
@@ -145,7 +145,7 @@ def share(run: RunSummary) -> float | None:
 
 def figure_of(point: Point, figure: Objective, report: RunReport) -> str:
     """A network's figure with its error; a star where it is of the shorter protocol while others' are final."""
-    text = figure_text(figure, point.values[figure.name], point.errors[figure.name])
+    text = format_value(figure, point.values[figure.name], point.errors[figure.name])
     return f"{text} *" if figure.profile is not None and is_short(report, point) else text
 
 
@@ -153,7 +153,7 @@ def test_text(point: Point) -> str:
     """Accuracy on the test part, which no search saw; a dash where it was not scored."""
     if point.test is None:
         return "–"
-    return figure_text(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
+    return format_value(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
 
 
 def instant(seconds: float) -> datetime:
@@ -225,7 +225,7 @@ def best_of(front: Sequence[schemas.Network], figure: Objective) -> schemas.Figu
 
 def shown_figure(figure: schemas.Figure | None, objective: Objective) -> str:
     """A figure with its error; a dash for none."""
-    return "–" if figure is None else figure_text(objective, figure.value, figure.error)
+    return "–" if figure is None else format_value(objective, figure.value, figure.error)
 
 
 def where(profile: schemas.Profile) -> str:

@@ -85,7 +85,7 @@ class Results:
             return schemas.NetworksPage(run=run, total=0, offset=0, networks=())
         report = self.report(run)
         # A constraint on a figure that nothing predicts cannot be told about.
-        told = [c for c in report.constraints if c.figure in report.objectives]
+        told = [c for c in report.constraints if c.metric in report.objectives]
         page = networks(report.predicted[:limit], told, {})
         return schemas.NetworksPage(run=run, total=len(report.predicted), offset=0, networks=tuple(page))
 

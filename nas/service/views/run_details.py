@@ -65,7 +65,7 @@ def _job(folder: RunFolder) -> str:
 
 
 def _constraint(constraint: Constraint) -> schemas.ConstraintInfo:
-    return schemas.ConstraintInfo(figure=constraint.figure.name, minimum=constraint.minimum, maximum=constraint.maximum)
+    return schemas.ConstraintInfo(figure=constraint.metric.name, minimum=constraint.minimum, maximum=constraint.maximum)
 
 
 def _event(event: Event) -> dict[str, object]:

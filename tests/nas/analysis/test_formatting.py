@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.analysis.formatting import bound_text, duration, figure_text, title_of
+from nas.analysis.formatting import bound_text, duration, format_value, title_of
 from nas.problem.objectives import Objective
 
 
@@ -22,7 +22,7 @@ from nas.problem.objectives import Objective
     ],
 )
 def test_figures_show_their_error_to_two_digits(name: str, value: float, error: float | None, shown: str) -> None:
-    assert figure_text(Objective.parse(name, ["p"]), value, error) == shown
+    assert format_value(Objective.parse(name, ["p"]), value, error) == shown
 
 
 def test_titles_carry_the_unit_and_the_profile() -> None:

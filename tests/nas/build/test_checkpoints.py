@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from nas.config import SearchJob, load_job
-from nas.engine.driver import How, search, train
+from nas.engine.driver import RunOptions, search, train
 from nas.errors import JobError
 from nas.finetuning.job import finetuning_job
 from nas.build.resolved_job import Prepared
@@ -32,7 +32,7 @@ def job(folder: Path, **changes: Mapping[str, Any] | str) -> SearchJob:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run ``moods-1``, a training of a supernet that was made of a pretrained network."""
     folder = write_moods(tmp_path_factory.mktemp("trained"))
-    train(job(folder), How(RunsFolder(folder / "runs")))
+    train(job(folder), RunOptions(RunsFolder(folder / "runs")))
     return folder
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_was_made_of_a_pretrained_network_brings_its_tokenizer(traine
     for named in ("moods-1", "./runs/moods-1", "./runs/moods-1/checkpoint"):
         prepared = Prepared(job(own, supernet={"from": named}), runs)
         assert prepared.data.sentences.tokenizer == tokenizer(trained)
-    searched = search(job(own, supernet={"from": "moods-1"}, name="next"), How(runs, inline=True))
+    searched = search(job(own, supernet={"from": "moods-1"}, name="next"), RunOptions(runs, inline=True))
     again = Prepared(job(own, supernet={"from": searched.id}), runs)  # through the run whose supernet it searched
     assert again.data.train.digest == prepared.data.train.digest
     further = finetuning_job(Run.open(runs, searched.id), index=0, epochs=1)
@@ -68,7 +68,7 @@ def test_what_the_job_says_comes_first(trained: Path, own: Path) -> None:
 def test_a_run_that_trained_its_own_has_the_same_again(own: Path) -> None:
     runs = RunsFolder(own / "runs")
     space = {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}
-    run = train(job(own, supernet={"family": "encoder", "space": space}), How(runs))
+    run = train(job(own, supernet={"family": "encoder", "space": space}), RunOptions(runs))
     prepared = Prepared(job(own, supernet={"from": run.id}), runs)
     assert prepared.data.sentences.vocabulary < 120
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import nas
-from nas.engine.driver import How, search
+from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
 from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
@@ -29,7 +29,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finetune")
     job = yaml.safe_load(SMALL_JOB) | {"precisions": ["fp32", "int8"]}
     job["training"]["epochs"], job["search"] = 2, {"algorithm": "random", "evaluations": 6, "batch": 4}
-    search(parse_job(yaml.safe_dump(job), source="job"), How(RunsFolder(folder / "runs"), inline=True))
+    search(parse_job(yaml.safe_dump(job), source="job"), RunOptions(RunsFolder(folder / "runs"), inline=True))
     return folder
 
 

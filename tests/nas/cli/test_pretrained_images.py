@@ -15,7 +15,7 @@ import yaml
 from hardware_profiles.runtime import run_model
 from nas.build.resolved_job import Prepared
 from nas.config import load_job
-from nas.engine.driver import How, search
+from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
 from nas.errors import JobError
 from nas.export import exporting as exports
@@ -61,7 +61,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     save_vit(folder / "vit")
     (folder / "job.yaml").write_text(JOB)
-    search(load_job(folder / "job.yaml"), How(RunsFolder(folder / "runs"), inline=True))
+    search(load_job(folder / "job.yaml"), RunOptions(RunsFolder(folder / "runs"), inline=True))
     return folder
 
 

@@ -16,7 +16,7 @@ import yaml
 from hardware_profiles.runtime import run_model
 from nas.build.resolved_job import Prepared
 from nas.config import parse_job
-from nas.engine.driver import How, search
+from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
 from nas.errors import NasError
 from nas.store.compatibility import check_conditions
@@ -68,7 +68,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerow(["text", "label"])
         writer.writerows(sentences())
     (folder / "job.yaml").write_text(JOB)
-    search(load_job(folder / "job.yaml"), How(RunsFolder(folder / "runs"), inline=True))
+    search(load_job(folder / "job.yaml"), RunOptions(RunsFolder(folder / "runs"), inline=True))
     return folder
 
 

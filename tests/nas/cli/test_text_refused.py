@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.engine.driver import How, search
+from nas.engine.driver import RunOptions, search
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
@@ -162,7 +162,7 @@ def test_a_teacher_of_other_classes(shell: Shell) -> None:
     rows = [*ROWS, *((f"{text} {text}", "neither") for text, _ in ROWS[::4])]
     (shell.folder / "three.csv").write_text(table(rows))
     text = yaml.safe_dump({**JOB, "name": "three", "supernet": OWN, "data": {**JOB["data"], "path": "three.csv"}})
-    search(load_job(shell.job(text, "three.yaml")), How(RunsFolder(shell.folder / "runs"), inline=True))
+    search(load_job(shell.job(text, "three.yaml")), RunOptions(RunsFolder(shell.folder / "runs"), inline=True))
     error = refused(shell, supernet=OWN, training={"distill": "teacher", "teacher": "three-1"})
     assert "training.teacher: three-1 is for sentences of" in error
     assert "3 classes, and the job's networks for sentences of" in error

@@ -317,8 +317,8 @@ def test_reading_a_job_loads_neither_torch_nor_ray() -> None:
 def test_constraints_are_on_figures_in_their_units() -> None:
     job = parse_job(BASE + "constraints: {latency_ms: {max: 2}, macs: {min: 1, max: 3.0e+6}}", source="job.yaml")
     latency, macs = job.parsed_constraints(["cpu-1-thread"], source="job.yaml")
-    assert (latency.figure.name, latency.minimum, latency.maximum) == ("latency_ms@cpu-1-thread", None, 2)
-    assert (macs.figure.name, macs.minimum, macs.maximum) == ("macs", 1, 3e6)
+    assert (latency.metric.name, latency.minimum, latency.maximum) == ("latency_ms@cpu-1-thread", None, 2)
+    assert (macs.metric.name, macs.minimum, macs.maximum) == ("macs", 1, 3e6)
 
 
 def test_one_objective_is_enough() -> None:

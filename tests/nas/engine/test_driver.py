@@ -12,7 +12,7 @@ import pytest
 
 from nas.config import SearchJob, parse_job
 from nas.engine import driver
-from nas.engine.driver import How, calm_levels, resume, search, train
+from nas.engine.driver import RunOptions, calm_levels, resume, search, train
 from nas.engine.run import Run
 from nas.errors import JobError
 from nas.problem.objectives import Measurement, Request, Status
@@ -61,7 +61,7 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
     with pytest.raises(
         TrainingError, match=r"^training\.workers: 3 workers need CPUs: 3 \(1 each\), and the cluster has 2"
     ):
-        drive(job_of(3), How(RunsFolder(tmp_path / "runs")))
+        drive(job_of(3), RunOptions(RunsFolder(tmp_path / "runs")))
     assert spreads == [True]
     assert not list(tmp_path.rglob("small-*"))
 
@@ -69,7 +69,7 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
 @pytest.mark.slow
 def test_so_are_more_than_a_cluster_of_this_machine_has(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"1024 workers need CPUs: 1024 .*, and the cluster has \d+; ask for fewer"):
-        train(job_of(1024), How(RunsFolder(tmp_path / "runs")))
+        train(job_of(1024), RunOptions(RunsFolder(tmp_path / "runs")))
     assert not list(tmp_path.rglob("small-*"))
 
 
@@ -78,11 +78,11 @@ def test_one_worker_trains_without_ray(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("Ray takes seconds to start, and nothing needs it")
 
     monkeypatch.setattr("nas.evaluation.cluster.start_ray", start_ray)
-    assert train(job_of(1), How(RunsFolder(tmp_path / "runs"))).kind == "training"
+    assert train(job_of(1), RunOptions(RunsFolder(tmp_path / "runs"))).kind == "training"
 
 
 def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
-    run = train(job_of(1), How(RunsFolder(tmp_path / "runs")))
+    run = train(job_of(1), RunOptions(RunsFolder(tmp_path / "runs")))
     store = open_store(run.folder, driver=True)
     store.set_info("epoch", 0)
     store.set_status(RunStatus.CANCELLED, reason="interrupted")
@@ -91,6 +91,6 @@ def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
     with pytest.raises(
         JobError, match=r"small-1/job\.yaml: training\.workers: 2 workers need Ray; run without --inline"
     ):
-        resume("small-1", How(run.runs, inline=True))
+        resume("small-1", RunOptions(run.runs, inline=True))
     with run.store() as unchanged:
         assert unchanged.status() is RunStatus.CANCELLED

@@ -13,7 +13,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from nas.config import parse_job
-from nas.engine.driver import How, resume, search
+from nas.engine.driver import RunOptions, resume, search
 from nas.engine.loggers import FORMS, Sink, opened
 from nas.engine.loop import Progress
 from nas.engine.progress import Several
@@ -195,12 +195,12 @@ class TestTensorBoard:
         )
         logs, runs = f"tensorboard:{tmp_path / 'logs'}", RunsFolder(tmp_path / "runs")
         with opened([logs], print, experiment="e") as (sink,):
-            search(job, How(runs, inline=True, display=sink))
+            search(job, RunOptions(runs, inline=True, display=sink))
         first = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in first["search/front"]] == [1, 2, 3, 4]
         assert [step for step, _ in first["epoch/loss"]] == [1]
         with opened([logs], print, experiment="e") as (sink,):
-            resume("small-1", How(runs, inline=True, display=sink), evaluations="+2")
+            resume("small-1", RunOptions(runs, inline=True, display=sink), evaluations="+2")
         both = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in both["search/front"]] == [1, 2, 3, 4, 5, 6]
         assert both["training/loss"] == first["training/loss"]

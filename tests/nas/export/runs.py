@@ -13,7 +13,7 @@ from nas.analysis.finetuning_improvement import Change, Gain, Trained
 from nas.analysis.points import Point, Points
 from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
-from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, figures_of
+from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, metrics_of
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
@@ -152,7 +152,7 @@ def example_run(
     profiles = [PROFILE, BOARD] if any(BOARD in name for name in [*names, *(limits or {})]) else [PROFILE]
     objectives = [Objective.parse(o, profiles) for o in names]
     constraints = [Constraint(Objective.parse(o, profiles), *bounds) for o, bounds in (limits or {}).items()]
-    figures = figures_of(objectives, constraints)
+    figures = metrics_of(objectives, constraints)
     rng = np.random.default_rng(0)
     space = precisions.space(SPACE)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(4 * n)))

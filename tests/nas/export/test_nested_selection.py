@@ -12,7 +12,7 @@ from onnxruntime import InferenceSession
 
 from nas.build.resolved_job import Prepared
 from nas.config import parse_job
-from nas.engine.driver import How, train
+from nas.engine.driver import RunOptions, train
 from nas.engine.progress import Silent
 from nas.engine.run import Run
 from nas.errors import NasError, SelectionError
@@ -29,7 +29,7 @@ JOB = SMALL_JOB.replace("training: {epochs: 4, batch_size: 64, random_subnets: 1
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(parse_job(JOB, source="job.yaml"), How(RunsFolder(tmp_path_factory.mktemp("nested") / "runs")))
+    return train(parse_job(JOB, source="job.yaml"), RunOptions(RunsFolder(tmp_path_factory.mktemp("nested") / "runs")))
 
 
 def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
@@ -131,7 +131,7 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
 
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
-        train(parse_job(JOB, source="job.yaml"), How(runs, display=Display()))
+        train(parse_job(JOB, source="job.yaml"), RunOptions(runs, display=Display()))
     with pytest.raises(
         SelectionError, match="run 'small-1' is not trained to its end; wait for it, or go on with: nas resume"
     ):

@@ -12,7 +12,7 @@ import pytest
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.loop import Progress, finalists, measure_again, search
 from nas.problem.budget import Budget
-from nas.problem.constraints import Miss, feasible_figures, keeping, nearest, violations_of
+from nas.problem.constraints import Miss, feasible_values, keeping, nearest, violations_of
 from nas.problem.objectives import (
     Constraint,
     Evaluation,
@@ -21,7 +21,7 @@ from nas.problem.objectives import (
     Objective,
     Request,
     Status,
-    figures_of,
+    metrics_of,
     minimised,
     violations,
 )
@@ -167,7 +167,7 @@ def test_limited_figures_are_measured_again_like_objectives(table: Table) -> Non
     told, _ = run(table, store, 20, [FAST], objectives=[ACCURACY], evaluator=evaluator)
     chosen = finalists(told, [ACCURACY], [], [FAST])
     evaluator.asked.clear()
-    measure_again(chosen, figures_of([ACCURACY], [FAST]), evaluator, store)
+    measure_again(chosen, metrics_of([ACCURACY], [FAST]), evaluator, store)
     assert {(r.metric, r.profile, r.fidelity) for r in evaluator.asked} == {
         ("accuracy", None, Fidelity.TEST),
         ("latency_ms", PROFILE, Fidelity.FINAL),
@@ -224,8 +224,8 @@ def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> 
     limit = Constraint(LATENCY, maximum=0.001)
     found = nearest(evaluations, [limit])
     assert (found is None) == (n_failed == 5)
-    assert np.isnan(feasible_figures(evaluations, OBJECTIVES, [limit])).all()
-    assert (np.isnan(feasible_figures(evaluations, OBJECTIVES, [])).all(axis=1)).sum() == n_failed
+    assert np.isnan(feasible_values(evaluations, OBJECTIVES, [limit])).all()
+    assert (np.isnan(feasible_values(evaluations, OBJECTIVES, [])).all(axis=1)).sum() == n_failed
     usable = [e.architecture for e in told[n_failed:]]
     assert set(finalists(evaluations, OBJECTIVES, [], [limit])) == set(usable)
 
@@ -247,6 +247,6 @@ def test_a_constraint_is_kept_as_json() -> None:
     constraint = Constraint(LATENCY, maximum=2.0)
     assert constraint.to_json() == {"figure": LATENCY.name, "min": None, "max": 2.0}
     assert Constraint.from_json(constraint.to_json(), [PROFILE]) == constraint
-    assert [o.name for o in figures_of([ACCURACY], [constraint, Constraint(ACCURACY, minimum=0.5)])] == [
+    assert [o.name for o in metrics_of([ACCURACY], [constraint, Constraint(ACCURACY, minimum=0.5)])] == [
         "accuracy", LATENCY.name,
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from nas.api.schemas import JobSubmission, ResumeRequest
 from nas.config import load_job
-from nas.engine.driver import How, drive
+from nas.engine.driver import RunOptions, drive
 from nas.errors import (
     JobError,
     NasError,
@@ -150,7 +150,7 @@ def test_the_detail_tells_what_a_search_is_made_of(service: Service, runs: RunsF
     detail = service.detail(run)
     assert detail.algorithm == "guided"
     assert [o.name for o in detail.objectives] == ["accuracy", "latency_ms@cpu-1-thread"]
-    assert [(c.figure, c.minimum, c.maximum) for c in detail.constraints] == [("macs", None, 1e9)]
+    assert [(c.metric, c.minimum, c.maximum) for c in detail.constraints] == [("macs", None, 1e9)]
     assert (detail.profiles, detail.precisions) == (("cpu-1-thread",), ("fp32",))
     assert detail.front_size == len(service.front(run).members)
     assert detail.hypervolume == service.report(run).front_hypervolume
@@ -453,7 +453,7 @@ def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
     data = MOODS["data"] | {"path": "uploads/moods/moods.csv"}
     job = MOODS | {"data": data, "supernet": {"family": "encoder", "pretrained": "uploads/moods/bert"}}
     run = service.submit(JobSubmission(job=job, kind="training")).run
-    drive(run, How(runs, inline=True), kind="training")
+    drive(run, RunOptions(runs, inline=True), kind="training")
     tokenizer = (uploads / "moods" / "bert" / "tokenizer.json").read_text()
     shutil.rmtree(uploads / "moods" / "bert")
     export_transformers(runs, run, tmp_path / "out")

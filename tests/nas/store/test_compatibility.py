@@ -10,7 +10,7 @@ import pytest
 
 from nas.build.resolved_job import Prepared
 from nas.config import parse_job
-from nas.engine.driver import How, resume, train
+from nas.engine.driver import RunOptions, resume, train
 from nas.engine.progress import Silent
 from nas.engine.run import Run
 from nas.errors import NasError
@@ -116,7 +116,7 @@ class KillAfterAnEpoch(Silent):
 def killed_training(runs: RunsFolder, text: str) -> Run:
     display = KillAfterAnEpoch()
     with pytest.raises(Killed):
-        train(parse_job(text, source="job.yaml"), How(runs, display=display))
+        train(parse_job(text, source="job.yaml"), RunOptions(runs, display=display))
     return Run.open(runs, "small-1")
 
 
@@ -131,10 +131,10 @@ def test_a_training_is_not_resumed_under_another_job_but_under_its_own(tmp_path:
     stored = run.folder.job_file.read_text()
     run.folder.job_file.write_text(stored.replace("distill: largest", "distill: none"))
     with pytest.raises(NasError, match=r"^run small-1 was made under other conditions: supernet, distill: was largest"):
-        resume("small-1", How(run.runs))
+        resume("small-1", RunOptions(run.runs))
     run.folder.job_file.write_text(stored)
-    whole = train(parse_job(text, source="job.yaml"), How(RunsFolder(tmp_path / "whole")))
-    assert weights_of(resume("small-1", How(run.runs))) == weights_of(whole)
+    whole = train(parse_job(text, source="job.yaml"), RunOptions(RunsFolder(tmp_path / "whole")))
+    assert weights_of(resume("small-1", RunOptions(run.runs))) == weights_of(whole)
 
 
 def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     store = open_store(run.folder, driver=True)
     store.set_info("conditions", as_before(store.info()["conditions"]))
     store.close()
-    assert resume("small-1", How(run.runs)).kind == "training"
+    assert resume("small-1", RunOptions(run.runs)).kind == "training"
     with run.store() as read:
         assert read.info()["epoch"] == 2
 
@@ -160,6 +160,6 @@ def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
     run = killed_training(RunsFolder(tmp_path / "runs"), taught)
     now = save(2)
     with pytest.raises(CheckpointError, match=f"learns from a teacher of the weights {was}, and .* now has {now}"):
-        resume("small-1", How(run.runs))
+        resume("small-1", RunOptions(run.runs))
     assert save(1) == was
-    assert weights_of(resume("small-1", How(run.runs)))
+    assert weights_of(resume("small-1", RunOptions(run.runs)))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nas.analysis.formatting import figure_text, shown_scale, shown_unit
+from nas.analysis.formatting import format_value, shown_scale, shown_unit
 from nas.analysis.report import RunReport, build_report
 from nas.problem.objectives import Fidelity
 from nas.service.pages.chart_data import chart_data
@@ -84,5 +84,5 @@ def test_figures_are_told_in_the_unit_shown() -> None:
     report = report_of(FOUR)
     for figure, told in zip(report.columns, chart_data(report)["figures"], strict=True):
         assert told["scale"] == shown_scale(figure)
-        assert figure_text(figure, 1.0).endswith(f" {shown_unit(figure)}")
+        assert format_value(figure, 1.0).endswith(f" {shown_unit(figure)}")
         assert told["unit"] == shown_unit(figure)

@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from nas.analysis.formatting import figure_text
+from nas.analysis.formatting import format_value
 from nas.analysis.report import RunReport
 from nas.errors import SelectionError
 from nas.service.state import TaskStatus, Wanted
@@ -109,7 +109,7 @@ def bounds_around(report: RunReport, name: str) -> list[float]:
 def test_the_limit_chooses_what_the_service_picks(chromium: Chromium, made: Server, run: str) -> None:
     open_run(chromium, made, run)
     report = made.service.report(run)
-    rest = [f" and {c.figure.name}<={c.maximum}" for c in report.constraints if c.figure.name != LATENCY]
+    rest = [f" and {c.metric.name}<={c.maximum}" for c in report.constraints if c.metric.name != LATENCY]
     found = set()
     for bound in bounds_around(report, LATENCY):
         set_limit(chromium, bound)
@@ -179,7 +179,7 @@ def test_the_pointer_is_told_of_the_network_below_it(chromium: Chromium, made: S
         tip.startswith("number 0 on the front") or f"number {len(made.service.report('plain-1').front) - 1} on" in tip
     )
     for figure in made.service.report("plain-1").columns:
-        assert figure_text(figure, point.values[figure.name], point.errors[figure.name]) in tip
+        assert format_value(figure, point.values[figure.name], point.errors[figure.name]) in tip
     assert f"depth {point.described['depth']}" in tip
 
 

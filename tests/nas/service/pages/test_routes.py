@@ -9,7 +9,7 @@ import re
 import pytest
 
 from nas import recipes
-from nas.analysis.formatting import figure_text
+from nas.analysis.formatting import format_value
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import StoreError
@@ -114,7 +114,7 @@ def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: Runs
     cells = page.texts("td")
     for point in report.front:
         for figure in report.columns:
-            assert figure_text(figure, point.values[figure.name], point.errors[figure.name]) in cells
+            assert format_value(figure, point.values[figure.name], point.errors[figure.name]) in cells
     assert "Limits latency_ms@cpu-1-thread at most 0.5 ms; macs at most 30 M" in page.texts("li")
 
 

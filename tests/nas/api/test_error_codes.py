@@ -1,0 +1,37 @@
+"""Every error code that the code raises is described, and every description is of a code that is raised."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from nas.api.error_codes import DESCRIPTIONS
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("nas", "predictors", "supernets", "hardware_profiles")
+_CODE = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
+
+
+def raised_codes() -> set[str]:
+    """Codes in the source: defaults of classes, ``code=`` arguments, and kinds of unknown names."""
+    found: set[str] = set()
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
+                        found.add(code)
+                    case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                        found.add(code)
+                    case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
+                        found.add(f"{kind.replace(' ', '-')}.unknown")
+    return {code for code in found if _CODE.fullmatch(code)}
+
+
+def test_every_raised_code_is_described_and_no_other() -> None:
+    assert raised_codes() == set(DESCRIPTIONS)
+
+
+def test_descriptions_are_one_sentence() -> None:
+    assert [code for code, text in DESCRIPTIONS.items() if not text.endswith(".") or "\n" in text] == []
