@@ -1,8 +1,8 @@
-"""The errors that profiling raises for its users."""
+"""Errors of latency profiling, each with a stable code."""
 
 
 class ProfilingError(Exception):
-    """Base of all errors of this package; the message says what came, what was expected and what to do.
+    """Base of all errors of this package.
 
     Attributes:
         code: stable identifier of the kind of error, e.g. ``profile.unknown``; each class has a default,
@@ -18,15 +18,41 @@ class ProfilingError(Exception):
 
 
 class ProfileError(ProfilingError):
-    """A hardware profile is unknown, malformed, or asks for what this machine does not have."""
+    """A hardware profile is unknown, malformed, or asks for what its machine does not have."""
 
     code = "profile.invalid"
+
+
+class UnreachableError(ProfileError):
+    """The ssh host does not answer, or no node of the Ray cluster offers the resource."""
+
+    code = "profile.unreachable"
 
 
 class WorkerError(ProfilingError):
     """The measuring process cannot start, or died and cannot be restarted."""
 
     code = "worker.failed"
+
+
+class WorkerDiedError(WorkerError):
+    """The measuring process ended, or gave no answer in time and was ended.
+
+    Attributes:
+        suspects: indices of the graphs that it was working on; empty where none can be to blame.
+    """
+
+    code = "worker.died"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.suspects: tuple[int, ...] = ()
+
+
+class ConnectionLostError(WorkerDiedError):
+    """The connection to the measuring process broke, or its machine failed; no model is to blame."""
+
+    code = "worker.connection-lost"
 
 
 class ModelError(ProfilingError):
@@ -36,6 +62,12 @@ class ModelError(ProfilingError):
 
 
 class PrecisionError(ProfilingError):
-    """A model cannot be had in a precision, or a provider does not run it."""
+    """A model cannot be converted to a precision, or a provider does not run it."""
 
     code = "precision.unavailable"
+
+
+class LookupTableError(ProfilingError):
+    """A lookup table's file is damaged, unfinished, or of another format, protocol, profile or machine."""
+
+    code = "lookup-table.invalid"

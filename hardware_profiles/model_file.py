@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ModelError, PrecisionError
 from hardware_profiles.model_inputs import make_inputs
+from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision, convert
-from hardware_profiles.transport import open_profiler
 
 SEED = 0
 _MAX_BYTES = 2**31 - 1

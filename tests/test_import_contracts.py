@@ -32,7 +32,7 @@ PLANTS = [
     ("supernets-layers", "supernets/errors.py", "import supernets.space"),
     ("supernets-layers", "supernets/families/spec.py", "import supernets.strategies"),
     ("hardware-layers", "hardware_profiles/errors.py", "import hardware_profiles.base"),
-    ("hardware-layers", "hardware_profiles/measuring/session.py", "import hardware_profiles.transport"),
+    ("hardware-layers", "hardware_profiles/measuring/session.py", "import hardware_profiles.profiler_factory"),
     ("torch", "supernets/space.py", "import torch"),
     ("torch", "nas/config/search_job.py", "def late():\n    from torch import nn\n"),
     ("torch", "predictors/base.py", "import torch"),

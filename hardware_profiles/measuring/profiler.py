@@ -12,13 +12,12 @@ from typing import Any, Self
 import numpy as np
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.measuring.fitness import unfit
+from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
 from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
+from hardware_profiles.measuring.requirements import unmet_requirement
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
-from hardware_profiles.transports.connection import Connection, WorkerDiedError
-from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
+from hardware_profiles.transports.connection import Connection
 
 MAX_BATCH = 20
 """Deployments measured together; more keep a round's ends too far apart in time."""
@@ -185,7 +184,7 @@ class WorkerProfiler:
             if answer["event"] == "unfit":
                 told = f"latency is measured on Linux, which can pin processes, and this is {answer['platform']}"
             else:
-                told = unfit(profile, answer["environment"])
+                told = unmet_requirement(profile, answer["environment"])
             if told:
                 self.close()
                 raise ProfileError(f"profile {profile.name}: {told}")

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from hardware_profiles.base import Graph
-from hardware_profiles.errors import WorkerError
+from hardware_profiles.errors import WorkerDiedError, WorkerError
 from hardware_profiles.measuring.protocol import Rounds, plan_rounds, runs_per_round
-from hardware_profiles.transports.connection import Connection, WorkerDiedError
+from hardware_profiles.transports.connection import Connection
 
 _SENTINELS = 2
 _SLOWER = 50

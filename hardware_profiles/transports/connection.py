@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from hardware_profiles.errors import WorkerError
+from hardware_profiles.errors import WorkerDiedError, WorkerError
 
 WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
 FIXED_LAYOUT = ("setarch", "-R")
@@ -23,20 +23,6 @@ FIXED_LAYOUT = ("setarch", "-R")
 _CLOSE_SECONDS = 2.0
 _SEND_SECONDS = 120.0
 """After which a process that takes nothing more is given up; a slow line to a board takes some of it all the time."""
-
-
-class WorkerDiedError(WorkerError):
-    """The process ended, or gave no answer in time and was ended.
-
-    Attributes:
-        suspects: indices of the graphs that it was working on; empty where none can be to blame.
-    """
-
-    code = "worker.died"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.suspects: tuple[int, ...] = ()
 
 
 class Connection(Protocol):

@@ -11,9 +11,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.errors import ProfileError
-from hardware_profiles.transports.connection import LocalConnection, WorkerDiedError, local_command, worker_environment
-from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
+from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError
+from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 
 _START_SECONDS = 60.0
 _SEND_SECONDS = 600.0

@@ -10,17 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.errors import ProfileError, WorkerError
-from hardware_profiles.transports.connection import (
-    FIXED_LAYOUT,
-    WORKER_FILE,
-    LocalConnection,
-    WorkerDiedError,
-    worker_settings,
-)
-from hardware_profiles.transports.remote_errors import ConnectionLostError, UnreachableError
+from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
+from hardware_profiles.transports.connection import FIXED_LAYOUT, WORKER_FILE, LocalConnection, worker_settings
 
-BOARD_FILE = Path(__file__).with_name("board.py")
+BOOTSTRAP_FILE = Path(__file__).with_name("bootstrap.py")
 _CONNECT_SECONDS = 10
 _HELLO_SECONDS = 60.0
 """A small board takes some 10 s to import the runtime for the first time."""
@@ -41,7 +34,7 @@ _SSH_FAILED, _NOT_EXECUTABLE, _NOT_FOUND = 255, 126, 127
 # One line, and no single quote, so that every shell passes it on; what it runs comes by its input.
 _LOADER = (
     "import json,sys;f=sys.stdin.buffer;"
-    'exec(compile(f.read(json.loads(f.readline())["payloads"][0]),"board.py","exec"))'
+    'exec(compile(f.read(json.loads(f.readline())["payloads"][0]),"bootstrap.py","exec"))'
 )
 _REASONS: Mapping[str, str] = {
     "could not resolve hostname": "no machine of that name is known here; look at its spelling, or give its address",
@@ -104,7 +97,7 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         )
     connection = SshConnection(profile.ssh, [client, *ssh_arguments(profile, config)])
     try:
-        connection.send({"do": "board"}, [BOARD_FILE.read_bytes()])
+        connection.send({"do": "bootstrap"}, [BOOTSTRAP_FILE.read_bytes()])
         answer = connection.receive(seconds=_HELLO_SECONDS)
         if answer["event"] == "here":
             connection.send({"do": "worker"}, [WORKER_FILE.read_bytes()])

@@ -8,10 +8,10 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor
 
+from nas.build.pretrained import PretrainedConfig
 from nas.config.space import Spec
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError
-from nas.build.pretrained import PretrainedConfig
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat

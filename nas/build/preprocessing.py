@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.build.pretrained import inputs_folder
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
-from nas.build.pretrained import inputs_folder
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import ImageOptions, TextOptions
 from supernets.errors import CheckpointError

@@ -19,27 +19,27 @@ from torch import nn
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, load_profile
 from hardware_profiles.errors import PrecisionError, ProfileError
-from hardware_profiles.lookup import LookupTable
-from hardware_profiles.lookup_file import load_lookup, profile_of
+from hardware_profiles.lookup_table import LookupTable
+from hardware_profiles.lookup_table_file import load_lookup, profile_of
+from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
-from hardware_profiles.transport import open_profiler
-from nas.config import SearchJob
-from nas.errors import JobError
-from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
-from nas.evaluation.environments import Machines
-from nas.evaluation.measured import Measured, Timed
-from nas.evaluation.scoring import Scoring
+from nas.build.checkpoints import check_images, check_outputs, load_trained
 from nas.build.family import find_family, find_sharing, pretrained_weights
 from nas.build.preprocessing import data_options
+from nas.build.pretrained import load_pretrained
+from nas.build.training import find_device, make_settings, make_strategy
+from nas.config import SearchJob
+from nas.errors import JobError
+from nas.evaluation.environments import Machines
+from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
+from nas.evaluation.measured import Measured, Timed
+from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Constraint, Evaluation, Objective, metrics_of
 from nas.problem.precision import Precisions, exact_value
-from nas.build.pretrained import load_pretrained
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
 from nas.search.registry import Task, make_algorithm
 from nas.store.folder import RunFolder, RunsFolder
-from nas.build.checkpoints import check_images, check_outputs, load_trained
-from nas.build.training import find_device, make_settings, make_strategy
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches

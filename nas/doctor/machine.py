@@ -38,11 +38,11 @@ def measuring(told: Mapping[str, Any]) -> list[Finding]:
         told: of this machine, as `environment` gives it.
     """
     from hardware_profiles.catalog import known_profiles
-    from hardware_profiles.measuring.fitness import unfit
+    from hardware_profiles.measuring.requirements import unmet_requirement
 
     found = f"ONNX Runtime {told['onnxruntime']} with {', '.join(told['available_providers'])}"
     local = [profile for profile in known_profiles() if not profile.remote]
-    reasons = {profile.name: unfit(profile, told) for profile in local}
+    reasons = {profile.name: unmet_requirement(profile, told) for profile in local}
     fit = [name for name, reason in reasons.items() if not reason]
     others = ", ".join(name for name in reasons if name not in fit)
     if not fit:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware_profiles.lookup import LookupTable
+from hardware_profiles.lookup_table import LookupTable
 from nas.errors import EvaluationError
 from nas.problem.precision import Precisions
 from predictors.layout import FeatureLayout

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyProfiler
-from hardware_profiles.lookup import ABSENT, Entry, LookupTable, LookupTableError, Subnet, fit_affine
-from hardware_profiles.lookup_file import load_lookup, save_lookup
+from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_prefix
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import ABSENT, Entry, LookupTable, Subnet, fit_affine
+from hardware_profiles.lookup_table_file import load_lookup, save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
-from hardware_profiles.probe import baseline, behind, probed
+from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import convert
-from hardware_profiles.transport import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
@@ -160,13 +161,13 @@ class _Calibration:
     def _measure_blocks(self, blocks: Sequence[BlockModel], precision: str) -> dict[str, Entry]:
         """Entries by key, those of earlier passes included; what is subtracted is measured in the same rounds."""
         firsts = list(dict.fromkeys(block.inputs[0] for block in blocks))
-        models = [behind(block.model, _shape(block.inputs[0]), INPUT) for block in blocks]
-        models += [baseline(_shape(first), INPUT, integer=first.integer) for first in firsts]
+        models = [with_prefix(block.model, _shape(block.inputs[0]), INPUT) for block in blocks]
+        models += [baseline_model(_shape(first), INPUT, integer=first.integer) for first in firsts]
         names = [f"block {block.name}" for block in blocks] + [f"the baseline of {first.shape}" for first in firsts]
         inputs = [self._inputs(taken) for taken in [*(block.inputs for block in blocks), *((one,) for one in firsts)]]
         # What has no weights is the same in every precision, and `convert` refuses it.
-        weighted = [probed(_shape(b.inputs[0])) or self._macs[b.key] > 0 for b in blocks]
-        weighted += [probed(_shape(first)) for first in firsts]
+        weighted = [needs_prefix(_shape(b.inputs[0])) or self._macs[b.key] > 0 for b in blocks]
+        weighted += [needs_prefix(_shape(first)) for first in firsts]
         converted = [
             convert(model, precision, given) if own else model
             for model, given, own in zip(models, inputs, weighted, strict=True)
@@ -224,7 +225,7 @@ class _Calibration:
     def _sentinel_ms(self) -> float:
         """The sentinel's latency now, from a session with next to nothing in it."""
         shape = (1,)
-        deployment = Deployment.single(baseline(shape, INPUT), {INPUT: self._noise(shape)})
+        deployment = Deployment.single(baseline_model(shape, INPUT), {INPUT: self._noise(shape)})
         (result,) = self._profiler.measure([deployment])
         if isinstance(result, LatencyFailure):
             raise EvaluationError(f"profile {self._profile.name}: {result.message}")

@@ -14,7 +14,7 @@ import torch
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.measuring.protocol import LONGER_ROUNDS, SEARCH_ROUNDS
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import InlineScoring, Scored, Task

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement, LatencyProfiler
-from hardware_profiles.staircase import step_ends
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.latency_steps import step_ends
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines

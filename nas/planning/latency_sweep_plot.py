@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from hardware_profiles.staircase import least_latency
+from hardware_profiles.latency_steps import least_latency
 from nas.errors import NasError
 from nas.store.folder import write_all
 from nas.visualization import chart_data as charts

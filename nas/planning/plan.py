@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hardware_profiles.base import Deployment, LatencyFailure
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision

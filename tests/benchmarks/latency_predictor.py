@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.config import parse_job
 from nas.evaluation.features import LatencyFeatures

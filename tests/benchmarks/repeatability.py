@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
 from hardware_profiles.environment import machine_key
 from hardware_profiles.measuring.profiler import MAX_BATCH
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 
 Floats = NDArray[np.float64]
 

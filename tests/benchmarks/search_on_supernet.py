@@ -27,7 +27,7 @@ import typer
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.config import SearchJob, load_job
 from nas.engine.loop import finalists, search

@@ -18,7 +18,7 @@ import torch
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.evaluation.scoring import InlineScoring, Task
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hardware_profiles.transports.connection import WorkerDiedError
+from hardware_profiles.errors import WorkerDiedError
 
 CALM = [1.0] * 6
 FIT = {

@@ -42,7 +42,7 @@ from torch import nn
 
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.errors import WorkerError
+from hardware_profiles.errors import ConnectionLostError, WorkerError
 from hardware_profiles.measuring.profiler import MAX_BATCH, MAX_DEATHS, WorkerProfiler
-from hardware_profiles.transports.remote_errors import ConnectionLostError
 from tests.hardware_profiles.machine import Machine
 
 MODELS = [b"%d" % i for i in range(MAX_BATCH)]

@@ -20,7 +20,7 @@ from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFa
 from hardware_profiles.errors import ProfileError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.measuring.session import Limits
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net, endless

@@ -28,13 +28,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from hardware_profiles.transports.connection import (
-    WORKER_FILE,
-    LocalConnection,
-    WorkerDiedError,
-    local_command,
-    worker_environment,
-)
+from hardware_profiles.errors import WorkerDiedError
+from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
 from tests.hardware_profiles.networks import conv_net, declare, endless
 
 CPUS = len(os.sched_getaffinity(0))

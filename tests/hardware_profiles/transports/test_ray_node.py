@@ -16,13 +16,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
-from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.errors import ProfileError, UnreachableError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports import ray_node
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ray_node import connect_by_ray
-from hardware_profiles.transports.remote_errors import UnreachableError
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import descendants

@@ -19,12 +19,11 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
-from hardware_profiles.errors import ProfileError, WorkerError
+from hardware_profiles.errors import ProfileError, UnreachableError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
-from hardware_profiles.transport import SSH_CONFIG, open_profiler
+from hardware_profiles.profiler_factory import SSH_CONFIG, open_profiler
 from hardware_profiles.transports import board
 from hardware_profiles.transports.connection import Connection
-from hardware_profiles.transports.remote_errors import UnreachableError
 from hardware_profiles.transports.ssh import connect_by_ssh, ssh_arguments
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.hardware_profiles.networks import conv_net

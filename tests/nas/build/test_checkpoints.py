@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from nas.build.resolved_job import Prepared
 from nas.config import SearchJob, load_job
 from nas.engine.driver import RunOptions, search, train
+from nas.engine.run import Run
 from nas.errors import JobError
 from nas.finetuning.job import finetuning_job
-from nas.build.resolved_job import Prepared
-from nas.engine.run import Run
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError
 from tests.nas.moods import JOB, write_moods

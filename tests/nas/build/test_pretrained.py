@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from nas.build.pretrained import Pretrained, inputs_folder, load_pretrained
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, StoreError
-from nas.build.pretrained import Pretrained, inputs_folder, load_pretrained
 from nas.store.folder import RunFolder
 from supernets.checkpoint import weights_digest
 from supernets.families.pretrained_bert import read_bert

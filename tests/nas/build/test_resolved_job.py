@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from nas.store.compatibility import check_conditions
+from nas.build.resolved_job import Prepared
 from nas.config import parse_job
 from nas.errors import JobError, NasError
-from nas.build.resolved_job import Prepared
+from nas.store.compatibility import check_conditions
 from nas.store.folder import RunsFolder
 from supernets.base import Distillation, Family, LabelLoss, Supernet
 from supernets.checkpoint import make_supernet, save_checkpoint

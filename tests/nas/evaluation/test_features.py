@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hardware_profiles.lookup import AffineFit, Entry, LookupTable, LookupTableError
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
 from nas.errors import EvaluationError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.problem.precision import Precisions

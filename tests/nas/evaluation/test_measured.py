@@ -13,7 +13,7 @@ import torch
 
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Machines

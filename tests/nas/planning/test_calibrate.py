@@ -16,9 +16,10 @@ import yaml
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.lookup import LookupTable, LookupTableError
-from hardware_profiles.lookup_file import load_lookup
-from hardware_profiles.transport import open_profiler
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import LookupTable
+from hardware_profiles.lookup_table_file import load_lookup
+from hardware_profiles.profiler_factory import open_profiler
 from nas.build.resolved_job import Prepared
 from nas.config import load_job, parse_job
 from nas.errors import EvaluationError

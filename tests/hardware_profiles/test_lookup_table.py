@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.lookup import AffineFit, Entry, LookupTable, LookupTableError, Subnet, fit_affine
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable, Subnet, fit_affine
 from hardware_profiles.measuring.protocol import PROTOCOL
 
 PROFILE = HardwareProfile("board", threads=2, placement={"hw-board": 1})

@@ -12,7 +12,8 @@ from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.environment import differences, machine_key
-from hardware_profiles.lookup import AffineFit, Entry, LookupTable, LookupTableError, Subnet
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable, Subnet
 from hardware_profiles.measuring.protocol import PROTOCOL
 
 FORMAT = "latency-lookup-table/v1"

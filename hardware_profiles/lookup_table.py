@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware_profiles.errors import ProfilingError
+from hardware_profiles.errors import LookupTableError
 
 ABSENT = ""
 """The key where an architecture lacks a block."""
 Floats = NDArray[np.float64]
-
-
-class LookupTableError(ProfilingError):
-    """A lookup table's file is damaged, unfinished, or of another format, protocol, profile or machine."""
-
-    code = "lookup-table.invalid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware_profiles.staircase import least_latency, step_ends
+from hardware_profiles.latency_steps import least_latency, step_ends
 
 WIDTHS = tuple(range(6, 69))
 ERROR = 0.01

@@ -8,7 +8,7 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 
 
-def unfit(profile: HardwareProfile, environment: Mapping[str, Any]) -> str:
+def unmet_requirement(profile: HardwareProfile, environment: Mapping[str, Any]) -> str:
     """Why the machine is not what the profile asks for, in a sentence with what to do; empty if it is.
 
     Args:

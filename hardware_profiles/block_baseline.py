@@ -18,7 +18,7 @@ Shape = Sequence[int | str]
 """Of one example; a size that only the run knows is a name."""
 
 
-def probed(shape: Shape) -> bool:
+def needs_prefix(shape: Shape) -> bool:
     """Whether a block with inputs of this shape (of one example) is put behind a convolution: images of many channels.
 
     A convolution network's inner tensors stand in a blocked layout (NCHWc), which a block that is measured by itself
@@ -31,8 +31,8 @@ def probed(shape: Shape) -> bool:
     return isinstance(channels, int) and channels % _LANES == 0
 
 
-def baseline(shape: Shape, name: str, *, integer: bool = False) -> bytes:
-    """What to subtract: a depthwise 1 x 1 convolution where `probed`, else an Identity.
+def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
+    """What to subtract: a depthwise 1 x 1 convolution where `needs_prefix`, else an Identity.
 
     Args:
         shape: of one example; the batch is dynamic.
@@ -47,20 +47,20 @@ def baseline(shape: Shape, name: str, *, integer: bool = False) -> bytes:
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
     )
-    if probed(shape):
+    if needs_prefix(shape):
         _prepend(model, shape, name)
     else:
         model.graph.node.append(helper.make_node("Identity", [name], [_INNER]))
     return bytes(model.SerializeToString())
 
 
-def behind(model: bytes, shape: Shape, name: str) -> bytes:
-    """The block as it is to be measured: behind the convolution of `baseline` where `probed`, else itself.
+def with_prefix(model: bytes, shape: Shape, name: str) -> bytes:
+    """The block as it is to be measured: behind the convolution of `baseline` where `needs_prefix`, else itself.
 
     Args:
         model: ONNX with an input of this name and shape, perhaps beside others.
     """
-    if not probed(shape):
+    if not needs_prefix(shape):
         return model
     whole = onnx.load_from_string(model)
     for node in whole.graph.node:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from hardware_profiles.probe import baseline, behind, probed
+from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_prefix
 from hardware_profiles.runtime import run_model
 from tests.hardware_profiles.networks import conv_net, declare, identity
 
@@ -14,7 +14,7 @@ from tests.hardware_profiles.networks import conv_net, declare, identity
 @pytest.mark.parametrize("shape", [(8, 5, 5), (3, 5, 5), (7,), (64,)])
 def test_a_baseline_gives_its_input_back(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
-    model = baseline(shape, "x")
+    model = baseline_model(shape, "x")
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     (y,) = run_model(model, {"x": x}, batch_size=2)
     np.testing.assert_array_equal(y, x)
@@ -22,7 +22,7 @@ def test_a_baseline_gives_its_input_back(shape: tuple[int, ...]) -> None:
 
 def test_a_baseline_of_token_ids_of_any_length() -> None:
     ids = np.random.default_rng(0).integers(0, 99, (2, 7))
-    model = baseline(("tokens",), "x", integer=True)
+    model = baseline_model(("tokens",), "x", integer=True)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     (same,) = run_model(model, {"x": ids})
     np.testing.assert_array_equal(same, ids)
@@ -33,7 +33,7 @@ def test_a_block_behind_the_convolution_computes_what_it_did() -> None:
     block.graph.node.append(onnx.helper.make_node("Add", ["x", "x-out"], ["twice"]))
     block.graph.node.append(onnx.helper.make_node("Add", ["x", "twice"], ["thrice"]))
     block.graph.output[0].name = "thrice"  # the input is read three times over
-    whole = behind(block.SerializeToString(), (8, 5, 5), "x")
+    whole = with_prefix(block.SerializeToString(), (8, 5, 5), "x")
     found = onnx.load_from_string(whole)
     onnx.checker.check_model(found, full_check=True)
     assert [node.op_type for node in found.graph.node] == ["Conv", "Identity", "Add", "Add"]
@@ -43,5 +43,5 @@ def test_a_block_behind_the_convolution_computes_what_it_did() -> None:
 
 
 def test_what_no_blocked_layout_takes_stands_alone() -> None:
-    assert [probed(shape) for shape in ((3, 16, 16), (64,), ("tokens", 16, 4), (4, 1, 1))] == [*[False] * 3, True]
-    assert behind(conv_net(), (3, 16, 16), "x") == conv_net()
+    assert [needs_prefix(shape) for shape in ((3, 16, 16), (64,), ("tokens", 16, 4), (4, 1, 1))] == [*[False] * 3, True]
+    assert with_prefix(conv_net(), (3, 16, 16), "x") == conv_net()

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from hardware_profiles.lookup import Entry, LookupTableError
-from hardware_profiles.lookup_file import load_lookup, profile_of, save_lookup
+from hardware_profiles.errors import LookupTableError
+from hardware_profiles.lookup_table import Entry
+from hardware_profiles.lookup_table_file import load_lookup, profile_of, save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
-from tests.hardware_profiles.test_lookup import ENVIRONMENT, PROFILE, table
+from tests.hardware_profiles.test_lookup_table import ENVIRONMENT, PROFILE, table
 
 
 def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
