@@ -22,7 +22,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasureme
 from hardware_profiles.errors import ProfileError, UnreachableError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.profiler_factory import SSH_CONFIG, open_profiler
-from hardware_profiles.transports import board
+from hardware_profiles.transports import bootstrap
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ssh import connect_by_ssh, ssh_arguments
 from tests.contracts.latency_profiler import LatencyProfilerContract
@@ -154,8 +154,8 @@ def test_more_threads_than_the_host_has_are_refused_by_its_worker() -> None:
 
 
 def test_a_python_that_is_too_old_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "_OLDEST", (9, 9))
-    module, message = board.lacking()
+    monkeypatch.setattr(bootstrap, "_OLDEST", (9, 9))
+    module, message = bootstrap.lacking()
     assert (module, message) == ("python", "Python 9.9 or newer is needed")
     old = tmp_path / "python"
     said = json.dumps({"event": "lacking", "module": module, "message": message, "python": "3.5.1"})
