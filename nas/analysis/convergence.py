@@ -13,7 +13,7 @@ from nas.store.base import RunStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Timeline:
     """Where a search stood after each network that has figures.
 
     Attributes:
@@ -28,7 +28,7 @@ class Course:
     found: Mapping[str, int]
 
 
-def course_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) -> Course:
+def timeline_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) -> Timeline:
     """The course of a search; empty while nothing is measured.
 
     Args:
@@ -39,7 +39,7 @@ def course_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) ->
     starts = [at for status, at in statuses if status is RunStatus.RUNNING]
     places = report.evaluated.places
     found = {point.key: places[point.key] for point in report.front if point.key in places}
-    return Course(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), found)
+    return Timeline(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), found)
 
 
 def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nas.analysis.finetuning_improvement import Gain, Trained, gain_between, network_of
+from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import point_json
@@ -31,31 +31,31 @@ class Finetuning:
         status: as stored, or ``damaged``, or ``starting`` while its driver is making it; live: whether a driver holds the
             run now; reason: why it has the status.
         epoch, epochs: of the training.
-        figures: what it measures.
+        metrics: what it measures.
         before: the network as the other run measured it; None where it did not.
         after: as this run measured it; None until it has.
         gain: None until it is finished, or where the other run is a training, which has no figures to compare with.
     """
 
     run: str
-    of: Trained
+    of: FinetunedNetwork
     status: str
     live: bool
     reason: str = ""
     epoch: int = 0
     epochs: int = 0
-    figures: tuple[Objective, ...] = ()
+    metrics: tuple[Objective, ...] = ()
     before: Point | None = None
     after: Point | None = None
-    gain: Gain | None = None
+    improvement: Improvement | None = None
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """In words: the accuracies before and after, and the verdict; where it stands while there are none."""
-        if self.gain is None:
+        if self.improvement is None:
             return [self._standing]
-        changes = self.gain.parts.items()
-        return [*(f"{part} accuracy {c.before:.2%} → {c.after:.2%}" for part, c in changes), self.gain.verdict]
+        changes = self.improvement.parts.items()
+        return [*(f"{part} accuracy {c.before:.2%} → {c.after:.2%}" for part, c in changes), self.improvement.verdict]
 
     @property
     def _standing(self) -> str:
@@ -79,7 +79,7 @@ class Finetuning:
             "epochs": self.epochs,
             "before": None if self.before is None else point_json(self.before),
             "after": None if self.after is None else point_json(self.after),
-            "gain": None if self.gain is None else self.gain.to_json(),
+            "gain": None if self.improvement is None else self.improvement.to_json(),
         }
 
 
@@ -93,14 +93,14 @@ def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: 
     found = []
     for folder, job in _jobs_of(runs, run):
         network, precision = Architecture.parse(str(job.supernet.network)), job.precisions[0]
-        of = Trained(run, network, precision, None)
+        of = FinetunedNetwork(run, network, precision, None)
         if report is not None:
             of = network_of(run, store, network, precision)
         found.append(finetuning(folder, of, report, store))
     return found
 
 
-def finetuning(folder: RunFolder, of: Trained, report: RunReport | None, store: RunStore) -> Finetuning:
+def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None, store: RunStore) -> Finetuning:
     """What a run that is of one network of another came to; see `finetunings_of`."""
     live = is_held(folder)
     try:
@@ -119,11 +119,11 @@ def finetuning(folder: RunFolder, of: Trained, report: RunReport | None, store: 
             return begun
         measured = build_report(own, run=folder.id)
         after = next((p for p in measured.candidates if (p.precision or of.precision) == of.precision), None)
-        gain = None if report is None else gain_between(of, own, store)
-        return replace(begun, figures=measured.columns, after=after, gain=gain)
+        improvement = None if report is None else improvement_between(of, own, store)
+        return replace(begun, metrics=measured.columns, after=after, improvement=improvement)
 
 
-def may_train_one(folder: RunFolder, *, of: str = "") -> bool:
+def may_finetune(folder: RunFolder, *, of: str = "") -> bool:
     """Whether a run's job file, by its text, may name one network, of a certain run; cheap, unlike reading the job."""
     try:
         text = folder.job_file.read_bytes()
@@ -138,7 +138,7 @@ def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]
     There may be thousands of runs: only what has the run's name and a network in its text is read as a job.
     """
     folders = (RunFolder(path) for path in runs.root.iterdir())
-    named = [folder for folder in folders if may_train_one(folder, of=run) and folder.holds_a_run]
+    named = [folder for folder in folders if may_finetune(folder, of=run) and folder.holds_a_run]
     if not named:
         return
     from nas.config import load_job  # pydantic's models, which are loaded for nothing else here

@@ -15,7 +15,7 @@ _FIDELITIES = {"validation": Fidelity.SEARCH, "test": Fidelity.TEST}
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class FinetunedNetwork:
     """A network of a run that another run trained further.
 
     Attributes:
@@ -53,7 +53,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class Improvement:
     """What a network's further training came to.
 
     Attributes:
@@ -62,7 +62,7 @@ class Gain:
         parts: by the part of the data; one is not there where the network was not scored on it before.
     """
 
-    of: Trained
+    of: FinetunedNetwork
     best_epoch: int | None
     epochs: int
     parts: dict[str, Change]
@@ -109,15 +109,15 @@ class Gain:
         }
 
 
-def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> Trained:
+def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> FinetunedNetwork:
     """A network of a search, which its store is of."""
     precisions = Precisions.of_run(store.info())
     known = precision in precisions.names
     candidate = precisions.candidate(Request(network, "accuracy", precision=precision)) if known else None
-    return Trained(run, network, precision, None if candidate is None else candidate.key)
+    return FinetunedNetwork(run, network, precision, None if candidate is None else candidate.key)
 
 
-def gain_between(of: Trained, after: RunStore, before: RunStore) -> Gain:
+def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore) -> Improvement:
     """What a network gained, from the finished run that trained it and what has its figures of before.
 
     Raises:
@@ -132,4 +132,4 @@ def gain_between(of: Trained, after: RunStore, before: RunStore) -> Gain:
         if new is not None and old is not None and new.value is not None and old.value is not None:
             parts[part] = Change(old.value, new.value, compare_accuracies((after, new), (before, old)))
     best = info.get("best_epoch")
-    return Gain(of, None if best is None else int(best), int(info["epochs"]), parts)
+    return Improvement(of, None if best is None else int(best), int(info["epochs"]), parts)

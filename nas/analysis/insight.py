@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nas.analysis.convergence import Course, course_of
+from nas.analysis.convergence import Timeline, timeline_of
 from nas.analysis.diversity import Diversity, diversity_of
 from nas.analysis.importance import Importance, importance_of
-from nas.analysis.predictor_accuracy import Foresight, foresight_of
+from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport
 from nas.analysis.run_measurements import Guidance
 from nas.store.base import RunStore
@@ -21,14 +21,14 @@ from supernets.space import SearchSpace
 
 @dataclass(frozen=True)
 class Insight:
-    """All of it; `foresight` by objective name for those predicted, `importance` for all.
+    """All of it; `predictor_accuracy` by objective name for those predicted, `importance` for all.
 
     What takes long is found out when it is first asked for.
     """
 
     report: RunReport
-    course: Course
-    foresight: Mapping[str, Foresight]
+    timeline: Timeline
+    predictor_accuracy: Mapping[str, PredictorAccuracy]
 
     @property
     def space(self) -> SearchSpace:
@@ -54,22 +54,24 @@ def insight_of(report: RunReport, store: RunStore, guidance: Guidance | None = N
         guidance: of this store, where it was read already.
     """
     guidance = guidance or Guidance.of(store)
-    return Insight(report, course_of(report, store.statuses()), foresight_of(report, guidance.fits, guidance.asks))
+    return Insight(
+        report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, guidance.fits, guidance.asks)
+    )
 
 
 def insight_json(insight: Insight) -> dict[str, Any]:
     """What ``nas show --json`` has under ``insight``; null for what is not defined."""
-    course = insight.course
+    timeline = insight.timeline
     return {
-        "seconds": [round(second, 3) for second in course.seconds.tolist()],
+        "seconds": [round(second, 3) for second in timeline.seconds.tolist()],
         "found": {
-            key: {"evaluations": int(course.evaluations[i]), "seconds": round(float(course.seconds[i]), 3)}
-            for key, i in course.found.items()
+            key: {"evaluations": int(timeline.evaluations[i]), "seconds": round(float(timeline.seconds[i]), 3)}
+            for key, i in timeline.found.items()
         },
         "foresight": {
             name: {"n": len(f.step)}
             | {key: _number(getattr(f, key)) for key in ("kendall_tau", "mape", "rmse", "bias", "coverage")}
-            for name, f in insight.foresight.items()
+            for name, f in insight.predictor_accuracy.items()
         },
         "importance": {
             name: {

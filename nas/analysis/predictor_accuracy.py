@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class PredictorAccuracy:
     """One objective's predictions of networks that were asked for and then measured, in that order.
 
     The networks were asked for because their predictions were good, so that measured figures tend to be worse
@@ -69,9 +69,9 @@ class Foresight:
         return float(np.mean(np.abs(self.measured - self.predicted) <= _Z * self.std))
 
 
-def foresight_of(
+def predictor_accuracy_of(
     report: RunReport, fits: Sequence[Fit], asks: Sequence[Sequence[Architecture]]
-) -> dict[str, Foresight]:
+) -> dict[str, PredictorAccuracy]:
     """By name of each objective that was predicted before it was measured."""
     places = report.evaluated.places
     measured = {o.name: values_of(report.evaluated, o.name).tolist() for o in report.objectives}
@@ -84,7 +84,7 @@ def foresight_of(
             if asked.get(key) == fit.step and key in places and mean is not None and std is not None:
                 rows[fit.objective].append((fit.step, mean, std, measured[fit.objective][places[key]]))
     return {
-        name: Foresight(np.array([row[0] for row in found], dtype=np.int64), *np.array(found).T[1:])
+        name: PredictorAccuracy(np.array([row[0] for row in found], dtype=np.int64), *np.array(found).T[1:])
         for name, found in rows.items()
         if found
     }

@@ -50,7 +50,7 @@ class RunReport:
         space: what was searched; with precisions as a last choice where there are several.
         n_evaluations: architectures evaluated, failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
-        figures: all that every measured network has: the run's objectives, and what its constraints alone are on.
+        metrics: all that every measured network has: the run's objectives, and what its constraints alone are on.
         constraints: what a network must keep to be on a front.
         evaluated: measured architectures in the order told, with their search figures.
         candidates: measured architectures in the order told, with their final figures where they were measured again
@@ -80,7 +80,7 @@ class RunReport:
     reason: str
     space: SearchSpace
     objectives: tuple[Objective, ...]
-    figures: tuple[Objective, ...]
+    metrics: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
     n_evaluations: int
@@ -188,10 +188,10 @@ def build_report(
         reason=str(info.get("reason") or ""),
         space=space,
         objectives=objectives,
-        figures=measured.figures,
+        metrics=measured.metrics,
         constraints=constraints,
         profiles=profiles if profile is None else (profile,),
-        n_evaluations=len(measured.told),
+        n_evaluations=len(measured.evaluated),
         budget=None if budget is None else int(budget),
         evaluated=evaluated,
         candidates=candidates,
@@ -273,7 +273,7 @@ def _history(
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not evaluated:
         return ()
-    numbers = [n for n, architecture in enumerate(measured.told, start=1) if architecture in measured.complete]
+    numbers = [n for n, architecture in enumerate(measured.evaluated, start=1) if architecture in measured.complete]
     values = minimised_of(evaluated, objectives)
     values[broken_by(evaluated, constraints) > 0] = np.nan
     volumes = hypervolume_history(values, _corner(objectives, reference))
@@ -300,19 +300,19 @@ def _predicted(
     needed = [o.name for o in objectives if o.metric not in EXACT_METRICS]
     points = []
     for architecture, predicted in predicted_figures(fits).items():
-        if architecture in measured.told or any(name not in predicted for name in needed):
+        if architecture in measured.evaluated or any(name not in predicted for name in needed):
             continue
-        figures = dict(predicted)
+        values = dict(predicted)
         for objective in objectives:
             exact = measured.exact(architecture, objective) if objective.metric in EXACT_METRICS else None
             if exact is not None:
-                figures[objective.name] = (exact, 0.0)
+                values[objective.name] = (exact, 0.0)
         points.append(
             Point(
                 architecture,
                 space,
-                values={name: mean for name, (mean, _) in figures.items()},
-                errors={name: std for name, (_, std) in figures.items()},
+                values={name: mean for name, (mean, _) in values.items()},
+                errors={name: std for name, (_, std) in values.items()},
                 source="predicted",
             )
         )

@@ -35,39 +35,39 @@ class MeasuredRun:
     """What was measured in a run, read once, by architecture.
 
     Attributes:
-        figures: of the run: its objectives, and what its constraints alone are on.
-        told: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
+        metrics: of the run: its objectives, and what its constraints alone are on.
+        evaluated: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
             smallest and the largest, then what was asked, then any other in the order committed.
-        complete: those of `told` in which nothing failed or was left, in the same order.
+        complete: those of `evaluated` in which nothing failed or was left, in the same order.
         again: what the longer protocol was tried on: few of many.
     """
 
     def __init__(
         self,
         store: RunStore,
-        figures: Sequence[Objective],
+        metrics: Sequence[Objective],
         info: Mapping[str, Any],
         asks: Sequence[Sequence[Architecture]],
     ) -> None:
-        self.figures = tuple(figures)
-        self._n_figures = len(self.figures)
+        self.metrics = tuple(metrics)
+        self._n_metrics = len(self.metrics)
         self.again: set[Architecture] = set()
         self._rows = self._read(store, Precisions.of_run(info))
         self._final_keys: Sequence[str] = info.get("final") or ()
         anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
         asked = [architecture for step in asks for architecture in step]
-        self.told: dict[Architecture, None] = {}
+        self.evaluated: dict[Architecture, None] = {}
         self.complete: dict[Architecture, None] = {}
         for architecture in dict.fromkeys([*anchors, *asked, *self._rows]):
-            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n_figures] if outcome is not None]
-            if len(found) == self._n_figures:
-                self.told[architecture] = None
+            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n_metrics] if outcome is not None]
+            if len(found) == self._n_metrics:
+                self.evaluated[architecture] = None
                 if all(outcome.value is not None for outcome in found):
                     self.complete[architecture] = None
 
     def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
         """By candidate, a row of outcomes: each figure's by the search, each one's by the longer protocol, the test's."""
-        searched, final = ([(o.metric, o.profile, f) for o in self.figures] for f in (Fidelity.SEARCH, Fidelity.FINAL))
+        searched, final = ([(o.metric, o.profile, f) for o in self.metrics] for f in (Fidelity.SEARCH, Fidelity.FINAL))
         places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
         n_places, again = len(places), Fidelity.FINAL
         candidates: dict[tuple[Architecture, str], Architecture] = {}
@@ -97,7 +97,9 @@ class MeasuredRun:
         return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
 
     def _reasons(self, status: Status) -> dict[str, str]:
-        lacking = {a: [o for o in self.outcomes(a) if o.value is None] for a in self.told if a not in self.complete}
+        lacking = {
+            a: [o for o in self.outcomes(a) if o.value is None] for a in self.evaluated if a not in self.complete
+        }
         found = {a.key: [o.message for o in outcomes if o.status is status] for a, outcomes in lacking.items()}
         return {key: messages[0] for key, messages in found.items() if messages}
 
@@ -115,17 +117,17 @@ class MeasuredRun:
         """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
         if architecture not in self.again:
             return False
-        finals = self._rows[architecture][self._n_figures : 2 * self._n_figures]
+        finals = self._rows[architecture][self._n_metrics : 2 * self._n_metrics]
         return any(outcome is not None and outcome.value is None for outcome in finals)
 
     def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
-        """What came of each of `figures` of a told architecture, failed ones included.
+        """What came of each of `metrics` of a told architecture, failed ones included.
 
         Args:
             final: the longer protocol's where it gave a figure.
         """
         row = self._rows[architecture]
-        n = self._n_figures
+        n = self._n_metrics
         pairs = zip(row[:n], row[n : 2 * n] if final else [None] * n, strict=True)
         found = [search if again is None or again.value is None else again for search, again in pairs]
         return [outcome for outcome in found if outcome is not None]
@@ -142,9 +144,9 @@ class MeasuredRun:
         return Points(
             space,
             [architecture.key for architecture in architectures],
-            [figure.name for figure in self.figures],
-            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
-            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n_figures),
+            [metric.name for metric in self.metrics],
+            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n_metrics),
+            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n_metrics),
             np.array([max([o.committed for o in row]) for row in found], dtype=np.float64),
             np.array([final and any(o.fidelity is Fidelity.FINAL for o in row) for row in found], dtype=bool),
             {place: test for place, test in tests.items() if test is not None},
@@ -153,7 +155,7 @@ class MeasuredRun:
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed figure of an architecture that need not be complete; None where it is not stored."""
         row = self._rows.get(architecture)
-        found = None if row is None else row[self.figures.index(objective)]
+        found = None if row is None else row[self.metrics.index(objective)]
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:

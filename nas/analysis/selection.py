@@ -36,9 +36,9 @@ class Limit:
     sign: str
     bound: float
 
-    def allows(self, figure: float) -> bool:
+    def allows(self, value: float) -> bool:
         """Whether a figure is within the limit."""
-        return _OPERATORS[self.sign](figure, self.bound)
+        return _OPERATORS[self.sign](value, self.bound)
 
     @property
     def constraint(self) -> Constraint:
@@ -64,17 +64,17 @@ def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
         SelectionError: malformed, or of something that the run did not measure.
         UnknownNameError: no such figure with the run's profiles.
     """
-    return parse_terms(expression, report.profiles, report.figures)
+    return parse_terms(expression, report.profiles, report.metrics)
 
 
-def parse_terms(expression: str, profiles: Sequence[str], figures: Sequence[Objective]) -> tuple[Limit, ...]:
+def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> tuple[Limit, ...]:
     """The limits of an expression on some of these figures.
 
     Raises:
         SelectionError: malformed, or of another figure.
         UnknownNameError: no such figure with these profiles.
     """
-    return tuple(_limit(term, expression, profiles, figures) for term in _JOINT.split(expression))
+    return tuple(_limit(term, expression, profiles, metrics) for term in _JOINT.split(expression))
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
@@ -85,8 +85,8 @@ def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
     """
     kept = np.ones(len(report.candidates), dtype=bool)
     for limit in limits:
-        figures = values_of(report.candidates, limit.objective.name).tolist()
-        kept &= np.array([limit.allows(figure) for figure in figures], dtype=bool)
+        values = values_of(report.candidates, limit.objective.name).tolist()
+        kept &= np.array([limit.allows(value) for value in values], dtype=bool)
     chosen = comparable(report.candidates.take(np.flatnonzero(kept)), report.evaluated, report.objectives)
     front = front_of(chosen, report.objectives)
     constraints = tuple(limit.constraint for limit in limits)
@@ -200,7 +200,7 @@ def _nothing(report: RunReport) -> str:
     )
 
 
-def _limit(term: str, expression: str, profiles: Sequence[str], figures: Sequence[Objective]) -> Limit:
+def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
     matched = _TERM.fullmatch(term)
     if matched is None:
         raise SelectionError(
@@ -208,8 +208,8 @@ def _limit(term: str, expression: str, profiles: Sequence[str], figures: Sequenc
             f"number, as in {_EXAMPLE}"
         )
     objective = Objective.parse(matched["name"], profiles, where="--select")
-    if objective not in figures:
-        known = ", ".join(o.name for o in figures)
+    if objective not in metrics:
+        known = ", ".join(o.name for o in metrics)
         raise SelectionError(f"--select {expression!r}: this run did not measure {objective.name}; it has {known}")
     try:
         bound = float(matched["bound"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nas.analysis.importance import Importance
     from nas.analysis.insight import Insight
-    from nas.analysis.predictor_accuracy import Foresight
+    from nas.analysis.predictor_accuracy import PredictorAccuracy
     from nas.analysis.report import RunReport
 
 _GENES = 5
@@ -18,7 +18,7 @@ _LEAST_SHARE = 0.01
 def print_insight(report: RunReport, insight: Insight) -> None:
     """Convergence, how predictions came out, which genes matter and how different the front's members are."""
     lines = [_course(report, insight)]
-    lines += [_foresight(name, found) for name, found in insight.foresight.items()]
+    lines += [_predictor_accuracy(name, found) for name, found in insight.predictor_accuracy.items()]
     lines += [_importance(name, found) for name, found in insight.importance.items()]
     lines.append(_diversity(insight))
     print("\n".join(line for line in lines if line))
@@ -27,23 +27,23 @@ def print_insight(report: RunReport, insight: Insight) -> None:
 def _course(report: RunReport, insight: Insight) -> str:
     from nas.visualization.chart_data import convergence
 
-    curve, course = convergence(report), insight.course
+    curve, timeline = convergence(report), insight.timeline
     if curve is None or curve.close_at is None:
         return ""
-    close = f"convergence: {curve.close_text}{_after(insight, int((course.evaluations < curve.close_at).sum()))}"
-    if not course.found:
+    close = f"convergence: {curve.close_text}{_after(insight, int((timeline.evaluations < curve.close_at).sum()))}"
+    if not timeline.found:
         return close
-    last = max(course.found.values())
-    found = f"the front's newest member came with evaluation {course.evaluations[last]}{_after(insight, last)}"
+    last = max(timeline.found.values())
+    found = f"the front's newest member came with evaluation {timeline.evaluations[last]}{_after(insight, last)}"
     return f"{close}; {found}"
 
 
 def _after(insight: Insight, position: int) -> str:
-    minutes = float(insight.course.seconds[position]) / 60
+    minutes = float(insight.timeline.seconds[position]) / 60
     return f" ({minutes:.1f} min)"
 
 
-def _foresight(name: str, found: Foresight) -> str:
+def _predictor_accuracy(name: str, found: PredictorAccuracy) -> str:
     figures = [
         "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}",
         "" if math.isnan(found.mape) else f"off by {found.mape:.2%}",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.analysis.finetuned_runs import Finetuning
-    from nas.analysis.finetuning_improvement import Gain
+    from nas.analysis.finetuning_improvement import Improvement
 
 
 def print_training(made: dict[str, Any]) -> None:
@@ -66,12 +66,12 @@ def print_report(report: Any, *, live: bool = False) -> None:
         print("predictors: none (only the guided search fits them, once it has its first evaluations)")
     for name, predictor in report.predictors.items():
         quality = predictor.latest
-        figures = [
+        values = [
             f"{label} {quality[key]:{form}}"
             for key, label, form in (("kendall_tau", "Kendall tau", ".2f"), ("mape", "off by", ".2%"))
             if quality.get(key) is not None
         ]
-        print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *figures])} (cross-validated)")
+        print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *values])} (cross-validated)")
 
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
@@ -108,13 +108,13 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     rows, starred = [], False
     for label, point in points:
         short = is_short(report, point)
-        figures = []
+        values = []
         for o in report.columns:
             star = " *" if short and o.profile is not None else ""
-            figures.append(format_value(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
+            values.append(format_value(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
             starred |= bool(star)
         test = "" if point.test is None else format_value(accuracy, point.test["accuracy"], point.test["error"])
-        rows.append([label, *([point.precision] if several else []), *figures, test, point.key])
+        rows.append([label, *([point.precision] if several else []), *values, test, point.key])
     print_table(header, rows)
     if starred:
         print(f"* {SHORT}")
@@ -146,12 +146,12 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def print_gain(run: str, gain: Gain) -> None:
+def print_improvement(run: str, improvement: Improvement) -> None:
     """A network's accuracies before and after, and whether they can be told apart."""
-    of = gain.of
+    of = improvement.of
     print(f"{run}: network {of.network.key} of {of.run}, trained further")
     rows = []
-    for part, change in gain.parts.items():
+    for part, change in improvement.parts.items():
         compared = change.comparison
         verdict = "" if compared.distinguishable else "a tie: "
         rows.append(
@@ -161,20 +161,26 @@ def print_gain(run: str, gain: Gain) -> None:
             ]
         )  # fmt: skip
     print_table(["", "before", "after", "gain, and two standard errors of it"], rows)
-    if gain.best_epoch is None:
-        print(f"kept: the weights after the last of {gain.epochs} epochs")
-    elif gain.best_epoch == 0:
-        print(f"none of {gain.epochs} epochs made it better on the validation part: its weights are what they were")
+    if improvement.best_epoch is None:
+        print(f"kept: the weights after the last of {improvement.epochs} epochs")
+    elif improvement.best_epoch == 0:
+        print(
+            f"none of {improvement.epochs} epochs made it better on the validation part: its weights are what they were"
+        )
     else:
-        print(f"kept: the weights after epoch {gain.best_epoch} of {gain.epochs}, the best on the validation part")
-    if not gain.improved and gain.best_epoch != 0 and "validation" in gain.parts:
-        better = "its weights got better in fp32, but the network is" if gain.better_in_fp32 else "the network is"
-        print(f"{better} no better in {of.precision}; keep the network as it was{_export_before(gain)}")
+        print(
+            f"kept: the weights after epoch {improvement.best_epoch} of {improvement.epochs}, the best on the validation part"
+        )
+    if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
+        better = (
+            "its weights got better in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
+        )
+        print(f"{better} no better in {of.precision}; keep the network as it was{_export_before(improvement)}")
 
 
-def _export_before(gain: Gain) -> str:
+def _export_before(improvement: Improvement) -> str:
     """The command that exports a network as it was, after a colon; nothing where its run is a training."""
-    of = gain.of
+    of = improvement.of
     return "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
 
 
@@ -184,19 +190,19 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
         return
     from nas.analysis.formatting import format_value
 
-    timed = list(dict.fromkeys(o for one in found for o in one.figures if o.profile is not None))
+    timed = list(dict.fromkeys(o for one in found for o in one.metrics if o.profile is not None))
     rows = []
     for one in found:
-        changes = {} if one.gain is None else one.gain.parts
+        changes = {} if one.improvement is None else one.improvement.parts
         accuracies = [
             f"{changes[part].before:.2%} → {changes[part].after:.2%}" if part in changes else "–"
             for part in ("validation", "test")
         ]
         points = [point for point in (one.before, one.after) if point is not None and one.after is not None]
-        figures = [
+        values = [
             " → ".join(format_value(o, p.values[o.name], p.errors[o.name]) for p in points if o.name in p.values) or "–"
             for o in timed
         ]
-        rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *figures, one.told[-1]])
+        rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *values, one.summary[-1]])
     header = ["validation accuracy", "test accuracy", *(o.name for o in timed)]
     print_table(["trained further by", "network", *header, "what it came to"], rows)

@@ -11,7 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app
 from nas.cli.output import (
     print_finetunings,
-    print_gain,
+    print_improvement,
     print_json,
     print_nested,
     print_report,
@@ -57,7 +57,7 @@ def show(
     from nas.cli.insight import print_insight
     from nas.engine.run import Run
     from nas.engine.run_table import training_json
-    from nas.finetuning.improvement import gain_of, is_finetuning
+    from nas.finetuning.improvement import improvement_of, is_finetuning
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
@@ -81,14 +81,14 @@ def show(
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
-    gain, further = gain_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
+    improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
         told = {"live": live, "finetunings": [one.to_json() for one in further]}
-        told |= {} if gain is None else {"gain": gain.to_json()}
+        told |= {} if improvement is None else {"gain": improvement.to_json()}
         return print_json({**show_json(report), "insight": insight_json(insight), **told})
     print_report(report, live=live)
-    if gain is not None:
-        print_gain(opened.id, gain)
+    if improvement is not None:
+        print_improvement(opened.id, improvement)
     else:
         print_insight(report, insight)
     return print_finetunings(further)

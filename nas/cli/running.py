@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nas.cli.app import INTERRUPTED
-from nas.cli.output import print_gain, print_json, print_report, print_training, stderr
+from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
     from nas.engine.driver import RunOptions
@@ -108,21 +108,21 @@ def finish(run: Run, as_json: bool) -> None:
 def _tell_gain(run: Run, as_json: bool) -> None:
     from nas.analysis.report_json import search_json
     from nas.engine.run import Run
-    from nas.finetuning.improvement import gain_of
+    from nas.finetuning.improvement import improvement_of
 
-    gain = gain_of(run)
-    origin = Run.open(run.runs, gain.of.run)
+    improvement = improvement_of(run)
+    origin = Run.open(run.runs, improvement.of.run)
     report = origin.report if origin.kind == "search" else None
     if as_json:
         told = next(one for one in origin.finetunings(report) if one.run == run.id)
-        record = replace(told, gain=gain).to_json()  # where it is of a training, told alone has none
-        print_json({**search_json(run.report), "gain": gain.to_json(), "finetuning": record})
+        record = replace(told, improvement=improvement).to_json()  # where it is of a training, told alone has none
+        print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
         return
     if report is not None:
         print_report(report)
         print()
-    print_gain(run.id, gain)
+    print_improvement(run.id, improvement)
     if report is not None:
         print(f"beside the front: nas plot {origin.id}")
-    if gain.improved:
+    if improvement.improved:
         print(f"next: nas export {run.id} -o model.onnx")

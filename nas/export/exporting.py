@@ -72,7 +72,7 @@ def export(
         report = build_report(store, run=run)
     point = pick(report, select, index)
     with _exported(opened) as (prepared, checkpoint, store):
-        origin = Origin(run, report.figures, report.profiles, Precisions.of_run(store.info()), store)
+        origin = Origin(run, report.metrics, report.profiles, Precisions.of_run(store.info()), store)
         return _bundle(point, path, origin, prepared, checkpoint)
 
 

@@ -71,13 +71,13 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     """The trials of a run, numbered as they were told."""
     info = store.info()
     space = SearchSpace.from_json(info["space"])
-    measured = MeasuredRun(store, report.figures, info, store.asks())
+    measured = MeasuredRun(store, report.metrics, info, store.asks())
     distributions = {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
     numbers = {point.architecture: number for number, point in enumerate(report.front)}
     trials = []
-    for architecture in measured.told:
+    for architecture in measured.evaluated:
         outcomes = measured.outcomes(architecture)
-        found = {figure.name: outcome for figure, outcome in zip(measured.figures, outcomes, strict=True)}
+        found = {metric.name: outcome for metric, outcome in zip(measured.metrics, outcomes, strict=True)}
         attributes = _attributes(
             report, architecture, found, measured.test_score(architecture), numbers.get(architecture)
         )
@@ -138,8 +138,8 @@ def _attributes(
 
 def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Outcome]) -> list[float]:
     """`Constraint.slacks` of each bound, which all have figures."""
-    figures = [(c, np.array(found[c.metric.name].value, dtype=np.float64)) for c in constraints]
-    return [float(slack) for constraint, figure in figures for slack in constraint.slacks(figure).values()]
+    values = [(c, np.array(found[c.metric.name].value, dtype=np.float64)) for c in constraints]
+    return [float(slack) for constraint, value in values for slack in constraint.slacks(value).values()]
 
 
 def _open(storage: str) -> BaseStorage:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas.analysis.finetuned_runs import may_train_one
-from nas.analysis.finetuning_improvement import Gain, Trained, gain_between, network_of
+from nas.analysis.finetuned_runs import may_finetune
+from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
 from nas.store.base import RunStatus, RunStore
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
@@ -11,7 +11,7 @@ from supernets.space import Architecture
 
 def is_finetuning(run: StoredRun) -> bool:
     """Whether a run is of one network of another run of the same folder, which is still there, and is finished."""
-    if not may_train_one(run.folder):
+    if not may_finetune(run.folder):
         return False
     named = run.job.supernet
     if named.network is None or named.from_ is None or not run.runs.holds(named.from_):
@@ -20,7 +20,7 @@ def is_finetuning(run: StoredRun) -> bool:
         return store.status() is RunStatus.FINISHED
 
 
-def gain_of(run: StoredRun) -> Gain:
+def improvement_of(run: StoredRun) -> Improvement:
     """What a run that trained one network further gained.
 
     Raises:
@@ -34,8 +34,10 @@ def gain_of(run: StoredRun) -> Gain:
     precision = run.job.precisions[0]
     with run.store() as after, origin.store() as before:
         if origin.kind == "training":
-            return gain_between(Trained(origin.id, network, precision, None), after, _scored(origin, network))
-        return gain_between(network_of(origin.id, before, network, precision), after, before)
+            return improvement_between(
+                FinetunedNetwork(origin.id, network, precision, None), after, _scored(origin, network)
+            )
+        return improvement_between(network_of(origin.id, before, network, precision), after, before)
 
 
 def _scored(origin: StoredRun, network: Architecture) -> RunStore:

@@ -184,7 +184,7 @@ def placeable(points: Sequence[Point], panel: Panel) -> list[Point]:
     return [p for p in points if panel.x.name in p.values and panel.y.name in p.values]
 
 
-def further_in(finetunings: Sequence[Finetuning], panel: Panel) -> list[tuple[Finetuning, Point, Point]]:
+def finetuned_in(finetunings: Sequence[Finetuning], panel: Panel) -> list[tuple[Finetuning, Point, Point]]:
     """Those that a panel can show, each with its network before and after."""
     pairs = [(one, one.before, one.after) for one in finetunings]
     return [

@@ -141,7 +141,7 @@ def _notes(report: RunReport, further: Sequence[Finetuning]) -> str:
         lines.append(f"No network keeps them; the nearest has {miss_text(report.nearest.miss)}.")
     for one in further:
         network = one.of.key or one.of.network.key
-        lines.append(f"Network {network} was trained further by {one.run}: {', '.join(one.told)}.")
+        lines.append(f"Network {network} was trained further by {one.run}: {', '.join(one.summary)}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nas.analysis.formatting import shown_scale, title_of
 from nas.analysis.importance import Importance
 from nas.analysis.insight import Insight
-from nas.analysis.predictor_accuracy import Foresight
+from nas.analysis.predictor_accuracy import PredictorAccuracy
 from nas.analysis.report import PredictorReport, RunReport
 from nas.problem.objectives import Objective
 from nas.visualization import chart_data as charts
@@ -34,25 +34,25 @@ _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "second
 def insight_makers(report: RunReport, insight: Insight) -> Makers:
     """What makes the pictures of `charts.TITLES`."""
     return {
-        "course": partial(_course_figure, report, insight),
+        "course": partial(_timeline_figure, report, insight),
         "predictors": partial(_predictors_figure, report, insight),
         "genes": partial(_genes_figure, report, insight),
     }
 
 
-def _course_figure(report: RunReport, insight: Insight) -> Figure | None:
-    curve, course = charts.convergence(report), insight.course
+def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
+    curve, timeline = charts.convergence(report), insight.timeline
     if curve is None:
         return None
-    places = {int(n): i for i, n in enumerate(course.evaluations)}
-    seconds = course.seconds[[places[int(n)] for n in curve.evaluations]]
+    places = {int(n): i for i, n in enumerate(timeline.evaluations)}
+    seconds = timeline.seconds[[places[int(n)] for n in curve.evaluations]]
     unit, factor = next((unit, factor) for least, unit, factor in _UNITS if seconds[-1] >= least)
     figure = Figure(figsize=(8.0, 4.4))
     axis = figure.subplots()
     axis.plot(
         seconds / factor, curve.share, drawstyle="steps-post", color=charts.FRONT_COLOUR, linewidth=2, label=curve.name
     )
-    found = sorted(i for i in course.found.values() if i < len(curve.share))
+    found = sorted(i for i in timeline.found.values() if i < len(curve.share))
     if found:
         axis.plot(
             seconds[found] / factor,
@@ -72,7 +72,7 @@ def _course_figure(report: RunReport, insight: Insight) -> Figure | None:
 
 
 def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
-    named = [o for o in report.objectives if o.name in insight.foresight or o.name in report.predictors]
+    named = [o for o in report.objectives if o.name in insight.predictor_accuracy or o.name in report.predictors]
     if not named:
         return None
     figure = Figure(figsize=(9.5, 3.6 * len(named) + 1.0))
@@ -80,13 +80,13 @@ def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
     for objective, (left, right) in zip(named, axes, strict=True):
         thin_ticks(left)
         thin_ticks(right)
-        _draw_scatter(left, objective, insight.foresight.get(objective.name))
+        _draw_scatter(left, objective, insight.predictor_accuracy.get(objective.name))
         _draw_quality(right, objective, report.predictors.get(objective.name))
     _finish(figure, report, "predictors")
     return figure
 
 
-def _draw_scatter(axis: Axes, objective: Objective, found: Foresight | None) -> None:
+def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | None) -> None:
     title = title_of(objective)
     axis.set_xlabel(f"Predicted: {title}")
     axis.set_ylabel("Measured then (darker: later)")

@@ -186,9 +186,9 @@ def _further_traces(labels: _Labels, panel: charts.Panel, further: Sequence[Fine
     ring = {"color": charts.FURTHER_COLOUR, "size": 14, "symbol": "circle-open", "line": {"width": 2.5}}
     line = {"color": charts.FURTHER_COLOUR, "width": 2.5}
     traces = []
-    for one, before, after in charts.further_in(further, panel):
+    for one, before, after in charts.finetuned_in(further, panel):
         drawn = _trace(labels, panel, [before, after], charts.FURTHER_NAME)
-        told = "<br>".join(map(escape, [f"{charts.FURTHER_NAME} by {one.run}", *one.told]))
+        told = "<br>".join(map(escape, [f"{charts.FURTHER_NAME} by {one.run}", *one.summary]))
         drawn["customdata"] = [drawn["customdata"][0], f"<b>{told}</b><br>{drawn['customdata'][1]}"]
         marker = {**ring, "opacity": [0, 1]}
         traces.append(drawn | {"mode": "lines+markers", "marker": marker, "line": line, "meta": _FURTHER_SHADES})

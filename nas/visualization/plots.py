@@ -251,7 +251,7 @@ def _draw_predicted(axis: Axes, points: Sequence[Point], panel: charts.Panel, *,
 
 def _draw_further(axis: Axes, panel: charts.Panel, further: Sequence[Finetuning]) -> None:
     """A line from each network to what further training made of it, a ring, in which a point close by is still seen."""
-    for _, before, after in charts.further_in(further, panel):
+    for _, before, after in charts.finetuned_in(further, panel):
         axis.plot(
             *_xy([before, after], panel), "o-", color=charts.FURTHER_COLOUR, markevery=[1], markersize=10,
             markerfacecolor="none", markeredgewidth=2, linewidth=2, label=charts.FURTHER_NAME, zorder=5.5,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.analysis.finetuning_improvement import Trained, gain_between, network_of
+from nas.analysis.finetuning_improvement import FinetunedNetwork, improvement_between, network_of
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
@@ -44,9 +44,11 @@ def test_a_gain_is_of_the_precision_measured(
         store.set_info(name, value)
     if best_epoch is not None:
         store.set_info("best_epoch", best_epoch)
-    gain = gain_between(Trained("small-1", NETWORK, precision, "2-0-1"), store, scored(NETWORK, precision, 800))
-    told = gain.to_json()
-    assert (gain.improved, told["improved"]) == (improved, improved)
+    improvement = improvement_between(
+        FinetunedNetwork("small-1", NETWORK, precision, "2-0-1"), store, scored(NETWORK, precision, 800)
+    )
+    told = improvement.to_json()
+    assert (improvement.improved, told["improved"]) == (improved, improved)
     assert (told["better_in_fp32"], told["verdict"]) == (better_in_fp32, verdict)
     assert told["validation"]["gain"] == pytest.approx(after / N - 0.8)
     assert "test" not in told
@@ -56,9 +58,11 @@ def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:
     store = scored(SINGLE, "int8", 900)
     for name, value in {"largest": SINGLE.key, "precisions": ["int8"], "epochs": 5, "best_epoch": 2}.items():
         store.set_info(name, value)
-    gain = gain_between(Trained("small-1", NETWORK, "int8", None), store, scored(NETWORK, "fp32", 800))
-    assert not gain.improved
-    assert gain.verdict == "not compared: its accuracy before was not measured in int8"
+    improvement = improvement_between(
+        FinetunedNetwork("small-1", NETWORK, "int8", None), store, scored(NETWORK, "fp32", 800)
+    )
+    assert not improvement.improved
+    assert improvement.verdict == "not compared: its accuracy before was not measured in int8"
 
 
 def test_the_key_is_the_one_that_the_other_run_chooses_it_by() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from nas.analysis.convergence import course_of
+from nas.analysis.convergence import timeline_of
 from nas.analysis.diversity import diversity_of
 from nas.analysis.importance import Importance, importance_of
 from nas.analysis.insight import insight_json, insight_of
-from nas.analysis.predictor_accuracy import Foresight, foresight_of
+from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport, build_report
 from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
@@ -60,14 +60,14 @@ def test_seconds_leave_out_the_time_without_a_driver() -> None:
         store.set_status(RunStatus.RUNNING)
     now[0] = 5002.0
     store.set_status(RunStatus.FINISHED)
-    course = course_of(replace(report, evaluated=points, hypervolume=report.hypervolume[:6]), store.statuses())
+    course = timeline_of(replace(report, evaluated=points, hypervolume=report.hypervolume[:6]), store.statuses())
     assert course.seconds.tolist() == [0.0, 1.0, 2.0, 2.5, 3.5, 3.5]
     assert course.evaluations.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_each_member_of_the_front_is_found_where_it_was_told() -> None:
     report = build_report(example_run(), run="x")
-    course = course_of(report, [])
+    course = timeline_of(report, [])
     assert set(course.found) == {point.key for point in report.front}
     for point in report.front:
         assert report.evaluated[course.found[point.key]].architecture == point.architecture
@@ -76,7 +76,7 @@ def test_each_member_of_the_front_is_found_where_it_was_told() -> None:
 def test_predictions_are_compared_where_they_came_before_the_measurement() -> None:
     store = example_run(n=32)  # steps of ten after the anchors, predicted 1 % too high, beside others never measured
     report = build_report(store, run="x")
-    found = foresight_of(report, store.fits(), store.asks())
+    found = predictor_accuracy_of(report, store.fits(), store.asks())
     assert set(found) == set(TWO)
     latency = found[LATENCY]
     assert latency.step.tolist() == [1] * 10 + [2] * 10 + [3] * 10
@@ -91,18 +91,18 @@ def test_a_prediction_of_another_step_is_not_counted() -> None:
     asked = store.asks()[1][0]
     store.record_fit(Fit(7, "accuracy", {"quality": {}, "predictions": {asked.key: [0.1, 0.1]}}))
     report = build_report(store, run="x")
-    assert 7 not in foresight_of(report, store.fits(), store.asks())["accuracy"].step
+    assert 7 not in predictor_accuracy_of(report, store.fits(), store.asks())["accuracy"].step
 
 
 def test_scores_are_those_of_their_definitions() -> None:
     rng = np.random.default_rng(0)
     measured = np.round(rng.random(200), 1) + 0.5  # with ties
     predicted = np.round(measured + 0.3 * rng.standard_normal(200), 1)
-    found = Foresight(np.arange(200), predicted, np.full(200, 0.3), measured)
+    found = PredictorAccuracy(np.arange(200), predicted, np.full(200, 0.3), measured)
     assert found.kendall_tau == pytest.approx(float(kendalltau(predicted, measured).statistic))
     assert found.rmse == pytest.approx(float(np.sqrt(((predicted - measured) ** 2).mean())))
     assert found.coverage == pytest.approx(float((abs(predicted - measured) <= 0.3 * 1.6449).mean()))
-    constant = Foresight(np.arange(3), np.ones(3), np.ones(3), np.zeros(3))
+    constant = PredictorAccuracy(np.arange(3), np.ones(3), np.ones(3), np.zeros(3))
     assert math.isnan(constant.kendall_tau)
     assert math.isnan(constant.mape)
 
@@ -199,7 +199,7 @@ def test_insight_is_plain_data_in_any_state_of_a_run(names: Sequence[str]) -> No
 def test_the_report_of_one_profile_is_told_of_its_objectives_alone() -> None:
     store = example_run((*TWO, f"latency_ms@{BOARD}"))
     found = insight_of(build_report(store, run="x", profile=BOARD), store)
-    assert set(found.foresight) == set(found.importance) == {"accuracy", f"latency_ms@{BOARD}"}
+    assert set(found.predictor_accuracy) == set(found.importance) == {"accuracy", f"latency_ms@{BOARD}"}
 
 
 def test_of_many_evaluations_some_are_modelled() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.finetuning_improvement import Change, Gain, Trained
+from nas.analysis.finetuning_improvement import Change, FinetunedNetwork, Improvement
 from nas.analysis.points import Point, Points
 from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
@@ -90,9 +90,9 @@ def trained_further(report: RunReport) -> tuple[Finetuning, Finetuning]:
     after = replace(before, values={name: v if name == "accuracy" else v * 1.02 for name, v in values.items()})
     comparison = Comparison(0.05, 0.01, "paired")
     change = Change(before.values["accuracy"], values["accuracy"], comparison)
-    of = Trained(report.run, before.architecture, "fp32", before.key)
-    gain = Gain(of, 2, 3, {"validation": change})
-    done = Finetuning("b-1", of, "finished", False, "", 3, 3, report.columns, before, after, gain)
+    of = FinetunedNetwork(report.run, before.architecture, "fp32", before.key)
+    improvement = Improvement(of, 2, 3, {"validation": change})
+    done = Finetuning("b-1", of, "finished", False, "", 3, 3, report.columns, before, after, improvement)
     left = Finetuning("b-2", replace(of, key=other.key), "running", False, "", 1, 3, before=other)
     return done, left
 

@@ -15,7 +15,7 @@ def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
     store = example_run(TWO)
     report = build_report(store, run="example-1")
     point, latency = report.front[0], report.objectives[1]
-    origin = Origin("example-1", report.figures, report.profiles, Precisions.of_run(store.info()), store)
+    origin = Origin("example-1", report.metrics, report.profiles, Precisions.of_run(store.info()), store)
     assert _provenance(latency, point, origin)["fidelity"] == "final"
     (final,) = (
         m

@@ -36,7 +36,7 @@ def test_predictions_stand_against_what_was_measured_then() -> None:
     scatter, quality = insight_figures(report, insight)["predictors"].axes[2:4]
     assert scatter.get_xlabel() == f"Predicted: Latency (ms), {PROFILE}"
     dots = np.concatenate([line.get_xydata() for line in scatter.get_lines() if line.get_marker() == "o"])
-    found = insight.foresight[TWO[1]]
+    found = insight.predictor_accuracy[TWO[1]]
     expected = np.column_stack([found.predicted, found.measured])
     assert np.sort(dots, axis=0) == pytest.approx(np.sort(expected, axis=0))
     (tau,) = [line for line in quality.get_lines() if line.get_label() == "Kendall's τ"]
@@ -64,12 +64,12 @@ def test_members_of_the_front_are_marked_when_they_were_found() -> None:
     store = example_run()
     report = build_report(store, run="x")
     insight = insight_of(report, store)
-    slow = replace(insight.course, seconds=60.0 * np.arange(len(report.evaluated)))
-    (axis,) = insight_figures(report, replace(insight, course=slow))["course"].axes
+    slow = replace(insight.timeline, seconds=60.0 * np.arange(len(report.evaluated)))
+    (axis,) = insight_figures(report, replace(insight, timeline=slow))["course"].axes
     assert "minutes" in axis.get_xlabel()
     _, marks = axis.get_lines()
     assert np.asarray(marks.get_xdata()).tolist() == sorted(slow.found.values())
-    (axis,) = insight_figures(report, replace(insight, course=replace(slow, found={})))["course"].axes
+    (axis,) = insight_figures(report, replace(insight, timeline=replace(slow, found={})))["course"].axes
     assert [line.get_label() for line in axis.get_lines()] == ["hypervolume"]
 
 
