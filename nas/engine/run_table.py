@@ -17,8 +17,8 @@ _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a run stands by its own store.
+class RunSnapshot:
+    """A run's status and progress, as its store records them at one moment.
 
     Attributes:
         held: whether a live driver has it, whoever started that.
@@ -49,8 +49,8 @@ class Standing:
         return self.status not in _ENDED
 
 
-def standing_of(store: RunStore, *, held: bool) -> Standing:
-    """Where a run stands, by counting instead of reading what was measured.
+def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
+    """The status and progress of a run, by counting rows instead of reading measurements.
 
     Args:
         held: whether a driver has it; looked at before the store is read: a driver that ends records its status first,
@@ -64,7 +64,7 @@ def standing_of(store: RunStore, *, held: bool) -> Standing:
         figures = {*info.get("objectives", ()), *(c["figure"] for c in info.get("constraints") or ())}
         evaluations = store.n_whole(max(1, len(figures)))
     epoch = int(info.get("epoch", 0))
-    return Standing(
+    return RunSnapshot(
         status,
         held,
         epoch + n_measurements,
@@ -127,7 +127,7 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
     live = is_held(folder)
     try:
         with StoredRun(folder, runs).store() as store:
-            found = standing_of(store, held=live)
+            found = snapshot_of(store, held=live)
     except NasError as error:  # or its driver is making it at this moment
         return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
     done, total = found.evaluations, found.evaluations_wanted

@@ -13,7 +13,7 @@ from typing import cast
 from nas.api import schemas
 from nas.engine.budget_extension import Extension
 from nas.engine.run import Run
-from nas.engine.run_table import Standing
+from nas.engine.run_table import RunSnapshot
 from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
 from nas.service.jobs.runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
@@ -215,7 +215,7 @@ class Submissions:
         """What the run's job file says."""
         return self._facts.of(run)
 
-    def _check_more(self, folder: RunFolder, standing: Standing, more: Extension) -> None:
+    def _check_more(self, folder: RunFolder, standing: RunSnapshot, more: Extension) -> None:
         if more and not self._kinds.of(folder.id).begun:
             raise RunStateError(
                 f"run {folder.id!r} has not begun, so its budget is its job's; resume it without a new one"
@@ -266,7 +266,7 @@ class Submissions:
             return self._told(folder.id, self._standings.of(folder.id), submission, queue)
         except NasError as error:
             live = is_held(folder)  # its driver is making it at this moment
-            damaged = Standing(
+            damaged = RunSnapshot(
                 RunStatus.QUEUED if live else RunStatus.FAILED,
                 live,
                 0,
@@ -275,7 +275,7 @@ class Submissions:
             return self._told(folder.id, damaged, submission, queue)
 
     def _told(
-        self, run: str, standing: Standing, submission: Submission | None, queue: Mapping[str, int]
+        self, run: str, standing: RunSnapshot, submission: Submission | None, queue: Mapping[str, int]
     ) -> schemas.RunSummary:
         waits = submission is not None and submission.waits
         status = RunStatus.QUEUED if waits else standing.status
@@ -304,7 +304,7 @@ class Submissions:
         )
 
 
-def _reason(standing: Standing, submission: Submission | None, place: int | None, problem: str) -> str:
+def _reason(standing: RunSnapshot, submission: Submission | None, place: int | None, problem: str) -> str:
     """Why a run ended, or what keeps it waiting."""
     if place is not None:
         told = "waits for a place" if place == 1 else f"waits behind {place - 1} others"

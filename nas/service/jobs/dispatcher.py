@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nas.engine.run_table import Standing
+from nas.engine.run_table import RunSnapshot
 from nas.errors import NasError, RunHeldError, ServiceError
 from nas.service import service_statuses as marks
 from nas.service.jobs.runner import JobRunner, JobState
@@ -171,7 +171,7 @@ class Dispatcher:
             self._tell(submission.run, f"cannot be ended: {error}")
 
     def _jobs(self, wanted: Collection[str]) -> Mapping[str, JobState] | None:
-        """These jobs; None where they cannot be told now. Asked before any run is looked at: see `Standing`."""
+        """These jobs; None where they cannot be told now. Asked before any run is looked at: see `RunSnapshot`."""
         try:
             jobs = self._runner.states(wanted)
         except ServiceError as error:
@@ -191,7 +191,7 @@ class Dispatcher:
             self._launch(wanted[job])
         return found
 
-    def _standing(self, run: str) -> Standing | None:
+    def _standing(self, run: str) -> RunSnapshot | None:
         if self._clock() < self._unreadable.get(run, -math.inf):
             return None
         try:
@@ -201,7 +201,7 @@ class Dispatcher:
             self._unreadable[run] = self._clock() + _LOOK_AGAIN_S
             return None
 
-    def _apply(self, submission: Submission, standing: Standing, step: Step) -> bool:
+    def _apply(self, submission: Submission, standing: RunSnapshot, step: Step) -> bool:
         """Takes one step; whether it was taken. Its failure is this run's alone."""
         try:
             done = self._take(submission, standing, step)
@@ -223,7 +223,7 @@ class Dispatcher:
             self._told[run] = text
             logger.warning("%s", text, extra={"run": run})
 
-    def _take(self, submission: Submission, standing: Standing, step: Step) -> bool:
+    def _take(self, submission: Submission, standing: RunSnapshot, step: Step) -> bool:
         folder = self._settings.runs.get(submission.run)
         match step:
             case Step.START:
@@ -240,7 +240,7 @@ class Dispatcher:
                 marks.end(folder, RunStatus.FAILED, self._why_given_up(submission, standing))
         return True
 
-    def _start(self, submission: Submission, standing: Standing, *, died: int) -> bool:
+    def _start(self, submission: Submission, standing: RunSnapshot, *, died: int) -> bool:
         values: dict[str, Any] = {
             "attempt": submission.attempt + 1,
             "started": True,
@@ -272,7 +272,7 @@ class Dispatcher:
         self._stopped[job] = now
         return True
 
-    def _why_given_up(self, submission: Submission, standing: Standing) -> str:
+    def _why_given_up(self, submission: Submission, standing: RunSnapshot) -> str:
         times = deaths(submission, standing)
         reason = "its driver died" + (f" {times} times in a row without getting any further" if times > 1 else "")
         try:
@@ -283,7 +283,7 @@ class Dispatcher:
         return f"{reason}; it last wrote: {last}" if last else f"{reason}, without a word"
 
     def _settle(
-        self, submissions: Sequence[Submission], standings: Mapping[str, Standing], jobs: Mapping[str, JobState]
+        self, submissions: Sequence[Submission], standings: Mapping[str, RunSnapshot], jobs: Mapping[str, JobState]
     ) -> None:
         """Notes which runs have ended, so that no round looks at them until something is wanted of them again."""
         for submission in submissions:

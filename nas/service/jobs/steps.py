@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from nas.engine.run_table import Standing
+from nas.engine.run_table import RunSnapshot
 from nas.service.jobs.runner import JobState
 from nas.service.state import Submission, Wanted
 
@@ -27,7 +27,7 @@ class Step(StrEnum):
 
 def steps(
     submissions: Sequence[Submission],
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, RunSnapshot],
     jobs: Mapping[str, JobState],
     *,
     at_once: int,
@@ -57,18 +57,18 @@ def steps(
     return found
 
 
-def deaths(submission: Submission, standing: Standing) -> int:
+def deaths(submission: Submission, standing: RunSnapshot) -> int:
     """Drivers that died in a row without progress, the last one among them."""
     return 1 if standing.progress > submission.progress else submission.deaths + 1
 
 
-def _has_driver(submission: Submission, standing: Standing | None, jobs: Mapping[str, JobState]) -> bool:
+def _has_driver(submission: Submission, standing: RunSnapshot | None, jobs: Mapping[str, JobState]) -> bool:
     job = submission.job
     active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
     return active or (standing is not None and standing.held)
 
 
-def _step(submission: Submission, standing: Standing, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
+def _step(submission: Submission, standing: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
     job = submission.job
     active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
     if submission.wanted is Wanted.CANCELLED:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nas.engine.run_table import Standing, standing_of
+from nas.engine.run_table import RunSnapshot, snapshot_of
 from nas.errors import NasError, StoreAwayError
 from nas.store.database import Database
 from nas.store.folder import RunsFolder
@@ -67,7 +67,7 @@ class _Known:
     store: SqlStore | None = (
         None  # while it may change: opening costs more than reading; it keeps 60 KiB, but no file open
     )
-    standing: Standing | None = None
+    standing: RunSnapshot | None = None
     stamp: Stamp | None = None
     read: float = 0.0
 
@@ -84,7 +84,7 @@ class Standings:
         self._known: dict[str, _Known] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
 
-    def of(self, run: str) -> Standing:
+    def of(self, run: str) -> RunSnapshot:
         """Where a run stands now.
 
         Raises:
@@ -100,7 +100,7 @@ class Standings:
                 return known.standing
             database = database_of(folder)
             self._check_answers(database.server, now)
-            held = database.is_held()  # before the store is read; see `standing_of`
+            held = database.is_held()  # before the store is read; see `snapshot_of`
             if known.standing is None or stamp is None or stamp != known.stamp:
                 known.standing = self._read(database, known, held)
                 known.stamp = stamp if stamp is not None and stamp.settled(now) else None
@@ -119,11 +119,11 @@ class Standings:
             raise StoreAwayError(f"{server}: did not answer a moment ago; its runs cannot be read until it does")
         self._away[server] = now
 
-    def _read(self, database: Database, known: _Known, held: bool) -> Standing:
+    def _read(self, database: Database, known: _Known, held: bool) -> RunSnapshot:
         try:
             if known.store is None:
                 known.store = SqlStore.open(database, create=False, driver=False)
-            found = standing_of(known.store, held=held)
+            found = snapshot_of(known.store, held=held)
         except NasError as error:
             known.store = known.standing = None
             if database.server is not None and isinstance(error, StoreAwayError):

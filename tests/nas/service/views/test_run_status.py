@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas.engine.run_table import Standing, overview
+from nas.engine.run_table import RunSnapshot, overview
 from nas.errors import StoreAwayError, StoreError, UnknownNameError
 from nas.problem.objectives import Measurement, Request, Status
 from nas.service.views import run_status as module
@@ -49,7 +49,7 @@ def add(store: RunStore, number: int, metric: str) -> None:
 def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None:
     """By a reader that asks between any two of them, all well within one tick of the file system's clock."""
     standings = Standings(runs)
-    assert standings.of("tiny-1") == Standing(RunStatus.QUEUED, True, 0)
+    assert standings.of("tiny-1") == RunSnapshot(RunStatus.QUEUED, True, 0)
     store.set_facts(
         {"kind": "search", "name": "tiny", "objectives": ["accuracy", "macs"], "evaluations": 9, "epochs": 2}
     )
@@ -65,7 +65,7 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
     store.set_status(RunStatus.FINISHED, reason="done")
     found = standings.of("tiny-1")
     times = [time for _, time in store.statuses()]
-    assert found == Standing(
+    assert found == RunSnapshot(
         RunStatus.FINISHED, True, 102, reason="done", name="tiny", started=times[0], ended=times[1], evaluations=50,
         evaluations_wanted=9, epoch=2, epochs=2,
     )  # fmt: skip
@@ -86,12 +86,12 @@ def test_a_database_is_read_again_only_once_it_has_changed(
 ) -> None:
     reads = []
 
-    def counted(store: RunStore, *, held: bool) -> Standing:
+    def counted(store: RunStore, *, held: bool) -> RunSnapshot:
         reads.append(held)
         return of_store(store, held=held)
 
-    of_store = module.standing_of
-    monkeypatch.setattr(module, "standing_of", counted)
+    of_store = module.snapshot_of
+    monkeypatch.setattr(module, "snapshot_of", counted)
     store.set_status(RunStatus.RUNNING)
     later = 10.0  # so long after the last change that any other would give another stamp
     clock = [store.statuses()[-1][1] + later]
@@ -205,4 +205,4 @@ def test_what_is_no_run_and_what_is_damaged_is_told(runs: RunsFolder, run: RunFo
         standings.of("tiny-1")
     run.database.unlink()
     open_store(run, create=True, driver=True).close()
-    assert standings.of("tiny-1") == Standing(RunStatus.QUEUED, False, 0)
+    assert standings.of("tiny-1") == RunSnapshot(RunStatus.QUEUED, False, 0)
