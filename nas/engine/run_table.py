@@ -21,10 +21,11 @@ class RunSnapshot:
     """A run's status and progress, as its store records them at one moment.
 
     Attributes:
-        held: whether a live driver has it, whoever started that.
+        held: whether a live driver has it, started by the service or by hand.
         progress: grows with everything that a driver commits: epochs and measurements.
         reason: why it has the status; "" where there is nothing to say.
-        name: of its job; "" until a driver has described the run.
+        begun: whether a driver has recorded what the run is: its kind, its job's name and its budget.
+        name: of its job; "" until the run has begun.
         started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
         evaluations: networks that have all of their figures; 0 for a training.
         epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
@@ -34,6 +35,7 @@ class RunSnapshot:
     held: bool
     progress: int
     reason: str = ""
+    begun: bool = False
     kind: str = "search"
     name: str = ""
     started: float | None = None
@@ -69,6 +71,7 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         held,
         epoch + n_measurements,
         reason=str(info.get("reason") or ""),
+        begun="kind" in info,
         kind=str(info.get("kind", "search")),
         name=str(info.get("name", "")),
         started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),

@@ -13,9 +13,9 @@ from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
 from nas.service.jobs.task_requests import TaskRequests
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.uploads.disk_space import check_room
+from nas.service.uploads.disk_space import check_disk_space
 from nas.service.views.results import Results
-from nas.service.views.run_kind import Kinds
+from nas.service.views.run_index import RunIndex
 from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"
@@ -28,8 +28,8 @@ _OWN = frozenset({"result.json", "result.log", "result.out"})
 class Exports:
     """The exports of runs; each has a folder of its own below its run's."""
 
-    def __init__(self, runs: RunsFolder, results: Results, kinds: Kinds, tasks: TaskRequests) -> None:
-        self._runs, self._results, self._kinds, self._tasks = runs, results, kinds, tasks
+    def __init__(self, runs: RunsFolder, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
+        self._runs, self._results, self._index, self._tasks = runs, results, index, tasks
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._lock = threading.Lock()
 
@@ -41,7 +41,7 @@ class Exports:
             StoreError: the disk has no room.
         """
         argv = self._choice(run, request)
-        check_room(self._runs.root)
+        check_disk_space(self._runs.root)
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)
@@ -53,7 +53,7 @@ class Exports:
         """The options that choose the network, which there is: by its key, lest the front change until it is exported."""
         if request.select is not None and request.index is not None:
             raise SelectionError("give one of select and index, or neither for the front's knee")
-        if request.select is not None and self._kinds.of(run).kind == "training":
+        if request.select is not None and self._index.snapshot(run).kind == "training":
             return [f"--select={request.select}"]  # nested networks are known to their checkpoint alone
         report = self._results.report(run)
         if request.select is not None:

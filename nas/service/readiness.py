@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.service.jobs.runner import JobRunner
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.service.uploads.disk_space import check_room
+from nas.service.uploads.disk_space import check_disk_space
 
 
 class Readiness:
@@ -31,7 +31,7 @@ class Readiness:
     def _folder(self) -> str:
         if not os.access(self._root, os.W_OK | os.X_OK):
             return "the runs folder cannot be written"
-        return self._tried(lambda: check_room(self._root))
+        return self._tried(lambda: check_disk_space(self._root))
 
     @staticmethod
     def _tried(look: Callable[[], object]) -> str:

@@ -18,12 +18,11 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
 from nas.service.uploads.data_sets import DataSets
-from nas.service.uploads.job_files import Intake
+from nas.service.uploads.submitted_jobs import SubmittedJobs
 from nas.service.views.profile_drift import Drifts
 from nas.service.views.results import Results
-from nas.service.views.run_details import Details
-from nas.service.views.run_kind import Kinds
-from nas.service.views.run_status import Standings
+from nas.service.views.run_index import RunIndex
+from nas.service.views.run_summaries import RunSummaries
 
 _T = TypeVar("_T")
 
@@ -35,7 +34,7 @@ class Service:
     `nas.errors.NasError` for what cannot be done; routes turn them into problem details.
 
     Args:
-        standings: where runs stand, if somebody else asks for it, too.
+        index: of the runs, if the dispatcher shares it.
         wake: called when there is something new to be done.
         problem: what keeps jobs from being started; "" where nothing does.
     """
@@ -46,25 +45,25 @@ class Service:
         state: ServiceState,
         jobs: JobRunner,
         *,
-        standings: Standings | None = None,
+        index: RunIndex | None = None,
         wake: Callable[[], None] = lambda: None,
         problem: Callable[[], str] = lambda: "",
     ) -> None:
         self.settings, self.state, self.jobs, self._wake = settings, state, jobs, wake
-        self._kinds = Kinds(settings.runs, self._submitted_kind)
-        self._results = Results(settings.runs, self._kinds)
-        self._standings = standings or Standings(settings.runs)
+        index = index or RunIndex(settings.runs, state.submitted_kind)
         self._data, tasks = DataSets(settings), TaskRequests(state)
         self._hardware = Hardware(settings, tasks, Drifts(settings.runs))
-        intake = Intake(settings.runs, self._hardware, self._data)
-        self._submissions = Submissions(settings, state, jobs, intake, self._standings, self._kinds, problem)
-        self._details = Details(settings.runs, self._submissions, self._results, self._kinds)
-        self._exports = Exports(settings.runs, self._results, self._kinds, tasks)
+        self._results, self._summaries = Results(index), RunSummaries(settings.runs, state, index, problem)
+        self._submissions = Submissions(
+            settings,
+            state=state,
+            runner=jobs,
+            jobs=SubmittedJobs(settings.runs, self._hardware, self._data),
+            index=index,
+            summaries=self._summaries,
+        )
+        self._exports = Exports(settings.runs, self._results, index, tasks)
         self._readiness = Readiness(settings, state, jobs)
-
-    def _submitted_kind(self, run: str) -> str | None:
-        found = self.state.submission(run)
-        return None if found is None else found.kind
 
     def _woken(self, made: _T) -> _T:
         self._wake()
@@ -85,15 +84,15 @@ class Service:
         limit: int = 50,
     ) -> schemas.RunsPage:  # fmt: skip
         """The runs of these statuses, kinds and names (a part of the run's id), the newest first."""
-        return self._submissions.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
+        return self._summaries.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
 
     def summary(self, run: str) -> schemas.RunSummary:
         """Where a run stands; cheap enough to be asked again and again by many."""
-        return self._submissions.summary(run)
+        return self._summaries.of(run)
 
     def detail(self, run: str) -> schemas.RunDetail:
         """A run with what it is made of."""
-        return self._details.of(run)
+        return self._summaries.detail(run)
 
     def cancel(self, run: str) -> schemas.RunSummary:
         """Wants a run to end; it can be resumed. Durable before it returns."""

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
 from nas.service import state_tables as tables
+from nas.service.stamped_cache import ChangeStamp
 from nas.service.state_tables import SCHEMA
-from nas.service.views.run_status import Stamp
 from nas.store.database import WRITES
 from nas.store.sqlite import explain, writing_engine
 
@@ -147,7 +147,7 @@ class ServiceState:
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
         self._path, self._engine, self._clock = path, engine, clock
         self._writer = engine.execution_options(**{WRITES: True})
-        self._kept: tuple[Stamp, tuple[Submission, ...]] | None = None
+        self._kept: tuple[ChangeStamp, tuple[Submission, ...]] | None = None
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
@@ -185,7 +185,7 @@ class ServiceState:
 
     def submissions(self) -> list[Submission]:
         """All of them, oldest first; read only where the database has changed, since every summary asks for them."""
-        now, stamp = time.time(), Stamp.of(self._path)
+        now, stamp = time.time(), ChangeStamp.of(self._path)
         if self._kept is not None and self._kept[0] == stamp:
             return list(self._kept[1])
         with self._reading() as connection:
@@ -199,6 +199,11 @@ class ServiceState:
     def submission(self, run: str) -> Submission | None:
         """The submission of a run; None where it was not submitted here."""
         return next((submission for submission in self.submissions() if submission.run == run), None)
+
+    def submitted_kind(self, run: str) -> str | None:
+        """The kind that a run was submitted as; None where it was not submitted here."""
+        found = self.submission(run)
+        return None if found is None else found.kind
 
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""

@@ -32,7 +32,7 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import leftovers, remove
 from nas.service.views.event_stream import Watching
-from nas.service.views.run_status import Standings
+from nas.service.views.run_index import RunIndex
 
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 2000
@@ -71,12 +71,10 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
         remove(leftovers(settings, state))
-        cluster, standings = cluster_of(settings), Standings(settings.runs)
+        cluster, index = cluster_of(settings), RunIndex(settings.runs, state.submitted_kind)
         jobs = RayJobs(cluster)
-        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, standings=standings)
-        service = Service(
-            settings, state, jobs, standings=standings, wake=dispatcher.wake, problem=lambda: dispatcher.problem
-        )
+        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
+        service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)
         app = create_app(service, settings, tokens=tokens)
         cluster.start()
         stack.callback(cluster.close)

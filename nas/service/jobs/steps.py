@@ -1,4 +1,4 @@
-"""What is to be done for submitted runs next: started, resumed, stopped, given up."""
+"""The next step of each submitted run: start, restart, stop, cancel or fail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nas.service.state import Submission, Wanted
 
 
 class Step(StrEnum):
-    """One thing to do for a run."""
+    """One action for a run."""
 
     START = "start"
-    """Its next driver."""
+    """Start its next driver."""
     RESTART = "restart"
-    """Its next driver, since the last one died."""
+    """Start its next driver, since the last one died."""
     STOP = "stop"
-    """Its driver, which has not ended yet."""
+    """Stop its driver."""
     CANCEL = "cancel"
     """Record that it is cancelled: it has no driver that could."""
     FAIL = "fail"
@@ -27,27 +27,28 @@ class Step(StrEnum):
 
 def steps(
     submissions: Sequence[Submission],
-    standings: Mapping[str, RunSnapshot],
+    snapshots: Mapping[str, RunSnapshot],
     jobs: Mapping[str, JobState],
     *,
     at_once: int,
     resumes: int,
 ) -> list[tuple[Submission, Step]]:
-    """What to do now, the oldest submission first; a run of which nothing is to be done is left out.
+    """The steps to take now, the oldest submission first; a run that needs none is left out.
 
     Args:
-        standings: by run; a run without one is passed over (its store cannot be read now).
+        snapshots: by run; a run without one is skipped (its store cannot be read now).
         jobs: states of the submissions' last jobs, where they are known, by id.
         at_once: runs that may have a driver at the same time.
-        resumes: drivers that may die in a row without the run getting any further.
+        resumes: drivers that may die in a row without progress of the run.
     """
-    busy = sum(_has_driver(s, standings.get(s.run), jobs) for s in submissions)
+    held = {run for run, snapshot in snapshots.items() if snapshot.held}
+    busy = sum(is_active(s, jobs) or s.run in held for s in submissions)
     found = []
     for submission in submissions:
-        standing = standings.get(submission.run)
-        if standing is None:
+        snapshot = snapshots.get(submission.run)
+        if snapshot is None:
             continue
-        step = _step(submission, standing, jobs, resumes=resumes)
+        step = _step(submission, snapshot, jobs, resumes=resumes)
         if step in (Step.START, Step.RESTART):
             if busy >= at_once:
                 continue
@@ -57,28 +58,27 @@ def steps(
     return found
 
 
-def deaths(submission: Submission, standing: RunSnapshot) -> int:
+def deaths(submission: Submission, snapshot: RunSnapshot) -> int:
     """Drivers that died in a row without progress, the last one among them."""
-    return 1 if standing.progress > submission.progress else submission.deaths + 1
+    return 1 if snapshot.progress > submission.progress else submission.deaths + 1
 
 
-def _has_driver(submission: Submission, standing: RunSnapshot | None, jobs: Mapping[str, JobState]) -> bool:
+def is_active(submission: Submission, jobs: Mapping[str, JobState]) -> bool:
+    """Whether the job of the last driver has not ended."""
     job = submission.job
-    active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
-    return active or (standing is not None and standing.held)
+    return job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
 
 
-def _step(submission: Submission, standing: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
-    job = submission.job
-    active = job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
+def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
+    active = is_active(submission, jobs)
     if submission.wanted is Wanted.CANCELLED:
         if active:
             return Step.STOP
-        return Step.CANCEL if standing.open and not standing.held else None
-    if active or standing.held:
+        return Step.CANCEL if snapshot.open and not snapshot.held else None
+    if active or snapshot.held:
         return None
-    if job is None:  # asked for, perhaps again after it had ended
+    if submission.job is None:  # submitted or resumed, and not started since
         return Step.START
-    if not standing.open:
+    if not snapshot.open:
         return None
-    return Step.FAIL if deaths(submission, standing) > resumes else Step.RESTART
+    return Step.FAIL if deaths(submission, snapshot) > resumes else Step.RESTART

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
-from nas.service.uploads.disk_space import check_room
+from nas.service.uploads.disk_space import check_disk_space
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 """What an image's name may end in, and what it must hold then."""
@@ -75,7 +75,7 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> tuple[tuple[str,
             members = _members(opened, limits)
             left = limits.archive_bytes
             for path, info in members.items():
-                check_room(folder)
+                check_disk_space(folder)
                 left -= _write(opened, info, folder / path, limits, left)
                 _check_image(folder / path, shown=str(path))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:

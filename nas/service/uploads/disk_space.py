@@ -11,7 +11,7 @@ _LEAST_FREE = 256 * 1024 * 1024
 """Bytes: some hours of searches' rows, and a few checkpoints."""
 
 
-def check_room(folder: Path) -> None:
+def check_disk_space(folder: Path) -> None:
     """Returns if what clients ask for may take more of the disk that an existing folder is on.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
-from nas.service.uploads.disk_space import check_room
+from nas.service.uploads.disk_space import check_disk_space
 
 _CHUNK = 1024 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -28,7 +28,7 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
     folder.mkdir(parents=True)
     path = folder / "model.onnx"
     try:
-        check_room(folder)
+        check_disk_space(folder)
         with path.open("xb") as file:
             size = 0
             while chunk := model.read(_CHUNK):

@@ -12,18 +12,16 @@ from nas.errors import RunStateError, SelectionError
 from nas.problem.objectives import Objective
 from nas.service.views.comparison import compared
 from nas.service.views.networks import networks, objectives_of
-from nas.service.views.reports import kept_reports
-from nas.service.views.run_kind import Kinds
-from nas.store.folder import RunsFolder
+from nas.service.views.run_index import RunIndex
 
 _MOST_COMPARED = 16
 
 
 class Results:
-    """Results of the searches of a runs folder, from reports that are kept until a run changes."""
+    """Results of the searches of a runs folder."""
 
-    def __init__(self, runs: RunsFolder, kinds: Kinds) -> None:
-        self._reports, self._kinds = kept_reports(runs), kinds
+    def __init__(self, index: RunIndex) -> None:
+        self._index = index
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
         """The report of a search.
@@ -34,7 +32,7 @@ class Results:
         """
         if not self._begun(run):
             raise RunStateError(f"run {run!r} has not begun, so there is nothing to show yet; wait until it runs")
-        return self._reports.get(run, profile)
+        return self._index.report(run, profile)
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
         """See `Service.front`; empty for a search that has not begun."""
@@ -125,15 +123,15 @@ class Results:
         Raises:
             RunStateError: it is a training.
         """
-        kind = self._kinds.of(run)
-        if kind.kind == "training":
+        snapshot = self._index.snapshot(run)
+        if snapshot.kind == "training":
             raise RunStateError(
                 f"run {run!r} is a training, so it has no front; search it by a job with   supernet: {{from: {run}}}"
             )
-        return kind.begun
+        return snapshot.begun
 
     def _numbers(self, run: str) -> dict[str, int]:
-        return {point.key: number for number, point in enumerate(self._reports.get(run).front)}
+        return {point.key: number for number, point in enumerate(self._index.report(run).front)}
 
 
 def evaluated(report: RunReport) -> list[Point]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ServiceError, StoreError
-from nas.service import service_statuses as marks
 from nas.service.jobs import dispatcher as dispatcher_module
+from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher, driver_command
 from nas.service.jobs.task import TaskResult
 from nas.service.jobs.tasks import job_of, task_command
@@ -99,7 +99,7 @@ def test_a_driver_that_always_dies_is_given_up_with_its_last_words(service: Serv
     service.jobs.written[service.job(run, 3)] = "one\n\nKilled\n"
     service.driver(run, 3).die()
     assert service.tick() == [(run, "fail")]
-    reason = "its driver died 3 times in a row without getting any further; it last wrote: one | Killed"
+    reason = "its driver died 3 times in a row without any progress; it last wrote: one | Killed"
     assert service.standing(run) == (RunStatus.FAILED, reason)
     assert service.tick() == []
 
@@ -259,7 +259,7 @@ def test_one_run_that_cannot_be_read_stops_no_other(
     def fails(*args: object) -> None:
         raise OSError("disk")
 
-    monkeypatch.setattr(marks, "end", fails)
+    monkeypatch.setattr(status_records, "end", fails)
     with caplog.at_level(logging.WARNING):
         assert service.tick() == [(good, "start")]
         assert service.tick() == []
@@ -343,14 +343,14 @@ def test_a_run_of_a_removed_ones_name_has_jobs_of_its_own(service: Service) -> N
 def test_a_status_that_a_driver_gave_stands(service: Service) -> None:
     run = service.submit()
     folder = service.runs.get(run)
-    marks.queue_again(folder)
+    status_records.requeue(folder)
     store = open_store(folder, driver=True)
     assert store.statuses() == []
     store.set_status(RunStatus.FINISHED, reason="done")
     store.close()
-    marks.end(folder, RunStatus.CANCELLED, "cancelled")
+    status_records.end(folder, RunStatus.CANCELLED, "cancelled")
     assert service.standing(run) == (RunStatus.FINISHED, "done")
-    marks.queue_again(folder)
+    status_records.requeue(folder)
     assert service.standing(run) == (RunStatus.QUEUED, "")
 
 

@@ -1,4 +1,4 @@
-"""Statuses that the service itself gives runs: those that no driver has, and so none could."""
+"""Records statuses of runs that have no driver to do so, each under the run's lease, held for a moment."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from nas.store.opening import open_store
 _OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
-def queue_again(folder: RunFolder) -> None:
-    """Puts a run that has ended among those that wait; leaves any other as it is.
+def requeue(folder: RunFolder) -> None:
+    """Records that a run that has ended is queued again; leaves any other as it is.
 
     Raises:
         RunHeldError: a live driver has the run.
         StoreError: its database cannot be read or written.
     """
-    with _held(folder) as store:
+    with _leased(folder) as store:
         if store.status() not in _OPEN:
             store.set_status(RunStatus.QUEUED)
 
 
 def end(folder: RunFolder, status: RunStatus, reason: str) -> None:
-    """Ends a run that waits, or that its driver has left; leaves one that has ended as it did.
+    """Records the end of a run that waits, or whose driver is gone; leaves one that has ended as it is.
 
     Raises:
-        RunHeldError, StoreError: as `queue_again`.
+        RunHeldError, StoreError: as `requeue`.
     """
-    with _held(folder) as store:
+    with _leased(folder) as store:
         if store.status() in _OPEN:
             store.set_status(status, reason=reason)
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Iterator[RunStore]:
-    """A run's store under its lease, taken for a moment: nothing of what is seen of it can change meanwhile."""
+def _leased(folder: RunFolder) -> Iterator[RunStore]:
     store = open_store(folder, driver=True)
     try:
         yield store

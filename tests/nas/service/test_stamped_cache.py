@@ -6,11 +6,10 @@ import threading
 
 import pytest
 
-from nas.engine.run import Run
 from nas.errors import UnknownNameError
-from nas.service.views.reports import Stamped
+from nas.service.stamped_cache import StampedCache
 from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
+from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from tests.nas.service.made_runs import trained
 
@@ -22,29 +21,27 @@ def test_a_value_is_made_again_when_its_run_changes(runs: RunsFolder) -> None:
     folder = trained(runs)
     made: list[str] = []
 
-    def make(run: Run, key: str | None) -> int:
+    def make(run: RunFolder, key: str | None) -> int:
         made.append(f"{run.id} {key}")
         return len(made)
 
-    kept = Stamped(runs, make, most=10, clock=lambda: LATER)
-    assert [kept.get(folder.id), kept.get(folder.id), kept.get(folder.id, "a")] == [1, 1, 2]
+    kept = StampedCache(make, most=10, clock=lambda: LATER)
+    assert [kept.get(folder), kept.get(folder), kept.get(folder, "a")] == [1, 1, 2]
     store = open_store(folder, driver=True)
     store.set_status(RunStatus.CANCELLED)
-    assert kept.get(folder.id) == 3  # while the driver has it open
+    assert kept.get(folder) == 3  # while the driver has it open
     store.close()
-    assert kept.get(folder.id) == 4  # closing moves what was appended into the database
-    assert kept.get(folder.id) == 4
-    with pytest.raises(UnknownNameError):
-        kept.get("nothing")
+    assert kept.get(folder) == 4  # closing moves what was appended into the database
+    assert kept.get(folder) == 4
 
 
 def test_a_run_that_may_change_without_its_stamp_is_read_again(runs: RunsFolder) -> None:
     folder = trained(runs)
     made: list[int] = []
     written = folder.database.stat().st_mtime
-    soon = Stamped(runs, lambda run, key: made.append(1), most=10, clock=lambda: written + 0.01)
-    soon.get(folder.id)
-    soon.get(folder.id)
+    soon = StampedCache(lambda run, key: made.append(1), most=10, clock=lambda: written + 0.01)
+    soon.get(folder)
+    soon.get(folder)
     assert len(made) == 2
 
 
@@ -54,60 +51,60 @@ def test_what_is_kept_elsewhere_is_read_again_when_it_is_old_or_the_clock_was_se
     )
     made: list[float] = []
     clock = [1000.0]
-    kept = Stamped(runs, lambda run, key: made.append(clock[0]), most=10, clock=lambda: clock[0])
+    kept = StampedCache(lambda run, key: made.append(clock[0]), most=10, clock=lambda: clock[0])
     for now in (1000.0, 1002.9, 1003.1, 500.0, 502.9, 503.1):
         clock[0] = now
-        kept.get(folder.id)
+        kept.get(folder)
     assert made == [1000.0, 1003.1, 500.0, 503.1]
 
 
 def test_nothing_is_kept_of_what_cannot_be_made(runs: RunsFolder) -> None:
     folder = trained(runs)
 
-    def make(run: Run, key: str | None) -> str:
+    def make(run: RunFolder, key: str | None) -> str:
         if key is not None:
             raise UnknownNameError("objective", key, [])
         return run.id
 
-    kept = Stamped(runs, make, most=10)
-    kept.get(folder.id)
+    kept = StampedCache(make, most=10)
+    kept.get(folder)
     for n in range(100):
         with pytest.raises(UnknownNameError):
-            kept.get(folder.id, f"board-{n}")
+            kept.get(folder, f"board-{n}")
     assert len(kept._making) == 1
 
 
 def test_what_was_asked_for_least_recently_goes_first(runs: RunsFolder) -> None:
-    names = [trained(runs).id for _ in range(3)]
+    folders = [trained(runs) for _ in range(3)]
     made: list[str] = []
 
-    def make(run: Run, key: str | None) -> str:
+    def make(run: RunFolder, key: str | None) -> str:
         made.append(run.id)
         return run.id
 
-    kept = Stamped(runs, make, most=4, weigh=lambda value: 2, clock=lambda: LATER)
-    for name in (names[0], names[1], names[0], names[2], names[0], names[1]):
-        kept.get(name)
-    assert made == [names[0], names[1], names[2], names[1]]
-    alone = Stamped(runs, make, most=1, weigh=lambda value: 2, clock=lambda: LATER)
+    kept = StampedCache(make, most=4, weigh=lambda value: 2, clock=lambda: LATER)
+    for i in (0, 1, 0, 2, 0, 1):
+        kept.get(folders[i])
+    assert made == [folders[i].id for i in (0, 1, 2, 1)]
+    alone = StampedCache(make, most=1, weigh=lambda value: 2, clock=lambda: LATER)
     made.clear()
-    for name in (names[0], names[0], names[1], names[0]):
-        alone.get(name)
-    assert made == [names[0], names[1], names[0]]
+    for i in (0, 0, 1, 0):
+        alone.get(folders[i])
+    assert made == [folders[i].id for i in (0, 1, 0)]
 
 
 def test_threads_that_ask_at_once_share_one_value(runs: RunsFolder) -> None:
-    run = trained(runs).id
+    run = trained(runs)
     n = 8
     asked, first = threading.Barrier(n), threading.Event()
     made: list[int] = []
 
-    def make(run: Run, key: str | None) -> object:
+    def make(run: RunFolder, key: str | None) -> object:
         made.append(1)
         first.wait(10)  # until all others ask, too
         return object()
 
-    kept = Stamped(runs, make, most=10, clock=lambda: LATER)
+    kept = StampedCache(make, most=10, clock=lambda: LATER)
     found: list[object] = []
 
     def ask() -> None:

@@ -16,8 +16,10 @@ import pytest
 from nas.engine.run_table import RunSnapshot, overview
 from nas.errors import StoreAwayError, StoreError, UnknownNameError
 from nas.problem.objectives import Measurement, Request, Status
-from nas.service.views import run_status as module
-from nas.service.views.run_status import Stamp, Standings
+from nas.service import stamped_cache
+from nas.service.stamped_cache import ChangeStamp
+from nas.service.views import run_index as module
+from nas.service.views.run_index import RunIndex
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
@@ -48,25 +50,25 @@ def add(store: RunStore, number: int, metric: str) -> None:
 
 def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None:
     """By a reader that asks between any two of them, all well within one tick of the file system's clock."""
-    standings = Standings(runs)
-    assert standings.of("tiny-1") == RunSnapshot(RunStatus.QUEUED, True, 0)
+    index = RunIndex(runs)
+    assert index.snapshot("tiny-1") == RunSnapshot(RunStatus.QUEUED, True, 0)
     store.set_facts(
         {"kind": "search", "name": "tiny", "objectives": ["accuracy", "macs"], "evaluations": 9, "epochs": 2}
     )
     store.set_status(RunStatus.RUNNING)
     for epoch in (1, 2):
         store.set_info("epoch", epoch)
-        assert (standings.of("tiny-1").epoch, standings.of("tiny-1").progress) == (epoch, epoch)
+        assert (index.snapshot("tiny-1").epoch, index.snapshot("tiny-1").progress) == (epoch, epoch)
     for number in range(50):
         add(store, number, "accuracy")
-        assert (standings.of("tiny-1").evaluations, standings.of("tiny-1").progress) == (number, 2 * number + 3)
+        assert (index.snapshot("tiny-1").evaluations, index.snapshot("tiny-1").progress) == (number, 2 * number + 3)
         add(store, number, "macs")
-        assert (standings.of("tiny-1").evaluations, standings.of("tiny-1").progress) == (number + 1, 2 * number + 4)
+        assert (index.snapshot("tiny-1").evaluations, index.snapshot("tiny-1").progress) == (number + 1, 2 * number + 4)
     store.set_status(RunStatus.FINISHED, reason="done")
-    found = standings.of("tiny-1")
+    found = index.snapshot("tiny-1")
     times = [time for _, time in store.statuses()]
     assert found == RunSnapshot(
-        RunStatus.FINISHED, True, 102, reason="done", name="tiny", started=times[0], ended=times[1], evaluations=50,
+        RunStatus.FINISHED, True, 102, reason="done", begun=True, name="tiny", started=times[0], ended=times[1], evaluations=50,
         evaluations_wanted=9, epoch=2, epochs=2,
     )  # fmt: skip
     assert not found.open
@@ -75,9 +77,9 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
 def test_a_constraint_on_another_figure_is_one_more_to_wait_for(runs: RunsFolder, store: SqlStore) -> None:
     store.set_facts({"objectives": ["accuracy"], "constraints": [{"figure": "accuracy"}, {"figure": "macs"}]})
     add(store, 1, "accuracy")
-    assert Standings(runs).of("tiny-1").evaluations == 0
+    assert RunIndex(runs).snapshot("tiny-1").evaluations == 0
     add(store, 1, "macs")
-    assert Standings(runs).of("tiny-1").evaluations == 1
+    assert RunIndex(runs).snapshot("tiny-1").evaluations == 1
     assert overview(runs)[0].done == 1
 
 
@@ -95,18 +97,18 @@ def test_a_database_is_read_again_only_once_it_has_changed(
     store.set_status(RunStatus.RUNNING)
     later = 10.0  # so long after the last change that any other would give another stamp
     clock = [store.statuses()[-1][1] + later]
-    standings = Standings(runs, clock=lambda: clock[0])
+    index = RunIndex(runs, clock=lambda: clock[0])
     for _ in range(3):
-        assert standings.of("tiny-1").status is RunStatus.RUNNING
+        assert index.snapshot("tiny-1").status is RunStatus.RUNNING
     assert len(reads) == 1
     store.set_status(RunStatus.CANCELLED)
-    assert standings.of("tiny-1").status is RunStatus.CANCELLED
+    assert index.snapshot("tiny-1").status is RunStatus.CANCELLED
     assert len(reads) == 2
     store.close()  # nobody holds it, which no file tells; and its files are put into one
-    found = standings.of("tiny-1")
+    found = index.snapshot("tiny-1")
     assert (found.status, found.held) == (RunStatus.CANCELLED, False)
     for _ in range(3):
-        assert standings.of("tiny-1") == found
+        assert index.snapshot("tiny-1") == found
     assert len(reads) == 3
 
 
@@ -114,16 +116,16 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two transactions may leave the same size and, in one tick, the same time: what is that fresh is read anew."""
-    monkeypatch.setattr(module, "_file", lambda path: (1, 4096, 1_000_000_000))
+    monkeypatch.setattr(stamped_cache, "_file", lambda path: (1, 4096, 1_000_000_000))
     clock = [1.05]
-    standings = Standings(runs, clock=lambda: clock[0])
-    assert standings.of("tiny-1").status is RunStatus.QUEUED
+    index = RunIndex(runs, clock=lambda: clock[0])
+    assert index.snapshot("tiny-1").status is RunStatus.QUEUED
     store.set_status(RunStatus.RUNNING)
-    assert standings.of("tiny-1").status is RunStatus.RUNNING
+    assert index.snapshot("tiny-1").status is RunStatus.RUNNING
     clock[0] = 1.2
-    assert standings.of("tiny-1").status is RunStatus.RUNNING
+    assert index.snapshot("tiny-1").status is RunStatus.RUNNING
     store.set_status(RunStatus.FINISHED)  # a real file's stamp would change: this shows that the stamp is looked at
-    assert standings.of("tiny-1").status is RunStatus.RUNNING
+    assert index.snapshot("tiny-1").status is RunStatus.RUNNING
 
 
 def test_of_runs_that_have_ended_no_store_is_kept(
@@ -139,15 +141,15 @@ def test_of_runs_that_have_ended_no_store_is_kept(
         return made
 
     monkeypatch.setattr(SqlStore, "open", opened)
-    standings = Standings(runs)
+    index = RunIndex(runs)
     store.set_status(RunStatus.RUNNING)
     for _ in range(2):
-        standings.of("tiny-1")
+        index.snapshot("tiny-1")
     assert len(kept) == 1
     store.set_status(RunStatus.FINISHED, reason="done")
     store.close()
     for _ in range(2):
-        assert (standings.of("tiny-1").reason, standings.of("tiny-1").held) == ("done", False)
+        assert (index.snapshot("tiny-1").reason, index.snapshot("tiny-1").held) == ("done", False)
     gc.collect()
     assert len(kept) == 0
 
@@ -168,13 +170,13 @@ def test_a_database_server_that_does_not_answer_is_not_waited_for_again_and_agai
         for _ in range(3):
             runs.create("away", "job", store={"url": url, "schema": "nas_away"})
         clock = [1000.0]
-        standings = Standings(runs, clock=lambda: clock[0])
+        index = RunIndex(runs, clock=lambda: clock[0])
         rounds = []
         for now in (1000.0, 1029.0, 1031.0, 1060.0):
             clock[0], before = now, asked[0]
             for run in ("away-1", "away-2", "away-3"):
                 with pytest.raises(StoreAwayError, match=url.split("/")[2]):
-                    standings.of(run)
+                    index.snapshot(run)
             rounds.append(asked[0] > before)
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
@@ -185,24 +187,24 @@ def test_a_database_server_that_does_not_answer_is_not_waited_for_again_and_agai
 def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Stamp, "of", lambda database: None)
+    monkeypatch.setattr(ChangeStamp, "of", lambda database: None)
     clock = [1000.0]
-    standings = Standings(runs, clock=lambda: clock[0])
+    index = RunIndex(runs, clock=lambda: clock[0])
     found = []
     for now, epoch in ((1000.0, 1), (1000.9, 2), (1001.1, 3), (500.0, 4)):
         clock[0] = now
         store.set_info("epoch", epoch)
-        found.append(standings.of("tiny-1").epoch)
+        found.append(index.snapshot("tiny-1").epoch)
     assert found == [1, 1, 3, 4]
 
 
 def test_what_is_no_run_and_what_is_damaged_is_told(runs: RunsFolder, run: RunFolder) -> None:
-    standings = Standings(runs)
+    index = RunIndex(runs)
     with pytest.raises(UnknownNameError):
-        standings.of("tiny-1")  # a folder alone
+        index.snapshot("tiny-1")  # a folder alone
     run.database.write_bytes(b"no database" * 500)
     with pytest.raises(StoreError, match="damaged"):
-        standings.of("tiny-1")
+        index.snapshot("tiny-1")
     run.database.unlink()
     open_store(run, create=True, driver=True).close()
-    assert standings.of("tiny-1") == RunSnapshot(RunStatus.QUEUED, False, 0)
+    assert index.snapshot("tiny-1") == RunSnapshot(RunStatus.QUEUED, False, 0)

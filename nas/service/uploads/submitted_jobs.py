@@ -32,7 +32,7 @@ class Accepted:
     text: str
 
 
-class Intake:
+class SubmittedJobs:
     """Judges submissions."""
 
     def __init__(self, runs: RunsFolder, hardware: Hardware, data: DataSets) -> None:

@@ -1,0 +1,103 @@
+"""The jobs of drivers: started until the runner confirms it, and stopped again where they do not end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from nas.errors import ServiceError
+from nas.service.jobs.runner import JobRunner, JobState
+from nas.service.state import Submission, Wanted
+
+_STOP_AGAIN_S = 10.0
+"""Before a job that has not ended is stopped again."""
+_LOG_LINES, _LOG_CHARACTERS = 3, 600
+
+logger = logging.getLogger(__name__)
+
+
+class DriverJobs:
+    """The drivers of submitted runs on a job runner, which may fail to answer.
+
+    Args:
+        command: the command line of a submission's driver.
+        warn: logs a warning about a run, once.
+        clock: seconds, of any origin.
+
+    Attributes:
+        problem: the runner's last error; "" since it answered again.
+    """
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        command: Callable[[Submission], list[str]],
+        *,
+        warn: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runner, self._command, self._warn, self._clock = runner, command, warn, clock
+        self._unconfirmed: set[str] = set()  # jobs that are recorded as started, and may not have been
+        self._stopped: dict[str, float] = {}  # when jobs were stopped
+        self.problem = ""
+
+    def states(self, jobs: Collection[str]) -> Mapping[str, JobState] | None:
+        """The states of these jobs; None where the runner does not answer."""
+        try:
+            found = self._runner.states(jobs)
+        except ServiceError as error:
+            if str(error) != self.problem:
+                logger.warning("no job can be run now: %s", error)
+            self.problem = str(error)
+            return None
+        self.problem = ""
+        return found
+
+    def confirmed(self, submissions: Sequence[Submission], jobs: Mapping[str, JobState]) -> Mapping[str, JobState]:
+        """The jobs, with those pending whose start is unconfirmed, and is tried again here: their drivers have not died."""
+        wanted = {s.job: s for s in submissions if s.wanted is Wanted.DRIVEN}
+        self._unconfirmed = {job for job in self._unconfirmed if job in wanted and job not in jobs}
+        found = {**jobs, **dict.fromkeys(self._unconfirmed, JobState.PENDING)}
+        for job in sorted(self._unconfirmed):
+            self.start(wanted[job])
+        return found
+
+    def start(self, submission: Submission) -> None:
+        """Starts the job of a submission that is recorded as started; `confirmed` tries again where that fails."""
+        job = str(submission.job)
+        self._unconfirmed.add(job)
+        try:
+            self._runner.start(job, self._command(submission))
+        except ServiceError as error:
+            self.problem = str(error)
+            self._warn(submission.run, f"not started yet: {error}")
+            return
+        self._unconfirmed.discard(job)
+
+    def stop(self, job: str) -> bool:
+        """Stops a job; False where that was done a moment ago.
+
+        Raises:
+            ServiceError: the runner does not answer.
+        """
+        now = self._clock()
+        if job in self._stopped and now < self._stopped[job] + _STOP_AGAIN_S:
+            return False
+        self._runner.stop(job)
+        self._stopped[job] = now
+        return True
+
+    def ended(self, job: str) -> None:
+        """Forgets a job that has ended."""
+        self._stopped.pop(job, None)
+
+    def why_died(self, job: str, times: int) -> str:
+        """The reason of a run that failed since its drivers died that many times in a row, with the last one's last lines."""
+        reason = "its driver died" + (f" {times} times in a row without any progress" if times > 1 else "")
+        try:
+            lines = [line.strip() for line in self._runner.logs(job).splitlines() if line.strip()]
+        except ServiceError:
+            lines = []
+        last = " | ".join(lines[-_LOG_LINES:])[-_LOG_CHARACTERS:]
+        return f"{reason}; it last wrote: {last}" if last else f"{reason}, without any output"

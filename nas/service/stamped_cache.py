@@ -1,0 +1,127 @@
+"""A cache of values computed from runs' databases, each kept until its database changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from nas.store.folder import RunFolder
+
+_SETTLED_S = 0.1
+"""File systems take time stamps from a clock that ticks every few milliseconds: a file changed more recently than this may
+change again and keep its stamp."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStamp:
+    """Changes with every transaction: SQLite appends those to a file beside the database, and later moves them into it.
+
+    Attributes:
+        files: inode, size and modification time of each of the two files; None for one that is empty or missing.
+    """
+
+    files: tuple[tuple[int, int, int] | None, ...]
+
+    @classmethod
+    def of(cls, database: Path) -> ChangeStamp | None:
+        """The stamp of a database now; None where it is no file."""
+        files = tuple(_file(path) for path in (database, database.with_name(f"{database.name}-wal")))
+        return None if files[0] is None else cls(files)
+
+    def settled(self, now: float) -> bool:
+        """Whether any later change gives another stamp, if this one was taken at ``now`` (seconds since the epoch)."""
+        return now > max(file[2] for file in self.files if file is not None) / 1e9 + _SETTLED_S
+
+
+def _file(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    # A connection that only reads creates the second file, too, and leaves it empty.
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else None
+
+
+def fresh(read: float, now: float, seconds: float) -> bool:
+    """Whether a value read at a time is younger than that many seconds; False where the clock was set back since."""
+    return read <= now < read + seconds
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    stamp: ChangeStamp | None
+    read: float
+    begun: float
+    value: T
+
+
+class StampedCache(Generic[T]):
+    """Values by run and key, each computed again once the run's database has changed. Safe to use from several threads.
+
+    Args:
+        make: computes the value of a run; the second argument is the key.
+        most: weight of all cached values; the least recently used one is evicted first.
+        weigh: weight of a value.
+        remote_s: lifetime of a value whose database is not a file of the run's folder.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[RunFolder, str | None], T],
+        *,
+        most: int,
+        weigh: Callable[[T], int] = lambda value: 1,
+        remote_s: float = 3.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._make, self._most, self._weigh, self._remote_s, self._clock = make, most, weigh, remote_s, clock
+        self._weight = 0
+        self._entries: OrderedDict[tuple[str, str | None], _Entry[T]] = OrderedDict()
+        self._making: dict[tuple[str, str | None], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, folder: RunFolder, key: str | None = None) -> T:
+        """The value for a run's database as it is now, or was after this call; concurrent calls share one computation."""
+        asked, place = time.monotonic(), (folder.id, key)
+        with self._lock:
+            making = self._making.setdefault(place, threading.Lock())
+        with making:
+            now, stamp = self._clock(), ChangeStamp.of(folder.database)
+            with self._lock:
+                entry = self._entries.get(place)
+                if entry is not None and (entry.begun > asked or self._unchanged(entry, stamp, now)):
+                    self._entries.move_to_end(place)
+                    return entry.value
+            begun = time.monotonic()
+            try:
+                value = self._make(folder, key)
+            except BaseException:
+                with self._lock:
+                    if place not in self._entries:  # clients choose the keys: there may be any number
+                        self._making.pop(place, None)
+                raise
+            with self._lock:
+                self._keep(place, _Entry(stamp, now, begun, value))
+            return value
+
+    def _unchanged(self, entry: _Entry[T], stamp: ChangeStamp | None, now: float) -> bool:
+        if stamp is None:
+            return entry.stamp is None and fresh(entry.read, now, self._remote_s)
+        return entry.stamp == stamp and stamp.settled(entry.read)
+
+    def _keep(self, place: tuple[str, str | None], entry: _Entry[T]) -> None:
+        before = self._entries.pop(place, None)
+        self._weight += self._weigh(entry.value) - (0 if before is None else self._weigh(before.value))
+        self._entries[place] = entry
+        while self._weight > self._most and len(self._entries) > 1:
+            oldest, dropped = self._entries.popitem(last=False)
+            self._weight -= self._weigh(dropped.value)
+            self._making.pop(oldest, None)

@@ -1,0 +1,154 @@
+"""The index of a folder's runs: status, kind, job summary and report of each, read only when they have changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from nas.analysis.report import RunReport
+from nas.config import load_job
+from nas.engine.run import Run
+from nas.engine.run_table import RunSnapshot, snapshot_of
+from nas.errors import NasError, StoreAwayError
+from nas.service.stamped_cache import StampedCache, fresh
+from nas.store.database import Database
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import database_of
+from nas.store.sql import SqlStore
+
+_MOST_RUNS = 100_000
+_MOST_NETWORKS = 60_000
+"""Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
+_REMOTE_S = 1.0
+"""Lifetime of a snapshot whose database is on a server."""
+_AWAY_S = 30.0
+"""A database server that did not answer is not asked again for this long: each attempt waits for its timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """The parts of a job file that lists of runs show.
+
+    Attributes:
+        epochs: 0 where the job starts from a trained supernet.
+        needs: ids of the runs that it starts from.
+    """
+
+    name: str
+    evaluations: int
+    epochs: int
+    needs: frozenset[str]
+
+
+class RunIndex:
+    """The runs of one folder. Safe to use from several threads.
+
+    Args:
+        submitted_kind: the kind that a run was submitted as; None for one that was not submitted.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        runs: RunsFolder,
+        submitted_kind: Callable[[str], str | None] = lambda run: None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
+        self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
+        self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
+        # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
+        self._stores: dict[str, SqlStore] = {}
+        self._away: dict[str, float] = {}  # database servers, and when they did not answer
+
+    def snapshot(self, run: str) -> RunSnapshot:
+        """The status and progress of a run now.
+
+        Raises:
+            UnknownNameError: there is no such run.
+            StoreError: its database is damaged, or cannot be read now.
+            StoreAwayError: its database's server does not answer, or did not a moment ago.
+        """
+        folder = self._runs.get(run)
+        database = database_of(folder)
+        is_file = database.server is None
+        held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
+        found = self._snapshots.get(folder)
+        kind = found.kind if found.begun else self._submitted_kind(run) or found.kind
+        return replace(found, kind=kind, held=held if is_file else found.held)
+
+    def report(self, run: str, profile: str | None = None) -> RunReport:
+        """The report of a search on all of its hardware profiles, or on one.
+
+        Raises:
+            UnknownNameError: there is no such run, or it has no objective on such a profile.
+            StoreError: as `snapshot`.
+        """
+        return self._reports.get(self._runs.get(run), profile)
+
+    def job(self, run: str) -> JobSummary:
+        """A summary of the run's job file.
+
+        Raises:
+            UnknownNameError: there is no such run.
+            JobError: its job file is damaged.
+        """
+        folder = self._runs.get(run)
+        return _job_summary(folder.job_file, folder.written)
+
+    def forget(self, run: str) -> None:
+        """Closes the store of a run that was removed."""
+        if (store := self._stores.pop(run, None)) is not None:
+            store.close()
+
+    def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
+        return Run(folder, self._runs).report_of(profile)
+
+    def _read_snapshot(self, folder: RunFolder, _key: str | None) -> RunSnapshot:
+        database = database_of(folder)
+        self._check_answers(database.server)
+        held = database.server is not None and database.is_held()
+        try:
+            found = snapshot_of(self._opened(folder.id, database), held=held)
+        except NasError as error:
+            self._stores.pop(folder.id, None)
+            if database.server is not None and isinstance(error, StoreAwayError):
+                self._away[database.server] = self._clock()
+            raise
+        if database.server is not None:
+            self._away.pop(database.server, None)
+        if not found.open:
+            self.forget(folder.id)
+        return found
+
+    def _opened(self, run: str, database: Database) -> SqlStore:
+        store = self._stores.get(run)
+        if store is None:
+            store = self._stores[run] = SqlStore.open(database, create=False, driver=False)
+        return store
+
+    def _check_answers(self, server: str | None) -> None:
+        """Raises where a server did not answer a moment ago; after that, only one caller asks it again."""
+        if server is None or server not in self._away:
+            return
+        now = self._clock()
+        if fresh(self._away[server], now, _AWAY_S):
+            raise StoreAwayError(f"{server}: did not answer a moment ago; its runs cannot be read until it does")
+        self._away[server] = now
+
+
+def _networks_in(report: RunReport) -> int:
+    return 1 + len(report.evaluated) + len(report.predicted)
+
+
+@lru_cache(10_000)
+def _job_summary(path: Path, written: int) -> JobSummary:
+    """The summary of a job file; ``written`` is when, so that a new file of the same name is read."""
+    job = load_job(path)
+    needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
+    epochs = job.training.epochs if job.supernet.trains else 0
+    return JobSummary(job.name, job.search.evaluations, epochs, frozenset(map(str, needs)))

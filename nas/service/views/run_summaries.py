@@ -1,0 +1,161 @@
+"""Runs as the API describes them: summaries, pages of summaries, and details."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from nas.api import schemas
+from nas.engine.run import Run
+from nas.engine.run_table import RunSnapshot
+from nas.errors import NasError, StoreError
+from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.views.networks import objectives_of
+from nas.service.views.run_index import RunIndex
+from nas.store.base import RunStatus
+from nas.store.folder import RunFolder, RunsFolder
+from nas.store.opening import is_held
+
+SUBMITTED = "submitted.yaml"
+"""In a run's folder, the job file as its client wrote it; the run's own has this machine's paths."""
+_EVENTS = 50
+
+
+class RunSummaries:
+    """The runs of a server's folder, submitted here or started by a command.
+
+    Args:
+        problem: why no job can be started now; "" where jobs can be started.
+    """
+
+    def __init__(self, runs: RunsFolder, state: ServiceState, index: RunIndex, problem: Callable[[], str]) -> None:
+        self._runs, self._state, self._index, self._problem = runs, state, index, problem
+
+    def of(self, run: str) -> schemas.RunSummary:
+        """See `Service.summary`."""
+        snapshot = self._index.snapshot(run)
+        submission = self._state.submission(run)
+        queue = self._queue() if submission is not None and submission.waits else {}
+        return self._summary(run, snapshot, submission, queue)
+
+    def readable(self, run: str) -> schemas.RunSummary:
+        """As `of`, but a run that cannot be read is failed, with the error as its reason."""
+        return self._listed(self._runs.get(run), self._state.submission(run), self._queue())
+
+    def page(
+        self, *, status: str | None, kind: str | None, name: str | None, offset: int, limit: int
+    ) -> schemas.RunsPage:
+        """See `Service.runs`; a run that cannot be read is listed as failed, with the error as its reason."""
+        queue = self._queue()
+        submitted = {submission.run: submission for submission in self._state.submissions()}
+        folders = [f for f in reversed(self._runs.list()) if name is None or name.lower() in f.id.lower()]
+        if status is None and kind is None:  # runs of other pages need not be read
+            page, total = folders[offset : offset + limit], len(folders)
+            found = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
+            return schemas.RunsPage(total=total, offset=offset, runs=tuple(found))
+        listed = (self._listed(folder, submitted.get(folder.id), queue) for folder in folders)
+        found = [run for run in listed if status in (None, run.status) and kind in (None, run.kind)]
+        return schemas.RunsPage(total=len(found), offset=offset, runs=tuple(found[offset : offset + limit]))
+
+    def detail(self, run: str) -> schemas.RunDetail:
+        """See `Service.detail`."""
+        summary, opened = self.of(run), Run.open(self._runs, run)
+        with opened.store() as store:
+            info, events = store.info(), store.events()
+        found: dict[str, Any] = {
+            "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
+            "front_size": 0, "hypervolume": None, "reference": {},
+        }  # fmt: skip
+        if summary.kind == "search" and self._index.snapshot(run).begun:
+            report = self._index.report(run)
+            found = {
+                "objectives": objectives_of(report),
+                "constraints": tuple(
+                    schemas.ConstraintInfo(figure=c.metric.name, minimum=c.minimum, maximum=c.maximum)
+                    for c in report.constraints
+                ),
+                "profiles": report.profiles,
+                "precisions": tuple(map(str, info.get("precisions") or ("fp32",))),
+                "algorithm": info.get("algorithm"),
+                "front_size": len(report.front),
+                "hypervolume": report.front_hypervolume,
+                "reference": dict(report.reference),
+            }
+        shown = tuple({"kind": e.kind, "time": e.time, "detail": dict(e.detail)} for e in events[-_EVENTS:])
+        return schemas.RunDetail(**summary.model_dump(), job=_job_text(opened.folder), **found, events=shown)
+
+    def _queue(self) -> dict[str, int]:
+        """The positions of the runs that wait, from 1."""
+        waiting = [submission.run for submission in self._state.submissions() if submission.waits]
+        return {run: place for place, run in enumerate(waiting, start=1)}
+
+    def _listed(self, folder: RunFolder, submission: Submission | None, queue: Mapping[str, int]) -> schemas.RunSummary:
+        try:
+            snapshot = self._index.snapshot(folder.id)
+        except NasError as error:
+            kind = "search" if submission is None else submission.kind
+            if is_held(folder):  # its driver is creating it at this moment
+                snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
+            else:
+                reason = f"cannot be read: {error}"
+                snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
+        return self._summary(folder.id, snapshot, submission, queue)
+
+    def _summary(
+        self, run: str, snapshot: RunSnapshot, submission: Submission | None, queue: Mapping[str, int]
+    ) -> schemas.RunSummary:
+        waits = submission is not None and submission.waits
+        name, wanted, epochs = snapshot.name, snapshot.evaluations_wanted, snapshot.epochs
+        if not name:  # no driver has described the run yet; its job file may be damaged
+            with suppress(NasError):
+                job = self._index.job(run)
+                name, wanted, epochs = job.name, job.evaluations, job.epochs
+        return schemas.RunSummary(
+            run=run,
+            name=name or run,
+            kind=cast(schemas.RunKind, snapshot.kind),
+            status=cast(schemas.RunStatusName, str(RunStatus.QUEUED if waits else snapshot.status)),
+            reason=_reason(snapshot, submission, queue.get(run), self._problem()),
+            live=snapshot.held,
+            submitted=None if submission is None else _time(submission.submitted),
+            submitter="" if submission is None else submission.submitter,
+            queue_position=queue.get(run),
+            started=_time(snapshot.started),
+            ended=None if waits else _time(snapshot.ended),
+            evaluations=snapshot.evaluations,
+            evaluations_wanted=0 if snapshot.kind == "training" else wanted,
+            epoch=snapshot.epoch,
+            epochs=epochs,
+        )
+
+
+def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | None, problem: str) -> str:
+    """Why a run ended, or why it waits."""
+    if place is not None:
+        position = "waits for a place" if place == 1 else f"waits behind {place - 1} others"
+        return f"{position}; no job can be started now: {problem}" if problem else position
+    if not snapshot.open:
+        return snapshot.reason
+    if submission is not None and submission.wanted is Wanted.CANCELLED:
+        return "is being cancelled"
+    if snapshot.held:
+        return snapshot.reason
+    if submission is not None:
+        return "its driver is starting"
+    return "has no driver: it was interrupted" if snapshot.status is RunStatus.RUNNING else "was never started"
+
+
+def _job_text(folder: RunFolder) -> str:
+    """The job file as its client wrote it."""
+    submitted = folder.path / SUBMITTED
+    path = submitted if submitted.is_file() else folder.job_file
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
