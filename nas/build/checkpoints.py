@@ -1,4 +1,4 @@
-"""Finds the trained supernets that a job names, and checks that they are for its data."""
+"""Finds the trained supernets that a job names, and checks that they fit its data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config import load_job
+from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunsFolder
 from supernets.base import Family
@@ -15,47 +16,61 @@ from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
 
 
-def load_trained(runs: RunsFolder, source: str, path: Path | None, *, where: str) -> Checkpoint:
+def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
+    """The finished checkpoint that ``supernet.from`` names; None where it names none.
+
+    Raises:
+        JobError, CheckpointError: as of `find_checkpoint`.
+    """
+    if supernet.from_ is None:
+        return None
+    return find_checkpoint(runs, supernet.from_, supernet.from_path, where=f"{source}: supernet.from")
+
+
+def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str) -> Checkpoint:
     """A finished checkpoint, of a run or in a folder.
 
     Args:
-        source: the run's id, read where there is no path.
+        run: the run's id, used where there is no path.
         path: of a checkpoint's folder, or of a run's.
-        where: what names it, in words: ``job.yaml: supernet.from``.
+        where: file and key that name it, for errors: ``job.yaml: supernet.from``.
 
     Raises:
         JobError: there is no such run.
         CheckpointError: there is no checkpoint, it is damaged, or its training is not finished.
     """
     try:
-        folder = _of_run(runs, source) if path is None else path
+        folder = _of_run(runs, run) if path is None else path
     except UnknownNameError as error:
-        raise JobError(f"{where}: {error}") from None
+        raise JobError(f"{where}: {error}", code=error.code) from None
     if (folder / "checkpoint").is_dir():  # a run's folder given as a path
         folder = folder / "checkpoint"
     checkpoint = load_checkpoint(folder)
     if not checkpoint.finished:
         done, epochs = checkpoint.progress["epoch"], checkpoint.progress["epochs"]
-        raise CheckpointError(f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`")
+        raise CheckpointError(
+            f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`",
+            code="checkpoint.unfinished",
+        )
     return checkpoint
 
 
-def _of_run(runs: RunsFolder, source: str) -> Path:
-    """The folder of the supernet that a run trained, or took from another."""
-    run = runs.get(source)
-    if has_checkpoint(run.checkpoint):
-        return run.checkpoint
-    supernet = load_job(run.job_file).supernet
+def _of_run(runs: RunsFolder, run: str) -> Path:
+    """The checkpoint's folder of a run: its own, or that of the supernet that it searched."""
+    found = runs.get(run)
+    if has_checkpoint(found.checkpoint):
+        return found.checkpoint
+    supernet = load_job(found.job_file).supernet
     if supernet.trains or supernet.from_ is None:
-        return run.checkpoint  # that there is none is told when it is read
+        return found.checkpoint  # reading it reports that there is none
     return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
 
 
 def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
-    """Refuses a checkpoint that was trained on other examples than the job's training part.
+    """Rejects a checkpoint that was trained on other examples than the job's training part.
 
     Args:
-        key: of the job file, which names the checkpoint.
+        key: key of the job file that names the checkpoint.
 
     Raises:
         CheckpointError: it was.
@@ -74,7 +89,7 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
 
 
 def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: str) -> None:
-    """Refuses a checkpoint whose networks take other inputs than the job's, or tell other classes.
+    """Rejects a checkpoint whose networks take other inputs than the job's, or have other classes.
 
     Args:
         source: the checkpoint's name in the job file, under `key`.
@@ -90,7 +105,7 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
 
 
 def _of_inputs(family: Mapping[str, Any]) -> str:
-    """What inputs a family is for, in words, from its description."""
+    """The inputs of a family as words of a message, from its description."""
     plain = family
     while "of" in plain:  # nested, or a single one
         plain = plain["of"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.build.pretrained import inputs_folder
+from nas.build.pretrained import find_preprocessing
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
@@ -106,7 +106,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, A
     if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
         return own
     try:
-        return _inputs(inputs_folder(made.supernet.pretrained, run), made.supernet.family) | own
+        return _inputs(find_preprocessing(made.supernet.pretrained, run), made.supernet.family) | own
     except CheckpointError as error:
         what = "tokenizer" if made.data.of_text else "preprocessing"
         raise JobError(

@@ -1,9 +1,11 @@
-"""The pretrained network that a job's supernet is made of, and what a run keeps of it: all that it needs but the weights."""
+"""The pretrained network that a job's supernet starts from, and the copy of its files that a run keeps (not its weights)."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +21,18 @@ from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, find_pretrained
 
 PretrainedConfig = BertConfig | ViTConfig
-"""What a supernet can be made of, but for the weights."""
+"""The configs of networks that a supernet can start from."""
 _WEIGHTS, _DIGEST = "weights.json", "digest"
-"""Written last, with the digest of the weights that the other files came with: where it is, they are whole."""
+"""File with the digest of the weights, written last: where it exists, the other files are complete."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The pretrained network that a job's supernet is made of.
+    """The pretrained network that a job's supernet starts from.
 
     Attributes:
         digest: of its weights.
-        network: with its weights; None for a run that has a checkpoint, which stands for them.
+        network: with its weights; None for a run that has a checkpoint, which replaces them.
     """
 
     config: PretrainedConfig
@@ -38,10 +40,10 @@ class Pretrained:
     network: PretrainedTransformer | None
 
     def keep(self, run: RunFolder) -> None:
-        """Keeps in a run's folder what the run needs of it from now on, in place of what was there.
+        """Copies the network's config and preprocessing into a run's folder, in place of an earlier copy.
 
         Raises:
-            StoreError: a file cannot be read, or not be written.
+            StoreError: a file cannot be read or written.
         """
         names = (CONFIG, PREPROCESSOR if isinstance(self.config, ViTConfig) else TOKENIZER)
         shutil.rmtree(run.pretrained, ignore_errors=True)
@@ -50,8 +52,8 @@ class Pretrained:
             found = {name: path.read_bytes() for name in names if (path := self.config.folder / name).is_file()}
         except OSError as error:
             raise StoreError(
-                f"{error.filename}: {error.strerror}; expected to keep {self.config.folder} without its weights in "
-                f"{run.pretrained}; mend that, and start the job again"
+                f"{error.filename}: {error.strerror}; expected to copy {self.config.folder} without its weights to "
+                f"{run.pretrained}; repair that, and start the job again"
             ) from None
         for name, content in found.items():
             write_atomically(run.pretrained / name, content)
@@ -59,36 +61,55 @@ class Pretrained:
 
 
 def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: str) -> Pretrained | None:
-    """The pretrained network that the job's supernet is made of; None where it names none.
+    """The pretrained network that the job's supernet starts from; None where it names none.
 
     Args:
-        run: whose job it is, where that has begun.
+        run: the run that the job belongs to, where it has begun.
 
     Raises:
         JobError: it cannot be read, or is of another kind.
     """
     if supernet.pretrained is None:
         return None
-    try:
+    with _naming_the_key(run, source):
         return _loaded(supernet.pretrained, run, vit=supernet.family == ViTEncoderFamily.name)
-    except CheckpointError as error:
-        remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
-        raise JobError(f"{source}: supernet.pretrained: {error}{remedy}") from None
 
 
-def inputs_folder(pretrained: str, run: RunFolder | None) -> Path:
-    """The folder that tells what examples a pretrained network takes: what the run keeps of it; else the network's own, as for
-    a job that is no run yet, and for runs of versions that kept nothing.
+def preprocessing_folder(supernet: SupernetConfig, run: RunFolder, *, source: str) -> Path | None:
+    """The folder with the preprocessing of the pretrained network that a run started from; None where it names none.
 
     Raises:
-        CheckpointError: the network's own is not to be found.
+        JobError: it is not found.
     """
-    kept = run is not None and (run.pretrained / _WEIGHTS).is_file()
-    return run.pretrained if run is not None and kept else find_pretrained(pretrained)
+    if supernet.pretrained is None:
+        return None
+    with _naming_the_key(run, source):
+        return find_preprocessing(supernet.pretrained, run)
+
+
+def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
+    """The folder with a pretrained network's preprocessing: the run's copy; else the network's own folder, as for
+    a job that is no run yet and for runs of versions that kept no copy.
+
+    Raises:
+        CheckpointError: the network's own folder is not found.
+    """
+    if run is not None and (run.pretrained / _WEIGHTS).is_file():
+        return run.pretrained
+    return find_pretrained(pretrained)
+
+
+@contextmanager
+def _naming_the_key(run: RunFolder | None, source: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
+        raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
 
 
 def _loaded(name: str, run: RunFolder | None, *, vit: bool) -> Pretrained:
-    folder = inputs_folder(name, run)
+    folder = find_preprocessing(name, run)
     config = read_vit_config(folder) if vit else read_bert_config(folder)
     if run is not None and folder == run.pretrained:
         if has_checkpoint(run.checkpoint):
@@ -105,5 +126,5 @@ def _kept_digest(run: RunFolder) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error!r}); expected the digest of the weights that the run began with; remove "
-            f"{run.pretrained}, and the pretrained network is read from where it was"
+            f"{run.pretrained} to read the pretrained network from its own folder again"
         ) from None

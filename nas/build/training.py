@@ -1,7 +1,8 @@
-"""Builds a job's training: its strategy, its settings, who teaches, what it runs on."""
+"""Makes a job's training: strategy, settings and device."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, assert_never
@@ -77,19 +78,32 @@ def make_settings(job: SearchJob) -> TrainingSettings:
     )
 
 
-def find_device(training: TrainingConfig, *, source: str) -> torch.device:
-    """What a training runs on: an accelerator where it may, and torch sees one.
-
-    Args:
-        source: what the job file is called in errors.
+def check_threads(training: TrainingConfig, *, source: str) -> None:
+    """Rejects a training with more threads than this process may use cores.
 
     Raises:
-        JobError: it asks for an accelerator that torch does not see.
+        JobError: it has more.
     """
-    there = torch.cuda.is_available()
-    if training.device == "cuda" and not there:
-        raise JobError(f"{source}: training.device: torch sees no CUDA device here; take auto or cpu")
-    return torch.device("cuda" if training.device != "cpu" and there else "cpu")
+    cores = len(os.sched_getaffinity(0))
+    if training.threads > cores:
+        raise JobError(
+            f"{source}: training.threads: {training.threads} threads, and this machine grants {cores} cores; lower it",
+            code="job.too-many-threads",
+        )
+
+
+def find_device(training: TrainingConfig, *, source: str) -> torch.device:
+    """The device of a training: an accelerator where the job allows it and torch finds one.
+
+    Raises:
+        JobError: the job asks for an accelerator that torch does not find.
+    """
+    available = torch.cuda.is_available()
+    if training.device == "cuda" and not available:
+        raise JobError(
+            f"{source}: training.device: torch finds no CUDA device here; use auto or cpu", code="job.no-accelerator"
+        )
+    return torch.device("cuda" if training.device != "cpu" and available else "cpu")
 
 
 def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:

@@ -111,14 +111,14 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
 def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
-    from nas.build.resolved_job import Prepared
+    from nas.build.prepared_job import prepare_job
     from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.planning.latency_sweep import job_snippet, sweep, to_json
     from nas.planning.latency_sweep_plot import plot_sweep
 
-    prepared = Prepared(load_job(job), folder(runs), source=str(job))
-    chosen = given or prepared.profiles[0]
+    prepared = prepare_job(load_job(job), folder(runs), source=str(job))
+    chosen = given or prepared.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs) as how:
         count = partial(how.display.count, "measuring widths")
         found = sweep(prepared, chosen, on_progress=count, on_wait=how.display.note)
@@ -158,14 +158,14 @@ def calibrate(
 ) -> None:
     """Measure the blocks of a job's space, so that few subnets are enough to predict the latency of all."""
     from hardware_profiles.catalog import load_profile
-    from nas.build.resolved_job import Prepared
+    from nas.build.prepared_job import prepare_job
     from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.planning.calibrate import calibrate as calibrate_job
 
     chosen, loaded = load_profile(name), load_job(job)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
-    prepared = Prepared(loaded, folder(runs), source=str(job))
+    prepared = prepare_job(loaded, folder(runs), source=str(job))
     with driving(runs) as how, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
             prepared, chosen, path,

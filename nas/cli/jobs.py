@@ -53,13 +53,13 @@ def plan(
 ) -> None:
     """Show what a job's space holds and costs and how long the job will take, before anything is paid for."""
     from nas.analysis.formatting import duration
-    from nas.build.resolved_job import Prepared
+    from nas.build.prepared_job import prepare_job
     from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.planning.plan import plan as make_plan
 
-    prepared = Prepared(load_job(job), folder(runs), source=str(job))
-    with connected(address, spread=False, profiles=prepared.profiles):
+    prepared = prepare_job(load_job(job), folder(runs), source=str(job))
+    with connected(address, spread=False, profiles=prepared.job.profiles):
         made = make_plan(prepared, time=time, inline=inline)
     if as_json:
         return print_json(made.to_json())

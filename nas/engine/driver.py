@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from hardware_profiles.errors import ProfilingError
-from nas.build.resolved_job import Prepared
+from nas.build.checks import check_measurable, check_trainable
+from nas.build.compatibility_facts import compatibility_facts
+from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.config import SearchJob, load_job
 from nas.engine.budget_extension import Extension
 from nas.engine.loop import finalists, measure_again
@@ -144,7 +147,7 @@ def drive(run: str, how: RunOptions | None = None, *, kind: Kind = "search", mor
             else:
                 job, source = load_job(folder.job_file), str(folder.job_file)
                 _check_kind(job, kind, source)
-                prepared = Prepared(job, how.runs, source=source)
+                prepared = prepare_job(job, how.runs, source=source)
                 _describe(folder, store, prepared, kind, _checked(prepared, how, kind, source), how)
             if more and not more.taken(info):
                 more.apply(store, run)
@@ -161,12 +164,12 @@ def _last_end(store: RunStore) -> RunStatus | None:
     return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
 
 
-def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: RunOptions) -> Prepared:
+def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: RunOptions) -> PreparedJob:
     """The parts of a run that has begun, once they are the same as then."""
-    prepared = Prepared(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
+    prepared = prepare_job(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
     kind: Kind = info["kind"]
-    check_conditions(f"run {folder.id}", info["conditions"], prepared.conditions(measured=kind == "search"))
-    trained = info.get("epoch") == prepared.job.training.epochs
+    check_conditions(f"run {folder.id}", info["conditions"], compatibility_facts(prepared, measured=kind == "search"))
+    trained = info.get("epoch") == prepared.config.training.epochs
     _check_reachable(prepared, kind, how, source=str(folder.job_file), trained=trained)
     return prepared
 
@@ -175,7 +178,7 @@ def _start(job: SearchJob, how: RunOptions, kind: Kind, source: str) -> Run:
     _check_kind(job, kind, source)
     how.runs.check_writable()
     place = None if how.store is None else _new_place(how.store, job.name)
-    prepared = Prepared(job, how.runs, source=source)
+    prepared = prepare_job(job, how.runs, source=source)
     sources = _checked(prepared, how, kind, source)
     folder = how.runs.create(job.name, job.to_yaml(), store=place)
     store = open_store(folder, create=True, driver=True)
@@ -191,9 +194,9 @@ def _check_kind(job: SearchJob, kind: Kind, source: str) -> None:
         raise JobError(f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it")
 
 
-def _checked(prepared: Prepared, how: RunOptions, kind: Kind, source: str) -> Sources:
+def _checked(prepared: PreparedJob, how: RunOptions, kind: Kind, source: str) -> Sources:
     """What a new run takes from others, once all that it needs is known to be there."""
-    prepared.check_trainable()
+    check_trainable(prepared.supernets)
     environments = _check_reachable(prepared, kind, how, source=source)
     return find_sources(how.runs, prepared, how.replay, environments) if kind == "search" else Sources()
 
@@ -207,7 +210,7 @@ def _new_place(url: str, name: str) -> dict[str, str]:
 
 
 def _check_reachable(
-    prepared: Prepared, kind: Kind, how: RunOptions, *, source: str, trained: bool = False
+    prepared: PreparedJob, kind: Kind, how: RunOptions, *, source: str, trained: bool = False
 ) -> dict[str, Mapping[str, Any]]:
     """What is not there (a board, a cluster, room for workers), or a table that is of another, is told before a run is made.
 
@@ -217,49 +220,49 @@ def _check_reachable(
     Returns:
         The environment of each profile that a search measures on, by its name.
     """
-    training, measured = prepared.job.training, kind == "search"
-    workers = 1 if trained or prepared.checkpoint is not None else training.workers
+    training, measured = prepared.config.training, kind == "search"
+    workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
     if how.inline and workers > 1:
         raise JobError(
             f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker"
         )
-    spread, profiles = workers > 1 or (measured and how.address is not None), prepared.profiles if measured else ()
+    spread, profiles = workers > 1 or (measured and how.address is not None), prepared.job.profiles if measured else ()
     with connected(how.address, spread=spread, profiles=profiles):
         if workers > 1:
-            check_workers(workers, training.threads, prepared.device)
-        return prepared.check_measurable() if measured else {}
+            check_workers(workers, training.threads, prepared.supernets.device())
+        return check_measurable(prepared) if measured else {}
 
 
 def _describe(
-    folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, sources: Sources, how: RunOptions
+    folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, sources: Sources, how: RunOptions
 ) -> None:
     """Records the facts of a run that never change, and keeps what it needs of the pretrained network that it is made of."""
-    if prepared.pretrained is not None:
-        prepared.pretrained.keep(folder)
+    if prepared.supernets.pretrained is not None:
+        prepared.supernets.pretrained.keep(folder)
     space = prepared.space
     facts: dict[str, Any] = {
-        "name": prepared.job.name,
-        "seed": prepared.job.seed,
-        "conditions": prepared.conditions(measured=kind == "search"),
+        "name": prepared.config.name,
+        "seed": prepared.config.seed,
+        "conditions": compatibility_facts(prepared, measured=kind == "search"),
     }
-    if prepared.checkpoint is None:
-        facts["epochs"] = prepared.job.training.epochs
+    if prepared.supernets.checkpoint is None:
+        facts["epochs"] = prepared.config.training.epochs
     if kind == "search":
         facts |= {
             "space": space.to_json(),
-            "objectives": [o.name for o in prepared.objectives],
-            "constraints": [c.to_json() for c in prepared.constraints],
-            "profiles": [p.name for p in prepared.profiles],
-            "precisions": list(prepared.precisions.names),
+            "objectives": [o.name for o in prepared.job.objectives],
+            "constraints": [c.to_json() for c in prepared.job.constraints],
+            "profiles": [p.name for p in prepared.job.profiles],
+            "precisions": list(prepared.job.precisions.names),
             "smallest": space.smallest.key,
             "largest": space.largest.key,
-            **_budget(prepared.job).facts(),
-            "algorithm": prepared.job.search.algorithm,
+            **_budget(prepared.config).facts(),
+            "algorithm": prepared.config.search.algorithm,
             **sources.facts(),
         }
     for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
         store.set_info(name, value)
-    for told in (str(sources), prepared.data.warning):
+    for told in (str(sources), prepared.data.dataset.warning):
         if told:
             how.display.note(told)
 
@@ -270,14 +273,14 @@ def _budget(job: SearchJob) -> Budget:
     return Budget(search.evaluations, search.minutes, ends)
 
 
-def _drive(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: RunOptions) -> Run:
+def _drive(folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, how: RunOptions) -> Run:
     """Does what is left of a run, and records how it ended; an interruption, too, which is its user's wish."""
     with _recording_its_end(store), _recording_interruption(folder, store, how):
         _go_on(folder, store, prepared, kind, how)
     return Run(folder, how.runs)
 
 
-def _go_on(folder: RunFolder, store: RunStore, prepared: Prepared, kind: Kind, how: RunOptions) -> None:
+def _go_on(folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, how: RunOptions) -> None:
     """Does what is left of a run."""
     how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
     store.set_status(RunStatus.RUNNING)
@@ -323,11 +326,12 @@ def _recording_its_end(store: RunStore, *, but: tuple[type[NasError], ...] = ())
     store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
 
 
-def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: RunOptions) -> tuple[Supernet, str]:
+def _supernet(folder: RunFolder, store: RunStore, prepared: PreparedJob, how: RunOptions) -> tuple[Supernet, str]:
     """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of the way) here."""
-    if prepared.checkpoint is not None:
-        return prepared.checkpoint.supernet, prepared.checkpoint.weights_digest
-    supernet, settings, display = prepared.untrained(), prepared.settings(), how.display
+    if prepared.supernets.checkpoint is not None:
+        return prepared.supernets.checkpoint.supernet, prepared.supernets.checkpoint.weights_digest
+    supernets, data = prepared.supernets, prepared.data.dataset
+    supernet, settings, display = supernets.untrained(), supernets.settings(), how.display
 
     def on_epoch(epoch: Any) -> None:
         store.set_info("epoch", epoch.epoch)
@@ -335,66 +339,75 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: Prepared, how: RunOp
             store.set_info("best_epoch", epoch.best)
         display.epoch(epoch, settings.epochs)
 
-    workers = prepared.job.training.workers
+    workers = prepared.config.training.workers
     trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
-    if not trained and (teaching := prepared.teacher_weights) is not None:
-        check_teacher(folder.id, store.info().get("teacher"), teaching)
-        store.set_info("teacher", teaching)
+    teacher = None if trained else prepared.supernets.teacher()
+    if teacher is not None:
+        check_teacher(folder.id, store.info().get("teacher"), teacher.weights_digest)
+        store.set_info("teacher", teacher.weights_digest)
     common: Any = {
-        "teacher": None if trained else prepared.teacher,
-        "device": prepared.device,
+        "teacher": None if teacher is None else teacher.network,
+        "device": prepared.supernets.device(),
         "on_step": display.step,
         "on_epoch": on_epoch,
     }
     if workers == 1 or trained:
-        digest = train_supernet(supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, **common)
+        digest = train_supernet(supernet, data, supernets.strategy(), settings, folder.checkpoint, **common)
     else:
         with connected(how.address, spread=True):
             digest = train_on_workers(
-                supernet, prepared.data, prepared.strategy(), settings, folder.checkpoint, workers=workers, **common
+                supernet,
+                prepared.data.dataset,
+                prepared.supernets.strategy(),
+                settings,
+                folder.checkpoint,
+                workers=workers,
+                **common,
             )
     store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
     return supernet, digest
 
 
-def _search(store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: RunOptions) -> None:
+def _search(store: RunStore, prepared: PreparedJob, supernet: Supernet, weights: str, how: RunOptions) -> None:
     torch.set_num_threads(1)
-    cluster = connected(how.address, spread=not how.inline, profiles=prepared.profiles)
+    cluster = connected(how.address, spread=not how.inline, profiles=prepared.job.profiles)
     with lookup(how.runs, store.info(), weights) as known, cluster:
         _search_knowing(store, prepared, supernet, weights, how, known)
 
 
 def _search_knowing(
-    store: RunStore, prepared: Prepared, supernet: Supernet, weights: str, how: RunOptions, known: Lookup | None
+    store: RunStore, prepared: PreparedJob, supernet: Supernet, weights: str, how: RunOptions, known: Lookup | None
 ) -> None:
     """Searches, then measures the finalists again; what is known from other runs is not measured."""
-    job, data = prepared.job, prepared.data
+    job, data = prepared.config, prepared.data.dataset
     machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
-    measure = partial(prepared.evaluator, supernet, weights, seed=job.seed, note=how.display.note, machines=machines)
+    measure = partial(
+        build_evaluator, prepared, supernet, weights, seed=job.seed, note=how.display.note, machines=machines
+    )
     few = job.search.screen_images
     with _closing(measure(data.validation, _scoring(prepared, supernet, how), screen_images=few)) as measured:
         evaluations = run_search(
             prepared.space,
-            prepared.objectives,
-            prepared.algorithm(supernet, earlier_evaluations(store.info())),
+            prepared.job.objectives,
+            build_algorithm(prepared, supernet, earlier_evaluations(store.info())),
             _taking(measured, known),
             store,
             Budget.of_run(store.info()),
             batch=job.search.batch,
-            constraints=prepared.constraints,
-            precisions=prepared.precisions,
+            constraints=prepared.job.constraints,
+            precisions=prepared.job.precisions,
             retry_failures=how.retry_failures,
             screen_images=few,
             on_progress=how.display.progress,
         )
     space = prepared.space
-    chosen = finalists(evaluations, prepared.objectives, [space.smallest, space.largest], prepared.constraints)
+    chosen = finalists(evaluations, prepared.job.objectives, [space.smallest, space.largest], prepared.job.constraints)
     # Only now, with the search over, is the test part put before an evaluator.
-    test = InlineScoring(supernet, prepared.calibration, data.test)
+    test = InlineScoring(supernet, prepared.data.calibration, data.test)
     with _closing(measure(data.test, test)) as measured:
         measure_again(
-            chosen, prepared.figures, _taking(measured, known), store,
-            precisions=prepared.precisions, on_progress=how.display.progress,
+            chosen, prepared.job.metrics, _taking(measured, known), store,
+            precisions=prepared.job.precisions, on_progress=how.display.progress,
         )  # fmt: skip
 
 
@@ -416,15 +429,15 @@ def _closing(evaluator: Measured) -> Iterator[Measured]:
         evaluator.close()
 
 
-def _scoring(prepared: Prepared, supernet: Supernet, how: RunOptions) -> Scoring:
+def _scoring(prepared: PreparedJob, supernet: Supernet, how: RunOptions) -> Scoring:
     """Scoring on the validation part: here, or by Ray actors."""
-    part, search = prepared.data.validation, prepared.job.search
+    part, search = prepared.data.dataset.validation, prepared.config.search
     if how.inline:
-        return InlineScoring(supernet, prepared.calibration, part)
+        return InlineScoring(supernet, prepared.data.calibration, part)
     from nas.evaluation.ray_pool import RayPool
 
     return RayPool(
-        supernet, prepared.calibration, part,
+        supernet, prepared.data.calibration, part,
         workers=search.workers, time_limit_s=search.time_limit_s,
         note=how.display.note,
     )  # fmt: skip

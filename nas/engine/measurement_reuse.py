@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hardware_profiles.environment import differences
-from nas.build.resolved_job import Prepared
+from nas.build.compatibility_facts import compatibility_facts
+from nas.build.prepared_job import PreparedJob
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import EXACT_METRICS, Evaluation, Fidelity, Measurement, Request, Status
@@ -85,7 +86,7 @@ class Sources:
 
 
 def find_sources(
-    runs: RunsFolder, prepared: Prepared, replay: str | None, environments: Mapping[str, Mapping[str, Any]]
+    runs: RunsFolder, prepared: PreparedJob, replay: str | None, environments: Mapping[str, Mapping[str, Any]]
 ) -> Sources:
     """What a new run takes from others.
 
@@ -99,7 +100,10 @@ def find_sources(
     sources: list[Source] = []
     machines: dict[str, Any] = {}
     learnt: list[dict[str, Any]] = []
-    for run, option in [*([(replay, _REPLAY)] if replay else []), *((run, _WARM) for run in prepared.job.warm_start)]:
+    for run, option in [
+        *([(replay, _REPLAY)] if replay else []),
+        *((run, _WARM) for run in prepared.config.warm_start),
+    ]:
         with _open(runs, run, option).store() as store:
             info = store.info()
             _check(run, info, prepared, option)
@@ -166,7 +170,7 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
         raise NasError(f"{option}: {error}") from None
 
 
-def _check(run: str, info: Mapping[str, Any], prepared: Prepared, option: str) -> None:
+def _check(run: str, info: Mapping[str, Any], prepared: PreparedJob, option: str) -> None:
     """Refuses a run that a search of this job could not have measured for.
 
     Raises:
@@ -176,14 +180,14 @@ def _check(run: str, info: Mapping[str, Any], prepared: Prepared, option: str) -
         raise NasError(
             f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
         )
-    theirs, ours = dict(info["conditions"]), prepared.conditions(measured=True)
+    theirs, ours = dict(info["conditions"]), compatibility_facts(prepared, measured=True)
     profiles = ours.pop("profiles")
     if option == _REPLAY:
         common = theirs["profiles"].keys() & profiles.keys()
         ours["profiles"] = {name: profiles[name] for name in common}
         theirs["profiles"] = {name: theirs["profiles"][name] for name in common}
-    if prepared.checkpoint is not None:
-        was, now = info.get("weights"), prepared.checkpoint.weights_digest
+    if prepared.supernets.checkpoint is not None:
+        was, now = info.get("weights"), prepared.supernets.checkpoint.weights_digest
         if was not in (None, now):
             raise NasError(
                 f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
@@ -201,12 +205,12 @@ def _check(run: str, info: Mapping[str, Any], prepared: Prepared, option: str) -
 def _same(
     run: str,
     info: Mapping[str, Any],
-    prepared: Prepared,
+    prepared: PreparedJob,
     environments: Mapping[str, Mapping[str, Any]],
     machines: Mapping[str, Any],
 ) -> Source:
     """A warm start's run, with what of it was measured as this job will measure."""
-    theirs, ours = info["conditions"]["profiles"], prepared.conditions(measured=True)["profiles"]
+    theirs, ours = info["conditions"]["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
     known: Mapping[str, Any] = info.get("machines") or {}
 
     def agrees(of: str, now: Mapping[str, Any]) -> bool:
@@ -221,12 +225,12 @@ def _same(
     return Source(run, tuple(equal), accuracy=agrees("accuracy", scoring_environment()))
 
 
-def _figures(store: RunStore, source: Source, prepared: Prepared) -> list[dict[str, Any]]:
+def _figures(store: RunStore, source: Source, prepared: PreparedJob) -> list[dict[str, Any]]:
     """The figures of a run's search, by candidate of this job; those of another machine under names of their own.
 
     What a candidate lacks is told too: one that was left for being slow is the fastest of those without accuracy, maybe.
     """
-    precisions = prepared.precisions
+    precisions = prepared.job.precisions
     found: dict[Architecture, dict[str, list[float | None]]] = {}
     for measurement in store.measurements(Fidelity.SEARCH):
         request = measurement.request

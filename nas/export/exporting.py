@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,16 @@ from torch import Tensor, nn
 from nas.analysis.points import Point
 from nas.analysis.report import build_report
 from nas.analysis.selection import pick
-from nas.build.resolved_job import Prepared
+from nas.build.trained_run import TrainedRun, load_trained_run
 from nas.errors import ExportFailedError, SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.nested_selection import costs_of, largest, sorted_list
 from nas.export.unsearched import score_picked
 from nas.problem.precision import Precisions
-from nas.store.base import RunStore
-from nas.store.compatibility import check_conditions, check_weights
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.checkpoint import Checkpoint, load_checkpoint
 from supernets.data import DataSet
 from supernets.errors import ExportError
 from supernets.families.encoder import EncoderFamily
@@ -58,22 +54,19 @@ def export(
     if opened.kind == "training" and select is not None:
         check_path(path)  # scoring takes longer
         network, _ = sorted_list(opened).within(select)[-1]
-        with _exported(opened) as (prepared, checkpoint, _):
-            if "fp32" not in prepared.precisions.names:
-                raise SelectionError(
-                    f"run {run!r}: without a search a network is exported in fp32, and its job deploys in "
-                    f"{', '.join(prepared.precisions.names)} alone; search it with   supernet: {{from: {run}}}"
-                )
-            point, origin = score_picked(
-                run, network, checkpoint=checkpoint, data=prepared.data, calibration=prepared.calibration
+        if "fp32" not in opened.job.precisions:
+            raise SelectionError(
+                f"run {run!r}: without a search a network is exported in fp32, and its job deploys in "
+                f"{', '.join(opened.job.precisions)} alone; search it with   supernet: {{from: {run}}}"
             )
-            return _bundle(point, path, origin, prepared, checkpoint)
+        trained = load_trained_run(opened)
+        point, origin = score_picked(run, network, trained)
+        return _bundle(point, path, origin, trained)
     with opened.store() as store:
         report = build_report(store, run=run)
-    point = pick(report, select, index)
-    with _exported(opened) as (prepared, checkpoint, store):
+        point = pick(report, select, index)
         origin = Origin(run, report.metrics, report.profiles, Precisions.of_run(store.info()), store)
-        return _bundle(point, path, origin, prepared, checkpoint)
+        return _bundle(point, path, origin, load_trained_run(opened))
 
 
 def export_transformers(
@@ -99,24 +92,24 @@ def export_transformers(
         raise ExportFailedError(f"{folder} exists and is no empty folder; choose another name, or move it")
     opened = StoredRun.open(runs, run)
     network, measured = _chosen(opened, select, index)
-    with _exported(opened) as (prepared, checkpoint, _):
-        supernet, data = checkpoint.supernet, prepared.data
-        values = costs_of(supernet, [network])[0][1] if measured is None else measured
-        family, plain = innermost(supernet.family, network)
-        module = supernet.extract(network)
-        tensors, loader = _written(folder, family, plain, module, data)
-        again = family.build(plain).eval()
-        again.load_state_dict(tensors)
-        read = again.state_dict()
-        same_weights = all(torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items())
-        with torch.no_grad():
-            came, expected = (one(data.validation.inputs[:8]) for one in (again, module))
-        # Not by ">": answers that are no numbers must not pass.
-        same_answers = bool((came - expected).abs().max() <= ROUNDING * expected.abs().max())
-        if not (same_weights and same_answers):
-            raise ExportFailedError(f"{folder}: what was written, read again, gives other answers than the network")
-        told = {"key": network.key, "values": dict(values), "precision": "fp32"}
-        return {"path": str(folder), "loader": loader, **told}
+    trained = load_trained_run(opened)
+    supernet, data = trained.checkpoint.supernet, trained.data.dataset
+    values = costs_of(supernet, [network])[0][1] if measured is None else measured
+    family, plain = innermost(supernet.family, network)
+    module = supernet.extract(network)
+    tensors, loader = _written(folder, family, plain, module, data)
+    again = family.build(plain).eval()
+    again.load_state_dict(tensors)
+    read = again.state_dict()
+    same_weights = all(torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items())
+    with torch.no_grad():
+        came, expected = (one(data.validation.inputs[:8]) for one in (again, module))
+    # Not by ">": answers that are no numbers must not pass.
+    same_answers = bool((came - expected).abs().max() <= ROUNDING * expected.abs().max())
+    if not (same_weights and same_answers):
+        raise ExportFailedError(f"{folder}: what was written, read again, gives other answers than the network")
+    told = {"key": network.key, "values": dict(values), "precision": "fp32"}
+    return {"path": str(folder), "loader": loader, **told}
 
 
 def _chosen(run: StoredRun, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float] | None]:
@@ -154,20 +147,8 @@ def _written(
     return renumbered(tensors, dict(enumerate(family.kept(network)))), loader
 
 
-@contextmanager
-def _exported(run: StoredRun) -> Iterator[tuple[Prepared, Checkpoint, RunStore]]:
-    """A run's job, supernet and store, found to be those that its figures are of."""
-    prepared = Prepared(run.job, run.runs, run=run.folder, source=str(run.folder.job_file))
-    checkpoint = prepared.checkpoint or load_checkpoint(run.folder.checkpoint)
-    with run.store() as store:
-        info = store.info()
-        check_conditions(f"run {run.id}", info["conditions"], prepared.conditions(measured=False))
-        check_weights(run.id, info.get("weights"), checkpoint.weights_digest)
-        yield prepared, checkpoint, store
-
-
-def _bundle(point: Point, path: Path, origin: Origin, prepared: Prepared, checkpoint: Checkpoint) -> dict[str, Any]:
+def _bundle(point: Point, path: Path, origin: Origin, trained: TrainedRun) -> dict[str, Any]:
     return export_bundle(
-        point, path, origin=origin, checkpoint=checkpoint, data=prepared.data,
-        calibration=prepared.calibration, calibration_batch=CALIBRATION_BATCH,
+        point, path, origin=origin, checkpoint=trained.checkpoint, data=trained.data.dataset,
+        calibration=trained.data.calibration, calibration_batch=CALIBRATION_BATCH,
     )  # fmt: skip

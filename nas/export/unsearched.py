@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.analysis.points import Point
+from nas.build.trained_run import TrainedRun
 from nas.errors import ExportFailedError
 from nas.evaluation.measured import Measured
 from nas.evaluation.scoring import InlineScoring
@@ -10,32 +11,29 @@ from nas.export.bundle import Origin
 from nas.problem.objectives import EXACT_METRICS, Measurement, Objective, Request
 from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
-from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet, Part
+from supernets.data import Part
 from supernets.space import Architecture
 
 
-def score_picked(
-    run: str, network: Architecture, *, checkpoint: Checkpoint, data: DataSet, calibration: Part
-) -> tuple[Point, Origin]:
+def score_picked(run: str, network: Architecture, trained: TrainedRun) -> tuple[Point, Origin]:
     """A network in fp32 with its accuracies, scored here as a search would, and its computed costs; nothing is timed.
 
     The test part is put before it only now that it is chosen.
 
     Args:
         run: the training that it is of.
-        calibration: of the training part, for the batch-norm statistics.
 
     Raises:
         ExportFailedError: it cannot be scored.
     """
     figures = tuple(Objective.parse(name, []) for name in ("accuracy", *sorted(EXACT_METRICS)))
     precisions, store = Precisions(), MemoryStore()
+    checkpoint, data = trained.checkpoint, trained.data.dataset
     requests = {figure.name: precisions.request(network, figure) for figure in figures}
     test = precisions.test_request(network)
 
     def take(part: Part, wanted: list[Request]) -> None:
-        scoring = InlineScoring(checkpoint.supernet, calibration, part)
+        scoring = InlineScoring(checkpoint.supernet, trained.data.calibration, part)
         evaluator = Measured(
             scoring, checkpoint.supernet.cost, {},
             n_images=len(part.labels), weights=checkpoint.weights_digest, data=part.digest,

@@ -42,13 +42,7 @@ def improvement_of(run: StoredRun) -> Improvement:
 
 def _scored(origin: StoredRun, network: Architecture) -> RunStore:
     """The figures of a network whose run has none, as it is a training: taken now, in fp32."""
-    from nas.build.resolved_job import Prepared
+    from nas.build.trained_run import load_trained_run
     from nas.export.unsearched import score_picked
-    from supernets.checkpoint import load_checkpoint
 
-    prepared = Prepared(origin.job, origin.runs, run=origin.folder, source=str(origin.folder.job_file))
-    checkpoint = prepared.checkpoint or load_checkpoint(origin.folder.checkpoint)
-    _, found = score_picked(
-        origin.id, network, checkpoint=checkpoint, data=prepared.data, calibration=prepared.calibration
-    )
-    return found.store
+    return score_picked(origin.id, network, load_trained_run(origin))[1].store

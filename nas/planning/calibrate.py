@@ -20,7 +20,8 @@ from hardware_profiles.lookup_table_file import load_lookup, save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import convert
-from nas.build.resolved_job import Prepared
+from nas.build.compatibility_facts import space_digest
+from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
 from nas.evaluation.scoring import in_precision
@@ -47,7 +48,7 @@ _Figure = TypeVar("_Figure", Entry, Subnet)
 
 
 def calibrate(
-    prepared: Prepared,
+    prepared: PreparedJob,
     profile: HardwareProfile,
     path: Path,
     *,
@@ -73,7 +74,7 @@ def calibrate(
     if subnets < 3:
         raise EvaluationError(f"a lookup table needs 3 whole networks at least to be fitted to, got {subnets}")
     torch.set_num_threads(1)
-    with open_profiler(profile, seed=prepared.job.seed, on_wait=on_wait) as profiler:
+    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         return _Calibration(prepared, profile, path, profiler, subnets, on_progress).run()
 
 
@@ -82,7 +83,7 @@ class _Calibration:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedJob,
         profile: HardwareProfile,
         path: Path,
         profiler: LatencyProfiler,
@@ -91,11 +92,11 @@ class _Calibration:
     ) -> None:
         self._prepared, self._profile, self._path, self._profiler = prepared, profile, path, profiler
         self._progress = on_progress
-        self._precisions = prepared.precisions.names
+        self._precisions = prepared.job.precisions.names
         # Untrained weights take as long as trained ones: no kernel looks at the values.
-        self._supernet = prepared.untrained().eval()
+        self._supernet = prepared.supernets.untrained().eval()
         self._blocks = BlockKeys(self._supernet)
-        self._rng = np.random.default_rng(prepared.job.seed)
+        self._rng = np.random.default_rng(prepared.config.seed)
         self._macs = self._sample_blocks()
         self._networks = self._sample_networks(n_subnets)
         self._table = self._begin()
@@ -123,7 +124,7 @@ class _Calibration:
 
     def _begin(self) -> LookupTable:
         """The file's table, if it can be gone on with, or an empty one."""
-        environment, source = self._profiler.environment(), self._prepared.space_digest
+        environment, source = self._profiler.environment(), space_digest(self._prepared.supernets.family)
         if not self._path.exists():
             return LookupTable(asdict(self._profile), PROTOCOL, environment, source, self._sentinel_ms())
         table = load_lookup(self._path, profile=self._profile, environment=environment, unfinished=True)
@@ -188,7 +189,7 @@ class _Calibration:
         """
         return [
             {one.name: example if one.integer else self._noise(_shape(one, example)) for one in taken}
-            for example in self._prepared.examples(self._profile)
+            for example in self._prepared.data.timed_batches(self._profile)
         ]
 
     def _noise(self, shape: Sequence[int | str]) -> NDArray[np.float32]:
@@ -196,11 +197,11 @@ class _Calibration:
         return self._rng.standard_normal((self._profile.batch_size, *sizes)).astype(np.float32)
 
     def _measure_networks(self, networks: Sequence[Architecture], precision: str) -> dict[str, Subnet]:
-        images = head(self._prepared.calibration, _CALIBRATION_IMAGES).inputs
+        images = head(self._prepared.data.calibration, _CALIBRATION_IMAGES).inputs
         models = [
             in_precision(onnx_model(self._supernet.extract(a), images[:2]), precision, [images]) for a in networks
         ]
-        inputs = [{INPUT: examples} for examples in self._prepared.examples(self._profile)]
+        inputs = [{INPUT: examples} for examples in self._prepared.data.timed_batches(self._profile)]
         measured = self._measure(models, [inputs] * len(models), [f"network {a.key}" for a in networks])
         return {a.key: found for a, found in zip(networks, measured, strict=True)}
 

@@ -15,7 +15,8 @@ import torch
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.measuring.protocol import LONGER_ROUNDS, SEARCH_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob
+from nas.build.search_objects import build_algorithm
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import InlineScoring, Scored, Task
 from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
@@ -75,7 +76,7 @@ class Times:
         return {name: asdict(span) for name, span in self.parts().items()}
 
 
-def estimate(prepared: Prepared, *, inline: bool) -> Times:
+def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
     """Measures a little of everything that the job will do, on an untrained supernet where it has to train one.
 
     Args:
@@ -84,21 +85,22 @@ def estimate(prepared: Prepared, *, inline: bool) -> Times:
     Raises:
         EvaluationError: networks of the space cannot be scored or timed.
     """
-    training = None if prepared.checkpoint is not None else _training(prepared)
-    supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
+    training = None if prepared.supernets.checkpoint is not None else _training(prepared)
+    supernet = prepared.supernets.current()
     torch.set_num_threads(1)
-    rng = np.random.default_rng(prepared.job.seed)
+    rng = np.random.default_rng(prepared.config.seed)
     scored = _scored(prepared, supernet, rng)
     timed = _timed(prepared, scored)
     ask_s = _ask_seconds(prepared, supernet, rng)
     return Times(training, _search(prepared, scored, timed, ask_s, inline=inline), _final(prepared, scored, timed))
 
 
-def _training(prepared: Prepared) -> Span:
-    settings, data = prepared.settings(), prepared.data
+def _training(prepared: PreparedJob) -> Span:
+    settings, data = prepared.supernets.settings(), prepared.data.dataset
+    teacher = prepared.supernets.teacher()
     found, after = time_training(
-        prepared.untrained(), data, prepared.strategy(), settings,
-        teacher=prepared.teacher, device=prepared.device, n=_STEPS, limit_s=_STEPS_S,
+        prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings,
+        teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,
     )  # fmt: skip
     steps = settings.epochs * steps_an_epoch(data, settings)
     mean, error = _mean(found)
@@ -107,14 +109,14 @@ def _training(prepared: Prepared) -> Span:
     return _span(steps * mean + rest, steps * error, origin)
 
 
-def _scored(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
-    scoring = InlineScoring(supernet, prepared.calibration, prepared.data.validation)
-    objectives = prepared.figures
+def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
+    scoring = InlineScoring(supernet, prepared.data.calibration, prepared.data.dataset.validation)
+    objectives = prepared.job.metrics
     accuracy = any(o.metric == "accuracy" for o in objectives)
     model = any(o.metric in TIMED_METRICS for o in objectives)
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
-        network, precision = prepared.precisions.split(prepared.space.sample(rng))
+        network, precision = prepared.job.precisions.split(prepared.space.sample(rng))
         made = scoring.score_one(Task(network, precision, accuracy=accuracy, model=model))
         if made.failure:
             raise EvaluationError(f"network {network.key} in {precision} cannot be scored: {made.failure}")
@@ -122,16 +124,18 @@ def _scored(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) ->
     return found
 
 
-def _timed(prepared: Prepared, scored: Sequence[Scored]) -> dict[str, list[float]]:
+def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
     """By profile that an objective needs, the seconds of timing one network, in a session of about a batch."""
-    wanted = {o.profile for o in prepared.figures if o.profile is not None}
+    wanted = {o.profile for o in prepared.job.metrics if o.profile is not None}
     found = {}
-    models = [made.model or b"" for made in (list(scored) * prepared.job.search.batch)[: prepared.job.search.batch]]
-    for profile in prepared.profiles:
+    models = [
+        made.model or b"" for made in (list(scored) * prepared.config.search.batch)[: prepared.config.search.batch]
+    ]
+    for profile in prepared.job.profiles:
         if profile.name not in wanted:
             continue
-        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
-        with open_profiler(profile, seed=prepared.job.seed) as profiler:
+        inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
+        with open_profiler(profile, seed=prepared.config.seed) as profiler:
             results = list(profiler.measure([Deployment.single(model, *inputs) for model in models[:_SCORED]]))
         failures = [result.message for result in results if isinstance(result, LatencyFailure)]
         if failures:
@@ -140,15 +144,15 @@ def _timed(prepared: Prepared, scored: Sequence[Scored]) -> dict[str, list[float
     return found
 
 
-def _ask_seconds(prepared: Prepared, supernet: Supernet, rng: np.random.Generator) -> float:
+def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:
     """Seconds of the algorithm for one batch, on average: asks after half of the evaluations and after nearly all.
 
     The figures that it is told are made up of the networks' costs; what it does with them takes as long.
     """
-    search = prepared.job.search
+    search = prepared.config.search
     seconds = []
     for n in (search.evaluations // 2, search.evaluations - 1):
-        algorithm = prepared.algorithm(supernet)
+        algorithm = build_algorithm(prepared, supernet)
         drawn = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
         algorithm.tell([_made_up(prepared, supernet, a, rng) for a in drawn])
         started = time.perf_counter()
@@ -157,21 +161,23 @@ def _ask_seconds(prepared: Prepared, supernet: Supernet, rng: np.random.Generato
     return float(np.mean(seconds))
 
 
-def _made_up(prepared: Prepared, supernet: Supernet, candidate: Architecture, rng: np.random.Generator) -> Evaluation:
-    network, _ = prepared.precisions.split(candidate)
+def _made_up(
+    prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
+) -> Evaluation:
+    network, _ = prepared.job.precisions.split(candidate)
     cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
     found = {}
-    for objective in prepared.figures:
+    for objective in prepared.job.metrics:
         value = 1 - 0.1 * (most / cost) ** 0.25 if objective.metric == "accuracy" else float(cost)
-        request = prepared.precisions.request(candidate, objective)
+        request = prepared.job.precisions.request(candidate, objective)
         found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
     return Evaluation(candidate, found)
 
 
 def _search(
-    prepared: Prepared, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
+    prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
 ) -> Span:
-    search = prepared.job.search
+    search = prepared.config.search
     batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
     workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
     score, score_error = _mean([made.seconds for made in scored])
@@ -192,8 +198,8 @@ def _search(
     return span
 
 
-def _final(prepared: Prepared, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
-    data, n = prepared.data, prepared.job.search.evaluations
+def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
+    data, n = prepared.data.dataset, prepared.config.search.evaluations
     score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
     each = score + sum(float(np.mean(found)) for found in timed.values()) * LONGER_ROUNDS / SEARCH_ROUNDS
     low, usual, high = (max(2.0, min(share * n, _MAX_FINALISTS)) * each for share in _FINALISTS)

@@ -14,7 +14,7 @@ from torch import nn
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.latency_steps import step_ends
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
 from supernets.families.mobile_cnn import MobileCNN, MobileCNNFamily
@@ -59,7 +59,7 @@ class WidthSweep:
 
 
 def sweep(
-    prepared: Prepared,
+    prepared: PreparedJob,
     profile: HardwareProfile,
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -82,7 +82,7 @@ def sweep(
             machine that answers has become another.
         ProfileError, WorkerError: nothing can be measured on the profile.
     """
-    family = prepared.family
+    family = prepared.supernets.family
     if not isinstance(family, MobileCNNFamily):
         raise EvaluationError(
             f"a sweep varies the widths of the stages of {MobileCNNFamily.name}, and the job's family is {family.name}"
@@ -92,12 +92,12 @@ def sweep(
     total, done = sum(map(len, widths)), 0
     found = []
     what, machines = f"profile {profile.name}", Machines()
-    with open_profiler(profile, seed=prepared.job.seed, on_wait=on_wait) as profiler:
+    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         for s, stage in enumerate(stages):
             on_progress(done, total)
-            (examples,) = prepared.examples(profile)  # the family is one of images
+            (examples,) = prepared.data.timed_batches(profile)  # the family is one of images
             images = torch.from_numpy(examples)
-            deployments = [_deployment(family, s, width, images, prepared.job.seed) for width in widths[s]]
+            deployments = [_deployment(family, s, width, images, prepared.config.seed) for width in widths[s]]
             latency, errors = _measure(profiler, deployments, what, f"stage {s}", machines)
             found.append(_swept(s, stage, widths[s], latency, errors))
             done += len(widths[s])

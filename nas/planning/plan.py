@@ -7,7 +7,8 @@ from typing import Any
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.checks import check_measurable, check_trainable
+from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.planning.estimate import Times, estimate
@@ -72,7 +73,7 @@ class Plan:
         }
 
 
-def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan:
+def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> Plan:
     """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
 
     Args:
@@ -82,17 +83,17 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
     Raises:
         EvaluationError: one of the two cannot be timed.
     """
-    prepared.check_trainable()
-    prepared.check_measurable()
-    job, data, space = prepared.job, prepared.data, prepared.family.space
-    supernet = prepared.untrained() if prepared.checkpoint is None else prepared.checkpoint.supernet
-    ends, calibration = [space.smallest, space.largest], prepared.calibration.split(CALIBRATION_BATCH)
+    check_trainable(prepared.supernets)
+    check_measurable(prepared)
+    job, data, space = prepared.config, prepared.data.dataset, prepared.supernets.family.space
+    supernet = prepared.supernets.current()
+    ends, calibration = [space.smallest, space.largest], prepared.data.calibration.split(CALIBRATION_BATCH)
     networks = [onnx_model(supernet.extract(a), data.validation.inputs[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
-    for profile in prepared.profiles:
-        inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
+    for profile in prepared.job.profiles:
+        inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
         with open_profiler(profile, seed=job.seed) as profiler:
-            for precision in reversed(prepared.precisions.names):
+            for precision in reversed(prepared.job.precisions.names):
                 where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
                 models = [in_precision(model, precision, calibration) for model in networks]
                 results = profiler.measure([Deployment.single(model, *inputs) for model in models])
@@ -112,7 +113,7 @@ def plan(prepared: Prepared, *, time: bool = True, inline: bool = False) -> Plan
         n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
         warning=data.warning,
         evaluations=job.search.evaluations,
-        epochs=None if prepared.checkpoint is not None else job.training.epochs,
+        epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None,
     )
 

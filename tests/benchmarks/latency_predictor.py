@@ -33,7 +33,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import parse_job
 from nas.evaluation.features import LatencyFeatures
 from nas.planning.calibrate import calibrate
@@ -94,12 +94,12 @@ class Labels:
 
 
 def measure(
-    prepared: Prepared, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
+    prepared: PreparedJob, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
 ) -> None:
     """Measures what is lacking: all once, the held-out half twice."""
-    supernet = prepared.untrained().eval()
-    inputs = [{INPUT: examples} for examples in prepared.examples(profile)]
-    shape = tuple(prepared.family.example().shape[1:])
+    supernet = prepared.supernets.untrained().eval()
+    inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
+    shape = tuple(prepared.supernets.family.example().shape[1:])
     held_out = architectures[len(architectures) // 2 :]
     with open_profiler(profile, seed=_SEED, on_wait=print) as profiler:
         for attempt, wanted in ((0, architectures), (1, held_out)):
@@ -117,11 +117,11 @@ def measure(
                 labels.append(rows)
 
 
-def draw(prepared: Prepared, n: int, fitted: Sequence[str]) -> list[Architecture]:
+def draw(prepared: PreparedJob, n: int, fitted: Sequence[str]) -> list[Architecture]:
     """Different random architectures, none of those that a table was fitted to."""
     rng, found = np.random.default_rng(_SEED), dict[Architecture, None]()
     while len(found) < n:
-        if (architecture := prepared.family.space.sample(rng)).key not in fitted:
+        if (architecture := prepared.supernets.family.space.sample(rng)).key not in fitted:
             found[architecture] = None
     return list(found)
 
@@ -159,13 +159,13 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
     return found
 
 
-def run(prepared: Prepared, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> dict[str, Any]:
+def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> dict[str, Any]:
     """Everything about one profile, JSON-able."""
     table = calibrate(prepared, profile, folder / f"{profile.name}.json", on_wait=print)
     architectures = draw(prepared, subnets, list(table.subnets["fp32"]))
     labels = Labels(folder / f"{profile.name}-{subnets}.jsonl")
     measure(prepared, profile, labels, architectures)
-    supernet = prepared.untrained()
+    supernet = prepared.supernets.untrained()
     with_table, without = LatencyFeatures(supernet, table), LatencyFeatures(supernet, None)
     half = subnets // 2
     sizes = [n for n in SIZES if n <= half]
@@ -207,7 +207,7 @@ def main(
     """Prints a table for each profile."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = Prepared(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark")
+    prepared = prepare_job(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark")
     rows = [run(prepared, load_profile(name), folder, subnets=subnets, draws=draws) for name in profile]
     if as_json:
         print(json.dumps(rows, indent=1))

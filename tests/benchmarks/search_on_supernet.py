@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import prepare_job
+from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.config import SearchJob, load_job
 from nas.engine.loop import finalists, search
 from nas.evaluation.cached import Cached
@@ -87,35 +88,34 @@ class Bench:
 
     def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int | None) -> None:
         self.runs = RunsFolder(runs)
-        self.prepared = Prepared(job, self.runs, source="benchmark")
-        if self.prepared.checkpoint is None:
+        self.prepared = prepare_job(job, self.runs, source="benchmark")
+        if self.prepared.supernets.checkpoint is None:
             raise SystemExit("give a trained supernet with --from")
-        self.checkpoint, self.work = self.prepared.checkpoint, work
+        self.checkpoint, self.work = self.prepared.supernets.checkpoint, work
         self.accuracies = SqlStore.open(work / "accuracies.db", create=True, driver=True)
-        self.pool = RayPool(
-            self.checkpoint.supernet, self.prepared.calibration, self.prepared.data.validation, workers=workers
-        )
-        self.test = InlineScoring(self.checkpoint.supernet, self.prepared.calibration, self.prepared.data.test)
+        supernet, data = self.checkpoint.supernet, self.prepared.data
+        self.pool = RayPool(supernet, data.calibration, data.dataset.validation, workers=workers)
+        self.test = InlineScoring(supernet, data.calibration, data.dataset.test)
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
         """One search, or the rest of it."""
         chosen: SearchAlgorithm
         if algorithm == "uniform scaling":
-            chosen = UniformScaling(self.prepared.family.space.uniform_scalings())
+            chosen = UniformScaling(self.prepared.supernets.family.space.uniform_scalings())
         else:
             own = job.search.model_copy(update={"algorithm": algorithm})
-            seeded = Prepared(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")
-            chosen = seeded.algorithm(self.checkpoint.supernet)
+            seeded = prepare_job(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")
+            chosen = build_algorithm(seeded, self.checkpoint.supernet)
         prepared, weights = self.prepared, self.checkpoint.weights_digest
-        measured = prepared.evaluator(
-            self.checkpoint.supernet, weights, prepared.data.validation, Shared(self.pool),
+        measured = build_evaluator(
+            prepared, self.checkpoint.supernet, weights, prepared.data.dataset.validation, Shared(self.pool),
             seed=seed, note=print, machines=Machines(),
         )  # fmt: skip
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
         with closing(store), closing(measured):
             return search(
-                prepared.family.space,
-                prepared.objectives,
+                prepared.supernets.family.space,
+                prepared.job.objectives,
                 chosen,
                 Cached(measured, self._known_accuracies, keep=self._keep_accuracy),
                 store,
@@ -134,26 +134,26 @@ class Bench:
         self, architectures: Sequence[Architecture], seed: int
     ) -> dict[Architecture, tuple[float, float]]:
         """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
-        profile = self.prepared.profiles[0]
+        profile = self.prepared.job.profiles[0]
         scored = {
             s.task.architecture: s
             for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
         }
         profiler = open_profiler(profile, seed=seed)
-        inputs = [{INPUT: examples} for examples in self.prepared.examples(profile)]
+        inputs = [{INPUT: examples} for examples in self.prepared.data.timed_batches(profile)]
         deployments = [Deployment.single(scored[a].model or b"", *inputs) for a in architectures]
         out = {}
         for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):
                 raise SystemExit(latency.message)
-            out[a] = (scored[a].n_correct / len(self.prepared.data.test.labels), latency.latency_ms)
+            out[a] = (scored[a].n_correct / len(self.prepared.data.dataset.test.labels), latency.latency_ms)
         profiler.close()
         return out
 
 
 def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
     """All three algorithms of one seed, measured again together."""
-    space, objectives = bench.prepared.family.space, bench.prepared.objectives
+    space, objectives = bench.prepared.supernets.family.space, bench.prepared.job.objectives
     ends = [space.smallest, space.largest]
     told = {name: bench.search(job, name, seed) for name in ALGORITHMS}
     chosen = {name: finalists(evaluations, objectives, ends) for name, evaluations in told.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import prepare_job
 from nas.config import SearchJob, load_job
 from nas.engine.driver import RunOptions, search, train
 from nas.engine.run import Run
@@ -49,34 +49,34 @@ def tokenizer(folder: Path) -> str:
 def test_a_run_that_was_made_of_a_pretrained_network_brings_its_tokenizer(trained: Path, own: Path) -> None:
     runs = RunsFolder(own / "runs")
     for named in ("moods-1", "./runs/moods-1", "./runs/moods-1/checkpoint"):
-        prepared = Prepared(job(own, supernet={"from": named}), runs)
-        assert prepared.data.sentences.tokenizer == tokenizer(trained)
+        prepared = prepare_job(job(own, supernet={"from": named}), runs)
+        assert prepared.data.dataset.sentences.tokenizer == tokenizer(trained)
     searched = search(job(own, supernet={"from": "moods-1"}, name="next"), RunOptions(runs, inline=True))
-    again = Prepared(job(own, supernet={"from": searched.id}), runs)  # through the run whose supernet it searched
-    assert again.data.train.digest == prepared.data.train.digest
+    again = prepare_job(job(own, supernet={"from": searched.id}), runs)  # through the run whose supernet it searched
+    assert again.data.dataset.train.digest == prepared.data.dataset.train.digest
     further = finetuning_job(Run.open(runs, searched.id), index=0, epochs=1)
-    assert Prepared(further, runs).data.train.digest == prepared.data.train.digest
+    assert prepare_job(further, runs).data.dataset.train.digest == prepared.data.dataset.train.digest
 
 
 def test_what_the_job_says_comes_first(trained: Path, own: Path) -> None:
     (own / "other.json").write_text(tokenizer(trained) + " ")
     data = {**JOB["data"], "tokenizer": "other.json"}
-    prepared = Prepared(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs"))
-    assert prepared.data.sentences.tokenizer == tokenizer(trained) + " "
+    prepared = prepare_job(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs"))
+    assert prepared.data.dataset.sentences.tokenizer == tokenizer(trained) + " "
 
 
 def test_a_run_that_trained_its_own_has_the_same_again(own: Path) -> None:
     runs = RunsFolder(own / "runs")
     space = {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}
     run = train(job(own, supernet={"family": "encoder", "space": space}), RunOptions(runs))
-    prepared = Prepared(job(own, supernet={"from": run.id}), runs)
-    assert prepared.data.sentences.vocabulary < 120
+    prepared = prepare_job(job(own, supernet={"from": run.id}), runs)
+    assert prepared.data.dataset.sentences.vocabulary < 120
 
 
 def test_another_vocabulary_than_that_of_its_tokenizer_is_refused(own: Path) -> None:
     wanted = job(own, supernet={"from": "moods-1"}, data={**JOB["data"], "vocabulary": 500})
     with pytest.raises(JobError, match=r"^job.yaml: data.vocabulary: moods-1 was made of a network with a tokenizer"):
-        Prepared(wanted, RunsFolder(own / "runs"), source="job.yaml")
+        prepare_job(wanted, RunsFolder(own / "runs"), source="job.yaml")
 
 
 def test_a_pretrained_network_that_is_gone_is_told_where_the_run_keeps_nothing_of_it(own: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_pretrained_network_that_is_gone_is_told_where_the_run_keeps_nothing_o
     with pytest.raises(
         JobError, match=r"supernet.from: moods-1 was made of package:no-such-package, .* or give data.tokenizer$"
     ):
-        Prepared(job(own, supernet={"from": "moods-1"}), runs)
+        prepare_job(job(own, supernet={"from": "moods-1"}), runs)
 
 
 def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path, own: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path
     with pytest.raises(
         CheckpointError, match=r"outside of its run's folder, data.tokenizer, too, if it was made of a pretrained"
     ):
-        Prepared(job(own, supernet={"from": "./bare"}), runs)
+        prepare_job(job(own, supernet={"from": "./bare"}), runs)
     data = {**JOB["data"], "tokenizer": str(trained / "bert")}
-    named = Prepared(job(own, supernet={"from": "./bare"}, data=data), runs)
-    assert named.data.sentences.tokenizer == tokenizer(trained)
+    named = prepare_job(job(own, supernet={"from": "./bare"}, data=data), runs)
+    assert named.data.dataset.sentences.tokenizer == tokenizer(trained)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from nas.build.pretrained import Pretrained, inputs_folder, load_pretrained
+from nas.build.pretrained import Pretrained, find_preprocessing, load_pretrained
 from nas.config.supernet import SupernetConfig
-from nas.errors import JobError, StoreError
 from nas.store.folder import RunFolder
 from supernets.checkpoint import weights_digest
 from supernets.families.pretrained_bert import read_bert
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from tests.errors import raises
 from tests.nas.moods import write_moods
 
 
@@ -40,9 +40,9 @@ def test_what_is_kept_is_whole_and_takes_the_place_of_what_was_there(bert: Path,
     (run.pretrained / "preprocessor_config.json").write_text("{}")
     found = loaded(bert)
     assert found.digest == weights_digest(read_bert(bert).tensors)
-    assert inputs_folder(str(bert), run) == bert
+    assert find_preprocessing(str(bert), run) == bert
     found.keep(run)
-    assert inputs_folder(str(bert), run) == run.pretrained
+    assert find_preprocessing(str(bert), run) == run.pretrained
     assert {path.name for path in run.pretrained.iterdir()} == {CONFIG, TOKENIZER, "weights.json"}
     for name in (CONFIG, TOKENIZER):
         assert (run.pretrained / name).read_bytes() == (bert / name).read_bytes()
@@ -56,13 +56,11 @@ def test_weights_come_from_the_original_and_sizes_from_the_run(bert: Path, run: 
     assert again.network is not None
     assert len(again.network.tensors) < len(load_file(bert / WEIGHTS))  # queries, keys and values are one tensor
     assert again.digest == weights_digest(again.network.tensors)
-    with pytest.raises(JobError, match=r"^job.yaml: supernet.pretrained: .*bert: no config.json here"):
+    with raises("job.pretrained-unusable", "job.yaml: supernet.pretrained: ", "bert", "config.json"):
         loaded(bert)
 
 
 def test_a_place_where_nothing_can_be_kept_is_told(bert: Path, run: RunFolder) -> None:
     run.pretrained.write_text("")
-    with pytest.raises(
-        StoreError, match=r"moods-1/pretrained: File exists; expected to keep .*bert without its weights"
-    ):
+    with raises("store.unusable", "moods-1/pretrained", "File exists", str(bert)):
         loaded(bert).keep(run)

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import prepare_job
 from nas.config import load_job
 from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
@@ -130,7 +130,7 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
     made = shell.nas("finetune", "digits-1", "--knee", "--epochs", "1", "--inline", "--json")
     assert made.code == 0, made.err
     trained = Run.open(runs, "digits-1").job
-    first, path = Prepared(trained, runs).data, tmp_path / "job.yaml"
+    first, path = prepare_job(trained, runs).data.dataset, tmp_path / "job.yaml"
     checkpoint = shutil.copytree(runs.get("digits-1").checkpoint, tmp_path / "bare")
     named = f"{{name: digits, image_size: 16, channels: 3, mean: {list(MEAN)}, std: {list(STD)}}}"
     for source, data in (
@@ -139,17 +139,17 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
         (str(checkpoint), named),
     ):
         path.write_text(f"name: next\ndata: {data}\nsupernet: {{from: {source}}}\n")
-        assert Prepared(load_job(path), runs).data.train.digest == first.train.digest
+        assert prepare_job(load_job(path), runs).data.dataset.train.digest == first.train.digest
     path.write_text(path.read_text().replace(named, "{name: digits}"))
     with pytest.raises(
         CheckpointError, match=r"data.image_size, channels, mean and std, too, if it was made of a pretrained"
     ):
-        Prepared(load_job(path), runs)
+        prepare_job(load_job(path), runs)
     path.write_text("name: next\ndata: {name: digits, image_size: 8}\nsupernet: {from: digits-1}\n")
     with pytest.raises(
         JobError, match=r"data.image_size: 8, and supernet.from takes images of 16 pixels a side; write 16"
     ):
-        Prepared(load_job(path), runs)
+        prepare_job(load_job(path), runs)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.build.resolved_job import Prepared
+from nas.build.compatibility_facts import compatibility_facts
+from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import parse_job
 from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
@@ -184,22 +185,22 @@ def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
 
 
 def test_latency_is_of_sentences_of_the_length_that_the_job_says(shell: Shell) -> None:
-    def prepared(tokens: str) -> Prepared:
+    def prepared(tokens: str) -> PreparedJob:
         path = shell.folder / "topics.csv"
         text = JOB.replace("topics.csv, max_tokens: 40", f"{path}, max_tokens: 40{tokens}")
-        return Prepared(parse_job(text, source="job.yaml"), RunsFolder(shell.folder / "runs"))
+        return prepare_job(parse_job(text, source="job.yaml"), RunsFolder(shell.folder / "runs"))
 
     own, fixed = prepared(""), prepared(", timed_tokens: 24")
-    assert len({inputs.shape for inputs in own.examples(own.profiles[0])}) > 2
-    assert [inputs.shape for inputs in fixed.examples(fixed.profiles[0])] == [(1, 24)]
-    theirs = own.conditions(measured=True)
+    assert len({inputs.shape for inputs in own.data.timed_batches(own.job.profiles[0])}) > 2
+    assert [inputs.shape for inputs in fixed.data.timed_batches(fixed.job.profiles[0])] == [(1, 24)]
+    theirs = compatibility_facts(own, measured=True)
     with pytest.raises(NasError, match="other conditions: timed_tokens: was None, is 24"):
-        check_conditions("run a", theirs, fixed.conditions(measured=True))
+        check_conditions("run a", theirs, compatibility_facts(fixed, measured=True))
     with pytest.raises(NasError, match="other conditions: timed_tokens: was 24, is None"):
-        check_conditions("run a", fixed.conditions(measured=True), theirs)
-    check_conditions("run a", own.conditions(measured=False), fixed.conditions(measured=False))
+        check_conditions("run a", compatibility_facts(fixed, measured=True), theirs)
+    check_conditions("run a", compatibility_facts(own, measured=False), compatibility_facts(fixed, measured=False))
     del theirs["timed_tokens"]  # a run of before there was a choice
-    check_conditions("run a", theirs, own.conditions(measured=True))
+    check_conditions("run a", theirs, compatibility_facts(own, measured=True))
 
 
 def test_how_many_sentences_were_cut_is_told_where_data_are_described_and_once_in_a_run(shell: Shell) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob
 from nas.engine.measurement_reuse import Source, _figures, earlier_evaluations
 from nas.engine.screening import skipped
 from nas.problem.objectives import Measurement, Objective, Status
@@ -29,7 +29,11 @@ def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -
     store.add(Measurement(request(BROKEN, accuracy), Status.FAILED, None, None, message="it broke"))
     store.add(Measurement(request(BROKEN, latency), Status.FAILED, None, None, message="it broke"))
 
-    learnt = _figures(store, Source("earlier-1", ("cpu",)), cast(Prepared, SimpleNamespace(precisions=Precisions())))
+    learnt = _figures(
+        store,
+        Source("earlier-1", ("cpu",)),
+        cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(precisions=Precisions()))),
+    )
     store.set_info("learnt", learnt)
     evaluations = earlier_evaluations(store.info())
     assert [e.architecture for e in evaluations] == [GOOD, FAST, POOR]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnxruntime import InferenceSession
 
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
 from nas.engine.driver import RunOptions, train
 from nas.engine.progress import Silent
@@ -71,11 +71,11 @@ class TestExport:
         assert made["precision"] == "fp32"
         assert made["as_measured"] == 1
         # By torch, on a module of its own; the one image that float32 may turn is allowed for.
-        prepared = Prepared(trained.job, trained.runs)
-        module = recalibrate(found.supernet.extract(picked), prepared.calibration.split(250)).eval()
+        prepared = prepare_job(trained.job, trained.runs)
+        module = recalibrate(found.supernet.extract(picked), prepared.data.calibration.split(250)).eval()
         shares = {}
         for name in ("validation", "test"):
-            part = getattr(prepared.data, name)
+            part = getattr(prepared.data.dataset, name)
             with torch.no_grad():
                 shares[name] = float((module(part.inputs).argmax(1) == part.labels).double().mean())
         figures = manifest["figures"]
@@ -83,7 +83,7 @@ class TestExport:
         assert figures["test"]["accuracy"] == pytest.approx(shares["test"], abs=1.01 / 449)
         assert shares["validation"] != shares["test"]
         assert figures["values"] == costs  # and no latency
-        n, share = len(prepared.data.test.labels), figures["test"]["accuracy"]
+        n, share = len(prepared.data.dataset.test.labels), figures["test"]["accuracy"]
         assert figures["test"]["error"] == pytest.approx((share * (1 - share) / n) ** 0.5)
         assert manifest["profiles"] == []
         protocols = {name: how["protocol"] for name, how in manifest["measured_with"].items()}
@@ -91,7 +91,7 @@ class TestExport:
         assert {protocols[name] for name in costs} == {"computed"}
         # The file itself, by the runtime alone.
         session = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-        images = prepared.data.validation.inputs[:32]
+        images = prepared.data.dataset.validation.inputs[:32]
         (came,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(came), module(images), atol=1e-4, rtol=1e-4)

@@ -20,7 +20,7 @@ from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import LookupTable
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import load_job, parse_job
 from nas.errors import EvaluationError
 from nas.evaluation.features import LatencyFeatures
@@ -47,9 +47,9 @@ calibration_images: 64
 """
 
 
-def prepare(folder: Path, *, expand: int = 4, precisions: str = "fp32") -> Prepared:
+def prepare(folder: Path, *, expand: int = 4, precisions: str = "fp32") -> PreparedJob:
     text = JOB.replace("EXPAND", str(expand)).replace("PRECISIONS", precisions)
-    return Prepared(parse_job(text, source="test"), RunsFolder(folder))
+    return prepare_job(parse_job(text, source="test"), RunsFolder(folder))
 
 
 class Interrupt(Exception):
@@ -91,7 +91,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
     supernet = {**MOODS_JOB["supernet"], "space": space}
     text = yaml.safe_dump({**MOODS_JOB, "supernet": supernet, "precisions": ["fp32", "int8"]})
     (tmp_path / "job.yaml").write_text(text)
-    prepared = Prepared(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs"))
+    prepared = prepare_job(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs"))
     timed: list[Deployment] = []
 
     class Watched(Replaced):
@@ -106,7 +106,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
         table = calibrate(prepared, PROFILE, tmp_path / "table.json", subnets=5)
     _check_measured(prepared, table)
     assert table.entries["int8"].keys() == table.entries["fp32"].keys()
-    wanted = [example.shape[1] for example in prepared.examples(PROFILE)]
+    wanted = [example.shape[1] for example in prepared.data.timed_batches(PROFILE)]
     assert len(wanted) == 5
     for deployment in timed[1:]:  # the first is the sentinel's
         (graph,) = deployment.graphs
@@ -116,15 +116,15 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
             for feed, n in zip(graph.inputs, wanted, strict=True)
             for given in list(feed.values())[1:]
         )
-    features = LatencyFeatures(prepared.untrained(), table, prepared.precisions)
+    features = LatencyFeatures(prepared.supernets.untrained(), table, prepared.job.precisions)
     estimated = features(prepared.space.enumerate())[:, features.layout.lookup]
     assert (estimated > 0).all()
     assert features.n_estimated == 0
 
 
-def _check_measured(prepared: Prepared, table: LookupTable) -> None:
+def _check_measured(prepared: PreparedJob, table: LookupTable) -> None:
     """Every block that any of the six networks has, twice; and the fit is that of the figures in the file."""
-    supernet = prepared.untrained()
+    supernet = prepared.supernets.untrained()
     networks, keys = supernet.space.enumerate(), BlockKeys(supernet)
     assert table.complete
     assert table.entries["fp32"].keys() == {*keys.of(networks).ravel().tolist()} - {""}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
 from nas.planning.estimate import Span, Times, estimate
 from nas.store.folder import RunsFolder
@@ -16,7 +16,7 @@ from tests.nas.commands import SMALL_JOB
 
 def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     text = SMALL_JOB.replace("cpu-1-thread]", "cpu-1-thread]\nprecisions: [fp32, int8]").replace("guided", "nsga2")
-    times = estimate(Prepared(parse_job(text, source="job"), RunsFolder(tmp_path)), inline=True)
+    times = estimate(prepare_job(parse_job(text, source="job"), RunsFolder(tmp_path)), inline=True)
     parts = times.parts()
     assert list(parts) == ["training", "search", "final", "total"]
     for span in parts.values():
@@ -30,7 +30,7 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in ("training", "search", "final")))
     # A budget of minutes bounds the search.
     job = parse_job(text.replace("batch: 7", "batch: 7, minutes: 0.001"), source="job")
-    bounded = estimate(Prepared(job, RunsFolder(tmp_path)), inline=True).search
+    bounded = estimate(prepare_job(job, RunsFolder(tmp_path)), inline=True).search
     assert bounded.low <= bounded.seconds <= bounded.high <= 0.06
 
 

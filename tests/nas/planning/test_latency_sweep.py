@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from nas.build.resolved_job import Prepared
+from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import load_job
 from nas.errors import EvaluationError
 from nas.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
@@ -30,11 +30,11 @@ STAGE = StageSpec(stride=1, depth=(1, 2), width=(12, 16), kernel=(3,), expand=(2
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedJob:
     folder = tmp_path_factory.mktemp("sweep")
     path = folder / "digits-cnn.yaml"
     path.write_text(read_recipe("digits-cnn"))
-    return Prepared(load_job(path), RunsFolder(folder / "runs"))
+    return prepare_job(load_job(path), RunsFolder(folder / "runs"))
 
 
 def convolutions(deployment: Deployment) -> list[tuple[int, ...]]:
@@ -81,7 +81,7 @@ def _measured(latency_ms: float, resolution: float, environment: dict[str, Any])
     return LatencyMeasurement(**figures)
 
 
-def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_measured_is_all_that_the_width_reaches(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     told: list[tuple[int, int]] = []
@@ -104,15 +104,14 @@ def test_what_is_measured_is_all_that_the_width_reaches(prepared: Prepared, monk
 
 
 def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = replace(STAGE, stride=2, squeeze=True, activation="hardswish")
     spec = replace(MOBILE_CNN["digits"], stages=(stage,), resolution=(4, 6, 8))
     profiler = Drifting()
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     family = MobileCNNFamily(spec, image_size=8, channels=1, n_classes=10)
-    monkeypatch.setattr(prepared, "family", family)
-    sweep(prepared, PROFILE)
+    sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
     (graph, *_) = profiler.sessions[0][0].graphs
     assert [call[INPUT].shape for call in graph.inputs] == [(4, 8, 6, 6)]
     operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
@@ -120,7 +119,7 @@ def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
     assert operations.count("HardSwish") == 4
 
 
-def test_sessions_are_put_on_one_scale(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_put_on_one_scale(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     first, second = sweep(prepared, PROFILE)
@@ -134,7 +133,7 @@ def test_sessions_are_put_on_one_scale(prepared: Prepared, monkeypatch: pytest.M
     assert first.chosen == (8, 16)
 
 
-def test_a_block_that_does_not_run_is_an_error(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     profiler.fails = True
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
@@ -142,7 +141,7 @@ def test_a_block_that_does_not_run_is_an_error(prepared: Prepared, monkeypatch: 
         sweep(prepared, PROFILE)
 
 
-def test_another_board_that_takes_over_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_board_that_takes_over_is_refused(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     profiler.replaced_after = 2
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
@@ -151,7 +150,7 @@ def test_another_board_that_takes_over_is_refused(prepared: Prepared, monkeypatc
     assert len(profiler.sessions) == 3
 
 
-def test_a_sweep_on_this_machine(prepared: Prepared) -> None:
+def test_a_sweep_on_this_machine(prepared: PreparedJob) -> None:
     found = sweep(prepared, PROFILE, step=16)
     assert [s.widths for s in found] == [(16, 32), (16, 32, 48)]
     for stage in found:

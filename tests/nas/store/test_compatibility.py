@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nas.build.resolved_job import Prepared
+from nas.build.compatibility_facts import compatibility_facts
+from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
 from nas.engine.driver import RunOptions, resume, train
 from nas.engine.progress import Silent
@@ -31,7 +32,7 @@ def text_of(training: str, *, nested: bool = False) -> str:
 
 
 def conditions(folder: Path, text: str) -> dict[str, Any]:
-    return Prepared(parse_job(text, source="job.yaml"), RunsFolder(folder)).conditions(measured=False)
+    return compatibility_facts(prepare_job(parse_job(text, source="job.yaml"), RunsFolder(folder)), measured=False)
 
 
 def as_before(found: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +150,12 @@ def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
 
 def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
     taught = text_of(f", teacher: {tmp_path / 'trained'}")
-    first = Prepared(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path))
+    first = prepare_job(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path))
 
     def save(seed: int) -> str:
-        prepared = Prepared(first.job.model_copy(update={"seed": seed}), RunsFolder(tmp_path))
-        progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": first.data.train.digest}}
-        return save_checkpoint(tmp_path / "trained", prepared.untrained(), progress=progress, optimizer={})
+        prepared = prepare_job(first.config.model_copy(update={"seed": seed}), RunsFolder(tmp_path))
+        progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": first.data.dataset.train.digest}}
+        return save_checkpoint(tmp_path / "trained", prepared.supernets.untrained(), progress=progress, optimizer={})
 
     was = save(1)
     run = killed_training(RunsFolder(tmp_path / "runs"), taught)

@@ -1,0 +1,112 @@
+"""Checks that a prepared job can be trained and measured here, before a run is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import check_machine
+from hardware_profiles.errors import PrecisionError
+from hardware_profiles.lookup_table_file import load_lookup
+from hardware_profiles.profiler_factory import open_profiler
+from hardware_profiles.quantize import check_precision
+from nas.build.compatibility_facts import space_digest
+from nas.build.prepared_job import PreparedJob
+from nas.build.search_objects import exact_values
+from nas.build.supernet_factory import SupernetFactory
+from nas.errors import JobError
+from nas.problem.objectives import EXACT_METRICS, Objective
+
+
+def check_trainable(supernets: SupernetFactory) -> None:
+    """Checks that the teacher and the device are there, and that each phase of the training has an epoch.
+
+    Raises:
+        JobError, CheckpointError, TrainingError: one is missing.
+    """
+    if supernets.checkpoint is None:
+        supernets.teacher()
+        supernets.device()
+        supernets.strategy().phases(supernets.config.training.epochs)
+
+
+def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
+    """The environment of each profile, by name, once every metric of the job can be measured in every precision.
+
+    The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
+
+    Raises:
+        ProfileError: a machine does not answer, or lacks what its profile asks for.
+        JobError: an objective or a constraint is unknown or cannot be satisfied, a provider does not run a precision, or a
+            lookup table is of another space.
+        LookupTableError: a table is damaged, or of another profile, machine or precision.
+    """
+    job = prepared.job
+    metrics, tables = job.metrics, job.lookup_tables
+    _check_screening(prepared, metrics)
+    _check_constraints(prepared)
+    found = {}
+    for profile in job.profiles:
+        check_machine(profile)
+        for precision in job.precisions.names:
+            try:
+                check_precision(precision, profile.provider)
+            except PrecisionError as error:
+                raise JobError(
+                    f"{job.source}: precisions: profile {profile.name}: {error}", code="job.precision-unavailable"
+                ) from None
+        with open_profiler(profile) as profiler:
+            found[profile.name] = environment = profiler.environment()
+        if (path := tables.get(profile.name)) is not None:
+            _check_table(prepared, path, profile, environment)
+    return found
+
+
+def _check_screening(prepared: PreparedJob, metrics: Sequence[Objective]) -> None:
+    n_screened, n = prepared.config.search.screen_images, len(prepared.data.dataset.validation.labels)
+    where = f"{prepared.job.source}: search.screen_images"
+    if n_screened is not None and all(metric.metric != "accuracy" for metric in metrics):
+        raise JobError(f"{where}: no objective or constraint of the job is on accuracy; remove it")
+    if n_screened is not None and n_screened >= n:
+        raise JobError(f"{where}: expected fewer than the {n} validation images, got {n_screened}; a tenth is enough")
+
+
+def _check_constraints(prepared: PreparedJob) -> None:
+    """Rejects bounds on computed costs outside of the range of the space."""
+    exact = [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]
+    if not exact:
+        return
+    supernet, precisions = prepared.supernets.current(), prepared.job.precisions
+    ends = [prepared.space.smallest, prepared.space.largest]  # every cost grows with every choice
+    for constraint in exact:
+        low, high = exact_values(supernet, precisions, constraint.metric.metric, ends).tolist()
+        for key, bound, broken in (
+            ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
+            ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
+        ):
+            if broken:
+                raise JobError(
+                    f"{prepared.job.source}: constraints.{constraint.metric.name}.{key}: no network of the space satisfies "
+                    f"{bound:g}: values range from {low:g} (the smallest) to {high:g} (the largest); change the bound or "
+                    "the space",
+                    code="job.constraint-unsatisfiable",
+                )
+
+
+def _check_table(prepared: PreparedJob, path: Path, profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
+    table, digest = load_lookup(path, profile=profile, environment=environment), space_digest(prepared.supernets.family)
+    where = f"{prepared.job.source}: lookup_tables: {path}"
+    if table.source != digest:
+        raise JobError(
+            f"{where} is of another space ({table.source}) than the job's ({digest}); calibrate with this job",
+            code="job.lookup-table-unusable",
+        )
+    for precision in prepared.job.precisions.names:
+        if precision not in table.fits:
+            raise JobError(
+                f"{where} has no fit for {precision}, only for {', '.join(table.fits)}; calibrate with this job, into the "
+                "same file",
+                code="job.lookup-table-unusable",
+            )

@@ -1,0 +1,96 @@
+"""Makes what a job's search runs with: its algorithm, with features of candidates, and its evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_profiles.lookup_table_file import load_lookup
+from hardware_profiles.profiler_factory import open_profiler
+from nas.build.prepared_job import PreparedJob
+from nas.evaluation.environments import Machines
+from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
+from nas.evaluation.measured import Measured, Timed
+from nas.evaluation.scoring import Scoring
+from nas.problem.objectives import EXACT_METRICS, Evaluation
+from nas.problem.precision import Precisions, exact_value
+from nas.search.base import SearchAlgorithm
+from nas.search.guided.models import FeatureSource
+from nas.search.registry import Task, make_algorithm
+from supernets.base import Supernet
+from supernets.data import Part
+from supernets.space import Architecture
+
+_PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput"})
+"""Metrics that the latencies of blocks help to predict."""
+
+
+def build_algorithm(
+    prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = ()
+) -> SearchAlgorithm:
+    """The job's search algorithm over this supernet's space.
+
+    Args:
+        warm_start: evaluations of other runs.
+    """
+    job, search = prepared.job, prepared.config.search
+    exact = {
+        metric.name: partial(exact_values, supernet, job.precisions, metric.metric)
+        for metric in job.metrics
+        if metric.metric in EXACT_METRICS
+    }
+    task = Task(
+        prepared.space, job.objectives, prepared.config.seed, constraints=job.constraints,
+        features=_features(prepared, supernet), exact=exact, tune_seconds=search.tune_seconds,
+        earlier=warm_start,
+    )  # fmt: skip
+    return make_algorithm(search.algorithm, task)
+
+
+def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
+    """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too."""
+    job = prepared.job
+    costs = FeatureSource(
+        partial(architecture_features, supernet, precisions=job.precisions),
+        feature_layout(len(supernet.family.blocks), prepared.space),
+    )
+    found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
+    for profile in job.profiles:
+        if (path := job.lookup_tables.get(profile.name)) is not None:
+            table = load_lookup(path, profile=profile, environment=None)
+            latencies = LatencyFeatures(supernet, table, job.precisions)
+            timed = [m.name for m in job.metrics if m.profile == profile.name and m.metric in _PREDICTED_FROM_BLOCKS]
+            found |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
+    return found
+
+
+def build_evaluator(
+    prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
+    screen_images: int | None = None, seed: int, note: Callable[[str], None], machines: Machines,
+) -> Measured:  # fmt: skip
+    """The evaluator of this supernet's subnets, which takes accuracy on one part of the data."""
+    profiles = {
+        profile.name: Timed(
+            open_profiler(profile, seed=seed, on_wait=note, levels=machines.levels(profile.name)),
+            prepared.data.timed_batches(profile),
+        )
+        for profile in prepared.job.profiles
+    }
+    return Measured(
+        scoring, supernet.cost, profiles,
+        n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, machines=machines,
+    )  # fmt: skip
+
+
+def exact_values(
+    supernet: Supernet, precisions: Precisions, metric: str, candidates: Sequence[Architecture]
+) -> NDArray[np.float64]:
+    """A computed metric of candidates, (n,)."""
+    split = [precisions.split(candidate) for candidate in candidates]
+    table = supernet.costs([network for network, _ in split])
+    totals = getattr(table, metric).sum(axis=1).tolist()
+    pairs = zip(totals, split, strict=True)
+    return np.array([exact_value(metric, total, precision) for total, (_, precision) in pairs], dtype=np.float64)
