@@ -17,13 +17,9 @@ from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
-from supernets.families.encoder import EncoderFamily
-from supernets.families.mobile_cnn import MobileCNNFamily
 from supernets.families.nested import NestedFamily
-from supernets.families.resnet import ResNetFamily
+from supernets.families.registry import FAMILIES
 from supernets.families.single import SingleFamily
-from supernets.families.vit import ViTFamily
-from supernets.families.vit_encoder import ViTEncoderFamily
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
@@ -89,20 +85,11 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             return NestedFamily(family_from_json(data["of"]))
         case "single":
             return SingleFamily(family_from_json(data["of"]), Architecture.parse(data["network"]))
-        case MobileCNNFamily.name:
-            return MobileCNNFamily.from_json(data)
-        case ResNetFamily.name:
-            return ResNetFamily.from_json(data)
-        case ViTFamily.name:
-            return ViTFamily.from_json(data)
-        case EncoderFamily.name:
-            return EncoderFamily.from_json(data)
-        case ViTEncoderFamily.name:
-            return ViTEncoderFamily.from_json(data)
+        case str(name) if name in FAMILIES:
+            family: Family = FAMILIES[name].load().from_json(data)
+            return family
         case other:
-            families = (MobileCNNFamily, ResNetFamily, ViTFamily, EncoderFamily, ViTEncoderFamily)
-            known = ", ".join(family.name for family in families)
-            raise CheckpointError(f"unknown family {other!r}; this version knows: {known}")
+            raise CheckpointError(f"unknown family {other!r}; this version knows: {', '.join(FAMILIES)}")
 
 
 def save_checkpoint(

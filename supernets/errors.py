@@ -23,6 +23,21 @@ class SpaceError(SupernetError):
     code = "space.invalid"
 
 
+class DimensionError(SpaceError):
+    """A dimension of a space is missing, or its value makes no network.
+
+    Attributes:
+        dimension: its name, which is a key of a job file.
+        text: what is wrong with it.
+    """
+
+    code = "space.invalid-dimension"
+
+    def __init__(self, dimension: str, text: str, *, code: str | None = None) -> None:
+        super().__init__(f"{dimension}: {text}", code=code)
+        self.dimension, self.text = dimension, text
+
+
 class DataError(SupernetError):
     """A data set is missing, empty or unfit for training."""
 

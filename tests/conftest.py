@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head, load_data
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings, train
 from tests.nas.tolerant import take_any_noise, take_true_rounds

@@ -37,7 +37,7 @@ PLANTS = [
     ("torch", "nas/config/search_job.py", "def late():\n    from torch import nn\n"),
     ("torch", "predictors/base.py", "import torch"),
     ("torch", "hardware_profiles/base.py", "import torch"),
-    ("supernets-for-search", "nas/search/base.py", "import supernets.families.presets"),
+    ("supernets-for-search", "nas/search/base.py", "import supernets.families.registry"),
     ("supernets-for-search", "nas/store/base.py", "import hardware_profiles.base"),
     ("client", "nas/client/errors.py", "import fastapi"),
     ("client", "nas/api/schemas.py", "import nas.store.folder"),

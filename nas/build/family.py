@@ -1,35 +1,25 @@
-"""Makes a job's family of networks, and finds how it shares its weights: both must be for the job's data."""
+"""Builds the family of networks that a job asks for, and finds the sharing of its supernet, both checked against the data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nas.build.pretrained import PretrainedConfig
-from nas.config.space import Spec
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
-from supernets.families.encoder import EncoderFamily
-from supernets.families.encoder_spec import EncoderSpec, ViTEncoderSpec
-from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested import NestedFamily
-from supernets.families.pretrained_bert import BertConfig
-from supernets.families.pretrained_transformer import PretrainedTransformer
-from supernets.families.pretrained_vit import ViTConfig
-from supernets.families.resnet import ResNetFamily
-from supernets.families.resnet_spec import ResNetSpec
+from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer
 from supernets.families.single import SingleFamily
-from supernets.families.spec import CNNSpec
-from supernets.families.vit import ViTFamily
-from supernets.families.vit_encoder import ViTEncoderFamily
-from supernets.families.vit_spec import ViTSpec
+from supernets.families.spec import Spec
+from supernets.families.transformer import TransformerFamily
 from supernets.pretrained import TOKENIZER
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
@@ -47,7 +37,7 @@ def find_family(
     """The job's family.
 
     Args:
-        checkpoint: of the trained supernet that it names: it is searched, or one of its networks is trained further.
+        checkpoint: of the trained supernet that the job names, to be searched or to have one of its networks fine-tuned.
         pretrained: of the network that its supernet is made of.
 
     Raises:
@@ -57,28 +47,33 @@ def find_family(
     try:
         spec = supernet.spec(None if pretrained is None else pretrained.space())
     except SpaceError as error:
-        raise JobError(f"{source}: supernet.space.{error}") from None
+        raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 
     def made(spec: Spec) -> Family:
-        if isinstance(spec, EncoderSpec) != isinstance(data.format, TextFormat):
-            taken = "sentences" if isinstance(spec, EncoderSpec) else "images"
+        taken, kind = supernet.description.data, f"{data.format.noun}s"
+        if taken != kind:
             raise JobError(
                 f"{source}: supernet.family: the networks of {supernet.family} take {taken}, and data.name: {data.name} is a "
-                f"data set of {data.format.noun}s; take another family, or data of {taken}"
+                f"data set of {kind}; take another family, or data of {taken}",
+                code="job.unfit-data",
             )
         try:
-            family = _plain(spec, data, pretrained)
-        except (SpaceError, CheckpointError) as error:  # the space is one, but not for these data
-            raise JobError(f"{source}: supernet: {error}") from None
+            family: Family = supernet.description.load()(spec, **_sizes(data, pretrained))
+            if pretrained is not None and isinstance(family, TransformerFamily):
+                pretrained.check_family(family)
+        except (SpaceError, CheckpointError) as error:  # the spec is valid, but not for these data
+            raise JobError(f"{source}: supernet: {error}", code="job.unfit-data") from None
         return NestedFamily(family) if supernet.nested else family
 
     if checkpoint is not None:
         try:
             return _of_checkpoint(supernet, spec, checkpoint, made)
         except SpaceError as error:
-            raise JobError(f"{source}: supernet.network: {supernet.network}: {error}") from None
+            raise JobError(
+                f"{source}: supernet.network: {supernet.network}: {error}", code="job.invalid-value"
+            ) from None
     if spec is None:
-        raise JobError(f"{source}: supernet: expected a preset, a space, from or pretrained")
+        raise JobError(f"{source}: supernet: expected a preset, a space, from or pretrained", code="job.missing-key")
     return made(spec)
 
 
@@ -91,103 +86,102 @@ def _of_checkpoint(
     if spec is not None and made(spec).to_json() != family.to_json():
         raise CheckpointError(
             "supernet.from: the checkpoint is of another space than the job's; leave preset and space out, or "
-            "train a supernet of this space"
+            "train a supernet of this space",
+            code="checkpoint.other-supernet",
         )
-    plain = family.inner if isinstance(family, NestedFamily) else family
-    if supernet.family not in (MobileCNNFamily.name, plain.name):  # the default: perhaps nobody wrote it
+    plain = _plain(family)
+    default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
+    if supernet.family not in (default, plain.name):
         raise CheckpointError(
             f"supernet.family: the checkpoint's networks are of the family {plain.name}, not {supernet.family}; "
-            "remove family"
+            "remove family",
+            code="checkpoint.other-supernet",
         )
     if supernet.nested and not isinstance(family, NestedFamily):
         raise CheckpointError(
-            "supernet.nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"
+            "supernet.nested: the checkpoint's networks are not nested; remove nested, or train with nested: true",
+            code="checkpoint.other-supernet",
         )
     return family
 
 
-def _plain(spec: Spec, data: DataSet, pretrained: PretrainedConfig | None) -> Family:
-    if isinstance(spec, EncoderSpec):
-        return _encoder(spec, data, pretrained if isinstance(pretrained, BertConfig) else None)
-    images = data.images
-    sizes = {"image_size": images.image_size, "channels": images.channels, "n_classes": data.n_classes}
-    match spec:
-        case CNNSpec():
-            return MobileCNNFamily(spec, **sizes)
-        case ResNetSpec():
-            return ResNetFamily(spec, **sizes)
-        case ViTSpec():
-            return ViTFamily(spec, **sizes)
-        case ViTEncoderSpec() if isinstance(pretrained, ViTConfig):
-            family = ViTEncoderFamily(spec, **sizes, epsilon=pretrained.epsilon)
-            pretrained.check_family(family)
-            return family
-        case ViTEncoderSpec():
-            return ViTEncoderFamily(spec, **sizes)
-        case other:
-            assert_never(other)
+def _plain(family: Family) -> Family:
+    return family.inner if isinstance(family, NestedFamily) else family
 
 
-def _encoder(spec: EncoderSpec, data: DataSet, config: BertConfig | None) -> EncoderFamily:
-    text = data.sentences
-    sizes: Mapping[str, Any] = {"vocabulary": text.vocabulary, "positions": text.max_tokens}
-    if config is not None:
-        config.check_space(spec)
-        folder = config.folder
-        tokenizer = folder / TOKENIZER
-        if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
-            raise CheckpointError(
-                f"pretrained: {folder} has a tokenizer of its own, and the data were read with another; leave "
-                "data.tokenizer out"
-            )
-        if text.vocabulary > config.vocabulary:
-            raise CheckpointError(
-                f"pretrained: {folder} has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of "
-                f"{text.vocabulary}; give the tokenizer that the network was trained with"
-            )
-        if text.padding != config.padding:
-            raise CheckpointError(
-                f"pretrained: {folder} pads with token {config.padding}, and the tokenizer with {text.padding}; give the "
-                "tokenizer that the network was trained with"
-            )
-        if text.max_tokens > config.positions:
-            raise CheckpointError(
-                f"pretrained: {folder} has {config.positions} positions, and the sentences up to {text.max_tokens} tokens; set "
-                f"data.max_tokens to {config.positions} or less"
-            )
-        sizes = {"vocabulary": config.vocabulary, "positions": config.positions, "epsilon": config.epsilon}
-    return EncoderFamily(spec, padding=text.padding, tokens=text.typical_tokens, n_classes=data.n_classes, **sizes)
+def _sizes(data: DataSet, pretrained: PretrainedConfig | None) -> dict[str, Any]:
+    """What a family is made of beside its spec: the sizes of the data, and those that a pretrained network fixes."""
+    sizes: dict[str, Any]
+    if isinstance(data.format, TextFormat):
+        text = data.format
+        sizes = {
+            "vocabulary": text.vocabulary,
+            "positions": text.max_tokens,
+            "padding": text.padding,
+            "tokens": text.typical_tokens,
+        }
+        if isinstance(pretrained, BertConfig):
+            _check_tokenizer(text, pretrained)
+    else:
+        sizes = {"image_size": data.images.image_size, "channels": data.images.channels}
+    return {**sizes, "n_classes": data.n_classes, **({} if pretrained is None else pretrained.fixed)}
+
+
+def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
+    """Raises `CheckpointError` unless the sentences' token ids are those that the pretrained network was trained with."""
+    folder, tokenizer = config.folder, config.folder / TOKENIZER
+    if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
+        raise CheckpointError(
+            f"pretrained: {folder} has a tokenizer of its own, and the data were read with another; leave "
+            "data.tokenizer out"
+        )
+    if text.vocabulary > config.vocabulary:
+        raise CheckpointError(
+            f"pretrained: {folder} has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of "
+            f"{text.vocabulary}; give the tokenizer that the network was trained with"
+        )
+    if text.padding != config.padding:
+        raise CheckpointError(
+            f"pretrained: {folder} pads with token {config.padding}, and the tokenizer with {text.padding}; give the "
+            "tokenizer that the network was trained with"
+        )
+    if text.max_tokens > config.positions:
+        raise CheckpointError(
+            f"pretrained: {folder} has {config.positions} positions, and the sentences up to {text.max_tokens} tokens; set "
+            f"data.max_tokens to {config.positions} or less"
+        )
 
 
 def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dict[str, Tensor]:
     """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator."""
-    plain = family.inner if isinstance(family, NestedFamily) else family
-    assert isinstance(plain, EncoderFamily | ViTEncoderFamily), "no other is made of pretrained networks"
+    plain = _plain(family)
+    if not isinstance(plain, TransformerFamily):
+        raise CheckpointError(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
     return pretrained.weights(plain)
 
 
 def find_sharing(
     supernet: SupernetConfig, family: Family, *, checkpoint: Checkpoint | None, source: str
 ) -> SharingSpec:
-    """How the supernet shares its weights, found to be for this family.
+    """How the supernet shares its weights, checked for this family.
 
     Raises:
-        JobError: the family has nothing that it is for.
-        CheckpointError: the trained supernet shares otherwise.
+        JobError: the family has no tensors that such a sharing applies to.
+        CheckpointError: the trained supernet shares its weights in another way.
     """
     given = supernet.sharing
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
         if given is not None and given.spec() != trained:
             raise CheckpointError(
-                "supernet.from: the checkpoint shares its weights otherwise than the job's sharing says; leave sharing "
-                "out, or train a supernet that shares so"
+                "supernet.from: the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it",
+                code="checkpoint.other-supernet",
             )
         return trained
     spec = PLAIN if given is None else given.spec()
     try:
-        with torch.device("meta"):  # nothing is allocated, and nothing drawn
+        with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
     except SpaceError as error:
-        raise JobError(f"{source}: supernet.sharing.{error}") from None
+        raise JobError(f"{source}: supernet.sharing.{error}", code="job.invalid-value") from None
     return spec

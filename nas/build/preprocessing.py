@@ -13,8 +13,7 @@ from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import ImageOptions, TextOptions
 from supernets.errors import CheckpointError
-from supernets.families.pretrained_vit import read_vit_config
-from supernets.families.vit_encoder import ViTEncoderFamily
+from supernets.families.registry import FAMILIES
 
 _OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
 """The keys of a data section that networks are particular about. A job that gives the first one is not looked behind."""
@@ -64,9 +63,10 @@ def _given(data: DataConfig) -> dict[str, Any]:
 
 def _inputs(folder: Path, family: str) -> dict[str, Any]:
     """What the pretrained network in a folder takes, read into a family."""
-    if family != ViTEncoderFamily.name:
+    description = FAMILIES[family]
+    if description.data == "sentences":
         return {"tokenizer": folder}
-    config = read_vit_config(folder)
+    config = description.pretrained_config(folder)
     return {key: getattr(config, key) for key in _OF_IMAGES}
 
 

@@ -14,14 +14,10 @@ from nas.errors import JobError, StoreError
 from nas.store.folder import RunFolder, write_atomically
 from supernets.checkpoint import has_checkpoint, weights_digest
 from supernets.errors import CheckpointError
-from supernets.families.pretrained_bert import BertConfig, read_bert, read_bert_config
-from supernets.families.pretrained_transformer import PretrainedTransformer
-from supernets.families.pretrained_vit import ViTConfig, read_vit, read_vit_config
-from supernets.families.vit_encoder import ViTEncoderFamily
-from supernets.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, find_pretrained
+from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer
+from supernets.families.registry import FamilyDescription
+from supernets.pretrained import CONFIG, find_pretrained
 
-PretrainedConfig = BertConfig | ViTConfig
-"""The configs of networks that a supernet can start from."""
 _WEIGHTS, _DIGEST = "weights.json", "digest"
 """File with the digest of the weights, written last: where it exists, the other files are complete."""
 
@@ -45,7 +41,7 @@ class Pretrained:
         Raises:
             StoreError: a file cannot be read or written.
         """
-        names = (CONFIG, PREPROCESSOR if isinstance(self.config, ViTConfig) else TOKENIZER)
+        names = (CONFIG, self.config.examples_file)
         shutil.rmtree(run.pretrained, ignore_errors=True)
         try:
             run.pretrained.mkdir()
@@ -72,7 +68,7 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
     if supernet.pretrained is None:
         return None
     with _naming_the_key(run, source):
-        return _loaded(supernet.pretrained, run, vit=supernet.family == ViTEncoderFamily.name)
+        return _loaded(supernet.pretrained, run, supernet.description)
 
 
 def preprocessing_folder(supernet: SupernetConfig, run: RunFolder, *, source: str) -> Path | None:
@@ -108,14 +104,14 @@ def _naming_the_key(run: RunFolder | None, source: str) -> Iterator[None]:
         raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
 
 
-def _loaded(name: str, run: RunFolder | None, *, vit: bool) -> Pretrained:
+def _loaded(name: str, run: RunFolder | None, family: FamilyDescription) -> Pretrained:
     folder = find_preprocessing(name, run)
-    config = read_vit_config(folder) if vit else read_bert_config(folder)
+    config: PretrainedConfig = family.pretrained_config(folder)
     if run is not None and folder == run.pretrained:
         if has_checkpoint(run.checkpoint):
             return Pretrained(config, _kept_digest(run), None)
         folder = find_pretrained(name)
-    network = read_vit(folder, config) if isinstance(config, ViTConfig) else read_bert(folder, config)
+    network = config.read(folder)
     return Pretrained(config, weights_digest(network.tensors), network)
 
 

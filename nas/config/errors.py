@@ -1,4 +1,4 @@
-"""Tells what is wrong with a job file in people's words, from pydantic's findings."""
+"""Turns pydantic's findings in a job file into `JobError`s with readable messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SHOWN = 60
 """Characters of a value that an error quotes."""
 
 
-def problem(key: str, text: str) -> PydanticCustomError:
+def problem(key: str, text: str, *, code: str = "job.invalid-value") -> PydanticCustomError:
     """What a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
-    return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text})
+    return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text, "code": code})
 
 
 def show(value: object) -> str:
@@ -38,9 +38,9 @@ def show(value: object) -> str:
 
 
 def translate(error: ValidationError, model: type[BaseModel], *, source: str) -> JobError:
-    """The first finding in one line, and the paths of the others, if any, in a second.
+    """An error with the first finding's code and text, and the paths of the others, if any, in a second line.
 
-    Unknown keys come before what is missing, since one slip of the finger causes both.
+    Unknown keys come before missing ones, since one typing error causes both.
     """
     found = _sorted(error)
     path = _path(found[0])
@@ -54,14 +54,14 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     texts: dict[str, str] = {}
     for one in found:
         texts.setdefault(_path(one), _text(one, model))
-    return JobError("\n".join(lines), fields=[(key, texts[key]) for key in (first, *rest)])
+    return JobError("\n".join(lines), code=_code(found[0], model), fields=[(key, texts[key]) for key in (first, *rest)])
 
 
 def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:
-    """The same findings in their final words, for a validator that alone knows what model a value is to be of."""
+    """The same findings in their final words, for a validator that chooses the model of a value itself."""
     findings = [
         InitErrorDetails(
-            type=problem(str(found.get("ctx", {}).get("key", "")), _text(found, model)),
+            type=problem(str(found.get("ctx", {}).get("key", "")), _text(found, model), code=_code(found, model)),
             loc=found["loc"],
             input=found["input"],
         )
@@ -72,6 +72,22 @@ def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:
 
 def _sorted(error: ValidationError) -> list[ErrorDetails]:
     return sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+
+
+def _code(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """The stable code of a finding."""
+    kind = error["type"]
+    if kind == _OWN:
+        code = str(error.get("ctx", {})["code"])
+    elif kind == "extra_forbidden":
+        code = "job.unknown-key"
+    elif kind == "missing":
+        code = "job.missing-key"
+    elif isinstance(error["input"], str) and _options(_find(error["loc"], model)[1]):
+        code = "job.unknown-name"
+    else:
+        code = "job.invalid-value"
+    return code
 
 
 def _text(error: ErrorDetails, model: type[BaseModel]) -> str:

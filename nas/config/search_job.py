@@ -19,13 +19,14 @@ from nas.config.supernet import SupernetConfig
 from nas.config.training import TrainingConfig
 from nas.errors import JobError, UnknownNameError
 from nas.problem.objectives import Constraint, Objective
+from supernets.families.registry import FAMILIES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 WHAT = "job file"
 """What errors call it."""
-_ENCODER, _ENCODER_RATE, _PRETRAINED_RATE = "encoder", 0.0005, 0.0001
-"""Peak learning rates in place of the general default, at which deep encoders do not learn, and pretrained weights are lost."""
+_PRETRAINED_RATE = 0.0001
+"""Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
 
 # Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Text = Annotated[
@@ -115,7 +116,7 @@ class SearchJob(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """What is trained says how large its steps may be, where nobody does."""
+        """Sets the default of the learning rate, which depends on the supernet."""
         if not isinstance(data, dict):
             return data
         supernet, training = data.get("supernet"), data.get("training", {})
@@ -125,11 +126,9 @@ class SearchJob(Section):
             or training.get("learning_rate") is not None
         ):
             return data
-        if supernet.get("pretrained") is not None:
-            return {**data, "training": {**training, "learning_rate": _PRETRAINED_RATE}}
-        if supernet.get("family") == _ENCODER:
-            return {**data, "training": {**training, "learning_rate": _ENCODER_RATE}}
-        return data
+        family = FAMILIES.get(str(supernet.get("family")))
+        rate = _PRETRAINED_RATE if supernet.get("pretrained") is not None else family and family.learning_rate
+        return data if rate is None else {**data, "training": {**training, "learning_rate": rate}}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -24,12 +24,12 @@ from nas.store.stored_run import StoredRun
 from supernets.base import Family
 from supernets.data import DataSet
 from supernets.errors import ExportError
-from supernets.families.encoder import EncoderFamily
-from supernets.families.pretrained_bert import read_bert, write_bert
+from supernets.families.encoder.family import EncoderFamily
+from supernets.families.encoder.pretrained import read_bert, write_bert
 from supernets.families.pretrained_transformer import renumbered
-from supernets.families.pretrained_vit import read_vit, write_vit
 from supernets.families.single import innermost
-from supernets.families.vit_encoder import ViTEncoderFamily
+from supernets.families.vit_encoder.family import ViTEncoderFamily
+from supernets.families.vit_encoder.pretrained import read_vit, write_vit
 from supernets.space import Architecture
 
 ROUNDING = 1e-5

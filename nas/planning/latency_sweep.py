@@ -17,8 +17,9 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
-from supernets.families.mobile_cnn import MobileCNN, MobileCNNFamily
-from supernets.families.spec import LIMITS, StageSpec
+from supernets.families.convolutional_spec import MAX_WIDTH
+from supernets.families.mobile_cnn.family import MobileCNN, MobileCNNFamily
+from supernets.families.mobile_cnn.spec import StageSpec
 from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48
@@ -114,7 +115,7 @@ def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, 
     Raises:
         EvaluationError: the step is below 1, or above all widths.
     """
-    low, high = max(1, options[0] // 2), min((options[-1] // _VECTOR + 1) * _VECTOR, LIMITS["width"])
+    low, high = max(1, options[0] // 2), min((options[-1] // _VECTOR + 1) * _VECTOR, MAX_WIDTH)
     if step is None:
         step = 1
         while high // step - (low - 1) // step > MAX_WIDTHS:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.families.spec import Activation
+from supernets.families.convolutional_spec import Activation
 from supernets.resizing import resize
 
 

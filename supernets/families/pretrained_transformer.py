@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
-from supernets.families.encoder_spec import LayersSpec
 from supernets.families.model_folder import Settings, TensorFile
 from supernets.families.transformer import TransformerFamily
+from supernets.families.transformer_spec import LayersSpec
 from supernets.space import Architecture
 
 _LAYERS = {
@@ -27,13 +27,16 @@ _LAYERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class LayersConfig(ABC):
+class PretrainedConfig(ABC):
     """What a pretrained network is, but for its weights: the sizes of its layers.
 
     Attributes:
         folder: that it was read from.
         epsilon: of the layer norms.
     """
+
+    examples_file: ClassVar[str]
+    """The file of a folder that says how examples are preprocessed."""
 
     folder: Path
     depth: int
@@ -50,6 +53,19 @@ class LayersConfig(ABC):
     def as_space(self) -> dict[str, int]:
         """The sizes by the names that spaces have for them."""
         return {"head_size": self.head_size, **{name: getattr(self, name) for name in _LAYERS}}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Arguments of the family's constructor that the network fixes, whatever its data."""
+        return {"epsilon": self.epsilon}
+
+    @abstractmethod
+    def read(self, folder: Path) -> PretrainedTransformer:
+        """The network of this configuration, with the weights in a folder.
+
+        Raises:
+            CheckpointError: they are missing or damaged, or do not fit; the text names the tensor.
+        """
 
     @abstractmethod
     def space(self) -> LayersSpec:
@@ -81,7 +97,7 @@ class PretrainedTransformer:
         classes: how many its classifier tells apart; None where it has none.
     """
 
-    config: LayersConfig
+    config: PretrainedConfig
     tensors: Mapping[str, Tensor]
     classes: int | None
 
@@ -101,7 +117,7 @@ class PretrainedTransformer:
 
 
 def read_sizes(settings: Settings) -> dict[str, Any]:
-    """What a `LayersConfig` is made of.
+    """What a `PretrainedConfig` is made of.
 
     Raises:
         CheckpointError: a number is out of its range, or the heads do not divide the width.
@@ -141,7 +157,7 @@ class LayerNames:
 
 
 def read_layers(
-    file: TensorFile, config: LayersConfig, names: LayerNames, *, qkv_bias: bool = True
+    file: TensorFile, config: PretrainedConfig, names: LayerNames, *, qkv_bias: bool = True
 ) -> dict[str, Tensor]:
     """The tensors of all layers by the family's names.
 

@@ -1,166 +1,264 @@
-"""Dimensions of the elastic MobileNet-style CNN, as values that check themselves (no torch)."""
+"""Base of a family's spec: its dimensions say what values they take, which gives checks, JSON and job-file keys (no torch)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_args
+from itertools import pairwise
+from types import NoneType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from supernets.errors import SpaceError
-from supernets.families.options import check_number, check_options
-
-Activation = Literal["relu", "hardswish"]
+from supernets.errors import DimensionError, SpaceError
 
 MAX_STAGES = 16
-LIMITS = {"depth": 32, "width": 4096, "kernel": 31, "expand": 16, "stride": 4, "resolution": 1024}
-"""Largest value of each dimension: far above what anybody trains, low enough that a slip of the finger is caught."""
 
 
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage: the stride of its first block, and the options of its elastic dimensions, each smallest first.
+class Kind(ABC):
+    """The values that a dimension takes.
 
     Attributes:
-        stride: of the first block; the others have stride 1.
-        depth: numbers of blocks, each at least 1.
-        width: output channels of the stage's blocks.
-        kernel: sides of the depthwise convolutions; odd.
-        expand: ratios of a block's hidden channels to its input channels.
-        squeeze: whether the blocks weigh their hidden channels by squeeze-and-excitation.
-        activation: of the blocks' hidden channels.
-
-    Raises:
-        SpaceError: an option list is empty, not ascending, or holds a value that makes no network.
+        expected: completes "expected ..." in the errors of a job file.
     """
 
-    stride: int
-    depth: tuple[int, ...]
-    width: tuple[int, ...]
-    kernel: tuple[int, ...]
-    expand: tuple[int, ...]
-    squeeze: bool = False
-    activation: Activation = "relu"
+    expected: str
 
-    def __post_init__(self) -> None:
-        check_number("stride", self.stride, LIMITS["stride"])
-        check_options("depth", self.depth, LIMITS["depth"])
-        check_options("width", self.width, LIMITS["width"])
-        check_options("kernel", self.kernel, LIMITS["kernel"])
-        check_options("expand", self.expand, LIMITS["expand"])
-        even = [kernel for kernel in self.kernel if kernel % 2 == 0]
-        if even:
-            raise SpaceError(f"kernel: expected odd sides, so that padding is the same on both sides; got {even[0]}")
-        if not isinstance(self.squeeze, bool):
-            raise SpaceError(f"squeeze: expected true or false, got {self.squeeze!r}")
-        _check_activation(self.activation)
+    @abstractmethod
+    def checked(self, name: str, value: Any) -> Any:
+        """The value in its one form, e.g. ratios as floats; raises `DimensionError` for any other value."""
+
+    def read(self, data: Any) -> Any:
+        """The value that a spec's JSON holds; raises `TypeError` if it is malformed."""
+        return data
+
+    def single(self, value: Any) -> bool:
+        """Whether a value leaves no choice."""
+        return True
 
 
-@dataclass(frozen=True, slots=True)
-class CNNSpec:
-    """A whole space of the family: fixed stem and head, elastic stages between them.
+@dataclass(frozen=True)
+class Number(Kind):
+    """A fixed size: a whole number from 1 to `most`."""
+
+    most: int
+    expected: str = "a whole number"
+
+    def checked(self, name: str, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= self.most:
+            raise DimensionError(name, f"expected a whole number from 1 to {self.most}, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Options(Kind):
+    """An elastic dimension: whole numbers from 1 to `most`, one or more, in strictly ascending order."""
+
+    most: int
+    expected: str = "a list of whole numbers in ascending order, e.g. [8, 16, 24]"
+
+    def checked(self, name: str, value: Any) -> Any:
+        if not value:
+            raise DimensionError(name, "expected at least one option, got none")
+        options = tuple(self.option(name, option) for option in value)
+        if any(low >= high for low, high in pairwise(options)):
+            raise DimensionError(name, f"expected options in ascending order, each once; got {list(options)}")
+        return options
+
+    def option(self, name: str, value: Any) -> float:
+        """One of the options in its one form; raises `DimensionError` for any other value."""
+        return int(Number(self.most).checked(name, value))
+
+    def read(self, data: Any) -> Any:
+        return tuple(data)
+
+    def single(self, value: Any) -> bool:
+        return len(value) == 1
+
+
+@dataclass(frozen=True)
+class Ratios(Options):
+    """An elastic dimension: numbers above 0, at most `most`, one or more, in strictly ascending order; kept as floats."""
+
+    expected: str = "a list of numbers in ascending order, e.g. [0.2, 0.25, 0.5]"
+
+    def option(self, name: str, value: Any) -> float:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not 0 < value <= self.most:
+            raise DimensionError(name, f"expected a number above 0, at most {self.most}, got {value!r}")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or false."""
+
+    expected: str = "true or false"
+
+    def checked(self, name: str, value: Any) -> Any:
+        if not isinstance(value, bool):
+            raise DimensionError(name, f"expected true or false, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Word(Kind):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]  # an attribute of the others
+        return " or ".join(self.words)
+
+    def checked(self, name: str, value: Any) -> Any:
+        if value not in self.words:
+            raise DimensionError(name, f"expected {self.expected}, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Stages(Kind):
+    """1 to `MAX_STAGES` stages, each with its own spec."""
+
+    spec: type[Spec]
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]  # an attribute of the others
+        return f"a list of stages, each with {', '.join(d.name for d in dimensions(self.spec) if d.required)}"
+
+    def checked(self, name: str, value: Any) -> Any:
+        if not 1 <= len(value) <= MAX_STAGES:
+            raise DimensionError(name, f"expected 1 to {MAX_STAGES} stages, got {len(value)}")
+        return value
+
+    def read(self, data: Any) -> Any:
+        return tuple(self.spec.from_json(stage) for stage in data)
+
+    def single(self, value: Any) -> bool:
+        return all(stage.single for stage in value)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A field of a spec, as its annotation describes it.
 
     Attributes:
-        stem: output channels of the first convolution.
-        stem_stride: its stride.
-        head: output channels of the last 1x1 convolution, before pooling and the classifier.
-        activation: of the stem and the head.
-        mix: channels of a linear layer with hard-swish between pooling and the classifier; None for none.
-        resolution: sides that the images are resized to, in pixels; None: they stay as the data have them.
-
-    Raises:
-        SpaceError: no stages, too many of them, a number out of range, or too small a resolution for the strides.
+        optional: whether the networks may be without it; its value is then None.
+        default: `dataclasses.MISSING` if it has none.
     """
 
-    stem: int
-    stem_stride: int
-    stages: tuple[StageSpec, ...]
-    head: int
-    activation: Activation = "relu"
-    mix: int | None = None
-    resolution: tuple[int, ...] | None = None
+    name: str
+    kind: Kind
+    optional: bool
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether a spec cannot be made without it."""
+        return self.default is MISSING
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Dimensions of a family's space, or of a stage of it; subclasses are frozen dataclasses.
+
+    A field's annotation says what values it takes: `Annotated` with a `Kind`, a `Literal` of words, `bool`, or a tuple of the
+    specs of stages; each perhaps ``| None``.
+
+    Raises:
+        DimensionError: a value makes no network.
+    """
 
     def __post_init__(self) -> None:
-        check_number("stem", self.stem, LIMITS["width"])
-        check_number("stem_stride", self.stem_stride, LIMITS["stride"])
-        check_number("head", self.head, LIMITS["width"])
-        if not 1 <= len(self.stages) <= MAX_STAGES:
-            raise SpaceError(f"stages: expected 1 to {MAX_STAGES} stages, got {len(self.stages)}")
-        _check_activation(self.activation)
-        if self.mix is not None:
-            check_number("mix", self.mix, LIMITS["width"])
-        if self.resolution is not None:
-            check_options("resolution", self.resolution, LIMITS["resolution"])
-            try:
-                self.check_side(self.resolution[0])
-            except SpaceError as error:
-                raise SpaceError(f"resolution: {error}") from None
+        for dimension in dimensions(type(self)):
+            value = getattr(self, dimension.name)
+            if value is not None or not dimension.optional:
+                object.__setattr__(self, dimension.name, dimension.kind.checked(dimension.name, value))
 
-    def check_side(self, side: int) -> None:
-        """Raises `SpaceError` unless images of this side leave each stage as many pixels as its stride."""
-        left = side
-        strided = [("the stem", self.stem_stride), *((f"stage {s}", t.stride) for s, t in enumerate(self.stages))]
-        for where, stride in strided:
-            if left < stride:
-                raise SpaceError(
-                    f"images of {side} pixels are too small: {left} pixels of them reach {where}, whose stride "
-                    f"is {stride}; use larger images, smaller strides or fewer stages"
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The spec of these values by dimension, defaults in place of those that are not there.
+
+        Raises:
+            DimensionError: a dimension without a default is missing, or a value makes no network.
+        """
+        for dimension in dimensions(cls):
+            if dimension.required and dimension.name not in values:
+                raise DimensionError(
+                    dimension.name, "is missing; give it, or a preset to take it from", code="space.missing-dimension"
                 )
-            left = -(-left // stride)
+        return cls(**values)
 
     @property
     def single(self) -> bool:
         """Whether the space holds one network."""
-        options = [options for s in self.stages for options in (s.depth, s.width, s.kernel, s.expand)]
-        return all(len(o) == 1 for o in (*options, self.resolution or (0,)))
+        values = ((dimension.kind, getattr(self, dimension.name)) for dimension in dimensions(type(self)))
+        return all(value is None or kind.single(value) for kind, value in values)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads (after a trip through JSON too), for checkpoints.
 
         What is at its default is left out, so that a space keeps its digest when a version brings new dimensions.
         """
-        return {**without_defaults(self), "stages": tuple(without_defaults(stage) for stage in self.stages)}
+        values = {d.name: getattr(self, d.name) for d in dimensions(type(self)) if getattr(self, d.name) != d.default}
+        return {
+            name: tuple(item.to_json() if isinstance(item, Spec) else item for item in value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in values.items()
+        }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CNNSpec:
-        """The space that `to_json` wrote.
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The spec that `to_json` wrote.
 
         Raises:
-            SpaceError: the data describe no such space.
+            SpaceError: the data describe no such spec.
         """
         try:
-            stages = tuple(_stage_from_json(stage) for stage in data["stages"])
-            resolution = data.get("resolution")
-            return cls(
-                data["stem"],
-                data["stem_stride"],
-                stages,
-                data["head"],
-                activation=data.get("activation", "relu"),
-                mix=data.get("mix"),
-                resolution=None if resolution is None else tuple(resolution),
-            )
+            values = {d.name: data[d.name] for d in dimensions(cls) if d.required or data.get(d.name) is not None}
+            return cls(**{d.name: d.kind.read(values[d.name]) for d in dimensions(cls) if d.name in values})
         except (KeyError, TypeError) as error:
-            raise SpaceError(f"the description of a CNN's space is malformed: {error!r}") from None
+            raise SpaceError(f"the description of a {cls.__name__} is malformed: {error!r}") from None
 
 
-def _stage_from_json(data: Mapping[str, Any]) -> StageSpec:
-    depth, width, kernel, expand = (tuple(data[name]) for name in ("depth", "width", "kernel", "expand"))
-    squeeze, activation = data.get("squeeze", False), data.get("activation", "relu")
-    return StageSpec(data["stride"], depth, width, kernel, expand, squeeze, activation)
+_DIMENSIONS: dict[type[Spec], tuple[Dimension, ...]] = {}
 
 
-def without_defaults(spec: Any) -> dict[str, Any]:
-    """The fields of a dataclass by name, but for those at their default."""
-    values = {field.name: (getattr(spec, field.name), field.default) for field in fields(spec)}
-    return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
+def dimensions(spec: type[Spec]) -> tuple[Dimension, ...]:
+    """The dimensions of a type of specs, in the order of its fields."""
+    if spec not in _DIMENSIONS:
+        hints = get_type_hints(spec, include_extras=True)
+        _DIMENSIONS[spec] = tuple(_dimension(field.name, hints[field.name], field.default) for field in fields(spec))
+    return _DIMENSIONS[spec]
 
 
-def make_divisible(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, and one more where it would lose over a tenth (arXiv 1905.02244's own code)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
+def _dimension(name: str, hint: Any, default: Any) -> Dimension:
+    optional = NoneType in get_args(hint)
+    return Dimension(name, _kind(get_args(hint)[0] if optional else hint), optional, default)
 
 
-def _check_activation(value: object) -> None:
-    if value not in get_args(Activation):
-        raise SpaceError(f"activation: expected {' or '.join(get_args(Activation))}, got {value!r}")
+def _kind(hint: Any) -> Kind:
+    marked = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Kind)), None)
+    if marked is not None:
+        return marked
+    if hint is bool:
+        return Flag()
+    if get_origin(hint) is Literal:
+        return Word(get_args(hint))
+    item = get_args(hint)[0] if get_origin(hint) is tuple else None
+    if isinstance(item, type) and issubclass(item, Spec):
+        return Stages(item)
+    raise TypeError(f"a dimension cannot be {hint!r}; annotate it with a Kind")
+
+
+def check_distinct(name: str, ratios: Sequence[float], width: int, channels: Callable[[float], int]) -> None:
+    """Raises `DimensionError` if two neighbouring ratios of a width give the same number of channels."""
+    for low, high in pairwise(ratios):
+        if channels(low) == channels(high):
+            raise DimensionError(
+                name,
+                f"{low} and {high} of a width of {width} both give {channels(low)} channels, so equal networks would count "
+                "as two; move the ratios apart, or raise the width",
+            )

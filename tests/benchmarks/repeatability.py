@@ -50,8 +50,8 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     import torch
 
     from supernets.base import Supernet
-    from supernets.families.mobile_cnn import MobileCNNFamily
-    from supernets.families.presets import MOBILE_CNN
+    from supernets.families.mobile_cnn.family import MobileCNNFamily
+    from supernets.families.mobile_cnn.presets import MOBILE_CNN
     from supernets.graph import lower
     from supernets.sharing.chain import ChainSharing
 

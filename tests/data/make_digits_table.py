@@ -22,8 +22,8 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.evaluation.scoring import InlineScoring, Task
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.onnx_export import INPUT
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import TrainingSettings, train

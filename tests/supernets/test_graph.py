@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.errors import LoweringError
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.graph import BATCH, INPUT, OUTPUT, lower, lower_blocks
 from supernets.onnx_export import to_onnx
 from supernets.space import Architecture

@@ -13,10 +13,10 @@ from torch import Tensor
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import VIT
-from supernets.families.spec import CNNSpec, StageSpec
-from supernets.families.vit import ViTFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.presets import VIT
 from supernets.loop import ALONE, Loop
 from supernets.reduction import Reduction
 from supernets.strategies.attentive import AttentiveStrategy

@@ -15,7 +15,7 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head
 from supernets.errors import SpaceError
-from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders

@@ -31,7 +31,7 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -47,10 +47,11 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
-from supernets.families.encoder import EncoderFamily
-from supernets.families.pretrained_bert import read_bert, read_bert_config
+from supernets.families.encoder.family import EncoderFamily
+from supernets.families.encoder.pretrained import read_bert, read_bert_config
 from supernets.families.pretrained_transformer import PretrainedTransformer
 from supernets.families.single import SingleFamily
+from supernets.families.transformer_spec import Kept
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
 from supernets.scoring import correct_predictions
@@ -137,7 +138,8 @@ def main(
     data = replace(data, train=head(data.train, n_train))
     config, text = read_bert_config(folder), data.sentences
     family = EncoderFamily(
-        replace(config.space(), kept=kept), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
+        replace(config.space(), kept=cast("Kept", kept)),
+        vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
     )  # fmt: skip
     work = work / f"{path.stem}-{n_train}-{epochs}-{kept}"

@@ -33,8 +33,8 @@ import typer
 from rich.table import Table
 
 from supernets.checkpoint import make_supernet
-from supernets.families.vit import ViTFamily
-from supernets.families.vit_spec import ViTSpec
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import ViTSpec
 from supernets.loop import Loop
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.strategies.sandwich import SandwichStrategy

@@ -29,9 +29,9 @@ from rich.table import Table
 from scipy.stats import kendalltau
 
 from supernets.base import Supernet, TrainingStrategy
-from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.nested import NestedFamily
-from supernets.families.presets import MOBILE_CNN
 from supernets.sharing.chain import ChainSharing
 from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.sorted import SortedStrategy

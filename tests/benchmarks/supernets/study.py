@@ -20,11 +20,13 @@ from rich.console import Console
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX
 from supernets.data import DataSet, head, load_data
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN, RESNET, VIT
-from supernets.families.resnet import ResNetFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.resnet.family import ResNetFamily
+from supernets.families.resnet.presets import RESNET
 from supernets.families.single import SingleFamily
-from supernets.families.vit import ViTFamily
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.presets import VIT
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.chain import ChainSharing

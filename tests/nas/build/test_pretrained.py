@@ -11,7 +11,7 @@ from nas.build.pretrained import Pretrained, find_preprocessing, load_pretrained
 from nas.config.supernet import SupernetConfig
 from nas.store.folder import RunFolder
 from supernets.checkpoint import weights_digest
-from supernets.families.pretrained_bert import read_bert
+from supernets.families.encoder.pretrained import read_bert
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.errors import raises
 from tests.nas.moods import write_moods

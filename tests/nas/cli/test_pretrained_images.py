@@ -22,7 +22,7 @@ from nas.export import exporting as exports
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError
 from supernets.families.pretrained_transformer import PretrainedTransformer
-from supernets.families.pretrained_vit import read_vit
+from supernets.families.vit_encoder.pretrained import read_vit
 from tests.nas.commands import Shell
 
 JOB = """

@@ -23,7 +23,7 @@ from nas.errors import NasError
 from nas.store.compatibility import check_conditions
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
-from supernets.families.pretrained_bert import read_bert
+from supernets.families.encoder.pretrained import read_bert
 from supernets.space import Architecture
 from tests.nas.commands import Shell
 

@@ -289,7 +289,7 @@ PARTS += [
 PARTS.append(
     (
         f"supernet: {{preset: tiny, space: {{stages: [{STAGE.replace('[1, 2]', '[1]').replace('[3, 5]', '[3]')}]}}}}",
-        "supernet.space.stages",
+        "supernet.space",
         "there is one network; give some list a second",
     )
 )
@@ -330,7 +330,7 @@ PARTS += [
     (
         OF_RESNET + "preset: tiny, space: {head: 3}}",
         "supernet.space.head",
-        "Known: stem, stem_stride, stem_pool, stages",
+        "Known: stem, stem_stride, stages, stem_pool",
     ),
     (OF_RESNET + "preset: tiny, space: {stem_pool: 1}}", "supernet.space.stem_pool", "true or false, got 1"),
     (OF_RESNET + "space: {stem: [8], stem_stride: 1}}", "supernet.space.stages", "is missing; give it, or a preset"),
@@ -352,7 +352,7 @@ PARTS += [
     (
         OF_RESNET + f"preset: tiny, space: {{stages: [{BLOCKS.replace('[1, 2]', '[1]').replace(', 0.5', '')}], "
         "stem: [8], resolution: [28]}}",
-        "supernet.space.stages",
+        "supernet.space",
         "there is one network; give some list a second",
     ),
 ]

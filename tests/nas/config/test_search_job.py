@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from nas.config import load_job, parse_job
 from nas.errors import JobError
 from supernets.data.options import ENCODINGS
-from supernets.families.encoder_spec import EncoderSpec, space_within
-from supernets.families.presets import MOBILE_CNN, RESNET, VIT
-from supernets.families.resnet_spec import BottleneckStage, ResNetSpec
-from supernets.families.spec import CNNSpec, StageSpec
-from supernets.families.vit_spec import ViTSpec
+from supernets.families.encoder.spec import EncoderSpec, space_within
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.resnet.presets import RESNET
+from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
+from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.nas.config.jobs import BASE, BLOCKS, STAGE, fails
 

@@ -14,8 +14,8 @@ from nas.problem.precision import Precisions
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import PRESETS
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.space import Architecture
 
 BOTH = Precisions(("fp32", "int8"))
@@ -23,7 +23,7 @@ BOTH = Precisions(("fp32", "int8"))
 
 def supernet(preset: str = "digits", size: int = 8) -> Supernet:
     torch.manual_seed(0)
-    family = MobileCNNFamily(PRESETS["mobile-cnn"][preset], image_size=size, channels=1, n_classes=10)
+    family = MobileCNNFamily(MOBILE_CNN[preset], image_size=size, channels=1, n_classes=10)
     return make_supernet(family)
 
 

@@ -23,8 +23,8 @@ from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from tests.contracts.evaluator import EvaluatorContract
 
 PROFILE = load_profile("cpu-1-thread-batch-16")

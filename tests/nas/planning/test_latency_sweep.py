@@ -20,9 +20,9 @@ from nas.errors import EvaluationError
 from nas.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
 from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN
-from supernets.families.spec import StageSpec
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import StageSpec
 from supernets.graph import INPUT
 
 PROFILE = HardwareProfile("cpu-1-thread-batch-4", batch_size=4)

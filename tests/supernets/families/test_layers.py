@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from supernets.families.convolutional_spec import make_divisible
 from supernets.families.layers import Resize, SqueezeExcite
-from supernets.families.spec import make_divisible
 from tests.supernets.families import by_hand
 
 

@@ -12,9 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
 from supernets.cost import Cost
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.presets import MOBILE_CNN, RESNET
-from supernets.families.resnet import ResNetFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.resnet.family import ResNetFamily
+from supernets.families.resnet.presets import RESNET
 from supernets.space import Architecture, Option
 
 

@@ -11,7 +11,7 @@ from supernets.errors import SpaceError
 from supernets.families.nested import NestedFamily
 from supernets.families.single import SingleFamily
 from supernets.space import Architecture
-from tests.supernets.families.test_encoder import FAMILY, sentences
+from tests.supernets.families.encoder.test_family import FAMILY, sentences
 from tests.supernets.invariants import randomised
 
 

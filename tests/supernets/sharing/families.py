@@ -8,14 +8,18 @@ from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
-from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.single import SingleFamily
-from supernets.families.spec import CNNSpec, StageSpec
-from supernets.families.vit import ViTFamily
-from supernets.families.vit_spec import ViTSpec
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
-from tests.supernets import invariants, test_supernet, test_vit
-from tests.supernets.families import test_encoder, test_mobile_cnn_v3, test_resnet, test_vit_encoder
+from tests.supernets import invariants, test_supernet
+from tests.supernets.families.encoder import test_family as test_encoder
+from tests.supernets.families.mobile_cnn import test_family as test_mobile_cnn_v3
+from tests.supernets.families.resnet import test_family as test_resnet
+from tests.supernets.families.vit import test_family as test_vit
+from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
 
 CNN = MobileCNNFamily(
     CNNSpec(

@@ -15,8 +15,8 @@ from torch.nn import functional
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.errors import SpaceError
-from supernets.families.mobile_cnn import MobileCNNFamily
-from supernets.families.spec import CNNSpec, StageSpec
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.sharing.mixture import Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.errors import TrainingError
-from supernets.families.mobile_cnn import MobileCNNFamily
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.nested import NestedFamily
-from supernets.families.presets import MOBILE_CNN
-from supernets.families.spec import CNNSpec, StageSpec
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.instatune import InstaTuneStrategy

@@ -1,0 +1,1 @@
+"""The family encoder: encoders of sentences, laid out as BERT."""

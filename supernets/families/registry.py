@@ -1,0 +1,86 @@
+"""All families by name: each entry is the one place where the rest of the project learns of a family (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from supernets.families.encoder.presets import ENCODER
+from supernets.families.encoder.spec import EncoderSpec
+from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import CNNSpec
+from supernets.families.resnet.presets import RESNET
+from supernets.families.resnet.spec import ResNetSpec
+from supernets.families.spec import Spec
+from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import ViTSpec
+from supernets.families.vit_encoder.presets import VIT_ENCODER
+from supernets.families.vit_encoder.spec import ViTEncoderSpec
+
+
+@dataclass(frozen=True)
+class FamilyDescription:
+    """What a job file, a checkpoint and the code that builds networks need to know of a family.
+
+    Attributes:
+        spec: the type of its spaces, whose fields are the keys of `supernet.space` in a job file.
+        presets: named spaces.
+        network: ``module:class`` of the `Family`, loaded when networks are built, since it needs torch. The class is made of
+            a spec and sizes: for images ``image_size, channels, n_classes``, for sentences ``vocabulary, positions, padding,
+            tokens, n_classes``; its class method ``from_json`` reads what ``to_json`` wrote.
+        data: what its networks take.
+        pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
+            networks.
+        learning_rate: the peak that a job without one gets in place of the general default.
+    """
+
+    spec: type[Spec]
+    presets: Mapping[str, Spec]
+    network: str
+    data: Literal["images", "sentences"] = "images"
+    pretrained: str | None = None
+    learning_rate: float | None = None
+
+    def load(self) -> Any:
+        """The class of the family."""
+        return _object_at(self.network)
+
+    def pretrained_config(self, folder: Path) -> Any:
+        """The configuration of the pretrained network in a folder, for a family that is made of such networks.
+
+        Raises:
+            CheckpointError: there is none, it cannot be read, or it is of another kind.
+        """
+        if self.pretrained is None:
+            raise ValueError("this family is not made of pretrained networks")
+        return _object_at(self.pretrained)(folder)
+
+
+def _object_at(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+FAMILIES: Mapping[str, FamilyDescription] = {
+    "mobile-cnn": FamilyDescription(CNNSpec, MOBILE_CNN, "supernets.families.mobile_cnn.family:MobileCNNFamily"),
+    "resnet": FamilyDescription(ResNetSpec, RESNET, "supernets.families.resnet.family:ResNetFamily"),
+    "vit": FamilyDescription(ViTSpec, VIT, "supernets.families.vit.family:ViTFamily"),
+    "encoder": FamilyDescription(
+        EncoderSpec,
+        ENCODER,
+        "supernets.families.encoder.family:EncoderFamily",
+        data="sentences",
+        pretrained="supernets.families.encoder.pretrained:read_bert_config",
+        learning_rate=0.0005,  # deep encoders do not learn at the general default
+    ),
+    "vit-encoder": FamilyDescription(
+        ViTEncoderSpec,
+        VIT_ENCODER,
+        "supernets.families.vit_encoder.family:ViTEncoderFamily",
+        pretrained="supernets.families.vit_encoder.pretrained:read_vit_config",
+    ),
+}
+"""By the name that job files and checkpoints have."""

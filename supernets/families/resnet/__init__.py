@@ -1,0 +1,1 @@
+"""The family resnet: bottleneck blocks of ResNet-50D."""

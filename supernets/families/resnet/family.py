@@ -1,0 +1,187 @@
+"""An elastic ResNet of bottleneck blocks: elastic depth, widths, bottlenecks, stem and resolution."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Axis, Dim
+from supernets.families.convolutional_spec import make_divisible
+from supernets.families.images import ImageFamily
+from supernets.families.layers import ConvNormAct, conv_norm, resized
+from supernets.families.resnet.spec import BottleneckStage, ResNetSpec, bottleneck
+from supernets.space import Architecture, Choice, SearchSpace
+
+
+class Bottleneck(nn.Module):
+    """Reduce by a 1x1 convolution, filter by a 3x3 one, expand, add the shortcut, ReLU.
+
+    Args:
+        project: whether the shortcut is an average pooling of the stride and a 1x1 convolution (arXiv 1812.01187), and not
+            the input itself.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, stride: int, project: bool) -> None:
+        super().__init__()
+        self.reduce = ConvNormAct(inputs, hidden, 1)
+        self.filter = ConvNormAct(hidden, hidden, 3, stride=stride)
+        self.expand = nn.Sequential(conv_norm(hidden, outputs, 1))
+        self.shortcut: nn.Module = nn.Identity()
+        if project:
+            pool: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AvgPool2d(stride)) if stride > 1 else OrderedDict()
+            self.shortcut = nn.Sequential(pool | conv_norm(inputs, outputs, 1))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.expand(self.filter(self.reduce(x))) + self.shortcut(x)))
+
+
+class ResNet(nn.Module):
+    """Stem, stages of bottlenecks, global average and a classifier: (n, c, h, w) -> (n, classes)."""
+
+    def __init__(self, stem: nn.Module, stages: list[list[Bottleneck]], classifier: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.classifier(self.stages(self.stem(x)).mean((2, 3))))
+
+
+class ResNetFamily(ImageFamily):
+    """The family of all networks that a `ResNetSpec` spans: ResNet-50's (arXiv 1512.03385) in its variant D (1812.01187).
+
+    The first block of a stage changes the width and has a projection for a shortcut; the others keep it and have none. So
+    any number of blocks may be dropped from a stage's end.
+
+    The preset ``ofa-resnet50`` is the space of Once-for-All (arXiv 1908.09791), as its authors published it. Departures:
+    the stem always has three convolutions, where theirs may leave out the second, which has a skip; the bottleneck's
+    channels are a share of the block's own width; and resolutions are those that every stride divides.
+
+    Raises:
+        SpaceError: the images are too small for the strides, or not divided by them.
+    """
+
+    name = "resnet"
+    spec_type = ResNetSpec
+    spec: ResNetSpec
+    attention: Mapping[str, Dim] = {}
+
+    def __init__(self, spec: ResNetSpec, *, image_size: int, channels: int, n_classes: int) -> None:
+        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
+        if spec.resolution is None:
+            spec.check_side(image_size)
+        self.geometry: tuple[str, ...] = () if spec.resolution is None else ("resolution",)
+        resolution = [] if spec.resolution is None else [Choice("resolution", spec.resolution)]
+        stages = [c for s, stage in enumerate(spec.stages) for c in _stage_choices(s, stage)]
+        self.space = SearchSpace([*resolution, Choice("stem.width", spec.stem), *stages])
+        self.axes: Axes = {axis.name: axis for axis in self._axes()}
+        self._dims = self._make_dims()
+        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1])]
+        self.blocks: tuple[str, ...] = ("stem", *blocks, "classifier")
+
+    def _axes(self) -> list[Axis]:
+        full = self.sizes(self.space.largest)
+        return [Axis(name, size) for name, size in full.items()]
+
+    def _make_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        dims: dict[str, tuple[Dim, ...]] = {}
+
+        def conv_norm(prefix: str, outputs: Dim, inputs: Dim, kernel: int) -> None:
+            dims[f"{prefix}.conv.weight"] = (outputs, inputs, kernel, kernel)
+            for tensor in ("weight", "bias", "running_mean", "running_var"):
+                dims[f"{prefix}.norm.{tensor}"] = (outputs,)
+            dims[f"{prefix}.norm.num_batches_tracked"] = ()
+
+        if self.spec.resolution is not None:
+            dims["stem.resize.pixels"] = ("resolution",)
+        conv_norm("stem.first", "stem.inner", self.channels, 3)
+        conv_norm("stem.second", "stem.inner", "stem.inner", 3)
+        conv_norm("stem.third", "stem.width", "stem.inner", 3)
+        inputs = "stem.width"
+        for s, stage in enumerate(self.spec.stages):
+            width = f"stage{s}.width"
+            for b in range(stage.depth[-1]):
+                block, hidden = f"stages.{s}.{b}", f"stage{s}.block{b}.hidden"
+                conv_norm(f"{block}.reduce", hidden, inputs, 1)
+                conv_norm(f"{block}.filter", hidden, hidden, 3)
+                conv_norm(f"{block}.expand", width, hidden, 1)
+                if b == 0:
+                    conv_norm(f"{block}.shortcut", width, inputs, 1)
+                inputs = width
+        dims["classifier.weight"], dims["classifier.bias"] = (self.n_classes, inputs), (self.n_classes,)
+        return dims
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        return self._dims
+
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        largest = self.space.largest
+        if like is not None and self.geometry:
+            largest = Architecture((like.genes[0], *largest.genes[1:]))  # the resolution is the first choice
+        return self.build(largest)
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        values = self.space.values(architecture)
+        sizes = {name: cast(int, values[name]) for name in (*self.geometry, "stem.width")}
+        sizes["stem.inner"] = _inner(sizes["stem.width"])
+        for s, stage in enumerate(self.spec.stages):
+            width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
+            for b in range(stage.depth[-1]):
+                # A layer that the depth drops gets the smallest option: its size is read by nobody.
+                expand = cast(float, values.get(f"stage{s}.block{b}.expand", stage.expand[0]))
+                sizes[f"stage{s}.block{b}.hidden"] = bottleneck(width, expand)
+        return sizes
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        values = self.space.values(architecture)
+        return frozenset(
+            f"stages.{s}.{b}"
+            for s, stage in enumerate(self.spec.stages)
+            for b in range(cast(int, values[f"stage{s}.depth"]), stage.depth[-1])
+        )
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        values = self.space.values(architecture)
+        inputs = cast(int, values["stem.width"])
+        stem = self._stem(inputs)
+        stages: list[list[Bottleneck]] = []
+        for s, stage in enumerate(self.spec.stages):
+            width = cast(int, values[f"stage{s}.width"])
+            stages.append([])
+            for b in range(cast(int, values[f"stage{s}.depth"])):
+                hidden = bottleneck(width, cast(float, values[f"stage{s}.block{b}.expand"]))
+                stride = stage.stride if b == 0 else 1
+                stages[-1].append(Bottleneck(inputs, hidden, width, stride=stride, project=b == 0))
+                inputs = width
+        stem = resized(self.image_size, cast(int | None, values.get("resolution")), stem)
+        return ResNet(stem, stages, nn.Linear(inputs, self.n_classes))
+
+    def _stem(self, width: int) -> nn.Sequential:
+        inner = _inner(width)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            first=ConvNormAct(self.channels, inner, 3, stride=self.spec.stem_stride),
+            second=ConvNormAct(inner, inner, 3),
+            third=ConvNormAct(inner, width, 3),
+        )
+        if self.spec.stem_pool:
+            layers["pool"] = nn.MaxPool2d(3, 2, padding=1)
+        return nn.Sequential(layers)
+
+
+def _inner(stem: int) -> int:
+    return make_divisible(stem / 2)
+
+
+def _stage_choices(s: int, stage: BottleneckStage) -> list[Choice]:
+    depth = f"stage{s}.depth"
+    choices = [Choice(depth, stage.depth), Choice(f"stage{s}.width", stage.width)]
+    for b in range(stage.depth[-1]):
+        level = next(i for i, d in enumerate(stage.depth) if d > b)
+        requires = (depth, level) if level > 0 else None
+        choices.append(Choice(f"stage{s}.block{b}.expand", stage.expand, requires))
+    return choices

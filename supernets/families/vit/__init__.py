@@ -1,0 +1,1 @@
+"""The family vit: vision transformers in AutoFormer's space."""

@@ -1,0 +1,69 @@
+"""Dimensions of the elastic vision transformer (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Self
+
+from supernets.errors import DimensionError
+from supernets.families.spec import Number, Options, Ratios, Spec, check_distinct
+
+
+@dataclass(frozen=True)
+class ViTSpec(Spec):
+    """A whole space of the family, with the options of its elastic dimensions, each smallest first.
+
+    Depth and width are chosen once for the network; heads and the MLP's ratio anew for each block, from the same options.
+    Queries, keys and values of a block have heads x head_size channels, whatever the width, as AutoFormer's have (Chen et
+    al. 2021, arXiv 2107.00651), so every width goes with every number of heads.
+
+    Attributes:
+        patch: side of a patch in pixels.
+        head_size: channels of a head; `divided_head_size` gives the usual one.
+        depth: numbers of blocks.
+        width: channels of a token.
+        heads: of a block's attention.
+        mlp: ratios of a block's hidden channels to the width; no two may give the same number of channels.
+    """
+
+    patch: Annotated[int, Number(256, "a number of pixels")]
+    head_size: Annotated[int, Number(512, "a number of channels")]
+    depth: Annotated[tuple[int, ...], Options(64)]
+    width: Annotated[tuple[int, ...], Options(4096)]
+    heads: Annotated[tuple[int, ...], Options(64)]
+    mlp: Annotated[tuple[float, ...], Ratios(16)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for width in self.width:
+            check_distinct("mlp", self.mlp, width, partial(hidden_channels, width=width))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """See `Spec.of`; a head size that is not there is the largest width divided among the most heads."""
+        if "head_size" in values:
+            return super().of(values)
+        spec = super().of({**values, "head_size": 1})  # reports errors in the lists themselves first
+        return replace(spec, head_size=divided_head_size(spec.width[-1], spec.heads[-1]))
+
+
+def hidden_channels(ratio: float, width: int) -> int:
+    """Hidden channels of an MLP of this ratio to the width."""
+    return max(1, round(ratio * width))
+
+
+def divided_head_size(width: int, heads: int) -> int:
+    """The channels of each head if the heads divide the width among them, as in most transformers.
+
+    Raises:
+        DimensionError: they do not divide it.
+    """
+    if width % heads:
+        raise DimensionError(
+            "heads",
+            f"{heads} heads do not divide a width of {width}; give a number of heads that does, or head_size, the "
+            "channels of a head for every width",
+        )
+    return width // heads

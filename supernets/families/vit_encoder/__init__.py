@@ -1,0 +1,1 @@
+"""The family vit-encoder: vision transformers, laid out as ViT."""

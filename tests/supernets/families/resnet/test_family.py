@@ -1,0 +1,203 @@
+"""`supernets.families.resnet`: the invariants of its supernets, its resolutions, and what makes no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from hardware_profiles.quantize import convert
+from hardware_profiles.runtime import run_model
+from supernets.base import Supernet
+from supernets.blocks import BlockKeys
+from supernets.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
+from supernets.errors import CheckpointError, SpaceError
+from supernets.families.resnet.family import ResNetFamily
+from supernets.families.resnet.presets import RESNET
+from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
+from supernets.graph import INPUT, lower
+from supernets.recalibration import recalibrate
+from supernets.space import Option
+from tests.supernets import invariants
+from tests.supernets.families import by_hand
+from tests.supernets.test_blocks import one_by_one
+
+ELASTIC = ResNetSpec(
+    stem=(8, 24),
+    stem_stride=1,
+    stem_pool=True,
+    stages=(
+        BottleneckStage(1, (1, 2), (16, 32), (0.5, 1)),
+        BottleneckStage(2, (1, 2), (32, 40), (0.25, 0.5)),
+    ),
+    resolution=(8, 12),
+)
+"""With all that a space can have: a pooling stem, and a resolution that is not the data's."""
+FAMILIES = {
+    "digits": ResNetFamily(RESNET["digits"], image_size=8, channels=1, n_classes=10),
+    "elastic": ResNetFamily(ELASTIC, image_size=12, channels=1, n_classes=10),
+}
+
+
+def images(n: int, side: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 1, side, side, generator=generator) + torch.randn(n, 1, 1, 1, generator=generator)
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def supernet(request: pytest.FixtureRequest) -> Supernet:
+    return invariants.randomised(make_supernet(FAMILIES[request.param]))
+
+
+@pytest.fixture(scope="module")
+def elastic() -> Supernet:
+    return invariants.randomised(make_supernet(FAMILIES["elastic"]))
+
+
+def side_of(supernet: Supernet) -> int:
+    return int(supernet.family.example().shape[-1])
+
+
+def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: Tensor) -> Tensor:
+    """The forward of both spaces by functional calls alone; that of elastic resolution has the pooling stem."""
+    if "resolution" in values:
+        x = by_hand.resized(x, int(values["resolution"]))
+    for name in ("first", "second", "third"):
+        x = torch.relu(by_hand.conv_norm(weights, f"stem.{name}", x))
+    if "resolution" in values:
+        padded = functional.pad(x, (1, 1, 1, 1), value=-torch.inf)
+        x = padded.unfold(2, 3, 2).unfold(3, 3, 2).amax((-2, -1))
+    for s in range(2):
+        for b in range(int(values[f"stage{s}.depth"])):
+            block, stride = f"stages.{s}.{b}", 2 if s == 1 and b == 0 else 1
+            y = torch.relu(by_hand.conv_norm(weights, f"{block}.reduce", x))
+            y = torch.relu(by_hand.conv_norm(weights, f"{block}.filter", y, stride=stride))
+            y = by_hand.conv_norm(weights, f"{block}.expand", y)
+            if b == 0:
+                n, c, side, _ = x.shape
+                pooled = x.reshape(n, c, side // stride, stride, side // stride, stride).mean((3, 5))
+                x = by_hand.conv_norm(weights, f"{block}.shortcut", pooled)
+            x = torch.relu(x + y)
+    return x.mean((2, 3)) @ weights["classifier.weight"].T + weights["classifier.bias"]
+
+
+class TestInvariants:
+    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
+        side = side_of(supernet)
+        invariants.check_extracted_live_and_handwritten_agree(
+            supernet, images(16, side), images(64, side, 1), handwritten
+        )
+
+    def test_the_same_modules(self, supernet: Supernet) -> None:
+        invariants.check_same_modules(supernet)
+
+    def test_permutations(self, supernet: Supernet) -> None:
+        invariants.check_permutations(supernet, images(16, side_of(supernet)), images(64, side_of(supernet), 1))
+
+    @pytest.mark.parametrize(
+        ("axis", "tensor"),
+        [
+            ("stem.inner", "stem.third.conv.weight"),
+            ("stage0.width", "stages.1.0.shortcut.conv.weight"),
+            ("stage1.block0.hidden", "stages.1.0.filter.norm.bias"),
+        ],
+    )
+    def test_one_tensor_left_unpermuted(self, elastic: Supernet, axis: str, tensor: str) -> None:
+        invariants.check_control(elastic, images(16, 12), images(64, 12, 1), axis=axis, tensor=tensor)
+
+    def test_stored_statistics_stay(self, supernet: Supernet) -> None:
+        invariants.check_stored_statistics_stay(supernet, images(16, side_of(supernet)))
+
+    def test_gradients(self, supernet: Supernet) -> None:
+        invariants.check_gradients(supernet, images(16, side_of(supernet)), torch.arange(16) % 10)
+
+    def test_costs(self, supernet: Supernet) -> None:
+        invariants.check_costs(supernet, images(1, side_of(supernet)))
+
+    def test_extraction(self, supernet: Supernet) -> None:
+        invariants.check_shares_no_storage(supernet)
+        invariants.check_training_extracted(supernet, images(8, side_of(supernet)))
+
+    @pytest.mark.parametrize("batch", [1, 8])
+    def test_onnx(self, supernet: Supernet, batch: int) -> None:
+        side = side_of(supernet)
+        invariants.check_onnx(supernet, images(8, side), images(64, side, 1), batch=batch)
+
+    @pytest.mark.slow
+    def test_torchs_exporter(self, elastic: Supernet) -> None:
+        invariants.check_exporter(elastic, images(8, 12), images(64, 12, 1), n=1)
+
+
+def test_costs_are_those_of_the_resolution(elastic: Supernet) -> None:
+    small, large = (elastic.space.canonical([gene, *elastic.space.largest.genes[1:]]) for gene in (0, 1))
+    macs = []
+    for architecture in (small, large):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            elastic.extract(architecture)(images(1, 12))
+        assert elastic.cost(architecture).macs * 2 == counter.get_total_flops()
+        macs.append(elastic.cost(architecture).macs)
+    assert 2 < macs[1] / macs[0] <= (12 / 8) ** 2
+    assert elastic.cost(small).parameters == elastic.cost(large).parameters
+
+
+def test_keys_of_blocks_are_those_of_each_network_by_itself(elastic: Supernet) -> None:
+    chosen = invariants.architectures(elastic)
+    found = BlockKeys(elastic.eval()).of(chosen)
+    assert np.array_equal(found, one_by_one(elastic, chosen, (1, 12, 12)))
+
+
+@pytest.mark.parametrize("gene", [0, 1])
+def test_networks_of_either_resolution_can_be_had_in_eight_bits(elastic: Supernet, gene: int) -> None:
+    calibration = images(64, 12, 1)
+    architecture = elastic.space.canonical([gene, *elastic.space.largest.genes[1:]])
+    model = lower(recalibrate(elastic.extract(architecture), [calibration]), (1, 12, 12))
+    eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
+    (exact,), (rounded,) = (run_model(m, {INPUT: images(16, 12).numpy()}) for m in (model, eight))
+    assert rounded.shape == exact.shape
+    assert (
+        0.001 < (rounded - exact).std() / exact.std() < 0.25
+    )  # unlike the wrong weights or ranges, rounding is a small noise
+
+
+def test_a_checkpoint_keeps_a_teacher_whose_kernels_are_laid_out_channels_last(
+    elastic: Supernet, tmp_path: Path
+) -> None:
+    teacher = elastic.extract(elastic.space.smallest).state_dict()
+    assert not all(tensor.is_contiguous() for tensor in teacher.values())
+    save_checkpoint(tmp_path, elastic, progress={"epoch": 1, "epochs": 2}, optimizer={}, teacher=teacher)
+    came = load_checkpoint(tmp_path)
+    assert came.supernet.family.to_json() == elastic.family.to_json()
+    assert all(torch.equal(came.teacher[name], tensor) for name, tensor in teacher.items())
+
+
+@pytest.mark.parametrize("preset", sorted(RESNET))
+def test_a_family_survives_json(preset: str) -> None:
+    family = ResNetFamily(RESNET[preset], image_size=224, channels=3, n_classes=10)
+    again = family_from_json(json.loads(json.dumps(family.to_json())))
+    assert again.to_json() == family.to_json()
+    assert again.space == family.space
+    assert list(again.axes) == list(family.axes)
+
+
+@pytest.mark.parametrize("damage", [{"spec": 3}, {"image_size": None}, {"spec": {}}])
+def test_damaged_json_is_refused(damage: dict[str, object]) -> None:
+    data = ResNetFamily(ELASTIC, image_size=12, channels=1, n_classes=10).to_json()
+    with pytest.raises((CheckpointError, SpaceError), match="malformed"):
+        ResNetFamily.from_json({**data, **damage})
+
+
+def test_images_that_a_stride_does_not_divide_are_refused() -> None:
+    fixed = replace(ELASTIC, resolution=None)
+    with pytest.raises(
+        SpaceError, match=r"^images of 10 pixels do not fit: 5 pixels of them reach stage 1, whose stride is 2"
+    ):
+        ResNetFamily(fixed, image_size=10, channels=1, n_classes=10)
+    ResNetFamily(fixed, image_size=11, channels=1, n_classes=10)  # the stem rounds up

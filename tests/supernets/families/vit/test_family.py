@@ -1,0 +1,213 @@
+"""The invariants of an elastic vision transformer (DESIGN §3: I1 to I4), beside a forward written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from hardware_profiles.quantize import convert
+from hardware_profiles.runtime import run_model
+from supernets.base import Supernet
+from supernets.blocks import BlockKeys
+from supernets.checkpoint import family_from_json, make_supernet
+from supernets.errors import CheckpointError, SpaceError
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import ViTSpec
+from supernets.graph import INPUT, lower
+from supernets.space import Option
+from tests.supernets import invariants
+
+SPEC = ViTSpec(
+    patch=4, head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1.5, 2, 3.5)
+)  # widths that head sizes do not divide, and a ratio that gives no whole number of channels
+FAMILY = ViTFamily(SPEC, image_size=12, channels=2, n_classes=5)
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    return invariants.randomised(make_supernet(FAMILY))
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(16, 2, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: Tensor) -> Tensor:
+    """The family's forward by products of matrices alone, from a subnet's tensors by name."""
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(dim=-1, keepdim=True)
+        x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def attention(x: Tensor, name: str, heads: int) -> Tensor:
+        found = []
+        for h in range(heads):
+            # The rows of the weight: queries, keys, values; head by head in each.
+            query, key, value = (linear(x, f"{name}.qkv")[..., (part * heads + h) * 4 :][..., :4] for part in range(3))
+            scores = torch.exp(query @ key.transpose(1, 2) / 4**0.5)
+            found.append(scores / scores.sum(dim=-1, keepdim=True) @ value)
+        return linear(torch.cat(found, dim=-1), f"{name}.project")
+
+    kernel = weights["embedding.patches.weight"]
+    patches = x.reshape(len(x), 2, 3, 4, 3, 4).permute(0, 2, 4, 1, 3, 5).reshape(len(x), 9, 32)
+    x = patches @ kernel.reshape(len(kernel), 32).T + weights["embedding.patches.bias"] + weights["embedding.positions"]
+    depth = values["depth"]
+    assert isinstance(depth, int)
+    for b in range(depth):
+        heads = values[f"block{b}.heads"]
+        assert isinstance(heads, int)
+        x = x + attention(norm(x, f"blocks.{b}.norm1"), f"blocks.{b}.attention", heads)
+        y = linear(norm(x, f"blocks.{b}.norm2"), f"blocks.{b}.mlp.0")
+        x = x + linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"blocks.{b}.mlp.2")
+    return linear(norm(x, "head.norm").mean(dim=1), "head.classifier")
+
+
+class TestI1SharedEqualsExtracted:
+    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_extracted_live_and_handwritten_agree(supernet, images, images, handwritten)
+
+    def test_the_same_modules_with_the_same_settings(self, supernet: Supernet) -> None:
+        invariants.check_same_modules(supernet)
+
+    def test_permuting_every_axis_leaves_the_largest_unchanged(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_permutations(supernet, images, images)
+
+    @pytest.mark.parametrize(
+        ("axis", "tensor"),
+        [
+            ("width", "embedding.positions"),
+            ("width", "blocks.1.attention.qkv.weight"),
+            ("block1.heads", "blocks.1.attention.project.weight"),
+            ("block2.hidden", "blocks.2.mlp.2.weight"),
+        ],
+    )
+    def test_negative_control_one_tensor_left_unpermuted(
+        self, supernet: Supernet, images: Tensor, axis: str, tensor: str
+    ) -> None:
+        invariants.check_control(supernet, images, images, axis=axis, tensor=tensor)
+
+    def test_gradients_of_a_subnet_reach_the_shared_tensors(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_gradients(supernet, images, torch.arange(16) % 5)
+
+
+class TestI2Costs:
+    def test_parameters_macs_and_activations_are_those_of_the_extracted_module(
+        self, supernet: Supernet, images: Tensor
+    ) -> None:
+        invariants.check_costs(supernet, images)
+
+    def test_attention_is_counted(self, supernet: Supernet) -> None:
+        """Two products of 9 tokens by 9 tokens, over the queries' channels."""
+        space = supernet.space
+        index = [choice.name for choice in space.choices].index("block0.heads")
+        one, two = ([level if i == index else 0 for i in range(len(space))] for level in (0, 1))
+        more = supernet.cost(space.canonical(two)).macs - supernet.cost(space.canonical(one)).macs
+        assert more == 2 * 9 * 9 * 4 + 9 * 4 * (4 * 12)
+
+
+class TestI3Extraction:
+    def test_shares_no_storage_and_holds_nothing_of_the_supernet(self, supernet: Supernet) -> None:
+        invariants.check_shares_no_storage(supernet)
+
+    def test_training_the_extracted_module_leaves_the_supernet_unchanged(
+        self, supernet: Supernet, images: Tensor
+    ) -> None:
+        invariants.check_training_extracted(supernet, images)
+
+
+class TestI4Onnx:
+    @pytest.mark.parametrize("batch", [1, 8])
+    def test_onnx_runtime_agrees_with_torch(self, supernet: Supernet, images: Tensor, batch: int) -> None:
+        invariants.check_onnx(supernet, images, images, batch=batch)
+
+    def test_our_own_walk_writes_it_from_extracted_and_live_subnets(self, supernet: Supernet) -> None:
+        """`onnx_model` would take torch's exporter, in seconds, for what the walk refuses."""
+        architecture = supernet.space.sample(np.random.default_rng(3))
+        with torch.no_grad():
+            live = lower(supernet.subnet(architecture).eval(), (2, 12, 12))
+        assert live == lower(supernet.extract(architecture), (2, 12, 12))
+
+    @pytest.mark.slow
+    def test_the_exporter_of_what_users_are_given_agrees_too(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_exporter(supernet, images, images, n=1)
+
+
+def test_int8_answers_as_fp32(supernet: Supernet, images: Tensor) -> None:
+    module = supernet.extract(supernet.space.largest)
+    model = lower(module, (2, 12, 12))
+    many = torch.randn(200, 2, 12, 12, generator=torch.Generator().manual_seed(1)).numpy()
+    quantized = convert(model, "int8", [{INPUT: many}])
+    weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]
+    kept = {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
+    assert not kept, kept
+    (exact,), (found,) = (run_model(m, {INPUT: images.numpy()}) for m in (model, quantized))
+    centred = exact.mean(axis=0)  # what all images share correlates by itself
+    assert np.corrcoef((exact - centred).ravel(), (found - centred).ravel())[0, 1] > 0.99
+
+
+def test_blocks_of_equal_sizes_have_one_key(supernet: Supernet) -> None:
+    largest, smallest = BlockKeys(supernet).of([supernet.space.largest, supernet.space.smallest])
+    assert largest[1] == largest[2] == largest[3] != ""
+    assert smallest[1] not in ("", largest[1])
+    assert list(smallest[2:4]) == ["", ""]
+    assert smallest[-1] != largest[-1]
+
+
+def test_fresh_weights_are_those_of_vit_scaled_to_the_inputs() -> None:
+    """By the global generator, which the caller seeds."""
+    torch.manual_seed(3)
+    one = dict(preset("digits", image_size=8, channels=1, n_classes=10).named_parameters())
+    torch.manual_seed(3)
+    two = dict(preset("digits", image_size=8, channels=1, n_classes=10).named_parameters())
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    for name, inputs in {"blocks.1.mlp.0.weight": 32, "blocks.1.mlp.2.weight": 128}.items():
+        std = one[f"sharing.stored.{name}"].std().item()
+        assert std * inputs**0.5 == pytest.approx(0.02 * 768**0.5, rel=0.1)
+    assert one["sharing.stored.embedding.positions"].std().item() == pytest.approx(0.02 * (768 / 32) ** 0.5, rel=0.1)
+    assert all(not tensor.any() for name, tensor in one.items() if name.endswith("bias"))
+
+
+def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"^patches of 4 x 4 pixels do not divide images of 30 x 30"):
+        ViTFamily(SPEC, image_size=30, channels=1, n_classes=10)
+
+
+def test_a_family_survives_json() -> None:
+    again = family_from_json(FAMILY.to_json())
+    assert isinstance(again, ViTFamily)
+    assert (again.spec, again.space, again.to_json()) == (SPEC, FAMILY.space, FAMILY.to_json())
+    with pytest.raises(CheckpointError, match="malformed: KeyError"):
+        family_from_json({"family": "vit", "spec": SPEC.to_json()})
+
+
+def preset(name: str, *, image_size: int, channels: int, n_classes: int) -> Supernet:
+    return make_supernet(ViTFamily(VIT[name], image_size=image_size, channels=channels, n_classes=n_classes))
+
+
+def test_what_the_small_presets_promise() -> None:
+    tiny = preset("tiny", image_size=28, channels=1, n_classes=10)
+    smallest, largest = tiny.cost(tiny.space.smallest), tiny.cost(tiny.space.largest)
+    assert 4e5 < largest.parameters <= 5e5
+    assert tiny.space.size > 1e7
+    assert largest.macs > 10 * smallest.macs
+    digits = preset("digits", image_size=8, channels=1, n_classes=10)
+    assert digits.cost(digits.space.largest).parameters < 5e4
+
+
+def test_autoformer_tiny_spans_the_networks_that_were_published_of_it() -> None:
+    """AutoFormer-tiny (arXiv 2107.00651, table 5): 5.7 M parameters, 1.3 G multiply-accumulates."""
+    net = preset("autoformer-tiny", image_size=224, channels=3, n_classes=1000)
+    smallest, largest = net.cost(net.space.smallest), net.cost(net.space.largest)
+    assert smallest.parameters < 5.7e6 < largest.parameters < 11e6
+    assert smallest.macs < 1.3e9 < largest.macs < 2.4e9

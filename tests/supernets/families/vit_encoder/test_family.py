@@ -1,0 +1,208 @@
+"""The invariants of an elastic vision transformer in ViT's layout (DESIGN §3: I1 to I4), beside a forward written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from hardware_profiles.quantize import convert
+from hardware_profiles.runtime import run_model
+from supernets.base import Supernet
+from supernets.blocks import BlockKeys
+from supernets.checkpoint import family_from_json, make_supernet
+from supernets.errors import CheckpointError, SpaceError
+from supernets.families.vit_encoder.family import ViTEncoderFamily
+from supernets.families.vit_encoder.presets import VIT_ENCODER
+from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
+from supernets.graph import INPUT, lower
+from supernets.space import Option
+from tests.supernets import invariants
+
+SPEC = ViTEncoderSpec(head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), hidden=(10, 16, 28), patch=4)
+FAMILY = ViTEncoderFamily(SPEC, image_size=12, channels=2, n_classes=5)
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    return invariants.randomised(make_supernet(FAMILY))
+
+
+def noise(n: int = 16) -> Tensor:
+    """Noise around a colour of each image's own: the class token sees the means of patches, which noise alone has alike."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 2, 12, 12, generator=generator) + 2 * torch.randn(n, 2, 1, 1, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return noise()
+
+
+def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: Tensor) -> Tensor:
+    """The family's forward by products of matrices alone, from a subnet's tensors by name."""
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(dim=-1, keepdim=True)
+        x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-12)
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def attention(x: Tensor, name: str, heads: int) -> Tensor:
+        found = []
+        for h in range(heads):
+            query, key, value = (linear(x, f"{name}.qkv")[..., (part * heads + h) * 4 :][..., :4] for part in range(3))
+            found.append(torch.softmax(query @ key.transpose(1, 2) / 4**0.5, dim=-1) @ value)
+        return linear(torch.cat(found, dim=-1), f"{name}.project")
+
+    kernel, positions = weights["embedding.patches.weight"], weights["embedding.positions"]
+    patches = x.reshape(len(x), 2, 3, 4, 3, 4).permute(0, 2, 4, 1, 3, 5).reshape(len(x), 9, 32)
+    patches = patches @ kernel.reshape(len(kernel), 32).T + weights["embedding.patches.bias"] + positions[:, 1:]
+    x = torch.cat([positions[:, :1].expand(len(x), -1, -1), patches], dim=1)
+    for i in range(int(values["depth"])):
+        x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", int(values[f"layer{i}.heads"]))
+        y = linear(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp.0")
+        x = x + linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"layers.{i}.mlp.2")
+    return linear(norm(x, "head.norm")[:, 0], "head.classifier")
+
+
+class TestI1SharedEqualsExtracted:
+    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_extracted_live_and_handwritten_agree(supernet, images, images, handwritten)
+
+    def test_the_same_modules_with_the_same_settings(self, supernet: Supernet) -> None:
+        invariants.check_same_modules(supernet)
+
+    def test_permuting_every_axis_leaves_the_largest_unchanged(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_permutations(supernet, images, images)
+
+    @pytest.mark.parametrize(
+        ("axis", "tensor"),
+        [
+            ("width", "embedding.positions"),
+            ("width", "embedding.patches.weight"),
+            ("width", "head.norm.weight"),
+            ("layer1.heads", "layers.1.attention.project.weight"),
+            ("layer2.hidden", "layers.2.mlp.2.weight"),
+        ],
+    )
+    def test_negative_control_one_tensor_left_unpermuted(
+        self, supernet: Supernet, images: Tensor, axis: str, tensor: str
+    ) -> None:
+        invariants.check_control(supernet, images, images, axis=axis, tensor=tensor)
+
+    def test_gradients_of_a_subnet_reach_the_shared_tensors(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_gradients(supernet, images, torch.arange(16) % 5)
+
+
+class TestI2Costs:
+    def test_parameters_macs_and_activations_are_those_of_the_extracted_module(
+        self, supernet: Supernet, images: Tensor
+    ) -> None:
+        invariants.check_costs(supernet, images)
+
+    def test_the_class_token_is_counted_in_the_layers_and_not_among_the_patches(self, supernet: Supernet) -> None:
+        width, channels, tokens = 20, 3 * 4, 10
+        layer = tokens * (4 * width * channels + 2 * width * 28) + 2 * tokens**2 * channels
+        patches, head = 9 * width * 2 * 4 * 4, 5 * width
+        assert supernet.cost(supernet.space.largest).macs == patches + 3 * layer + head
+
+
+class TestI3Extraction:
+    def test_shares_no_storage_and_holds_nothing_of_the_supernet(self, supernet: Supernet) -> None:
+        invariants.check_shares_no_storage(supernet)
+
+    def test_training_an_extracted_module_leaves_the_supernet_alone(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_training_extracted(supernet, images)
+
+
+class TestI4Onnx:
+    @pytest.mark.parametrize("batch", [1, 8])
+    def test_runtime_agrees_with_torch(self, supernet: Supernet, images: Tensor, batch: int) -> None:
+        invariants.check_onnx(supernet, images, images, batch=batch)
+
+    def test_torchs_exporter_agrees_too(self, supernet: Supernet, images: Tensor) -> None:
+        invariants.check_exporter(supernet, images, images, n=1)
+
+    def test_int8_answers_as_fp32(self, supernet: Supernet, images: Tensor) -> None:
+        model = lower(supernet.extract(supernet.space.largest), (2, 12, 12))
+        quantized = convert(model, "int8", [{INPUT: noise(200).numpy()}])
+        weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]
+        kept = {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
+        assert not kept, kept
+        (exact,), (found,) = (run_model(m, {INPUT: images.numpy()}) for m in (model, quantized))
+        centred = exact.mean(axis=0)  # what all images share correlates by itself
+        assert np.corrcoef((exact - centred).ravel(), (found - centred).ravel())[0, 1] > 0.99
+
+
+def test_blocks_of_equal_sizes_have_one_key(supernet: Supernet) -> None:
+    keys = BlockKeys(supernet)
+    largest, smallest = keys.of([supernet.space.largest, supernet.space.smallest])
+    assert all(keys.model(key).key == key for key in (*largest, *smallest) if key)
+    assert largest[1] == largest[2] == largest[3] != ""
+    assert smallest[1] not in ("", largest[1])
+    assert list(smallest[2:4]) == ["", ""]
+    assert smallest[-1] != largest[-1]
+
+
+def test_fresh_weights_are_those_of_vit_scaled_to_the_inputs() -> None:
+    torch.manual_seed(3)
+    family = ViTEncoderFamily(VIT_ENCODER["digits"], image_size=8, channels=1, n_classes=10)
+    fresh = dict(family.template().named_parameters())
+    for name, inputs in {"layers.1.mlp.0.weight": 32, "layers.1.mlp.2.weight": 128, "embedding.positions": 32}.items():
+        assert fresh[name].std().item() * inputs**0.5 == pytest.approx(0.02 * 768**0.5, rel=0.1)
+    assert all(not tensor.any() for name, tensor in fresh.items() if name.endswith("bias"))
+
+
+class TestDescription:
+    def test_a_family_comes_back_from_json(self) -> None:
+        family = ViTEncoderFamily(SPEC, image_size=12, channels=2, n_classes=5, epsilon=1e-6)
+        again = family_from_json(family.to_json())
+        assert isinstance(again, ViTEncoderFamily)
+        assert (again.spec, again.space, again.to_json()) == (SPEC, family.space, family.to_json())
+
+    @pytest.mark.parametrize("key", ["spec", "image_size", "epsilon"])
+    def test_a_description_that_lacks_something_is_refused(self, key: str) -> None:
+        data = FAMILY.to_json()
+        del data[key]
+        with pytest.raises(CheckpointError, match="malformed"):
+            family_from_json(data)
+
+    def test_a_patch_that_does_not_divide_the_image_is_refused(self) -> None:
+        with pytest.raises(SpaceError, match=r"^patches of 4 x 4 pixels do not divide images of 30 x 30"):
+            ViTEncoderFamily(SPEC, image_size=30, channels=1, n_classes=10)
+
+    def test_a_patch_that_is_no_number_of_pixels_is_refused(self) -> None:
+        with pytest.raises(SpaceError, match="patch: expected a whole number from 1 to 256, got 0"):
+            ViTEncoderSpec(head_size=4, depth=(1,), width=(8,), heads=(1,), hidden=(8,), patch=0)
+
+
+class TestPresets:
+    def test_the_space_within_vit_b_16_is_the_papers(self) -> None:
+        sizes = {"head_size": 64, "depth": 12, "width": 768, "heads": 12, "hidden": 3072, "patch": 16}
+        assert vit_space_within(**sizes) == VIT_ENCODER["instatune"]
+
+    def test_the_smallest_layers_are_still_layers(self) -> None:
+        spec = vit_space_within(head_size=4, depth=1, width=4, heads=1, hidden=2, patch=1)
+        assert (spec.depth, spec.heads, spec.hidden) == ((1,), (1,), (1, 2))
+
+    def test_the_largest_of_instatunes_is_vit_b_16(self) -> None:
+        """86.6 M parameters with 1,000 classes, 17.6 G multiply-accumulates (as `timm` and `torchvision` list them)."""
+        family = ViTEncoderFamily(VIT_ENCODER["instatune"], image_size=224, channels=3, n_classes=1000)
+        with torch.device("meta"):
+            assert sum(p.numel() for p in family.build(family.space.largest).parameters()) == 86_567_656 - 768
+
+    def test_the_small_ones_span_ten_times_in_macs(self) -> None:
+        for name, side in (("tiny", 28), ("digits", 8)):
+            family = ViTEncoderFamily(VIT_ENCODER[name], image_size=side, channels=1, n_classes=10)
+            supernet = make_supernet(family)
+            smallest, largest = supernet.cost(family.space.smallest), supernet.cost(family.space.largest)
+            assert largest.macs > 10 * smallest.macs
+            assert largest.parameters < 5e5
+            assert family.space.size > 1000
