@@ -213,7 +213,7 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
 
 
 def _gone(run: str, error: ServiceError) -> str:
-    from nas.client.client import PATIENCE_S
+    from nas.client.calls import PATIENCE_S
 
     return f"{run} goes on, and its server may be gone for {PATIENCE_S / 60:g} minutes: {error}"
 

@@ -1,4 +1,4 @@
-"""A typed client of the service's API.
+"""Typed client of the REST API.
 
 from nas.client import NasClient
 with NasClient("http://127.0.0.1:8700") as client:

@@ -1,4 +1,4 @@
-"""What a client raises where a server refuses, or where none answers."""
+"""Errors of the client: the server rejected a request, or no server answers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _UNAUTHORIZED = 401
 
 
 class RefusedError(ServiceError):
-    """The server understood the request and says why it does not do it; the text is the server's own.
+    """The server rejected the request; the message and the code are the server's.
 
     Attributes:
-        problem: what it said; its ``errors`` tell field by field what is wrong with a job.
+        problem: the problem details; ``errors`` lists the invalid fields of a job.
     """
 
     def __init__(self, server: str, problem: Problem) -> None:
@@ -21,10 +21,12 @@ class RefusedError(ServiceError):
         if problem.status == _UNAUTHORIZED:
             said = f"{server}: token missing or wrong; set NAS_TOKEN ({said})"
         more = [e for e in problem.errors if e.message not in said]
-        super().__init__(
-            "\n".join([said, *(f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in more)])
-        )
+        code = "service.unauthorized" if problem.status == _UNAUTHORIZED else problem.type.partition("#")[2]
+        lines = [said, *(f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in more)]
+        super().__init__("\n".join(lines), code=code or "service.rejected")
 
 
 class UnreachableError(ServiceError):
-    """Nothing answers at the address, or the connection broke."""
+    """No server answers at the address, or the connection broke."""
+
+    code = "service.unreachable"

@@ -1,4 +1,4 @@
-"""Files from a server: streamed, checked, and put in place only when all of them are whole."""
+"""Downloads: streamed, checked by digest, and put in place only when all files are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.export.manifest import files_of
 
 _MANIFEST = ".json"
 Received = Callable[[int, int], None]
-"""Told of bytes so far, and of all."""
+"""Callback with the bytes received so far and in total."""
 
 
 def download(
@@ -26,15 +26,15 @@ def download(
     *,
     on_progress: Received | None = None,
 ) -> tuple[Path, ...]:
-    """Fetches files into a folder, all of them or none; those of an earlier export are replaced, and no others.
+    """Downloads files into a folder, all or none; replaces only files of an earlier export.
 
     Args:
-        files: each with the path that the server has it under.
-        folder: made where there is none.
+        files: each with its path in the API.
+        folder: created if missing.
 
     Raises:
-        ServiceError: a name that is none of a file, an answer that is not the file that was promised, a file in its place
-            that is of no export, or a folder that cannot be written.
+        ServiceError: an invalid file name, a file whose digest differs, an existing file that no export wrote, or a folder
+            that cannot be written.
     """
     for info, _ in files:
         _check_name(info.name)
@@ -50,19 +50,21 @@ def download(
     placed = [(folder / info.name, folder / f".{info.name}.{os.getpid()}.part") for info, _ in files]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as leftovers:
+        with ExitStack() as cleanup:
             for _, part in placed:
-                leftovers.callback(part.unlink, missing_ok=True)
+                cleanup.callback(part.unlink, missing_ok=True)
             for (info, path), (_, part) in zip(files, placed, strict=True):
                 with part.open("xb") as file, transport.stream(path) as answer:
                     _receive(info, answer.iter_bytes(), file, received, transport.server)
                     file.flush()
                     os.fsync(file.fileno())
-            # The manifest last: where one stands, the files that it names stand too.
+            # The manifest last: if it exists, so do the files that it names.
             for target, part in sorted(placed, key=lambda pair: pair[0].suffix == _MANIFEST):
                 part.replace(target)
     except OSError as error:
-        raise ServiceError(f"{folder}: cannot be written: {error.strerror}; choose another folder with -o") from error
+        raise ServiceError(
+            f"{folder}: cannot be written: {error.strerror}; choose another folder with -o", code="file.not-writable"
+        ) from error
     return tuple(target for target, _ in placed)
 
 
@@ -79,23 +81,28 @@ def _receive(
         received(len(chunk))
     if size != info.bytes or digest.hexdigest() != info.sha256:
         raise ServiceError(
-            f"{server}: {info.name} came otherwise than the export says (expected {info.bytes} bytes of sha256 "
+            f"{server}: {info.name} differs from the export's description (expected {info.bytes} bytes of sha256 "
             f"{info.sha256}, got {f'{size} bytes' if size <= info.bytes else 'more'}, sha256 {digest.hexdigest()}); "
-            "nothing was written; fetch it again"
+            "nothing was written; fetch it again",
+            code="download.corrupt",
         )
 
 
 def _check_replaced(folder: Path, names: Sequence[str]) -> None:
-    """Raises `ServiceError` where a file of one of these names is none of an earlier export."""
-    earlier = {name for manifest in names if manifest.endswith(_MANIFEST) for name in files_of(folder / manifest)}
+    """Raises `ServiceError` if a file with one of these names was not written by an earlier export."""
+    replaceable = {name for manifest in names if manifest.endswith(_MANIFEST) for name in files_of(folder / manifest)}
     for name in names:
-        if (folder / name).exists() and name not in earlier:
+        if (folder / name).exists() and name not in replaceable:
             raise ServiceError(
-                f"{folder / name} exists and is of no earlier export; choose another folder with -o, or move it"
+                f"{folder / name} exists and was not written by an earlier export; choose another folder with -o, or move it",
+                code="file.exists",
             )
 
 
 def _check_name(name: str) -> None:
-    """Raises `ServiceError` unless this is the plain name of a file."""
+    """Raises `ServiceError` unless this is a plain file name."""
     if not name or name != os.path.basename(name) or name.startswith(".") or "\\" in name or not name.isprintable():
-        raise ServiceError(f"the server names a file {name!r}; expected a plain name, and nothing was written")
+        raise ServiceError(
+            f"the server sent the file name {name!r}; expected a plain name; nothing was written",
+            code="download.corrupt",
+        )

@@ -1,4 +1,4 @@
-"""Follows what goes on in a run: where it stands, and what it writes, past broken connections and a server's restart."""
+"""Follows the status and the log of a run across broken connections and server restarts."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from httpx_sse import EventSource, SSEError
+
 from nas.api.schemas import Export, ModelMeasurement, RunSummary
 from nas.client.errors import RefusedError, UnreachableError
-from nas.client.events import parse_events
 from nas.client.transport import BUSY, Transport
 from nas.errors import ServiceError
 
 Task = TypeVar("Task", Export, ModelMeasurement)
 OnGone = Callable[[ServiceError], None]
-"""Told, once each time, that a server which has answered before does so no more, and why; it is asked again."""
+"""Called once when a server that has answered becomes unreachable, with the error; it is asked again."""
 
 ENDED = frozenset({"finished", "failed", "cancelled"})
 _POLL_S, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 0.5, 5.0
 _TASK_POLL_S = 0.5
 _FRUITLESS = 3
-"""Streams in a row that end without a word: something between here and the server lets none through."""
+"""Consecutive streams without an event after which the client polls: a proxy does not pass streams on."""
 _TOO_MANY = frozenset({429, 503})
-"""Statuses of a server that takes no more watchers, and yet answers questions."""
+"""Statuses of a server that accepts no more streams but still answers requests."""
 _OVERLAP = 4000
-"""Characters by which a log is known again after its server has cut off its beginning."""
+"""Characters that identify the last position in a log whose beginning the server has dropped."""
 
 
 class Patience:
-    """For how long a server may be gone that has answered before.
+    """Retry policy for a server that has answered before and becomes unreachable.
 
     Args:
-        seconds: so long; one that never answered is given up at once.
-        clock: seconds, of any beginning.
+        seconds: time after the last answer until the error is raised; immediately if the server never answered.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -43,18 +44,17 @@ class Patience:
         self._pause = _FIRST_PAUSE_S
 
     def renew(self) -> None:
-        """The server answers."""
+        """Records an answer of the server."""
         self._answered, self._pause = self._clock(), _FIRST_PAUSE_S
 
     def spend(self, error: ServiceError) -> float:
-        """Seconds to wait before the server is asked again.
+        """Seconds to wait before the next attempt.
 
         Raises:
-            ServiceError: the one given, when the patience is used up, or where waiting does not help.
+            ServiceError: the given error, if the time is used up or waiting does not help.
         """
         may_pass = isinstance(error, UnreachableError) or (
-            isinstance(error, RefusedError)
-            and error.problem.status in BUSY  # a proxy whose server is started again, say
+            isinstance(error, RefusedError) and error.problem.status in BUSY  # e.g. a proxy whose server restarts
         )
         if not may_pass or self._answered is None or self._clock() - self._answered > self._seconds:
             raise error
@@ -65,10 +65,9 @@ class Patience:
 
 
 class Watch:
-    """Where a run stands, each time that this changes, until it has ended.
+    """The status of a run after each change, until the run has ended.
 
-    By a stream of events; where it breaks, by another that goes on after the last event; where streams do not get
-    through, by asking again and again.
+    Reads server-sent events, reconnects after the last event, and polls if no stream gets through.
     """
 
     def __init__(self, transport: Transport, path: str, patience: Patience) -> None:
@@ -82,7 +81,7 @@ class Watch:
         while True:
             streams = self._fruitless < _FRUITLESS
             try:
-                for summary in self._streamed() if streams else self._asked():
+                for summary in self._streamed() if streams else self._polled():
                     if summary != last:
                         last = summary
                         yield summary
@@ -94,7 +93,7 @@ class Watch:
             self._transport.wait(pause)
 
     def _streamed(self) -> Iterator[RunSummary]:
-        """What one stream tells, until it ends."""
+        """The summaries of one stream, until it ends."""
         after = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if self._last_event:
             after["Last-Event-ID"] = self._last_event
@@ -103,30 +102,33 @@ class Watch:
             with self._transport.stream(f"{self._path}/events", headers=after) as answer:
                 opened = True
                 self._patience.renew()
-                for event in parse_events(answer.iter_bytes()):
+                for event in EventSource(answer).iter_sse():
                     heard = True
                     self._patience.renew()
                     self._last_event = event.id or self._last_event
-                    if event.retry_ms is not None:
-                        self._pause = min(event.retry_ms / 1000, _LONGEST_PAUSE_S)
-                    yield self._transport.understood(event.data.encode(), RunSummary)
+                    if event.retry is not None:
+                        self._pause = min(event.retry / 1000, _LONGEST_PAUSE_S)
+                    if event.data:
+                        yield self._transport.understood(event.data.encode(), RunSummary)
         except RefusedError as error:
             if error.problem.status not in _TOO_MANY:
                 raise
+            opened = True
+        except SSEError:  # a proxy answers with a page of its own: counts as a stream without an event
             opened = True
         finally:
             if opened:
                 self._fruitless = 0 if heard else self._fruitless + 1
 
-    def _asked(self) -> Iterator[RunSummary]:
-        """What the server answers once."""
+    def _polled(self) -> Iterator[RunSummary]:
+        """The summary from one request."""
         summary = self._transport.get(f"{self._path}/status", RunSummary)
         self._patience.renew()
         yield summary
 
 
 class LogFollower:
-    """What a run's drivers write, piece by piece, until the run has ended and has no driver any more."""
+    """The log of a run in pieces, until the run has ended and no driver holds it."""
 
     def __init__(self, transport: Transport, path: str, patience: Patience) -> None:
         self._transport, self._path, self._patience = transport, path, patience
@@ -136,7 +138,7 @@ class LogFollower:
         while True:
             pause = _POLL_S
             try:
-                # Where it stands comes first: what is written after that is in the log that is asked for then.
+                # The status first: lines written after it are in the log that is read next.
                 summary = self._transport.get(f"{self._path}/status", RunSummary)
                 new = seen.new_in(self._transport.read(f"{self._path}/logs").text)
                 self._patience.renew()
@@ -152,12 +154,12 @@ class LogFollower:
 def finished(
     transport: Transport, task: Task, path: str, patience: Patience, on_change: Callable[[Task], None] | None
 ) -> Task:
-    """A task once it has finished or failed.
+    """The task once it has finished or failed.
 
     Args:
-        task: as it stands now.
-        path: where the server tells of it.
-        on_change: told of the task now, and each time that it stands otherwise.
+        task: its current state.
+        path: its path in the API.
+        on_change: called with the task now and after each change.
     """
     patience.renew()
     if on_change is not None:
@@ -177,13 +179,13 @@ def finished(
 
 
 class Seen:
-    """How much of a growing text has been seen, whose beginning may be cut off."""
+    """The position read so far in a growing text whose beginning may be dropped."""
 
     def __init__(self) -> None:
         self._length, self._end = 0, ""
 
     def new_in(self, text: str) -> str:
-        """What has not been seen of it; all of it, where nothing is known again."""
+        """The unread part; all of the text if the last position is not found."""
         start = self._length
         if text[start - len(self._end) : start] != self._end:
             found = text.rfind(self._end)

@@ -1,4 +1,4 @@
-"""Requests to a server: timeouts, retries of what is safe to repeat, and refusals as errors."""
+"""HTTP requests to a server: timeouts, retries of safe requests, error responses as exceptions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nas.errors import ServiceError
 PREFIX = "/api/v1"
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
 SILENCE_S = 60.0
-"""A stream that says nothing for so long is broken: the server sends a comment at least every 15 s."""
+"""A stream that is silent for this long is broken: the server sends a comment at least every 15 s."""
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3, 0.2, 10.0
 BUSY = frozenset({429, 502, 503, 504})
-"""The server, or a proxy before it, cannot answer at this moment."""
+"""Statuses of a server or proxy that cannot answer now."""
 _PROBLEM_BYTES = 1024 * 1024
 
 Params = Mapping[str, str | int | bool | list[str] | None]
@@ -34,16 +34,16 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class Transport:
-    """A connection to one server; safe to use from several threads.
+    """HTTP connection to one server; safe to use from several threads.
 
     Args:
         server: its URL, e.g. ``http://127.0.0.1:8700``; a path before ``/api/v1`` is kept.
-        token: shown with every request; never part of an error.
-        wait: sleeps for seconds.
-        through: what carries requests in place of the network.
+        token: sent with every request; never part of an error message.
+        wait: sleeps for a number of seconds.
+        through: an httpx transport to use instead of the network.
 
     Raises:
-        ServiceError: the URL is none, the token cannot be sent, or SSL_CERT_FILE names no certificates.
+        ServiceError: the URL or the token is invalid, or SSL_CERT_FILE names no certificates.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             transport=through,
-            # A proxy of the environment knows nothing of this machine's ports; whom it trusts holds for them, too.
+            # A proxy from the environment cannot reach the ports of this machine.
             trust_env=not self.on_loopback,
             verify=_trusted() if url.scheme == "https" else True,
         )
@@ -76,19 +76,19 @@ class Transport:
         self._http.close()
 
     def get(self, path: str, kind: type[T], params: Params | None = None, *, accept: tuple[int, ...] = ()) -> T:
-        """What the server says of something, as a value of this type.
+        """The response to a GET request as a value of this type.
 
         Args:
-            accept: statuses of answers that are none of the usual (200), and yet no refusals.
+            accept: statuses besides 2xx that are not errors.
         """
         return self.parsed(self.read(path, params, accept=accept), kind)
 
     def read(self, path: str, params: Params | None = None, *, accept: tuple[int, ...] = ()) -> httpx.Response:
-        """An answer to a request that changes nothing, tried again a few times where the server cannot answer now.
+        """The response to a GET request; retried a few times if the server cannot answer now.
 
         Raises:
-            RefusedError: the server says no.
-            UnreachableError: nothing answers.
+            RefusedError: the server rejected the request.
+            UnreachableError: no server answers.
         """
         pause = _FIRST_PAUSE_S
         for last in (*[False] * (_TRIES - 1), True):
@@ -114,11 +114,11 @@ class Transport:
         form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
-        """An answer to a request that changes something, which is never made twice.
+        """The response to a request that changes something; never sent twice.
 
         Raises:
-            RefusedError: the server says no.
-            UnreachableError: nothing answers; or the connection broke, and what became of the request is not known.
+            RefusedError: the server rejected the request.
+            UnreachableError: no server answers, or the connection broke and the outcome is unknown.
         """
         content = None if body is None else body.model_dump(mode="json", exclude_none=True)
         try:
@@ -131,14 +131,14 @@ class Transport:
     def stream(
         self, path: str, *, headers: Mapping[str, str] | None = None, silence_s: float = SILENCE_S
     ) -> Iterator[httpx.Response]:
-        """An answer that is read as it comes.
+        """A response that is read while it arrives.
 
         Args:
-            silence_s: how long nothing may come.
+            silence_s: longest time without data.
 
         Raises:
-            RefusedError: the server says no.
-            UnreachableError: nothing answers, or the connection breaks, also while the answer is read.
+            RefusedError: the server rejected the request.
+            UnreachableError: no server answers, or the connection breaks, also while the response is read.
         """
         timeout = httpx.Timeout(silence_s, connect=_CONNECT_S)
         try:
@@ -150,47 +150,51 @@ class Transport:
             raise self.unreachable(error) from error
 
     def parsed(self, answer: httpx.Response, kind: type[T]) -> T:
-        """The value in an answer; what a newer server says beside it is passed over.
+        """The value in a response; unknown fields of a newer server are ignored.
 
         Raises:
-            ServiceError: it holds no such value.
+            ServiceError: the response holds no such value.
         """
         return self.understood(answer.content, kind)
 
     def understood(self, said: bytes, kind: type[T]) -> T:
-        """The value that the server says as JSON; see `parsed`."""
+        """The value in JSON text; see `parsed`."""
         try:
             return TypeAdapter(kind).validate_json(said, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the answer"
             raise ServiceError(
-                f"{self.server}: answers what this client does not understand ({place}: {first['msg']}); look whether it "
-                "is the server of `nas serve`, and of the same version as this client"
+                f"{self.server}: unexpected response ({place}: {first['msg']}); check that `nas serve` runs there, in the same "
+                "version as this client",
+                code="service.unexpected-response",
             ) from error
 
     def unreachable(self, error: httpx.RequestError) -> UnreachableError:
-        """What a broken or refused connection means to a user."""
+        """The error for a broken or refused connection."""
         said = str(error) or type(error).__name__
         if isinstance(error, httpx.ConnectError) and "mismatch" in said:
             return UnreachableError(
-                f"{self.server}: its certificate is of another name ({said}); reach it by the name that the certificate has"
+                f"{self.server}: its certificate is for another host name ({said}); use the name in the certificate",
+                code="service.invalid-certificates",
             )
         if isinstance(error, httpx.ConnectError) and "certificate" in said.lower():
             return UnreachableError(
-                f"{self.server}: its certificate is not trusted ({said}); set SSL_CERT_FILE to the certificate of who signed it"
+                f"{self.server}: its certificate is not trusted ({said}); set SSL_CERT_FILE to its authority's certificate",
+                code="service.invalid-certificates",
             )
         if isinstance(error, httpx.ConnectError) and "[SSL" in said:
             return UnreachableError(
-                f"{self.server}: answers otherwise than by TLS ({said}); look whether its URL begins with http://"
+                f"{self.server}: does not speak TLS ({said}); check whether its URL begins with http://",
+                code="service.no-tls",
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return UnreachableError(f"no server answers at {self.server} ({said}); start one with: nas serve")
         if isinstance(error, httpx.TimeoutException):
-            return UnreachableError(f"{self.server}: did not answer in time ({said}); look whether it is overloaded")
+            return UnreachableError(f"{self.server}: did not answer in time ({said}); check whether it is overloaded")
         or_tls = ", and whether its URL begins with https://" if self.server.startswith("http:") else ""
         return UnreachableError(
-            f"{self.server}: the connection broke ({said}); look whether the server is still there{or_tls}"
+            f"{self.server}: the connection broke ({said}); check whether the server still runs{or_tls}"
         )
 
     def _accepted(self, answer: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
@@ -198,13 +202,14 @@ class Transport:
             return answer
         if answer.is_redirect:
             raise ServiceError(
-                f"{self.server}: is elsewhere: {answer.headers.get('location', 'it does not say where')}; name that address"
+                f"{self.server}: redirects to {answer.headers.get('location', 'an unknown address')}; use that address",
+                code="service.moved",
             )
         raise RefusedError(self.server, _problem(answer))
 
 
 def _problem(answer: httpx.Response) -> Problem:
-    """The problem details in a refusal; what a proxy says has none."""
+    """The problem details of an error response; made from the status if a proxy sent none."""
     try:
         return Problem.model_validate_json(answer.content[:_PROBLEM_BYTES])
     except ValidationError:
@@ -212,7 +217,7 @@ def _problem(answer: httpx.Response) -> Problem:
         return Problem(
             title=title,
             status=answer.status_code,
-            detail=f"{answer.url.copy_with(query=None)}: {title}; look whether this is the address of `nas serve`",
+            detail=f"{answer.url.copy_with(query=None)}: {title}; check that this is the address of `nas serve`",
         )
 
 
@@ -221,37 +226,40 @@ def _checked_url(server: str) -> httpx.URL:
     try:
         url = httpx.URL(server)
     except (httpx.InvalidURL, TypeError) as error:
-        raise ServiceError(f"{server!r} is no URL ({error}); {expected}") from None
+        raise ServiceError(f"{server!r} is not a URL ({error}); {expected}", code="service.invalid-url") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ServiceError(f"{server!r} is no URL of a server; {expected}")
+        raise ServiceError(f"{server!r} is not the URL of a server; {expected}", code="service.invalid-url")
     if url.userinfo or url.query or url.fragment:
         raise ServiceError(
-            "the server's URL has a user, a query or a fragment; " + expected + ", and the token in NAS_TOKEN"
+            "the server's URL has a user, a query or a fragment; " + expected + ", and the token in NAS_TOKEN",
+            code="service.invalid-url",
         )
     return url
 
 
 def _trusted() -> ssl.SSLContext:
-    """Whom a server's certificate may be signed by: whom SSL_CERT_FILE or SSL_CERT_DIR name, or else browsers' usual.
+    """Trusted certificate authorities: those of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones.
 
     Raises:
-        ServiceError: these name no certificates.
+        ServiceError: the variables name no certificates.
     """
     try:
         return httpx.create_ssl_context()
     except OSError as error:
         named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
-        told = ", ".join(f"{name}={value}" for name, value in named.items()) or "the certificates of this machine"
+        where = ", ".join(f"{name}={value}" for name, value in named.items()) or "the certificates of this machine"
         raise ServiceError(
-            f"{told}: cannot be read ({error}); expected a PEM file of whom to trust, or a folder of such files"
+            f"{where}: cannot be read ({error}); expected a PEM file of trusted certificates, or a folder of such files",
+            code="service.invalid-certificates",
         ) from None
 
 
 def _checked_token(token: str) -> str:
-    """The token as it is sent; its text is never told."""
+    """The token as it is sent; never part of a message."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ServiceError(
-            "the token is empty, or has blanks or characters that no token has; copy what `nas token make` printed"
+            "the token is empty or has characters that no token has; copy the output of `nas token make`",
+            code="service.invalid-token",
         )
     return token
 
@@ -268,40 +276,40 @@ def _given(params: Params | None) -> dict[str, Any] | None:
 
 
 def _retry_after(answer: httpx.Response, otherwise: float) -> float:
-    """Seconds after which the server wants to be asked again; never longer than a person would wait."""
+    """Seconds from the Retry-After header, else `otherwise`; bounded."""
     said = answer.headers.get("retry-after", "")
     return min(float(said) if said.isdigit() else otherwise, _LONGEST_PAUSE_S)
 
 
 def quoted(value: object) -> str:
-    """A part of a path, whatever is in it.
+    """A value as one segment of a path.
 
     Raises:
-        ServiceError: it is no text.
+        ServiceError: it is not valid Unicode.
     """
     try:
         return quote(str(value), safe="")
     except UnicodeEncodeError:
-        raise ServiceError(f"{value!r} is no text; expected characters of Unicode") from None
+        raise ServiceError(f"{value!r} is not valid Unicode", code="request.invalid") from None
 
 
 def checked(kind: type[Body], values: Mapping[str, Any]) -> Body:
-    """What is sent of these values, refused here where the server would not take it.
+    """The request body with these values, validated as the server validates it.
 
     Raises:
-        ServiceError: a value is none that it takes; the text says which, and what is expected.
+        ServiceError: a value is invalid; the message names it and what is expected.
     """
     try:
         body = kind.model_validate(values)
         body.model_dump_json()
     except ValidationError as error:
         said = {str(found["loc"][0]): found["msg"] for found in error.errors(include_url=False)}
-        told = [
+        problems = [
             f"{name}: {text}, got {str(values[name])[:80]!r}{_described(kind, name)}" for name, text in said.items()
         ]
-        raise ServiceError("; ".join(told)) from None
+        raise ServiceError("; ".join(problems), code="request.invalid") from None
     except (PydanticSerializationError, UnicodeEncodeError):
-        raise ServiceError("what is to be sent is no text; expected characters of Unicode") from None
+        raise ServiceError("the request is not valid Unicode", code="request.invalid") from None
     return body
 
 

@@ -20,10 +20,9 @@ def raised_codes() -> set[str]:
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 match node:
-                    case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
-                        found.add(code)
-                    case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
-                        found.add(code)
+                    case ast.Assign(targets=[ast.Name(id="code")], value=value) | ast.keyword(arg="code", value=value):
+                        constants = (part.value for part in ast.walk(value) if isinstance(part, ast.Constant))
+                        found.update(constant for constant in constants if isinstance(constant, str))
                     case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
                         found.add(f"{kind.replace(' ', '-')}.unknown")
     return {code for code in found if _CODE.fullmatch(code)}

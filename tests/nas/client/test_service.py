@@ -20,6 +20,7 @@ from nas.service.state import ServiceState, TaskStatus
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from tests.errors import raises
 from tests.hardware_profiles.networks import conv_net
 from tests.nas.client.served import served
 from tests.nas.commands import SMALL_JOB
@@ -84,7 +85,7 @@ class TestRuns:
         assert client.logs("small-1") == ""
         client.cancel("small-1")
         assert client.resume("small-1").run == "small-1"
-        with pytest.raises(RefusedError, match="waits already") as refused:
+        with pytest.raises(RefusedError) as refused:
             client.resume("small-1", evaluations="+5")
         assert refused.value.problem.status == 409
         assert client.submit(SMALL_JOB, kind="training", hardware=["cpu-1-thread"]).kind == "training"
@@ -238,7 +239,7 @@ def test_a_token(runs: RunsFolder, jobs: Jobs) -> None:
         for wrong in (None, "nas_wrong"):
             with (
                 NasClient(url, wrong) as client,
-                pytest.raises(RefusedError, match="token missing or wrong; set NAS_TOKEN"),
+                raises("service.unauthorized", "NAS_TOKEN"),
             ):
                 client.runs()
         with NasClient(url, token) as client:
@@ -257,7 +258,7 @@ def test_a_stream_ends_with_its_token(runs: RunsFolder, jobs: Jobs, caplog: pyte
         assert next(watch).status == "queued"
         tokens.revoke("me")
         service.cancel("small-1")  # which is not told any more
-        with pytest.raises(RefusedError, match="token missing or wrong"):
+        with raises("service.unauthorized"):
             next(watch)
     state.close()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
