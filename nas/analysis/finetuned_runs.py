@@ -108,14 +108,14 @@ def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None
     except StoreError as error:  # or its driver is making it at this moment
         return Finetuning(folder.id, of, "starting" if live else "damaged", live, "" if live else str(error))
     with closing(own):
-        status, info = own.status(), own.info()
+        status, facts = own.status(), own.facts()
         place = None if report is None or of.key is None else report.candidates.places.get(of.key)
         before = None if report is None or place is None else report.candidates[place]
         begun = Finetuning(
-            folder.id, of, str(status), live, str(info.get("reason") or ""), int(info.get("epoch", 0)),
-            int(info.get("epochs", 0)), before=before,
+            folder.id, of, str(status), live, own.reason(), own.state().epoch,
+            0 if facts is None else facts.epochs, before=before,
         )  # fmt: skip
-        if status is not RunStatus.FINISHED or info.get("kind") != "search":
+        if status is not RunStatus.FINISHED or facts is None or facts.search is None:
             return begun
         measured = build_report(own, run=folder.id)
         after = next((p for p in measured.candidates if (p.precision or of.precision) == of.precision), None)

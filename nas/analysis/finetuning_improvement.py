@@ -7,7 +7,6 @@ from typing import Any
 
 from nas.analysis.significance import Comparison, compare_accuracies
 from nas.problem.objectives import Fidelity, Request
-from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -111,7 +110,7 @@ class Improvement:
 
 def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> FinetunedNetwork:
     """A network of a search, which its store is of."""
-    precisions = Precisions.of_run(store.info())
+    precisions = store.search_facts().precisions
     known = precision in precisions.names
     candidate = precisions.candidate(Request(network, "accuracy", precision=precision)) if known else None
     return FinetunedNetwork(run, network, precision, None if candidate is None else candidate.key)
@@ -123,13 +122,12 @@ def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore)
     Raises:
         StoreError: stored answers are damaged.
     """
-    info = after.info()
-    single, _ = Precisions.of_run(info).split(Architecture.parse(info["largest"]))
+    facts, search = after.facts(), after.search_facts()
+    single, _ = search.precisions.split(search.space.largest)
     parts = {}
     for part, fidelity in _FIDELITIES.items():
         now, then = (Request(a, "accuracy", None, fidelity, of.precision) for a in (single, of.network))
         new, old = after.find([now]).get(now), before.find([then]).get(then)
         if new is not None and old is not None and new.value is not None and old.value is not None:
             parts[part] = Change(old.value, new.value, compare_accuracies((after, new), (before, old)))
-    best = info.get("best_epoch")
-    return Improvement(of, None if best is None else int(best), int(info["epochs"]), parts)
+    return Improvement(of, after.state().best_epoch, facts.epochs if facts else 0, parts)

@@ -17,7 +17,6 @@ from nas.problem.constraints import Miss, violations_of
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, metrics_of
 from nas.problem.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.store.base import Fit, RunStatus, RunStore
-from supernets.errors import SpaceError
 from supernets.space import Architecture, SearchSpace
 
 Anchor = Literal["smallest", "largest"]
@@ -152,25 +151,21 @@ def build_report(
         UnknownNameError: the run has no objective on such a profile.
         StoreError: the store lacks the facts of a search (for instance, the run is a training), or is damaged.
     """
-    info = store.info()
-    try:
-        space = SearchSpace.from_json(info["space"])
-        profiles = tuple(str(p) for p in info["profiles"])
-        every = tuple(Objective.parse(str(name), profiles) for name in info["objectives"])
-        constraints = tuple(Constraint.from_json(c, profiles) for c in info.get("constraints") or ())
-    except KeyError as error:
+    facts, state = store.facts(), store.state()
+    if facts is None or facts.search is None:
         raise StoreError(
-            f"run {run!r} is no search (its store has no {error.args[0]!r}), so it has no front; a training is "
-            f"searched by a job with   supernet: {{from: {run}}}"
-        ) from None
-    except SpaceError as error:
-        raise StoreError(f"run {run!r}: its store is damaged: {error}") from None
+            f"run {run!r} is not a search, so it has no front; search a training by a job with   "
+            f"supernet: {{from: {run}}}",
+            code="run.not-a-search",
+        )
+    search = facts.search
+    space, every, constraints = search.space, search.objectives, search.constraints
     names = list(dict.fromkeys(o.profile for o in every if o.profile is not None))
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
     objectives = every if profile is None else of_profile(every, profile)
     guidance = guidance or Guidance.of(store)
-    measured = MeasuredRun(store, metrics_of(every, constraints), info, guidance.asks)
+    measured = MeasuredRun(store, search, state.finalists, guidance.asks)
 
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
@@ -178,21 +173,20 @@ def build_report(
     kept = chosen.take(np.flatnonzero(broken_by(chosen, constraints) == 0))
     feasible = comparable(kept, evaluated, objectives)
     front = front_of(feasible, objectives)
-    values = info.get("reference") or [None] * len(every)
-    corner = {o.name: float(v) for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
-    budget, fits = info.get("evaluations"), guidance.fits
+    values = state.reference or [None] * len(every)
+    corner = {o.name: v for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
     return RunReport(
         run=run,
-        name=str(info.get("name") or run),
+        name=facts.name or run,
         status=store.status(),
-        reason=str(info.get("reason") or ""),
+        reason=store.reason(),
         space=space,
         objectives=objectives,
         metrics=measured.metrics,
         constraints=constraints,
-        profiles=profiles if profile is None else (profile,),
+        profiles=search.profiles if profile is None else (profile,),
         n_evaluations=len(measured.evaluated),
-        budget=None if budget is None else int(budget),
+        budget=None if state.budget is None else state.budget.evaluations,
         evaluated=evaluated,
         candidates=candidates,
         measured_again=bool(candidates.final.any()),
@@ -201,12 +195,12 @@ def build_report(
         front=front,
         fronts={p: front_of(feasible, of_profile(every, p)) for p in names if len(names) > 1 and profile is None},
         nearest=None if front else nearest_of(chosen, constraints),
-        anchors=_anchors(measured, space, info),
+        anchors=_anchors(measured, space),
         reference=corner,
         hypervolume=_history(measured, evaluated, objectives, constraints, corner),
         front_hypervolume=front_hypervolume(front, objectives, corner),
-        predictors=_predictors(fits, objectives),
-        predicted=_predicted(fits, measured, space, objectives),
+        predictors=_predictors(guidance.fits, objectives),
+        predicted=_predicted(guidance.fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
     )
 
@@ -257,9 +251,8 @@ def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Ne
     return Nearest(point, Miss.of(point.architecture, point.values, constraints))
 
 
-def _anchors(measured: MeasuredRun, space: SearchSpace, info: Mapping[str, Any]) -> dict[Anchor, Point]:
-    names: tuple[Anchor, ...] = ("smallest", "largest")
-    known = {name: Architecture.parse(info[name]) for name in names if name in info}
+def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
+    known: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
     found = {name: architecture for name, architecture in known.items() if architecture in measured.complete}
     return dict(zip(found, measured.points(space, list(found.values()), final=True), strict=True))
 

@@ -13,6 +13,7 @@ from nas.analysis.points import Points
 from nas.problem.objectives import Fidelity, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, Outcome, RunStore
+from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
 _TEST = ("accuracy", None, Fidelity.TEST)
@@ -45,16 +46,16 @@ class MeasuredRun:
     def __init__(
         self,
         store: RunStore,
-        metrics: Sequence[Objective],
-        info: Mapping[str, Any],
+        search: SearchFacts,
+        finalists: Sequence[Architecture],
         asks: Sequence[Sequence[Architecture]],
     ) -> None:
-        self.metrics = tuple(metrics)
+        self.metrics = tuple(search.metrics)
         self._n_metrics = len(self.metrics)
         self.again: set[Architecture] = set()
-        self._rows = self._read(store, Precisions.of_run(info))
-        self._final_keys: Sequence[str] = info.get("final") or ()
-        anchors = [Architecture.parse(info[name]) for name in ("smallest", "largest") if info.get(name)]
+        self._rows = self._read(store, search.precisions)
+        self._finalists = finalists
+        anchors = [search.space.smallest, search.space.largest]
         asked = [architecture for step in asks for architecture in step]
         self.evaluated: dict[Architecture, None] = {}
         self.complete: dict[Architecture, None] = {}
@@ -105,8 +106,7 @@ class MeasuredRun:
 
     def candidates(self) -> list[Architecture]:
         """What the front is chosen from: the finalists among the complete architectures, or all while the search goes on."""
-        chosen = [Architecture.parse(key) for key in self._final_keys]
-        return [a for a in chosen if a in self.usable] or list(self.usable)
+        return [a for a in self._finalists if a in self.usable] or list(self.usable)
 
     @cached_property
     def usable(self) -> dict[Architecture, None]:

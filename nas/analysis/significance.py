@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from nas.errors import StoreError
 from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective
-from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -98,7 +97,7 @@ def _figures(
     store: RunStore, a: Architecture, b: Architecture, objective: Objective
 ) -> tuple[Measurement, Measurement]:
     levels = (Fidelity.FINAL, Fidelity.SEARCH) if objective.profile else (Fidelity.SEARCH,)
-    precisions = Precisions.of_run(store.info())
+    precisions = store.search_facts().precisions
     for fidelity in levels:
         requests = [precisions.request(candidate, objective, fidelity) for candidate in (a, b)]
         found = store.find(requests)

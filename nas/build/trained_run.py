@@ -38,7 +38,9 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
         check_images(named, data.dataset, key="supernet.from")
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
     with run.store() as store:
-        info = store.info()
-    check_conditions(f"run {run.id}", info["conditions"], network_facts(checkpoint.supernet.family, data))
-    check_weights(run.id, info.get("weights"), checkpoint.weights_digest)
+        facts, weights = store.facts(), store.state().weights
+    check_conditions(
+        f"run {run.id}", facts.compatibility if facts else {}, network_facts(checkpoint.supernet.family, data)
+    )
+    check_weights(run.id, weights, checkpoint.weights_digest)
     return TrainedRun(checkpoint, data)

@@ -32,7 +32,7 @@ def drive(
     with driving(runs, inline=inline, address=address, log_to=log_to) as how:
         driven = drive_run(run, how, kind=kind, more=Extension(evaluations, minutes, extension))
         with driven.store() as store:
-            reason = store.info()["reason"]
+            reason = store.reason()
             how.display.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
 
 

@@ -100,7 +100,7 @@ def data_sets() -> Finding:
 def _read(folder: RunFolder) -> None:
     store = open_store(folder)
     try:
-        store.status(), store.info(), store.n_measurements()
+        store.status(), store.facts(), store.state(), store.n_measurements()
     finally:
         store.close()
 

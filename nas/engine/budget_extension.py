@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nas.errors import NasError
 from nas.problem.budget import Budget, Spent, extended
 from nas.store.base import RunStatus, RunStore
-
-_FACT = "extension"
+from nas.store.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +32,20 @@ class Extension:
         Raises:
             NasError: the run is a training, or could not go on even so.
         """
-        info = store.info()
-        if info["kind"] != "search":
-            raise NasError(f"run {run} is a training; --evaluations and --minutes are a search's")
-        done = sum(map(len, store.asks()))
-        spent = Spent(done, float(info.get("searched_seconds") or 0.0), ended=bool(info.get("stopped")))
+        state = store.state()
+        if state.budget is None:
+            raise NasError(
+                f"run {run} is a training; --evaluations and --minutes are a search's", code="run.not-a-search"
+            )
+        spent = Spent(sum(map(len, store.asks())), state.searched_seconds, ended=state.stop is not None)
         try:
-            return extended(Budget.of_run(info), spent, evaluations=self.evaluations, minutes=self.minutes)
+            return extended(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
         except NasError as error:
             raise NasError(f"run {run}: {error}") from None
 
-    def taken(self, info: Mapping[str, Any]) -> bool:
-        """Whether a run of these facts has it already."""
-        return bool(self.id) and info.get(_FACT) == self.id
+    def is_applied(self, state: RunState) -> bool:
+        """Whether a run in this state has it already."""
+        return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:
         """Records it, before it is acted upon: a driver that is killed now is resumed with it.
@@ -59,5 +57,4 @@ class Extension:
         if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
             store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
         # Until there are finalists again, the front is chosen from all networks, lest it hide what the extension finds.
-        facts = {**budget.facts(), "stopped": None, "final": []}
-        store.set_facts({**facts, _FACT: self.id} if self.id else facts)
+        store.update_state(budget=budget, stop=None, finalists=(), extension=self.id or store.state().extension)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,7 +22,9 @@ from nas.analysis.formatting import duration, miss_text
 
 if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
     from nas.engine.loop import Progress as SearchProgress
+    from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
+    from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 _LINES = 10
@@ -95,7 +97,7 @@ class ConsoleDisplay:
             self._told[phase] = share
             self.note(f"{phase}: {done} of {total}  {figures}".rstrip())
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Shows nothing: a run is named when it ends."""
 
     def step(self, step: int, steps: int, loss: float) -> None:

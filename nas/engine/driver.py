@@ -35,7 +35,7 @@ from nas.store.base import RunStatus, RunStore
 from nas.store.compatibility import check_conditions, check_teacher, check_weights
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
-from nas.store.stored_run import Kind
+from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from predictors.errors import PredictorError
 from supernets.base import Supernet
 from supernets.distributed import check_workers, train_on_workers
@@ -98,23 +98,22 @@ def resume(
     folder = how.runs.get(run)
     store = open_store(folder, driver=True)
     try:
-        info = store.info()
-        more = Extension(evaluations, minutes)
+        facts, more = store.facts(), Extension(evaluations, minutes)
         if store.status() is RunStatus.FINISHED and not more:
             raise NasError(
                 f"run {run} is finished; there is nothing to resume"
-                + (f" (to search on: nas resume {run} --evaluations +50)" if info.get("kind") == "search" else "")
+                + (f" (to search on: nas resume {run} --evaluations +50)" if facts and facts.search else "")
             )
-        if "kind" not in info:
+        if facts is None:
             raise NasError(
                 f"run {run} was killed while it was being made, before anything was measured; start the job again"
             )
-        prepared = _prepared_again(folder, info, how)
+        prepared = _prepared_again(folder, store, facts, how)
         if more:
             more.apply(store, run)
         if store.status() is RunStatus.FAILED:
-            store.set_info("retry_failures", True)
-        return _drive(folder, store, prepared, info["kind"], how)
+            store.update_state(retry_failures=True)
+        return _drive(folder, store, prepared, facts.kind, how)
     finally:
         store.close()
 
@@ -141,18 +140,18 @@ def drive(run: str, how: RunOptions | None = None, *, kind: Kind = "search", mor
         if store.status() not in _OPEN:
             return Run(folder, how.runs)
         with _recording_its_end(store, but=(ClusterError, StoreAwayError)):
-            info = store.info()
-            if "kind" in info:  # it comes last: then all facts are there
-                prepared, kind = _prepared_again(folder, info, how), info["kind"]
+            facts = store.facts()
+            if facts is not None:
+                prepared, kind = _prepared_again(folder, store, facts, how), facts.kind
             else:
                 job, source = load_job(folder.job_file), str(folder.job_file)
                 _check_kind(job, kind, source)
                 prepared = prepare_job(job, how.runs, source=source)
                 _describe(folder, store, prepared, kind, _checked(prepared, how, kind, source), how)
-            if more and not more.taken(info):
+            if more and not more.is_applied(store.state()):
                 more.apply(store, run)
             if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
-                store.set_info("retry_failures", True)
+                store.update_state(retry_failures=True)
             _go_on(folder, store, prepared, kind, how)
         return Run(folder, how.runs)
     finally:
@@ -164,13 +163,13 @@ def _last_end(store: RunStore) -> RunStatus | None:
     return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
 
 
-def _prepared_again(folder: RunFolder, info: Mapping[str, Any], how: RunOptions) -> PreparedJob:
+def _prepared_again(folder: RunFolder, store: RunStore, facts: RunFacts, how: RunOptions) -> PreparedJob:
     """The parts of a run that has begun, once they are the same as then."""
     prepared = prepare_job(load_job(folder.job_file), how.runs, run=folder, source=str(folder.job_file))
-    kind: Kind = info["kind"]
-    check_conditions(f"run {folder.id}", info["conditions"], compatibility_facts(prepared, measured=kind == "search"))
-    trained = info.get("epoch") == prepared.config.training.epochs
-    _check_reachable(prepared, kind, how, source=str(folder.job_file), trained=trained)
+    ours = compatibility_facts(prepared, measured=facts.search is not None)
+    check_conditions(f"run {folder.id}", facts.compatibility, ours)
+    trained = store.state().epoch == prepared.config.training.epochs
+    _check_reachable(prepared, facts.kind, how, source=str(folder.job_file), trained=trained)
     return prepared
 
 
@@ -239,29 +238,29 @@ def _describe(
     """Records the facts of a run that never change, and keeps what it needs of the pretrained network that it is made of."""
     if prepared.supernets.pretrained is not None:
         prepared.supernets.pretrained.keep(folder)
-    space = prepared.space
-    facts: dict[str, Any] = {
-        "name": prepared.config.name,
-        "seed": prepared.config.seed,
-        "conditions": compatibility_facts(prepared, measured=kind == "search"),
-    }
-    if prepared.supernets.checkpoint is None:
-        facts["epochs"] = prepared.config.training.epochs
+    job, search = prepared.config, None
     if kind == "search":
-        facts |= {
-            "space": space.to_json(),
-            "objectives": [o.name for o in prepared.job.objectives],
-            "constraints": [c.to_json() for c in prepared.job.constraints],
-            "profiles": [p.name for p in prepared.job.profiles],
-            "precisions": list(prepared.job.precisions.names),
-            "smallest": space.smallest.key,
-            "largest": space.largest.key,
-            **_budget(prepared.config).facts(),
-            "algorithm": prepared.config.search.algorithm,
-            **sources.facts(),
-        }
-    for name, value in {**facts, "kind": kind}.items():  # the kind last: a run that has one has all of them
-        store.set_info(name, value)
+        search = SearchFacts(
+            space=prepared.space,
+            objectives=tuple(prepared.job.objectives),
+            constraints=tuple(prepared.job.constraints),
+            profiles=tuple(p.name for p in prepared.job.profiles),
+            precisions=prepared.job.precisions,
+            algorithm=job.search.algorithm,
+            reused=sources.runs,
+            prior_results=sources.learnt,
+        )
+    facts = RunFacts(
+        name=job.name,
+        seed=job.seed,
+        compatibility=compatibility_facts(prepared, measured=search is not None),
+        epochs=job.training.epochs if prepared.supernets.checkpoint is None else 0,
+        search=search,
+    )
+    if search is None:
+        store.describe(facts)
+    else:
+        store.describe(facts, budget=_budget(job), environments=sources.machines)
     for told in (str(sources), prepared.data.dataset.warning):
         if told:
             how.display.note(told)
@@ -282,21 +281,21 @@ def _drive(folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind
 
 def _go_on(folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, how: RunOptions) -> None:
     """Does what is left of a run."""
-    how = replace(how, retry_failures=bool(store.info().get("retry_failures")))
+    how = replace(how, retry_failures=store.state().retry_failures)
     store.set_status(RunStatus.RUNNING)
-    how.display.begin(folder, store.info(), _n_evaluations(store))
+    _begin_display(folder, store, how)
     supernet, weights = _supernet(folder, store, prepared, how)
-    check_weights(folder.id, store.info().get("weights"), weights)
-    store.set_info("weights", weights)
+    check_weights(folder.id, store.state().weights, weights)
+    store.update_state(weights=weights)
     if kind == "search":
         _search(store, prepared, supernet, weights, how)
 
 
-def _n_evaluations(store: RunStore) -> int:
-    """Networks that have all of their figures already."""
-    info = store.info()
-    figures = {*info.get("objectives", ()), *(constraint["figure"] for constraint in info.get("constraints") or ())}
-    return store.n_whole(len(figures)) if figures else 0
+def _begin_display(folder: RunFolder, store: RunStore, how: RunOptions) -> None:
+    facts, budget = store.facts(), store.state().budget
+    assert facts is not None
+    n_evaluations = store.n_whole(len(facts.search.metrics)) if facts.search else 0
+    how.display.begin(folder, facts, budget, n_evaluations)
 
 
 @contextmanager
@@ -322,8 +321,8 @@ def _recording_its_end(store: RunStore, *, but: tuple[type[NasError], ...] = ())
         with suppress(StoreError):  # the store itself may be what failed, and the first error is the one to tell
             store.set_status(RunStatus.FAILED, reason=str(error))
         raise
-    store.set_info("retry_failures", False)
-    store.set_status(RunStatus.FINISHED, reason=str(store.info().get("stopped", "")))
+    store.update_state(retry_failures=False)
+    store.set_status(RunStatus.FINISHED, reason=str(store.state().stop or ""))
 
 
 def _supernet(folder: RunFolder, store: RunStore, prepared: PreparedJob, how: RunOptions) -> tuple[Supernet, str]:
@@ -334,17 +333,18 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: PreparedJob, how: Ru
     supernet, settings, display = supernets.untrained(), supernets.settings(), how.display
 
     def on_epoch(epoch: Any) -> None:
-        store.set_info("epoch", epoch.epoch)
-        if epoch.best is not None:
-            store.set_info("best_epoch", epoch.best)
+        if epoch.best is None:
+            store.update_state(epoch=epoch.epoch)
+        else:
+            store.update_state(epoch=epoch.epoch, best_epoch=epoch.best)
         display.epoch(epoch, settings.epochs)
 
     workers = prepared.config.training.workers
-    trained = store.info().get("epoch") == settings.epochs  # its teacher may be gone
+    trained = store.state().epoch == settings.epochs  # its teacher may be gone
     teacher = None if trained else prepared.supernets.teacher()
     if teacher is not None:
-        check_teacher(folder.id, store.info().get("teacher"), teacher.weights_digest)
-        store.set_info("teacher", teacher.weights_digest)
+        check_teacher(folder.id, store.state().teacher, teacher.weights_digest)
+        store.update_state(teacher=teacher.weights_digest)
     common: Any = {
         "teacher": None if teacher is None else teacher.network,
         "device": prepared.supernets.device(),
@@ -364,14 +364,14 @@ def _supernet(folder: RunFolder, store: RunStore, prepared: PreparedJob, how: Ru
                 workers=workers,
                 **common,
             )
-    store.set_info("epoch", settings.epochs)  # a kill may have come between the checkpoint and its row
+    store.update_state(epoch=settings.epochs)  # a kill may have come between the checkpoint and its row
     return supernet, digest
 
 
 def _search(store: RunStore, prepared: PreparedJob, supernet: Supernet, weights: str, how: RunOptions) -> None:
     torch.set_num_threads(1)
     cluster = connected(how.address, spread=not how.inline, profiles=prepared.job.profiles)
-    with lookup(how.runs, store.info(), weights) as known, cluster:
+    with lookup(how.runs, store.search_facts().reused, weights) as known, cluster:
         _search_knowing(store, prepared, supernet, weights, how, known)
 
 
@@ -380,7 +380,9 @@ def _search_knowing(
 ) -> None:
     """Searches, then measures the finalists again; what is known from other runs is not measured."""
     job, data = prepared.config, prepared.data.dataset
-    machines = Machines(store.info().get("machines"), partial(store.set_info, "machines"), calm_levels(store))
+    facts, state = store.search_facts(), store.state()
+    assert state.budget is not None
+    machines = Machines(state.environments, lambda known: store.update_state(environments=known), calm_levels(store))
     measure = partial(
         build_evaluator, prepared, supernet, weights, seed=job.seed, note=how.display.note, machines=machines
     )
@@ -389,10 +391,10 @@ def _search_knowing(
         evaluations = run_search(
             prepared.space,
             prepared.job.objectives,
-            build_algorithm(prepared, supernet, earlier_evaluations(store.info())),
+            build_algorithm(prepared, supernet, earlier_evaluations(facts)),
             _taking(measured, known),
             store,
-            Budget.of_run(store.info()),
+            state.budget,
             batch=job.search.batch,
             constraints=prepared.job.constraints,
             precisions=prepared.job.precisions,

@@ -18,7 +18,9 @@ from nas.errors import SinkError
 if TYPE_CHECKING:
     from nas.engine.loop import Progress
     from nas.engine.progress import Display
+    from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
+    from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 FORMS = "tensorboard:FOLDER or mlflow:URI"
@@ -37,7 +39,7 @@ class Log(Protocol):
         SinkError: from any method, where they cannot be written.
     """
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any]) -> None:
+    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         """What follows is of this run; the same one may have been begun before."""
         ...
 
@@ -82,12 +84,12 @@ class Sink:
             with self._failing_once():
                 self._log.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Keeps the run's parameters; the evaluations that it has already were written when they were made."""
-        self._known = evaluations
+        self._known = n_evaluations
         if self._log is not None:
             with self._failing_once():
-                self._log.begin(run, facts)
+                self._log.begin(run, _parameters(facts, budget))
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """Keeps the loss."""
@@ -162,11 +164,11 @@ class TensorBoardLog:
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any]) -> None:
+    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         with self._writing():
             # A file is named by the second that it is made in: a resumption within one would write over the first.
             self._writer = self._make(str(self._folder / run.id), filename_suffix=f".{time.time_ns()}")
-            lines = [f"| {name} | {value} |" for name, value in _parameters(facts).items()]
+            lines = [f"| {name} | {value} |" for name, value in parameters.items()]
             self._writer.add_text("run", "\n".join(["| | |", "|---|---|", *lines]))
 
     def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
@@ -215,7 +217,7 @@ class MLflowLog:
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = found.experiment_id if found is not None else self._client.create_experiment(experiment)
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any]) -> None:
+    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         where = f"{socket.gethostname()}:{run.path.resolve()}"
         key = hashlib.sha256(where.encode(errors="replace")).hexdigest()
         with self._asking():
@@ -229,8 +231,8 @@ class MLflowLog:
                 self._experiment, run_name=run.id, tags={"nas.run": key, "nas.folder": where}
             )
             self._run = str(made.info.run_id)
-            parameters = [self._param(name, value) for name, value in _parameters(facts).items()]
-            self._client.log_batch(self._run, params=parameters)
+            params = [self._param(name, value) for name, value in parameters.items()]
+            self._client.log_batch(self._run, params=params)
 
     def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
         now = int(time.time() * 1000)
@@ -280,8 +282,9 @@ def _log(text: str, experiment: str) -> Log:
     raise SinkError(f"--log-to {text!r}: unknown kind {kind!r}; expected {FORMS}")
 
 
-def _parameters(facts: Mapping[str, Any]) -> dict[str, str]:
-    found = {name: facts[name] for name in _PARAMETERS if facts.get(name) is not None}
+def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:
+    known = facts.to_json() | {"evaluations": budget and budget.evaluations, "epochs": facts.epochs or None}
+    found = {name: known[name] for name in _PARAMETERS if known.get(name) is not None}
     return {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()}
 
 

@@ -31,6 +31,7 @@ from nas.problem.objectives import (
 )
 from nas.problem.pareto import hypervolume, non_dominated, reference_point
 from nas.problem.precision import Precisions
+from nas.problem.stop_reason import Stop, StopReason
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
@@ -42,7 +43,6 @@ _MAX_NEAREST = 8
 """Networks measured again where none keeps the constraints."""
 _FLOORS = (0, 1, 2)
 """By how many noise floors the finalists' fronts keep the limits."""
-_EVALUATIONS_USED = "the budget of evaluations is used up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,44 +153,43 @@ class _Search:
         self.front = np.empty((0, len(self.objectives)))
 
     def run(self) -> list[Evaluation]:
-        recorded, info = self.store.asks(), self.store.info()
-        stopped, before = info.get("stopped"), float(info.get("searched_seconds") or 0.0)
-        started = self.clock()
-        step, reason = 0, _EVALUATIONS_USED
+        recorded, state = self.store.asks(), self.store.state()
+        before, started = state.searched_seconds, self.clock()
+        step, stop = 0, Stop(StopReason.EVALUATIONS)
         while len(self.told) < self.budget.evaluations:
             if step < len(recorded):
                 asked = self._replay(step, recorded[step])
-            elif stopped not in (None, _EVALUATIONS_USED):  # it ended, and is not taken up again by a resume
-                reason = str(stopped)
+            elif state.stop is not None and state.stop.reason is not StopReason.EVALUATIONS:
+                stop = state.stop  # it ended, and a resume does not continue it
                 break
-            elif step > 0 and (found := self._enough(before + self.clock() - started) or self.enough(self.told)):
-                reason = found
+            elif step > 0 and (found := self._enough(before + self.clock() - started)):
+                stop = found
                 break
             else:
                 asked = self._ask(step)
             if not asked:
-                reason = "every architecture of the space was evaluated"
+                stop = Stop(StopReason.SPACE_EXHAUSTED)
                 break
             self._evaluate(asked)
             step += 1
             if step >= len(recorded):
-                self.store.set_info("searched_seconds", before + self.clock() - started)
-        self.store.set_info("stopped", reason)
+                self.store.update_state(searched_seconds=before + self.clock() - started)
+        self.store.update_state(stop=stop)
         self._record_outlook(step)
         return self.told
 
-    def _enough(self, seconds: float) -> str:
-        """Why the search ends before its evaluations are used up, having taken so many seconds; "" while it goes on."""
+    def _enough(self, seconds: float) -> Stop | None:
+        """Why the search ends before its evaluations are used up, after these seconds; None while it does not."""
         minutes, plateau = self.budget.minutes, self.budget.plateau
         if minutes is not None and seconds >= 60 * minutes:
-            return f"the budget of {minutes:g} minutes is used up"
-        if plateau is None or not self.volume:
-            return ""
-        until = len(self.told) - plateau.evaluations
-        earlier = [volume for n, volume in self.volumes if self.budget.plateau_from <= n <= until]
-        if earlier and self.volume - earlier[-1] <= plateau.gain * self.volume:
-            return f"the hypervolume grew by at most {plateau.gain:.2g} of it over {plateau.evaluations} evaluations"
-        return ""
+            return Stop(StopReason.MINUTES, minutes=minutes)
+        if plateau is not None and self.volume:
+            until = len(self.told) - plateau.evaluations
+            earlier = [volume for n, volume in self.volumes if self.budget.plateau_from <= n <= until]
+            if earlier and self.volume - earlier[-1] <= plateau.gain * self.volume:
+                return Stop(StopReason.PLATEAU, plateau=plateau)
+        message = self.enough(self.told)
+        return Stop(StopReason.CALLBACK, message=message) if message else None
 
     def _record_outlook(self, step: int) -> None:
         """Keeps what the last models expect of the networks that would be measured next: shown, as predicted."""
@@ -263,12 +262,12 @@ class _Search:
 
     def _stages(self, images: int) -> Stages:
         """The order of this run's figures: set once, because it goes by seconds that were measured."""
-        first = self.store.info().get("screened_first")
+        first = self.store.state().screened_first
         if first is None:
             n_anchors = len({self.space.smallest, self.space.largest})
             first = screened_first(self.told[:n_anchors], self.figures, images)
-            self.store.set_info("screened_first", first)
-        return Stages.of(self.figures, screened_first=bool(first))
+            self.store.update_state(screened_first=first)
+        return Stages.of(self.figures, screened_first=first)
 
     def _take_in_stages(self, asked: Sequence[Architecture], stages: Stages, found: dict[Request, Measurement]) -> None:
         """Adds the measurements of a batch; after each stage, what is not worth the rest is recorded so, and left."""
@@ -308,8 +307,8 @@ class _Search:
                 raise EvaluationError(f"the {which} network could not be evaluated: {_why(evaluation)}")
         ends = minimised(anchors, self.objectives)
         self.reference = reference_point(ends[0], ends[-1])
-        natural = [o.sign * float(r) for o, r in zip(self.objectives, self.reference, strict=True)]
-        self.store.set_info("reference", natural)
+        natural = tuple(o.sign * float(r) for o, r in zip(self.objectives, self.reference, strict=True))
+        self.store.update_state(reference=natural)
         return self.reference
 
     def _note_miss(self, evaluations: list[Evaluation]) -> None:
@@ -392,7 +391,7 @@ def measure_again(
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Times the finalists by the longer protocol and scores them on the test part; figures in the store are not redone."""
-    store.set_info("final", [a.key for a in architectures])
+    store.update_state(finalists=tuple(architectures))
     requests = [precisions.test_request(a) for a in architectures]
     timed = [o for o in figures if o.profile is not None]
     requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]

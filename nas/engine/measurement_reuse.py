@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hardware_profiles.environment import differences
@@ -12,48 +12,17 @@ from nas.build.compatibility_facts import compatibility_facts
 from nas.build.prepared_job import PreparedJob
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
-from nas.problem.objectives import EXACT_METRICS, Evaluation, Fidelity, Measurement, Request, Status
-from nas.problem.precision import Precisions
+from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status
 from nas.store.base import RunStore
 from nas.store.compatibility import check_conditions, check_weights
 from nas.store.folder import RunsFolder
+from nas.store.run_facts import ReusedRun, RunFacts, SearchFacts
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
 
 Lookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
 """The known measurements among some requests."""
 _REPLAY, _WARM = "--replay", "warm_start"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A run whose measurements are taken, and which of them.
-
-    Attributes:
-        profiles: whose figures are of the same machine, measured in the same way.
-        accuracy: whether its accuracies are.
-        failures: take what failed there as failed here, too.
-    """
-
-    run: str
-    profiles: tuple[str, ...]
-    accuracy: bool = True
-    failures: bool = False
-
-    def has(self, request: Request) -> bool:
-        """Whether its measurement of a request stands for one that this run would make."""
-        if request.profile is not None:
-            return request.profile in self.profiles
-        return self.accuracy or request.metric in EXACT_METRICS
-
-    def find(self, store: RunStore, requests: Sequence[Request]) -> dict[Request, Measurement]:
-        """What its store holds of some requests, with samples."""
-        found = store.find([r for r in requests if self.has(r)])
-        return {
-            r: replace(m, samples=store.samples(r))
-            for r, m in found.items()
-            if m.status is not Status.SKIPPED and (self.failures or m.status is not Status.FAILED)
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +36,9 @@ class Sources:
             whatever became of the runs.
     """
 
-    runs: tuple[Source, ...] = ()
-    machines: Mapping[str, Any] | None = None
+    runs: tuple[ReusedRun, ...] = ()
+    machines: Mapping[str, Any] = field(default_factory=dict)
     learnt: tuple[Mapping[str, Any], ...] = ()
-
-    def facts(self) -> dict[str, Any]:
-        """What a run's store keeps of them, by the name of each fact."""
-        return {
-            "sources": [asdict(source) for source in self.runs],
-            "machines": dict(self.machines or {}),
-            "learnt": list(self.learnt),
-        }
 
     def __str__(self) -> str:
         """For people, what is begun with."""
@@ -97,7 +58,7 @@ def find_sources(
     Raises:
         NasError: one of them is gone, or no search of the same supernet and data.
     """
-    sources: list[Source] = []
+    sources: list[ReusedRun] = []
     machines: dict[str, Any] = {}
     learnt: list[dict[str, Any]] = []
     for run, option in [
@@ -105,14 +66,12 @@ def find_sources(
         *((run, _WARM) for run in prepared.config.warm_start),
     ]:
         with _open(runs, run, option).store() as store:
-            info = store.info()
-            _check(run, info, prepared, option)
-            theirs = info.get("machines") or {}
+            facts, theirs = _checked(run, store, prepared, option), store.state().environments
             if option == _REPLAY:
-                sources.append(Source(run, tuple(info["profiles"]), failures=True))
+                sources.append(ReusedRun(run, tuple(facts.compatibility["profiles"]), failures=True))
                 machines = {**theirs, **machines}
                 continue
-            source = _same(run, info, prepared, environments, machines)
+            source = _comparable(run, facts.compatibility, theirs, prepared, environments, machines)
             usable = [f"profile {name}" for name in source.profiles] + ["accuracy"] * source.accuracy
             machines = {**{of: theirs[of] for of in usable if of in theirs}, **machines}
             sources.append(source)
@@ -121,38 +80,46 @@ def find_sources(
 
 
 @contextmanager
-def lookup(runs: RunsFolder, info: Mapping[str, Any], weights: str) -> Iterator[Lookup | None]:
-    """What finds the measurements of a run's sources, given the run's facts; None where it has none.
+def lookup(runs: RunsFolder, sources: Sequence[ReusedRun], weights: str) -> Iterator[Lookup | None]:
+    """What finds the measurements of the runs that a run reuses; None where it reuses none.
 
     Raises:
         UnknownNameError: one of them is gone.
         CheckpointError: one of them is of other weights.
     """
-    sources = [Source(**{**s, "profiles": tuple(s["profiles"])}) for s in info.get("sources") or ()]
     if not sources:
         yield None
         return
     with ExitStack() as stack:
         stores = [stack.enter_context(StoredRun.open(runs, source.run).store()) for source in sources]
         for source, store in zip(sources, stores, strict=True):
-            check_weights(source.run, store.info().get("weights"), weights)
+            check_weights(source.run, store.state().weights, weights)
 
         def find(requests: Sequence[Request]) -> dict[Request, Measurement]:
             found: dict[Request, Measurement] = {}
             for source, store in zip(sources, stores, strict=True):
-                found |= source.find(store, [r for r in requests if r not in found])
+                found |= _found(source, store, [r for r in requests if r not in found])
             return found
 
         yield find
 
 
-def earlier_evaluations(info: Mapping[str, Any]) -> list[Evaluation]:
-    """What a run's algorithm learns before it begins, given the run's facts."""
-    precisions = Precisions.of_run(info)
+def _found(reused: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, Measurement]:
+    """The valid measurements that a reused run's store holds of some requests, with samples."""
+    found = store.find([r for r in requests if reused.has(r)])
+    return {
+        r: replace(m, samples=store.samples(r))
+        for r, m in found.items()
+        if m.status is not Status.SKIPPED and (reused.failures or m.status is not Status.FAILED)
+    }
+
+
+def earlier_evaluations(facts: SearchFacts) -> list[Evaluation]:
+    """What a search's algorithm learns before it begins."""
     found = []
-    for learnt in info.get("learnt") or ():
+    for learnt in facts.prior_results:
         candidate = Architecture.parse(learnt["key"])
-        network, precision = precisions.split(candidate)
+        network, precision = facts.precisions.split(candidate)
         measured = {}
         for name, (value, error) in learnt["figures"].items():
             metric, _, profile = name.partition("@")
@@ -170,24 +137,25 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
         raise NasError(f"{option}: {error}") from None
 
 
-def _check(run: str, info: Mapping[str, Any], prepared: PreparedJob, option: str) -> None:
-    """Refuses a run that a search of this job could not have measured for.
+def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
+    """The facts of a run whose measurements a search of this job could have made.
 
     Raises:
         NasError: it is no search, or was made under other conditions.
     """
-    if info.get("kind") != "search":
+    facts = store.facts()
+    if facts is None or facts.search is None:
         raise NasError(
             f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
         )
-    theirs, ours = dict(info["conditions"]), compatibility_facts(prepared, measured=True)
+    theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
     profiles = ours.pop("profiles")
     if option == _REPLAY:
         common = theirs["profiles"].keys() & profiles.keys()
         ours["profiles"] = {name: profiles[name] for name in common}
         theirs["profiles"] = {name: theirs["profiles"][name] for name in common}
     if prepared.supernets.checkpoint is not None:
-        was, now = info.get("weights"), prepared.supernets.checkpoint.weights_digest
+        was, now = store.state().weights, prepared.supernets.checkpoint.weights_digest
         if was not in (None, now):
             raise NasError(
                 f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
@@ -200,18 +168,19 @@ def _check(run: str, info: Mapping[str, Any], prepared: PreparedJob, option: str
             "name the same one with supernet.from"
         )
     check_conditions(f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none")
+    return facts
 
 
-def _same(
+def _comparable(
     run: str,
-    info: Mapping[str, Any],
+    compatibility: Mapping[str, Any],
+    known: Mapping[str, Any],
     prepared: PreparedJob,
     environments: Mapping[str, Mapping[str, Any]],
     machines: Mapping[str, Any],
-) -> Source:
+) -> ReusedRun:
     """A warm start's run, with what of it was measured as this job will measure."""
-    theirs, ours = info["conditions"]["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
-    known: Mapping[str, Any] = info.get("machines") or {}
+    theirs, ours = compatibility["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
 
     def agrees(of: str, now: Mapping[str, Any]) -> bool:
         was = known.get(of)
@@ -222,10 +191,10 @@ def _same(
         for name, profile in ours.items()
         if theirs.get(name) == profile and agrees(f"profile {name}", environments[name])
     ]
-    return Source(run, tuple(equal), accuracy=agrees("accuracy", scoring_environment()))
+    return ReusedRun(run, tuple(equal), accuracy=agrees("accuracy", scoring_environment()))
 
 
-def _figures(store: RunStore, source: Source, prepared: PreparedJob) -> list[dict[str, Any]]:
+def _figures(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[dict[str, Any]]:
     """The figures of a run's search, by candidate of this job; those of another machine under names of their own.
 
     What a candidate lacks is told too: one that was left for being slow is the fastest of those without accuracy, maybe.

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
     from nas.engine.loop import Progress
+    from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
+    from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 
 class Display(Protocol):
     """Told of progress; everything that `progress` counts is committed."""
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """A run is driven from here on.
 
         Args:
-            facts: of the run, as its store has them.
-            evaluations: that it has already, and that `progress` will count again.
+            budget: of a search; None for a training.
+            n_evaluations: that it has already, and that `progress` will count again.
         """
         ...
 
@@ -47,7 +49,7 @@ class Display(Protocol):
 class Silent:
     """A display that shows nothing."""
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Shows nothing."""
 
     def step(self, step: int, steps: int, loss: float) -> None:
@@ -101,9 +103,9 @@ class Several:
     def __init__(self, displays: Sequence[Display]) -> None:
         self._displays = tuple(displays)
 
-    def begin(self, run: RunFolder, facts: Mapping[str, Any], evaluations: int) -> None:
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         for display in self._displays:
-            display.begin(run, facts, evaluations)
+            display.begin(run, facts, budget, n_evaluations)
 
     def step(self, step: int, steps: int, loss: float) -> None:
         for display in self._displays:

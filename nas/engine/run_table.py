@@ -58,28 +58,26 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         held: whether a driver has it; looked at before the store is read: a driver that ends records its status first,
             so that an open run without a driver is one that was left.
     """
-    statuses, info = store.statuses(), store.info()
+    statuses, facts, state = store.statuses(), store.facts(), store.state()
     status, since = statuses[-1] if statuses else (RunStatus.QUEUED, None)
     n_measurements = store.n_measurements()
     evaluations = 0
-    if n_measurements:
-        figures = {*info.get("objectives", ()), *(c["figure"] for c in info.get("constraints") or ())}
-        evaluations = store.n_whole(max(1, len(figures)))
-    epoch = int(info.get("epoch", 0))
+    if n_measurements and facts is not None and facts.search is not None:
+        evaluations = store.n_whole(len(facts.search.metrics))
     return RunSnapshot(
         status,
         held,
-        epoch + n_measurements,
-        reason=str(info.get("reason") or ""),
-        begun="kind" in info,
-        kind=str(info.get("kind", "search")),
-        name=str(info.get("name", "")),
+        state.epoch + n_measurements,
+        reason=store.reason(),
+        begun=facts is not None,
+        kind="search" if facts is None else facts.kind,
+        name="" if facts is None else facts.name,
         started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),
         ended=since if status in _ENDED else None,
         evaluations=evaluations,
-        evaluations_wanted=int(info.get("evaluations", 0)),
-        epoch=epoch,
-        epochs=int(info.get("epochs", 0)),
+        evaluations_wanted=0 if state.budget is None else state.budget.evaluations,
+        epoch=state.epoch,
+        epochs=0 if facts is None else facts.epochs,
     )
 
 
@@ -144,7 +142,7 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
 def training_json(run: StoredRun) -> dict[str, Any]:
     """What `nas train --json` prints, and `nas show --json` of a training."""
     with run.store() as store:
-        info, status = store.info(), store.status()
+        facts, state, status, reason = store.facts(), store.state(), store.status(), store.reason()
     index = run.folder.checkpoint / "checkpoint.json"
     try:
         history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
@@ -154,10 +152,10 @@ def training_json(run: StoredRun) -> dict[str, Any]:
         "run": run.id,
         "kind": "training",
         "status": str(status),
-        "reason": info.get("reason") or "",
-        "epoch": int(info.get("epoch", 0)),
-        "epochs": int(info.get("epochs", 0)),
+        "reason": reason,
+        "epoch": state.epoch,
+        "epochs": 0 if facts is None else facts.epochs,
         "checkpoint": str(run.folder.checkpoint),
-        "weights": info.get("weights"),
+        "weights": state.weights,
         "history": history,
     }

@@ -18,7 +18,6 @@ from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.export.bundle import Origin, check_path, export_bundle
 from nas.export.nested_selection import costs_of, largest, sorted_list
 from nas.export.unsearched import score_picked
-from nas.problem.precision import Precisions
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
@@ -65,7 +64,7 @@ def export(
     with opened.store() as store:
         report = build_report(store, run=run)
         point = pick(report, select, index)
-        origin = Origin(run, report.metrics, report.profiles, Precisions.of_run(store.info()), store)
+        origin = Origin(run, report.metrics, report.profiles, store.search_facts().precisions, store)
         return _bundle(point, path, origin, load_trained_run(opened))
 
 
@@ -118,7 +117,7 @@ def _chosen(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
         return largest(run) if select is None else sorted_list(run).within(select)[-1]
     with run.store() as store:
         report = build_report(store, run=run.id)
-        precisions = Precisions.of_run(store.info())
+        precisions = store.search_facts().precisions
     point = pick(report, select, index)
     network, _ = precisions.split(point.architecture)
     same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]

@@ -69,9 +69,9 @@ def export_study(
 
 def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     """The trials of a run, numbered as they were told."""
-    info = store.info()
-    space = SearchSpace.from_json(info["space"])
-    measured = MeasuredRun(store, report.metrics, info, store.asks())
+    search, finalists = store.search_facts(), store.state().finalists
+    space = search.space
+    measured = MeasuredRun(store, search, finalists, store.asks())
     distributions = {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
     numbers = {point.architecture: number for number, point in enumerate(report.front)}
     trials = []

@@ -7,7 +7,6 @@ from nas.config import SearchJob, job_of
 from nas.engine.run import Run
 from nas.errors import SelectionError
 from nas.export.nested_selection import sorted_list
-from nas.problem.precision import Precisions
 from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
@@ -80,4 +79,4 @@ def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architectu
         return sorted_list(run).within(select)[-1][0], run.job.precisions[0]
     point = pick(run.report, select, index)
     with run.store() as store:
-        return Precisions.of_run(store.info()).split(point.architecture)
+        return store.search_facts().precisions.split(point.architecture)

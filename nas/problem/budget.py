@@ -33,19 +33,19 @@ class Budget:
     plateau: Plateau | None = None
     plateau_from: int = 0
 
-    def facts(self) -> dict[str, Any]:
-        """What a run's store keeps of it, by the name of each fact."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it."""
         return asdict(self)
 
     @classmethod
-    def of_run(cls, info: Mapping[str, Any]) -> Budget:
-        """That of a run's stored facts."""
-        plateau = info.get("plateau")
+    def from_json(cls, data: Mapping[str, Any]) -> Budget:
+        """The budget that `to_json` wrote, of this version or an earlier one."""
+        plateau = data.get("plateau")
         return cls(
-            int(info["evaluations"]),
-            info.get("minutes"),
+            int(data["evaluations"]),
+            data.get("minutes"),
             None if plateau is None else Plateau(**plateau),
-            int(info.get("plateau_from") or 0),
+            int(data.get("plateau_from") or 0),
         )
 
 

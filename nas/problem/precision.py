@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nas.problem.objectives import Fidelity, Objective, Request
 from supernets.space import Architecture, Choice, SearchSpace
@@ -38,11 +36,6 @@ class Precisions:
         if not ordered or len(ordered) != len(self.names):
             raise ValueError(f"expected some of {', '.join(ORDER)}, each once; got {list(self.names)}")
         object.__setattr__(self, "names", ordered)
-
-    @classmethod
-    def of_run(cls, info: Mapping[str, Any]) -> Precisions:
-        """Those that a run's store tells of."""
-        return cls(tuple(info.get("precisions") or ("fp32",)))
 
     def space(self, networks: SearchSpace) -> SearchSpace:
         """The space of candidates over a space of networks."""

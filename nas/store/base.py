@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.store.run_facts import RunFacts, SearchFacts
+from nas.store.run_state import RunState, StateUpdate
 from supernets.space import Architecture
 
 
@@ -87,20 +89,32 @@ class RunStore(Protocol):
         """Every status that was set with when, in seconds since the epoch, the first one first."""
         ...
 
-    def info(self) -> dict[str, Any]:
-        """All facts set with `set_info`, plus ``reason`` of the last status."""
+    def reason(self) -> str:
+        """Why the run has its last status; "" where nothing was recorded."""
         ...
 
-    def set_info(self, name: str, value: Any) -> None:
-        """Keeps one JSON-able fact of the run (its space, objectives, ...) in place of the last one of this name.
+    def facts(self) -> RunFacts | None:
+        """What the run is; None until `describe`."""
+        ...
+
+    def search_facts(self) -> SearchFacts:
+        """What the search is.
 
         Raises:
-            ValueError: the name is ``reason``, which belongs to the status.
+            StoreError: the run is a training, or was not described.
         """
         ...
 
-    def set_facts(self, facts: Mapping[str, Any]) -> None:
-        """Keeps several facts as `set_info` does, all or none."""
+    def state(self) -> RunState:
+        """Where the run is."""
+        ...
+
+    def describe(self, facts: RunFacts, **state: Unpack[StateUpdate]) -> None:
+        """Records what the run is and the first values of its state, all or none; replaces an earlier description."""
+        ...
+
+    def update_state(self, **changes: Unpack[StateUpdate]) -> None:
+        """Records new values of the run's state, all or none."""
         ...
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:

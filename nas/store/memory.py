@@ -13,13 +13,14 @@ from typing import Any
 from nas.errors import StoreError
 from nas.problem.objectives import Fidelity, Measurement, Request
 from nas.store.base import Event, Fit, Outcome, RunStatus
-from nas.store.checks import check_step, checked_fact
+from nas.store.checks import check_step
+from nas.store.description import DescribedRun
 from nas.store.json_values import plain
 from nas.store.measurement_rows import latest, storable
 from supernets.space import Architecture
 
 
-class MemoryStore:
+class MemoryStore(DescribedRun):
     """All rows of one run in dicts and lists; what is read is a copy of the caller's own.
 
     Args:
@@ -27,7 +28,7 @@ class MemoryStore:
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+        self._name, self._clock = "the store in memory", clock
         self._closed = False
         self._status, self._reason = RunStatus.QUEUED, ""
         self._statuses: list[tuple[RunStatus, float]] = []
@@ -51,16 +52,18 @@ class MemoryStore:
         self._check_open()
         return list(self._statuses)
 
-    def info(self) -> dict[str, Any]:
+    def reason(self) -> str:
         self._check_open()
-        return {**deepcopy(self._info), "reason": self._reason}
+        return self._reason
 
-    def set_info(self, name: str, value: Any) -> None:
-        self.set_facts({name: value})
-
-    def set_facts(self, facts: Mapping[str, Any]) -> None:
+    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         self._check_open()
-        self._info |= {name: checked_fact(name, value) for name, value in facts.items()}
+        names = only or self._info.keys() - set(without)
+        return deepcopy({name: self._info[name] for name in names if name in self._info})
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        self._check_open()
+        self._info |= values
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         self._check_open()

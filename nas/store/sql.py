@@ -16,8 +16,9 @@ from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.problem.objectives import Fidelity, Measurement, Request
 from nas.store import tables
 from nas.store.base import Event, Fit, Outcome, RunStatus
-from nas.store.checks import check_step, checked_fact
+from nas.store.checks import check_step
 from nas.store.database import WRITES, Database, Lock
+from nas.store.description import DescribedRun
 from nas.store.json_values import plain
 from nas.store.lease import Holder
 from nas.store.measurement_rows import (
@@ -62,7 +63,7 @@ _WHOLE = (
 _N_WHOLE = select(func.count()).select_from(_WHOLE)
 
 
-class SqlStore:
+class SqlStore(DescribedRun):
     """All rows of one run in a database; made by `open`. Safe to use from several threads of one process.
 
     Args:
@@ -127,23 +128,23 @@ class SqlStore:
             rows = connection.execute(select(tables.status.c.status, tables.status.c.time).order_by(tables.status.c.id))
             return [(RunStatus(row.status), row.time) for row in rows]
 
-    def info(self) -> dict[str, Any]:
-        last = select(tables.status.c.reason).order_by(tables.status.c.id.desc()).limit(1)
+    def reason(self) -> str:
         with self._reading() as connection:
-            reason = connection.execute(last).scalar_one_or_none() or ""
-            rows = connection.execute(select(tables.info.c.name, tables.info.c.value).order_by(tables.info.c.name))
-            return {**{row.name: row.value for row in rows}, "reason": reason}
+            found = connection.execute(select(tables.status.c.reason).order_by(tables.status.c.id.desc()).limit(1))
+            return found.scalar_one_or_none() or ""
 
-    def set_info(self, name: str, value: Any) -> None:
-        self.set_facts({name: value})
+    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+        query = select(tables.info.c.name, tables.info.c.value)
+        query = query.where(tables.info.c.name.in_(only)) if only else query.where(tables.info.c.name.not_in(without))
+        with self._reading() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
 
-    def set_facts(self, facts: Mapping[str, Any]) -> None:
-        kept = [{"name": name, "value": checked_fact(name, value)} for name, value in facts.items()]
-        if not kept:
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        if not values:
             return
         with self._writing() as connection:
-            connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(facts))))
-            connection.execute(insert(tables.info), kept)
+            connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(values))))
+            connection.execute(insert(tables.info), [{"name": name, "value": values[name]} for name in values])
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         keys = [architecture.key for architecture in architectures]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+from nas.store.run_facts import Kind, RunFacts
 
 if TYPE_CHECKING:
     from nas.config import SearchJob
-
-Kind = Literal["training", "search"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,16 @@ class StoredRun:
             store.close()
 
     @property
-    def kind(self) -> Kind:
-        """Whether the run only trains a supernet, or also searches it."""
+    def facts(self) -> RunFacts | None:
+        """What the run is; None until a driver has described it."""
         with self.store() as store:
-            return cast(Kind, store.info().get("kind", "search"))
+            return store.facts()
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the run only trains a supernet, or also searches it; a search until it is described."""
+        facts = self.facts
+        return "search" if facts is None else facts.kind
 
     @property
     def job(self) -> SearchJob:

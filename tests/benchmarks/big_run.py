@@ -24,6 +24,7 @@ from nas.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objec
 from nas.search.registry import Task, make_algorithm
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
+from nas.store.run_facts import RunFacts, SearchFacts
 from nas.store.sql import SqlStore
 from supernets.space import Architecture, SearchSpace
 from tests.benchmarks.engine_time import elastic_space
@@ -112,12 +113,8 @@ def fill(
         return ""
 
     store = SqlStore.open(folder.database, create=True, driver=True)
-    store.set_facts(
-        {
-            "kind": "search", "name": "big", "space": space.to_json(), "objectives": [o.name for o in objectives],
-            "profiles": [_PROFILE], "smallest": space.smallest.key, "largest": space.largest.key, "evaluations": n,
-        }
-    )  # fmt: skip
+    search_facts = SearchFacts(space=space, objectives=tuple(objectives), profiles=(_PROFILE,))
+    store.describe(RunFacts(name="big", compatibility={}, search=search_facts), budget=Budget(n))
     store.set_status(RunStatus.RUNNING)
     guessing = Guessing(algorithm, Task(space, objectives, 0), Figures(space))
     search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, enough=enough)

@@ -26,6 +26,7 @@ from nas.recipes import read_recipe
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from nas.store.run_facts import RunFacts
 from tests.benchmarks.big_run import Figures, fill
 from tests.benchmarks.engine_time import elastic_space
 from tests.benchmarks.serving import serving
@@ -101,7 +102,7 @@ def _made(runs: RunsFolder) -> str:
     """Makes finished runs and one that is to be driven; its id."""
     for _ in range(_RUNS):
         store = open_store(runs.create("other", SMALL_JOB), create=True, driver=True)
-        store.set_facts({"name": "other", "kind": "training", "epochs": 3, "epoch": 3})
+        store.describe(RunFacts(name="other", compatibility={}, epochs=3), epoch=3)
         store.set_status(RunStatus.RUNNING)
         store.set_status(RunStatus.FINISHED)
         store.close()
@@ -151,7 +152,7 @@ def _trains(runs: RunsFolder) -> bool:
     """Whether the one run of a folder has an epoch behind it."""
     for folder in runs.list() if runs.root.is_dir() else ():
         with suppress(StoreError), closing(open_store(folder)) as store:  # it may be in the making
-            return int(store.info().get("epoch", 0)) > 0
+            return store.state().epoch > 0
     return False
 
 
@@ -224,7 +225,7 @@ def _drive(runs: RunsFolder, run: str, end: float) -> None:
     epoch = 0
     while time.perf_counter() < end:
         epoch += 1
-        store.set_info("epoch", epoch)
+        store.update_state(epoch=epoch)
         time.sleep(0.05)
     store.set_status(RunStatus.FINISHED)
     store.close()

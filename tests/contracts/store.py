@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from nas.errors import StoreError
-from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.budget import Budget, Plateau
+from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Request, Status
+from nas.problem.precision import ORDER, Precisions
+from nas.problem.stop_reason import Stop, StopReason
 from nas.store.base import Event, Fit, RunStatus, RunStore
-from supernets.space import INACTIVE, Architecture
+from nas.store.run_facts import ReusedRun, RunFacts
+from nas.store.run_state import RunState, StateUpdate
+from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+from tests.errors import raises
+from tests.nas.store.descriptions import search_facts, training_facts
 
 NOW = 1_700_000_000.25
 
@@ -48,12 +55,45 @@ def failed(number: int, *, attempt: int = 0) -> Measurement:
     return Measurement(request(number), Status.FAILED, None, None, message="it broke", attempt=attempt)
 
 
+SEARCH = search_facts(
+    SearchSpace(
+        [Choice("depth", (1, 2)), Choice("kernel", (3, 5), requires=("depth", 1)), Choice("precision", ORDER[:2])]
+    ),
+    ["accuracy", "latency_ms"],
+    profiles=["cpu"],
+    name="Größe",
+    epochs=3,
+    constraints=(Constraint(Objective.parse("macs", []), maximum=1e6),),
+    precisions=Precisions(ORDER[:2]),
+    algorithm="guided",
+    reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True),),
+    prior_results=({"key": "0-x-1", "figures": {"accuracy": [0.5, None]}},),
+)
+TRAINING = replace(training_facts(epochs=7), seed=5, compatibility={"data": {"train": "d1"}})
+STATE: StateUpdate = {
+    "epoch": 3,
+    "best_epoch": 2,
+    "weights": "w1",
+    "teacher": "t1",
+    "budget": Budget(30, 1.5, Plateau(10, 0.01), 20),
+    "extension": "id-1",
+    "stop": Stop(StopReason.PLATEAU, plateau=Plateau(10, 0.01)),
+    "searched_seconds": 2.5,
+    "reference": (0.5, 1.25),
+    "screened_first": False,
+    "finalists": (architecture(1), architecture(2)),
+    "retry_failures": True,
+    "environments": {"accuracy": {"cpu": "x"}},
+}
+"""A value that is not the default for every field."""
+
+
 class StoreContract:
     """One test class for every `RunStore`."""
 
     def test_a_new_run_is_queued_and_empty(self, store: RunStore) -> None:
         assert store.status() is RunStatus.QUEUED
-        assert store.info() == {"reason": ""}
+        assert (store.reason(), store.facts(), store.state()) == ("", None, RunState())
         assert (store.asks(), store.measurements(), store.outcomes(), store.fits(), store.events()) == (
             [],
             [],
@@ -66,9 +106,9 @@ class StoreContract:
 
     def test_the_last_status_and_its_reason_hold(self, store: RunStore) -> None:
         store.set_status(RunStatus.RUNNING, reason="started")
-        assert (store.status(), store.info()["reason"]) == (RunStatus.RUNNING, "started")
+        assert (store.status(), store.reason()) == (RunStatus.RUNNING, "started")
         store.set_status(RunStatus.FINISHED)
-        assert (store.status(), store.info()["reason"]) == (RunStatus.FINISHED, "")
+        assert (store.status(), store.reason()) == (RunStatus.FINISHED, "")
 
     def test_every_status_is_kept_with_its_time(self, store: RunStore) -> None:
         assert store.statuses() == []
@@ -82,46 +122,54 @@ class StoreContract:
         assert [m.committed for m in store.measurements()] == [NOW]
         assert store.find([request(1)])[request(1)].committed == NOW
 
-    def test_the_last_value_of_a_fact_holds(self, store: RunStore) -> None:
-        store.set_info("space", [{"name": "a", "options": [1, 2.5, "x"]}])
-        store.set_info("front", None)
-        store.set_info("space", {"Größe": True})
-        assert store.info() == {"space": {"Größe": True}, "front": None, "reason": ""}
+    @pytest.mark.parametrize("facts", [SEARCH, TRAINING])
+    def test_facts_are_read_back_equal(self, store: RunStore, facts: RunFacts) -> None:
+        store.describe(facts)
+        assert store.facts() == facts
+        assert store.state() == RunState()
 
-    def test_several_facts_are_kept_together_or_not_at_all(self, store: RunStore) -> None:
-        store.set_facts({"evaluations": 10, "minutes": None})
-        store.set_facts({"evaluations": 20, "stopped": None})
-        store.set_facts({})
-        with pytest.raises(TypeError, match="stopped"):
-            store.set_facts({"evaluations": 30, "stopped": b"bytes"})
-        assert store.info() == {"evaluations": 20, "minutes": None, "stopped": None, "reason": ""}
+    def test_a_training_has_no_facts_of_a_search(self, store: RunStore) -> None:
+        for _ in range(2):
+            with raises("run.not-a-search"):
+                store.search_facts()
+            store.describe(TRAINING)
+        store.describe(SEARCH)
+        assert store.search_facts() == SEARCH.search
 
-    def test_the_reason_is_no_fact(self, store: RunStore) -> None:
-        with pytest.raises(ValueError, match="set_status"):
-            store.set_info("reason", "mine")
-        assert store.info() == {"reason": ""}
+    def test_a_state_is_read_back_equal(self, store: RunStore) -> None:
+        store.describe(SEARCH, **STATE)
+        assert store.state() == RunState(**STATE)
+        assert {f.name for f in fields(RunState)} == STATE.keys() == StateUpdate.__annotations__.keys()
+        assert RunState(**STATE) != replace(RunState(**STATE), stop=None)
+
+    def test_an_update_changes_the_values_that_it_names(self, store: RunStore) -> None:
+        store.describe(SEARCH, **STATE)
+        store.update_state(stop=None, epoch=9)
+        store.update_state()
+        assert store.state() == replace(RunState(**STATE), stop=None, epoch=9)
+        assert store.facts() == SEARCH
+
+    def test_an_update_is_kept_whole_or_not_at_all(self, store: RunStore) -> None:
+        store.update_state(epoch=1)
+        with pytest.raises(TypeError, match="machines"):
+            store.update_state(epoch=2, environments={"accuracy": {"cpu": b"bytes"}})
+        assert store.state() == RunState(epoch=1)
 
     def test_values_are_read_back_plain(self, store: RunStore) -> None:
-        store.set_info("mixed", {"tuple": (1, 2), "nan": math.nan, "inf": [math.inf], "numpy": np.int64(3)})
-        store.set_info("numpy", np.float32(0.5))
-        found = store.info()
-        assert found["mixed"] == {"tuple": [1, 2], "nan": None, "inf": [None], "numpy": 3}
-        assert found["numpy"] == 0.5
-
-    @pytest.mark.parametrize("value", [{"a": {1: 2}}, {"a": b"bytes"}, {1, 2}])
-    def test_what_is_no_json_is_refused_by_name(self, store: RunStore, value: object) -> None:
-        with pytest.raises(TypeError, match="fact"):
-            store.set_info("fact", value)
-        assert "fact" not in store.info()
+        store.update_state(
+            reference=(np.float64(0.5), math.nan, math.inf), environments={"accuracy": {"cores": (np.int64(2), 3)}}
+        )
+        assert store.state().reference == (0.5, None, None)
+        assert store.state().environments == {"accuracy": {"cores": [2, 3]}}
 
     def test_what_is_read_is_the_readers_own(self, store: RunStore) -> None:
-        given = {"list": [1]}
-        store.set_info("fact", given)
+        given = {"accuracy": {"cpus": ["x"]}}
+        store.update_state(environments=given)
         store.add(measured(1))
-        given["list"].append(2)
-        store.info()["fact"]["list"].append(3)
+        given["accuracy"]["cpus"].append("y")
+        store.state().environments["accuracy"]["cpus"].append("z")
         dict(store.find([request(1)])[request(1)].detail)["rounds"].append(9)
-        assert store.info()["fact"] == {"list": [1]}
+        assert store.state().environments == {"accuracy": {"cpus": ["x"]}}
         assert store.find([request(1)])[request(1)].detail["rounds"] == [5, 5]
 
     def test_asks_are_read_by_step(self, store: RunStore) -> None:

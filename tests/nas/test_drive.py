@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,11 +13,12 @@ from nas.config import load_job
 from nas.engine import driver
 from nas.engine.budget_extension import Extension
 from nas.engine.driver import RunOptions, drive
-from nas.engine.run import Run
 from nas.errors import ClusterError, JobError, NasError, RunHeldError, StoreAwayError
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+from nas.store.run_facts import RunFacts
+from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
 from tests.nas.commands import SMALL_JOB
 
@@ -25,6 +27,7 @@ _TINY = (
     .replace("[accuracy, latency_ms]", "[accuracy, macs]")
     .replace("{algorithm: guided, evaluations: 30, batch: 7}", "{algorithm: random, evaluations: 4, batch: 2}")
 )
+T = TypeVar("T")
 QUEUED, RUNNING, FINISHED = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.FINISHED
 
 
@@ -55,29 +58,39 @@ def queue_search(runs: RunsFolder) -> RunFolder:
     return queue(runs, f"{_TINY[:start]}supernet: {{from: small-1}}\n{_TINY[end:]}")
 
 
-def read(runs: RunsFolder, folder: RunFolder) -> tuple[list[RunStatus], dict[str, Any], int]:
-    """A run's statuses, facts, and number of networks asked for."""
-    with Run.open(runs, folder.id).store() as store:
-        return [s for s, _ in store.statuses()], store.info(), sum(map(len, store.asks()))
+def statuses_of(folder: RunFolder) -> list[RunStatus]:
+    return [status for status, _ in with_store(folder, SqlStore.statuses)]
+
+
+def n_asked(folder: RunFolder) -> int:
+    """Networks asked for."""
+    return sum(map(len, with_store(folder, SqlStore.asks)))
+
+
+def description(folder: RunFolder) -> tuple[RunFacts | None, RunState]:
+    """A run's facts, and its state but for what differs from driver to driver."""
+    state = with_store(folder, SqlStore.state)
+    return with_store(folder, SqlStore.facts), replace(state, searched_seconds=0.0, environments={})
 
 
 def test_a_training_is_begun_ended_and_then_left_alone(base: RunsFolder) -> None:
-    before = read(base, base.get("small-1"))
-    assert (before[0], before[1]["kind"], before[1]["epoch"]) == ([RUNNING, FINISHED], "training", 1)
+    folder = base.get("small-1")
+    facts, state = before = description(folder)
+    assert facts is not None
+    assert (statuses_of(folder), facts.kind, state.epoch) == ([RUNNING, FINISHED], "training", 1)
     drive("small-1", RunOptions(base, inline=True), kind="training")
-    assert read(base, base.get("small-1")) == before
+    assert (statuses_of(folder), description(folder)) == ([RUNNING, FINISHED], before)
 
 
-def test_a_search_that_is_killed_at_any_fact_is_the_same_in_the_end(
+def test_a_search_that_is_killed_at_any_update_is_the_same_in_the_end(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, killed = queue_search(base), queue_search(base)
     how = RunOptions(base, inline=True)
     drive(whole.id, how)
-    statuses, facts, asked = read(base, whole)
-    assert (statuses, asked) == ([RUNNING, FINISHED], 4)
-    kept = SqlStore.set_facts
-    for n in (0, 3, 17, 18, 21):  # before the first fact, while it is described, once it is, and in its search
+    assert (statuses_of(whole), n_asked(whole)) == ([RUNNING, FINISHED], 4)
+    kept = SqlStore._set_values
+    for n in (0, 1, 2, 4):  # before it is described, once it is, before its search, and in it
         count = [0]
 
         def stop_at(store: SqlStore, values: Any, n: int = n, count: list[int] = count) -> None:
@@ -86,18 +99,15 @@ def test_a_search_that_is_killed_at_any_fact_is_the_same_in_the_end(
             count[0] += 1
             kept(store, values)
 
-        monkeypatch.setattr(SqlStore, "set_facts", stop_at)
+        monkeypatch.setattr(SqlStore, "_set_values", stop_at)
         with pytest.raises(StoppedError):
             drive(killed.id, how)
         monkeypatch.undo()
-    assert read(base, killed)[0][-1] in (QUEUED, RUNNING)
+        assert (with_store(killed, SqlStore.facts) is None) is (n == 0)
+    assert statuses_of(killed)[-1] in (QUEUED, RUNNING)
     drive(killed.id, how)
-    again = read(base, killed)
-    assert (again[0][-1], again[2]) == (FINISHED, 4)
-    changing = {"searched_seconds", "machines"}
-    assert {k: v for k, v in again[1].items() if k not in changing} == {
-        k: v for k, v in facts.items() if k not in changing
-    }
+    assert (statuses_of(killed)[-1], n_asked(killed)) == (FINISHED, 4)
+    assert description(killed) == description(whole)
 
 
 def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
@@ -116,8 +126,9 @@ def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
         monkeypatch.undo()
         drive(folder.id, how, more=extension)
         drive(folder.id, how, more=extension)  # it has ended
-    statuses, facts, asked = read(base, folder)
-    assert (statuses[-1], facts["evaluations"], asked) == (FINISHED, 9, 9)
+    budget = with_store(folder, SqlStore.state).budget
+    assert budget is not None
+    assert (statuses_of(folder)[-1], budget.evaluations, n_asked(folder)) == (FINISHED, 9, 9)
 
 
 def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> None:
@@ -125,14 +136,13 @@ def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> Non
     folder.job_file.write_text(folder.job_file.read_text().replace("name: digits", "name: digitz"))
     with pytest.raises(NasError, match="digitz"):
         drive(folder.id, RunOptions(base, inline=True))
-    statuses, facts, _ = read(base, folder)
-    assert statuses == [RunStatus.FAILED]
-    assert "digitz" in facts["reason"]
-    assert "kind" not in facts
+    assert statuses_of(folder) == [RunStatus.FAILED]
+    assert "digitz" in with_store(folder, SqlStore.reason)
+    assert with_store(folder, SqlStore.facts) is None
     search = queue_search(base)
     with pytest.raises(JobError, match="nothing to train"):
         drive(search.id, RunOptions(base, inline=True), kind="training")
-    assert "nothing to train" in read(base, search)[1]["reason"]
+    assert "nothing to train" in with_store(search, SqlStore.reason)
 
 
 def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFolder) -> None:
@@ -142,7 +152,7 @@ def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFol
     seen: list[bool] = []
 
     def look(*args: Any) -> None:
-        seen.append(bool(open_store(folder).info().get("retry_failures")))
+        seen.append(open_store(folder).state().retry_failures)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(driver, "_go_on", look)
@@ -164,9 +174,9 @@ def test_sigterm_ends_no_run(
     with pytest.raises(KeyboardInterrupt):
         drive(folder.id, how)
     monkeypatch.undo()
-    assert read(base, folder)[0] == left  # as a kill leaves it: to be driven on, unless a cancel is wanted
+    assert statuses_of(folder) == left  # as a kill leaves it: to be driven on, unless a cancel is wanted
     drive(folder.id, how)
-    assert read(base, folder)[0] == [*left, RUNNING, FINISHED]
+    assert statuses_of(folder) == [*left, RUNNING, FINISHED]
 
 
 def test_a_cluster_that_is_gone_ends_no_run(base: RunsFolder) -> None:
@@ -176,9 +186,9 @@ def test_a_cluster_that_is_gone_ends_no_run(base: RunsFolder) -> None:
     for _ in range(2):
         with pytest.raises(ClusterError, match="no Ray cluster answers"):
             drive(folder.id, RunOptions(base, address=f"127.0.0.1:{port}"))
-        assert read(base, folder)[0] == []
+        assert statuses_of(folder) == []
     drive(folder.id, RunOptions(base, inline=True))
-    assert read(base, folder)[0] == [RUNNING, FINISHED]
+    assert statuses_of(folder) == [RUNNING, FINISHED]
 
 
 def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +200,7 @@ def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatc
     monkeypatch.setattr(driver, "_search", lost)
     with pytest.raises(StoreAwayError):
         drive(folder.id, RunOptions(base, inline=True))
-    assert read(base, folder)[0] == [RUNNING]
+    assert statuses_of(folder) == [RUNNING]
 
 
 def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,16 +208,16 @@ def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pyte
     job = load_job(queue_search(base).job_file)
     with pytest.raises(KeyboardInterrupt):
         driver.search(job, RunOptions(base, inline=True))
-    statuses, facts, _ = read(base, base.list()[-1])
-    assert statuses == [RUNNING, RunStatus.CANCELLED]
-    assert facts["reason"] == f"interrupted; go on with: nas resume {base.list()[-1].id}"
+    folder = base.list()[-1]
+    assert statuses_of(folder) == [RUNNING, RunStatus.CANCELLED]
+    assert with_store(folder, SqlStore.reason) == f"interrupted; go on with: nas resume {base.list()[-1].id}"
 
 
 def test_a_driver_that_comes_late_revives_nothing(base: RunsFolder) -> None:
     folder = queue_search(base)
     with_store(folder, lambda store: store.set_status(RunStatus.CANCELLED))
     drive(folder.id, RunOptions(base, inline=True))
-    assert read(base, folder)[0] == [RunStatus.CANCELLED]
+    assert statuses_of(folder) == [RunStatus.CANCELLED]
 
 
 def test_a_held_run_is_left_to_its_driver(base: RunsFolder) -> None:
@@ -218,16 +228,16 @@ def test_a_held_run_is_left_to_its_driver(base: RunsFolder) -> None:
             drive(folder.id, RunOptions(base, inline=True))
     finally:
         store.close()
-    assert read(base, folder)[0] == []
+    assert statuses_of(folder) == []
 
 
 def stop(*args: Any) -> None:
     raise StoppedError
 
 
-def with_store(folder: RunFolder, do: Callable[[SqlStore], None]) -> None:
+def with_store(folder: RunFolder, do: Callable[[SqlStore], T]) -> T:
     store = open_store(folder, driver=True)
     try:
-        do(store)
+        return do(store)
     finally:
         store.close()

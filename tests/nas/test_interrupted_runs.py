@@ -6,8 +6,8 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from nas.engine.run import Run
 from nas.engine.run_table import overview
 from nas.errors import NasError
 from nas.store.folder import RunsFolder
+from nas.store.run_state import RunState
 from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB
 
@@ -75,13 +76,13 @@ def test_two_kills_through_ray_end_with_the_uninterrupted_front(tmp_path: Path) 
     assert shown["evaluations"] == 30
 
 
-def facts_of(runs: RunsFolder, run: str) -> dict[str, Any]:
-    """What a run's store says of it; nothing while the run is still being made."""
+def state_of(runs: RunsFolder, run: str) -> RunState:
+    """The defaults while the run is still being made."""
     try:
         with Run.open(runs, run).store() as store:
-            return store.info()
+            return store.state()
     except NasError:
-        return {}
+        return RunState()
 
 
 @pytest.mark.slow
@@ -91,24 +92,24 @@ def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
     driver = nas(tmp_path, "search", "job.yaml", "--inline")
     runs = RunsFolder(tmp_path / "runs")
 
-    def kill_when(fact: str) -> None:
+    def kill_when(reached: Callable[[RunState], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             assert driver.poll() is None, driver.communicate()
-            if fact in facts_of(runs, "small-2"):
+            if reached(state_of(runs, "small-2")):
                 break
             time.sleep(0.02)
         else:
-            raise AssertionError(f"small-2 has no {fact} after {_PATIENCE_S} s")
+            raise AssertionError(f"small-2 is not there after {_PATIENCE_S} s")
         driver.kill()
         driver.communicate(timeout=_PATIENCE_S)
 
-    kill_when("epoch")
+    kill_when(lambda state: state.epoch > 0)
     driver = nas(tmp_path, "resume", "small-2", "--inline")
-    kill_when("final")
+    kill_when(lambda state: bool(state.finalists))
     with Run.open(runs, "small-2").store() as store:
         asked = store.asks()
-        assert store.info()["weights"] == whole["weights"]  # trained in two parts, and the same
+        assert store.state().weights == whole["weights"]  # trained in two parts, and the same
     made = json.loads(finish(nas(tmp_path, "resume", "small-2", "--inline", "--json")))
     assert (made["status"], made["evaluations"]) == ("finished", 30)
     with Run.open(runs, "small-2").store() as store:

@@ -63,12 +63,12 @@ class RunSummaries:
         """See `Service.detail`."""
         summary, opened = self.of(run), Run.open(self._runs, run)
         with opened.store() as store:
-            info, events = store.info(), store.events()
+            facts, events = store.facts(), store.events()
         found: dict[str, Any] = {
             "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
             "front_size": 0, "hypervolume": None, "reference": {},
         }  # fmt: skip
-        if summary.kind == "search" and self._index.snapshot(run).begun:
+        if facts is not None and facts.search is not None:
             report = self._index.report(run)
             found = {
                 "objectives": objectives_of(report),
@@ -77,8 +77,8 @@ class RunSummaries:
                     for c in report.constraints
                 ),
                 "profiles": report.profiles,
-                "precisions": tuple(map(str, info.get("precisions") or ("fp32",))),
-                "algorithm": info.get("algorithm"),
+                "precisions": facts.search.precisions.names,
+                "algorithm": facts.search.algorithm,
                 "front_size": len(report.front),
                 "hypervolume": report.front_hypervolume,
                 "reference": dict(report.reference),

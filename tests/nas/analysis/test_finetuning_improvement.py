@@ -7,10 +7,13 @@ import pytest
 
 from nas.analysis.finetuning_improvement import FinetunedNetwork, improvement_between, network_of
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
-from supernets.space import Architecture
+from supernets.space import Architecture, Choice, SearchSpace
+from tests.nas.store.descriptions import search_facts
 
 NETWORK, SINGLE = Architecture((2, 0, 1)), Architecture((0, 0, 0))
+ONE_NETWORK = SearchSpace([Choice(name, (1,)) for name in "abc"])
 N = 1000
 
 
@@ -40,10 +43,7 @@ def test_a_gain_is_of_the_precision_measured(
     precision: str, best_epoch: int | None, after: int, improved: bool, better_in_fp32: bool | None, verdict: str
 ) -> None:
     store = scored(SINGLE, precision, after)
-    for name, value in {"largest": SINGLE.key, "precisions": [precision], "epochs": 5}.items():
-        store.set_info(name, value)
-    if best_epoch is not None:
-        store.set_info("best_epoch", best_epoch)
+    store.describe(search_facts(ONE_NETWORK, epochs=5, precisions=Precisions((precision,))), best_epoch=best_epoch)
     improvement = improvement_between(
         FinetunedNetwork("small-1", NETWORK, precision, "2-0-1"), store, scored(NETWORK, precision, 800)
     )
@@ -56,8 +56,7 @@ def test_a_gain_is_of_the_precision_measured(
 
 def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:
     store = scored(SINGLE, "int8", 900)
-    for name, value in {"largest": SINGLE.key, "precisions": ["int8"], "epochs": 5, "best_epoch": 2}.items():
-        store.set_info(name, value)
+    store.describe(search_facts(ONE_NETWORK, epochs=5, precisions=Precisions(("int8",))), best_epoch=2)
     improvement = improvement_between(
         FinetunedNetwork("small-1", NETWORK, "int8", None), store, scored(NETWORK, "fp32", 800)
     )
@@ -67,7 +66,7 @@ def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:
 
 def test_the_key_is_the_one_that_the_other_run_chooses_it_by() -> None:
     store = MemoryStore()
-    store.set_info("precisions", ["fp32", "int8"])
+    store.describe(search_facts(precisions=Precisions(("fp32", "int8"))))
     assert network_of("small-1", store, NETWORK, "fp32").key == "2-0-1-1"  # int8 is the first of them
     assert network_of("small-1", store, NETWORK, "int8").key == "2-0-1-0"
     assert network_of("small-1", store, NETWORK, "bf16").key is None

@@ -22,6 +22,7 @@ from nas.store.base import Fit, RunStatus
 from nas.store.memory import MemoryStore
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run
+from tests.nas.store.descriptions import search_facts
 
 LATENCY = f"latency_ms@{PROFILE}"
 GENES = SearchSpace(
@@ -39,8 +40,7 @@ def report_of(figures: Callable[[Architecture], tuple[float, float]], n: int = 4
     store = MemoryStore()
     space = GENES.enumerate()
     told = [space[i] for i in np.random.default_rng(0).permutation(len(space))[:n]]
-    facts = {"space": GENES.to_json(), "profiles": [PROFILE], "objectives": list(TWO)}
-    store.set_facts({**facts, "smallest": GENES.smallest.key, "largest": GENES.largest.key})
+    store.describe(search_facts(GENES, TWO, profiles=[PROFILE]))
     for architecture in told:
         for name, value in zip(TWO, figures(architecture), strict=True):
             objective = Objective.parse(name, [PROFILE])
@@ -189,7 +189,7 @@ def test_insight_is_plain_data_in_any_state_of_a_run(names: Sequence[str]) -> No
     assert set(whole) == {"seconds", "found", "foresight", "importance", "diversity"}
     assert set(whole["importance"]) == set(names)
     empty = MemoryStore()
-    empty.set_facts({"space": SPACE.to_json(), "profiles": [PROFILE], "objectives": list(names)})
+    empty.describe(search_facts(SPACE, names, profiles=[PROFILE]))
     none = insight_json(insight_of(build_report(empty, run="x"), empty))
     assert none["diversity"] is None
     assert none["seconds"] == []

@@ -12,11 +12,12 @@ import pytest
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import search_json, show_json
-from nas.errors import StoreError, UnknownNameError
+from nas.errors import UnknownNameError
 from nas.problem.objectives import Fidelity, Objective
 from nas.store.base import RunStatus
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.nas.export.runs import (
     BOARD,
     FOUR,
@@ -30,6 +31,7 @@ from tests.nas.export.runs import (
     measure,
     predict,
 )
+from tests.nas.store.descriptions import training_facts
 
 LATENCY = f"latency_ms@{PROFILE}"
 OBJECTIVES = [Objective.parse(o, [PROFILE]) for o in TWO]
@@ -74,7 +76,7 @@ def test_front_is_what_nothing_dominates_in_final_figures(report: RunReport) -> 
 def test_only_what_was_measured_again_can_be_on_the_final_front() -> None:
     store = example_run()
     few = [SPACE.smallest, SPACE.largest]
-    store.set_info("final", [a.key for a in few])
+    store.update_state(finalists=tuple(few))
     found = build_report(store, run="x")
     assert {p.architecture for p in found.front} == set(few)
     assert found.distinguishable == {"accuracy": True, LATENCY: True}
@@ -83,7 +85,7 @@ def test_only_what_was_measured_again_can_be_on_the_final_front() -> None:
 def test_a_run_that_goes_on_is_shown_with_what_it_found_since() -> None:
     """The networks measured again count with those figures; others only where none leads them as the search saw them."""
     store = example_run(n_final=20)
-    store.set_info("final", [])
+    store.update_state(finalists=())
     found = build_report(store, run="x")
     leading = {p.architecture for p in found.evaluated if not any(dominates(q, p, found) for q in found.evaluated)}
     again = {p.architecture for p in found.evaluated[:20]}
@@ -164,9 +166,9 @@ def test_predictors_carry_the_latest_quality_and_its_history(report: RunReport) 
 
 
 def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
-    full, store = example_run(), MemoryStore()
-    for name in ("name", "space", "objectives", "profiles", "smallest", "largest"):
-        store.set_info(name, full.info()[name])
+    facts, store = example_run().facts(), MemoryStore()
+    assert facts is not None
+    store.describe(facts)
     found = build_report(store, run="x")
     assert (found.front, list(found.evaluated), found.hypervolume, found.front_hypervolume) == ((), [], (), None)
     assert show_json(found)["anchors"] == {"smallest": None, "largest": None}
@@ -174,8 +176,11 @@ def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
 
 
 def test_a_training_has_no_front_to_report() -> None:
-    with pytest.raises(StoreError, match=r"run 'train-1' is no search .*'space'"):
-        build_report(MemoryStore(), run="train-1")
+    training = MemoryStore()
+    training.describe(training_facts())
+    for store in (training, MemoryStore()):
+        with raises("run.not-a-search", "train-1"):
+            build_report(store, run="train-1")
 
 
 def test_json_is_plain_and_has_what_scripts_rely_on(report: RunReport) -> None:

@@ -48,7 +48,7 @@ def done(answer: Answer) -> Any:
 def trained(shell: Shell, run: str) -> str:
     """The digest of the weights that a run trained."""
     with Run.open(RunsFolder(shell.folder / "runs"), run).store() as store:
-        return str(store.info()["weights"])
+        return str(store.state().weights)
 
 
 def interrupted(shell: Shell, *, epoch: int) -> None:
@@ -68,7 +68,7 @@ def interrupted(shell: Shell, *, epoch: int) -> None:
 def largest(shell: Shell, run: str) -> str:
     """What chooses a run's largest network, which the transformers library has, too."""
     with Run.open(RunsFolder(shell.folder / "runs"), run).store() as store:
-        return f"key={store.info()['largest']}"
+        return f"key={store.search_facts().space.largest.key}"
 
 
 def test_a_run_of_sentences_is_used_in_every_way_without_the_folder(sentences: Shell) -> None:

@@ -146,7 +146,7 @@ def test_only_the_final_figures_come_from_the_test_part(searched: Path) -> None:
     data = load_data("digits", validation=0.25, test=0.25)
     with nas.open_run("small-1", searched / "runs").store() as store:
         accuracies = [m for m in store.measurements() if m.request.metric == "accuracy"]
-        final = set(store.info()["final"])
+        final = {architecture.key for architecture in store.state().finalists}
     of_search = {m.data for m in accuracies if m.request.fidelity is Fidelity.SEARCH}
     of_test = {m.data for m in accuracies if m.request.fidelity is Fidelity.TEST}
     assert of_search == {data.validation.digest}
@@ -215,7 +215,7 @@ def test_a_finished_run_goes_on_with_more_to_spend(after: Shell) -> None:
     with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
         asked = store.asks()
         Extension("+4").apply(store, "small-1")  # and the driver was killed
-        assert not store.info()["final"]  # the front is chosen from all again
+        assert not store.state().finalists  # the front is chosen from all again
     (row,) = after.nas("runs", "--json").data
     assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
     made = after.nas("resume", "small-1", "--inline", "--json")
@@ -254,7 +254,7 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
         first, *_ = warm.asks()
         assert set(first) <= {a for step in earlier.asks() for a in step}
         # Killed and resumed, it learns the same: from its own store.
-        learnt = earlier_evaluations(warm.info())
+        learnt = earlier_evaluations(warm.search_facts())
         assert len(learnt) == 30
         assert all(set(e.measurements) == {"accuracy", "latency_ms@cpu-1-thread"} for e in learnt)
 

@@ -84,7 +84,7 @@ def test_one_worker_trains_without_ray(tmp_path: Path, monkeypatch: pytest.Monke
 def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
     run = train(job_of(1), RunOptions(RunsFolder(tmp_path / "runs")))
     store = open_store(run.folder, driver=True)
-    store.set_info("epoch", 0)
+    store.update_state(epoch=0)
     store.set_status(RunStatus.CANCELLED, reason="interrupted")
     store.close()
     run.folder.job_file.write_text(job_of(2).to_yaml())

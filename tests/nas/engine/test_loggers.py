@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from nas.engine.loggers import FORMS, Sink, opened
 from nas.engine.loop import Progress
 from nas.engine.progress import Several
 from nas.errors import SinkError
+from nas.problem.budget import Budget
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.trainer import Epoch
 from tests.nas.commands import SMALL_JOB, Shell
+from tests.nas.store.descriptions import search_facts
 
-FACTS = {"name": "small", "kind": "search", "seed": 3, "objectives": ["accuracy", "macs"], "space": {"a": 1}}
+FACTS = search_facts(objectives=["accuracy", "macs"], profiles=["cpu"], name="small", algorithm="random")
 
 
 def epoch(number: int) -> Epoch:
@@ -41,7 +43,7 @@ class Remembered:
             raise SinkError("the server is gone")
         self.told.append(what)
 
-    def begin(self, run: RunFolder, facts: Any) -> None:
+    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         self._tell("begin", run.id)
 
     def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
@@ -70,7 +72,7 @@ class TestSink:
 
     def test_figures_by_step_epoch_and_evaluation(self, sink: Sink, log: Remembered) -> None:
         with sink:
-            sink.begin(RunFolder(Path("small-1")), FACTS, 0)
+            sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
             sink.step(1, 10, 2.5)
             sink.epoch(epoch(1), 4)
             sink.progress(Progress("searching", 1, 30))
@@ -89,7 +91,7 @@ class TestSink:
 
     def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: Sink, log: Remembered) -> None:
         with sink:
-            sink.begin(RunFolder(Path("small-1")), FACTS, 2)
+            sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 2)
             for done in range(1, 5):
                 sink.progress(Progress("searching", done, 4))
         steps = {step for what in log.told if what[0] == "write" for _, step, _ in what[1]}
@@ -115,7 +117,7 @@ class TestSink:
 
     def test_a_log_that_fails_is_told_once_and_left_alone(self, sink: Sink, log: Remembered, notes: list[str]) -> None:
         with sink:
-            sink.begin(RunFolder(Path("small-1")), FACTS, 0)
+            sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
             log.fails = True
             for number in range(1, 4):
                 sink.epoch(epoch(number), 4)
@@ -135,7 +137,7 @@ def test_several_displays_are_told_the_same() -> None:
     logs = [Remembered(), Remembered()]
     sinks = [Sink(log, print) for log in logs]
     several = Several(sinks)
-    several.begin(RunFolder(Path("small-1")), FACTS, 0)
+    several.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
     several.step(1, 2, 0.5)
     several.epoch(epoch(1), 1)
     several.progress(Progress("searching", 1, 1))
@@ -171,7 +173,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 class TestTensorBoard:
     def test_figures_are_in_the_files_of_the_run(self, tmp_path: Path) -> None:
         with opened([f"tensorboard:{tmp_path / 'new' / 'logs'}"], print, experiment="e") as (sink,):
-            sink.begin(RunFolder(tmp_path / "small-1"), FACTS, 0)
+            sink.begin(RunFolder(tmp_path / "small-1"), FACTS, Budget(4), 0)
             sink.step(7, 10, 2.5)
             sink.epoch(epoch(1), 4)
         found = scalars(tmp_path / "new" / "logs" / "small-1")
@@ -231,21 +233,23 @@ class TestMLflow:
     def test_a_run_and_its_resumption_are_one_run(self, tmp_path: Path) -> None:
         where = [f"mlflow:{(tmp_path / 'store').as_uri()}"]
         with opened(where, print, experiment="team") as (sink,):
-            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, 0)
+            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, Budget(4), 0)
             sink.epoch(epoch(1), 4)
         with suppress(KeyboardInterrupt), opened(where, print, experiment="team") as (sink,):
-            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, 1)
+            sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, Budget(4), 1)
             sink.progress(Progress("searching", 1, 2, front=1))
             sink.progress(Progress("searching", 2, 2, front=2))
             raise KeyboardInterrupt
         with opened(where, print, experiment="team") as (sink,):
-            sink.begin(RunFolder(tmp_path / "other" / "small-1"), FACTS, 0)
+            sink.begin(RunFolder(tmp_path / "other" / "small-1"), FACTS, Budget(4), 0)
         losses = list((tmp_path / "store").rglob("metrics/epoch/loss"))
         assert [path.read_text().split()[1:] for path in losses] == [["2.0", "1"]]
         run = losses[0].parents[2]
         assert [line.split()[1:] for line in (run / "metrics/search/front").read_text().splitlines()] == [["2.0", "2"]]
         assert (run / "params/objectives").read_text() == "accuracy, macs"
-        assert {path.name for path in (run / "params").iterdir()} == {"name", "kind", "seed", "objectives"}
+        assert {path.name for path in (run / "params").iterdir()} == {
+            "name", "kind", "seed", "algorithm", "evaluations", "objectives", "profiles", "precisions",
+        }  # fmt: skip
         assert "status: 5" in (run / "meta.yaml").read_text()  # killed
         assert len(list(run.parent.glob("*/params"))) == 2
 

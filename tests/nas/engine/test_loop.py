@@ -16,6 +16,7 @@ from nas.problem.budget import Budget, Plateau
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.problem.pareto import hypervolume_history
 from nas.problem.precision import Precisions
+from nas.problem.stop_reason import Stop, StopReason
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
@@ -74,7 +75,7 @@ def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Ta
     assert len(told) == len({e.architecture for e in told}) == 20
     small, large = ({o.name: e.value(o) for o in OBJECTIVES} for e in told[:2])
     latency = f"latency_ms@{PROFILE}"
-    accuracy, slowest = store.info()["reference"]
+    accuracy, slowest = store.state().reference or ()
     spread = abs(large["accuracy"] - small["accuracy"])
     assert accuracy == pytest.approx(min(small["accuracy"], large["accuracy"]) - 0.1 * spread)
     assert slowest == pytest.approx(large[latency] + 0.1 * abs(large[latency] - small[latency]))
@@ -87,7 +88,7 @@ def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, eval
         table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(20), batch=8,
         on_progress=shown.append,
     )  # fmt: skip
-    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.info()["reference"]))
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.state().reference))
     for end in (2, 10, 18, 20):
         told_then = [progress.hypervolume for progress in shown if progress.done == end]
         assert told_then == pytest.approx([volumes[end - 1]] * len(told_then))
@@ -114,7 +115,7 @@ def test_the_collector_passes_over_what_was_there_while_a_search_lasts(table: Ta
 def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     assert 2 <= len(run(table, evaluator, store, 400, minutes=1.0)) < 100
-    assert "1 minutes" in store.info()["stopped"]
+    assert store.state().stop == Stop(StopReason.MINUTES, minutes=1.0)
 
 
 def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator: Counting) -> None:
@@ -128,10 +129,10 @@ def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator
 def test_the_time_that_a_killed_driver_took_counts_on(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     run(table, evaluator, store, 18)
-    used = store.info()["searched_seconds"]
+    used = store.state().searched_seconds
     assert used > 0
     assert len(run(table, evaluator, store, 400, minutes=used / 60)) == 18
-    store.set_info("stopped", None)  # as an extended budget does
+    store.update_state(stop=None)  # as an extended budget does
     assert 18 < len(run(table, evaluator, store, 400, minutes=used / 60 + 2)) < 60
 
 
@@ -139,13 +140,13 @@ def test_a_plateau_of_the_hypervolume_ends_a_search(table: Table) -> None:
     store = MemoryStore()
     told = run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001))
     assert 42 < len(told) < 400
-    assert "40 evaluations" in store.info()["stopped"]
-    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.info()["reference"]))
+    assert store.state().stop == Stop(StopReason.PLATEAU, plateau=Plateau(40, 0.001))
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.state().reference))
     assert volumes[-1] - volumes[-41] <= 0.001 * volumes[-1]
     ends = range(50, len(told), 8)
     assert all(volumes[n - 1] - volumes[n - 41] > 0.001 * volumes[n - 1] for n in ends), "it could have ended before"
     # Extended, it looks for a plateau among what comes then.
-    store.set_facts({"stopped": None})
+    store.update_state(stop=None)
     assert len(run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001), plateau_from=len(told))) >= len(told) + 40
 
 
@@ -169,7 +170,7 @@ def test_an_extended_search_killed_anywhere_goes_on_the_same(algorithm: str) -> 
 def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     assert len(run(table, evaluator, store, 10_000)) == table.space.size
-    assert "every architecture" in store.info()["stopped"]
+    assert store.state().stop == Stop(StopReason.SPACE_EXHAUSTED)
 
 
 def test_a_search_that_has_enough_ends_before_the_next_ask(table: Table, evaluator: Counting) -> None:
@@ -183,7 +184,7 @@ def test_a_search_that_has_enough_ends_before_the_next_ask(table: Table, evaluat
     told = search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(40), batch=8, enough=enough)
     assert len(told) == 18
     assert seen == [2, 10, 18]
-    assert store.info()["stopped"] == "that will do"
+    assert store.state().stop == Stop(StopReason.CALLBACK, message="that will do")
 
 
 def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) -> None:
@@ -266,7 +267,7 @@ def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, ev
     measure_again(chosen, OBJECTIVES, evaluator, store)
     fidelities = {(r.metric, r.fidelity) for r in evaluator.asked}
     assert fidelities == {("accuracy", Fidelity.TEST), ("latency_ms", Fidelity.FINAL)}
-    assert store.info()["final"] == [a.key for a in chosen]
+    assert store.state().finalists == tuple(chosen)
     evaluator.asked.clear()
     measure_again(chosen, OBJECTIVES, evaluator, store)
     assert evaluator.asked == []

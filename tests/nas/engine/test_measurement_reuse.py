@@ -6,13 +6,15 @@ from types import SimpleNamespace
 from typing import cast
 
 from nas.build.prepared_job import PreparedJob
-from nas.engine.measurement_reuse import Source, _figures, earlier_evaluations
+from nas.engine.measurement_reuse import _figures, earlier_evaluations
 from nas.engine.screening import skipped
 from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.search.warm_start import promising
 from nas.store.memory import MemoryStore
+from nas.store.run_facts import ReusedRun
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 
 OBJECTIVES = [Objective.parse(name, ["cpu"]) for name in ("accuracy", "latency_ms")]
 GOOD, FAST, POOR, BROKEN = (Architecture((gene,)) for gene in range(4))
@@ -31,11 +33,11 @@ def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -
 
     learnt = _figures(
         store,
-        Source("earlier-1", ("cpu",)),
+        ReusedRun("earlier-1", ("cpu",)),
         cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(precisions=Precisions()))),
     )
-    store.set_info("learnt", learnt)
-    evaluations = earlier_evaluations(store.info())
+    store.describe(search_facts(prior_results=tuple(learnt)))
+    evaluations = earlier_evaluations(store.search_facts())
     assert [e.architecture for e in evaluations] == [GOOD, FAST, POOR]
     assert evaluations[2].value(latency) == 2.0
     assert evaluations[2].screened_out

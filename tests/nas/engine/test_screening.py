@@ -26,6 +26,7 @@ from nas.search.registry import Task, make_algorithm
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, Killed
 
 IMAGES, ALL = 100, 449
@@ -83,9 +84,7 @@ def front_of(evaluations: Sequence[Evaluation]) -> set[Architecture]:
 
 def describe(store: RunStore, table: Table, n: int) -> None:
     """The facts that a report needs."""
-    facts = {"space": table.space.to_json(), "objectives": [o.name for o in OBJECTIVES], "profiles": [PROFILE]}
-    ends = {"smallest": table.space.smallest.key, "largest": table.space.largest.key}
-    store.set_facts({**facts, **ends, "evaluations": n})
+    store.describe(search_facts(table.space, [o.name for o in OBJECTIVES], profiles=[PROFILE]), budget=Budget(n))
 
 
 class TestOnTheTable:
@@ -135,7 +134,7 @@ class TestOnTheTable:
         n = 70
         expected = MemoryStore()
         told, _ = run(table, expected, algorithm, n, images=images)
-        assert expected.info()["screened_first"] is (images == 50)
+        assert expected.state().screened_first is (images == 50)
         assert any(e.screened_out for e in told)
         killed = MemoryStore()
         for after in (1, 3, 5, 11, 13, 17, 23, 29):

@@ -13,11 +13,13 @@ from nas.analysis.finetuning_improvement import Change, FinetunedNetwork, Improv
 from nas.analysis.points import Point, Points
 from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
+from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, metrics_of
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.nas.store.descriptions import search_facts
 
 PROFILE = "cpu-1-thread"
 BOARD = "board"
@@ -136,6 +138,7 @@ def example_run(
     n: int = 40,
     final: bool = True,
     name: str = "digits-cnn",
+    algorithm: str = "guided",
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
     limits: Mapping[str, tuple[float | None, float | None]] | None = None,
     n_final: int | None = None,
@@ -159,21 +162,17 @@ def example_run(
     pool = [a for a in pool if a not in (space.smallest, space.largest)]
     told, spare = pool[: n - 2], pool[n - 2 : n + 28]
     anchors = [space.smallest, space.largest]
-    store.set_info("name", name)
-    store.set_info("space", space.to_json())
-    store.set_info("precisions", list(precisions.names))
-    store.set_info("objectives", list(names))
-    store.set_info("constraints", [c.to_json() for c in constraints])
-    store.set_info("profiles", profiles)
-    store.set_info("smallest", anchors[0].key)
-    store.set_info("largest", anchors[1].key)
-    store.set_info("evaluations", n)
+    facts = search_facts(
+        space, names, profiles=profiles, name=name, constraints=tuple(constraints), precisions=precisions,
+        algorithm=algorithm,
+    )  # fmt: skip
+    store.describe(facts, budget=Budget(n))
     ends = [[figure(a, o)[0] for a in anchors] for o in objectives]
     reference = []
     for objective, (small, large) in zip(objectives, ends, strict=True):
         worst = max(objective.sign * small, objective.sign * large)
         reference.append(objective.sign * (worst + 0.1 * abs(large - small)))
-    store.set_info("reference", reference)
+    store.update_state(reference=tuple(reference))
     for step, batch in enumerate([anchors, *(told[i : i + 10] for i in range(0, len(told), 10))]):
         store.record_ask(step, batch)
         for architecture in batch:
@@ -182,7 +181,7 @@ def example_run(
             predict(store, step, [*batch, *spare], objectives)
     if final:
         measured_again = [*anchors, *told][:n_final]
-        store.set_info("final", [a.key for a in measured_again])
+        store.update_state(finalists=tuple(measured_again))
         test = [Objective.parse("accuracy", [])]
         for architecture in measured_again:
             measure(store, architecture, [o for o in figures if o.profile], Fidelity.FINAL, precisions)

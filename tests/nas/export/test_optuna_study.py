@@ -150,8 +150,9 @@ def test_the_database_of_a_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_without_evaluations_makes_no_study(tmp_path: Path) -> None:
-    store, example = MemoryStore(), example_run(n=12).info()
-    store.set_facts({name: example[name] for name in ("space", "objectives", "profiles", "precisions", "evaluations")})
+    store, facts = MemoryStore(), example_run(n=12).facts()
+    assert facts is not None
+    store.describe(facts)
     with pytest.raises(ExportFailedError, match="has no evaluated network to write; `nas resume x` goes on"):
         export_study(build_report(store, run="x"), store, storage=str(tmp_path / "study.log"), name="x")
     assert not list(tmp_path.iterdir())

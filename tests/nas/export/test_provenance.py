@@ -7,7 +7,6 @@ from dataclasses import replace
 from nas.analysis.report import build_report
 from nas.export.bundle import Origin, _provenance
 from nas.problem.objectives import Fidelity, Status
-from nas.problem.precision import Precisions
 from tests.nas.export.runs import TWO, example_run
 
 
@@ -15,7 +14,7 @@ def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
     store = example_run(TWO)
     report = build_report(store, run="example-1")
     point, latency = report.front[0], report.objectives[1]
-    origin = Origin("example-1", report.metrics, report.profiles, Precisions.of_run(store.info()), store)
+    origin = Origin("example-1", report.metrics, report.profiles, store.search_facts().precisions, store)
     assert _provenance(latency, point, origin)["fidelity"] == "final"
     (final,) = (
         m

@@ -33,7 +33,7 @@ def test_a_budget_is_extended(
 ) -> None:
     made = extended(BUDGET, spent, evaluations=evaluations, minutes=minutes)
     assert (made.evaluations, made.minutes, made.plateau_from) == expected
-    assert Budget.of_run(made.facts()) == made
+    assert Budget.from_json(made.to_json()) == made
     assert made.plateau == BUDGET.plateau
 
 

@@ -87,7 +87,7 @@ def test_only_feasible_networks_make_the_hypervolume_and_the_front(table: Table)
     assert set(told[0].measurements) == {ACCURACY.name, LATENCY.name, "macs"}
     kept = [e for e in told if e.value(LATENCY) <= 0.08 and e.value(MACS) <= 2.5e5]
     assert 2 < len(kept) < len(told) - 2
-    corner = np.array([o.sign * r for o, r in zip(OBJECTIVES, store.info()["reference"], strict=True)])
+    corner = np.array([o.sign * r for o, r in zip(OBJECTIVES, store.state().reference or (), strict=True)])
     values = minimised(kept, OBJECTIVES)
     assert shown[-1].hypervolume == pytest.approx(hypervolume(values, corner))
     assert shown[-1].front == non_dominated(values).sum()

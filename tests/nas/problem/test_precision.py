@@ -45,11 +45,6 @@ def test_requests_name_network_and_precision_and_lead_back() -> None:
         assert (test.metric, test.fidelity, test.profile) == ("accuracy", Fidelity.TEST, None)
 
 
-def test_a_run_from_before_precisions_is_fp32() -> None:
-    assert Precisions.of_run({}) == Precisions(("fp32",))
-    assert Precisions.of_run({"precisions": ["int8", "fp32"]}).names == ("int8", "fp32")
-
-
 @pytest.mark.parametrize("names", [(), ("fp31",), ("fp32", "fp32")])
 def test_what_is_no_list_of_precisions_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="expected some of"):

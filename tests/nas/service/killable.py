@@ -23,7 +23,8 @@ from nas.service.state import ServiceState, Submission
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from tests.nas.table_search import OBJECTIVES, TABLE
+from tests.nas.store.descriptions import search_facts
+from tests.nas.table_search import OBJECTIVES, PROFILE, TABLE
 
 ALGORITHM, SEED, EVALUATIONS = "nsga2", 0, 120
 COUNTED = "counted"
@@ -57,7 +58,9 @@ def drive(run: str, root: Path, address: str) -> None:
     store = open_store(folder, driver=True)
     if store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
         return
-    store.set_facts({"kind": "search", "objectives": [o.name for o in OBJECTIVES], "evaluations": EVALUATIONS})
+    if store.facts() is None:
+        objectives = [objective.name for objective in OBJECTIVES]
+        store.describe(search_facts(objectives=objectives, profiles=[PROFILE]), budget=Budget(EVALUATIONS))
     store.set_status(RunStatus.RUNNING)
     counted = os.open(folder.path / COUNTED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

@@ -12,6 +12,7 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import TWO, example_run
+from tests.nas.store.descriptions import training_facts
 
 
 def searched(
@@ -28,8 +29,6 @@ def searched(
     store = open_store(folder, create=True, driver=True)
     store.set_status(RunStatus.RUNNING)
     example_run(names, n=n, final=final, name=name, limits=limits, store=store)
-    store.set_info("algorithm", "guided")
-    store.set_info("kind", "search")
     store.close()
     return folder
 
@@ -39,7 +38,7 @@ def trained(runs: RunsFolder, *, name: str = "supernet") -> RunFolder:
     folder = runs.create(name, SMALL_JOB)
     store = open_store(folder, create=True, driver=True)
     store.set_status(RunStatus.RUNNING)
-    store.set_facts({"name": name, "epochs": 4, "epoch": 4, "kind": "training"})
+    store.describe(training_facts(name=name, epochs=4), epoch=4)
     store.set_status(RunStatus.FINISHED)
     store.close()
     return folder

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from nas.engine.budget_extension import Extension
 from nas.errors import RunHeldError, ServiceError
+from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Request, Status
 from nas.service.jobs.runner import JobState
 from nas.store.base import RunStatus
@@ -14,6 +15,7 @@ from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 
 BUDGET = 100
 
@@ -54,11 +56,10 @@ class Driver:
         if self.store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
             self.die()
             return
-        if "kind" not in self.store.info():
-            budget = {"evaluations": BUDGET, "minutes": None, "plateau": None, "plateau_from": 0}
-            self.store.set_facts({"kind": "search", "objectives": ["accuracy"], **budget})
+        if self.store.facts() is None:
+            self.store.describe(search_facts(), budget=Budget(BUDGET))
         more = Extension(self._option("--evaluations"), None, self._option("--extension") or "")
-        if more and not more.taken(self.store.info()):
+        if more and not more.is_applied(self.store.state()):
             more.apply(self.store, self.run)
         self.store.set_status(RunStatus.RUNNING)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nas.errors import ServiceError
+from nas.problem.budget import Budget
 from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
@@ -129,7 +130,7 @@ class Server(RuleBasedStateMachine):
             return
         if self.statuses(submission.run)[-1] not in ENDS or any(d.run == submission.run for d in self.jobs.alive()):
             return
-        with_more = more and "kind" in self.facts(submission.run)
+        with_more = more and self.budget(submission.run) is not None
         self.state.resume(submission.run, {"evaluations": f"+{MORE}" if with_more else None})
         self.extensions[submission.run] = self.extensions.get(submission.run, 0) + with_more
         self.died[submission.run] = 0
@@ -217,10 +218,10 @@ class Server(RuleBasedStateMachine):
         finally:
             store.close()
 
-    def facts(self, run: str) -> dict[str, object]:
+    def budget(self, run: str) -> Budget | None:
         store = open_store(self.runs.get(run))
         try:
-            return store.info()
+            return store.state().budget
         finally:
             store.close()
 

@@ -59,7 +59,7 @@ class Killable:
     def status(self, folder: RunFolder) -> tuple[RunStatus, str]:
         store = open_store(folder)
         try:
-            return store.status(), str(store.info()["reason"])
+            return store.status(), store.reason()
         finally:
             store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def killed_training(runs: RunsFolder, text: str) -> Run:
 
 def weights_of(run: Run) -> str:
     with run.store() as store:
-        return str(store.info()["weights"])
+        return str(store.state().weights)
 
 
 def test_a_training_is_not_resumed_under_another_job_but_under_its_own(tmp_path: Path) -> None:
@@ -141,11 +142,13 @@ def test_a_training_is_not_resumed_under_another_job_but_under_its_own(tmp_path:
 def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     run = killed_training(RunsFolder(tmp_path), text_of(", random_subnets: 1"))
     store = open_store(run.folder, driver=True)
-    store.set_info("conditions", as_before(store.info()["conditions"]))
+    facts = store.facts()
+    assert facts is not None
+    store.describe(replace(facts, compatibility=as_before(facts.compatibility)))
     store.close()
     assert resume("small-1", RunOptions(run.runs)).kind == "training"
     with run.store() as read:
-        assert read.info()["epoch"] == 2
+        assert read.state().epoch == 2
 
 
 def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nas.store.lease import Holder
 from nas.store.postgres import PostgresDatabase, new_schema
 from nas.store.sql import SqlStore
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.nas.store.descriptions import search_facts
 from tests.postgres_server import PASSWORD, Server
 
 ROOT = Path(__file__).parents[3]
@@ -79,6 +80,7 @@ class TestPostgresStore(StoreContract):
 def test_rows_outlive_the_store_and_readers_see_them_at_once(store: SqlStore, place: PostgresDatabase) -> None:
     reader = SqlStore.open(place, create=False, driver=False)
     store.set_status(RunStatus.RUNNING, reason="started")
+    store.describe(search_facts(), epoch=3)
     store.record_ask(0, [architecture(1)])
     store.add(measured(1, samples=b"raw"))
     store.record_fit(Fit(0, "accuracy", {"mape": 0.1}))
@@ -86,7 +88,8 @@ def test_rows_outlive_the_store_and_readers_see_them_at_once(store: SqlStore, pl
     store.close()
     again = open_(place, create=True)
     for one in (reader, again):
-        assert (one.status(), one.info()) == (RunStatus.RUNNING, {"reason": "started"})
+        assert (one.status(), one.reason()) == (RunStatus.RUNNING, "started")
+        assert (one.facts(), one.state().epoch) == (search_facts(), 3)
         assert one.asks() == [[architecture(1)]]
         assert one.measurements(Fidelity.SEARCH) == [measured(1)]
         assert one.samples(request(1)) == b"raw"
@@ -136,7 +139,7 @@ def test_a_driver_given_up_for_dead_writes_no_more(
         successor.close()
     writes: list[Callable[[], None]] = [
         lambda: store.set_status(RunStatus.FINISHED),
-        lambda: store.set_info("space", {}),
+        lambda: store.update_state(epoch=1),
         lambda: store.record_ask(0, [architecture(2)]),
         lambda: store.add(measured(2)),
     ]

@@ -13,12 +13,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from nas.errors import RunHeldError, StoreError
+from nas.problem.budget import Budget
 from nas.problem.objectives import Fidelity
 from nas.store import tables
 from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder
+from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.nas.store.descriptions import search_facts
 
 
 @pytest.fixture
@@ -34,10 +37,13 @@ def store(path: Path) -> Iterator[SqlStore]:
     opened.close()
 
 
+FACTS = search_facts(objectives=["accuracy", "macs"], name="filled")
+
+
 def fill(store: SqlStore) -> None:
     """Writes a row of every kind."""
     store.set_status(RunStatus.RUNNING, reason="started")
-    store.set_info("space", {"a": 1})
+    store.describe(FACTS, budget=Budget(30), epoch=2)
     store.record_ask(0, [architecture(1)])
     store.add(measured(1, samples=b"raw"))
     store.record_fit(Fit(0, "accuracy", {"mape": 0.1}))
@@ -46,7 +52,9 @@ def fill(store: SqlStore) -> None:
 
 def check_filled(store: SqlStore) -> None:
     assert store.status() is RunStatus.RUNNING
-    assert store.info() == {"space": {"a": 1}, "reason": "started"}
+    assert store.reason() == "started"
+    assert store.facts() == FACTS
+    assert store.state() == RunState(epoch=2, budget=Budget(30))
     assert store.asks() == [[architecture(1)]]
     assert store.measurements(Fidelity.SEARCH) == [measured(1)]
     assert store.samples(request(1)) == b"raw"
@@ -82,8 +90,8 @@ class TestReopening:
         check_filled(reader)
         with pytest.raises(StoreError, match="opened for reading"):
             reader.add(measured(2))
-        store.set_info("space", {"a": 2})
-        assert reader.info()["space"] == {"a": 2}
+        store.update_state(epoch=3)
+        assert reader.state().epoch == 3
         reader.close()
 
     def test_threads_of_the_driver_write_side_by_side(self, store: SqlStore) -> None:
@@ -133,7 +141,7 @@ class TestLease:
         successor = SqlStore.open(path, create=False, driver=True, clock=lambda: NOW)
         writes: list[Callable[[], None]] = [
             lambda: store.set_status(RunStatus.FINISHED),
-            lambda: store.set_info("space", {}),
+            lambda: store.update_state(epoch=3),
             lambda: store.record_ask(1, [architecture(2)]),
             lambda: store.add(measured(2)),
             lambda: store.record_fit(Fit(1, "accuracy", {})),

@@ -19,6 +19,7 @@ from nas.visualization.chart_data import TITLES
 from nas.visualization.insight_plots import insight_makers
 from nas.visualization.plot_files import drawing_beside, write_plots
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
+from tests.nas.store.descriptions import search_facts
 
 BOARDS = (*TWO, f"latency_ms@{BOARD}")
 
@@ -84,7 +85,7 @@ def test_any_number_of_objectives_and_profiles_is_drawn(names: Sequence[str]) ->
 
 def test_where_there_is_nothing_to_tell_nothing_is_drawn() -> None:
     store = MemoryStore()
-    store.set_facts({"space": SPACE.to_json(), "profiles": [PROFILE], "objectives": list(TWO)})
+    store.describe(search_facts(SPACE, TWO, profiles=[PROFILE]))
     objectives = [Objective.parse(name, [PROFILE]) for name in TWO]
     measure(store, SPACE.smallest, objectives)
     report = build_report(store, run="x")

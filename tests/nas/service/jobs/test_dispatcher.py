@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ServiceError, StoreError
+from nas.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher, driver_command
@@ -65,7 +66,7 @@ class Service:
     def standing(self, run: str) -> tuple[RunStatus, str]:
         store = open_store(self.runs.get(run))
         try:
-            return store.status(), str(store.info()["reason"])
+            return store.status(), store.reason()
         finally:
             store.close()
 
@@ -232,7 +233,7 @@ def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> 
         driver.step()
         driver.step()
         assert driver.store is not None
-        assert driver.store.info()["evaluations"] == BUDGET + 50
+        assert driver.store.state().budget == Budget(BUDGET + 50)
         driver.die()
         service.tick()
 

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from nas.analysis.formatting import format_value
 from nas.analysis.report import RunReport
 from nas.errors import SelectionError
+from nas.problem.budget import Budget
 from nas.service.state import TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
@@ -48,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = runs.create("mixed", "name: mixed\n")
     store = open_store(folder, create=True, driver=True)
     example_run(n=60, n_final=25, store=store)
-    store.set_facts({"kind": "search", "final": []})
+    store.update_state(finalists=())
     store.close()
     with running_server(runs) as server:
         yield server
@@ -250,7 +251,7 @@ def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) 
     folder = searched(server.runs, name="going", n=20, final=False)
     store = open_store(folder, driver=True)  # this process is its driver
     store.set_status(RunStatus.RUNNING)
-    store.set_info("evaluations", 30)
+    store.update_state(budget=Budget(30))
     open_run(chromium, server, "going-1")
     assert chromium.text("#head .badge") == "running"
     assert chromium.text("#head .progress-text") == "20 of 30 evaluations"
@@ -312,7 +313,6 @@ def test_a_run_gets_its_charts_with_its_first_results(chromium: Chromium, server
     store.set_status(RunStatus.RUNNING)
     chromium.open(f"{server.url}/runs/early-1")
     assert "The front appears here" in chromium.text("#front-later")
-    store.set_info("kind", "search")
     example_run(n=12, final=False, store=store)
     chromium.until(lambda: chosen(chromium))
     store.set_status(RunStatus.FINISHED)

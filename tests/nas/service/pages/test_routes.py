@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -146,8 +147,9 @@ def test_trainings_and_runs_that_wait_have_a_page_without_charts(browser: Browse
 def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:
     folder = searched(runs)
     store = open_store(folder, driver=True)
-    store.set_info("name", HOSTILE)
-    store.set_info("algorithm", HOSTILE)
+    facts = store.facts()
+    assert facts is not None
+    store.describe(replace(facts, name=HOSTILE, search=replace(store.search_facts(), algorithm=HOSTILE)))
     store.record_event(HOSTILE, {HOSTILE: HOSTILE})
     store.set_status(RunStatus.FAILED, reason=HOSTILE)
     store.close()
@@ -259,8 +261,8 @@ def test_figures_of_the_shorter_protocol_are_marked(browser: Browser, runs: Runs
     searched(runs)
     store = open_store(runs.get("made-1"), driver=True)
     report: RunReport = service.report("made-1")
-    few = [report.front[0].key, report.front[-1].key]
-    store.set_info("final", few)
+    few = (report.front[0].architecture, report.front[-1].architecture)
+    store.update_state(finalists=few)
     store.close()
     assert len(service.report("made-1").front) == 2
     assert " *" not in browser.html("/runs/made-1").replace("/* ", "")

@@ -45,10 +45,10 @@ def test_a_front_is_told_with_final_figures_and_its_ends(service: Service, runs:
     everything = service.evaluations(run, limit=100).networks
     assert sorted(m.key for m in front.members) == sorted(n.key for n in everything if not dominated(n, everything))
     with Run.open(runs, run).store() as store:
-        info = store.info()
+        space = store.search_facts().space
     assert front.smallest is not None
     assert front.largest is not None
-    assert (front.smallest.key, front.largest.key) == (info["smallest"], info["largest"])
+    assert (front.smallest.key, front.largest.key) == (space.smallest.key, space.largest.key)
 
 
 def test_limits_replace_the_jobs(service: Service, runs: RunsFolder) -> None:

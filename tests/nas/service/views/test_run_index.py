@@ -15,7 +15,8 @@ import pytest
 
 from nas.engine.run_table import RunSnapshot, overview
 from nas.errors import StoreAwayError, StoreError, UnknownNameError
-from nas.problem.objectives import Measurement, Request, Status
+from nas.problem.budget import Budget
+from nas.problem.objectives import Constraint, Measurement, Objective, Request, Status
 from nas.service import stamped_cache
 from nas.service.stamped_cache import ChangeStamp
 from nas.service.views import run_index as module
@@ -25,6 +26,7 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 
 
 @pytest.fixture
@@ -52,12 +54,10 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
     """By a reader that asks between any two of them, all well within one tick of the file system's clock."""
     index = RunIndex(runs)
     assert index.snapshot("tiny-1") == RunSnapshot(RunStatus.QUEUED, True, 0)
-    store.set_facts(
-        {"kind": "search", "name": "tiny", "objectives": ["accuracy", "macs"], "evaluations": 9, "epochs": 2}
-    )
+    store.describe(search_facts(objectives=["accuracy", "macs"], name="tiny", epochs=2), budget=Budget(9))
     store.set_status(RunStatus.RUNNING)
     for epoch in (1, 2):
-        store.set_info("epoch", epoch)
+        store.update_state(epoch=epoch)
         assert (index.snapshot("tiny-1").epoch, index.snapshot("tiny-1").progress) == (epoch, epoch)
     for number in range(50):
         add(store, number, "accuracy")
@@ -75,7 +75,8 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
 
 
 def test_a_constraint_on_another_figure_is_one_more_to_wait_for(runs: RunsFolder, store: SqlStore) -> None:
-    store.set_facts({"objectives": ["accuracy"], "constraints": [{"figure": "accuracy"}, {"figure": "macs"}]})
+    limits = tuple(Constraint(Objective.parse(metric, []), minimum=0.5) for metric in ("accuracy", "macs"))
+    store.describe(search_facts(constraints=limits))
     add(store, 1, "accuracy")
     assert RunIndex(runs).snapshot("tiny-1").evaluations == 0
     add(store, 1, "macs")
@@ -193,7 +194,7 @@ def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
     found = []
     for now, epoch in ((1000.0, 1), (1000.9, 2), (1001.1, 3), (500.0, 4)):
         clock[0] = now
-        store.set_info("epoch", epoch)
+        store.update_state(epoch=epoch)
         found.append(index.snapshot("tiny-1").epoch)
     assert found == [1, 1, 3, 4]
 

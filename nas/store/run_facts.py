@@ -1,0 +1,149 @@
+"""The facts of a run: what it is, written once when it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from nas.problem.objectives import EXACT_METRICS, Constraint, Objective, Request, metrics_of
+from nas.problem.precision import Precisions
+from supernets.space import SearchSpace
+
+Kind = Literal["training", "search"]
+VERSION = 2
+"""Of the stored facts. Version 1 has the same keys without this one, and optional ones where a default is given below."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReusedRun:
+    """Another run whose measurements a run takes, and which of them.
+
+    Attributes:
+        profiles: the hardware profiles whose measurements come from the same environment and protocol.
+        accuracy: whether its accuracies do.
+        failures: reuse its failures, too: what failed there has failed here.
+    """
+
+    run: str
+    profiles: tuple[str, ...]
+    accuracy: bool = True
+    failures: bool = False
+
+    def has(self, request: Request) -> bool:
+        """Whether its measurement of a request is valid for this run."""
+        if request.profile is not None:
+            return request.profile in self.profiles
+        return self.accuracy or request.metric in EXACT_METRICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFacts:
+    """What a search has beyond a training.
+
+    Attributes:
+        space: of candidates, with the gene of the precision where there are several.
+        reused: the runs whose measurements it takes.
+        prior_results: of a warm start: by network, in the order measured, its ``key`` and its ``figures``, name ->
+            [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
+            if the other runs are gone.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    profiles: tuple[str, ...] = ()
+    precisions: Precisions = Precisions()  # noqa: RUF009 - a frozen value
+    algorithm: str = ""
+    reused: tuple[ReusedRun, ...] = ()
+    prior_results: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def metrics(self) -> list[Objective]:
+        """What is measured of every candidate."""
+        return metrics_of(self.objectives, self.constraints)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data by stored key."""
+        return {
+            "space": self.space.to_json(),
+            "objectives": [objective.name for objective in self.objectives],
+            "constraints": [constraint.to_json() for constraint in self.constraints],
+            "profiles": list(self.profiles),
+            "precisions": list(self.precisions.names),
+            "algorithm": self.algorithm,
+            "sources": [asdict(run) for run in self.reused],
+            "learnt": list(self.prior_results),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The facts that `to_json` wrote, of this version or an earlier one."""
+        profiles = tuple(data["profiles"])
+        return cls(
+            space=SearchSpace.from_json(data["space"]),
+            objectives=tuple(Objective.parse(name, profiles) for name in data["objectives"]),
+            constraints=tuple(Constraint.from_json(c, profiles) for c in data.get("constraints") or ()),
+            profiles=profiles,
+            precisions=Precisions(tuple(data.get("precisions") or ("fp32",))),
+            algorithm=data.get("algorithm") or "",
+            reused=tuple(ReusedRun(**{**s, "profiles": tuple(s["profiles"])}) for s in data.get("sources") or ()),
+            prior_results=tuple(data.get("learnt") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run is; never changes.
+
+    Attributes:
+        name: of its job.
+        compatibility: what measurements must share with the run's own to be combined with them, JSON-able; see
+            `nas.store.compatibility`.
+        epochs: of its training; 0 where its supernet was trained before.
+        search: None for a training.
+    """
+
+    name: str
+    seed: int = 0
+    compatibility: Mapping[str, Any]
+    epochs: int = 0
+    search: SearchFacts | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the run only trains a supernet, or also searches it."""
+        return "training" if self.search is None else "search"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data by stored key."""
+        own = {
+            "facts_version": VERSION,
+            "kind": self.kind,
+            "name": self.name,
+            "seed": self.seed,
+            "conditions": self.compatibility,
+            "epochs": self.epochs,
+        }
+        return own if self.search is None else own | self.search.to_json()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self | None:
+        """The facts that `to_json` wrote, of this version or an earlier one; None where there is no ``kind``.
+
+        Earlier versions wrote one key at a time and the kind last, so that without it the others may be incomplete.
+
+        Raises:
+            KeyError, TypeError, ValueError, UnknownNameError, SpaceError: they are damaged, or of a later version.
+        """
+        if "kind" not in data:
+            return None
+        if data.get("facts_version", 1) > VERSION:
+            raise ValueError(f"facts of version {data['facts_version']}; this program reads up to {VERSION}")
+        return cls(
+            name=data.get("name") or "",
+            seed=data.get("seed") or 0,
+            compatibility=data.get("conditions") or {},
+            epochs=data.get("epochs") or 0,
+            search=SearchFacts.from_json(data) if data["kind"] == "search" else None,
+        )
