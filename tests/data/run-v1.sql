@@ -29,7 +29,26 @@ CREATE TABLE info (
 	value JSON NOT NULL, 
 	PRIMARY KEY (name)
 );
-INSERT INTO "info" VALUES('space','{"a": 1}');
+INSERT INTO "info" VALUES('name','"filled"');
+INSERT INTO "info" VALUES('seed','0');
+INSERT INTO "info" VALUES('conditions','{}');
+INSERT INTO "info" VALUES('space','[{"name": "width", "options": [8, 16], "requires": null}]');
+INSERT INTO "info" VALUES('objectives','["accuracy", "macs"]');
+INSERT INTO "info" VALUES('constraints','[]');
+INSERT INTO "info" VALUES('profiles','[]');
+INSERT INTO "info" VALUES('precisions','["fp32"]');
+INSERT INTO "info" VALUES('smallest','"0"');
+INSERT INTO "info" VALUES('largest','"1"');
+INSERT INTO "info" VALUES('evaluations','30');
+INSERT INTO "info" VALUES('minutes','null');
+INSERT INTO "info" VALUES('plateau','null');
+INSERT INTO "info" VALUES('plateau_from','0');
+INSERT INTO "info" VALUES('algorithm','""');
+INSERT INTO "info" VALUES('sources','[]');
+INSERT INTO "info" VALUES('machines','{}');
+INSERT INTO "info" VALUES('learnt','[]');
+INSERT INTO "info" VALUES('kind','"search"');
+INSERT INTO "info" VALUES('epoch','2');
 CREATE TABLE lease (
 	id INTEGER NOT NULL, 
 	number INTEGER NOT NULL, 

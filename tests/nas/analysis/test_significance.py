@@ -13,11 +13,18 @@ from nas.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 
 A, B = Architecture((0,)), Architecture((1,))
 ACCURACY = Objective.parse("accuracy", [])
 LATENCY = Objective.parse("latency_ms@p", ["p"])
 MACS = Objective.parse("macs", [])
+
+
+def searched() -> MemoryStore:
+    store = MemoryStore()
+    store.describe(search_facts())
+    return store
 
 
 def add_accuracy(
@@ -47,7 +54,7 @@ def test_paired_standard_error_is_that_of_the_mean_difference() -> None:
 def test_pairing_tells_apart_what_independent_errors_cannot() -> None:
     better = [1] * 90 + [0] * 10
     worse = [1] * 84 + [0] * 16  # wrong on the same images and six more
-    store = MemoryStore()
+    store = searched()
     add_accuracy(store, A, better)
     add_accuracy(store, B, worse)
     found = compare(store, A, B, ACCURACY)
@@ -56,7 +63,7 @@ def test_pairing_tells_apart_what_independent_errors_cannot() -> None:
     assert found.distinguishable
     assert distinguishable(store, A, B, ACCURACY)
 
-    unpaired = MemoryStore()
+    unpaired = searched()
     add_accuracy(unpaired, A, better, keep=False)
     add_accuracy(unpaired, B, worse, keep=False)
     found = compare(unpaired, A, B, ACCURACY)
@@ -66,14 +73,14 @@ def test_pairing_tells_apart_what_independent_errors_cannot() -> None:
 
 
 def test_answers_to_other_images_are_not_paired() -> None:
-    store = MemoryStore()
+    store = searched()
     add_accuracy(store, A, [1] * 90 + [0] * 10, data="one")
     add_accuracy(store, B, [1] * 84 + [0] * 16, data="another")
     assert compare(store, A, B, ACCURACY).method == "independent"
 
 
 def test_a_network_is_not_distinguishable_from_itself() -> None:
-    store = MemoryStore()
+    store = searched()
     add_accuracy(store, A, [1, 0, 1])
     add(store, A, LATENCY, 1.0, 0.0)
     assert not distinguishable(store, A, A, ACCURACY)
@@ -81,7 +88,7 @@ def test_a_network_is_not_distinguishable_from_itself() -> None:
 
 
 def test_bits_beyond_the_images_do_not_count() -> None:
-    store = MemoryStore()
+    store = searched()
     add_accuracy(store, A, [1, 1, 1])
     add_accuracy(store, B, [0, 0, 0])
     found = compare(store, A, B, ACCURACY)  # all three images differ: no spread at all
@@ -90,14 +97,14 @@ def test_bits_beyond_the_images_do_not_count() -> None:
 
 @pytest.mark.parametrize(("second", "differs"), [(1.02, False), (1.03, True), (0.97, True)])
 def test_latency_differs_beyond_the_noise_floor(second: float, differs: bool) -> None:
-    store = MemoryStore()
+    store = searched()
     add(store, A, LATENCY, 1.0, 0.02)
     add(store, B, LATENCY, second, 0.021)
     assert distinguishable(store, A, B, LATENCY) is differs
 
 
 def test_final_latencies_decide_where_both_were_measured_again() -> None:
-    store = MemoryStore()
+    store = searched()
     add(store, A, LATENCY, 1.0, 0.1)
     add(store, B, LATENCY, 1.05, 0.1)
     store.add(Measurement(Precisions().request(A, LATENCY, Fidelity.FINAL), Status.OK, 1.0, 0.01))
@@ -108,7 +115,7 @@ def test_final_latencies_decide_where_both_were_measured_again() -> None:
 
 
 def test_exact_figures_differ_when_they_are_not_equal() -> None:
-    store = MemoryStore()
+    store = searched()
     add(store, A, MACS, 1000.0, 0.0)
     add(store, B, MACS, 1001.0, 0.0)
     assert distinguishable(store, A, B, MACS)
@@ -116,14 +123,14 @@ def test_exact_figures_differ_when_they_are_not_equal() -> None:
 
 
 def test_what_was_never_measured_cannot_be_compared() -> None:
-    store = MemoryStore()
+    store = searched()
     add(store, A, LATENCY, 1.0, 0.1)
     with pytest.raises(StoreError, match="never measured"):
         compare(store, A, B, LATENCY)
 
 
 def test_damaged_answers_are_an_error() -> None:
-    store = MemoryStore()
+    store = searched()
     add_accuracy(store, A, [1, 0, 1])
     bad = Measurement(
         Precisions().request(B, ACCURACY),
