@@ -154,7 +154,7 @@ def build_report(
     facts, state = store.facts(), store.state()
     if facts is None or facts.search is None:
         raise StoreError(
-            f"run {run!r} is not a search, so it has no front; search a training by a job with   "
+            f"run {run!r} is no search, so it has no front; search a training by a job with   "
             f"supernet: {{from: {run}}}",
             code="run.not-a-search",
         )
