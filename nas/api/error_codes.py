@@ -1,20 +1,28 @@
-"""Every stable error code with its meaning: what the `type` of a problem detail refers to."""
+"""Every stable error code with its meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+PROBLEMS = "/problems"
+"""The path of the server's page that lists them, each in a row whose HTML id is the code."""
 DESCRIPTIONS: Mapping[str, str] = {
     "algorithm.unknown": "There is no algorithm with this name; the message lists the known ones.",
+    "archive.damaged": "An uploaded archive is no intact zip file.",
+    "archive.invalid": "An uploaded archive holds something other than images in one folder for each class.",
+    "archive.unsafe": "An uploaded archive holds a link, a device or a path that could leave its folder.",
     "checkpoint.invalid": "A checkpoint is missing, damaged or belongs to another supernet.",
     "checkpoint.other-supernet": "The checkpoint's supernet is of another family, space or sharing than the job's.",
     "checkpoint.unfinished": "A checkpoint is of a training that is not finished.",
     "cluster.unreachable": "No Ray cluster answers where one was said to be.",
     "data.invalid": "A data set is missing, empty or unfit for training.",
+    "disk.full": "The disk of the runs folder is full or nearly full.",
     "download.corrupt": "A downloaded file differs from what the server announced.",
     "evaluation.failed": "Evaluations failed in a way that ends the search.",
     "export.failed": "The exported file failed its check and was not written.",
+    "export.no-files": "An export has no files, since it is not finished or has failed.",
     "export.not-finished": "The export has no files yet.",
+    "export.unknown": "There is no export with this id; the message lists the known ones.",
     "export.unknown-operation": "A module holds an operation that the walk of `supernets.graph` cannot write as ONNX nodes.",
     "export.unsupported": "A subnet could not be written as ONNX.",
     "figure.unknown": "There is no figure with this name; the message lists the known ones.",
@@ -23,6 +31,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "file.unknown": "There is no file with this name; the message lists the known ones.",
     "gene-column.unknown": "There is no gene column with this name; the message lists the known ones.",
     "hardware-profile.unknown": "There is no hardware profile with this name; the message lists the known ones.",
+    "job-server.unavailable": "Ray's job server does not answer, or rejects a request.",
     "job.conflict": "Two keys of a job file exclude each other; the message says which to remove.",
     "job.constraint-unsatisfiable": "A constraint on a computed cost lies outside of the range of the space.",
     "job.invalid": "A job file is missing, is no YAML, or says something that cannot be done.",
@@ -30,6 +39,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "job.lookup-table-unusable": "A lookup table is of another space than the job's, or lacks one of its precisions.",
     "job.missing-key": "A job file lacks a key that its other keys require.",
     "job.no-accelerator": "The job asks for an accelerator that torch does not find here.",
+    "job.not-allowed": "A submitted job refers to a file, run, profile or network that clients of the service may not use.",
     "job.precision-unavailable": "A hardware profile's provider does not run a precision that the job asks for.",
     "job.pretrained-unusable": "The pretrained network that a job names cannot be read, or is of another kind.",
     "job.too-many-threads": "The training asks for more threads than this machine grants cores.",
@@ -39,24 +49,31 @@ DESCRIPTIONS: Mapping[str, str] = {
     "key.unknown": "There is no key with this name; the message lists the known ones.",
     "logger.failed": "What a run tells cannot be written to where `--log-to` says.",
     "lookup-table.invalid": "A lookup table's file is damaged, unfinished, or of another format, protocol, profile or machine.",
+    "measurement.unknown": "There is no measurement with this id; the message lists the known ones.",
     "model.invalid": "A file is no ONNX model, or the runtime refuses it.",
+    "name.invalid": "A name has characters that file names may not have here, or too many of them.",
+    "name.taken": "There is something with this name already.",
     "nas.error": "Another error of the engine; the message explains it.",
     "objective.unknown": "There is no objective with this name; the message lists the known ones.",
     "precision.unavailable": "A model cannot be had in a precision, or a provider does not run it.",
     "predictor.invalid": "A predictor cannot be fitted or used with these values.",
     "preset.unknown": "There is no preset with this name; the message lists the known ones.",
     "profile.invalid": "A hardware profile is unknown, malformed, or asks for what this machine does not have.",
+    "profile.not-allowed": "A hardware profile uses ssh, so that only the administrator of the server can add it.",
     "profile.unknown": "There is no profile with this name; the message lists the known ones.",
     "profile.unreachable": "No machine to measure on: the ssh host does not answer, or no Ray node offers the resource.",
     "profiling.error": "Another error of latency profiling; the message explains it.",
+    "ray-head.file-damaged": "The file that records the server's Ray head is damaged.",
+    "ray-head.unavailable": "The server's Ray head is starting, or cannot be started.",
     "recipe.unknown": "There is no recipe with this name; the message lists the known ones.",
     "request.invalid": "A value of a request is invalid; the message names it.",
-    "request.too-large": "What was sent is larger than the service takes.",
-    "request.too-many": "There is as much of something as the service allows at once; try again later.",
+    "request.too-large": "An upload or a request is larger than the service allows.",
+    "request.too-many": "A limit of the service is reached; try again later.",
     "run.abandoned": "The run has no driver, and was not submitted to the service; resume it or delete it.",
     "run.ended": "The run has ended, so that there is nothing to cancel, or nothing to resume without a larger budget.",
     "run.exporting": "A network of the run is being exported; delete the run afterwards.",
     "run.held": "Another live driver holds the run, or this driver was given up for dead and its lease taken over.",
+    "run.is-training": "The run only trains a supernet, so that it has no front.",
     "run.needed": "Other runs that wait or run start from this run; delete it when they have ended.",
     "run.not-a-search": "The run is a training, so it has no front, no candidates and no budget.",
     "run.not-begun": "No driver has begun the run yet, so that it has no results and no budget of its own.",
@@ -65,6 +82,11 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.unknown": "There is no run with this name; the message lists the known ones.",
     "run.wrong-state": "The state of the run does not allow this: it is running, has ended, or is of the other kind.",
     "selection.invalid": "A `--select` expression is malformed or nothing satisfies it.",
+    "selection.no-common-objective": "The runs to compare have no objective in common.",
+    "server.address-unusable": "The server cannot listen on this address and port.",
+    "server.already-running": "Another server has the runs folder.",
+    "server.certificate-unusable": "The certificate or the key for TLS cannot be used.",
+    "server.settings-invalid": "The options of the server contradict each other, or have an invalid value.",
     "service.invalid-certificates": "The TLS certificates are not trusted, are for another host name, or cannot be read.",
     "service.invalid-token": "The token is empty or has characters that no token has.",
     "service.invalid-url": "The text is not the URL of a server.",
@@ -83,9 +105,17 @@ DESCRIPTIONS: Mapping[str, str] = {
     "store.unreachable": "The database server that a run's rows are on does not answer, or denies access now.",
     "store.unusable": "A run's database is damaged, of another version, or cannot be written.",
     "supernet.error": "Another error of a supernet; the message explains it.",
+    "task.result-damaged": "The result file of an export or a measurement is damaged.",
+    "token.file-damaged": "The file of the server's tokens is damaged or not readable.",
+    "token.missing": "The server can be reached from other machines, and there is no token that clients could use.",
     "token.unknown": "There is no token with this name; the message lists the known ones.",
     "training.failed": "Training cannot go on (for instance, the loss is not finite).",
     "worker.connection-lost": "The connection to the measuring process broke; the model that was running is not to blame.",
     "worker.died": "The process ended, or gave no answer in time and was ended.",
     "worker.failed": "The measuring process cannot start, or died and cannot be restarted.",
 }
+
+
+def problem_type(code: str) -> str:
+    """The ``type`` of a problem detail: a reference to the code's row of that page; ``about:blank`` for no code."""
+    return f"{PROBLEMS}#{code}" if code else "about:blank"

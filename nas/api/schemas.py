@@ -41,6 +41,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     type: str = "about:blank"
+    """``/problems#CODE`` for errors with a code, a page of the server; ``about:blank`` for those of HTTP alone."""
     title: str
     status: int
     detail: str

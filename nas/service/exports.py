@@ -52,7 +52,7 @@ class Exports:
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
         """The options that choose the network, which there is: by its key, lest the front change until it is exported."""
         if request.select is not None and request.index is not None:
-            raise SelectionError("give one of select and index, or neither for the front's knee")
+            raise SelectionError("expected select or index, or neither for the front's knee; got both")
         if request.select is not None and self._index.snapshot(run).kind == "training":
             return [f"--select={request.select}"]  # nested networks are known to their checkpoint alone
         report = self._results.report(run)

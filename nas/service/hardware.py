@@ -69,7 +69,7 @@ class Hardware:
         # The catalog's own reader is for files of this machine, and has no bounds.
         name = parse_mapping(upload.profile, source="profile", what="hardware profile").get("name")
         if isinstance(name, str) and name in self._shipped:
-            raise RunStateError(f"the catalog has a profile {name!r}; take another name")
+            raise RunStateError(f"the catalog has a profile {name!r}; choose another name", code="name.taken")
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".{secrets.token_hex(8)}.yaml"
         write_atomically(temporary, upload.profile.encode(errors="replace"))
@@ -80,7 +80,8 @@ class Hardware:
                 target.hardlink_to(temporary)  # unlike renaming, this replaces nothing
             except FileExistsError:
                 raise RunStateError(
-                    f"there is a profile {profile.name!r} already, whose figures other runs have; take another name"
+                    f"there is a profile {profile.name!r} already, with measurements in runs; choose another name",
+                    code="name.taken",
                 ) from None
         finally:
             temporary.unlink()
@@ -120,14 +121,14 @@ class Hardware:
             profile = load_profile(str(path))
         except ProfileError as error:
             text = str(error).replace(str(path), "profile")
-            raise JobError(text, fields=[("profile", text)]) from None
+            raise JobError(text, code="profile.invalid", fields=[("profile", text)]) from None
         checked_name("profile", profile.name)
         if profile.ssh:
             text = (
-                "a profile with ssh makes the server log in elsewhere by its own keys; whoever runs the server adds it, by "
-                f"putting its file into {self._folder.name}/ of the server's uploads"
+                "a profile with ssh uses the server's own keys, so only the server's administrator can add it: copy its file "
+                f"into {self._folder.name}/ of the server's uploads"
             )
-            raise JobError(text, fields=[("profile", text)])
+            raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
         return profile
 
 

@@ -69,15 +69,18 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise NasError("TLS needs both --certificate and --key; got one of them")
+            raise NasError("TLS needs both --certificate and --key; got one of them", code="server.settings-invalid")
         for name in self.names:
             if _NAME.fullmatch(name) is None:
                 raise NasError(
-                    f"--name {name!r}: expected a host's name as it stands in a URL, without https:// and a port, such as "
-                    "nas.team.example"
+                    f"--name {name!r}: expected a host name as in a URL, without https:// and a port, such as nas.team.example",
+                    code="server.settings-invalid",
                 )
         if (self.ray_address is None) != (self.ray_jobs_url is None):
-            raise NasError("a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them")
+            raise NasError(
+                "a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them",
+                code="server.settings-invalid",
+            )
 
     @property
     def on_loopback(self) -> bool:

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nas.api.error_codes import PROBLEMS
 from nas.errors import ServiceError
 from nas.service.http.problems import make_problem, response_of
 from nas.service.http.tokens import Tokens
@@ -21,7 +22,7 @@ from nas.service.settings import ServiceSettings
 
 COOKIE = "nas_token"
 API = "/api/"
-_OPEN = ("/api/v1/health", "/login")
+_OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
 _MOST_CLIENTS = 10_000
 _BURST_S = 10.0

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nas.api import schemas
+from nas.api.error_codes import problem_type
 
 _RUN, _PROFILE, _LATENCY = "digits-cnn-1", "cpu-1-thread", "latency_ms@cpu-1-thread"
 _JOB = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
@@ -25,8 +26,8 @@ def _values() -> Iterator[BaseModel]:
     wrong = schemas.FieldProblem(field="search.evaluations", message="expected a whole number of at least 2, got -6")
     yield wrong
     yield schemas.Problem(
-        title="Not Found", status=404, detail=f"unknown run 'digits-cnn-7'; did you mean {_RUN!r}? Known: {_RUN}.",
-        instance="/api/v1/runs/digits-cnn-7",
+        type=problem_type("run.unknown"), title="Not Found", status=404, instance="/api/v1/runs/digits-cnn-7",
+        detail=f"unknown run 'digits-cnn-7'; did you mean {_RUN!r}? Known: {_RUN}.",
     )  # fmt: skip
     yield schemas.JobSubmission(job=_JOB, hardware=(_PROFILE,))
     yield schemas.JobCheck(ok=False, errors=(wrong,))

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one status for each kind of error, whatever raised it."""
+"""Errors as problem details (RFC 9457): the status of each kind of error, and its code as the type."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from hardware_profiles.errors import ProfilingError
+from nas.api.error_codes import problem_type
 from nas.api.schemas import FieldProblem, Problem
 from nas.errors import (
     JobError,
@@ -32,22 +33,22 @@ from nas.errors import (
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
-"""Kinds of names that are unknown inside of an expression: what was sent is wrong, not where it was sent."""
+"""Kinds of names that occur in expressions: an unknown one makes the request wrong, not its address."""
 _MOST_ERRORS = 50
 _UNROUTED = {
-    404: "there is nothing at this address; /api/v1/openapi.json tells what there is",
-    405: "{method} is not answered at this address; /api/v1/openapi.json tells what is",
+    404: "there is nothing at this address; /api/v1/openapi.json lists the addresses",
+    405: "{method} is not allowed at this address; /api/v1/openapi.json lists the methods",
 }
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Answers = dict[int | str, dict[str, Any]]
-"""What a route's description says of its answers, by status."""
+"""Descriptions of a route's responses, by status."""
 
 logger = logging.getLogger(__name__)
 
 
 def status_of(error: Exception) -> int:
-    """The status that an error of the engine is answered with."""
+    """The HTTP status of an error of the engine."""
     match error:
         case UnknownNameError():
             return 422 if error.kind in _ELSEWHERE else 404
@@ -67,26 +68,34 @@ def problem_of(error: Exception, *, instance: str = "", hidden: str = "") -> Pro
     """An error of the engine as problem details.
 
     Args:
-        instance: what it happened to, as a path.
-        hidden: a folder of the server, which is left out of what is told.
+        instance: the path of the request.
+        hidden: a folder of the server, which is replaced in texts.
     """
 
-    def told(text: str) -> str:
+    def shown(text: str) -> str:
         return text.replace(f"{hidden}: ", "").replace(hidden, "the runs folder") if hidden else text
 
     fields = error.fields if isinstance(error, JobError) else ()
-    errors = [(field, told(text)) for field, text in fields]
-    return make_problem(status_of(error), told(str(error)), errors=errors, instance=instance)
+    errors, code = [(field, shown(text)) for field, text in fields], str(getattr(error, "code", ""))
+    return make_problem(status_of(error), shown(str(error)), code=code, errors=errors, instance=instance)
 
 
-def make_problem(status: int, detail: str, *, errors: Sequence[tuple[str, str]] = (), instance: str = "") -> Problem:
-    """Problem details of a status, titled by its phrase."""
-    told = tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MOST_ERRORS])
-    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, instance=instance, errors=told)
+def make_problem(
+    status: int, detail: str, *, code: str = "", errors: Sequence[tuple[str, str]] = (), instance: str = ""
+) -> Problem:
+    """Problem details with the status's phrase as their title."""
+    return Problem(
+        type=problem_type(code),
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        errors=tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MOST_ERRORS]),
+    )
 
 
 def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Problem details as an answer; ASCII, since what was sent may be quoted that is no text."""
+    """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text."""
     own = {"Cache-Control": "no-store", **(headers or {})}
     if problem.status in (429, 503):
         own.setdefault("Retry-After", str(_RETRY_AFTER_S))
@@ -95,10 +104,10 @@ def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> R
 
 
 def add_handlers(app: FastAPI, runs: Path) -> None:
-    """Has an application answer every error with problem details.
+    """Makes an application answer every error with problem details.
 
     Args:
-        runs: the runs folder, whose place on the server's disk is nobody's business.
+        runs: the runs folder, whose path on the server is not disclosed.
     """
 
     def engine(request: Request, error: Exception) -> Response:
@@ -110,12 +119,14 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
     def disk(request: Request, error: Exception) -> Response:
         if not isinstance(error, OSError) or error.errno not in _FULL:
             raise error
-        return engine(request, StoreError("the server's disk is full; try again when whoever runs it has made room"))
+        return engine(
+            request, StoreError("the server's disk is full; free space on it, then try again", code="disk.full")
+        )
 
     def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = str(error.detail)
-        if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which says no more than the status
+        if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which repeats the status
             detail = _UNROUTED.get(error.status_code, "{detail}").format(detail=detail, method=request.method)
         problem = make_problem(error.status_code, detail, instance=request.url.path)
         return response_of(problem, error.headers)
@@ -134,12 +145,12 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
 
 
 def request_id(scope: Mapping[str, Any]) -> str:
-    """The id that a request has in the log; "" outside of a server."""
+    """The id of a request in the log; "" outside of a server."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
 def answers(*statuses: int) -> Answers:
-    """What a route's description says of its refusals, beside those that every route has."""
+    """Descriptions of a route's error responses, and of those that every route has."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
@@ -148,7 +159,7 @@ def answers(*statuses: int) -> Answers:
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    """A place in what was sent, e.g. ``hardware[0]``; what part of the request it is in is left out."""
+    """The path of a field, e.g. ``hardware[0]``, without the part of the request that it is in."""
     text = ""
     for part in loc[1:]:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"

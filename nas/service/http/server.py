@@ -123,8 +123,9 @@ def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
     now = time.time()
     if settings.needs_token and not any(token.valid(now) for token in tokens.kept()):
         raise ServiceError(
-            f"others than this machine's users can reach {settings.host}, so clients must show a token, and there is none; "
-            f"make one first: nas token make NAME --runs {settings.runs.root}"
+            f"{settings.host} can be reached from other machines, so clients need a token, and there is none; make one first: "
+            f"nas token make NAME --runs {settings.runs.root}",
+            code="token.missing",
         )
 
 
@@ -136,7 +137,8 @@ def _check_certificate(settings: ServiceSettings) -> None:
     except (OSError, ssl.SSLError) as error:
         raise ServiceError(
             f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files "
-            "that belong together"
+            "that belong together",
+            code="server.certificate-unusable",
         ) from None
 
 
@@ -154,7 +156,8 @@ def _alone(settings: ServiceSettings) -> Iterator[None]:
         except BlockingIOError:
             other = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
             raise ServiceError(
-                f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
+                f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs",
+                code="server.already-running",
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
@@ -171,14 +174,17 @@ def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
     except OSError as error:
-        raise ServiceError(f"{where}: no address to listen on ({error}); choose another with --host") from None
+        raise ServiceError(
+            f"{where}: no address to listen on ({error}); choose another with --host", code="server.address-unusable"
+        ) from None
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(address)
         except OSError as error:
             raise ServiceError(
-                f"{where}: cannot be listened on ({error.strerror}); choose another with --port"
+                f"{where}: cannot be listened on ({error.strerror}); choose another with --port",
+                code="server.address-unusable",
             ) from None
         listening.listen(_BACKLOG)
         yield listening

@@ -67,7 +67,9 @@ class Tokens:
         now = self._clock()
         with self._changing() as known:
             if any(token.name == name and token.valid(now) for token in known):
-                raise ServiceError(f"there is a token {name!r} already; revoke it first, or take another name")
+                raise ServiceError(
+                    f"there is a token {name!r} already; revoke it first, or choose another name", code="name.taken"
+                )
             kept = [token for token in known if token.name != name]
             expires = None if lifetime_s is None else now + lifetime_s
             self._write([*kept, Token(name, _digest(secret), now, expires)])
@@ -124,7 +126,8 @@ class Tokens:
             return ()
         except (OSError, ValueError, KeyError, TypeError):
             raise ServiceError(
-                f"{self._path}: damaged, or not readable; remove it and make the tokens anew with `nas token make`"
+                f"{self._path}: damaged or not readable; remove it and make new tokens with `nas token make`",
+                code="token.file-damaged",
             ) from None
 
     def _write(self, tokens: list[Token]) -> None:

@@ -69,7 +69,7 @@ class Head:
     def _now(self) -> HeadProcess:
         ready = self._ready
         if ready is None:
-            raise ServiceError(self._problem)
+            raise ServiceError(self._problem, code="ray-head.unavailable")
         return ready
 
     def _keep(self) -> None:
@@ -109,7 +109,9 @@ class Head:
                 if not found.lives() or time.monotonic() > deadline:
                     said = log_of(self._folder)
                     found.end(self._folder)
-                    raise ServiceError(f"Ray's head does not start; it last wrote: {said or 'nothing'}")
+                    raise ServiceError(
+                        f"Ray's head does not start; it last wrote: {said or 'nothing'}", code="ray-head.unavailable"
+                    )
             logger.info("Ray answers at %s", found.address)
             return found
 

@@ -98,7 +98,7 @@ class HeadProcess:
         except BaseException as error:
             made.end(folder)
             if isinstance(error, OSError):
-                raise ServiceError(f"Ray's head cannot be started: {error}") from error
+                raise ServiceError(f"Ray's head cannot be started: {error}", code="ray-head.unavailable") from error
             raise
         return made
 
@@ -118,7 +118,10 @@ class HeadProcess:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise ServiceError(f"{path}: damaged ({error!r}); end the Ray head by hand and remove the file") from None
+            raise ServiceError(
+                f"{path}: damaged ({error!r}); end the Ray head by hand and remove the file",
+                code="ray-head.file-damaged",
+            ) from None
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -77,7 +77,8 @@ class RayJobs:
         except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:  # requests' errors are OSErrors
             said = " ".join(str(error).split())[:300]
             raise ServiceError(
-                f"Ray's job server does not do what it is asked to ({said}); see that Ray runs"
+                f"Ray's job server rejects a request or does not answer ({said}); check that Ray runs",
+                code="job-server.unavailable",
             ) from error
 
     def _connected(self) -> Any:

@@ -29,7 +29,9 @@ class TaskRequests:
         """
         n = len(self._state.open_tasks())
         if n >= _MOST_OPEN:
-            raise TooManyError(f"{n} exports and measurements wait or run already; ask again when some are done")
+            raise TooManyError(
+                f"{n} exports and measurements wait or run already, the limit; try again when some are done"
+            )
         return f"{kind}-{secrets.token_hex(8)}"
 
     def add(

@@ -58,7 +58,7 @@ class ReadableErrors:
 async def _tell(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
     problem = json.loads(body)
     title = _TITLES.get(problem["status"], problem["title"])
-    answer = page("error.html", status=problem["status"], title=title, detail=problem["detail"])
+    answer = page("error.html", status=problem["status"], title=title, detail=problem["detail"], about=problem["type"])
     headers = MutableHeaders(raw=answer.raw_headers)
     for name, value in Headers(raw=start["headers"]).items():
         headers.setdefault(name, value)  # when to come again, and the like

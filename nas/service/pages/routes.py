@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from nas.api import schemas
+from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
@@ -96,6 +97,11 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         found = service.profile(name)
         drift = [drift.model_dump(mode="json") for drift in found.drift]
         return page("profile.html", profile=found, data=drift, most=most)
+
+    @pages.get(PROBLEMS)
+    def problems() -> Response:
+        """All error codes with their meanings: what the ``type`` of a problem refers to."""
+        return page("problems.html", problems=DESCRIPTIONS)
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:

@@ -58,7 +58,7 @@ def routes(service: Service) -> APIRouter:
         """Download all files of a finished export as one zip archive."""
         made = service.export_of(run, export)
         if not made.files:
-            raise RunStateError(f"the export {export!r} is {made.status} and has no files")
+            raise RunStateError(f"the export {export!r} is {made.status} and has no files", code="export.no-files")
         # Stored, not packed: weights do not pack. On disk, since they may be large.
         file = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 - closed, and so removed, once it was sent
         try:

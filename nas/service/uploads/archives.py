@@ -1,4 +1,4 @@
-"""Unpacks archives of images that strangers sent: nothing but images, and no more than the limits allow."""
+"""Unpacks uploaded archives of images within limits, and rejects any that hold something else."""
 
 from __future__ import annotations
 
@@ -21,19 +21,29 @@ from nas.service.settings import Limits
 from nas.service.uploads.disk_space import check_disk_space
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-"""What an image's name may end in, and what it must hold then."""
+"""Allowed suffixes of image files, and the format of each."""
 UNPACKING = ".unpacking-"
-"""How the folders begin that hold what is being unpacked."""
+"""Prefix of the folders that archives are unpacked into."""
 _PARTS = frozenset({"train", "val", "validation", "test"})
 _MOST_PIXELS = 64 * 1024 * 1024
 _MOST_PATH = 300
 _MOST_NAME_BYTES = 255
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 64 * 1024
-"""Bytes unpacked from which a ratio says something: small files of one colour pack well."""
+"""Bytes unpacked from which the ratio is checked: small files of one colour compress well."""
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\]{1,120}")
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class ArchiveError(JobError):
+    """An uploaded archive is damaged, or holds something other than images by class."""
+
+    code = "archive.invalid"
+
+    def __init__(self, text: str, *, code: str | None = None) -> None:
+        message = f"the archive {text}"
+        super().__init__(message, code=code, fields=[("archive", message)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +57,28 @@ class Unpacked:
 
 @contextmanager
 def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Unpacked]:
-    """The images of a zip archive in a new folder, for the caller to move elsewhere; it is removed where it stays.
+    """The images of a zip archive in a new folder, which the caller moves elsewhere; it is removed if it stays.
 
-    Sizes are counted while unpacking: what an archive says of itself is believed only where it is too much.
+    Sizes are counted while unpacking: those that the archive states are used only to reject it.
 
     Args:
-        beside: a folder on the file system that they are to stay on.
+        beside: a folder on the file system that the images are moved within.
 
     Raises:
-        JobError: no zip archive, or one that holds anything but images laid out as above.
+        ArchiveError: no zip archive, or one that holds anything but images laid out as above.
         TooLargeError: beyond a limit.
-        StoreError: the disk has no room.
+        StoreError: the disk is nearly full.
     """
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
         made = folder / "data"
         made.mkdir()
-        classes = _unpack(archive, made, limits)
-        yield Unpacked(made, classes[1], classes[0])
+        yield _unpack(archive, made, limits)
     finally:
         shutil.rmtree(folder)
 
 
-def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> tuple[tuple[str, ...], int]:
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _members(opened, limits)
@@ -79,15 +88,15 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> tuple[tuple[str,
                 left -= _write(opened, info, folder / path, limits, left)
                 _check_image(folder / path, shown=str(path))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
-        raise _refused(f"is no sound zip archive ({error})") from None
-    return tuple(sorted({path.parts[-2] for path in members})), len(members)
+        raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
+    return Unpacked(folder, len(members), tuple(sorted({path.parts[-2] for path in members})))
 
 
 def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipInfo]:
-    """The archive's images by where they go; raises unless all of it can be taken."""
+    """The archive's images by their paths; raises unless all of it is allowed."""
     infos = opened.infolist()
     if len(infos) > limits.archive_members:
-        raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are taken")
+        raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are allowed")
     if sum(info.file_size for info in infos) > limits.archive_bytes:
         raise TooLargeError(f"the archive unpacks to more than {limits.archive_bytes} bytes")
     found: dict[Path, zipfile.ZipInfo] = {}
@@ -96,47 +105,47 @@ def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipI
         if path is None:
             continue
         if path in found:
-            raise _refused(f"holds {str(path)!r} twice")
+            raise ArchiveError(f"holds {str(path)!r} twice")
         found[path] = info
     if not found:
-        raise _refused("holds no images")
-    # A folder around everything, as most packers make one, is left out.
+        raise ArchiveError("holds no images")
+    # A single folder around everything, as most programs create one, is dropped.
     tops = {path.parts[0] for path in found}
     if len(tops) == 1 and all(len(path.parts) > 2 for path in found) and tops.isdisjoint(_PARTS):
         found = {Path(*path.parts[1:]): info for path, info in found.items()}
     divided = [path for path in found if len(path.parts) == 3 and path.parts[0] in _PARTS]
     if len(divided) not in (0, len(found)) or any(len(path.parts) != (3 if divided else 2) for path in found):
-        raise _refused("is laid out otherwise than CLASS/IMAGE files, or {train,validation,test}/CLASS/IMAGE files")
+        raise ArchiveError("has another layout than CLASS/IMAGE or {train,validation,test}/CLASS/IMAGE")
     return found
 
 
 def _checked_path(info: zipfile.ZipInfo) -> Path | None:
-    """Where a member goes; None for folders and for what systems leave in archives."""
+    """The path of a member; None for folders and for files that operating systems add."""
     name = info.orig_filename
     shown = repr(name[:80])
     if info.flag_bits & 0x1:
-        raise _refused(f"holds {shown}, which is encrypted")
+        raise ArchiveError(f"holds {shown}, which is encrypted")
     if info.compress_type not in _METHODS:
-        raise _refused(f"holds {shown}, which is packed otherwise than by deflate")
+        raise ArchiveError(f"holds {shown}, which is compressed with another method than deflate")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused(f"holds {shown}, which is a link or a device")
+        raise ArchiveError(f"holds {shown}, which is a link or a device", code="archive.unsafe")
     parts = name.rstrip("/").split("/")
     if len(name) > _MOST_PATH or not all(map(_is_plain, parts)):
-        raise _refused(f"holds {shown}, which is no plain path below the archive's folder")
+        raise ArchiveError(f"holds {shown}, which is no plain path below the archive's folder", code="archive.unsafe")
     if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
         return None
     if any(part.startswith(".") for part in parts):
-        raise _refused(f"holds {shown}, a hidden file; remove it")
+        raise ArchiveError(f"holds {shown}, a hidden file; remove it")
     if Path(name).suffix.lower() not in FORMATS:
-        raise _refused(f"holds {shown}; expected {', '.join(FORMATS)} files alone")
+        raise ArchiveError(f"holds {shown}; expected {', '.join(FORMATS)} files only")
     if len(parts) < 2:
-        raise _refused(f"holds {shown} outside of a class's folder")
+        raise ArchiveError(f"holds {shown} outside of a class's folder")
     return Path(*parts)
 
 
 def _is_plain(part: str) -> bool:
-    """Whether a part of a path can be the name of a file: file systems count its bytes, not its letters."""
+    """Whether a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
     return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
 
 
@@ -166,10 +175,6 @@ def _check_image(path: Path, *, shown: str) -> None:
     except Image.DecompressionBombError:
         raise TooLargeError(f"{shown!r} has too many pixels") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
-        raise _refused(f"holds {shown!r}, which is no {expected} image") from None
+        raise ArchiveError(f"holds {shown!r}, which is no {expected} image") from None
     if width * height > _MOST_PIXELS:
-        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MOST_PIXELS} are taken")
-
-
-def _refused(text: str) -> JobError:
-    return JobError(f"the archive {text}", fields=[("archive", text)])
+        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MOST_PIXELS} are allowed")

@@ -20,6 +20,7 @@ def check_disk_space(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
         raise StoreError(
-            f"only {free // 2**20} MiB are free on the runs folder's disk, which those that run may need; try again when "
-            "whoever runs the server has made room"
+            f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it, then "
+            "try again",
+            code="disk.full",
         )

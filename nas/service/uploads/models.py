@@ -1,4 +1,4 @@
-"""Keeps uploaded models, once they look like what they should be; nothing of them is run or unpickled here."""
+"""Stores uploaded ONNX models after a check of their format; nothing of them is run or unpickled here."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MOST_FIELDS = 10_000
 
 
 def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
-    """Copies an ONNX model into a new folder of its own, where no other file is that it could name as its weights.
+    """The path of a copy in a new folder of its own, where the model can refer to no other file as its weights.
 
     Raises:
         JobError: it is no ONNX model.
-        TooLargeError: it is larger than uploads may be.
-        StoreError: the disk has no room.
+        TooLargeError: it exceeds the limit of uploads.
+        StoreError: the disk is nearly full.
     """
     folder.mkdir(parents=True)
     path = folder / "model.onnx"
@@ -40,7 +40,7 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
             os.fsync(file.fileno())
         if not is_onnx(path):
             text = "this is no ONNX model; expected a file as torch.onnx.export or onnx.save writes it"
-            raise JobError(text, fields=[("model", text)])
+            raise JobError(text, code="model.invalid", fields=[("model", text)])
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -50,8 +50,8 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
 def is_onnx(path: Path) -> bool:
     """Whether a file is a protobuf message with the two fields that every ONNX model has; its contents are not read.
 
-    The encoding of a message is a sequence of fields, each a tag (field number and wire type) and a value whose length the
-    type or a prefix tells (https://protobuf.dev/programming-guides/encoding), so that what they hold can be passed over.
+    A message is a sequence of fields, each a tag (field number and wire type) and a value whose length follows from the type
+    or a prefix (https://protobuf.dev/programming-guides/encoding), so that values can be skipped.
     """
     size, found = path.stat().st_size, set[int]()
     with path.open("rb") as file:
@@ -79,7 +79,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def _varint(file: BinaryIO) -> int | None:
-    """A number in groups of seven bits, the lowest first; None where there is none."""
+    """An integer in groups of seven bits, the lowest first; None where the file has none."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)

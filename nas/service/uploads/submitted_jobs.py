@@ -1,4 +1,4 @@
-"""Takes job files from the network: parsed within bounds, and allowed to name only what a client may."""
+"""Checks submitted job files: parsed within limits, with references to what a client may use only."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Accepted:
     """A job that may be run.
 
     Attributes:
-        job: with this machine's paths in place of what the client wrote.
-        text: as it was submitted.
+        job: with this machine's paths in place of the client's.
+        text: the job file as it was submitted.
     """
 
     job: SearchJob
@@ -33,7 +33,7 @@ class Accepted:
 
 
 class SubmittedJobs:
-    """Judges submissions."""
+    """Accepts or rejects the job files of submissions."""
 
     def __init__(self, runs: RunsFolder, hardware: Hardware, data: DataSets) -> None:
         self._runs, self._hardware, self._data = runs, hardware, data
@@ -42,7 +42,7 @@ class SubmittedJobs:
         """The job of a submission.
 
         Raises:
-            JobError: it is no job, or names something that a job from the network may not; `JobError.fields` says where.
+            JobError: it is no job, or refers to something that submitted jobs may not use; see `JobError.fields`.
         """
         text = submission.job if isinstance(submission.job, str) else _as_yaml(submission.job)
         data = parse_mapping(text, source=_SOURCE, what=WHAT)
@@ -51,20 +51,17 @@ class SubmittedJobs:
             text = dump_mapping(data)
         elif not isinstance(submission.job, str):
             text = dump_mapping(data)
-        _refuse_paths(data.get("hardware"))
+        _reject_paths(data.get("hardware"))
         job = job_of(data, source=_SOURCE)
         problems: list[tuple[str, str]] = []
         job = self._with_own_paths(job, problems)
         self._check_runs(job, submission.kind, problems)
         if problems:
-            raise _wrong(problems)
+            raise _rejected(problems)
         return Accepted(job, text)
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
-        """The job with this machine's paths of its data, pretrained network, tables and added profiles.
-
-        What is not allowed goes to `problems`.
-        """
+        """The job with this machine's paths of its data, pretrained network, tables and added profiles; see `_tried`."""
         data = job.data
         found = {
             key: _tried(partial(self._data.resolved, path), f"data.{key}", problems) for key, path in data.paths.items()
@@ -74,11 +71,11 @@ class SubmittedJobs:
             folder = _tried(partial(self._data.resolved, supernet.pretrained_path), "supernet.pretrained", problems)
             supernet = supernet.model_copy(update={"pretrained": str(folder)})
         elif supernet.pretrained is not None:
-            told = (
-                f"got {supernet.pretrained!r}; a job from the network takes pretrained networks from below the server's data "
-                "folders alone (--data-root names some): give such a folder's path"
+            text = (
+                f"got {supernet.pretrained!r}; expected the path of a folder below the server's data folders "
+                "(`nas serve --data-root` adds one): submitted jobs download nothing"
             )
-            problems.append(("supernet.pretrained", told))
+            problems.append(("supernet.pretrained", text))
         tables = tuple(
             _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
             for i, table in enumerate(job.lookup_tables)
@@ -91,28 +88,28 @@ class SubmittedJobs:
         return job.model_copy(update=changed)
 
     def _check_runs(self, job: SearchJob, kind: schemas.RunKind, problems: list[tuple[str, str]]) -> None:
-        """Whatever names runs names some of this folder, and by their ids."""
+        """Adds a problem for each reference to a run that is no id of this folder's runs."""
         named = {"supernet.from": job.supernet.from_, "training.teacher": job.training.teacher}
         named |= {f"warm_start[{i}]": run for i, run in enumerate(job.warm_start)}
         for key, run in named.items():
             if run is None:
                 continue
             if "/" in run or "\\" in run:
-                problems.append((key, "expected a run's id; a job from the network names no paths of the server"))
+                problems.append((key, "expected a run's id; submitted jobs may not name paths of the server"))
             else:
                 _tried(partial(self._checked_run, run), key, problems)
         if kind == "training" and not job.supernet.trains:
-            problems.append(("supernet.from", "names a trained supernet, so there is nothing to train; remove it"))
+            problems.append(("supernet.from", "names a trained supernet, so that there is nothing to train; remove it"))
 
     def _checked_run(self, run: str) -> None:
         try:
             self._runs.get(run)
-        except UnknownNameError:  # without where this machine keeps them
+        except UnknownNameError:  # without the path of the runs folder
             raise UnknownNameError("run", run, [folder.id for folder in self._runs.list()]) from None
 
 
 def _tried(make: Callable[[], Any], key: str, problems: list[tuple[str, str]]) -> Any:
-    """What is made; None with what is wrong among `problems` where it cannot be."""
+    """The value; None where it is not allowed, which is added to `problems`."""
     try:
         return make()
     except (JobError, UnknownNameError) as error:
@@ -120,21 +117,22 @@ def _tried(make: Callable[[], Any], key: str, problems: list[tuple[str, str]]) -
         return None
 
 
-def _refuse_paths(hardware: object) -> None:
-    """Raises `JobError` where hardware is named by a path, which would be one of the server's."""
+def _reject_paths(hardware: object) -> None:
+    """Raises `JobError` where hardware is named by a path: it would be a path of the server."""
     entries = hardware if isinstance(hardware, list) else []
-    text = "expected a profile's name; a job from the network names no files of the server (POST a profile first)"
+    text = "expected a profile's name; submitted jobs may not name files of the server: add the profile first"
     problems = [
         (f"hardware[{i}]", text) for i, entry in enumerate(entries) if isinstance(entry, str) and is_profile_path(entry)
     ]
     if problems:
-        raise _wrong(problems)
+        raise _rejected(problems)
 
 
-def _wrong(problems: list[tuple[str, str]]) -> JobError:
-    return JobError("\n".join(f"{_SOURCE}: {key}: {text}" for key, text in problems), fields=problems)
+def _rejected(problems: list[tuple[str, str]]) -> JobError:
+    message = "\n".join(f"{_SOURCE}: {key}: {text}" for key, text in problems)
+    return JobError(message, code="job.not-allowed", fields=problems)
 
 
 def _as_yaml(job: dict[str, Any]) -> str:
-    """JSON is YAML, but for escapes: so an object passes the same bounds as a text."""
+    """The object as JSON, which is YAML: so that it is parsed within the same limits as a text."""
     return json.dumps(job, ensure_ascii=False)

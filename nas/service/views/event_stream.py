@@ -79,7 +79,7 @@ class Watching:
             TooManyError: as many watch already as may.
         """
         if self._n >= self._most:
-            raise TooManyError(f"{self._n} clients watch runs already, as many as may; ask for the status now and then")
+            raise TooManyError(f"{self._n} clients watch runs already, the limit; poll the status instead")
         return self._events(run, first)
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class Results:
             RunStateError: it is a training, or has not begun.
         """
         if not self._begun(run):
-            raise RunStateError(f"run {run!r} has not begun, so there is nothing to show yet; wait until it runs")
+            raise RunStateError(f"run {run!r} has not begun; it has results once it runs", code="run.not-begun")
         return self._index.report(run, profile)
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
@@ -70,7 +70,7 @@ class Results:
             name = Objective.parse(sort, report.profiles, where="sort").name
             if any(name not in point.values for point in points):
                 known = ", ".join(o.name for o in report.columns)
-                raise SelectionError(f"sort: run {run!r} did not measure {name}; it has {known}")
+                raise SelectionError(f"sort: run {run!r} did not measure {name}; expected one of {known}")
             points = sorted(points, key=lambda point: point.values[name], reverse=descending)
         elif descending:
             points = points[::-1]
@@ -126,7 +126,8 @@ class Results:
         snapshot = self._index.snapshot(run)
         if snapshot.kind == "training":
             raise RunStateError(
-                f"run {run!r} is a training, so it has no front; search it by a job with   supernet: {{from: {run}}}"
+                f"run {run!r} is a training and has no front; search its supernet by a job with   supernet: {{from: {run}}}",
+                code="run.is-training",
             )
         return snapshot.begun
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from nas.api.error_codes import DESCRIPTIONS
+from nas.service.state import TaskKind
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("nas", "predictors", "supernets", "hardware_profiles")
@@ -25,6 +26,7 @@ def raised_codes() -> set[str]:
                         found.update(constant for constant in constants if isinstance(constant, str))
                     case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
                         found.add(f"{kind.replace(' ', '-')}.unknown")
+    found |= {f"{kind}.unknown" for kind in TaskKind}  # `TaskRequests.get` raises them
     return {code for code in found if _CODE.fullmatch(code)}
 
 

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections import namedtuple
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastapi.testclient import TestClient
 
 from hardware_profiles.catalog import load_profile
 from nas.analysis.selection import knee, select
+from nas.api.error_codes import DESCRIPTIONS
 from nas.api.schemas import ExportRequest
 from nas.config import load_job
 from nas.errors import ServiceError, UnknownNameError
@@ -362,6 +364,25 @@ def test_addresses_and_methods_that_are_none_are_told_with_where_to_look(client:
         assert answer.status_code == answer.json()["status"] == status
         assert "/api/v1/openapi.json" in answer.json()["detail"]
     assert client.put(f"{API}/runs").headers["allow"]
+
+
+def test_the_type_of_a_problem_refers_to_its_codes_row_of_a_page(client: TestClient, runs: RunsFolder) -> None:
+    page = client.get("/problems")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for code, meaning in DESCRIPTIONS.items():
+        assert page.text.count(f'id="{code}"') == 1
+        assert escape(meaning, quote=False) in page.text.replace("&#39;", "'").replace("&#34;", '"')
+    training = trained(runs).id
+    for path, problem in (
+        (f"{API}/runs/none-1", "/problems#run.unknown"),
+        (f"{API}/runs/{training}/front", "/problems#run.is-training"),
+        (f"{API}/nothing", "about:blank"),
+        (f"{API}/runs?limit=x", "about:blank"),
+    ):
+        assert client.get(path).json()["type"] == problem
+    shown = client.get("/runs/none-1", headers={"accept": "text/html"})
+    assert 'href="/problems#run.unknown"' in shown.text
+    assert "/problems" not in client.get("/nothing", headers={"accept": "text/html"}).text
 
 
 @pytest.mark.parametrize(

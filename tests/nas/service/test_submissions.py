@@ -280,7 +280,7 @@ def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(
 
 
 def test_a_training_is_given_no_evaluations(service: Service, runs: RunsFolder) -> None:
-    with pytest.raises(NasError, match="is a training"):
+    with pytest.raises(NasError, match="supernet-1"):
         service.resume(trained(runs).id, ResumeRequest(evaluations="+5"))
 
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 
-from nas.errors import ServiceError
 from nas.service.http.server import serve
 from nas.service.http.tokens import Tokens
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
+from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
 ELSEWHERE = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
@@ -81,10 +80,10 @@ def test_a_server_answers_and_ends_with_its_streams_when_it_is_told_to(tmp_path:
 def test_a_second_server_of_a_folder_is_refused(tmp_path: Path) -> None:
     with running(tmp_path / "runs", *ELSEWHERE) as server:
         settings = ServiceSettings(RunsFolder(tmp_path / "runs"), port=0)
-        with pytest.raises(ServiceError, match=f"process {server.process.pid}"):
+        with raises("server.already-running", f"process {server.process.pid}"):
             serve(settings, print)
         taken = ServiceSettings(RunsFolder(tmp_path / "other"), port=int(server.url.rpartition(":")[2]))
-        with pytest.raises(ServiceError, match="cannot be listened on"):
+        with raises("server.address-unusable"):
             serve(taken, print)
 
 
@@ -128,7 +127,7 @@ def answered(port: int, sent: bytes) -> list[int]:
 def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "runs")
     settings = ServiceSettings(runs, host="0.0.0.0", port=0)
-    with pytest.raises(ServiceError, match="nas token make"):
+    with raises("token.missing", "nas token make"):
         serve(settings, print)
     made = Tokens(settings.tokens_file).make("ada", lifetime_s=None)
     with running(runs.root, "--host", "0.0.0.0", *ELSEWHERE) as server:
@@ -142,14 +141,14 @@ def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
 def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("nothing")
     files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "missing.pem"}
-    with pytest.raises(ServiceError, match="cannot be used"):
+    with raises("server.certificate-unusable"):
         serve(ServiceSettings(RunsFolder(tmp_path / "runs"), port=0, **files), print)
 
 
 def test_an_address_that_is_not_this_machines_is_refused(tmp_path: Path) -> None:
     settings = ServiceSettings(RunsFolder(tmp_path / "runs"), host="192.0.2.1", port=0)
     Tokens(settings.tokens_file).make("ada", lifetime_s=None)
-    with pytest.raises(ServiceError, match="cannot be listened on"):
+    with raises("server.address-unusable"):
         serve(settings, print)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nas.errors import NasError, ServiceError, StoreError
+from nas.errors import StoreError
 from nas.service.jobs import head as module
 from nas.service.jobs import head_process
 from nas.service.jobs.cluster import GivenCluster
@@ -23,6 +23,7 @@ from nas.service.jobs.head import Head, cluster_of, end_head
 from nas.service.jobs.head_process import HeadProcess
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_a_full_disk_leaves_no_head_that_nobody_finds(folder: Path, monkeypatch:
         path.write_bytes(content)
 
     monkeypatch.setattr(head_process, "write_atomically", full)
-    with pytest.raises(StoreError, match="no space"):
+    with raises("store.unusable", "no space"):
         HeadProcess.start(folder, cpus=1, store_bytes=None)
     assert written == [0, started.processes[0].pid]
     assert started.processes[0].wait(30) != 0
@@ -167,7 +168,7 @@ def test_another_program_at_its_port_is_no_answer(folder: Path) -> None:
 
 def test_a_damaged_file_is_told(folder: Path) -> None:
     (folder / "ray.json").write_text("{}")
-    with pytest.raises(ServiceError, match=r"ray\.json: damaged"):
+    with raises("ray-head.file-damaged", "ray.json"):
         end_head(folder)
 
 
@@ -213,7 +214,7 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
     monkeypatch.setattr(module, "_LOOK_S", 0.05)
     head = Head(folder)
     head.start()
-    with pytest.raises(ServiceError, match="Ray is starting"):
+    with raises("ray-head.unavailable"):
         _ = head.address
     answers.set()
     wait_until(lambda: not head.problem)
@@ -252,7 +253,7 @@ def test_a_cluster_that_was_given_is_taken(tmp_path: Path) -> None:
     cluster = cluster_of(given)
     assert cluster == GivenCluster("10.0.0.1:6379", "http://10.0.0.1:8265")
     assert isinstance(cluster_of(ServiceSettings(RunsFolder(tmp_path))), Head)
-    with pytest.raises(NasError, match="--jobs-url"):
+    with raises("server.settings-invalid", "--jobs-url"):
         ServiceSettings(RunsFolder(tmp_path), ray_address="10.0.0.1:6379")
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from nas.errors import ServiceError
 from nas.service.jobs import queue
 from nas.service.jobs.cluster import GivenCluster
 from nas.service.jobs.queue import RayJobs
 from nas.service.jobs.runner import JobState
+from tests.errors import raises
 
 
 @dataclass
@@ -152,12 +152,12 @@ def test_what_keeps_it_from_answering_is_told(server: tuple[JobServer, str], mon
         lambda: jobs.stop("a"),
         lambda: jobs.logs("a"),
     ):
-        with pytest.raises(ServiceError, match="agent is gone"):
+        with raises("job-server.unavailable", "agent is gone"):
             ask()
     made.broken = False
     made.hangs = threading.Event()
     monkeypatch.setattr(queue, "_ANSWER_S", (0.2, 0.2))
-    with pytest.raises(ServiceError, match="timed out"):
+    with raises("job-server.unavailable", "timed out"):
         jobs.states(["a"])
-    with pytest.raises(ServiceError, match="see that Ray runs"):
+    with raises("job-server.unavailable"):
         jobs_of("http://127.0.0.1:9").states([])  # nobody listens there

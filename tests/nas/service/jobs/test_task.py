@@ -12,6 +12,7 @@ import pytest
 
 from nas.errors import ServiceError
 from nas.service.jobs.task import TaskResult, run_task
+from tests.errors import raises
 
 
 def python(code: str) -> list[str]:
@@ -78,5 +79,5 @@ def test_sigterm_ends_the_command_and_keeps_nothing(tmp_path: Path) -> None:
 
 def test_a_damaged_result_is_told(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("{")
-    with pytest.raises(ServiceError, match="damaged"):
+    with raises("task.result-damaged"):
         TaskResult.read(tmp_path / "r.json")

@@ -40,7 +40,7 @@ def test_pages_run_only_their_own_files_and_fetch_nothing_from_elsewhere(browser
     queued(runs)
     for path in (
         "/", "/runs/made-1", "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
-        "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1",
+        "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1", "/problems",
     ):  # fmt: skip
         check_safe(browser, path)
 

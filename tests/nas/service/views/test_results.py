@@ -10,13 +10,14 @@ import pytest
 
 from nas.api.schemas import Network
 from nas.engine.run import Run
-from nas.errors import RunStateError, SelectionError, UnknownNameError
+from nas.errors import SelectionError, UnknownNameError
 from nas.problem.objectives import Fidelity
 from nas.problem.pareto import hypervolume
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, measure
 from tests.nas.service.made_runs import searched, trained
@@ -99,7 +100,7 @@ def test_evaluations_are_sorted_by_a_figure(service: Service, runs: RunsFolder) 
     assert service.evaluations(run, sort="latency_ms", limit=1).networks[0].figures[LATENCY].value == min(
         n.figures[LATENCY].value for n in found
     )
-    with pytest.raises(SelectionError, match="did not measure activation_bytes"):
+    with raises("selection.invalid", "activation_bytes", run):
         service.evaluations(run, sort="activation_bytes")
     with pytest.raises(UnknownNameError):
         service.evaluations(run, sort="speed")
@@ -151,9 +152,9 @@ def test_a_pick_is_the_most_accurate_within_limits(service: Service, runs: RunsF
     kept = [n for n in everything if n.figures[LATENCY].value <= 0.4]
     best = max(n.figures["accuracy"].value for n in kept)
     assert service.pick(run, "latency_ms<=0.4").figures["accuracy"].value == best
-    with pytest.raises(SelectionError, match="the nearest is"):
+    with pytest.raises(SelectionError, match=r"1e-05|0\.00001"):
         service.pick(run, "latency_ms<=0.00001")
-    with pytest.raises(SelectionError, match="is no limit"):
+    with pytest.raises(SelectionError, match="fast please"):
         service.pick(run, "fast please")
 
 
@@ -186,7 +187,7 @@ def test_a_curve_keeps_where_it_rises_and_its_ends() -> None:
 
 def test_runs_without_a_common_objective_are_not_compared(service: Service, runs: RunsFolder) -> None:
     one, other = searched(runs, names=("accuracy", "macs")).id, searched(runs, names=(LATENCY, "parameters")).id
-    with pytest.raises(SelectionError, match="no objective in common"):
+    with raises("selection.no-common-objective", one, other):
         service.compare([one, other])
 
 
@@ -205,7 +206,7 @@ ASKS: list[Callable[[Service, str], Any]] = [
 @pytest.mark.parametrize("ask", ASKS)
 def test_a_training_has_no_results(service: Service, runs: RunsFolder, ask: Callable[[Service, str], Any]) -> None:
     run = trained(runs).id
-    with pytest.raises(RunStateError, match="is a training"):
+    with raises("run.is-training", run):
         ask(service, run)
 
 
@@ -222,5 +223,5 @@ def test_a_search_that_waits_has_an_empty_front(service: Service, runs: RunsFold
     assert service.evaluations(folder.id).total == 0
     assert service.predicted(folder.id).networks == ()
     assert service.convergence(folder.id) == service.predictors(folder.id) == ()
-    with pytest.raises(RunStateError, match="has not begun"):
+    with raises("run.not-begun", folder.id):
         service.pick(folder.id, "macs<=1")
