@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, lapack
 
 from predictors.base import Array
+from predictors.gaussian import JITTER, distances, marginal_loss
 
-JITTER = 1e-8
 WEIGHT_SIGMA = 1.0
 """Of the logarithm of each group's weight about the common one: a factor of e either way is unremarkable."""
 AMPLITUDE_SIGMA = 2.0
@@ -39,24 +38,19 @@ class Posterior:
     weight_sigma: float = WEIGHT_SIGMA
 
     def loss(self, theta: Array) -> tuple[float, Array]:
-        """Negative log density, but for a constant, and its gradient (Rasmussen and Williams 2006, equation 5.9)."""
+        """Negative log density, but for a constant, and its gradient."""
         n_lines = len(self.grams)
         n_scalars = n_lines + 2
-        x, z, weights, noise = self.rows, self.labels, np.exp(theta[n_scalars:]), float(np.exp(theta[n_lines + 1]))
+        x, weights, noise = self.rows, np.exp(theta[n_scalars:]), float(np.exp(theta[n_lines + 1]))
         smooth = np.exp(theta[n_lines] - distances(x, x, weights[self.groups]))
         parts = [np.exp(theta[i]) * gram for i, gram in enumerate(self.grams)]
         kernel = sum(parts, smooth.copy())
         kernel[np.diag_indices_from(kernel)] += noise + JITTER
-        factor, _ = cho_factor(kernel, lower=True, check_finite=False)
-        alpha = cho_solve((factor, True), z, check_finite=False)
-        inverse = lapack.dpotri(factor, lower=1)[0]
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        outer = np.outer(alpha, alpha) - inverse
+        loss, outer = marginal_loss(kernel, self.labels)
         inner = outer * smooth
         by_column = (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
         by_group = np.bincount(self.groups, by_column, minlength=len(weights))
         scalars = [*(float(np.vdot(outer, part)) for part in parts), float(inner.sum()), noise * float(np.trace(outer))]
-        loss = 0.5 * float(z @ alpha) + float(np.log(np.diag(factor)).sum())
         gradient = np.concatenate([-0.5 * np.array(scalars), 0.5 * weights * by_group])
         amplitudes = theta[: n_lines + 1]
         loss += 0.5 * float(amplitudes @ amplitudes) / AMPLITUDE_SIGMA**2
@@ -66,11 +60,3 @@ class Posterior:
             loss += 0.5 * float(away @ away)
             gradient[n_scalars:] += away / self.weight_sigma
         return loss, gradient
-
-
-def distances(one: Array, two: Array, weights: Array) -> Array:
-    """Half the weighted squared distances of rows (n, d) and (m, d): (n, m)."""
-    scaled = one * weights
-    squares = 0.5 * (scaled * one).sum(axis=1)[:, None] + 0.5 * (two**2 @ weights)[None, :]
-    found: Array = np.maximum(squares - scaled @ two.T, 0.0)
-    return found

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightgbm
 import numpy as np
 
-from predictors.base import Array, Prediction, Predictor
+from predictors.base import Array, Prediction
 from predictors.checks import query_array, training_arrays
-from predictors.folds import Folds, held_out, make_folds, rest
+from predictors.folds import Folds, rest
 from predictors.intervals import Spread
-from predictors.scale import Bounds, LabelScale, errors_of, shifted
+from predictors.scale import LabelScale
 
 ROUNDS: tuple[int, ...] = tuple(range(0, 201, 25))
 """Numbers of trees that cross-validation chooses from; 0 is the base alone."""
@@ -142,54 +142,6 @@ class ResidualBooster:
     def _train(self, features: Array, errors: Array, rounds: int) -> lightgbm.Booster:
         data = lightgbm.Dataset(features, errors, params=self._parameters)
         return lightgbm.train(self._parameters, data, rounds)
-
-
-class LightGBMResidual:
-    """A base predictor, corrected by LightGBM fitted to its held-out errors.
-
-    They are ``log(label / base)`` for positive figures and ``label - base`` otherwise.
-
-    Args:
-        base: makes the unfitted base; must be deterministic.
-        positive: labels are above zero, and errors count as ratios.
-        seed: of the folds and of LightGBM's columns; the same at each fit.
-    """
-
-    minimum_rows = 6
-
-    def __init__(self, base: Callable[[], Predictor], *, positive: bool, seed: int) -> None:
-        self._make, self._ratio, self._seed = base, positive, seed
-        self._n_columns: int | None = None
-        self._bounds = Bounds(-np.inf, np.inf)
-        self.rounds = 0
-
-    def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 6 rows.
-        """
-        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
-        self._bounds = Bounds.of(y, ratio=self._ratio)
-        folds = make_folds(y, np.random.default_rng(self._seed))
-        base = self._bounds.clip(held_out(self._make, x, y, folds).mean)
-        errors = errors_of(y, base, ratio=self._ratio)
-        self._booster = ResidualBooster(seed=self._seed)
-        self._spread = Spread.of(errors - self._booster.fit(x, errors, folds))
-        self.rounds = self._booster.rounds
-        self._base = self._make()
-        self._base.fit(x, y)
-        self._n_columns = x.shape[1]
-
-    def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
-        x = query_array(features, self._n_columns)
-        base = self._bounds.clip(self._base.predict(x).mean)
-        return self._spread.around(shifted(base, self._booster.predict(x), ratio=self._ratio), ratio=self._ratio)
 
 
 def _predict(model: lightgbm.Booster, features: Array, rounds: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.problem.constraints import Miss
+from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 
 _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
@@ -57,7 +57,7 @@ def constraint_text(constraint: Constraint) -> str:
     return f"{constraint.metric.name} {' and '.join(texts)}"
 
 
-def miss_text(miss: Miss) -> str:
+def miss_text(miss: NearestInfeasible) -> str:
     """What the nearest candidate breaks, and by how much: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms)``."""
     texts = []
     for constraint, value in miss.broken:

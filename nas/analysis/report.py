@@ -13,7 +13,7 @@ from nas.analysis.points import Point, Points, minimised_of, values_of
 from nas.analysis.run_measurements import Guidance, MeasuredRun, predicted_figures, predictor_history
 from nas.analysis.significance import distinguishable
 from nas.errors import StoreError, UnknownNameError
-from nas.problem.constraints import Miss, violations_of
+from nas.problem.constraints import NearestInfeasible, total_violation
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, metrics_of
 from nas.problem.pareto import hypervolume, hypervolume_history, non_dominated
 from nas.store.base import Fit, RunStatus, RunStore
@@ -28,7 +28,7 @@ class Nearest:
     """The network that comes nearest to keeping all constraints, and how it misses them."""
 
     point: Point
-    miss: Miss
+    miss: NearestInfeasible
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +237,9 @@ def comparable(points: Points, searched: Points, objectives: Sequence[Objective]
 
 
 def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
-    """What each point breaks of all constraints together, (n,); see `violations_of`."""
-    return violations_of(
-        {c.metric.name: values_of(points, c.metric.name) for c in constraints}, constraints, len(points)
-    )
+    """`total_violation` of each point, (n,); infinite where a value is missing."""
+    found = total_violation(constraints, lambda metric: values_of(points, metric.name), len(points))
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
@@ -248,7 +247,7 @@ def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Ne
     if not points:
         return None
     point = points[int(np.argmin(broken_by(points, constraints)))]
-    return Nearest(point, Miss.of(point.architecture, point.values, constraints))
+    return Nearest(point, NearestInfeasible.of(point.architecture, point.values, constraints))
 
 
 def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:

@@ -81,9 +81,9 @@ def bench_predictor(
         UnknownNameError: the table has no such column of figures.
         EvaluationError: numbers that make no benchmark, or more rows wanted than there are.
     """
-    if target not in table.figures:
-        raise UnknownNameError("figure", target, table.figures, where=table.name)
-    labels = np.array(table.figures[target], dtype=np.float64)
+    if target not in table.values:
+        raise UnknownNameError("figure", target, table.values, where=table.name)
+    labels = np.array(table.values[target], dtype=np.float64)
     known = np.flatnonzero(~np.isnan(labels))
     _check(table, target, len(known), train=train, test=test, seeds=seeds)
     models = partial(
@@ -122,7 +122,7 @@ def _models(features: TableFeatures, seed: int, *, positive: bool, tune_seconds:
         "mean": (plain, mean),
         "ridge": (plain, ridge),
         "lightgbm": (features.raw, lambda: lightgbm(positive=positive, seed=seed)),
-        "gp": (plain, gaussian_process),
+        "gp": (plain, lambda: gaussian_process(features.plain(()).shape[1])),
         "auto": (features, auto),
     }
     return found | ({"auto-tuned": (features, partial(auto, tune_seconds=tune_seconds))} if tune_seconds > 0 else {})

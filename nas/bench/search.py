@@ -17,7 +17,7 @@ from nas.errors import EvaluationError, UnknownNameError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
-from nas.search.registry import ALGORITHMS, Task, make_algorithm
+from nas.search.registry import ALGORITHMS, SearchProblem, make_algorithm
 from nas.store.memory import MemoryStore
 from predictors.threads import one_thread
 from supernets.space import Architecture
@@ -99,7 +99,7 @@ class Replay:
         )
         _check_columns(table, [o.name for o in objectives])
         _check_exact(table, [o.name for o in objectives], exact)
-        values = np.column_stack([o.sign * np.array(table.figures[o.name], dtype=np.float64) for o in objectives])
+        values = np.column_stack([o.sign * np.array(table.values[o.name], dtype=np.float64) for o in objectives])
         known = values[~np.isnan(values).any(axis=1)]
         _check_figures(table, objectives, known)
         front = known[non_dominated(known)]
@@ -107,9 +107,11 @@ class Replay:
         reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(known, axis=0))
         return cls(table, objectives, reference, hypervolume(front, reference), len(front), tuple(exact))
 
-    def task(self, seed: int) -> Task:
+    def task(self, seed: int) -> SearchProblem:
         """What an algorithm is made of."""
-        return Task(self.table.space, self.objectives, seed, exact={name: self._figures(name) for name in self.exact})
+        return SearchProblem(
+            self.table.space, self.objectives, seed, exact={name: self._figures(name) for name in self.exact}
+        )
 
     def run(
         self,
@@ -149,7 +151,7 @@ class Replay:
 
     def _figures(self, name: str) -> Callable[[Sequence[Architecture]], _Array]:
         def figures(architectures: Sequence[Architecture]) -> _Array:
-            found = (self.table.figure(a, name) for a in architectures)
+            found = (self.table.value(a, name) for a in architectures)
             return np.array([math.nan if figure is None else figure for figure in found], dtype=np.float64)
 
         return figures
@@ -272,8 +274,8 @@ def _check_columns(table: Table, names: Sequence[str]) -> None:
     if table.disagreement:
         raise EvaluationError(table.disagreement)
     for name in names:
-        if name not in table.figures:
-            raise UnknownNameError("figure", name, table.figures, where=table.name)
+        if name not in table.values:
+            raise UnknownNameError("figure", name, table.values, where=table.name)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise EvaluationError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
@@ -281,7 +283,7 @@ def _check_columns(table: Table, names: Sequence[str]) -> None:
         given = ", ".join(map(repr, names)) or "none"
         raise EvaluationError(
             f"a front needs at least two columns to maximize or minimize, got {given}; {table.name} has "
-            f"{', '.join(table.figures)}"
+            f"{', '.join(table.values)}"
         )
 
 
@@ -289,7 +291,7 @@ def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> No
     for name in exact:
         if name not in names:
             raise UnknownNameError("objective", name, names, where="the exact columns")
-        if len(table.rows) < table.space.size or np.isnan(table.figures[name]).any():
+        if len(table.rows) < table.space.size or np.isnan(table.values[name]).any():
             raise EvaluationError(f"{table.name} lacks figures of {name}, which can be exact only where it has all")
 
 
@@ -308,7 +310,7 @@ def _check_figures(table: Table, objectives: Sequence[Objective], known: _Array)
                 f"{table.name}: {objective.name} is {figure:g} everywhere; there is nothing to search for"
             )
     for which, architecture in (("smallest", table.space.smallest), ("largest", table.space.largest)):
-        lacking = [o.name for o in objectives if table.figure(architecture, o.name) is None]
+        lacking = [o.name for o in objectives if table.value(architecture, o.name) is None]
         if lacking:
             raise EvaluationError(
                 f"{table.name} has no {lacking[0]} of the {which} architecture ({architecture.key}), which a search "

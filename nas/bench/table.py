@@ -1,4 +1,4 @@
-"""Benchmark tables of published figures, and the evaluator that answers from one."""
+"""Tables of published measurements, and the evaluator that reads from one."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from supernets.space import Architecture, SearchSpace
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures of the architectures of one space.
+    """Measurements of the architectures of one space.
 
     Attributes:
-        name: the name of its file.
-        architectures: one a row, in the file's order; all different unless there is a `disagreement`.
-        figures: by column, one a row; NaN for an empty cell.
+        name: of its file.
+        architectures: one per row, in the file's order; all different unless there is a `disagreement`.
+        values: by column, one per row; NaN for an empty cell.
         exhaustive: whether every architecture of the space is a row.
-        rows: row by architecture; the first of several.
-        numeric: genes are numbers (averages, say), not options to choose from.
-        disagreement: why nothing can be replayed: rows of one architecture differ. Only a numeric table has one; there
-            the genes are features that do not tell all architectures apart, and its rows can still be learnt from.
+        rows: row number by architecture; the first of several.
+        numeric: genes are numbers (averages, say), not options.
+        disagreement: why a search cannot be replayed: rows of one architecture differ. Only a numeric table has one: its
+            genes are features that do not distinguish all architectures. Predictors can still be trained on its rows.
     """
 
     name: str
     space: SearchSpace
     architectures: tuple[Architecture, ...]
-    figures: Mapping[str, tuple[float, ...]]
+    values: Mapping[str, tuple[float, ...]]
     exhaustive: bool
     rows: Mapping[Architecture, int]
     numeric: bool = False
@@ -45,12 +45,12 @@ class Table:
         """The table that a YAML file describes.
 
         The file has the keys ``table`` (a CSV file beside it, which may end in .gz), ``genes`` (columns; the others are
-        figures), ``exhaustive`` and ``numeric`` (optional; genes are averages, and are taken as options all the same).
-        Rows that repeat an architecture with the same figures count once, unless others differ.
+        metrics), ``exhaustive`` and ``numeric`` (optional; genes are averages, each different value is an option).
+        Rows that repeat an architecture with equal values count once, unless others differ.
 
         Raises:
             NasError: a file is missing or malformed, a gene has no column, rows of one architecture disagree in a table
-                that is not numeric, a figure is no number, an inactive gene has no single explanation, or an exhaustive
+                that is not numeric, a value is not a number, an inactive gene has no single explanation, or an exhaustive
                 table lacks architectures.
         """
         path = Path(path)
@@ -61,9 +61,9 @@ class Table:
             raise UnknownNameError("gene column", missing[0], cells, where=f"{path} ('genes')")
         space, architectures = space_of({gene: cells.pop(gene) for gene in genes}, source=str(file))
         if not cells:
-            raise EvaluationError(f"{file}: has gene columns only; expected at least one column of figures")
-        figures = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
-        rows, disagreement = _different(architectures, figures, file)
+            raise EvaluationError(f"{file}: has gene columns only; expected at least one column of measurements")
+        values = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
+        rows, disagreement = _first_rows(architectures, values, file)
         if disagreement and not numeric:
             raise EvaluationError(disagreement)
         if exhaustive and len(rows) != space.size:
@@ -72,36 +72,36 @@ class Table:
                 "of its space; add the missing rows, or say 'exhaustive: false'"
             )
         if disagreement:
-            return cls(file.name, space, tuple(architectures), figures, exhaustive, rows, numeric, disagreement)
+            return cls(file.name, space, tuple(architectures), values, exhaustive, rows, numeric, disagreement)
         if len(rows) < len(architectures):
-            figures = {name: tuple(column[row] for row in rows.values()) for name, column in figures.items()}
+            values = {name: tuple(column[row] for row in rows.values()) for name, column in values.items()}
             rows = {architecture: row for row, architecture in enumerate(rows)}
-        return cls(file.name, space, tuple(rows), figures, exhaustive, rows, numeric)
+        return cls(file.name, space, tuple(rows), values, exhaustive, rows, numeric)
 
-    def figure(self, architecture: Architecture, column: str) -> float | None:
-        """One figure; None where the table has none.
+    def value(self, architecture: Architecture, column: str) -> float | None:
+        """The value of an architecture in a column; None where the table has none.
 
         Raises:
-            UnknownNameError: there is no such column of figures.
+            UnknownNameError: there is no such column of measurements.
         """
-        if column not in self.figures:
-            raise UnknownNameError("figure", column, self.figures, where=self.name)
+        if column not in self.values:
+            raise UnknownNameError("column", column, self.values, where=self.name)
         row = self.rows.get(architecture)
-        found = math.nan if row is None else self.figures[column][row]
+        found = math.nan if row is None else self.values[column][row]
         return None if math.isnan(found) else found
 
 
 class TableEvaluator:
-    """Answers requests of any fidelity with a table's figures, as exact ones; what it lacks is FAILED.
+    """Answers requests of any fidelity with a table's values, as exact ones; a value that it lacks is FAILED.
 
     Args:
         columns: the table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
-        scales: by objective name, what to multiply the column by to get the objective's unit, e.g. 0.01 for accuracies
-            in per cent; 1 for those not named.
+        scales: by objective name, the factor from the column's unit to the objective's, e.g. 0.01 for accuracies in per
+            cent; 1 by default.
         delay_s: time that each evaluation takes, for tests of interruption.
 
     Raises:
-        EvaluationError: rows of one architecture disagree, so that there is no figure to answer with.
+        EvaluationError: rows of one architecture disagree.
         UnknownNameError: the table has no such column, or a scale is for an objective without one.
     """
 
@@ -117,14 +117,14 @@ class TableEvaluator:
             raise EvaluationError(table.disagreement)
         self._table, self._columns, self._scales, self._delay_s = table, dict(columns), dict(scales or {}), delay_s
         for column in self._columns.values():
-            if column not in table.figures:
-                raise UnknownNameError("figure", column, table.figures, where=table.name)
+            if column not in table.values:
+                raise UnknownNameError("column", column, table.values, where=table.name)
         for objective in self._scales:
             if objective not in self._columns:
                 raise UnknownNameError("objective", objective, self._columns, where=f"the scales of {table.name}")
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        """One measurement a request, in their order.
+        """One measurement per request, in their order.
 
         Raises:
             UnknownNameError: an objective that no column was given for.
@@ -143,20 +143,20 @@ class TableEvaluator:
     def _answer(self, request: Request) -> Measurement:
         objective = _objective(request)
         column = self._columns[objective]
-        figure = self._table.figure(request.architecture, column)
+        value = self._table.value(request.architecture, column)
         known: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
-        if figure is None:
+        if value is None:
             why = f"{self._table.name} has no {column} of architecture {request.architecture.key}"
             return Measurement(request, Status.FAILED, None, None, message=why, **known)
-        return Measurement(request, Status.OK, figure * self._scales.get(objective, 1.0), 0.0, **known)
+        return Measurement(request, Status.OK, value * self._scales.get(objective, 1.0), 0.0, **known)
 
 
 def _objective(request: Request) -> str:
     return request.metric if request.profile is None else f"{request.metric}@{request.profile}"
 
 
-def _different(
-    architectures: Sequence[Architecture], figures: Mapping[str, tuple[float, ...]], file: Path
+def _first_rows(
+    architectures: Sequence[Architecture], values: Mapping[str, tuple[float, ...]], file: Path
 ) -> tuple[dict[Architecture, int], str]:
     """The first row of each architecture, and the first disagreement of another row with it ("" for none)."""
     first: dict[Architecture, int] = {}
@@ -165,7 +165,7 @@ def _different(
         other = first.setdefault(architecture, row)
         if other == row or disagreement:
             continue
-        for name, column in figures.items():
+        for name, column in values.items():
             one, two = column[other], column[row]
             if one != two and not (math.isnan(one) and math.isnan(two)):
                 disagreement = (

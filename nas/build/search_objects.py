@@ -19,7 +19,7 @@ from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
 from nas.search.base import SearchAlgorithm
 from nas.search.guided.models import FeatureSource
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from supernets.base import Supernet
 from supernets.data import Part
 from supernets.space import Architecture
@@ -42,12 +42,12 @@ def build_algorithm(
         for metric in job.metrics
         if metric.metric in EXACT_METRICS
     }
-    task = Task(
+    problem = SearchProblem(
         prepared.space, job.objectives, prepared.config.seed, constraints=job.constraints,
         features=_features(prepared, supernet), exact=exact, tune_seconds=search.tune_seconds,
-        earlier=warm_start,
+        warm_start=warm_start,
     )  # fmt: skip
-    return make_algorithm(search.algorithm, task)
+    return make_algorithm(search.algorithm, problem)
 
 
 def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas.errors import NasError
-from nas.problem.budget import Budget, Spent, extended
+from nas.problem.budget import Budget, Spent, extend_budget
 from nas.store.base import RunStatus, RunStore
 from nas.store.run_state import RunState
 
@@ -39,7 +39,7 @@ class Extension:
             )
         spent = Spent(sum(map(len, store.asks())), state.searched_seconds, ended=state.stop is not None)
         try:
-            return extended(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
+            return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
         except NasError as error:
             raise NasError(f"run {run}: {error}") from None
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.engine.screening import Stages, partial, screened_first, skipped, was_left, worth
+from nas.engine.screening import Stages, partial, screened_first, was_left, worth
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
-from nas.problem.budget import Budget
-from nas.problem.constraints import Miss, feasible_values, keeping, nearest
+from nas.problem.budget import MAX_FINALISTS, Budget
+from nas.problem.constraints import NearestInfeasible, feasible_values, feasible_within_noise, nearest, violations
 from nas.problem.objectives import (
     Constraint,
     Evaluation,
@@ -27,7 +27,6 @@ from nas.problem.objectives import (
     Status,
     metrics_of,
     minimised,
-    violations,
 )
 from nas.problem.pareto import hypervolume, non_dominated, reference_point
 from nas.problem.precision import Precisions
@@ -38,7 +37,6 @@ from supernets.space import Architecture, SearchSpace
 
 _MAX_FAILURES_IN_A_ROW = 20
 """After so many failed candidates one after another, the fault is not the candidates'."""
-_MAX_FINALISTS = 40
 _MAX_NEAREST = 8
 """Networks measured again where none keeps the constraints."""
 _FLOORS = (0, 1, 2)
@@ -62,7 +60,7 @@ class Progress:
     hypervolume: float | None = None
     front: int = 0
     failures: int = 0
-    nearest: Miss | None = None
+    nearest: NearestInfeasible | None = None
 
 
 def search(
@@ -143,7 +141,7 @@ class _Search:
     volume: float | None = None
     failures: int = 0
     any_feasible: bool = False
-    miss: Miss | None = None
+    miss: NearestInfeasible | None = None
     failures_in_a_row: list[Evaluation] = field(default_factory=list)
     volumes: list[tuple[int, float]] = field(default_factory=list)  # after so many evaluations, by batch
 
@@ -295,7 +293,7 @@ class _Search:
         left |= {a: why for a, why in zip(undecided, verdicts, strict=True) if why}
         for candidate, why in left.items():
             for request in requests[candidate]:
-                found[request] = known.get(request) or skipped(request, why, step)
+                found[request] = known.get(request) or Measurement.skipped(request, why, stage=step)
                 self.store.add(found[request])
         return [a for a in candidates if a not in left]
 
@@ -367,13 +365,13 @@ def finalists(
     )
     front = np.zeros(len(usable), dtype=bool)
     for floors in _FLOORS if constraints else (0,):
-        kept = keeping(usable, constraints, floors=floors)
+        kept = feasible_within_noise(usable, constraints, floors=floors)
         front |= non_dominated(np.where(kept[:, None], values, np.nan))
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
-    optimistic, may_keep = values - errors, keeping(usable, constraints, floors=-1)
+    optimistic, may_keep = values - errors, feasible_within_noise(usable, constraints, floors=-1)
     ahead = values[front]
     for i in np.flatnonzero(~front & may_keep):
-        if len(chosen) >= max(_MAX_FINALISTS, int(front.sum())):
+        if len(chosen) >= max(MAX_FINALISTS, int(front.sum())):
             break
         beaten = np.all(ahead <= optimistic[i], axis=1) & np.any(ahead < optimistic[i], axis=1)
         if not beaten.any():

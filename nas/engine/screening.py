@@ -21,7 +21,7 @@ from nas.problem.objectives import (
     minimised,
 )
 from nas.problem.precision import Precisions
-from nas.search.base import Foresight, SearchAlgorithm
+from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture
 
 _Z = 2.0
@@ -64,7 +64,7 @@ def screened_first(anchors: Sequence[Evaluation], figures: Sequence[Objective], 
             if figure.profile is not None:
                 timed += measurement.seconds
             elif figure.metric == "accuracy":
-                accuracy += measurement.seconds * images / max(images, int(measurement.detail.get("images", images)))
+                accuracy += measurement.seconds * images / max(images, measurement.n_images)
     return accuracy < timed
 
 
@@ -86,16 +86,11 @@ def partial(
     return Evaluation(architecture, known)
 
 
-def skipped(request: Request, because: str, step: int) -> Measurement:
-    """The atom that says that a figure was not worth taking, as was seen after a step."""
-    return Measurement(request, Status.SKIPPED, None, None, message=because, detail={"step": step})
-
-
 def was_left(recorded: Sequence[Measurement], step: int) -> bool | None:
     """What was decided after a step, by what is recorded of the figures that come later; None where nothing is."""
     if not recorded:
         return None
-    return any(m.status is Status.SKIPPED and m.detail["step"] == step for m in recorded)
+    return any(m.skipped_after == step for m in recorded)
 
 
 def worth(
@@ -119,11 +114,9 @@ def worth(
     if not len(front) or not evaluations:
         return [""] * len(evaluations)
     best = minimised(evaluations, objectives) - np.array([[_room(e, o) for o in objectives] for e in evaluations])
-    hopes = np.full(best.shape, -np.inf)
-    if isinstance(algorithm, Foresight):
-        hopes = algorithm.hopes([e.architecture for e in evaluations])
+    bounds = algorithm.lower_confidence_bounds([e.architecture for e in evaluations])
     open_ = np.array([[o.name not in e.measurements for o in objectives] for e in evaluations])
-    best = np.where(open_, hopes, best)
+    best = np.where(open_, -np.inf if bounds is None else bounds, best)
     found = []
     for evaluation, row in zip(evaluations, best, strict=True):
         beaten = np.all(front <= row, axis=1) & np.any(front < row, axis=1)
@@ -141,7 +134,7 @@ def _room(evaluation: Evaluation, figure: Objective) -> float:
     if found is None or found.value is None:
         return 0.0
     if found.request.fidelity is Fidelity.SCREEN:
-        return _upper(found.value, int(found.detail["images"])) - found.value
+        return _upper(found.value, found.n_images) - found.value
     return (found.error or 0.0) if figure.profile is not None else 0.0
 
 

@@ -19,6 +19,7 @@ from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.problem.budget import MAX_FINALISTS
 from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
 from supernets.base import Supernet
 from supernets.onnx_export import INPUT
@@ -35,8 +36,7 @@ _REPEATED = 2.0
 _RAY_S = (4.0, 8.0, 20.0)
 """Starting Ray and its actors: least, usual, most. Measured on two cores."""
 _FINALISTS = (0.15, 0.3, 0.5)
-"""Finalists as a share of the evaluations, at most 40 of them: least, usual, most. Of the recipes' runs."""
-_MAX_FINALISTS = 40
+"""Finalists as a share of the evaluations, at most `MAX_FINALISTS` of them: least, usual, most. Of the recipes' runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, lis
     data, n = prepared.data.dataset, prepared.config.search.evaluations
     score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
     each = score + sum(float(np.mean(found)) for found in timed.values()) * LONGER_ROUNDS / SEARCH_ROUNDS
-    low, usual, high = (max(2.0, min(share * n, _MAX_FINALISTS)) * each for share in _FINALISTS)
+    low, usual, high = (max(2.0, min(share * n, MAX_FINALISTS)) * each for share in _FINALISTS)
     origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
     return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)
 

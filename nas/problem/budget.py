@@ -8,6 +8,9 @@ from typing import Any
 
 from nas.errors import NasError
 
+MAX_FINALISTS = 40
+"""Architectures measured again after a search, at most; a front that is larger is measured whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
@@ -64,7 +67,7 @@ class Spent:
     ended: bool
 
 
-def extended(
+def extend_budget(
     budget: Budget, spent: Spent, *, evaluations: str | int | None = None, minutes: str | float | None = None
 ) -> Budget:
     """The budget of a run that is to go on.

@@ -1,4 +1,4 @@
-"""What is optimised and what is stored: objectives, requests, measurements (the atoms) and evaluations."""
+"""Objectives, constraints, requests, measurements (the stored atoms) and evaluations."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Goal(StrEnum):
 
 
 class Fidelity(StrEnum):
-    """How carefully, and on which part of the data, a figure was taken."""
+    """The protocol, and the part of the data, that a measurement used."""
 
     SCREEN = "screen"
-    """Accuracy on the first images of the validation part: a first look."""
+    """Accuracy on the first images of the validation part."""
     SEARCH = "search"
     """Accuracy on the validation part; latency by the short protocol."""
     FINAL = "final"
@@ -36,15 +36,15 @@ class Fidelity(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a measurement."""
+    """The outcome of a measurement."""
 
     OK = "ok"
     NOISY = "noisy"
-    """A figure, kept with its wider error."""
+    """There is a value, with its wider error."""
     FAILED = "failed"
-    """No figure; `Measurement.message` says why."""
+    """There is no value; `Measurement.message` is the reason."""
     SKIPPED = "skipped"
-    """Not taken: what was known of the candidate showed that it was not worth its cost; `Measurement.message` says how."""
+    """Not measured: earlier stages showed that it was not worth the cost; `Measurement.message` is the reason."""
 
 
 _METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belongs to a hardware profile
@@ -60,13 +60,13 @@ _METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belo
 EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 """Metrics that are computed, never measured or predicted."""
 TIMED_METRICS = frozenset(metric for metric, (_, _, timed) in _METRICS.items() if timed)
-"""Metrics that come of timing a deployment on a hardware profile: latency, examples a second, memory that making and
-running the session takes at most, and the time that making it takes."""
+"""Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
+the session, and the time to create it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One figure to optimise; `name` is ``metric`` or ``metric@profile``."""
+    """One metric to optimise; `name` is ``metric`` or ``metric@profile``."""
 
     name: str
     unit: str
@@ -84,7 +84,7 @@ class Objective:
 
     @property
     def sign(self) -> float:
-        """+1 to minimise, -1 to maximise: figures are multiplied by it, so that inside all are minimised."""
+        """+1 to minimise, -1 to maximise: values are multiplied by it, so that algorithms always minimise."""
         return 1.0 if self.goal is Goal.MINIMIZE else -1.0
 
     @classmethod
@@ -111,10 +111,10 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Bounds that a figure must keep, in its natural sign and unit; a network that keeps all of a job's is feasible.
+    """Bounds on a metric, in its natural sign and unit; a candidate within all bounds of a job is feasible.
 
     Raises:
-        ValueError: no bound, one that is not finite, or bounds that nothing can keep.
+        ValueError: no bound, one that is not finite, or bounds that nothing can satisfy.
     """
 
     metric: Objective
@@ -128,30 +128,30 @@ class Constraint:
         if bounds != sorted(bounds):
             raise ValueError(f"{self.metric.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
 
-    def violation(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much figures break the bounds, as a share of the bound broken (of 1 where it is 0), same shape.
+    def violation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much values violate the bounds, as a share of the bound (of 1 where it is 0), same shape.
 
-        0 where both are kept; NaN for NaN.
+        0 within both bounds; NaN for NaN.
         """
-        out = np.where(np.isnan(figures), np.nan, 0.0)
-        for slack in self.slacks(figures).values():
+        out = np.where(np.isnan(values), np.nan, 0.0)
+        for slack in self.slacks(values).values():
             out = out + np.maximum(slack, 0.0)
         return out
 
-    def slacks(self, figures: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """By how much figures miss each bound that there is, ``maximum`` and ``minimum``, same shape; negative where kept.
+    def slacks(self, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """By how much values miss each bound given, ``maximum`` and ``minimum``, same shape; negative within the bound.
 
         As a share of the bound (of 1 where it is 0); NaN for NaN.
         """
         bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
         return {
-            kind: sign * (figures - bound) / (abs(bound) or 1.0)
+            kind: sign * (values - bound) / (abs(bound) or 1.0)
             for kind, (bound, sign) in bounds.items()
             if bound is not None
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's store keeps of it, and what `--json` prints: ``figure``, ``min`` and ``max`` (null for none)."""
+        """Its form in a run's store and in `--json`: ``figure``, ``min`` and ``max`` (null for none)."""
         return {"figure": self.metric.name, "min": self.minimum, "max": self.maximum}
 
     @classmethod
@@ -161,7 +161,7 @@ class Constraint:
 
 
 def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
-    """What every candidate is asked for: the objectives, then the figures that constraints alone are on."""
+    """The metrics of every evaluation: the objectives, then the metrics of constraints alone."""
     return list(dict.fromkeys([*objectives, *(constraint.metric for constraint in constraints)]))
 
 
@@ -189,20 +189,20 @@ _WITHOUT_VALUE = (Status.FAILED, Status.SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The stored atom: one figure with its error, or why there is none.
+    """The stored atom: one value with its error, or the reason why there is none.
 
     Attributes:
-        value: the figure in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
-        error: one standard error (accuracy) or the noise floor times the figure (latency); 0 for exact figures.
+        value: in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
+        error: one standard error (accuracy) or the noise floor times the value (latency); 0 for exact values.
         weights: digest of the weights that were measured; "" where they do not matter.
         data: digest of the images used; "" where they do not matter.
         protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v1``.
         environment: machine and versions, JSON-able.
-        detail: further figures (p50, preempted share, ...), JSON-able.
+        detail: further values (p50, preempted share, ...), JSON-able.
         samples: raw samples, compressed: latency runs, or one bit an image for accuracy; kept in a table of their own.
         attempt: 0 for the first try; retries count up.
-        seconds: wall time that it took.
-        committed: when a store committed it, in seconds since the epoch; 0 for one that comes from no store.
+        seconds: wall time of the measurement.
+        committed: when a store committed it, in seconds since the epoch; 0 outside a store.
     """
 
     request: Request
@@ -223,47 +223,54 @@ class Measurement:
     def __post_init__(self) -> None:
         check_value(self.value, self.status)
 
+    @classmethod
+    def skipped(cls, request: Request, reason: str, *, stage: int) -> Measurement:
+        """The record that a value is not worth measuring, as decided after a stage of a staged evaluation."""
+        return cls(request, Status.SKIPPED, None, None, message=reason, detail={"step": stage})
+
+    @property
+    def skipped_after(self) -> int | None:
+        """The stage after which it was skipped; None unless it was."""
+        return int(self.detail["step"]) if self.status is Status.SKIPPED else None
+
+    @property
+    def n_images(self) -> int:
+        """The number of images behind an accuracy; 0 where it was not recorded."""
+        return int(self.detail.get("images", 0))
+
 
 def check_value(value: float | None, status: Status) -> None:
-    """Raises `ValueError` where a value is missing, or there is one of what failed or was skipped."""
+    """Raises `ValueError` where a value is missing, or a measurement that failed or was skipped has one."""
     if (value is None) != (status in _WITHOUT_VALUE):
         raise ValueError(f"a measurement has a value unless it failed or was skipped; got {value} with status {status}")
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All figures of one candidate, objectives and constrained ones: a view over its measurements, by name."""
+    """All metrics of one candidate, objectives and constrained ones: a view over its measurements, by name."""
 
     architecture: Architecture
     measurements: Mapping[str, Measurement]
 
     @property
     def failed(self) -> bool:
-        """Whether any figure could not be taken."""
+        """Whether any measurement failed."""
         return any(m.status is Status.FAILED for m in self.measurements.values())
 
     @property
     def screened_out(self) -> bool:
-        """Whether it was left before all of its figures were taken: it may teach, and is on no front."""
+        """Whether a staged evaluation stopped early: models may learn from it, but it enters no front."""
         return any(
             m.status is Status.SKIPPED or m.request.fidelity is Fidelity.SCREEN for m in self.measurements.values()
         )
 
     def value(self, objective: Objective) -> float:
-        """The figure in its natural sign; NaN where it failed, or was not asked for."""
+        """The value in its natural sign; NaN where it failed, or was not requested."""
         found = self.measurements.get(objective.name)
         return math.nan if found is None or found.value is None else found.value
 
 
 def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Figures as an (n, n_objectives) array in which smaller is better everywhere; NaN rows for failures."""
+    """Values as an (n, n_objectives) array in which smaller is better everywhere; NaN for failures."""
     out = np.array([[o.sign * e.value(o) for o in objectives] for e in evaluations], dtype=np.float64)
     return out.reshape(len(evaluations), len(objectives))
-
-
-def violations(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
-    """What each evaluation breaks of all constraints together, (n,): 0 is feasible; NaN where a figure is missing."""
-    out = np.zeros(len(evaluations))
-    for constraint in constraints:
-        out += constraint.violation(np.array([e.value(constraint.metric) for e in evaluations], dtype=np.float64))
-    return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,47 +13,43 @@ from supernets.space import Architecture
 
 
 class SearchAlgorithm(Protocol):
-    """Proposes architectures and learns from their figures; does no I/O.
+    """Proposes architectures and learns from their measurements; does no I/O.
 
-    The same seed and the same told history give the same asks, in any process. The loop measures the smallest and the
-    largest architecture first and tells them before the first `ask`: every algorithm takes them as part of its history.
+    The same seed and history give the same asks in any process. The loop measures the smallest and the largest
+    architecture first and passes them to `tell` before the first `ask`. Algorithms without models inherit `fits` and
+    `lower_confidence_bounds`.
     """
 
     def ask(self, n: int) -> list[Architecture]:
-        """Up to `n` architectures to evaluate next, never one asked or told before; empty when the space is used up."""
+        """Up to `n` architectures to evaluate next, none of them asked for or evaluated before; none: the space is used up."""
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes the figures of what was asked last, in the order asked; failed ones carry NaN.
+        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN.
 
-        What a staged evaluation left early has NaN for what was not taken, and an accuracy of fewer images.
-        """
-        ...
-
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """By objective name, the models behind the last `ask`, JSON-able; empty for algorithms without models.
-
-        Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
+        In a staged evaluation that was stopped early, values not taken are NaN, and the accuracy is that of fewer images.
         """
         ...
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Moves on as if `ask` had returned the recorded architectures, which `tell` will then be given.
+        """Continues as if `ask` had returned these recorded architectures; `tell` follows.
 
         Returns:
-            What this version would have asked (equal to `asked` unless a library changed); an algorithm whose `ask` is
-            a function of its seed and history alone returns `asked` without computing anything.
+            What this version would have asked for: equal to `asked` unless a library changed. An algorithm whose `ask` is
+            a function of seed and history returns `asked` without computing anything.
         """
         ...
 
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """By objective name, the models behind the last `ask`, JSON-able; empty without models.
 
-@runtime_checkable
-class Foresight(Protocol):
-    """An algorithm with models that tell how good a candidate may be before all of its figures are taken."""
-
-    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """The best minimised figures to be hoped for, (n, objectives), about two deviations from the expected ones.
-
-        Minus infinity where the models say nothing. A function of the seed and of what was told, like an ask.
+        Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
         """
-        ...
+        return {}
+
+    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
+        """Minimised values (n, objectives), two standard deviations better than predicted; None without models.
+
+        A function of seed and history, like an ask.
+        """
+        return None

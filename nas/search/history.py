@@ -1,4 +1,4 @@
-"""What a search was told: figures and violations by network, and which networks are known."""
+"""The evaluations that an algorithm learned from, and algorithms whose asks depend on them and the seed alone."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.objectives import Constraint, Evaluation, Objective, minimised, violations
-from supernets.space import Architecture
+from nas.problem.constraints import violations
+from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
+from nas.search.base import SearchAlgorithm
+from nas.search.genes import GeneRows
+from nas.search.sampling import draw_unknown
+from supernets.space import Architecture, SearchSpace
 
 
 class History:
-    """Everything told, in the order told, and everything asked for.
+    """All evaluations in order, and the set of known architectures: evaluated or asked for.
 
     Args:
-        constraints: on figures that every evaluation has.
+        constraints: on metrics that every evaluation has.
     """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
@@ -25,19 +29,18 @@ class History:
         self.known: set[Architecture] = set()
 
     def __len__(self) -> int:
-        """How many have figures."""
+        """The number of architectures with values."""
         return len(self._rows)
 
     def add(self, evaluations: Sequence[Evaluation]) -> list[Architecture]:
-        """Takes figures; returns the networks that have some now, the others are only remembered as known.
+        """Adds evaluations and returns the architectures that have values now; the others are only known.
 
-        Those are the networks whose figures are all finite, and those that a staged evaluation left because they break a
-        constraint: by how much is what there is to learn of them. What was not taken counts as the worst figure so far.
+        An architecture has values if all of them are finite, or if a staged evaluation stopped because it violates a
+        constraint: then the violation is the information, and a value that is missing counts as the worst so far.
         """
         self.known.update(e.architecture for e in evaluations)
-        values = minimised(evaluations, self._objectives)
         usable = []
-        for evaluation, row in zip(evaluations, values, strict=True):
+        for evaluation, row in zip(evaluations, minimised(evaluations, self._objectives), strict=True):
             broken = np.array([violations([evaluation], [c])[0] for c in self._constraints])
             if evaluation.screened_out and np.nansum(broken) > 0:
                 row, broken = np.where(np.isnan(row), self._worst, row), np.nan_to_num(broken)
@@ -47,16 +50,64 @@ class History:
                 usable.append(evaluation.architecture)
         return usable
 
+    def replace(self, proposed: Iterable[Architecture], recorded: Iterable[Architecture]) -> None:
+        """Makes recorded architectures known in place of those proposed in a replay."""
+        self.known.difference_update(proposed)
+        self.known.update(recorded)
+
     @property
     def architectures(self) -> list[Architecture]:
-        """The networks with figures, in the order told."""
+        """The architectures with values, in the order evaluated."""
         return list(self._rows)
 
     def __contains__(self, architecture: Architecture) -> bool:
         return architecture in self._rows
 
-    def figures(self, architectures: Iterable[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Minimised figures (n, m) of networks that have some, and their violations (n,): 0 where feasible."""
+    def values(self, architectures: Iterable[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Minimised values (n, m) of architectures that have some, and their violations (n,): 0 where feasible."""
         found = [self._rows[a] for a in architectures]
         values = np.array([row for row, _ in found]).reshape(len(found), len(self._objectives))
         return values, np.array([violation for _, violation in found], dtype=np.float64)
+
+
+class HistorySearch(SearchAlgorithm):
+    """An algorithm whose asks are a function of the seed and the history, so that `replay` computes nothing.
+
+    Subclasses propose architectures; where they propose too few, random ones complete the batch.
+
+    Args:
+        seed: at least 0.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective] = (),
+        *,
+        seed: int,
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        self._space, self._seed = space, seed
+        self._genes = GeneRows(space)
+        self._history = History(objectives, constraints)
+
+    def ask(self, n: int) -> list[Architecture]:
+        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        rng = np.random.default_rng([self._seed, len(self._history.known)])
+        asked = self._propose(n, rng)
+        asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
+        self._history.known.update(asked)
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Adds to the history."""
+        self._history.add(evaluations)
+
+    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """Returns `asked`, which is known from now on."""
+        self._history.known.update(asked)
+        return list(asked)
+
+    def _propose(self, n: int, rng: np.random.Generator) -> list[Architecture]:
+        """Up to `n` different unknown architectures."""
+        raise NotImplementedError

@@ -1,4 +1,4 @@
-"""LINAS: loops of an evolution on predictors and of measuring what it found."""
+"""LINAS: loops of evolution on predictors and measurement of its last population."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
-from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.problem.constraints import total_violation
+from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
 from nas.problem.pareto import Array
+from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
 from nas.search.history import History
@@ -27,31 +29,31 @@ PER_LOOP = 50
 GENERATIONS = 400
 PENALTIES = (0.1, 1.0, 10.0)
 COSTS = (1.0, 10.0, 100.0)
-"""Ridge's penalty and the support vectors' cost that cross-validation chooses from."""
+"""Grids of ridge's penalty and of the support vectors' cost for cross-validation."""
 _FOLDS = 5
 _RESTARTS = 3
-"""Inner searches that may end on known networks alone before chance steps in."""
+"""Inner searches in a row that may find only known architectures before random ones are drawn."""
 
 
-class LINAS:
+class LINAS(SearchAlgorithm):
     """Lightweight iterative neural architecture search (Cummings et al. 2022, arXiv 2205.10358).
 
-    The first loop's networks are random, the smallest and the largest among them. Each later loop fits a predictor for
-    each figure, runs NSGA-II on the predictions from a random start, and measures its last population, as far as it is
-    unknown, best first. It may be small: the inner search comes back to what was measured, and is not kept from it. Then an
-    ask returns fewer than it was asked for, and the next one begins a loop.
+    The first loop is random, with the smallest and the largest architecture. Each later loop fits a predictor for each
+    metric, runs NSGA-II on the predictions from a random start, and measures the unknown part of its last population,
+    best first. That part may be small, since the inner search may return to known architectures. Then an ask returns
+    fewer than requested, and the next one begins a loop.
 
-    Departures: of the grid of ridge's penalties and of support vectors' costs three each are tried, on standardised labels,
-    by mean absolute error. Violations are of predicted figures, feasible networks survive first. Where three inner
-    searches in a row find nothing unknown, and where the space has less than a loop left, networks are drawn at random.
+    Departures: three penalties of ridge and three costs of support vectors are compared, on standardised labels, by mean
+    absolute error. Violations are predicted; feasible architectures survive first. If three inner searches in a row find
+    nothing unknown, or the space has less than a loop left, architectures are drawn at random.
 
     Args:
         seed: at least 0.
-        per_loop: networks of the first loop, and the inner population; at least 10.
+        per_loop: architectures of the first loop, and the inner population; at least 10.
         generations: of the inner search.
 
     Raises:
-        ValueError: fewer than 10 networks a loop, which cannot be cross-validated.
+        ValueError: fewer than 10 per loop, which cannot be cross-validated.
     """
 
     def __init__(
@@ -66,76 +68,69 @@ class LINAS:
     ) -> None:
         if per_loop < 2 * _FOLDS:
             raise ValueError(
-                f"{per_loop} networks a loop are too few to choose predictors by; give at least {2 * _FOLDS}"
+                f"{per_loop} architectures per loop are too few for cross-validation; give at least {2 * _FOLDS}"
             )
         self._space, self._objectives, self._seed = space, list(objectives), seed
         self._constraints, self._per_loop, self._generations = list(constraints), per_loop, generations
         self._genes = GeneRows(space)
         self._history = History(objectives, constraints)
-        figures = [*objectives, *(c.metric for c in constraints)]
-        self._figures: dict[str, dict[Architecture, float]] = {f.name: {} for f in figures}
+        self._metrics = metrics_of(objectives, constraints)
+        self._values: dict[str, dict[Architecture, float]] = {m.name: {} for m in self._metrics}
         self._queue: list[Architecture] = []
 
     def ask(self, n: int) -> list[Architecture]:
-        """What is left of the loop, up to `n` unknown architectures; none when the space is used up."""
+        """The rest of the loop, up to `n` unknown architectures; none when the space is used up."""
         queue = [a for a in self._queue if a not in self._history.known] or self._loop(n)
         asked, self._queue = queue[:n], queue[n:]
         self._history.known.update(asked)
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes figures for the next loop's predictors; those with a NaN or an infinity are only remembered as known."""
+        """Adds labels for the next loop's predictors; evaluations with a NaN or an infinity are only known."""
         usable = set(self._history.add(evaluations))
         for evaluation in evaluations:
             if evaluation.architecture in usable:
-                for figure in [*self._objectives, *(c.metric for c in self._constraints)]:
-                    if not math.isnan(value := evaluation.value(figure)):
-                        self._figures[figure.name][evaluation.architecture] = value
-
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """Empty: its predictors give no deviations."""
-        return {}
+                for metric in self._metrics:
+                    if not math.isnan(value := evaluation.value(metric)):
+                        self._values[metric.name][evaluation.architecture] = value
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Searches again, so that the rest of its loop is known, and takes what was recorded in place of what it found."""
+        """Searches again, so that the rest of the loop is known; the recorded architectures replace those found."""
         again = self.ask(len(asked))
-        self._history.known.difference_update(again)
-        self._history.known.update(asked)
+        self._history.replace(again, asked)
         return again
 
     def _loop(self, n: int) -> list[Architecture]:
-        """The networks of a new loop; at most `n` random ones where there is nothing to learn from, or little left."""
+        """The architectures of a new loop; at most `n` random ones when there is nothing to learn from, or little left."""
         known = self._history.known
         rng = np.random.default_rng([self._seed, len(known)])
         if len(known) < self._per_loop:
             return draw_unknown(self._space, known, self._per_loop - len(known), rng)
         left = self._space.size - len(known)
-        least = min(map(len, self._figures.values()))
+        least = min(map(len, self._values.values()))
         if left > self._per_loop and len(self._history) >= 2 * _FOLDS and least >= _FOLDS:
             with one_thread():
-                models = {name: _Model.fit(*self._rows(name), rng) for name in self._figures}
+                models = {name: _Model.fit(*self._rows(name), rng) for name in self._values}
                 for _ in range(_RESTARTS):
                     if found := [a for a in self._inner(models, rng) if a not in known]:
                         return found
         return draw_unknown(self._space, known, n, rng)
 
     def _rows(self, name: str) -> tuple[Array, Array]:
-        """Features and figures of what was told."""
-        found = self._figures[name]
+        """Features and labels of one metric."""
+        found = self._values[name]
         return self._one_hot(list(found)), np.array(list(found.values()))
 
     def _one_hot(self, architectures: Sequence[Architecture]) -> Array:
         return self._space.encode(architectures)[:, : int(self._space.levels.sum())]
 
     def _inner(self, models: Mapping[str, _Model], rng: np.random.Generator) -> list[Architecture]:
-        """The different networks of the last population, the best predicted first."""
+        """The different architectures of the last population, the best predicted first."""
 
         def score(levels: NDArray[np.int64]) -> tuple[Array, Array]:
             rows = self._one_hot(self._genes.architectures(self._genes.canonical(levels)))
             found = {name: model.predict(rows) for name, model in models.items()}
-            broken = np.zeros(len(rows))
-            for constraint in self._constraints:
-                broken += constraint.violation(found[constraint.metric.name])
+            broken = total_violation(self._constraints, lambda metric: found[metric.name], len(rows))
             return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
 
         last = evolve(

@@ -1,17 +1,14 @@
-"""Pareto local search: what lies one gene away from the best networks known."""
+"""Pareto local search: the neighbours, one gene away, of the best architectures known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from nas.problem.objectives import Constraint, Evaluation, Objective
-from nas.search.genes import GeneRows
-from nas.search.history import History
+from nas.problem.objectives import Constraint, Objective
+from nas.search.history import HistorySearch
 from nas.search.ranking import first_front, survivors
-from nas.search.sampling import draw_unknown
 from supernets.space import Architecture, SearchSpace
 
 INITIAL = 10
@@ -19,19 +16,20 @@ INITIAL = 10
 Not 50: searches of a hundred evaluations are usual, and half of one would be random."""
 
 
-class LocalSearch:
+class LocalSearch(HistorySearch):
     """Pareto local search (Paquete, Chiarandini, Stützle 2004; White, Nolen, Savani 2020, arXiv 2005.02960, for networks).
 
-    A member of the front of what was told is drawn, and all its unknown neighbours (one active gene changed) are asked for
-    in random order, then another member's. Where the front's neighbourhoods are used up, those of the next best follow, by
-    front and crowding. An ask is a function of the seed and of what is known.
+    A member of the front is drawn, and all its unknown neighbours (one active gene changed) are asked for in random
+    order, then another member's. When the front's neighbourhoods are used up, those of the next best follow, by front
+    and crowding.
 
-    Departures: the front is that of the feasible networks, and while there are none, of those of least violation. After
-    each batch the front is taken anew, so that a neighbourhood is left as soon as its member is beaten.
+    Departures: the front is that of the feasible architectures, or of those of least violation while none is feasible.
+    After each batch the front is updated, so that a neighbourhood is abandoned as soon as its member is dominated.
 
     Args:
         seed: at least 0.
-        initial: networks told before the first neighbour is asked for; they are random, but for those told first.
+        initial: architectures evaluated before the first neighbour is asked for; they are random, except the two that
+            the loop evaluates first.
     """
 
     def __init__(
@@ -43,39 +41,18 @@ class LocalSearch:
         constraints: Sequence[Constraint] = (),
         initial: int = INITIAL,
     ) -> None:
-        self._space, self._seed, self._initial = space, seed, initial
-        self._genes = GeneRows(space)
-        self._history = History(objectives, constraints)
+        super().__init__(space, objectives, seed=seed, constraints=constraints)
+        self._initial = initial
 
-    def ask(self, n: int) -> list[Architecture]:
-        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
-        rng = np.random.default_rng([self._seed, len(self._history.known)])
-        asked = self._neighbours(n, rng) if len(self._history) >= max(1, self._initial) else []
-        asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
-        self._history.known.update(asked)
-        return asked
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Adds to what the front is taken from; those with a NaN or an infinity are only remembered as known."""
-        self._history.add(evaluations)
-
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """Empty: there are no models."""
-        return {}
-
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Returns `asked` and knows it."""
-        self._history.known.update(asked)
-        return list(asked)
-
-    def _neighbours(self, n: int, rng: np.random.Generator) -> list[Architecture]:
-        """Up to `n` different unknown neighbours of the front's members, or else of the next best."""
-        told = self._history.architectures
-        values, violations = self._history.figures(told)
+    def _propose(self, n: int, rng: np.random.Generator) -> list[Architecture]:
+        if len(self._history) < max(1, self._initial):
+            return []
+        evaluated = self._history.architectures
+        values, violations = self._history.values(evaluated)
         front = np.flatnonzero(first_front(values, violations))
-        ranked = survivors(values, len(told), violations)
+        ranked = survivors(values, len(evaluated), violations)
         rest = ranked[~np.isin(ranked, front)]
-        rows = self._genes.of(told)
+        rows = self._genes.of(evaluated)
         found: dict[Architecture, None] = {}
         for i in np.concatenate([rng.permutation(front), rest]):
             near = self._genes.architectures(rng.permutation(self._genes.all_neighbours(rows[i], rng)))

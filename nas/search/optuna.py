@@ -6,12 +6,12 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import optuna
 
 from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.base import SearchAlgorithm
 from nas.search.history import History
 from nas.search.sampling import draw_unknown
 from predictors.threads import one_thread
@@ -23,23 +23,23 @@ SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "nsga3": lambda seed: optuna.samplers.NSGAIIISampler(seed=seed),
 }
 _TRIES = 10
-"""Known networks in a row that a sampler may propose before chance steps in."""
+"""Known architectures in a row that a sampler may propose before random ones are drawn."""
 
 
-class OptunaSearch:
+class OptunaSearch(SearchAlgorithm):
     """A sampler of Optuna (Akiba et al. 2019, arXiv 1907.10902): `SAMPLERS`.
 
-    Every gene is a parameter of every trial, those of inactive choices too, since samplers model only parameters that all
+    Every gene is a parameter of every trial, also for inactive choices, since samplers model only parameters that all
     trials share. Options that are numbers become levels of an ordered parameter, others categories. A trial that proposes
-    a known network is told its figures again, at no cost (as failed, while it has none), and the sampler is asked once
-    more, a bounded number of times; then networks are drawn at random. Whatever is evaluated without having been proposed
-    is a trial too, with its parameters set.
+    a known architecture ends with its known values (as failed, while it has none), and the sampler is asked again, a
+    bounded number of times; then architectures are drawn at random. An evaluation that was not proposed becomes a trial
+    with fixed parameters.
 
     Args:
         sampler: a name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
             hypervolume improvement, or NSGA-III.
         seed: from 0 to 2**32 - 1.
-        constraints: told as the share by which each bound is missed, negative where it is kept.
+        constraints: passed to Optuna as `Constraint.slacks`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OptunaSearch:
         self._rng = np.random.default_rng(seed)
         self._history = History(objectives, constraints)
         self._slacks: dict[Architecture, dict[str, float]] = {}
-        self._open: dict[Architecture, optuna.Trial] = {}  # asked for and not told yet
+        self._open: dict[Architecture, optuna.Trial] = {}  # asked for and not evaluated yet
         with quiet():
             self._study = optuna.create_study(
                 sampler=SAMPLERS[sampler](seed), directions=["minimize"] * len(objectives)
@@ -84,7 +84,7 @@ class OptunaSearch:
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Ends the trials of these networks; those with a NaN or an infinity as failed."""
+        """Ends the trials of these architectures; those with a NaN or an infinity as failed."""
         self._history.add(evaluations)
         with quiet():
             for evaluation in evaluations:
@@ -94,12 +94,8 @@ class OptunaSearch:
                 trial = self._open.pop(architecture, None)
                 self._close(self._trial_of(architecture) if trial is None else trial, architecture)
 
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """Empty: what samplers believe is not told."""
-        return {}
-
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Asks again, and opens trials for what was recorded in place of what is proposed now."""
+        """Asks again, and opens trials for the recorded architectures in place of those proposed now."""
         again = self.ask(len(asked))
         with quiet():
             for stray in [a for a in again if a not in asked]:
@@ -111,11 +107,11 @@ class OptunaSearch:
         return again
 
     def _proposed(self, trial: optuna.Trial) -> Architecture:
-        """The network of a trial, whose parameters are drawn by this."""
+        """The architecture of a trial; draws its parameters."""
         return self._space.canonical([_suggest(trial, choice) for choice in self._space.choices])
 
     def _trial_of(self, architecture: Architecture) -> optuna.Trial:
-        """An open trial of a given network; inactive genes are random."""
+        """An open trial of a given architecture; inactive genes are random."""
         genes = np.array(architecture.genes, dtype=np.int64)
         levels = np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes).tolist()
         self._study.enqueue_trial(
@@ -126,13 +122,13 @@ class OptunaSearch:
         return trial
 
     def _close(self, trial: optuna.Trial, architecture: Architecture) -> None:
-        """Tells a trial what is known of its network."""
+        """Ends a trial with the known values of its architecture."""
         if architecture not in self._history:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
         for name, slack in self._slacks[architecture].items():
             trial.set_constraint(name, slack)
-        self._study.tell(trial, self._history.figures([architecture])[0][0].tolist())
+        self._study.tell(trial, self._history.values([architecture])[0][0].tolist())
 
 
 def _varies(choice: Choice) -> bool:
@@ -140,7 +136,7 @@ def _varies(choice: Choice) -> bool:
 
 
 def _suggest(trial: optuna.Trial, choice: Choice) -> int:
-    """A level, as the trial's parameter of this choice has it."""
+    """The level that the trial suggests for this choice."""
     top = len(choice.options) - 1
     if not _varies(choice):
         return 0
@@ -150,18 +146,18 @@ def _suggest(trial: optuna.Trial, choice: Choice) -> int:
 
 
 def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[str, float]:
-    """`Constraint.slacks` of a network by bound; a figure that was not taken keeps its bounds: the network breaks others."""
+    """`Constraint.slacks` by bound; 0 for a value that a staged evaluation did not take: another bound is violated."""
     found = {}
     for constraint in constraints:
-        figure = np.array(evaluation.value(constraint.metric))
-        for kind, slack in constraint.slacks(figure).items():
+        value = np.array(evaluation.value(constraint.metric))
+        for kind, slack in constraint.slacks(value).items():
             found[f"{constraint.metric.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
     return found
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without a line a trial, nor on what it calls experimental; both are settings of the process, and put back."""
+    """Silences Optuna's log line per trial and its experimental warnings; restores both settings of the process."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

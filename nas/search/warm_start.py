@@ -1,4 +1,4 @@
-"""What other runs measured before a search begins: figures to learn from, and networks that are worth asking for first."""
+"""Warm start: evaluations of other runs to learn from, and the architectures among them that are worth asking for first."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.objectives import Constraint, Evaluation, Objective, minimised, violations
+from nas.problem.constraints import violations
+from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.problem.pareto import non_dominated
-from nas.search.base import Foresight, SearchAlgorithm
-from nas.search.guided.acquisition import survivors
+from nas.search.base import SearchAlgorithm
+from nas.search.ranking import survivors
 from supernets.space import Architecture
 
 FIRST = 8
-"""Networks asked for first, at most: with as many again, guided search needed more (see `guided.WARM_INITIAL`)."""
+"""Architectures asked for first, at most: with as many again, guided search needed more (see `guided.WARM_INITIAL`)."""
 
 
-class Expected(Protocol):
-    """What gives minimised figures of architectures, (..., n, m), `z` deviations from the expected ones."""
+class Surrogate(Protocol):
+    """Predicts minimised values of architectures, (..., n, m), `z` standard deviations from the mean."""
 
-    def figures(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]: ...
+    def values(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]: ...
 
 
-class Earlier:
-    """Figures of earlier runs, for algorithms that learn from them; of each network in each objective the last one given.
+class PriorObservations:
+    """Values from other runs, for algorithms that learn from them; the last one of each architecture and objective.
 
     Attributes:
-        promising: networks that they show to be good; see the function of this name.
+        promising: the architectures that they show to be good; see the function of this name.
     """
 
     def __init__(
@@ -45,26 +46,26 @@ class Earlier:
     def column(
         self, objective: int, without: Collection[Architecture]
     ) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """Networks outside `without` that have a figure in an objective, and the minimised figures, (n,)."""
+        """Architectures outside `without` that have a value in an objective, and the minimised values, (n,)."""
         found = {a: float(row[objective]) for a, row in self._rows.items() if a not in without}
-        kept = {a: figure for a, figure in found.items() if math.isfinite(figure)}
+        kept = {a: value for a, value in found.items() if math.isfinite(value)}
         return list(kept), np.array(list(kept.values()), dtype=np.float64)
 
-    def known_to(self, outlook: Expected) -> Expected:
-        """An outlook that gives the known figures in place of the expected ones: measuring would find them again."""
-        return _Knowing(outlook, self._rows) if self._rows else outlook
+    def known_to(self, surrogate: Surrogate) -> Surrogate:
+        """A surrogate that returns observed values instead of predictions: measuring would find them again."""
+        return _WithObservations(surrogate, self._rows) if self._rows else surrogate
 
 
 @dataclass(frozen=True, slots=True)
-class _Knowing:
-    outlook: Expected
+class _WithObservations:
+    surrogate: Surrogate
     rows: Mapping[Architecture, NDArray[np.float64]]
 
-    def figures(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        expected = self.outlook.figures(architectures, z)
-        unknown = np.full(expected.shape[-1], np.nan)
-        known = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(expected.shape[-2:])
-        return np.where(np.isfinite(known), known, expected)
+    def values(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        predicted = self.surrogate.values(architectures, z)
+        unknown = np.full(predicted.shape[-1], np.nan)
+        known = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
+        return np.where(np.isfinite(known), known, predicted)
 
 
 def promising(
@@ -74,51 +75,52 @@ def promising(
     *,
     n: int = FIRST,
 ) -> list[Architecture]:
-    """Up to `n` networks that earlier runs found best, spread over their fronts.
+    """Up to `n` architectures that other runs found best, spread over their fronts.
 
-    Evaluations with the same figures are compared with each other, in the objectives. Where one is missing, the same metric
-    on another profile stands in for it: what is fast on one machine tends to be so on another. Networks that are known
-    to break a constraint are left out.
+    Evaluations with values of the same metrics are compared with each other, in the objectives. If one is missing, the
+    same metric on another profile replaces it: what is fast on one machine tends to be so on another. Architectures
+    known to violate a constraint are left out.
     """
     broken = np.zeros(len(evaluations), dtype=bool)
     for constraint in constraints:
-        broken |= violations(evaluations, [constraint]) > 0  # NaN, where the figure is not known, is no violation
+        broken |= violations(evaluations, [constraint]) > 0  # NaN, where the value is unknown, is no violation
     groups: dict[tuple[str, ...], list[Evaluation]] = {}
     for evaluation, breaks in zip(evaluations, broken.tolist(), strict=True):
         if not (breaks or evaluation.failed):
             groups.setdefault(tuple(sorted(evaluation.measurements)), []).append(evaluation)
     found: list[list[Architecture]] = []
     for names, group in groups.items():
-        stood_in = [s for o in objectives if (s := _stand_in(o, names)) is not None]
-        if stood_in:
-            values = minimised(group, stood_in)
+        available = [s for o in objectives if (s := _available(o, names)) is not None]
+        if available:
+            values = minimised(group, available)
             front = np.flatnonzero(non_dominated(values))
             found.append([group[front[i]].architecture for i in survivors(values[front], n)])
     turns = [front[i] for i in range(n) for front in found if i < len(front)]
     return list(dict.fromkeys(turns))[:n]
 
 
-def _stand_in(objective: Objective, names: Sequence[str]) -> Objective | None:
-    """The objective, or the one of the same metric among some figures' names."""
+def _available(objective: Objective, names: Sequence[str]) -> Objective | None:
+    """The objective, or the first of the same metric, among these names."""
     if objective.name in names:
         return objective
     others = [name for name in names if name.partition("@")[0] == objective.metric]
     return Objective(others[0], objective.unit, objective.goal) if others else None
 
 
-class EarlierFirst:
-    """Another algorithm, which asks for what earlier runs found promising before anything of its own.
+class WarmStarted(SearchAlgorithm):
+    """Another algorithm that first asks for what other runs found promising.
 
     Args:
-        inner: knows nothing of the earlier runs, or learns from their figures by itself.
-        first: networks to ask for first.
+        inner: knows nothing of the other runs, or learns from their values by itself.
+        first: architectures to ask for first.
     """
 
-    def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture], *, n_objectives: int) -> None:
-        self._inner, self._n_objectives = inner, n_objectives
+    def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
+        self._inner = inner
         self._left = dict.fromkeys(first)
 
     def ask(self, n: int) -> list[Architecture]:
+        """What is left of the first, then what the inner algorithm asks for."""
         first = list(self._left)[:n]
         if first:
             self._forget(first)
@@ -126,19 +128,12 @@ class EarlierFirst:
         return first + self._inner.ask(n - len(first)) if len(first) < n else first
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Passes the evaluations on."""
         self._forget([e.architecture for e in evaluations])
         self._inner.tell(evaluations)
 
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        return self._inner.fits()
-
-    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Those of the inner algorithm, if it has any."""
-        if isinstance(self._inner, Foresight):
-            return self._inner.hopes(architectures)
-        return np.full((len(architectures), self._n_objectives), -np.inf)
-
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+        """What this version would have asked for."""
         first = list(self._left)[: len(asked)]
         again = list(first)
         if first:
@@ -148,6 +143,14 @@ class EarlierFirst:
             again += self._inner.replay(rest)
         self._forget(asked)
         return again
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """Those of the inner algorithm."""
+        return self._inner.fits()
+
+    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
+        """Those of the inner algorithm."""
+        return self._inner.lower_confidence_bounds(architectures)
 
     def _forget(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:

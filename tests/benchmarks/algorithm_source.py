@@ -15,32 +15,27 @@ from nas.search.registry import ALGORITHMS
 
 _OWN = ("nas.search", "predictors")
 """Packages whose modules decide what is asked."""
-_SHELF = "nas.search.registry"
-_TASK = (_SHELF, "Task")
-"""It grows with what jobs can say; what an algorithm takes of it stands in the function that makes the algorithm."""
 
 
 @cache
 def source_digest(algorithm: str) -> str:
-    """Changes with whatever definition of this project an algorithm reaches, not with comments, docstrings or neighbours.
+    """Changes with every definition of this project that an algorithm reaches, not with comments, docstrings or neighbours.
 
     The versions of other libraries that are imported on the way are part of it.
 
     Raises:
-        KeyError: there is no such algorithm, or it is not made by a function of the shelf.
+        KeyError: there is no such algorithm.
     """
-    factory = ALGORITHMS[algorithm]
-    made_by = factory.__qualname__.partition(".")[0]  # the function, or the one that made it of some settings
-    settings = repr([cell.cell_contents for cell in factory.__closure__ or ()])
-    if made_by not in _module(_SHELF).definitions:
-        raise KeyError(f"{algorithm}: made by {factory.__qualname__}, which is no function of {_SHELF}")
-    parts, libraries = _reached(_SHELF, made_by)
-    return hashlib.sha256("\n".join([algorithm, settings, *parts, *_versions(libraries)]).encode()).hexdigest()[:16]
+    entry = ALGORITHMS[algorithm]
+    module, _, name = entry.path.partition(":")
+    parts, libraries = _reached(f"nas.search.{module}", name)
+    settings = repr((algorithm, dict(entry.settings), entry.uses))
+    return hashlib.sha256("\n".join([settings, *parts, *_versions(libraries)]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class _Module:
-    """A file's top level: its definitions and imports by name, and the statements that run whoever imports it."""
+    """A file's top level: its definitions and imports by name, and the statements that an import runs."""
 
     definitions: dict[str, list[ast.stmt]]
     imports: dict[str, tuple[str, str]]  # what a name is: a module, and a name in it ("" for the module itself)
@@ -72,7 +67,7 @@ def _reached(module: str, name: str) -> tuple[list[str], set[str]]:
     wanted = [(module, name)]
     while wanted:
         place = wanted.pop()
-        if place in parts or place == _TASK:
+        if place in parts:
             continue
         source = _module(place[0])
         definitions = [place[1]] if place[1] else list(source.definitions)

@@ -21,7 +21,8 @@ from nas.engine.loop import search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
-from nas.search.registry import Task, make_algorithm
+from nas.search.base import SearchAlgorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.run_facts import RunFacts, SearchFacts
@@ -65,10 +66,10 @@ class Figures:
         """Nothing to close."""
 
 
-class Guessing:
+class Guessing(SearchAlgorithm):
     """A search algorithm that records predictions of what it asks for, like one with models: its figures, blurred."""
 
-    def __init__(self, name: str, task: Task, figures: Figures) -> None:
+    def __init__(self, name: str, task: SearchProblem, figures: Figures) -> None:
         self._inner, self._figures = make_algorithm(name, task), figures
         self._objectives, self._rng = task.objectives, np.random.default_rng(task.seed)
         self._fits: dict[str, dict[str, object]] = {}
@@ -116,7 +117,7 @@ def fill(
     search_facts = SearchFacts(space=space, objectives=tuple(objectives), profiles=(_PROFILE,))
     store.describe(RunFacts(name="big", compatibility={}, search=search_facts), budget=Budget(n))
     store.set_status(RunStatus.RUNNING)
-    guessing = Guessing(algorithm, Task(space, objectives, 0), Figures(space))
+    guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), Figures(space))
     search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, enough=enough)
     store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     store.close()

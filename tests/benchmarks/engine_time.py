@@ -16,7 +16,7 @@ import numpy as np
 from nas.engine.loop import search
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request, Status
-from nas.search.registry import ALGORITHMS, Task, make_algorithm
+from nas.search.registry import ALGORITHMS, SearchProblem, make_algorithm
 from nas.store.sql import SqlStore
 from supernets.space import INACTIVE, Choice, SearchSpace
 
@@ -79,7 +79,7 @@ def engine(name: str, folder: Path) -> list[Stamp]:
 
     store = SqlStore.open(folder / f"{name}.db", create=True, driver=True)
     search(
-        space, OBJECTIVES, make_algorithm(name, Task(space, OBJECTIVES, 0)), Instant(space), store, Budget(2 * _TO),
+        space, OBJECTIVES, make_algorithm(name, SearchProblem(space, OBJECTIVES, 0)), Instant(space), store, Budget(2 * _TO),
         batch=_BATCH, enough=enough,
     )  # fmt: skip
     store.close()

@@ -49,7 +49,7 @@ def measure(path: Path, rows: Path, *, train: Sequence[int], test: int, seeds: i
     """Adds the rows that the file lacks, a table's column and a seed at a time."""
     table = Table.load(path)
     known = {(r["table"], r["target"], r["seed"]) for r in read(rows)}
-    for target in table.figures:
+    for target in table.values:
         if "latency" not in target and "accuracy" not in target:
             continue  # parameters and operations are computed, never predicted
         if all((path.stem, target, seed) in known for seed in range(seeds)):

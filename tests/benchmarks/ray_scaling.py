@@ -23,7 +23,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Objective, Request
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE
@@ -85,7 +85,7 @@ def wall_seconds(
     warm_up = [Request(architecture, objectives[0].metric) for architecture in searched.table.architectures[:n_workers]]
     for _ in range(2):  # the first actor to start may do all tasks of the first call
         list(evaluator.evaluate(warm_up))
-    algorithm_ = make_algorithm(algorithm, Task(space, objectives, 1))
+    algorithm_ = make_algorithm(algorithm, SearchProblem(space, objectives, 1))
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore.open(Path(folder) / "run.db", create=True, driver=True)
         batches = Batches(evaluator)

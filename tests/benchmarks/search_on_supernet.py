@@ -50,7 +50,7 @@ ALGORITHMS = ("guided", "random", "uniform scaling")
 _TOGETHER = 24
 
 
-class UniformScaling:
+class UniformScaling(SearchAlgorithm):
     """Asks for all uniformly scaled architectures, smallest first."""
 
     def __init__(self, architectures: Sequence[Architecture]) -> None:
@@ -62,9 +62,6 @@ class UniformScaling:
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learns nothing."""
-
-    def fits(self) -> dict[str, dict[str, Any]]:
-        return {}
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         return self.ask(len(asked))

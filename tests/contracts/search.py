@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status, violations
+from nas.problem.constraints import violations
+from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace

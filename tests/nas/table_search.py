@@ -12,7 +12,7 @@ from nas.engine.loop import Progress, search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget, Plateau
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.base import RunStatus, RunStore
 from nas.store.database import Database
 from nas.store.sql import SqlStore
@@ -69,7 +69,7 @@ def run_search(
     return search(
         table.space,
         OBJECTIVES,
-        make_algorithm(algorithm, Task(table.space, OBJECTIVES, seed)),
+        make_algorithm(algorithm, SearchProblem(table.space, OBJECTIVES, seed)),
         evaluator if kill_after is None else Killed(evaluator, kill_after),
         store,
         Budget(evaluations, None, plateau, plateau_from),

@@ -18,7 +18,7 @@ from nas.bench.table import Table
 from nas.engine.loop import Progress, search
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
@@ -50,7 +50,7 @@ def drive(database: Path, address: str, counter: Path) -> None:
         os.write(descriptor, f"{progress.done}\n".encode())
 
     evaluator = PooledTable(0.1)
-    algorithm = make_algorithm("nsga2", Task(table.space, OBJECTIVES, 0))
+    algorithm = make_algorithm("nsga2", SearchProblem(table.space, OBJECTIVES, 0))
     search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(120), batch=8, on_progress=count)
     store.set_status(RunStatus.FINISHED)
     store.close()

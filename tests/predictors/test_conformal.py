@@ -12,7 +12,7 @@ from predictors.conformal import ConformalPredictor
 from predictors.folds import held_out, make_folds
 from predictors.linear import RidgePredictor
 from predictors.scale import LabelScale
-from tests.contracts.predictor import PredictorContract, figures, rows
+from tests.contracts.predictor import D, PredictorContract, figures, rows
 
 
 class TestTrees(PredictorContract):
@@ -43,7 +43,7 @@ def test_baselines_rank_as_expected_on_a_sum() -> None:
     for name, model in {
         "mean": mean(),
         "ridge": ridge(),
-        "gp": gaussian_process(),
+        "gp": gaussian_process(D),
         "lightgbm": lightgbm(positive=True, seed=0),
     }.items():
         model.fit(x, figures(x))

@@ -12,7 +12,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 from predictors.base import Array
 from predictors.errors import PredictorError
 from predictors.folds import make_folds, rest
-from predictors.kernel_likelihood import AMPLITUDE_SIGMA, JITTER, Posterior
+from predictors.gaussian import JITTER
+from predictors.kernel_likelihood import AMPLITUDE_SIGMA, Posterior
 from predictors.kernel_process import REFIT_ROWS, KernelProcess
 from predictors.scale import LabelScale
 from tests.contracts.predictor import D, PredictorContract, figures, rows
@@ -90,11 +91,11 @@ def test_held_out_rows_are_predicted_from_the_others() -> None:
     model.fit(x, y)
     folds = make_folds(y, np.random.default_rng(0))
     found = model.held_out(folds)
-    kernel = model._kernel(model._lines, model._smooth) + model._noise * np.eye(40)
+    kernel, labels = model._kernel(model._lines, model._smooth) + model._noise * np.eye(40), model._labels
     for fold in folds:
         others = rest(fold, 40)
-        mean = kernel[np.ix_(fold, others)] @ np.linalg.solve(kernel[np.ix_(others, others)], model._z[others])
-        np.testing.assert_allclose(np.log(found.mean[fold]), model._centre + model._unit * mean, rtol=1e-6)
+        mean = kernel[np.ix_(fold, others)] @ np.linalg.solve(kernel[np.ix_(others, others)], labels.z[others])
+        np.testing.assert_allclose(np.log(found.mean[fold]), labels.centre + labels.unit * mean, rtol=1e-6)
 
 
 def test_a_weight_a_gene_is_learnt_again_without_each_fold() -> None:
@@ -135,3 +136,22 @@ def test_a_line_reaches_beyond_the_rows_seen() -> None:
     model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0,)], smooth=(0,))
     model.fit(x, 3 * x[:, 0] + 1)
     assert model.predict(np.array([[2.0]])).mean[0] == pytest.approx(7.0, rel=0.02)
+
+
+def test_a_left_out_deviation_equals_that_of_a_fold_of_one_row() -> None:
+    x, y = rows(), figures(rows(), noise=0.2)
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0, 1)], smooth=range(D))
+    model.fit(x, y)
+    folds = [np.array([i]) for i in range(len(y))]
+    np.testing.assert_allclose(model.left_out_std(), model.held_out(folds).std, rtol=1e-6)
+
+
+def test_learns_a_curve_that_no_line_follows_and_is_uncertain_far_away() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (60, 2))
+    y = np.sin(2 * x[:, 0]) + x[:, 1] ** 2
+    model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=range(2))
+    model.fit(x, y)
+    near = rng.uniform(-1.5, 1.5, (100, 2))
+    assert np.abs(model.predict(near).mean - np.sin(2 * near[:, 0]) - near[:, 1] ** 2).max() < 0.25
+    assert model.predict(np.array([[8.0, 8.0]])).std[0] > 5 * model.predict(near).std.mean()

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from lightgbm import LGBMRegressor
 
-from predictors.lightgbm import BASELINE, MINIMUM_ROWS, LightGBMPredictor, LightGBMResidual
+from predictors.base import Predictor
+from predictors.baselines import lightgbm
+from predictors.folds import make_folds
+from predictors.lightgbm import BASELINE, MINIMUM_ROWS, LightGBMPredictor, ResidualBooster
 from predictors.linear import RidgePredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract
 
-RELATIVE = partial(RidgePredictor, scale=LabelScale.RELATIVE)
-
 
 class TestDifference(PredictorContract):
-    def make(self) -> LightGBMResidual:
-        return LightGBMResidual(RidgePredictor, positive=False, seed=0)
+    def make(self) -> Predictor:
+        return lightgbm(positive=False, seed=0)
 
 
 class TestRatio(PredictorContract):
     positive = True
 
-    def make(self) -> LightGBMResidual:
-        return LightGBMResidual(RELATIVE, positive=True, seed=0)
+    def make(self) -> Predictor:
+        return lightgbm(positive=True, seed=0)
 
 
 def test_trees_alone_are_lightgbms_own() -> None:
@@ -46,28 +45,28 @@ def test_steps_that_a_line_misses_are_learnt() -> None:
         return np.asarray(5 + x[:, 0] + 2.0 * (x[:, 1] > 0.5))
 
     x, new = rng.random((150, 6)), rng.random((300, 6))
-    base, boosted = RELATIVE(), LightGBMResidual(RELATIVE, positive=True, seed=0)
-    for model in (base, boosted):
-        model.fit(x, latency(x))
-    assert boosted.rounds > 0
-    error = np.abs(boosted.predict(new).mean - latency(new)).mean()
-    assert error < 0.6 * np.abs(base.predict(new).mean - latency(new)).mean()
+    y, base, booster = latency(x), RidgePredictor(), ResidualBooster(seed=0)
+    base.fit(x, y)
+    folds = make_folds(y, rng)
+    booster.fit(x, y - base.held_out(folds).mean, folds)
+    assert booster.rounds > 0
+    mean = base.predict(new).mean
+    error = np.abs(mean + booster.predict(new) - latency(new)).mean()
+    assert error < 0.6 * np.abs(mean - latency(new)).mean()
 
 
-def test_falls_back_to_the_base_where_only_noise_is_left() -> None:
+def test_errors_of_noise_grow_no_trees() -> None:
     rng = np.random.default_rng(1)
-    x = rng.random((80, 6))
-    y = 5 + x @ np.arange(6.0) + 0.1 * rng.standard_normal(80)
-    base, boosted = RidgePredictor(), LightGBMResidual(RidgePredictor, positive=False, seed=0)
-    for model in (base, boosted):
-        model.fit(x, y)
-    assert boosted.rounds == 0
-    np.testing.assert_array_equal(boosted.predict(x).mean, base.predict(x).mean)
+    x, errors, booster = rng.random((80, 6)), 0.1 * rng.standard_normal(80), ResidualBooster(seed=0)
+    corrections = booster.fit(x, errors, make_folds(errors, rng))
+    assert booster.rounds == 0
+    assert not corrections.any()
+    assert not booster.predict(x).any()
 
 
 def test_few_rows_grow_no_trees() -> None:
     rng = np.random.default_rng(2)
     x = rng.random((MINIMUM_ROWS - 1, 3))
-    model = LightGBMResidual(RidgePredictor, positive=False, seed=0)
-    model.fit(x, np.where(x[:, 0] > 0.5, 2.0, 0.0))
-    assert model.rounds == 0
+    errors, booster = np.where(x[:, 0] > 0.5, 2.0, 0.0), ResidualBooster(seed=0)
+    booster.fit(x, errors, make_folds(errors, rng))
+    assert booster.rounds == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
 from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS
 from nas.search.evolution.mating import ArrayMating
 from nas.search.history import History
@@ -23,24 +24,24 @@ from nas.search.sampling import draw_unknown
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _BARREN = 20
-"""After so many litters without an unknown child, chance takes over."""
+"""Litters in a row without an unknown child after which architectures are drawn at random."""
 _LEAST_SHARE = 0.05
-"""The least share of unknown children that a litter is made for: it is at most 20 times what is wanted."""
+"""Least share of unknown children that the size of a litter assumes: at most 20 times as many are bred as are needed."""
 
 
-class EvolutionSearch:
+class EvolutionSearch(SearchAlgorithm):
     """One of `breeding.METHODS`: a population, its survival, and the operators that breed children from it.
 
     Departures from all of them: an architecture that is known is never bred again; failed evaluations enter no
-    population; after the first population every batch is a generation, whatever its size. The genes of inactive choices are
-    inherited unseen, so that a layer which comes back has its parents' levels.
+    population; after the first population every batch is a generation, of any size. The genes of inactive choices are
+    inherited, so that a layer which becomes active again has its parents' levels.
 
     Args:
         seed: at least 0. All randomness comes from it, none from numpy's global generator.
         method: a name of `breeding.METHODS`.
-        constraints: feasible networks survive before infeasible ones, those by their violation.
-        population: at least 2; the first is what is told first (the smallest and the largest architecture) and random.
-            None takes the method's own.
+        constraints: feasible architectures survive before infeasible ones, which are ordered by violation.
+        population: at least 2; the first one is the first evaluations (the smallest and the largest architecture) and
+            random ones. None takes the method's own.
 
     Raises:
         ValueError: a population below 2.
@@ -63,10 +64,10 @@ class EvolutionSearch:
         self._rng = np.random.default_rng(seed)
         self._history = History(objectives, constraints)
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
-        self._told: list[Architecture] = []  # since the last generation
+        self._pending: list[Architecture] = []  # evaluated since the last generation
         self._scale = np.empty((2, 0))
         self._unknown_share = 1.0  # of the last litter
-        self._networks: dict[bytes, Architecture] = {}  # by levels
+        self._by_levels: dict[bytes, Architecture] = {}
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
@@ -78,39 +79,34 @@ class EvolutionSearch:
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes figures into the next generation; those with a NaN or an infinity are only remembered as known."""
-        self._told += self._history.add(evaluations)
-
-    def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """Empty: there are no models."""
-        return {}
+        """Adds evaluations to the next generation; those with a NaN or an infinity are only known."""
+        self._pending += self._history.add(evaluations)
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Breeds again, and knows what was recorded in place of what it bred."""
+        """Breeds again; the recorded architectures become known in place of those bred."""
         again = self.ask(len(asked))
-        self._history.known.difference_update(again)
-        self._history.known.update(asked)
+        self._history.replace(again, asked)
         return again
 
     def _advance(self) -> None:
-        """Survival among parents and what was told since, once there is a population to start from."""
-        if len(self._told) < (1 if self._algorithm.is_initialized else self._population):
+        """Survival among parents and later evaluations, once there are enough for a population."""
+        if len(self._pending) < (1 if self._algorithm.is_initialized else self._population):
             return
-        levels = np.array([self._levels_of(architecture) for architecture in self._told])
-        values, violations = self._history.figures(self._told)
+        levels = np.array([self._levels_of(architecture) for architecture in self._pending])
+        values, violations = self._history.values(self._pending)
         if not self._algorithm.is_initialized:
             self._scale = np.stack([values.min(axis=0), np.ptp(values, axis=0)])
         values = (values - self._scale[0]) / np.where(self._scale[1] > 0, self._scale[1], 1.0)
-        told = Population.new("X", levels, "F", values, "G", violations[:, None])
+        evaluated = Population.new("X", levels, "F", values, "G", violations[:, None])
         with warnings.catch_warnings():  # U-NSGA-III switches the process's warnings off
-            self._algorithm.tell(infills=told)
-        self._told = []
+            self._algorithm.tell(infills=evaluated)
+        self._pending = []
 
     def _breed(self, n: int) -> list[Architecture]:
         """Up to `n` unknown children; fewer once litter after litter is known.
 
-        A litter is as large as the litters before it let expect `n` unknown ones among it: in a small space most children
-        are known in the end, and to breed one or two that are missing takes as long as to breed many.
+        The size of a litter follows from the share of unknown children in the last one: in a small space most children
+        are known in the end, and breeding one or two that are missing takes as long as breeding many.
         """
         bred: list[Architecture] = []
         barren = 0
@@ -119,7 +115,7 @@ class EvolutionSearch:
             litter = self._algorithm.mating.litter(self._algorithm, size)
             unknown: dict[Architecture, NDArray[np.int64]] = {}
             for levels in litter:
-                architecture = self._network(levels)
+                architecture = self._architecture(levels)
                 if architecture not in self._history.known:
                     unknown.setdefault(architecture, levels)
             self._unknown_share = max(min(len(unknown) / size, 1.0), _LEAST_SHARE)
@@ -130,15 +126,15 @@ class EvolutionSearch:
             barren = 0 if found else barren + 1
         return bred
 
-    def _network(self, levels: NDArray[np.int64]) -> Architecture:
-        """The network of a row of levels, (n_choices,), made once: in a small space most children were bred before."""
+    def _architecture(self, levels: NDArray[np.int64]) -> Architecture:
+        """The architecture of a row of levels, (n_choices,), cached: in a small space most children were bred before."""
         raw = levels.tobytes()
-        if raw not in self._networks:
-            self._networks[raw] = self._space.canonical(levels)
-        return self._networks[raw]
+        if raw not in self._by_levels:
+            self._by_levels[raw] = self._space.canonical(levels)
+        return self._by_levels[raw]
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
-        """The levels that it was bred with; where it was not, inactive genes are random."""
+        """The levels that it was bred with; for one that was not bred, inactive genes are random."""
         if architecture in self._levels:
             return self._levels[architecture]
         genes = np.array(architecture.genes, dtype=np.int64)

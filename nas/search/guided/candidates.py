@@ -1,5 +1,5 @@
-"""Where a guided search looks: an inner evolution over predictions, neighbours of the front, chance; and relatives of the
-best networks measured."""
+"""Candidates of a guided search: an inner evolution over predictions, neighbours of the front, random architectures, and
+relatives of the best ones measured."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nas.search.ranking import survivors
 from supernets.space import Architecture
 
 _LITTERS = 30
-"""Times that `relatives` breeds at most: in a small space nearly every child is known in the end."""
+"""Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How many candidates are looked at; predictions of them are what an ask costs."""
+    """The numbers of candidates; predicting them is the cost of an ask."""
 
     population: int = 80
     generations: int = 15
@@ -39,12 +39,12 @@ def candidates(
 ) -> list[Architecture]:
     """Different architectures outside `known`, in a fixed order; none when everything found is known.
 
-    The inner evolution breeds by uniform crossover and by redrawing 1 gene in n. Its survivors may be known networks,
-    which are good parents, but only unknown ones are candidates.
+    The inner evolution breeds by uniform crossover and by redrawing 1 gene in n. Its survivors may be known, which are
+    good parents, but only unknown architectures are candidates.
 
     Args:
-        front: genes of the best networks measured, (f, n_choices), f at least 1.
-        score: minimised figures (n, m) and violations (n,) expected of architectures.
+        front: genes of the best architectures measured, (f, n_choices), f at least 1.
+        score: predicts minimised values (n, m) and violations (n,) of architectures.
     """
     seen: dict[Architecture, None] = {}
     near = genes.neighbours(front, effort.neighbours, rng)
@@ -60,8 +60,8 @@ def candidates(
         bred = genes.architectures(children)
         seen.update(dict.fromkeys(bred))
         population, first = np.unique(np.vstack([population, children]), axis=0, return_index=True)
-        figures, breaks = score(bred)
-        values, broken = np.vstack([values, figures])[first], np.concatenate([broken, breaks])[first]
+        bred_values, bred_broken = score(bred)
+        values, broken = np.vstack([values, bred_values])[first], np.concatenate([broken, bred_broken])[first]
         best = survivors(values, effort.population, broken)
         population, values, broken = population[best], values[best], broken[best]
     seen.update(dict.fromkeys(genes.architectures(population)))
@@ -71,11 +71,11 @@ def candidates(
 def relatives(
     genes: GeneRows, known: Collection[Architecture], parents: Rows, n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Up to `n` different unknown children of networks that were measured, in the order bred.
+    """Up to `n` different unknown children of measured architectures, in the order bred.
 
-    Models err where the inner evolution takes them, and it then finds their errors; children of networks that are good in
-    fact are near what is known. On NAS-Bench-201 picking half of a batch among so few of them needed fewer evaluations
-    than any way of picking all by the models' own optimum.
+    The inner evolution exploits the errors of the models; children of architectures with good measurements stay near the
+    data. On NAS-Bench-201, half of a batch from these few candidates needed fewer evaluations than every way of taking
+    all from the optimum of the models.
 
     Args:
         parents: genes, the best first, (p, n_choices), p at least 1.

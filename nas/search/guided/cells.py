@@ -1,4 +1,4 @@
-"""Choices that may be the edges of a cell, and which of them a cell's output depends on."""
+"""Choices that may be the edges of a cell (a small graph of operations), and the edges that its output depends on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from supernets.space import Choice, SearchSpace
 
 Genes = NDArray[np.int64]
-"""A row an architecture, a column a choice of its space."""
+"""One row per architecture, one column per choice of its space."""
 
 _NODES = range(3, 8)
-"""How many a cell may have: with two there is but one path, and published cells have up to seven."""
+"""Nodes of a cell: with two there is only one path, and published cells have up to seven."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """A guess at what choices mean: each is the operation on one edge of a cell, and one of its options removes the edge.
+    """A hypothesis: each choice is the operation on one edge of a cell, and one of its options removes the edge.
 
     Attributes:
         members: numbers of the choices, in the order of `edges`.
@@ -32,12 +32,12 @@ class Wiring:
     removed: int
 
     def live(self, genes: Genes) -> Genes:
-        """Genes (n, n_choices), with edges that lie on no path from input to output removed: equal rows are equal networks."""
+        """Genes (n, n_choices), with edges on no path from input to output removed: equal rows are equal networks."""
         edges = genes[:, self.members] != self.removed
         n_nodes = max(target for _, target in self.edges) + 1
         fed, used = np.zeros((2, len(genes), n_nodes), dtype=bool)
         fed[:, 0], used[:, -1] = True, True
-        # By target, every edge into a node comes before those out of it, and by source in reverse the other way round.
+        # Sorted by target, the edges into a node come before those out of it; by source in reverse, after them.
         for i, (source, target) in sorted(enumerate(self.edges), key=lambda edge: edge[1][1]):
             fed[:, target] |= fed[:, source] & edges[:, i]
         for i, (source, target) in sorted(enumerate(self.edges), key=lambda edge: -edge[1][0]):
@@ -49,12 +49,12 @@ class Wiring:
 
 
 def wirings(space: SearchSpace) -> list[Wiring]:
-    """Every cell that a space without a description of one may be: none for spaces whose choices cannot be edges.
+    """Every hypothesis that a space admits: none for spaces whose choices cannot be edges.
 
-    In cells of the kind of NAS-Bench-201, every node may feed every later one, so that choices with the same options are 3, 6,
-    10, ... They come in the order of their targets (as in NAS-Bench-201) or of their sources (the rows of a matrix, as in
-    NAS-Bench-101). Any name may stand for a removed edge, a number only if it is 0. Two cells with the same options, edges with
-    different options, and choices that require others or are required are not seen as a cell.
+    In cells like those of NAS-Bench-201, every node may feed every later one, so that choices with the same options are 3,
+    6, 10, ... They are sorted by target (as in NAS-Bench-201) or by source (the rows of a matrix, as in NAS-Bench-101). Any
+    name may mean a removed edge, a number only if it is 0. Not recognised: two cells with the same options, edges with
+    different options, and choices that require others or are required.
     """
     required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
     alike: dict[tuple[object, ...], list[int]] = {}
@@ -70,14 +70,14 @@ def wirings(space: SearchSpace) -> list[Wiring]:
 
 
 def _orders(n_edges: int) -> list[tuple[tuple[int, int], ...]]:
-    """The ways in which so many edges may be listed."""
+    """The orders in which `n_edges` edges may be listed."""
     nodes = next((n for n in _NODES if n * (n - 1) // 2 == n_edges), 0)
     by_target = tuple((source, target) for target in range(nodes) for source in range(target))
     return [by_target, tuple(sorted(by_target))] if nodes else []
 
 
 def _removing(choice: Choice) -> Sequence[int]:
-    """Levels that may stand for no edge at all."""
+    """Levels that may mean that there is no edge."""
     if len(choice.options) == 1:
         return []
     return [level for level, option in enumerate(choice.options) if isinstance(option, str) or option == 0]

@@ -1,4 +1,4 @@
-"""What a search's own models see of an architecture: its genes, and how often each option occurs among like choices."""
+"""Features of an architecture for models of a search: its genes, and the counts of options among similar choices."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nas.search.guided.cells import Wiring
 from supernets.space import Architecture, SearchSpace
 
 _LIKE = 2
-"""Choices with the same options are counted together from so many on."""
+"""Choices with equal options whose options are counted, at least."""
 
 
 class GeneFeatures:
-    """Feature rows of a space's architectures, without being told what the space is of.
+    """Feature rows of a space's architectures, without knowledge of what the space describes.
 
     Columns: one-hot genes; then each choice of numbers on its scale; then, for every set of choices with equal options
-    (the kernels of all layers, say), the share of them that has each option. The counts carry over between genes what a
+    (the kernels of all layers, say), the share of them that has each option. The counts transfer between genes what a
     model of genes alone must learn for each of them.
 
     Args:
-        wiring: genes are taken as the edges of this cell, and those that its output does not depend on as removed.
+        wiring: genes are the edges of this cell; those that its output does not depend on count as removed.
 
     Attributes:
         groups: the weight of each column: one for a choice's one-hot columns, one of its own for every other column.
@@ -30,8 +30,7 @@ class GeneFeatures:
     """
 
     def __init__(self, space: SearchSpace, wiring: Wiring | None = None) -> None:
-        self.wiring = wiring
-        self._space = space
+        self._space, self.wiring = space, wiring
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
         self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
@@ -45,15 +44,14 @@ class GeneFeatures:
         self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Features, (n, d). Counts are divided by the root of what there is to count, so that they spread like genes."""
+        """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""
         genes = np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self._space))
         if self.wiring is not None:
             genes = self.wiring.live(genes)
             architectures = [Architecture(tuple(row)) for row in genes.tolist()]
-        encoded = self._space.encode(architectures)[:, self._kept]
         counts = [
             (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
             for members in self._kinds
             for level in range(int(self._space.levels[members[0]]))
         ]
-        return np.column_stack([encoded, *counts])
+        return np.column_stack([self._space.encode(architectures)[:, self._kept], *counts])

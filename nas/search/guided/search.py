@@ -10,62 +10,60 @@ from numpy.typing import NDArray
 
 from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.problem.pareto import MARGIN, non_dominated
-from nas.search.genes import GeneRows
-from nas.search.guided.acquisition import pick_greedily
+from nas.search.guided.acquisition import select_batch
 from nas.search.guided.candidates import Effort, candidates, relatives
 from nas.search.guided.goals import Goals
-from nas.search.guided.models import AutoKind, FeatureSource, Figures, GeneKind, ModelKind, ObjectiveModel, Outlook
+from nas.search.guided.models import AutoKind, FeatureSource, GeneKind, MetricModel, ModelKind, SurrogateModels, Values
 from nas.search.guided.start import spread_out
-from nas.search.history import History
+from nas.search.history import HistorySearch
 from nas.search.ranking import first_front, survivors
 from nas.search.sampling import draw_unknown
-from nas.search.warm_start import Earlier, Expected
+from nas.search.warm_start import PriorObservations, Surrogate
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
-N_DRAWS = 1
 OPTIMISM = 0.3
-"""Each candidate is judged by one draw of its figures, 0.3 of a normal deviation on the good side. On NAS-Bench-201
-(CIFAR-100 against three latencies, 8 seeds, volume missing after 100, 150 and 200 evaluations) 0.7 and 1, the expected gain
-(unbiased draws or quantiles), draws that are correlated as the process says, and deviations from calibration were worse."""
+"""Each candidate is judged by one sample of its values, 0.3 of a normal deviation on the good side. On NAS-Bench-201
+(CIFAR-100 against three latencies, 8 seeds, volume missing after 100, 150 and 200 evaluations) 0.7 and 1, the expected
+improvement (unbiased samples or quantiles), correlated samples of the process, and calibrated deviations were worse."""
 EVOLVED = 0.5
-"""Share of a batch that comes from the evolution over expected figures; the rest are relatives of what was measured."""
+"""Share of a batch from the evolution over predictions; the rest are relatives of what was measured."""
 INITIAL = 20
 PARENTS = 30
-"""Best networks measured that relatives are bred from."""
+"""Best architectures measured that relatives are bred from."""
 WARM_INITIAL = 10
-"""With at least `INITIAL` earlier figures. On NAS-Bench-201 (CIFAR-100 against 1080ti_1 after 100 evaluations on raspi4; 5
-seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; 32, 44 and more than 260 without them."""
+"""With at least `INITIAL` evaluations as a warm start. On NAS-Bench-201 (CIFAR-100 against 1080ti_1 after 100 evaluations on
+raspi4; 5 seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; without, 32, 44 and over 260."""
 _LEAST_MODELLED = 6
+_BOUND_DEVIATIONS = 2.0
 
 
-class GuidedSearch:
-    """Models are fitted to everything told; an inner evolution over them and relatives of the best measured are proposed;
-    greedy picks by the hypervolume that they promise are asked for.
+class GuidedSearch(HistorySearch):
+    """Bayesian optimisation: models are fitted to all evaluations; an inner evolution over their predictions and relatives of
+    the best architectures measured are candidates; `select_batch` chooses among them by hypervolume improvement.
 
-    Constraints come first: what breaks one adds nothing to a front, and while nothing measured keeps them all, what is
-    expected to break them least is asked for.
+    Constraints come first: an infeasible candidate improves nothing, and while no measured architecture is feasible, the
+    candidates of least predicted violation are asked for.
 
-    An ask is a function of the seed and of what was told (and of what was asked and not told yet), so that nothing of
-    it needs to be kept: a resumed search fits once and goes on.
+    An ask is a function of the seed and the history (and of what was asked for and not evaluated yet), so that a resumed
+    search fits once and continues.
 
     Args:
         seed: at least 0.
-        features: analytic features by the name of each figure that has some; the Gaussian process over genes
-            models the others alone.
-        exact: figures in their natural sign, (n,), by the name of each one that is computed, not modelled.
-        reference: bounds the volume that picks are judged by, minimised, (m,); None takes, at each ask, the nadir of a front,
-            moved out by 10 % of its range: that of what was measured, or of this and what is expected, whichever is further.
-        initial: how many successful evaluations, those told before the first ask included, come before the models.
-        kinds: models to choose from for each figure; None takes the two above.
-        effort: how many candidates are looked at.
-        constraints: on objectives or on further figures, which every evaluation then has too.
-        earlier: figures of other runs: models learn from them, and the networks that they show to be good are candidates.
-        tune_seconds: for tuning each model on analytic features, at each fit; where the time runs out before the trials, an
-            ask is no longer a function of the seed and of what was told.
+        features: analytic features by the name of each metric that has some; the others are modelled by the Gaussian
+            process over genes alone.
+        exact: functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
+        reference: bounds the volume that candidates are judged by, minimised, (m,); None takes, at each ask, the nadir of a
+            front, moved out by 10 % of its range: the measured front, or that of measurements and predictions, the larger.
+        initial: successful evaluations, those before the first ask included, before the first model.
+        kinds: models to choose from for each metric; None takes the two above.
+        constraints: on objectives or on further metrics, which every evaluation then has too.
+        warm_start: evaluations of other runs: models learn from them, and the promising architectures are candidates.
+        tune_seconds: for tuning each model on analytic features, at each fit; if the time ends before the trials, an ask is
+            no longer a function of seed and history.
 
     Raises:
-        ValueError: no objectives, or an exact figure for none of them.
+        ValueError: no objectives, or an exact metric that is not searched for.
     """
 
     def __init__(
@@ -75,46 +73,45 @@ class GuidedSearch:
         *,
         seed: int,
         features: Mapping[str, FeatureSource] | None = None,
-        exact: Mapping[str, Figures] | None = None,
+        exact: Mapping[str, Values] | None = None,
         reference: NDArray[np.float64] | None = None,
         initial: int = INITIAL,
         kinds: Sequence[ModelKind] | None = None,
         effort: Effort | None = None,
         tune_seconds: float = 0.0,
-        earlier: Sequence[Evaluation] = (),
+        warm_start: Sequence[Evaluation] = (),
         constraints: Sequence[Constraint] = (),
     ) -> None:
-        self._space, self._seed, self._goals = space, seed, Goals(objectives, constraints)
-        self._history = History(objectives, constraints)
-        figures = self._goals.figures
+        super().__init__(space, objectives, seed=seed, constraints=constraints)
+        self._goals = Goals(objectives, constraints)
+        metrics = self._goals.metrics
         self._exact = dict(exact or {})
-        stray = sorted(set(self._exact) - {f.name for f in figures})
+        stray = sorted(set(self._exact) - {m.name for m in metrics})
         if stray or not objectives:
-            names = [f.name for f in figures]
-            raise ValueError(f"exact figures for {stray}, which are not searched for; these are {names}")
+            names = [m.name for m in metrics]
+            raise ValueError(
+                f"exact functions are given for {stray}, which are not among the metrics searched: {names}"
+            )
         genes = GeneKind(space, seed=seed)
-        sources = features or {}
-        analytic = {name: AutoKind(source, seed, tune_seconds) for name, source in sources.items()}
+        analytic = {name: [AutoKind(source, seed, tune_seconds)] for name, source in (features or {}).items()}
         self._kinds: dict[str, Sequence[ModelKind]] = {
-            f.name: [genes, *(analytic[name] for name in [f.name] if name in analytic)] if kinds is None else kinds
-            for f in figures
+            m.name: [genes, *analytic.get(m.name, [])] if kinds is None else kinds for m in metrics
         }
         self._least_whole = max(min(kind.minimum_rows for kind in kinds) for kinds in self._kinds.values())
-        if len(earlier) >= initial:
+        if len(warm_start) >= initial:
             initial = min(initial, WARM_INITIAL)
         self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
-        self._genes = GeneRows(space)
-        self._earlier = Earlier(earlier, figures, constraints)
-        self._told: dict[Architecture, NDArray[np.float64]] = {}
+        self._prior = PriorObservations(warm_start, metrics, constraints)
+        self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
-        self._fitted: tuple[int, dict[str, ObjectiveModel], Expected] | None = None
+        self._fitted: tuple[int, dict[str, MetricModel], Surrogate] | None = None
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
-        rng = np.random.default_rng([self._seed, len(self._told)])
+        rng = np.random.default_rng([self._seed, len(self._evaluated)])
         self._fits = {}
         if not self._is_ready():
-            asked = spread_out(self._space, self._history.known, list(self._told), n, rng)
+            asked = spread_out(self._space, self._history.known, list(self._evaluated), n, rng)
         else:
             with one_thread():
                 asked = self._ask_models(n, rng)
@@ -122,9 +119,9 @@ class GuidedSearch:
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes figures into the history; what lacks some teaches the others, and is never asked for again."""
-        for evaluation, row in zip(evaluations, minimised(evaluations, self._goals.figures), strict=True):
-            self._told[evaluation.architecture] = row
+        """Adds to the history; an evaluation without some values still labels the models of the others."""
+        for evaluation, row in zip(evaluations, minimised(evaluations, self._goals.metrics), strict=True):
+            self._evaluated[evaluation.architecture] = row
         self._history.add(evaluations)
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
@@ -132,89 +129,86 @@ class GuidedSearch:
         return self._fits
 
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Returns `asked` and knows it; nothing is computed."""
-        self._history.known.update(asked)
+        """Returns `asked`, which is known from now on."""
         self._fits = {}
-        return list(asked)
+        return super().replay(asked)
 
     def _is_ready(self) -> bool:
-        """Whether there is enough to model: what a staged evaluation left teaches some of its figures, too."""
-        n_whole = sum(bool(np.isfinite(row).all()) for row in self._told.values())
+        """Whether there are enough labels to model; staged evaluations that stopped early have some of them."""
+        n_whole = sum(bool(np.isfinite(row).all()) for row in self._evaluated.values())
         return len(self._history) >= self._initial and n_whole >= self._least_whole
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
-        models, outlook = self._models()
-        goals, told = self._goals, self._history.architectures
-        genes, (objectives, broken) = self._genes.of(told), self._history.figures(told)
+        models, surrogate = self._models()
+        goals, evaluated = self._goals, self._history.architectures
+        genes, (objectives, broken) = self._genes.of(evaluated), self._history.values(evaluated)
         first = first_front(objectives, broken)
         front = np.where(broken[first, None] > 0, np.inf, objectives[first])
-        before = [a for a in self._earlier.promising if a not in self._history.known]
+        prior = [a for a in self._prior.promising if a not in self._history.known]
 
         def score(architectures: list[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            expected = outlook.figures(architectures, 0.0)
-            return goals.objectives(expected), goals.violations(expected)
+            predicted = surrogate.values(architectures, 0.0)
+            return goals.objectives(predicted), goals.violations(predicted)
 
-        near = np.vstack([genes[first], self._genes.of(before)])
+        near = np.vstack([genes[first], self._genes.of(prior)])
         evolved = candidates(self._genes, self._history.known, near, score, rng, self._effort)
-        evolved = list(dict.fromkeys([*evolved, *before]))
+        evolved = list(dict.fromkeys([*evolved, *prior]))
         parents = genes[survivors(objectives, PARENTS, broken)]
         bred = relatives(self._genes, self._history.known, parents, self._effort.relatives, rng)
 
-        expected, breaks = score(evolved)
-        expected = expected[(breaks <= 0) & np.isfinite(expected).all(axis=1)]
-        # What breaks limits may be better than all that keeps them, and tells of the front where nothing else does.
-        measured = objectives[first & (broken <= 0)] if len(expected) else objectives[first]
-        bounds = self._bounds(measured, expected)
-        picking = _Picking(goals, outlook, front, bounds, rng)
-        asked = picking.pick(evolved, n_evolved(n, rng), without=())
-        asked += picking.pick(bred, n - len(asked), without=asked)
-        asked += picking.pick(evolved, n - len(asked), without=asked)
-        asked += picking.nearest([*bred, *evolved], n - len(asked), without=asked)
+        predicted, violated = score(evolved)
+        predicted = predicted[(violated <= 0) & np.isfinite(predicted).all(axis=1)]
+        # Infeasible measurements may lie ahead of all feasible ones; they bound the volume only if nothing else does.
+        measured = objectives[first & (broken <= 0)] if len(predicted) else objectives[first]
+        batch = _Batch(goals, surrogate, front, self._bounds(measured, predicted), rng)
+        asked = batch.improving(evolved, n_evolved(n, rng), without=())
+        asked += batch.improving(bred, n - len(asked), without=asked)
+        asked += batch.improving(evolved, n - len(asked), without=asked)
+        asked += batch.least_violating([*bred, *evolved], n - len(asked), without=asked)
         asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
         self._keep_fits(models, asked)
         return asked
 
-    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Two deviations better than expected, by the models of the last ask; nothing is known before there are some."""
+    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
+        """By the models of the last ask; None before the first ones."""
         if not self._is_ready():
-            return np.full((len(architectures), self._goals.n_objectives), -np.inf)
+            return None
         with one_thread():
-            return self._goals.objectives(self._models()[1].figures(architectures, -2.0))
+            return self._goals.objectives(self._models()[1].values(architectures, -_BOUND_DEVIATIONS))
 
-    def _models(self) -> tuple[dict[str, ObjectiveModel], Expected]:
-        """Models of what was told, and what they expect; fitted once for each history."""
-        if self._fitted is None or self._fitted[0] != len(self._told):
+    def _models(self) -> tuple[dict[str, MetricModel], Surrogate]:
+        """The models of all evaluations, and the surrogate made of them; fitted once for each history."""
+        if self._fitted is None or self._fitted[0] != len(self._evaluated):
             models = {
-                o.name: ObjectiveModel.choose(self._kinds[o.name], o, *self._rows(j))
-                for j, o in enumerate(self._goals.figures)
-                if o.name not in self._exact
+                m.name: MetricModel.choose(self._kinds[m.name], m, *self._labels(j))
+                for j, m in enumerate(self._goals.metrics)
+                if m.name not in self._exact
             }
-            outlook = self._earlier.known_to(Outlook(self._goals.figures, models, self._exact))
-            self._fitted = len(self._told), models, outlook
+            surrogate = self._prior.known_to(SurrogateModels(self._goals.metrics, models, self._exact))
+            self._fitted = len(self._evaluated), models, surrogate
         return self._fitted[1:]
 
-    def _rows(self, j: int) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """What is known of one objective, earlier runs' figures first: architectures, and natural figures (n,)."""
-        told = {a: float(row[j]) for a, row in self._told.items() if np.isfinite(row[j])}
-        before, figures = self._earlier.column(j, told)
-        return [*before, *told], self._goals.figures[j].sign * np.concatenate([figures, list(told.values())])
+    def _labels(self, j: int) -> tuple[list[Architecture], NDArray[np.float64]]:
+        """Architectures with a value of metric `j`, prior observations first, and the values in natural sign, (n,)."""
+        own = {a: float(row[j]) for a, row in self._evaluated.items() if np.isfinite(row[j])}
+        prior, values = self._prior.column(j, own)
+        return [*prior, *own], self._goals.metrics[j].sign * np.concatenate([values, list(own.values())])
 
-    def _bounds(self, measured: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the volume: how far the front reaches that is measured (n, m), or that of this and what is expected (k, m).
+    def _bounds(self, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The reference point: beyond the measured front (n, m), and beyond the front with predictions (k, m).
 
-        By the measured front alone, a network that is larger and better than all of it would promise nothing, and the search
-        would crawl towards the ends of the front a tenth at a time: on NAS-Bench-201 it needed an eighth to a third more
-        evaluations, and some runs stayed where they were for 100 of them. But neither may what is expected to be better than
-        all of the measured front draw the bounds in, to where nothing promises any more.
+        With the measured front alone, a larger and better network than all of it would improve nothing, and the search
+        would extend the front by a tenth at a time: on NAS-Bench-201 it needed an eighth to a third more evaluations, and
+        some runs stagnated for 100 of them. Predictions that dominate the measured front must not shrink the volume either.
         """
         if self._reference is not None:
             return self._reference
-        bounds = _reach(np.vstack([measured, expected]))
+        bounds = _reach(np.vstack([measured, predicted]))
         return np.maximum(bounds, _reach(measured)) if len(measured) else bounds
 
-    def _keep_fits(self, models: Mapping[str, ObjectiveModel], asked: Sequence[Architecture]) -> None:
+    def _keep_fits(self, models: Mapping[str, MetricModel], asked: Sequence[Architecture]) -> None:
         for name, model in models.items():
-            found = model.predictor.predict(model.inputs(asked))
+            found = model.predictor.predict(model.features(asked))
             pairs = np.column_stack([found.mean, found.std]).tolist()
             self._fits[name] = {
                 "quality": model.predictor.quality.to_json(),
@@ -231,45 +225,49 @@ def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:
-    """How many of a batch of `n` come from the evolution: `EVOLVED` of it; what is left over falls to it by chance."""
+    """The number of a batch of `n` that comes from the evolution: `EVOLVED` of it, rounded at random."""
     whole, rest = divmod(EVOLVED * n, 1.0)
     return int(whole) + int(rest > 0 and rng.random() < rest)
 
 
-class _Picking:
-    """Greedy picks for one ask: each counts on what those before it are expected to add.
+class _Batch:
+    """Greedy selection for one ask: each candidate counts on the predicted improvement of those before it.
 
     Args:
-        front: objectives of the best networks measured; infinite rows, which are not feasible, count for nothing.
-        bounds: of the volume.
+        front: objectives of the best architectures measured; infinite rows, which are infeasible, have no effect.
+        bounds: reference point of the volume.
     """
 
     def __init__(
         self,
         goals: Goals,
-        outlook: Expected,
+        surrogate: Surrogate,
         front: NDArray[np.float64],
         bounds: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> None:
-        self._goals, self._outlook, self._front, self._bounds, self._rng = goals, outlook, front, bounds, rng
+        self._goals, self._surrogate, self._front, self._bounds, self._rng = goals, surrogate, front, bounds, rng
 
-    def pick(self, pool: Sequence[Architecture], n: int, *, without: Collection[Architecture]) -> list[Architecture]:
-        """Up to `n` that promise to add the most; fewer where the others promise nothing."""
+    def improving(
+        self, pool: Sequence[Architecture], n: int, *, without: Collection[Architecture]
+    ) -> list[Architecture]:
+        """Up to `n` of the largest improvement; fewer when the others improve nothing."""
         pool = [a for a in pool if a not in without]
         if not pool or n < 1:
             return []
-        z = -OPTIMISM * np.abs(self._rng.standard_normal((N_DRAWS, len(pool), len(self._goals.figures))))
-        draws = self._goals.feasible(self._outlook.figures(pool, z))
-        believed = self._goals.feasible(self._outlook.figures(pool, 0.0))
-        picks = pick_greedily(draws, believed, self._front, self._bounds, n, self._rng)
-        self._front = np.vstack([self._front, believed[picks]])
-        return [pool[i] for i in picks]
+        z = -OPTIMISM * np.abs(self._rng.standard_normal((len(pool), len(self._goals.metrics))))
+        samples = self._goals.feasible(self._surrogate.values(pool, z))
+        means = self._goals.feasible(self._surrogate.values(pool, 0.0))
+        selected = select_batch(samples, means, self._front, self._bounds, n, self._rng)
+        self._front = np.vstack([self._front, means[selected]])
+        return [pool[i] for i in selected]
 
-    def nearest(self, pool: Sequence[Architecture], n: int, *, without: Collection[Architecture]) -> list[Architecture]:
-        """The first `n` of those that are expected to break the constraints least: where nothing promises any volume."""
+    def least_violating(
+        self, pool: Sequence[Architecture], n: int, *, without: Collection[Architecture]
+    ) -> list[Architecture]:
+        """The `n` of least predicted violation, for batches that nothing else completes."""
         pool = [a for a in dict.fromkeys(pool) if a not in without]
         if not pool or n < 1:
             return []
-        broken = self._goals.violations(self._outlook.figures(pool, 0.0))
-        return [pool[i] for i in np.argsort(broken, kind="stable")[:n]]
+        violations = self._goals.violations(self._surrogate.values(pool, 0.0))
+        return [pool[i] for i in np.argsort(violations, kind="stable")[:n]]

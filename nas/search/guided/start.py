@@ -1,4 +1,4 @@
-"""The first architectures of a guided search: far from each other, and from small to large."""
+"""The initial design of a guided search: architectures far from each other, from small to large."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.search.sampling import draw_unknown
 from supernets.space import Architecture, SearchSpace
 
 POOL = 30
-"""Random candidates for each pick."""
+"""Random candidates per architecture."""
 
 
 def spread_out(
@@ -23,21 +23,16 @@ def spread_out(
     space of many choices. Fewer come back only when the space has no more.
     """
     genes = GeneRows(space)
-    pool = [
-        a
-        for a in dict.fromkeys(
-            genes.architectures(np.vstack([genes.random(n * POOL, rng), genes.scaled(n * POOL, rng)]))
-        )
-        if a not in known
-    ]
+    rows = np.vstack([genes.random(n * POOL, rng), genes.scaled(n * POOL, rng)])
+    pool = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
     rows = genes.of(pool)
     distance = np.full(len(pool), len(space))
     for other in genes.of(near):
         distance = np.minimum(distance, (rows != other).sum(axis=1))
-    picked: list[Architecture] = []
-    while len(picked) < min(n, len(pool)):
+    chosen: list[Architecture] = []
+    while len(chosen) < min(n, len(pool)):
         best = int(np.argmax(distance))
-        picked.append(pool[best])
+        chosen.append(pool[best])
         distance = np.minimum(distance, (rows != rows[best]).sum(axis=1))
         distance[best] = -1
-    return picked + draw_unknown(space, {*known, *picked}, n - len(picked), rng)
+    return chosen + draw_unknown(space, {*known, *chosen}, n - len(chosen), rng)

@@ -56,7 +56,7 @@ def test_there_is_a_row_for_each_model_size_and_seed(found: list[Row]) -> None:
 
 def test_scores_are_those_of_the_split(table: Table, found: list[Row]) -> None:
     """The mean's error by hand, on the rows that the seed's permutation holds out."""
-    labels = np.array(table.figures["latency_ms"])
+    labels = np.array(table.values["latency_ms"])
     for row in found:
         if row.model == "mean":
             order = np.random.default_rng(row.seed).permutation(np.flatnonzero(~np.isnan(labels)))
@@ -71,8 +71,8 @@ def test_a_sum_over_layers_is_found(table: Table, found: list[Row]) -> None:
     assert by_model["auto"] <= 1.1 * min(by_model.values())
     # Five numbers explain all rows: no model is asked for the impossible.
     genes = np.array([a.genes for a in table.architectures])[1:]
-    assert LinearRegression().fit(genes, np.array(table.figures["latency_ms"])[1:]).score(
-        genes, np.array(table.figures["latency_ms"])[1:]
+    assert LinearRegression().fit(genes, np.array(table.values["latency_ms"])[1:]).score(
+        genes, np.array(table.values["latency_ms"])[1:]
     ) == pytest.approx(1.0)
 
 

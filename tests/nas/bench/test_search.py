@@ -67,7 +67,7 @@ def evaluations_of(replay: Replay, architectures: Sequence[Architecture]) -> lis
 @pytest.mark.parametrize("algorithm", ["random", "nsga2"])
 def test_a_row_is_that_of_a_search_by_hand(digits: Replay, algorithm: str) -> None:
     table = digits.table
-    values = np.column_stack([-np.array(table.figures["accuracy"]), table.figures["latency_ms"]])
+    values = np.column_stack([-np.array(table.values["accuracy"]), table.values["latency_ms"]])
     beaten = [((values <= v).all(axis=1) & (values < v).any(axis=1)).any() for v in values]
     front = values[~np.array(beaten)]
     reference = front.max(axis=0) + 0.1 * (front.max(axis=0) - front.min(axis=0))
@@ -125,7 +125,7 @@ def test_three_objectives_and_exact_columns(digits: Replay) -> None:
     replay = Replay.of(table, ["accuracy"], ["latency_ms", "parameters"], ["parameters"])
     assert 0 < replay.run("guided", 0, evaluations=30).share < 1
     figures = replay.task(0).exact["parameters"](table.architectures[:9])
-    assert figures.tolist() == list(table.figures["parameters"][:9])
+    assert figures.tolist() == list(table.values["parameters"][:9])
 
 
 def test_a_front_of_one_network_is_bounded_by_the_tables_range(tmp_path: Path) -> None:

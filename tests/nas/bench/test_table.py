@@ -75,29 +75,29 @@ class TestLoad:
     def test_figures_belong_to_their_architecture(self, table: Table) -> None:
         for architecture in SPACE.enumerate():
             SPACE.check(architecture)
-            assert table.figure(architecture, "accuracy") == accuracy(architecture)
-            assert table.figure(architecture, "latency_ms") == accuracy(architecture) / 7
+            assert table.value(architecture, "accuracy") == accuracy(architecture)
+            assert table.value(architecture, "latency_ms") == accuracy(architecture) / 7
 
     def test_a_plain_csv_file_does_too(self, tmp_path: Path, table: Table) -> None:
         plain = gzip.decompress((tmp_path / "tiny.csv.gz").read_bytes())
         (tmp_path / "tiny.csv").write_bytes(plain + b"\r\n")  # a last empty line is no row
         (tmp_path / "tiny.yaml").write_text(f"table: tiny.csv\ngenes: [{', '.join(GENES)}]\n", encoding="utf-8")
         again = Table.load(str(tmp_path / "tiny.yaml"))
-        assert again.figures == table.figures
+        assert again.values == table.values
         assert not again.exhaustive
 
     def test_an_empty_figure_is_none(self, tmp_path: Path) -> None:
         cells = rows()
         cells[0][5] = ""
         table = Table.load(write(tmp_path, cells))
-        assert table.figure(SPACE.largest, "accuracy") is None
-        assert math.isnan(table.figures["accuracy"][0])
+        assert table.value(SPACE.largest, "accuracy") is None
+        assert math.isnan(table.values["accuracy"][0])
 
     def test_rows_that_repeat_alike_count_once(self, tmp_path: Path) -> None:
         cells = rows()
         table = Table.load(write(tmp_path, [cells[0], cells[0], *cells]))
         assert table.architectures == tuple(reversed(SPACE.enumerate()))
-        assert table.figure(SPACE.smallest, "accuracy") == accuracy(SPACE.smallest)
+        assert table.value(SPACE.smallest, "accuracy") == accuracy(SPACE.smallest)
 
     def test_numbers_are_one_option_however_written(self, tmp_path: Path) -> None:
         cells = [["1", "2"], ["1.0", "2"], ["0.5", "3"]]
@@ -118,7 +118,7 @@ class TestLoad:
         yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(header)}]\nexhaustive: true\n"
         table = Table.load(write(tmp_path, cells, header=[*header, "f"], yaml=yaml))
         assert len(table.architectures) == space.size == 15_625
-        assert table.figure(space.largest, "f") == 15_624
+        assert table.value(space.largest, "f") == 15_624
 
 
 class TestBadTable:
@@ -160,7 +160,7 @@ class TestBadTable:
         table = Table.load(write(tmp_path, [*cells, other], yaml=yaml))
         assert table.numeric
         assert table.architectures[-1] == table.architectures[2]
-        assert (table.figures["accuracy"][2], table.figures["accuracy"][-1]) == (float(cells[2][5]), 12.5)
+        assert (table.values["accuracy"][2], table.values["accuracy"][-1]) == (float(cells[2][5]), 12.5)
         with pytest.raises(EvaluationError, match=rf"rows 4 and {len(cells) + 2} are one architecture, but differ"):
             TableEvaluator(table, {"accuracy": "accuracy"})
 
@@ -267,10 +267,10 @@ class TestTableEvaluator(EvaluatorContract):
         assert slept == [0.25, 0.25]
 
     def test_an_unknown_column_is_named(self, table: Table) -> None:
-        with pytest.raises(UnknownNameError, match=r"tiny.csv.gz: unknown figure 'latency'; did you mean 'latency_ms'"):
+        with pytest.raises(UnknownNameError, match=r"tiny.csv.gz: unknown column 'latency'; did you mean 'latency_ms'"):
             TableEvaluator(table, {"latency_ms": "latency"})
-        with pytest.raises(UnknownNameError, match="unknown figure 'width'"):
-            table.figure(SPACE.smallest, "width")
+        with pytest.raises(UnknownNameError, match="unknown column 'width'"):
+            table.value(SPACE.smallest, "width")
 
     def test_a_scale_without_its_objective_is_named(self, table: Table) -> None:
         with pytest.raises(UnknownNameError, match="unknown objective 'accurac'; did you mean 'accuracy'"):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nas.engine.console import ConsoleDisplay, Pace
 from nas.engine.loop import Progress
-from nas.problem.constraints import Miss
+from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 from supernets.space import Architecture
 
@@ -74,7 +74,7 @@ def test_lines_tell_it_where_there_is_no_terminal() -> None:
 def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
     latency = Objective.parse("latency_ms", ["cpu"])
     limit = Constraint(latency, maximum=2.0)
-    miss = Miss.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
+    miss = NearestInfeasible.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
     out = io.StringIO()
     with ConsoleDisplay(Console(file=out, width=200)) as display:
         display.progress(Progress("searching", 10, 20, 0.0, 0, 0, miss))

@@ -14,7 +14,7 @@ from nas.analysis.report import build_report
 from nas.analysis.report_json import show_json
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.loop import finalists, search
-from nas.engine.screening import Stages, partial, screened_first, skipped, worth
+from nas.engine.screening import Stages, partial, screened_first, worth
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
@@ -22,7 +22,7 @@ from nas.problem.objectives import Constraint, Evaluation, Fidelity, Measurement
 from nas.problem.pareto import non_dominated
 from nas.problem.precision import Precisions
 from nas.search.random import RandomSearch
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
@@ -69,7 +69,7 @@ def run(
 ) -> tuple[list[Evaluation], Screening]:  # fmt: skip
     evaluator = Screening(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
     given: Evaluator = evaluator if kill_after is None else Killed(evaluator, kill_after)
-    task = Task(table.space, OBJECTIVES, 3, constraints=constraints)
+    task = SearchProblem(table.space, OBJECTIVES, 3, constraints=constraints)
     told = search(
         table.space, OBJECTIVES, make_algorithm(algorithm, task), given, store, Budget(n),
         batch=8, constraints=constraints, screen_images=images,
@@ -152,7 +152,7 @@ class TestOnTheTable:
         n_asked = []
 
         class Counting(RandomSearch):
-            def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+            def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
                 n_asked.append(len(architectures))
                 return np.full((len(architectures), len(OBJECTIVES)), -np.inf)
 
@@ -183,14 +183,14 @@ class TestOnTheTable:
         figures = TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01})
         (whole,) = figures.evaluate([Precisions().request(left[0], ACCURACY)])
         other.add(whole)
-        other.add(skipped(Precisions().request(taken, ACCURACY), "then", 1))
+        other.add(Measurement.skipped(Precisions().request(taken, ACCURACY), "then", stage=1))
         third, _ = run(table, other, "random", 100)
         out = {e.architecture: e.screened_out for e in third}
         assert (out[left[0]], out[taken]) == (False, True)
 
     def test_a_first_look_that_fails_is_a_failure_whatever_models_expect(self, table: Table) -> None:
         class Hopeless(RandomSearch):
-            def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+            def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
                 return np.full((len(architectures), len(OBJECTIVES)), 1e9)
 
         class Breaking(Screening):
@@ -231,12 +231,12 @@ def made(table: Table, accuracy: float | None, latency: float | None, *, few: bo
 
 
 @dataclass
-class Hoping:
-    """Nothing but what it hopes for, in every candidate."""
+class Bounding:
+    """The same lower confidence bounds for every candidate."""
 
     best: tuple[float, float]
 
-    def hopes(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         return np.array([self.best] * len(architectures))
 
 
@@ -273,16 +273,16 @@ class TestWorth:
 
     def test_models_bound_what_was_not_taken(self, table: Table) -> None:
         slow = made(table, None, 3.0)
-        assert self.verdict(table, slow, Hoping((-0.94, 0.0)))
-        assert not self.verdict(table, slow, Hoping((-0.96, 0.0)))
-        assert not self.verdict(table, made(table, 0.80, None, few=True), Hoping((0.0, 0.5)))
+        assert self.verdict(table, slow, Bounding((-0.94, 0.0)))
+        assert not self.verdict(table, slow, Bounding((-0.96, 0.0)))
+        assert not self.verdict(table, made(table, 0.80, None, few=True), Bounding((0.0, 0.5)))
 
     def test_a_failure_is_recorded_whole_and_nothing_is_left_while_nothing_is_feasible(self, table: Table) -> None:
         request = Precisions().request(table.space.smallest, LATENCY)
         failed = Evaluation(
             table.space.smallest, {LATENCY.name: Measurement(request, Status.FAILED, None, None, message="no")}
         )
-        assert not self.verdict(table, failed, Hoping((0.0, 9.0)))
+        assert not self.verdict(table, failed, Bounding((0.0, 9.0)))
         nothing = np.empty((0, 2))
         assert worth([made(table, 0.1, 9.0)], OBJECTIVES, (), nothing, RandomSearch(table.space, seed=1)) == [""]
 
@@ -303,7 +303,7 @@ def test_the_cheaper_of_timing_and_screening_comes_first(table: Table) -> None:
 def test_a_candidate_is_seen_by_the_best_figures_that_it_has(table: Table) -> None:
     architecture, request = table.space.largest, Precisions().request
     few = Measurement(request(architecture, ACCURACY, Fidelity.SCREEN), Status.OK, 0.8, 0.1, detail={"images": IMAGES})
-    left = skipped(request(architecture, ACCURACY), "left", 0)
+    left = Measurement.skipped(request(architecture, ACCURACY), "left", stage=0)
     whole = Measurement(request(architecture, ACCURACY), Status.OK, 0.85, 0.01)
 
     def seen(*found: Measurement) -> Evaluation:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import NasError
-from nas.problem.budget import Budget, Plateau, Spent, extended
+from nas.problem.budget import Budget, Plateau, Spent, extend_budget
 
 BUDGET = Budget(100, 10.0, Plateau(40, 0.001))
 INTERRUPTED, ENDED = Spent(34, 240.0, ended=False), Spent(100, 300.0, ended=True)
@@ -31,14 +31,14 @@ INTERRUPTED, ENDED = Spent(34, 240.0, ended=False), Spent(100, 300.0, ended=True
 def test_a_budget_is_extended(
     spent: Spent, evaluations: str | int | None, minutes: str | None, expected: tuple[int, float, int]
 ) -> None:
-    made = extended(BUDGET, spent, evaluations=evaluations, minutes=minutes)
+    made = extend_budget(BUDGET, spent, evaluations=evaluations, minutes=minutes)
     assert (made.evaluations, made.minutes, made.plateau_from) == expected
     assert Budget.from_json(made.to_json()) == made
     assert made.plateau == BUDGET.plateau
 
 
 def test_minutes_are_added_to_those_used_where_there_was_no_limit() -> None:
-    assert extended(Budget(100), INTERRUPTED, minutes="+5").minutes == pytest.approx(9.0)
+    assert extend_budget(Budget(100), INTERRUPTED, minutes="+5").minutes == pytest.approx(9.0)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_what_gives_nothing_to_go_on_with_is_refused(
     spent: Spent, evaluations: str | None, minutes: str | None, parts: str
 ) -> None:
     with pytest.raises(NasError, match=parts):
-        extended(BUDGET, spent, evaluations=evaluations, minutes=minutes)
+        extend_budget(BUDGET, spent, evaluations=evaluations, minutes=minutes)

@@ -12,7 +12,14 @@ import pytest
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.loop import Progress, finalists, measure_again, search
 from nas.problem.budget import Budget
-from nas.problem.constraints import Miss, feasible_values, keeping, nearest, violations_of
+from nas.problem.constraints import (
+    NearestInfeasible,
+    feasible_values,
+    feasible_within_noise,
+    nearest,
+    total_violation,
+    violations,
+)
 from nas.problem.objectives import (
     Constraint,
     Evaluation,
@@ -23,7 +30,6 @@ from nas.problem.objectives import (
     Status,
     metrics_of,
     minimised,
-    violations,
 )
 from nas.problem.pareto import hypervolume, non_dominated
 from nas.problem.precision import Precisions
@@ -146,11 +152,11 @@ def test_the_finalists_are_feasible_but_for_noise(table: Table) -> None:
     chosen = finalists(evaluations, OBJECTIVES, [], [limit])
     # 1.96 may break the limit when it is timed longer (then 1.9 is the best within it), and 2.01 may keep it
     assert {told.index(e) for e in told if e.architecture in chosen} == {0, 1, 2, 4}
-    assert keeping(evaluations, [limit], floors=0).tolist() == [True, True, False, False, True]
-    assert keeping(evaluations, [limit], floors=1).tolist() == [True, False, False, False, True]
-    assert keeping(evaluations, [limit], floors=-1).tolist() == [True, True, True, False, True]
+    assert feasible_within_noise(evaluations, [limit], floors=0).tolist() == [True, True, False, False, True]
+    assert feasible_within_noise(evaluations, [limit], floors=1).tolist() == [True, False, False, False, True]
+    assert feasible_within_noise(evaluations, [limit], floors=-1).tolist() == [True, True, True, False, True]
     at_least = Constraint(ACCURACY, minimum=0.95)  # accuracy is not timed: noise does not excuse it
-    assert keeping(evaluations, [at_least], floors=-1).tolist() == [False, False, True, True, False]
+    assert feasible_within_noise(evaluations, [at_least], floors=-1).tolist() == [False, False, True, True, False]
 
 
 def test_one_objective_under_a_limit_gives_the_best_that_keeps_it(table: Table) -> None:
@@ -190,7 +196,7 @@ def test_what_keeps_the_limits_but_failed_does_not_end_the_telling(table: Table)
     few, many = 1.5e5, 2.5e5
     window = Constraint(MACS, minimum=few, maximum=many)
     told, _ = run(table, MemoryStore(), 40, [])
-    macs = {e.architecture: table.figure(e.architecture, "macs") or 0.0 for e in told}
+    macs = {e.architecture: table.value(e.architecture, "macs") or 0.0 for e in told}
     inside = [a for a, figure in macs.items() if few <= figure <= many]
     assert len(inside) > 2
 
@@ -234,11 +240,11 @@ def test_violations_add_up_as_shares_of_their_bounds() -> None:
     constraints = [Constraint(LATENCY, maximum=2.0), Constraint(ACCURACY, minimum=0.8)]
     values = {LATENCY.name: 3.0, "accuracy": 0.6}
     figures = {LATENCY.name: np.array([3.0, 2.0, np.nan]), "accuracy": np.array([0.6, 0.8, 0.9])}
-    found = violations_of(figures, constraints, 3)
-    assert found.tolist() == [pytest.approx(0.5 + 0.25), 0.0, np.inf]
-    assert violations_of({}, [], 1).tolist() == [0.0]
+    found = total_violation(constraints, lambda metric: figures[metric.name], 3)
+    assert found.tolist() == pytest.approx([0.5 + 0.25, 0.0, np.nan], nan_ok=True)
+    assert total_violation([], lambda metric: np.empty(0), (1, 2)).tolist() == [[0.0, 0.0]]
     space = Table.load(TABLE).space
-    miss = Miss.of(space.smallest, {**values, "accuracy": 0.9}, constraints)
+    miss = NearestInfeasible.of(space.smallest, {**values, "accuracy": 0.9}, constraints)
     assert (miss.violation, miss.broken) == (0.5, ((constraints[0], 3.0),))
     assert violations([], constraints).shape == (0,)
 

@@ -18,10 +18,10 @@ def test_figures_are_minimised_and_violations_beside_them() -> None:
     history = History(OBJECTIVES, NARROW)
     evaluations = evaluate(space, told)
     assert history.add(evaluations) == history.architectures == told
-    values, violations = history.figures(told)
+    values, violations = history.values(told)
     assert values.tolist() == [[-e.value(OBJECTIVES[0]), e.value(OBJECTIVES[1])] for e in evaluations]
     assert math.isclose(violations[0], (13.0 - evaluations[0].value(PARAMETERS)) / 13.0)
-    assert history.figures([])[0].shape == (0, 2)
+    assert history.values([])[0].shape == (0, 2)
 
 
 def test_what_lacks_an_objective_or_a_constrained_figure_is_known_and_no_more() -> None:
@@ -40,7 +40,7 @@ def test_what_was_left_for_breaking_a_limit_ranks_by_that_behind_every_figure() 
     space = space_of(6)
     history = History(OBJECTIVES, NARROW)
     small, large = history.add(evaluate(space, [space.smallest, space.largest]))
-    worst = history.figures([small, large])[0].max(axis=0)
+    worst = history.values([small, large])[0].max(axis=0)
     some = evaluate(space, [space.canonical([1] + [0] * (len(space) - 1))])[0]
 
     def without(*figures: str) -> Evaluation:
@@ -51,7 +51,7 @@ def test_what_was_left_for_breaking_a_limit_ranks_by_that_behind_every_figure() 
     accuracy, latency = (o.name for o in OBJECTIVES)
     assert some.value(PARAMETERS) < 13.0
     (left,) = history.add([without(accuracy, latency)])  # the latency is limited, too, and may keep its limit
-    values, violations = history.figures([left])
+    values, violations = history.values([left])
     assert values.tolist() == [worst.tolist()]
     assert math.isclose(violations[0], (13.0 - some.value(PARAMETERS)) / 13.0)
     assert history.add([without(PARAMETERS.name)]) == []  # breaks nothing that is known

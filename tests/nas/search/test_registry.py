@@ -8,14 +8,14 @@ import pytest
 
 from nas.config import SearchConfig
 from nas.errors import UnknownNameError
-from nas.search.registry import ALGORITHMS, Task, make_algorithm
+from nas.search.registry import ALGORITHMS, SearchProblem, make_algorithm
 from tests.contracts.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_name_makes_an_algorithm_that_answers(name: str) -> None:
     space = space_of(6)
-    algorithm = make_algorithm(name, Task(space, OBJECTIVES, 1, NARROW))
+    algorithm = make_algorithm(name, SearchProblem(space, OBJECTIVES, 1, NARROW))
     algorithm.tell(evaluate(space, anchors(space)))
     assert len(algorithm.ask(3)) == 3
 
@@ -26,4 +26,4 @@ def test_job_files_name_the_same() -> None:
 
 def test_another_name_is_refused_with_all_that_there_are() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'nsga2'.* random"):
-        make_algorithm("nsga", Task(space_of(2), OBJECTIVES, 1))
+        make_algorithm("nsga", SearchProblem(space_of(2), OBJECTIVES, 1))

@@ -12,8 +12,8 @@ from nas.problem.objectives import Constraint, Evaluation, Measurement, Objectiv
 from nas.problem.pareto import non_dominated
 from nas.problem.precision import Precisions
 from nas.search.base import SearchAlgorithm
-from nas.search.registry import Task, make_algorithm
-from nas.search.warm_start import FIRST, Earlier, promising
+from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.warm_start import FIRST, PriorObservations, promising
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import OBJECTIVES, anchors, evaluate, space_of
 
@@ -96,17 +96,17 @@ class TestPromising:
 def test_the_last_of_several_figures_holds_and_known_ones_replace_expected_ones() -> None:
     a, b, c = drawn(3)
     first, again = evaluate(SPACE, [a, b]), elsewhere(evaluate(SPACE, [a]))
-    earlier = Earlier([*without(first, OBJECTIVES[0].name), *again], OBJECTIVES)
+    earlier = PriorObservations([*without(first, OBJECTIVES[0].name), *again], OBJECTIVES)
     assert earlier.column(0, {})[0] == [a]
     architectures, latencies = earlier.column(1, {a})
     assert architectures == [b]
     assert latencies.tolist() == [first[1].value(OBJECTIVES[1])]
 
     class Seven:
-        def figures(self, architectures: Sequence[Architecture], z: object) -> NDArray[np.float64]:
+        def values(self, architectures: Sequence[Architecture], z: object) -> NDArray[np.float64]:
             return np.full((2, len(architectures), 2), 7.0)
 
-    known = earlier.known_to(Seven()).figures([c, b, a], 0.0)
+    known = earlier.known_to(Seven()).values([c, b, a], 0.0)
     latency_a, latency_b = (e.value(OBJECTIVES[1]) for e in first)
     expected = [[7.0, 7.0], [7.0, latency_b], [-first[0].value(OBJECTIVES[0]), latency_a]]
     assert known.tolist() == [expected, expected]
@@ -115,8 +115,8 @@ def test_the_last_of_several_figures_holds_and_known_ones_replace_expected_ones(
 # One of each kind; LINAS and a Gaussian process in Optuna take the better part of a minute an ask and are wrapped the same way.
 @pytest.mark.parametrize("name", ["guided", "nsga2", "regularized-evolution", "local-search", "optuna-tpe", "random"])
 class TestEveryAlgorithm:
-    def make(self, name: str, seed: int = 1, earlier: Sequence[Evaluation] = EARLIER) -> SearchAlgorithm:
-        return make_algorithm(name, Task(SPACE, OBJECTIVES, seed, earlier=earlier))
+    def make(self, name: str, seed: int = 1, warm_start: Sequence[Evaluation] = EARLIER) -> SearchAlgorithm:
+        return make_algorithm(name, SearchProblem(SPACE, OBJECTIVES, seed, warm_start=warm_start))
 
     def asks(self, algorithm: SearchAlgorithm, space: SearchSpace, batches: Sequence[int]) -> list[list[Architecture]]:
         algorithm.tell(evaluate(space, anchors(space)))
@@ -138,7 +138,8 @@ class TestEveryAlgorithm:
         space = space_of(2)
         whole = list(space.enumerate())
         everything = [e for e in evaluate(space, whole) if e.architecture not in anchors(space)]
-        algorithm = make_algorithm(name, Task(space, OBJECTIVES, 1, earlier=without(everything, OBJECTIVES[1].name)))
+        lacking = without(everything, OBJECTIVES[1].name)
+        algorithm = make_algorithm(name, SearchProblem(space, OBJECTIVES, 1, warm_start=lacking))
         asks = self.asks(algorithm, space, [10] * 5)
         assert {a for ask in asks for a in ask} == set(whole) - set(anchors(space))
 
@@ -157,7 +158,7 @@ class TestEveryAlgorithm:
         names = {o.name for o in OBJECTIVES}
         useless = [Evaluation(e.architecture, {}) for e in EARLIER]
         failing = evaluate(SPACE, drawn(20), failing=True)
-        algorithm = self.make(name, earlier=[*useless, *failing])
+        algorithm = self.make(name, warm_start=[*useless, *failing])
         assert [len(ask) for ask in self.asks(algorithm, SPACE, (8, 8))] == [8, 8]
         assert set(algorithm.fits()) <= names
 
@@ -167,7 +168,7 @@ def test_no_more_than_some_are_asked_for_before_the_algorithm_decides() -> None:
 
 
 def test_guided_learns_from_the_figures_and_begins_sooner() -> None:
-    algorithm = make_algorithm("guided", Task(SPACE, OBJECTIVES, 1, earlier=EARLIER))
+    algorithm = make_algorithm("guided", SearchProblem(SPACE, OBJECTIVES, 1, warm_start=EARLIER))
     algorithm.tell(evaluate(SPACE, anchors(SPACE)))
     asked = algorithm.ask(8)
     assert not algorithm.fits()

@@ -14,7 +14,7 @@ from pathlib import Path
 from nas.bench.table import Table
 from nas.engine.loop import Progress, search
 from nas.problem.budget import Budget
-from nas.search.registry import Task, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.head import Head
 from nas.service.jobs.queue import RayJobs
@@ -68,7 +68,7 @@ def drive(run: str, root: Path, address: str) -> None:
         os.write(counted, f"{progress.done}\n".encode())
 
     table, evaluator = Table.load(TABLE), PooledTable(0.05, workers=1)
-    algorithm = make_algorithm(ALGORITHM, Task(table.space, OBJECTIVES, SEED))
+    algorithm = make_algorithm(ALGORITHM, SearchProblem(table.space, OBJECTIVES, SEED))
     search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(EVALUATIONS), batch=8, on_progress=count)
     store.set_status(RunStatus.FINISHED)
     store.close()

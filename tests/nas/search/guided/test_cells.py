@@ -105,7 +105,7 @@ def test_labels_tell_which_cell_they_come_from(wiring: Wiring | None, ratio: boo
     model = GeneKind(space, seed=0).fit(networks[:80], labels[:80], ratio=ratio)
     assert ("live edges" in model.predictor.quality.model) == (wiring is not None)
     mean, std = model.latent(networks[80:])
-    assert np.corrcoef(model.figure(mean), labels[80:])[0, 1] > 0.9
+    assert np.corrcoef(model.values(mean), labels[80:])[0, 1] > 0.9
     assert (std >= 0).all()
     if wiring is not None:
         live = [Architecture(tuple(row)) for row in wiring.live(np.array([a.genes for a in networks[80:]])).tolist()]

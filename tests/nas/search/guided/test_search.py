@@ -13,20 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nas.problem.objectives import Constraint, Goal, minimised, violations
+from nas.problem.constraints import violations
+from nas.problem.objectives import Constraint, Goal, minimised
 from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
-from nas.search.guided.acquisition import sample_points, survivors, volume_gains
+from nas.search.guided.acquisition import hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
 from nas.search.guided.models import FeatureSource
 from nas.search.guided.search import GuidedSearch, n_evolved
 from nas.search.guided.surrogate import HammingProcess
-from nas.search.guided.warp import BestWarp, LogWarp
 from nas.search.random import RandomSearch
+from nas.search.ranking import survivors
 from predictors.errors import PredictorError
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner
+from predictors.warp import BestWarp, LogWarp, PlainWarp
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import (
     OBJECTIVES,
@@ -190,9 +192,9 @@ def test_gains_are_differences_of_exact_volumes(m: int) -> None:
     front, values, reference = rng.random((6, m)) * 1.2, rng.random((40, m)) * 1.2, np.ones(m)
     before = hypervolume(front, reference)
     expected = [hypervolume(np.vstack([front, row]), reference) - before for row in values]
-    assert volume_gains(values, front, reference) == pytest.approx(expected, abs=1e-12)
+    assert hypervolume_improvements(values, front, reference) == pytest.approx(expected, abs=1e-12)
     alone = [hypervolume(row[None], reference) for row in values]
-    assert volume_gains(values, front[:0], reference) == pytest.approx(alone, abs=1e-12)
+    assert hypervolume_improvements(values, front[:0], reference) == pytest.approx(alone, abs=1e-12)
 
 
 def test_counted_gains_of_three_objectives_are_near_the_exact_ones() -> None:
@@ -201,7 +203,7 @@ def test_counted_gains_of_three_objectives_are_near_the_exact_ones() -> None:
     points = sample_points(np.zeros((1, 3)), reference, rng)
     before = hypervolume(front, reference)
     exact = np.array([hypervolume(np.vstack([front, row]), reference) - before for row in values])
-    counted = volume_gains(values, front, reference, points) / len(points)
+    counted = hypervolume_improvements(values, front, reference, points) / len(points)
     # 2,000 points: four standard errors of a share p are 4 sqrt(p / 2000).
     assert (np.abs(counted - exact) <= 4 * np.sqrt(exact / len(points)) + 4 / len(points)).all()
 
@@ -274,16 +276,17 @@ def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
     model.fit(x, y)
     fold, rest = np.arange(0, 20, 5), np.setdiff1d(np.arange(20), np.arange(0, 20, 5))
     kernel = model._kernel(x, x[:, [1, 3]]) + (np.exp(model._theta[1]) + 1e-8) * np.eye(20)
-    expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], model._z[rest])
-    found = model._held_out([fold, rest]).mean[fold]
-    assert found == pytest.approx(model.figure(model._centre + model._unit * expected), rel=1e-6)
+    labels = model._labels
+    expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], labels.z[rest])
+    found = labels.prediction(*model._posterior.held_out([fold, rest])).mean[fold]
+    assert found == pytest.approx(model.values(labels.centre + labels.unit * expected), rel=1e-6)
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))
 def test_warps_lead_back_and_rise(figures: list[float]) -> None:
     y = np.array(sorted(figures))
-    for warp in (LogWarp(), BestWarp(y)):
+    for warp in (PlainWarp(), LogWarp(), BestWarp(y)):
         warped = warp.forward(y)
         assert (np.diff(warped) >= 0).all()
         assert warp.inverse(warped) == pytest.approx(y, rel=1e-6, abs=1e-6)
-        assert (warp.slope(y) > 0).all()
+        assert np.all(warp.slope(y) > 0)
