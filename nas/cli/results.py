@@ -180,7 +180,10 @@ def export_transformers(
 def export_study(
     run: RunId,
     storage: Annotated[
-        str, typer.Option("--storage", help="A database's URL, or the path of a journal file (*.log).")
+        str,
+        typer.Option(
+            "--storage", help="A database's URL, or the path of a journal file (*.log), which is quicker to write."
+        ),
     ] = "sqlite:///study.db",
     name: Annotated[
         str | None, typer.Option("--name", help="The study's name; the run's by default.", show_default=False)

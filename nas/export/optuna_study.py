@@ -1,4 +1,4 @@
-"""Writes a run as an Optuna study (Akiba et al. 2019, arXiv 1907.10902), for its dashboard and its analyses."""
+"""Exports a run as an Optuna study (Akiba et al. 2019, arXiv 1907.10902), for Optuna's dashboard and analyses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution, distribution_to_json
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import MetaData, Table, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.analysis.report import RunReport
@@ -27,31 +26,31 @@ from nas.store import tables
 from nas.store.base import Outcome, RunStore
 from supernets.space import Architecture, SearchSpace
 
-_TABLES = ("trials", "trial_params", "trial_values", "trial_user_attributes", "trial_system_attributes")
-
 
 def export_study(
     report: RunReport, store: RunStore, *, storage: str, name: str, replace: bool = False
 ) -> dict[str, Any]:
-    """Writes one trial an evaluation, in the order told, and returns ``study``, ``storage``, ``trials`` and ``failed``.
+    """Writes one trial per evaluation, in their order, and returns ``study``, ``storage``, ``trials`` and ``failed``.
 
-    Parameters are the active genes with their options, values the figures seen while searching in their natural sign and
-    unit. What failed is a failed trial. Bounds are Optuna's constraints: the share by which each is missed, negative
-    where it is kept. User attributes tell errors, statuses, the architecture's key, and which trials are the run's front.
+    Parameters are the active genes with their options, values the metrics measured by the search in their natural sign and
+    unit. A failed evaluation is a failed trial. Bounds are Optuna's constraints: the share by which each is violated,
+    negative where it is satisfied. User attributes hold errors, statuses, the architecture's key, and the position on the
+    run's front.
 
     Args:
-        storage: a database's URL (``sqlite:///study.db``), or the path of a journal file.
+        storage: a database's URL (``sqlite:///study.db``), or the path of a journal file, which is written about ten times as
+            fast: Optuna queries a database twice for each parameter.
         replace: an existing study of this name is deleted first.
 
     Raises:
-        ExportFailedError: nothing is measured yet, there is a study of this name, or the storage cannot be opened or
-            written.
+        ExportFailedError: nothing is measured yet, a study of this name exists, or the storage cannot be opened or written.
     """
     trials = study_trials(report, store)
     if not trials:
         raise ExportFailedError(
-            f"run {report.run!r} ({report.status}) has no evaluated network to write; `nas resume {report.run}` goes on "
-            "with it"
+            f"run {report.run!r} ({report.status}) has no evaluated network to write; continue it with "
+            f"`nas resume {report.run}`",
+            code="export.nothing-evaluated",
         )
     try:
         with quiet():
@@ -61,14 +60,15 @@ def export_study(
         why = str(error).splitlines()[0]
         raise ExportFailedError(
             f"the study cannot be written to {storage}: {why}; expected a database's URL such as sqlite:///study.db, or the "
-            "path of a journal file"
+            "path of a journal file",
+            code="export.storage-unusable",
         ) from error
     n_failed = sum(trial.state is TrialState.FAIL for trial in trials)
     return {"study": name, "storage": storage, "trials": len(trials), "failed": n_failed}
 
 
 def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
-    """The trials of a run, numbered as they were told."""
+    """The trials of a run, in the order of evaluation."""
     search, finalists = store.search_facts(), store.state().finalists
     space = search.space
     measured = MeasuredRun(store, search, finalists, store.asks())
@@ -137,7 +137,7 @@ def _attributes(
 
 
 def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Outcome]) -> list[float]:
-    """`Constraint.slacks` of each bound, which all have figures."""
+    """`Constraint.slacks` of each bound."""
     values = [(c, np.array(found[c.metric.name].value, dtype=np.float64)) for c in constraints]
     return [float(slack) for constraint, value in values for slack in constraint.slacks(value).values()]
 
@@ -147,22 +147,29 @@ def _open(storage: str) -> BaseStorage:
         _check_no_run(storage)
         return RDBStorage(storage)
     if not storage:
-        raise ExportFailedError("--storage names nothing; expected a database's URL or the path of a journal file")
+        raise ExportFailedError(
+            "--storage is empty; expected a database's URL or the path of a journal file",
+            code="export.storage-unusable",
+        )
     path = Path(storage)
-    if path.is_file() and not _is_journal(path):  # which Optuna would append to
-        raise ExportFailedError(f"{storage} is there and no journal of Optuna; name another file")
+    if path.is_file() and not _is_journal(path):  # Optuna would append to it
+        raise ExportFailedError(
+            f"{storage} exists and is not an Optuna journal; choose another file", code="export.storage-unusable"
+        )
     return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _check_no_run(url: str) -> None:
-    """Raises `ExportFailedError` where a run is kept, which Optuna would add its tables to."""
+    """Raises `ExportFailedError` for the database of a run, to which Optuna would add its tables."""
     engine = sqlalchemy.create_engine(url)
     try:
         found = sqlalchemy.inspect(engine).get_table_names()
     finally:
         engine.dispose()
     if {tables.measurements.name, tables.lease.name} <= set(found):
-        raise ExportFailedError(f"{url} is the database of a run; name another one for the study")
+        raise ExportFailedError(
+            f"{url} is the database of a run; choose another one for the study", code="export.storage-unusable"
+        )
 
 
 def _is_journal(path: Path) -> bool:
@@ -181,10 +188,9 @@ def _write(
     if name in optuna.get_all_study_names(opened):
         if not replace:
             raise ExportFailedError(
-                f"{storage} has a study named {name!r}; give another with --name, or replace it with --replace"
+                f"{storage} has a study named {name!r}; choose another name with --name, or replace it with --replace",
+                code="export.study-exists",
             )
-        if isinstance(opened, RDBStorage):
-            _delete_trials(opened, opened.get_study_id_from_name(name))
         optuna.delete_study(study_name=name, storage=opened)
     directions = ["maximize" if o.goal is Goal.MAXIMIZE else "minimize" for o in report.objectives]
     study = optuna.create_study(storage=opened, study_name=name, directions=directions)
@@ -192,89 +198,7 @@ def _write(
         study.set_metric_names([o.name for o in report.objectives])
         study.set_user_attr("run", report.run)
         study.set_user_attr("reference", dict(report.reference))
-        if isinstance(opened, RDBStorage):
-            _insert(opened, study, trials)
-        else:
-            study.add_trials(trials)
+        study.add_trials(trials)
     except BaseException:
         optuna.delete_study(study_name=name, storage=opened)
         raise
-
-
-def _delete_trials(opened: RDBStorage, study_id: int) -> None:
-    """All of a study's trials at once: `optuna.delete_study` loads each of their parameters to delete it, for minutes."""
-    metadata = MetaData()
-    metadata.reflect(opened.engine)
-    own = select(metadata.tables["trials"].c.trial_id).where(metadata.tables["trials"].c.study_id == study_id)
-    with opened.engine.begin() as connection:
-        for name, table in metadata.tables.items():
-            if name.startswith("trial_"):
-                connection.execute(delete(table).where(table.c.trial_id.in_(own)))
-        trials = metadata.tables["trials"]
-        connection.execute(delete(trials).where(trials.c.study_id == study_id))
-
-
-def _insert(opened: RDBStorage, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """All trials in one transaction.
-
-    `Study.add_trials` looks for what there is before each of a trial's parameters: 70 ms a trial of 45, minutes for
-    thousands. It writes the first one here, and checks with it that the tables are as this function knows them.
-
-    Raises:
-        ExportFailedError: this version of Optuna keeps trials in other tables, or reads others back.
-    """
-    study.add_trials(trials[:1])
-    rest, study_id = trials[1:], opened.get_study_id_from_name(study.study_name)
-    metadata = MetaData()
-    try:
-        metadata.reflect(opened.engine, only=_TABLES)
-    except sqlalchemy.exc.InvalidRequestError as error:
-        raise ExportFailedError(
-            f"Optuna {optuna.__version__} keeps trials in other tables; export to a journal file: --storage study.log"
-        ) from error
-    known = metadata.tables
-    with opened.engine.begin() as connection:
-        start = 1 + int(connection.execute(select(func.max(known["trials"].c.trial_id))).scalar_one() or 0)
-        for table, rows in _rows(rest, start, study_id).items():
-            if rows:
-                connection.execute(insert(_known(known[table], rows[0])), rows)
-    last = opened.get_trial(start + len(rest) - 1) if rest else trials[0]
-    same = (last.params, last.values, last.state) == (trials[-1].params, trials[-1].values, trials[-1].state)
-    if opened.get_n_trials(study_id) != len(trials) or not same:
-        raise ExportFailedError(
-            f"Optuna {optuna.__version__} reads other trials than were written; export to a journal file: --storage study.log"
-        )
-
-
-def _known(table: Table, row: Mapping[str, Any]) -> Table:
-    if not set(row) <= set(table.c.keys()):
-        raise ExportFailedError(
-            f"Optuna {optuna.__version__} keeps {table.name} otherwise; export to a journal file: --storage study.log"
-        )
-    return table
-
-
-def _rows(trials: Sequence[FrozenTrial], start: int, study_id: int) -> dict[str, list[dict[str, Any]]]:
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
-    texts: dict[str, str] = {}
-    for number, trial in enumerate(trials, start=1):
-        own = {"trial_id": start + number - 1}
-        rows["trials"].append(
-            {**own, "number": number, "study_id": study_id, "state": trial.state.name,
-             "datetime_start": trial.datetime_start, "datetime_complete": trial.datetime_complete}
-        )  # fmt: skip
-        for gene, option in trial.params.items():
-            distribution = trial.distributions[gene]
-            if gene not in texts:
-                texts[gene] = distribution_to_json(distribution)
-            level = distribution.to_internal_repr(option)
-            rows["trial_params"].append(
-                {**own, "param_name": gene, "param_value": level, "distribution_json": texts[gene]}
-            )
-        for objective, value in enumerate(trial.values or ()):
-            rows["trial_values"].append({**own, "objective": objective, "value": value, "value_type": "FINITE"})
-        for table, attributes in (("user", trial.user_attrs), ("system", trial.system_attrs)):
-            rows[f"trial_{table}_attributes"] += [
-                {**own, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()
-            ]
-    return rows

@@ -153,7 +153,7 @@ def report(runs: Path, run: str) -> None:
         "nas show --json": [*nas, "show", run, "--runs", str(runs), "--json"],
         "nas plot": [*nas, "plot", run, "--runs", str(runs)],
         "nas export-study": [
-            *nas, "export-study", run, "--runs", str(runs), "--storage", f"sqlite:///{runs}/study.db", "--replace",
+            *nas, "export-study", run, "--runs", str(runs), "--storage", f"{runs}/study.log", "--replace",
         ],
         "nas runs": [*nas, "runs", "--runs", str(runs)],
         "(nas --help)": [*nas, "--help"],

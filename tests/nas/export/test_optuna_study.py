@@ -12,7 +12,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from nas.analysis.report import build_report
-from nas.errors import ExportFailedError
 from nas.export.optuna_study import export_study
 from nas.problem.objectives import Objective
 from nas.problem.precision import Precisions
@@ -20,6 +19,7 @@ from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.store.sql import SqlStore
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, fail
 
 LATENCY = f"latency_ms@{PROFILE}"
@@ -51,7 +51,7 @@ def test_the_best_trials_are_the_front(tmp_path: Path) -> None:
     assert numbered == {i: p.key for i, p in enumerate(report.front)}
 
 
-def test_trials_tell_what_was_measured_in_the_order_told(tmp_path: Path) -> None:
+def test_trials_hold_the_measurements_in_the_order_of_evaluation(tmp_path: Path) -> None:
     store = example_run()
     report, study = build_report(store, run="example-1"), exported(store, tmp_path)
     assert len(study.trials) == len(report.evaluated) == 40
@@ -72,14 +72,14 @@ def test_trials_tell_what_was_measured_in_the_order_told(tmp_path: Path) -> None
     assert "block3.kernel" not in study.trials[0].params
 
 
-def test_what_failed_is_a_failed_trial_with_its_message(tmp_path: Path) -> None:
+def test_a_failed_evaluation_is_a_failed_trial_with_its_message(tmp_path: Path) -> None:
     store, new = broken()
     trial = exported(store, tmp_path).trials[-1]
     assert (trial.state, trial.values, trial.user_attrs["key"]) == (TrialState.FAIL, None, new.key)
     assert trial.user_attrs[f"message:{LATENCY}"] == "the worker died"
 
 
-def test_bounds_are_constraints_that_optuna_keeps(tmp_path: Path) -> None:
+def test_bounds_are_constraints_of_the_study(tmp_path: Path) -> None:
     store = example_run(limits={"accuracy": (0.8, None)}, final=False)
     report, study = build_report(store, run="example-1"), exported(store, tmp_path)
     assert {t.user_attrs["key"] for t in study.best_trials} == {p.key for p in report.front}
@@ -97,7 +97,7 @@ def test_precision_is_a_parameter(tmp_path: Path) -> None:
 def test_an_existing_study_is_replaced_only_when_asked(tmp_path: Path) -> None:
     store = example_run()
     exported(store, tmp_path)
-    with pytest.raises(ExportFailedError, match=r"has a study named 'example-1'.*--replace"):
+    with raises("export.study-exists", "example-1", "--replace"):
         exported(store, tmp_path)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     export_study(build_report(store, run="other"), store, storage=storage, name="other")
@@ -120,9 +120,8 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     store = example_run(n=12)
     report = build_report(store, run="x")
     for storage in (f"sqlite:///{tmp_path}/no/study.db", "nosuch://x", str(tmp_path / "no" / "study.log")):
-        with pytest.raises(ExportFailedError, match="cannot be written to") as error:
+        with raises("export.storage-unusable", storage):
             export_study(report, store, storage=storage, name="x")
-        assert storage in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"name: small", b'{"a": 1}\n', b"[1]\n", b"1\n", b"\xff\xfe\n"])
@@ -130,7 +129,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes)
     path = tmp_path / "job.yaml"
     path.write_bytes(content)
     store = example_run(n=12)
-    with pytest.raises(ExportFailedError, match=r"job\.yaml is there and no journal of Optuna; name another file"):
+    with raises("export.storage-unusable", "job.yaml"):
         export_study(build_report(store, run="x"), store, storage=str(path), name="x")
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
@@ -139,7 +138,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes)
 def test_the_database_of_a_run_is_left_alone(tmp_path: Path) -> None:
     SqlStore.open(tmp_path / "run.db", create=True, driver=True).close()
     store = example_run(final=False)
-    with pytest.raises(ExportFailedError, match="is the database of a run; name another"):
+    with raises("export.storage-unusable", "run.db"):
         export_study(
             build_report(store, run="example-1"), store, storage=f"sqlite:///{tmp_path / 'run.db'}", name="example-1"
         )
@@ -153,11 +152,11 @@ def test_a_run_without_evaluations_makes_no_study(tmp_path: Path) -> None:
     store, facts = MemoryStore(), example_run(n=12).facts()
     assert facts is not None
     store.describe(facts)
-    with pytest.raises(ExportFailedError, match="has no evaluated network to write; `nas resume x` goes on"):
+    with raises("export.nothing-evaluated", "nas resume x"):
         export_study(build_report(store, run="x"), store, storage=str(tmp_path / "study.log"), name="x")
     assert not list(tmp_path.iterdir())
 
 
-def test_optuna_says_nothing_meanwhile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_optuna_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exported(example_run(n=12), tmp_path)
     assert capsys.readouterr() == ("", "")
