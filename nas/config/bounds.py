@@ -1,4 +1,4 @@
-"""What a job file's networks must keep, as models (no torch)."""
+"""The constraints of a job file: bounds on metrics (no torch)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Bound = Annotated[float | None, BeforeValidator(_check_bound)]
 
 
 class BoundsConfig(Section):
-    """What a figure must keep, in its own unit: at least `min`, at most `max`, or both."""
+    """Bounds on a metric, in its own unit: at least `min`, at most `max`, or both."""
 
     min: _Bound = None
     max: _Bound = None
@@ -38,25 +38,29 @@ class BoundsConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min is None and self.max is None:
-            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
+            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}", code="job.missing-key")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise problem("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
+            raise problem(
+                "",
+                f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max",
+                code="job.conflict",
+            )
         return self
 
-    def constraint(self, figure: Objective, key: str) -> Constraint:
-        """The constraint on a figure, as the engine takes it; `key` is where the bounds stand.
+    def constraint(self, metric: Objective, key: str) -> Constraint:
+        """The constraint on a metric, as the engine takes it; `key` is the path of the bounds in the job file.
 
         Raises:
-            PydanticCustomError: the figure cannot be what a bound says.
+            PydanticCustomError: the metric cannot have the value of a bound.
         """
         for name, bound in (("min", self.min), ("max", self.max)):
             if bound is None:
                 continue
-            if figure.metric == "accuracy" and bound > 1:
+            if metric.metric == "accuracy" and bound > 1:
                 share = f"; write {bound / 100:g}" if bound <= 100 else ""
                 raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
             if bound < 0 or (name == "max" and bound == 0):
                 raise problem(
-                    f"{key}.{name}", f"{figure.metric} is always above 0; expected a number above 0, got {bound:g}"
+                    f"{key}.{name}", f"{metric.metric} is always above 0; expected a number above 0, got {bound:g}"
                 )
-        return Constraint(figure, self.min, self.max)
+        return Constraint(metric, self.min, self.max)

@@ -9,17 +9,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config.errors import problem, show
-from nas.config.section import Section
+from nas.config.section import Section, whole
 
 TEXT = "text-classification"
 _OF_IMAGES = ("image_size", "channels", "mean", "std")
 _OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "label_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
-"""Of sentences alone; written out, lest later ones change what a job means."""
+"""Of sentences alone; written into stored jobs, so that later defaults do not change them."""
 VOCABULARY = 8000
-"""The default of a tokenizer that is trained, and of nothing else."""
+"""The default for a tokenizer that is trained; a given tokenizer has its own vocabulary."""
 
-# Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Numbers = Annotated[
     tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...] | None,
     Field(description="a list of one number a channel, for pixels from 0 to 1"),
@@ -30,7 +29,7 @@ _Column = Annotated[
 
 
 def _check_part(value: object) -> object:
-    """Lets through a number of examples (a whole number, at least 2) or a share (between 0 and 1)."""
+    """The value, if it is a number of examples (a whole number, at least 2) or a share (between 0 and 1)."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**9):
         return value
     if isinstance(value, float) and 0 < value < 1:
@@ -42,14 +41,12 @@ _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 
 
 class DataConfig(Section):
-    """Where images or sentences come from, and how many are set aside for validation and test (None: the data set's own
-    way)."""
+    """The data set of images or sentences, and how much of it is set aside for validation and test (None: the data set's
+    default)."""
 
     name: Literal["digits", "fashion-mnist", "image-folder", "text-classification"]
     path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
-    image_size: Annotated[
-        int | None, Field(strict=True, ge=4, le=1024, description="a whole number of pixels from 4 to 1024")
-    ] = None
+    image_size: int | None = whole(4, 1024, default=None, of="pixels")
     channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
     mean: _Numbers = None
     std: _Numbers = None
@@ -60,16 +57,10 @@ class DataConfig(Section):
     ] = None
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
-    max_tokens: Annotated[
-        int | None, Field(strict=True, ge=4, le=8192, description="a whole number of tokens from 4 to 8192")
-    ] = None
-    timed_tokens: Annotated[
-        int | None, Field(strict=True, ge=1, le=8192, description="a whole number of tokens from 1 to 8192")
-    ] = None
-    """Of every sentence that latency is measured on; None takes lengths that stand for the validation part's."""
-    vocabulary: Annotated[
-        int | None, Field(strict=True, ge=100, le=100_000, description="a whole number of tokens from 100 to 100000")
-    ] = None
+    max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
+    timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
+    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
+    vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
     text_column: _Column = None
     label_column: _Column = None
     encoding: (
@@ -85,7 +76,7 @@ class DataConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """The defaults of sentences, which images have no use for."""
+        """Sets the defaults of data of sentences."""
         if not isinstance(data, dict) or data.get("name") != TEXT:
             return data
         missing = dict(_DEFAULTS) if data.get("tokenizer") is not None else {**_DEFAULTS, "vocabulary": VOCABULARY}
@@ -94,27 +85,36 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name == "image-folder" and self.path is None:
-            raise problem("path", "is missing; expected image-folder's folder, with one folder of images a class")
+            raise problem(
+                "path", "is missing; expected image-folder's folder, with one folder of images a class",
+                code="job.missing-key",
+            )  # fmt: skip
         if self.name == "digits" and self.path is not None:
             raise problem(
-                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
-            )
+                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it",
+                code="job.conflict",
+            )  # fmt: skip
         kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
         for key in keys:
             if getattr(self, key) is not None:
-                raise problem(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
+                raise problem(
+                    key, f"is for data of {other}, and {self.name} is of {kind}; remove it", code="job.conflict"
+                )
         if self.of_text:
             self._check_text()
         self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
-            raise problem("validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on")
+            raise problem(
+                "validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on",
+                code="job.conflict",
+            )  # fmt: skip
         return self
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
             given, missing = ("std", "mean") if self.mean is None else ("mean", "std")
-            raise problem(missing, f"is missing; expected it beside {given}")
+            raise problem(missing, f"is missing; expected it beside {given}", code="job.missing-key")
         if self.mean is None or self.std is None:
             return
         n = self.channels or len(self.mean)
@@ -131,20 +131,26 @@ class DataConfig(Section):
             raise problem(
                 "path",
                 "is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of one text file a class",
+                code="job.missing-key",
             )
         if self.tokenizer is not None and self.vocabulary is not None:
-            raise problem("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
+            raise problem(
+                "vocabulary", "the tokenizer has its own vocabulary; remove one of the two", code="job.conflict"
+            )
         if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
             raise problem(
                 "timed_tokens", f"expected at most the {self.max_tokens} of max_tokens, got {self.timed_tokens}; longer "
                 "sentences are cut before they reach a network",
             )  # fmt: skip
         if self.text_column is not None and self.text_column == self.label_column:
-            raise problem("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
+            raise problem(
+                "label_column", f"is the text's column, too ({show(self.text_column)}); expected another",
+                code="job.conflict",
+            )  # fmt: skip
 
     @property
     def of_text(self) -> bool:
-        """Whether it is of sentences, not of images."""
+        """Whether the data are sentences, not images."""
         return self.name == TEXT
 
     @property

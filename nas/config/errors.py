@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
@@ -42,31 +43,42 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
 
     Unknown keys come before missing ones, since one typing error causes both.
     """
-    found = _sorted(error)
-    path = _path(found[0])
-    lines = [f"{source}: {path}: {_text(found[0], model)}" if path else f"{source}: {_text(found[0], model)}"]
-    # A list with a wrong entry may be found too short as well, which would say nothing new.
-    first = _path(found[0])
-    rest = [path for path in dict.fromkeys(map(_path, found[1:])) if not first.startswith(path)]
+    texts: dict[str, str] = {}
+    codes = []
+    for finding in _sorted(error):
+        code, text = _explained(finding, model)
+        texts.setdefault(_path(finding), text)
+        codes.append(code)
+    first = next(iter(texts))
+    message = f"{source}: {first}: {texts[first]}" if first else f"{source}: {texts[first]}"
+    # A list with a wrong entry may be found too short as well, which adds nothing.
+    rest = [path for path in texts if not first.startswith(path)]
     if rest:
         listed = ", ".join(rest[:6]) + (", ..." if len(rest) > 6 else "")
-        lines.append(f"Also wrong: {listed}.")
-    texts: dict[str, str] = {}
-    for one in found:
-        texts.setdefault(_path(one), _text(one, model))
-    return JobError("\n".join(lines), code=_code(found[0], model), fields=[(key, texts[key]) for key in (first, *rest)])
+        message += f"\nAlso wrong: {listed}."
+    return JobError(message, code=codes[0], fields=[(key, texts[key]) for key in (first, *rest)])
+
+
+@contextmanager
+def reported(source: str) -> Iterator[None]:
+    """Raises the `problem` of a check that runs after validation as a `JobError`."""
+    try:
+        yield
+    except PydanticCustomError as error:
+        context = error.context or {}
+        key, text = str(context["key"]), str(context["text"])
+        raise JobError(f"{source}: {key}: {text}", code=str(context["code"]), fields=[(key, text)]) from None
 
 
 def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:
     """The same findings in their final words, for a validator that chooses the model of a value itself."""
-    findings = [
-        InitErrorDetails(
-            type=problem(str(found.get("ctx", {}).get("key", "")), _text(found, model), code=_code(found, model)),
-            loc=found["loc"],
-            input=found["input"],
+    findings = []
+    for finding in _sorted(error):
+        code, text = _explained(finding, model)
+        key = str(finding.get("ctx", {}).get("key", ""))
+        findings.append(
+            InitErrorDetails(type=problem(key, text, code=code), loc=finding["loc"], input=finding["input"])
         )
-        for found in _sorted(error)
-    ]
     return ValidationError.from_exception_data(error.title, findings)
 
 
@@ -74,38 +86,22 @@ def _sorted(error: ValidationError) -> list[ErrorDetails]:
     return sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
 
 
-def _code(error: ErrorDetails, model: type[BaseModel]) -> str:
-    """The stable code of a finding."""
-    kind = error["type"]
+def _explained(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    """The code of a finding, and what is wrong, without the path to it."""
+    loc, kind, value = error["loc"], error["type"], error["input"]
     if kind == _OWN:
-        code = str(error.get("ctx", {})["code"])
-    elif kind == "extra_forbidden":
-        code = "job.unknown-key"
-    elif kind == "missing":
-        code = "job.missing-key"
-    elif isinstance(error["input"], str) and _options(_find(error["loc"], model)[1]):
-        code = "job.unknown-name"
-    else:
-        code = "job.invalid-value"
-    return code
-
-
-def _text(error: ErrorDetails, model: type[BaseModel]) -> str:
-    """What is wrong, without the path to it."""
-    loc, kind = error["loc"], error["type"]
-    if kind == _OWN:
-        return str(error.get("ctx", {})["text"])
+        context = error.get("ctx", {})
+        return str(context["code"]), str(context["text"])
     owner, field = _find(loc, model)
-    expected = _expectation(field) if loc else _mapping(model)
+    expected, words = (_expectation(field) if loc else _mapping(model)), _options(field)
     if kind == "extra_forbidden":
-        return _unknown("key", str(loc[-1]), _keys(owner))
+        return "job.unknown-key", _unknown("key", str(loc[-1]), _keys(owner))
     if kind == "missing":
-        return f"is missing; expected {expected}"
-    options = _options(field)
-    if options and isinstance(error["input"], str):
-        return _unknown(str(loc[-1]), error["input"], options)
-    entry = "an entry of " if bool(loc) and isinstance(loc[-1], int) else ""
-    return f"expected {entry}{expected}, got {show(error['input'])}"
+        return "job.missing-key", f"is missing; expected {expected}"
+    if words and isinstance(value, str):
+        return "job.unknown-name", _unknown(str(loc[-1]), value, words)
+    entry = "an entry of " if loc and isinstance(loc[-1], int) else ""
+    return "job.invalid-value", f"expected {entry}{expected}, got {show(value)}"
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -125,7 +121,7 @@ def _path(error: ErrorDetails) -> str:
 
 
 def _find(loc: Iterable[int | str], model: type[BaseModel]) -> tuple[type[BaseModel], FieldInfo | None]:
-    """The innermost model on the way to a finding, and its field (None: the whole job, or an unknown key)."""
+    """The innermost model on the path of a finding, and its field (None: the whole job, or an unknown key)."""
     field: FieldInfo | None = None
     inner: type[BaseModel] | None = model
     owner = model
@@ -150,7 +146,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _options(field: FieldInfo | None) -> list[str]:
-    """The words that a field of fixed choices takes, or none."""
+    """The words of a field of fixed choices; empty for other fields."""
     if field is None:
         return []
     annotations = [field.annotation, *get_args(field.annotation)]

@@ -1,4 +1,4 @@
-"""The job file: what a search is made of, as frozen models that check themselves (no torch)."""
+"""The whole job file, as frozen models that check themselves (no torch)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from nas.config.bounds import BoundsConfig
 from nas.config.data import VOCABULARY, DataConfig
-from nas.config.errors import problem, show, translate
-from nas.config.section import Positive, Section, TwoOrMore
+from nas.config.errors import problem, reported, show, translate
+from nas.config.section import Section, number, positive, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig
 from nas.config.training import TrainingConfig
@@ -24,50 +23,37 @@ from supernets.families.registry import FAMILIES
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 WHAT = "job file"
-"""What errors call it."""
+"""Its name in errors."""
 _PRETRAINED_RATE = 0.0001
 """Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
 
-# Every field of plain values has a description that completes "expected ...": it is what errors say.
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
 ]
 
 
 class PlateauConfig(Section):
-    """A search ends where so many evaluations raised the hypervolume by no more than this share of it."""
+    """A search ends when this number of evaluations raised the hypervolume by at most this share of it."""
 
-    evaluations: Positive = 40
+    evaluations: int = whole(1, 10**6, default=40)
     gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
 
 
 class SearchConfig(Section):
-    """How the space is searched, and what may be spent: evaluations, and what ends it earlier."""
+    """The search algorithm and its budget: evaluations, and limits that end it earlier."""
 
     algorithm: Literal[
         "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
         "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
     ] = "guided"  # fmt: skip
-    evaluations: TwoOrMore = 100
-    minutes: Annotated[
-        float | None,
-        Field(strict=True, gt=0, le=10**6, description="a number of minutes greater than 0, at most 1000000"),
-    ] = None
+    evaluations: int = whole(2, 10**6, default=100)
+    minutes: float | None = positive(10**6, default=None, of="minutes")
     plateau: PlateauConfig | None = None
-    batch: Positive = 8
-    screen_images: Annotated[
-        int | None, Field(strict=True, ge=50, le=10**9, description="a whole number of images, at least 50")
-    ] = None
-    workers: Annotated[int | None, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = (
-        None
-    )
-    time_limit_s: Annotated[
-        float | None,
-        Field(strict=True, gt=0, le=10**6, description="a number of seconds greater than 0, at most 1000000"),
-    ] = None
-    tune_seconds: Annotated[
-        float, Field(strict=True, ge=0, le=3600, description="a number of seconds from 0 to 3600")
-    ] = 0.0
+    batch: int = whole(1, 10**6, default=8)
+    screen_images: int | None = whole(50, 10**9, default=None, of="images")
+    workers: int | None = whole(1, 1024, default=None)
+    time_limit_s: float | None = positive(10**6, default=None, of="seconds")
+    tune_seconds: float = number(0, 3600, default=0.0, of="seconds")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -97,7 +83,7 @@ class SearchJob(Section):
         tuple[_Text, ...], Field(min_length=1, description="a list of one or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
     constraints: dict[str, BoundsConfig] = Field(
-        default_factory=dict, description="a mapping from figures to their bounds, e.g. {latency_ms: {max: 2.0}}"
+        default_factory=dict, description="a mapping from metrics to their bounds, e.g. {latency_ms: {max: 2.0}}"
     )
     precisions: Annotated[
         tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
@@ -111,7 +97,7 @@ class SearchJob(Section):
         tuple[Annotated[str, Field(strict=True, pattern=rf"^{_RUN.pattern}\z", description="a run's id")], ...],
         Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
     ] = ()
-    calibration_images: TwoOrMore = 1000
+    calibration_images: int = whole(2, 10**6, default=1000)
 
     @model_validator(mode="before")
     @classmethod
@@ -135,92 +121,72 @@ class SearchJob(Section):
         for i, text in enumerate(self.hardware):
             if not is_profile_path(text) and not _NAME.fullmatch(text):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
-            if text in self.hardware[:i]:
-                raise problem(f"hardware[{i}]", f"{show(text)} comes twice; keep one")
+        for key in ("hardware", "warm_start", "precisions"):
+            _check_distinct(key, getattr(self, key))
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise problem(
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
-                "layers; write nested: true, or take another training.strategy",
+                "layers; write nested: true, or take another training.strategy", code="job.conflict",
             )  # fmt: skip
         if self.supernet.pretrained is not None and self.data.vocabulary not in (None, VOCABULARY):
             raise problem(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
-                "data.tokenizer",
+                "data.tokenizer", code="job.conflict",
             )  # fmt: skip
-        for i, run in enumerate(self.warm_start):
-            if run in self.warm_start[:i]:
-                raise problem(f"warm_start[{i}]", f"{show(run)} comes twice; keep one")
-        for i, precision in enumerate(self.precisions):
-            if precision in self.precisions[:i]:
-                raise problem(f"precisions[{i}]", f"{show(precision)} comes twice; keep one")
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
             self._parse_constraints(self.hardware)
         return self
 
     def _parse_objectives(self, profiles: Sequence[str]) -> list[Objective]:
-        found: list[Objective] = []
-        for i, text in enumerate(self.objectives):
-            try:
-                objective = Objective.parse(text, profiles)
-            except UnknownNameError as error:
-                raise problem(f"objectives[{i}]", str(error)) from None
-            if objective in found:
-                raise problem(f"objectives[{i}]", f"{show(objective.name)} comes twice; keep one")
-            found.append(objective)
+        found = [_metric(text, profiles, f"objectives[{i}]") for i, text in enumerate(self.objectives)]
+        _check_distinct("objectives", [objective.name for objective in found])
         return found
 
     def _parse_constraints(self, profiles: Sequence[str]) -> list[Constraint]:
         found: dict[str, Constraint] = {}
         for text, bounds in self.constraints.items():
             key = f"constraints.{text}"
-            try:
-                figure = Objective.parse(text, profiles)
-            except UnknownNameError as error:
-                raise problem(key, str(error).replace("unknown objective", "unknown figure", 1)) from None
-            if figure.name in found:
-                raise problem(key, f"{show(figure.name)} comes twice, by two spellings; keep one")
-            found[figure.name] = bounds.constraint(figure, key)
+            metric = _metric(text, profiles, key)
+            if metric.name in found:
+                raise problem(
+                    key, f"{show(metric.name)} occurs twice, in two spellings; keep one", code="job.duplicate"
+                )
+            found[metric.name] = bounds.constraint(metric, key)
         return list(found.values())
 
     def parsed_constraints(self, profiles: Sequence[str], *, source: str) -> list[Constraint]:
         """The constraints, given the names of the profiles as for `parsed_objectives`.
 
         Raises:
-            JobError: a figure is unknown or comes twice, or cannot be what a bound says.
+            JobError: a metric is unknown or occurs twice, or cannot have the value of a bound.
         """
-        try:
+        with reported(source):
             return self._parse_constraints(profiles)
-        except PydanticCustomError as error:
-            context = error.context or {}
-            key, text = str(context["key"]), str(context["text"])
-            raise JobError(f"{source}: {key}: {text}", fields=[(key, text)]) from None
 
     def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name).
 
         Raises:
-            JobError: an objective is unknown or comes twice.
+            JobError: an objective is unknown or occurs twice.
         """
-        try:
+        with reported(source):
             return self._parse_objectives(profiles)
-        except PydanticCustomError as error:
-            context = error.context or {}
-            key, text = str(context["key"]), str(context["text"])
-            raise JobError(f"{source}: {key}: {text}", fields=[(key, text)]) from None
 
     def resolved(self, folder: Path) -> SearchJob:
-        """The job with its relative paths, which are relative to `folder`, made absolute.
+        """The job with its paths, which are relative to `folder`, made absolute.
 
         Raises:
-            JobError: a path begins with ``~`` and there is no such home.
+            JobError: a path begins with ``~`` and there is no such home folder.
         """
 
         def absolute(path: Path) -> Path:
             try:
                 return Path(folder, path.expanduser()).absolute()
             except RuntimeError:
-                raise JobError(f"{path}: '~' stands for no home folder here; write the path in full") from None
+                raise JobError(
+                    f"{path}: '~' stands for no home folder here; write the path in full", code="job.invalid-value"
+                ) from None
 
         data, supernet = self.data, self.supernet
         data = data.model_copy(update={key: absolute(path) for key, path in data.paths.items()})
@@ -236,15 +202,28 @@ class SearchJob(Section):
         return self.model_copy(update=changed | {"lookup_tables": tuple(absolute(path) for path in self.lookup_tables)})
 
     def to_yaml(self) -> str:
-        """The job as YAML that `parse_job` reads back equal, defaults written out, lest later ones change it."""
+        """The job as YAML that `parse_job` reads back equal; defaults are written out, so that later ones do not change it."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for key in self.training.unread:
             data["training"].pop(key, None)  # what is None was left out
         return dump_mapping(data)
 
 
+def _metric(text: str, profiles: Sequence[str], key: str) -> Objective:
+    try:
+        return Objective.parse(text, profiles)
+    except UnknownNameError as error:
+        raise problem(key, str(error), code="job.unknown-name") from None
+
+
+def _check_distinct(key: str, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise problem(f"{key}[{i}]", f"{show(name)} occurs twice; keep one", code="job.duplicate")
+
+
 def is_profile_path(text: str) -> bool:
-    """Whether an entry of `hardware` is a profile file's path, not a name of the catalog."""
+    """Whether an entry of `hardware` is the path of a profile file, not a name in the catalog."""
     return "/" in text or text.endswith((".yaml", ".yml"))
 
 
@@ -252,7 +231,7 @@ def load_job(path: Path | str) -> SearchJob:
     """The job of a file, with its paths made absolute.
 
     Raises:
-        JobError: the file is missing, is no YAML, or says something that cannot be done.
+        JobError: the file is missing or not YAML, or describes no job.
     """
     path = Path(path)
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
@@ -262,10 +241,10 @@ def parse_job(text: str, *, source: str) -> SearchJob:
     """The job that a YAML text describes; relative paths stay as they are.
 
     Args:
-        source: what the text is called in errors; usually its path.
+        source: the name of the text in errors; usually its path.
 
     Raises:
-        JobError: the text is no YAML, or says something that cannot be done.
+        JobError: the text is not YAML, or describes no job.
     """
     return job_of(parse_mapping(text, source=source, what=WHAT), source=source)
 
@@ -274,7 +253,7 @@ def job_of(data: Mapping[str, Any], *, source: str) -> SearchJob:
     """The job that a mapping describes, as `parse_job` reads one from a text.
 
     Raises:
-        JobError: it says something that cannot be done.
+        JobError: it describes none.
     """
     try:
         return SearchJob.model_validate(data)

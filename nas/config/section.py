@@ -1,19 +1,38 @@
-"""What the sections of a job file are made of: their model, and kinds of plain values (no torch)."""
+"""Base model of the sections of a job file, and fields for kinds of plain values (no torch)."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A mapping of a job file: frozen, and without unknown keys."""
+    """A mapping of a job file: frozen, and without unknown keys.
+
+    Every field of plain values has a description that completes "expected ..." in errors.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-# Every field of plain values has a description that completes "expected ...": it is what errors say.
-Positive = Annotated[int, Field(strict=True, ge=1, le=10**6, description="a whole number from 1 to 1000000")]
-TwoOrMore = Annotated[int, Field(strict=True, ge=2, le=10**6, description="a whole number from 2 to 1000000")]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
+OptionalPath = Annotated[str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$")]
+
+
+def whole(least: int, most: int, *, default: int | None, of: str = "") -> Any:
+    """A field of a whole number within bounds; `of` names what it counts."""
+    noun = f"a whole number of {of}" if of else "a whole number"
+    return Field(default, strict=True, ge=least, le=most, description=f"{noun} from {least} to {most}")
+
+
+def number(least: float, most: float, *, default: float | None, of: str = "") -> Any:
+    """A field of a number within bounds, inclusive; `of` names its unit."""
+    noun = f"a number of {of}" if of else "a number"
+    return Field(default, strict=True, ge=least, le=most, description=f"{noun} from {least:g} to {most:g}")
+
+
+def positive(most: int, *, default: float | None, of: str = "") -> Any:
+    """A field of a number above 0; `of` names its unit."""
+    noun = f"a number of {of}" if of else "a number"
+    return Field(default, strict=True, gt=0, le=most, description=f"{noun} greater than 0, at most {most}")

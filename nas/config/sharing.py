@@ -1,4 +1,4 @@
-"""How a job file's supernet shares its weights, as models (no torch)."""
+"""The sharing section of a job file's supernet (no torch)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas.config.section import Flag, Section
+from nas.config.section import Flag, Section, whole
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 
 class MixtureConfig(Section):
     """A mixture of supernets; see `MixtureSpec`."""
 
-    experts: Annotated[int, Field(strict=True, ge=2, le=64, description="a whole number from 2 to 64")] = 2
+    experts: int = whole(2, 64, default=2)
     routing: Literal["layer", "neuron"] = "layer"
-    hidden: Annotated[int, Field(strict=True, ge=1, le=4096, description="a whole number from 1 to 4096")] = 64
+    hidden: int = whole(1, 4096, default=64)
     constant_input: Flag = False
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],

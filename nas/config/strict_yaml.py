@@ -1,4 +1,4 @@
-"""Reads small YAML files written by people: plain data only, bounded in size, nothing ambiguous."""
+"""Reads small hand-written YAML files: plain data only, bounded in size, nothing ambiguous."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas.errors import JobError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 20_000
-"""Scalars, lists and mappings of a document with its aliases written out: what an "alias bomb" multiplies."""
+"""Scalars, lists and mappings of a document with its aliases expanded, which an "alias bomb" multiplies."""
 
 _MAP, _STR, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
@@ -28,14 +28,14 @@ _KEPT = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Something that YAML allows and these files do not."""
+    """A feature of YAML that these files do not allow."""
 
     def __init__(self, problem: str, mark: Any) -> None:
         super().__init__(problem=problem, problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses duplicate keys, tags, keys that are no text, and documents too deep or too large."""
+    """Safe loader that rejects duplicate keys, tags, keys that are not text, and documents too deep or too large."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if node is not None and id(node) not in self._sizes:
-                raise _Refused(f"'*{event.anchor}' stands inside itself", event.start_mark)
+                raise _Refused(f"'*{event.anchor}' contains itself", event.start_mark)
             return node
         if getattr(event, "tag", None) is not None:
             raise _Refused(f"the tag {event.tag!r} is not allowed; remove it", event.start_mark)
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
             _check_keys(node)
             size = 1 + sum(self._sizes[id(child)] for child in _children(node))
             if size > MAX_NODES:
-                raise _Refused(f"more than {MAX_NODES} values with the aliases written out", node.start_mark)
+                raise _Refused(f"more than {MAX_NODES} values with the aliases expanded", node.start_mark)
             self._sizes[id(node)] = size
         return node
 
@@ -73,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that this loader or a YAML 1.1 reader would take for something else; writes no aliases."""
+    """Quotes every text that this loader or a YAML 1.1 loader would read as another type; writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -99,7 +99,7 @@ def _children(node: Node) -> list[Node]:
 
 
 def _check_keys(node: Node) -> None:
-    """Raises `_Refused` for a mapping with a key twice, or with a key that is no text."""
+    """Raises `_Refused` for a mapping with a duplicate key, or with a key that is not text."""
     if not isinstance(node, MappingNode):
         return
     seen: dict[str, int] = {}
@@ -109,7 +109,7 @@ def _check_keys(node: Node) -> None:
             raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
         if key.value in seen:
             raise _Refused(
-                f"the key {key.value!r} comes twice (first in line {seen[key.value]}); keep one",
+                f"the key {key.value!r} occurs twice (first in line {seen[key.value]}); keep one",
                 key.start_mark,
             )
         seen[key.value] = key.start_mark.line + 1
@@ -119,41 +119,49 @@ def read_text(path: Path, *, what: str) -> str:
     """The text of a small UTF-8 file; `what` names its kind in errors, e.g. ``job file``.
 
     Raises:
-        JobError: no such file, a folder, unreadable, too large, or not UTF-8.
+        JobError: there is no such file, or it is a folder, unreadable, too large or not UTF-8.
     """
+
+    def unreadable(text: str) -> JobError:
+        return JobError(text, code="job.unreadable")
+
     try:
         if path.is_dir():
-            raise JobError(f"{path}: is a folder; expected a {what} (YAML)")
+            raise unreadable(f"{path}: is a folder; expected a {what} (YAML)")
         if path.exists() and not path.is_file():  # a pipe or a device could block, or never end
-            raise JobError(f"{path}: is no regular file; expected a {what} (YAML)")
+            raise unreadable(f"{path}: is no regular file; expected a {what} (YAML)")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise JobError(f"{path}: no such file; expected the path of a {what} (YAML)") from None
+        raise unreadable(f"{path}: no such file; expected the path of a {what} (YAML)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise JobError(f"{str(path)!r}: cannot be read: {reason}") from None
+        raise unreadable(f"{str(path)!r}: cannot be read: {reason}") from None
     if len(raw) > MAX_BYTES:
-        raise JobError(f"{path}: larger than {MAX_BYTES // 1024} KiB, so hardly a {what}; check the path")
+        raise unreadable(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a {what}; check the path")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise JobError(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
+        raise unreadable(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
 
 
 def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
     """The mapping that a YAML text holds.
 
     Args:
-        source: what the text is called in errors; usually its path.
+        source: the name of the text in errors; usually its path.
         what: its kind, e.g. ``job file``.
 
     Raises:
-        JobError: not YAML, no mapping, a key twice, or beyond the bounds of this module.
+        JobError: the text is not YAML, is no mapping, has a duplicate key, or exceeds the bounds of this module.
     """
+
+    def invalid(text: str) -> JobError:
+        return JobError(f"{source}: {text}", code="job.invalid-yaml")
+
     if len(text) > MAX_BYTES:
-        raise JobError(f"{source}: larger than {MAX_BYTES // 1024} KiB, so hardly a {what}")
+        raise invalid(f"larger than {MAX_BYTES // 1024} KiB; expected a {what}")
     try:
         data = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -161,13 +169,13 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         kind = "" if isinstance(error, _Refused) else "is not valid YAML: "
-        raise JobError(f"{source}: {where}{kind}{problem}") from None
+        raise invalid(f"{where}{kind}{problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise JobError(f"{source}: line {line}: is not valid YAML: a character that no text file holds") from None
+        raise invalid(f"line {line}: is not valid YAML: a character that no text file holds") from None
     if not isinstance(data, dict):
         came = "nothing" if data is None else {list: "a list"}.get(type(data), "a single value")
-        raise JobError(f"{source}: expected a {what} (lines of 'key: value'), got {came}")
+        raise invalid(f"expected a {what} (lines of 'key: value'), got {came}")
     return data
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from nas.config.errors import problem, restated
-from nas.config.section import Flag, Section
+from nas.config.section import Flag, OptionalPath, Section
 from nas.config.sharing import SharingConfig
 from nas.config.space import SpaceConfig, space_config
 from nas.errors import UnknownNameError
@@ -49,10 +49,7 @@ class SupernetConfig(Section):
         None
     )
     """None, which only a job with `from` has, stands for the sharing of the trained supernet."""
-    from_: Annotated[
-        str | None,
-        Field(strict=True, alias="from", min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder"),
-    ] = None
+    from_: Annotated[OptionalPath, Field(alias="from", description="a run's id or a folder")] = None
 
     network: Annotated[
         str | None,
@@ -60,14 +57,8 @@ class SupernetConfig(Section):
     ] = None
     """The network of the trained supernet that is fine-tuned alone."""
     pretrained: Annotated[
-        str | None,
-        Field(
-            strict=True,
-            min_length=1,
-            max_length=1000,
-            pattern=r"^[^\x00]+$",
-            description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME",
-        ),
+        OptionalPath,
+        Field(max_length=1000, description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME"),
     ] = None
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""How a job file's supernet is trained, as models (no torch)."""
+"""The training section of a job file (no torch)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config.errors import problem
-from nas.config.section import Flag, Positive, Section, TwoOrMore
+from nas.config.section import Flag, OptionalPath, Section, number, positive, whole
 
 
 class AugmentConfig(Section):
     """Random changes to training images."""
 
-    shift: Annotated[int, Field(strict=True, ge=0, le=64, description="a number of pixels from 0 to 64")] = 0
+    shift: int = whole(0, 64, default=0, of="pixels")
     flip: Flag = False
 
 
@@ -29,56 +29,48 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
     "teacher_epochs": ("instatune",),
     "sort": ("instatune",),
 }
-"""Which training strategies a key belongs to; all others belong to every one."""
+"""The training strategies that a key belongs to; the other keys belong to all of them."""
 _ALONE = ("single-path", "sorted", "largest")
-"""Training strategies in whose steps the largest network teaches nobody."""
+"""Training strategies that do not train the largest network in every step, so that it cannot teach the others."""
 
 
 def _distill(value: object) -> object:
-    """What distillation is from; true and false as in job files of before there was a choice."""
+    """The teacher's kind; true and false are read too, as in job files of the first version."""
     return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class TrainingConfig(Section):
-    """How the supernet is trained; not read where `supernet.from` names a trained one."""
+    """How the supernet is trained; not read if `supernet.from` names a trained supernet to search."""
 
     strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest"] = (
         "sandwich"
     )
-    random_subnets: Annotated[int, Field(strict=True, ge=0, le=64, description="a whole number from 0 to 64")] = 2
-    micro_batches: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 4
-    candidates: Annotated[int, Field(strict=True, ge=1, le=64, description="a whole number from 1 to 64")] = 3
+    random_subnets: int = whole(0, 64, default=2)
+    micro_batches: int = whole(1, 64, default=4)
+    candidates: int = whole(1, 64, default=3)
     pick: Literal["best", "worst"] = "best"
-    label_weight: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")] = 0.3
-    temperature: Annotated[
-        float, Field(strict=True, gt=0, le=100, description="a number greater than 0, at most 100")
-    ] = 1.0
-    teacher_epochs: Annotated[
-        int | None, Field(strict=True, ge=1, le=10**6, description="a whole number of epochs, at least 1")
-    ] = None
+    label_weight: float = number(0, 1, default=0.3)
+    temperature: float = positive(100, default=1.0)
+    teacher_epochs: int | None = whole(1, 10**6, default=None, of="epochs")
     """None: the teacher teaches in all epochs."""
     sort: Flag = False
     distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
-    teacher: Annotated[
-        str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$", description="a run's id or a folder")
-    ] = None
+    teacher: Annotated[OptionalPath, Field(description="a run's id or a folder")] = None
     divergence: Literal["kl", "alpha"] = "kl"
-    epochs: Positive = 12
-    batch_size: TwoOrMore = 64
-    learning_rate: Annotated[
-        float, Field(strict=True, gt=0, le=100, description="a number greater than 0, at most 100")
-    ] = 0.003
-    weight_decay: Annotated[float, Field(strict=True, ge=0, le=100, description="a number from 0 to 100")] = 0.01
+    epochs: int = whole(1, 10**6, default=12)
+    batch_size: int = whole(2, 10**6, default=64)
+    learning_rate: float = positive(100, default=0.003)
+    weight_decay: float = number(0, 100, default=0.01)
     augment: AugmentConfig = AugmentConfig()
     keep: Literal["last", "best"] = "last"
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
+    threads: int = whole(1, 1024, default=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(strict=True, ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
+    workers: int = whole(1, 1024, default=1)
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """The largest subnet teaches where it is in every step; a teacher that is named teaches."""
+        """Sets the default of `distill`: the teacher that is named, else the largest subnet if every step trains it."""
         if not isinstance(data, dict):
             return data
         alone, taught = data.get("strategy") in _ALONE, data.get("teacher") is not None
@@ -92,22 +84,37 @@ class TrainingConfig(Section):
         for key in sorted(self.model_fields_set & _BELONGS.keys()):
             if self.strategy not in _BELONGS[key]:
                 of = " and ".join(_BELONGS[key])
-                raise problem(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
+                raise problem(
+                    key,
+                    f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}",
+                    code="job.conflict",
+                )
         if self.distill == "largest" and self.strategy in _ALONE:
             raise problem(
                 "distill", f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
-                "others; expected none or teacher",
+                "others; expected none or teacher", code="job.conflict",
             )  # fmt: skip
         if self.distill == "teacher" and self.teacher is None:
-            raise problem("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
+            raise problem(
+                "teacher", "is missing; name the run, or the folder, of a trained supernet to learn from",
+                code="job.missing-key",
+            )  # fmt: skip
         if self.distill != "teacher" and self.teacher is not None:
-            raise problem("teacher", f"is read with distill: teacher alone, got distill: {self.distill}; remove one")
+            raise problem(
+                "teacher",
+                f"is read only with distill: teacher, got distill: {self.distill}; remove one",
+                code="job.conflict",
+            )
         if self.strategy == "instatune" and self.distill == "none":
-            raise problem("distill", "instatune teaches: expected largest or teacher; or take the strategy sandwich")
+            raise problem(
+                "distill", "instatune needs a teacher: expected largest or teacher; or take the strategy sandwich",
+                code="job.conflict",
+            )  # fmt: skip
         if self.teacher_epochs is not None and self.distill != "teacher":
             raise problem(
-                "teacher_epochs", f"is read with distill: teacher alone, got distill: {self.distill}; remove it"
-            )
+                "teacher_epochs", f"is read only with distill: teacher, got distill: {self.distill}; remove it",
+                code="job.conflict",
+            )  # fmt: skip
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
         parts = self.micro_batches if self.strategy == "sorted" else 1
@@ -127,10 +134,10 @@ class TrainingConfig(Section):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What of it changes the trained weights beside `TrainingSettings`, JSON-able: the strategy, its keys, who teaches."""
+        """What changes the trained weights beside `TrainingSettings`, JSON-able: the strategy, its keys and the teacher."""
         return self.model_dump(mode="json", include={"strategy", "distill", "teacher", *_BELONGS} - set(self.unread))
 
     @property
     def teacher_path(self) -> Path | None:
-        """`teacher` where it is a path (it has a slash), else None: then it is a run's id."""
+        """`teacher` if it is a path (it has a slash), else None: then it is a run's id."""
         return Path(self.teacher) if self.teacher is not None and "/" in self.teacher else None

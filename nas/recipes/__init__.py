@@ -1,4 +1,4 @@
-"""Ready job files, shipped in the wheel: each is a YAML file of this folder, its first line a title in a comment."""
+"""Ready job files: each is a YAML file of this folder, and its first line is a comment with its title."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SUFFIX = ".yaml"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe's name (the file's, without its suffix) and its one-line title."""
+    """The name of a recipe (its file's, without the suffix) and its one-line title."""
 
     name: str
     title: str

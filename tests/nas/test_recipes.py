@@ -13,6 +13,7 @@ from supernets.families.encoder.presets import ENCODER
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.resnet.presets import RESNET
 from supernets.families.vit.presets import VIT
+from tests.errors import raises
 
 NAMES = [recipe.name for recipe in list_recipes()]
 
@@ -73,7 +74,7 @@ def test_the_keys_that_mobilenetv3_shows_are_those_of_its_preset() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown recipe 'digit-cnn'; did you mean 'digits-cnn'\?.*`nas init`"):
+    with raises("recipe.unknown", "'digit-cnn'", "'digits-cnn'", "`nas init`"):
         read_recipe("digit-cnn")
 
 

@@ -15,7 +15,7 @@ _CODE = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
 
 
 def raised_codes() -> set[str]:
-    """Codes in the source: defaults of classes, ``code=`` arguments, and kinds of unknown names."""
+    """Codes in the source: defaults of classes, ``code=`` arguments, pairs of a code and a text, and kinds of unknown names."""
     found: set[str] = set()
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
@@ -24,6 +24,8 @@ def raised_codes() -> set[str]:
                     case ast.Assign(targets=[ast.Name(id="code")], value=value) | ast.keyword(arg="code", value=value):
                         constants = (part.value for part in ast.walk(value) if isinstance(part, ast.Constant))
                         found.update(constant for constant in constants if isinstance(constant, str))
+                    case ast.Return(value=ast.Tuple(elts=[ast.Constant(value=str(code)), _])):
+                        found.add(code)
                     case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
                         found.add(f"{kind.replace(' ', '-')}.unknown")
     found |= {f"{kind}.unknown" for kind in TaskKind}  # `TaskRequests.get` raises them

@@ -1,4 +1,4 @@
-"""Job files that tests begin with, and what is said of those that are none."""
+"""Job files that tests begin with, and checks of the errors of texts that describe no job."""
 
 from __future__ import annotations
 
@@ -9,16 +9,34 @@ from nas.errors import JobError
 
 BASE = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\n"
 STAGE = "{stride: 1, depth: [1, 2], width: [8], kernel: [3, 5], expand: [2]}"
+BLOCKS = "{stride: 2, depth: [1, 2], width: [32], expand: [0.25, 0.5]}"
 
 
-def fails(text: str) -> str:
-    """The error of a text that is no job."""
+def with_section(line: str) -> str:
+    """The base with this line in place of its line of the same key."""
+    key = line.partition(":")[0]
+    return "\n".join([*(old for old in BASE.splitlines() if not old.startswith(f"{key}:")), line])
+
+
+def fails(text: str) -> JobError:
+    """The error of a text that describes no job."""
     with pytest.raises(JobError) as caught:
         parse_job(text, source="job.yaml")
     message = str(caught.value)
     assert message.startswith("job.yaml: ")
     assert message.count("\n") <= 1
-    return message
+    return caught.value
 
 
-BLOCKS = "{stride: 2, depth: [1, 2], width: [32], expand: [0.25, 0.5]}"
+def check_refused(text: str, path: str, code: str, mentions: str = "") -> None:
+    """Asserts that the error of a text has this code, and that its first line begins with the path and mentions values.
+
+    Args:
+        mentions: the values, with " | " between them.
+    """
+    error = fails(text)
+    first = str(error).splitlines()[0]
+    assert first.startswith(f"job.yaml: {path}: ")
+    assert error.code == code
+    said = first.removeprefix(f"job.yaml: {path}: ")
+    assert [value for value in mentions.split(" | ") if value not in said] == []
