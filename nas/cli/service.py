@@ -89,7 +89,7 @@ def serve(
 
 
 def _stop_ray(runs: Path) -> None:
-    from nas.service.jobs.head import end_head
+    from nas.service.jobs.ray_head import end_head
     from nas.service.settings import ServiceSettings
 
     ended = end_head(ServiceSettings(folder(runs.absolute())).folder)

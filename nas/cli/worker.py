@@ -46,7 +46,7 @@ def task(
     import signal
     import sys
 
-    from nas.service.jobs.task import run_task
+    from nas.service.jobs.task_process import run_task
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     made = run_task(result, command, time_limit_s=time_limit)

@@ -25,7 +25,7 @@ def ray_cluster(address: str) -> Finding:
 def job_server(jobs_url: str) -> Finding:
     """Whether the job server of a cluster takes jobs from here; shows it the token that Ray's own variables name."""
     from nas.service.jobs.cluster import GivenCluster
-    from nas.service.jobs.queue import RayJobs
+    from nas.service.jobs.ray_jobs import RayJobs
 
     try:
         RayJobs(GivenCluster("", jobs_url)).states(())

@@ -17,9 +17,9 @@ from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.jobs.task_requests import TaskRequests
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.uploads.models import keep_model
 from nas.service.uploads.names import checked_name
-from nas.service.views.profile_drift import Drifts
+from nas.service.uploads.onnx_models import keep_model
+from nas.service.views.profile_drift import ProfileDrift
 from nas.store.folder import write_atomically
 
 _ADDED = "[!.]*.yaml"
@@ -29,7 +29,7 @@ _ADDED = "[!.]*.yaml"
 class Hardware:
     """The hardware profiles of a server."""
 
-    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, drifts: Drifts) -> None:
+    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, drifts: ProfileDrift) -> None:
         self._limits, self._tasks, self._drifts = settings.limits, tasks, drifts
         self._folder = settings.uploads / "profiles"
         self._models = settings.uploaded_models

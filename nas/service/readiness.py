@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nas.api import schemas
 from nas.errors import NasError
-from nas.service.jobs.runner import JobRunner
+from nas.service.jobs.job_runner import JobRunner
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.disk_space import check_disk_space

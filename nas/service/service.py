@@ -11,15 +11,15 @@ from nas.api import schemas
 from nas.recipes import list_recipes, read_recipe
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
-from nas.service.jobs.runner import JobRunner
+from nas.service.jobs.job_runner import JobRunner
 from nas.service.jobs.task_requests import TaskRequests
 from nas.service.readiness import Readiness
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
 from nas.service.uploads.data_sets import DataSets
-from nas.service.uploads.submitted_jobs import SubmittedJobs
-from nas.service.views.profile_drift import Drifts
+from nas.service.uploads.job_validation import JobValidator
+from nas.service.views.profile_drift import ProfileDrift
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
@@ -52,13 +52,13 @@ class Service:
         self.settings, self.state, self.jobs, self._wake = settings, state, jobs, wake
         index = index or RunIndex(settings.runs, state.submitted_kind)
         self._data, tasks = DataSets(settings), TaskRequests(state)
-        self._hardware = Hardware(settings, tasks, Drifts(settings.runs))
+        self._hardware = Hardware(settings, tasks, ProfileDrift(settings.runs))
         self._results, self._summaries = Results(index), RunSummaries(settings.runs, state, index, problem)
         self._submissions = Submissions(
             settings,
             state=state,
             runner=jobs,
-            jobs=SubmittedJobs(settings.runs, self._hardware, self._data),
+            jobs=JobValidator(settings.runs, self._hardware, self._data),
             index=index,
             summaries=self._summaries,
         )

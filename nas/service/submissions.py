@@ -12,11 +12,11 @@ from nas.engine.budget_extension import Extension
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
 from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
-from nas.service.jobs.runner import JobRunner, JobState
+from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskKind, Wanted
 from nas.service.uploads.disk_space import check_disk_space
-from nas.service.uploads.submitted_jobs import SubmittedJobs
+from nas.service.uploads.job_validation import JobValidator
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import SUBMITTED, RunSummaries
 from nas.store.base import RunStatus
@@ -35,7 +35,7 @@ class Submissions:
         *,
         state: ServiceState,
         runner: JobRunner,
-        jobs: SubmittedJobs,
+        jobs: JobValidator,
         index: RunIndex,
         summaries: RunSummaries,
     ) -> None:
@@ -47,7 +47,7 @@ class Submissions:
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
         """See `Service.check`."""
         try:
-            self._jobs.accepted(submission)
+            self._jobs.validated(submission)
         except JobError as error:
             fields = error.fields or [("", str(error))]
             problems = tuple(schemas.FieldProblem(field=key, message=text) for key, text in fields)
@@ -62,16 +62,16 @@ class Submissions:
             TooManyError: too many runs wait already.
             StoreError: the runs folder cannot be written, or its disk is nearly full.
         """
-        accepted = self._jobs.accepted(submission)
+        validated = self._jobs.validated(submission)
         check_disk_space(self._runs.root)
         with self._changing:
             waiting = sum(submission.waits for submission in self._state.submissions())
             if waiting >= self._limits.queued:
                 raise TooManyError(f"{waiting} runs wait already, the limit; submit again when some have ended")
             # In this order: a server killed in between leaves a run that is listed as never started.
-            folder = self._runs.create(accepted.job.name, accepted.job.to_yaml())
+            folder = self._runs.create(validated.job.name, validated.job.to_yaml())
             try:
-                write_atomically(folder.path / SUBMITTED, accepted.text.encode())
+                write_atomically(folder.path / SUBMITTED, validated.text.encode())
                 open_store(folder, create=True, driver=True).close()
                 self._state.submit(folder.id, submission.kind, submitter)
             except BaseException:  # its client gets the error, and may try again many times

@@ -29,7 +29,7 @@ _BURST_S = 10.0
 """Of requests may come at once."""
 
 
-class Rate:
+class RateLimit:
     """So many requests a minute for each client, evenly or some at once: a token bucket.
 
     Args:
@@ -69,7 +69,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
         self._app, self._tokens, self._needed = app, tokens, settings.needs_token
-        self._rate = Rate(settings.limits.requests_per_minute)
+        self._rate = RateLimit(settings.limits.requests_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

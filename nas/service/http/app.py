@@ -12,17 +12,17 @@ from fastapi import FastAPI
 from nas.api.schemas import JobSubmission, Problem
 from nas.service import pages
 from nas.service.http.access import Access
-from nas.service.http.bodies import BodyBounds
-from nas.service.http.examples import examples
+from nas.service.http.body_limits import BodyLimits
 from nas.service.http.metrics import PREFIX, Metrics
+from nas.service.http.openapi_examples import examples
 from nas.service.http.problems import add_handlers
-from nas.service.http.requests import HeadRequests, Requests
-from nas.service.http.security import RightfulRequests, SecurityHeaders
+from nas.service.http.requests import HeadRequests, RequestLog
+from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.routes import exports, hardware, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.views.event_stream import Watching
+from nas.service.views.event_stream import EventStreams
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
@@ -33,19 +33,19 @@ _ALL_RUNS = 10**9
 
 
 def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | None = None) -> FastAPI:
-    """The ASGI application of a server; `app.state.watching.close()` ends its streams, which nothing else does.
+    """The ASGI application of a server; `app.state.streams.close()` ends its streams, which nothing else does.
 
     Args:
         tokens: that clients may show; those of the settings' file by default.
     """
     known = tokens or Tokens(settings.tokens_file)
     metrics = Metrics(lambda: service.runs(limit=_ALL_RUNS).runs)
-    watching = Watching(service.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
+    streams = EventStreams(service.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        watching.close()
+        streams.close()
 
     app = FastAPI(
         title="subnet-nas",
@@ -56,10 +56,10 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.watching = watching
+    app.state.streams = streams
     add_handlers(app, settings.runs.root)
     for router in (
-        runs.routes(service, watching),
+        runs.routes(service, streams),
         results.routes(service),
         exports.routes(service),
         hardware.routes(service),
@@ -69,13 +69,13 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     app.include_router(login.routes(settings, known))
     app.include_router(pages.router(service, settings))
     # The last one added comes first.
-    app.add_middleware(BodyBounds, limits=settings.limits)
+    app.add_middleware(BodyLimits, limits=settings.limits)
     app.add_middleware(Access, settings=settings, tokens=known)
-    app.add_middleware(RightfulRequests, settings=settings)
+    app.add_middleware(OriginCheck, settings=settings)
     app.add_middleware(pages.ReadableErrors)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadRequests)
-    app.add_middleware(Requests, metrics=metrics)
+    app.add_middleware(RequestLog, metrics=metrics)
     _complete_description(app)
     return app
 

@@ -16,7 +16,7 @@ from nas.service.http.problems import make_problem, response_of
 logger = logging.getLogger(__name__)
 
 
-class Requests:
+class RequestLog:
     """The outermost part of the application. A failure of the server's own is logged with the request's id, and answered
     with nothing of it but that id."""
 

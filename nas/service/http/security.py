@@ -58,7 +58,7 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
-class RightfulRequests:
+class OriginCheck:
     """Lets through only requests that mean this server, and changes only where no other site's page asks for them.
 
     A name that leads here and that nobody gave the server is an attack by rebinding: the browser takes a stranger's page

@@ -24,14 +24,14 @@ from nas.errors import ServiceError
 from nas.service.http.app import create_app
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.head import cluster_of
-from nas.service.jobs.queue import RayJobs
+from nas.service.jobs.ray_head import cluster_of
+from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.pages import prepare
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.service.uploads.cleanup import leftovers, remove
-from nas.service.views.event_stream import Watching
+from nas.service.uploads.cleanup import remove, stale_files
+from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
 
 _BACKLOG = 2048
@@ -70,7 +70,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         listening = stack.enter_context(_listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
-        remove(leftovers(settings, state))
+        remove(stale_files(settings, state))
         cluster, index = cluster_of(settings), RunIndex(settings.runs, state.submitted_kind)
         jobs = RayJobs(cluster)
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
@@ -80,7 +80,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         stack.callback(cluster.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
-        server = _Server(_config(app, settings), app.state.watching)
+        server = _Server(_config(app, settings), app.state.streams)
         gc.freeze()  # all of that stays
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()
@@ -92,12 +92,12 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
 class _Server(uvicorn.Server):
     """Ends streams when it is told to end; it would wait for them otherwise, and they for it."""
 
-    def __init__(self, config: uvicorn.Config, watching: Watching) -> None:
+    def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
         super().__init__(config)
-        self._watching = watching
+        self._streams = streams
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._watching.close()
+        self._streams.close()
         await super().shutdown(sockets)
 
 

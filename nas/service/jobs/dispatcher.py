@@ -15,9 +15,9 @@ from nas.engine.run_table import RunSnapshot
 from nas.errors import NasError, RunHeldError
 from nas.service.jobs import status_records
 from nas.service.jobs.driver_jobs import DriverJobs
-from nas.service.jobs.runner import JobRunner, JobState
+from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.steps import Step, deaths, is_active, steps
-from nas.service.jobs.tasks import Tasks
+from nas.service.jobs.task_queue import TaskQueue
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.views.run_index import RunIndex
@@ -58,7 +58,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._state, self._clock = settings, state, clock
-        self._index, self._tasks = index or RunIndex(settings.runs), Tasks(state, runner)
+        self._index, self._tasks = index or RunIndex(settings.runs), TaskQueue(state, runner)
         make = command or driver_command
         self._drivers = DriverJobs(
             runner, lambda submission: make(settings, submission, address()), warn=self._warn, clock=clock

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from nas.errors import ServiceError
-from nas.service.jobs.runner import JobRunner, JobState
+from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.state import Submission, Wanted
 
 _STOP_AGAIN_S = 10.0

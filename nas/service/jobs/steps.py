@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from nas.engine.run_table import RunSnapshot
-from nas.service.jobs.runner import JobState
+from nas.service.jobs.job_runner import JobState
 from nas.service.state import Submission, Wanted
 
 

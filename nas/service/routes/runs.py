@@ -11,9 +11,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from nas.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.routes.parameters import Offset, RunId, client_name
-from nas.service.routes.submitted import BODY, submitted
+from nas.service.routes.submission_body import BODY, submitted
 from nas.service.service import Service
-from nas.service.views.event_stream import Watching
+from nas.service.views.event_stream import EventStreams
 
 _EVENT = {
     "type": "object",
@@ -40,7 +40,7 @@ _STREAM: Answers = {
 }
 
 
-def routes(service: Service, watching: Watching) -> APIRouter:
+def routes(service: Service, streams: EventStreams) -> APIRouter:
     """All routes about runs as such."""
     router = APIRouter(tags=["runs"])
 
@@ -89,7 +89,7 @@ def routes(service: Service, watching: Watching) -> APIRouter:
         """Stream where a run stands, now and each time that this changes, until it has ended."""
         first = await run_in_threadpool(service.summary, run)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(watching.follow(run, first), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(streams.follow(run, first), media_type="text/event-stream", headers=headers)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
     def run_logs(run: RunId) -> str:

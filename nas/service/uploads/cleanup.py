@@ -15,7 +15,7 @@ from nas.service.uploads.archives import UNPACKING
 logger = logging.getLogger(__name__)
 
 
-def leftovers(settings: ServiceSettings, state: ServiceState) -> list[Path]:
+def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
     """What nothing needs any more, of a server that is not answering yet: then nothing of it is in the making.
 
     Runs that were deleted, archives that were being unpacked, and models that no measurement is still to be made of.

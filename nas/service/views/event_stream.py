@@ -44,7 +44,7 @@ class _Topic:
             self.changed = asyncio.Event()
 
 
-class Watching:
+class EventStreams:
     """The watched runs of one server; used within one event loop.
 
     Args:

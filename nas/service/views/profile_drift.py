@@ -18,7 +18,7 @@ _KEPT = 1000
 """Cached runs; each takes some hundred bytes."""
 
 
-class Drifts:
+class ProfileDrift:
     """The drift of all profiles over the runs of a folder; a run is read only when it has changed."""
 
     def __init__(self, runs: RunsFolder) -> None:

@@ -35,6 +35,6 @@ def served(service: Service, *, port: int = 0) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            app.state.watching.close()
+            app.state.streams.close()
             server.should_exit = True
             thread.join()

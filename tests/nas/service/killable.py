@@ -16,8 +16,8 @@ from nas.engine.loop import Progress, search
 from nas.problem.budget import Budget
 from nas.search.registry import SearchProblem, make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.head import Head
-from nas.service.jobs.queue import RayJobs
+from nas.service.jobs.ray_head import RayHead
+from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission
 from nas.store.base import RunStatus
@@ -36,7 +36,7 @@ def serve(root: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runs = RunsFolder(root)
     settings = ServiceSettings(runs, jobs_at_once=2, resumes=6)
-    head = Head(settings.folder, cpus=2, store_bytes=80 * 2**20)
+    head = RayHead(settings.folder, cpus=2, store_bytes=80 * 2**20)
     head.start()
     state = ServiceState.open(settings.database)
     Dispatcher(settings, state, RayJobs(head), address=lambda: head.address, command=command).start()

@@ -9,7 +9,7 @@ from nas.engine.budget_extension import Extension
 from nas.errors import RunHeldError, ServiceError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Request, Status
-from nas.service.jobs.runner import JobState
+from nas.service.jobs.job_runner import JobState
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store

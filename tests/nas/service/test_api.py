@@ -30,7 +30,7 @@ from nas.problem.precision import Precisions
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
-from nas.service.uploads.models import is_onnx
+from nas.service.uploads.onnx_models import is_onnx
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from supernets.space import Architecture
@@ -275,7 +275,7 @@ def test_a_full_disk_is_told(
     def full(descriptor: int) -> None:
         raise OSError(number, os.strerror(number), "/srv/nas/secret")
 
-    monkeypatch.setattr("nas.service.uploads.models.os.fsync", full)
+    monkeypatch.setattr("nas.service.uploads.onnx_models.os.fsync", full)
     answer = client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from nas.api.error_codes import DESCRIPTIONS
 from nas.service.http.app import create_app
-from nas.service.http.bodies import BodyBounds
+from nas.service.http.body_limits import BodyLimits
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
@@ -309,7 +309,7 @@ def test_a_body_that_breaks_off_is_no_failure_and_leaves_nothing(
 
 
 def test_a_body_that_does_not_come_is_given_up(app: FastAPI) -> None:
-    patient = BodyBounds(app.build_middleware_stack(), LIMITS, patience_s=0.05)
+    patient = BodyLimits(app.build_middleware_stack(), LIMITS, patience_s=0.05)
     answer = send_raw(patient, "POST", f"{API}/runs", headers=[HOST, FORM], messages=[piece(b"{")], stall=True)
     assert answer.status == 408
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.service.jobs.head import end_head
-from nas.service.jobs.head_process import HeadProcess
+from nas.service.jobs.ray_head import end_head
+from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.store.base import RunStatus
@@ -71,7 +71,7 @@ class Killable:
         """Those of a kind of victim that live now, or of names of it."""
         if victim == "server":
             return [self.server.pid]
-        head = HeadProcess.find(self.settings.folder)
+        head = RayHeadProcess.find(self.settings.folder)
         names = names or _NAMES[victim]
         found = []
         for pid in [] if head is None else below(head.pid):

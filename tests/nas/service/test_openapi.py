@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from nas.service.http.app import create_app
-from nas.service.http.examples import examples
+from nas.service.http.openapi_examples import examples
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.service.jobs.head import end_head
-from nas.service.jobs.head_process import HeadProcess
+from nas.service.jobs.ray_head import end_head
+from nas.service.jobs.ray_head_process import RayHeadProcess
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
 
@@ -42,14 +42,14 @@ def test_a_job_outlives_kills_of_its_server_and_its_driver(served: Served) -> No
     assert (training, search) == ("small-1", "small-2")
     assert served.wait(training, status="finished").epoch == 1
     counted = served.wait(search, evaluations=4).evaluations
-    head = HeadProcess.find(served.folder)
+    head = RayHeadProcess.find(served.folder)
     served.kill_driver(search)
     served.end(signal.SIGKILL)
     served.start()
     assert served.client.status(search).evaluations >= counted
     ended = served.wait(search, status="finished")
     assert (ended.evaluations, ended.evaluations_wanted) == (24, 24)
-    assert HeadProcess.find(served.folder) == head
+    assert RayHeadProcess.find(served.folder) == head
     assert "searching: 24 of 24" in served.client.logs(search)
     keys = [network.key for network in served.client.evaluations(search)]
     assert len(keys) == len(set(keys)) == 24

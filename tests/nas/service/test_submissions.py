@@ -21,7 +21,7 @@ from nas.errors import (
     UnknownNameError,
 )
 from nas.export.exporting import export_transformers
-from nas.service.jobs.runner import JobState
+from nas.service.jobs.job_runner import JobState
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nas.errors import JobError, UnknownNameError
-from nas.service.http.access import COOKIE, Rate
+from nas.service.http.access import COOKIE, RateLimit
 from nas.service.http.app import create_app
 from nas.service.http.security import is_local_path
 from nas.service.http.tokens import Tokens
@@ -237,7 +237,7 @@ def test_requests_are_counted_by_token(service: Service, settings: ServiceSettin
 
 
 def test_a_rate_allows_some_at_once_and_then_one_by_one(clock: Clock) -> None:
-    rate = Rate(60, clock)
+    rate = RateLimit(60, clock)
     assert [rate.takes("a") for _ in range(11)] == [True] * 10 + [False]
     assert rate.takes("b")
     clock.now += 1.0

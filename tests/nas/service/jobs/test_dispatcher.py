@@ -18,8 +18,8 @@ from nas.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher, driver_command
-from nas.service.jobs.task import TaskResult
-from nas.service.jobs.tasks import job_of, task_command
+from nas.service.jobs.task_process import TaskResult
+from nas.service.jobs.task_queue import job_of, task_command
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus
 from nas.store.base import RunStatus

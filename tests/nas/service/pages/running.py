@@ -55,7 +55,7 @@ def running_server(
     try:
         yield Server(f"http://{name or '127.0.0.1'}:{taken}", service, runs, state)
     finally:
-        app.state.watching.close()
+        app.state.streams.close()
         server.should_exit = True
         thread.join(timeout=20)
         state.close()

@@ -15,7 +15,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 
 from hardware_profiles.runtime import run_model
-from nas.service.jobs.head import end_head
+from nas.service.jobs.ray_head import end_head
 from supernets.data import load_data
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.served import Served

@@ -7,7 +7,7 @@ from pathlib import Path
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskKind, TaskStatus
-from nas.service.uploads.cleanup import leftovers, remove
+from nas.service.uploads.cleanup import remove, stale_files
 
 
 def write(path: Path) -> Path:
@@ -17,7 +17,7 @@ def write(path: Path) -> Path:
 
 
 def test_what_nothing_needs_is_removed(service: Service, settings: ServiceSettings, tmp_path: Path) -> None:
-    assert leftovers(settings, service.state) == []
+    assert stale_files(settings, service.state) == []
     for task, status in (("waits", TaskStatus.QUEUED), ("runs", TaskStatus.RUNNING), ("done", TaskStatus.FINISHED)):
         service.state.add_task(task, TaskKind.MEASUREMENT, "board", {})
         service.state.change_task(task, status)
@@ -39,7 +39,7 @@ def test_what_nothing_needs_is_removed(service: Service, settings: ServiceSettin
         write(data / ".unpacking-x" / "data" / "rose" / "1.png"),
         write(settings.trash / "small-1.0123" / "run.db"),
     ]
-    remove(leftovers(settings, service.state)).join()
+    remove(stale_files(settings, service.state)).join()
     assert [path for path in needed if not path.exists()] == []
     assert [path for path in gone if path.exists()] == []
     assert list(settings.trash.iterdir()) == []

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from nas.api.schemas import JobSubmission, RunSummary
 from nas.errors import StoreError, TooManyError, UnknownNameError
 from nas.service.service import Service
-from nas.service.views.event_stream import Watching
+from nas.service.views.event_stream import EventStreams
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched
@@ -42,8 +42,8 @@ class Told:
         self.summaries["a-1"] = BASE.model_copy(update=values)
 
 
-def watching(told: Told, **about: Any) -> Watching:
-    return Watching(told, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+def made_streams(told: Told, **about: Any) -> EventStreams:
+    return EventStreams(told, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
 
 
 async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_every_watcher_is_told_each_change_and_the_end() -> None:
     told, n = Told(), 200
 
     async def watch() -> list[list[tuple[int, str]]]:
-        runs = watching(told, interval_s=0.02)
+        runs = made_streams(told, interval_s=0.02)
         streams = [runs.follow("a-1", BASE) for _ in range(n)]
         rounds = [await asyncio.gather(*map(first_data, streams))]
         for values in ({"evaluations": 1}, {"evaluations": 2}, {"status": "finished", "live": False}):
@@ -84,7 +84,7 @@ def test_a_run_that_has_ended_is_told_once() -> None:
     told = Told()
     told.change(status="cancelled")
     ended = told("a-1")
-    found = asyncio.run(events(watching(told).follow("a-1", ended)))
+    found = asyncio.run(events(made_streams(told).follow("a-1", ended)))
     assert [event["status"] for event in found] == ["cancelled"]
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_resumed_is_watched_though_a_slow_watcher_still_reads_its_
     told = Told()
 
     async def watch() -> list[str]:
-        runs = watching(told)
+        runs = made_streams(told)
         slow = runs.follow("a-1", BASE.model_copy(update={"status": "finished"}))
         found = [(await first_data(slow))["status"]]  # and does not ask for more
         quick = runs.follow("a-1", BASE)
@@ -109,7 +109,7 @@ def test_a_run_that_is_deleted_ends_its_streams() -> None:
     told = Told()
 
     async def watch() -> list[dict[str, Any]]:
-        runs = watching(told)
+        runs = made_streams(told)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         told.summaries["a-1"] = UnknownNameError("run", "a-1", [])
@@ -122,7 +122,7 @@ def test_a_run_that_cannot_be_read_for_a_moment_stays_watched() -> None:
     told = Told()
 
     async def watch() -> list[dict[str, Any]]:
-        runs = watching(told)
+        runs = made_streams(told)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         told.summaries["a-1"] = StoreError("locked")
@@ -137,7 +137,7 @@ def test_a_run_that_cannot_be_read_for_a_moment_stays_watched() -> None:
 
 def test_silence_is_broken_by_comments() -> None:
     async def watch() -> list[bytes]:
-        stream = watching(Told(), keep_alive_s=0.01).follow("a-1", BASE)
+        stream = made_streams(Told(), keep_alive_s=0.01).follow("a-1", BASE)
         return [await anext(stream) for _ in range(4)]
 
     retry, first, *comments = asyncio.run(watch())
@@ -150,7 +150,7 @@ def test_only_so_many_may_watch_and_the_counts_go_down_again() -> None:
     counts: list[int] = []
 
     async def watch() -> None:
-        runs = watching(Told(), most=1, changed=counts.append)
+        runs = made_streams(Told(), most=1, changed=counts.append)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         with pytest.raises(TooManyError):
@@ -164,7 +164,7 @@ def test_only_so_many_may_watch_and_the_counts_go_down_again() -> None:
 
 def test_closing_ends_all_streams() -> None:
     async def watch() -> list[dict[str, Any]]:
-        runs = watching(Told())
+        runs = made_streams(Told())
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         runs.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas.errors import NasError, ServiceError
 from nas.service.jobs.cluster import Cluster, GivenCluster
-from nas.service.jobs.head_process import HeadProcess, log_of, this_version
+from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
 
 _START_S = 120.0
@@ -23,7 +23,7 @@ _LOOK_S, _AGAIN_S, _POLL_S = 3.0, 30.0, 0.2
 logger = logging.getLogger(__name__)
 
 
-class Head:
+class RayHead:
     """A `Cluster` of one node: a detached process, which outlives the server. Safe to use from several threads.
 
     Args:
@@ -34,7 +34,7 @@ class Head:
 
     def __init__(self, folder: Path, *, cpus: int | None = None, store_bytes: int | None = None) -> None:
         self._folder, self._cpus, self._store_bytes = folder, cpus, store_bytes
-        self._ready: HeadProcess | None = None
+        self._ready: RayHeadProcess | None = None
         self._problem = "Ray is starting"
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
@@ -66,7 +66,7 @@ class Head:
     def headers(self) -> Mapping[str, str]:
         return self._now().headers
 
-    def _now(self) -> HeadProcess:
+    def _now(self) -> RayHeadProcess:
         ready = self._ready
         if ready is None:
             raise ServiceError(self._problem, code="ray-head.unavailable")
@@ -88,20 +88,20 @@ class Head:
                 self._problem, pause = str(error), _AGAIN_S
             self._closing.wait(pause)
 
-    def _ensure(self) -> HeadProcess | None:
+    def _ensure(self) -> RayHeadProcess | None:
         """A head that answers; None where the server closes before it does.
 
         Raises:
             ServiceError: there is none, and none can be started.
         """
         with _alone(self._folder):
-            found = HeadProcess.find(self._folder)
+            found = RayHeadProcess.find(self._folder)
             if found is not None and (stale := _stale(found)):
                 logger.info("Ray's head %s; ending what is left of it", stale)
                 found.end(self._folder)
                 found = None
             if found is None:
-                found = HeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
+                found = RayHeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
             deadline = time.monotonic() + _START_S
             while not found.answers():
                 if self._closing.wait(_POLL_S):
@@ -116,7 +116,7 @@ class Head:
             return found
 
 
-def _stale(found: HeadProcess) -> str:
+def _stale(found: RayHeadProcess) -> str:
     """What keeps new drivers from a head that was started before; "" where nothing does."""
     if not found.lives():
         return "is gone"
@@ -127,7 +127,7 @@ def cluster_of(settings: ServiceSettings) -> Cluster:
     """The cluster that a server's jobs run on; a head of its own is still to be started."""
     if settings.ray_address is not None and settings.ray_jobs_url is not None:
         return GivenCluster(settings.ray_address, settings.ray_jobs_url)
-    return Head(settings.folder)
+    return RayHead(settings.folder)
 
 
 def end_head(folder: Path) -> bool:
@@ -139,7 +139,7 @@ def end_head(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     with _alone(folder):
-        found = HeadProcess.find(folder)
+        found = RayHeadProcess.find(folder)
         if found is None:
             return False
         lived = found.lives()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ServiceError
-from nas.service.jobs.task import TaskResult, run_task
+from nas.service.jobs.task_process import TaskResult, run_task
 from tests.errors import raises
 
 
@@ -54,7 +54,7 @@ def test_why_it_failed_is_told(tmp_path: Path, code: str, reason: str) -> None:
 def test_one_that_takes_too_long_is_ended_even_where_it_does_not_want_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.service.jobs.task._GRACE_S", 0.1)
+    monkeypatch.setattr("nas.service.jobs.task_process._GRACE_S", 0.1)
     stubborn = python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(100)")
     made = run_task(tmp_path / "r.json", stubborn, time_limit_s=0.5)
     assert made.exit_code is None

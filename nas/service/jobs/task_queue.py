@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.errors import ServiceError
-from nas.service.jobs.runner import JobRunner, JobState
-from nas.service.jobs.task import TaskResult
+from nas.service.jobs.job_runner import JobRunner, JobState
+from nas.service.jobs.task_process import TaskResult
 from nas.service.state import ServiceState, Task, TaskStatus
 
 TIME_LIMIT_S = 1800.0
@@ -18,7 +18,7 @@ TIME_LIMIT_S = 1800.0
 logger = logging.getLogger(__name__)
 
 
-class Tasks:
+class TaskQueue:
     """The queue of tasks.
 
     What is asked for of a task: ``argv``, its command, which prints a JSON object; ``result``, the path of the file that

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.errors import ServiceError
 from nas.service.jobs.cluster import Cluster
-from nas.service.jobs.runner import JobState
+from nas.service.jobs.job_runner import JobState
 
 _ANSWER_S = (5.0, 30.0)
 """For the job server to be connected, and to answer; Ray's own client would wait for ever."""

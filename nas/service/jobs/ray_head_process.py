@@ -35,7 +35,7 @@ _STOP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class HeadProcess:
+class RayHeadProcess:
     """A detached Ray head on loopback that lets in who shows its token.
 
     Attributes:

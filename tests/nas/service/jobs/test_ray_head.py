@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from nas.errors import StoreError
-from nas.service.jobs import head as module
-from nas.service.jobs import head_process
+from nas.service.jobs import ray_head as module
+from nas.service.jobs import ray_head_process
 from nas.service.jobs.cluster import GivenCluster
-from nas.service.jobs.head import Head, cluster_of, end_head
-from nas.service.jobs.head_process import HeadProcess
+from nas.service.jobs.ray_head import RayHead, cluster_of, end_head
+from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
 from tests.errors import raises
@@ -42,15 +42,15 @@ def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def sleep(naming: Path | str, sleepers: list[subprocess.Popen[bytes]]) -> HeadProcess:
+def sleep(naming: Path | str, sleepers: list[subprocess.Popen[bytes]]) -> RayHeadProcess:
     """A process that names a folder, as a head does."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", str(naming)])
     sleepers.append(process)
-    url, version = "http://127.0.0.1:9", head_process.this_version()
-    return HeadProcess(process.pid, "127.0.0.2:1", url, "/nowhere/token", str(naming), version)
+    url, version = "http://127.0.0.1:9", ray_head_process.this_version()
+    return RayHeadProcess(process.pid, "127.0.0.2:1", url, "/nowhere/token", str(naming), version)
 
 
-def keep(folder: Path, found: HeadProcess) -> None:
+def keep(folder: Path, found: RayHeadProcess) -> None:
     (folder / "ray.json").write_text(json.dumps(asdict(found)))
 
 
@@ -61,7 +61,7 @@ def test_another_process_of_its_number_is_neither_taken_for_it_nor_ended(
     keep(folder, replace(other, temporary=str(folder / "nas-ray-x")))
     assert not end_head(folder)
     assert sleepers[0].poll() is None
-    assert HeadProcess.find(folder) is None
+    assert RayHeadProcess.find(folder) is None
 
 
 def test_it_is_ended_with_what_it_left(folder: Path, sleepers: list[subprocess.Popen[bytes]]) -> None:
@@ -69,7 +69,7 @@ def test_it_is_ended_with_what_it_left(folder: Path, sleepers: list[subprocess.P
     temporary.mkdir()
     found, left = sleep(temporary, sleepers), sleep(temporary, sleepers)
     keep(folder, found)
-    assert HeadProcess.find(folder) == found
+    assert RayHeadProcess.find(folder) == found
     threading.Thread(target=sleepers[0].wait).start()  # its parent, as the system is for a head of an earlier server
     assert end_head(folder)
     assert sleepers[1].wait(30) == -9
@@ -87,15 +87,15 @@ class Started:
         self.folder, self.processes, self.found_before = (
             folder,
             list[subprocess.Popen[bytes]](),
-            list[HeadProcess | None](),
+            list[RayHeadProcess | None](),
         )
         self.popen = subprocess.Popen
-        monkeypatch.setattr(head_process.subprocess, "Popen", self.start)
+        monkeypatch.setattr(ray_head_process.subprocess, "Popen", self.start)
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         if "ray.scripts.scripts" not in command:
             return self.popen(command, **options)
-        self.found_before.append(HeadProcess.find(self.folder))
+        self.found_before.append(RayHeadProcess.find(self.folder))
         sleeping = [sys.executable, "-c", "import time; time.sleep(600)", *command]
         self.processes.append(self.popen(sleeping, **options))
         return self.processes[-1]
@@ -104,11 +104,11 @@ class Started:
 def test_a_head_can_be_found_before_it_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is killed at any moment of its start leaves no head that the next one does not end."""
     started = Started(folder, monkeypatch)
-    found = HeadProcess.start(folder, cpus=1, store_bytes=None)
+    found = RayHeadProcess.start(folder, cpus=1, store_bytes=None)
     (before,) = started.found_before
     assert before == replace(found, pid=0)
     keep(folder, before)
-    head_process._CHILDREN.clear()  # the next server knows of no child
+    ray_head_process._CHILDREN.clear()  # the next server knows of no child
     assert not end_head(folder)
     assert started.processes[0].wait(30) == -9
     assert not Path(found.temporary).exists()
@@ -123,31 +123,31 @@ def test_a_full_disk_leaves_no_head_that_nobody_finds(folder: Path, monkeypatch:
             raise StoreError("no space left")
         path.write_bytes(content)
 
-    monkeypatch.setattr(head_process, "write_atomically", full)
+    monkeypatch.setattr(ray_head_process, "write_atomically", full)
     with raises("store.unusable", "no space"):
-        HeadProcess.start(folder, cpus=1, store_bytes=None)
+        RayHeadProcess.start(folder, cpus=1, store_bytes=None)
     assert written == [0, started.processes[0].pid]
     assert started.processes[0].wait(30) != 0
-    assert HeadProcess.find(folder) is None
+    assert RayHeadProcess.find(folder) is None
 
 
 def test_a_head_of_another_version_is_ended(
     folder: Path, sleepers: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = Started(folder, monkeypatch)
-    monkeypatch.setattr(HeadProcess, "answers", lambda self: True)
+    monkeypatch.setattr(RayHeadProcess, "answers", lambda self: True)
     old = replace(sleep(folder / "nas-ray-old", sleepers), version="Ray 1.0.0 on Python 3.11.0")
     threading.Thread(target=sleepers[0].wait).start()
     keep(folder, old)
-    head = Head(folder)
+    head = RayHead(folder)
     head.start()
     wait_until(lambda: not head.problem)
     head.close()
     assert not old.lives()
     (new,) = started.processes
-    found = HeadProcess.find(folder)
+    found = RayHeadProcess.find(folder)
     assert found is not None
-    assert (found.pid, found.version) == (new.pid, head_process.this_version())
+    assert (found.pid, found.version) == (new.pid, ray_head_process.this_version())
     assert end_head(folder)
 
 
@@ -163,7 +163,7 @@ def test_another_program_at_its_port_is_no_answer(folder: Path) -> None:
 
         threading.Thread(target=speak).start()
         port = listening.getsockname()[1]
-        assert not HeadProcess(1, "", f"http://127.0.0.1:{port}", str(token), "none").answers()
+        assert not RayHeadProcess(1, "", f"http://127.0.0.1:{port}", str(token), "none").answers()
 
 
 def test_a_damaged_file_is_told(folder: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_told(folder: Path) -> None:
 
 
 def test_ports_are_free_different_and_not_those_of_rays_workers() -> None:
-    found = head_process._free_ports(40)
+    found = ray_head_process._free_ports(40)
     assert len(set(found)) == 40
     assert not set(found) & set(range(10002, 20000))
     for port in found:
@@ -186,14 +186,14 @@ def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     token = folder / "ray.token"
-    head_process._write_secret(token, "one")
-    head_process._write_secret(token, "two")
+    ray_head_process._write_secret(token, "one")
+    ray_head_process._write_secret(token, "two")
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() == "two"
-    environment = head_process._environment(token)
+    environment = ray_head_process._environment(token)
     assert (environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN_PATH"]) == ("token", str(token))
     assert "RAY_ADDRESS" not in environment
-    found = HeadProcess(1, "", "http://127.0.0.1:9", str(token), "none")
+    found = RayHeadProcess(1, "", "http://127.0.0.1:9", str(token), "none")
     assert found.headers == {"Authorization": "Bearer two"}
     assert not found.answers()
 
@@ -203,23 +203,23 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
 ) -> None:
     answers, started = threading.Event(), []
 
-    def start(folder: Path, **options: object) -> HeadProcess:
+    def start(folder: Path, **options: object) -> RayHeadProcess:
         made = sleep(folder / f"nas-ray-{len(started)}", sleepers)
         started.append(made)
         keep(folder, made)
         return made
 
-    monkeypatch.setattr(HeadProcess, "start", start)
-    monkeypatch.setattr(HeadProcess, "answers", lambda self: answers.is_set())
+    monkeypatch.setattr(RayHeadProcess, "start", start)
+    monkeypatch.setattr(RayHeadProcess, "answers", lambda self: answers.is_set())
     monkeypatch.setattr(module, "_LOOK_S", 0.05)
-    head = Head(folder)
+    head = RayHead(folder)
     head.start()
     with raises("ray-head.unavailable"):
         _ = head.address
     answers.set()
     wait_until(lambda: not head.problem)
     assert head.address == "127.0.0.2:1"
-    again = Head(folder)
+    again = RayHead(folder)
     again.start()
     wait_until(lambda: not again.problem)
     again.close()
@@ -233,26 +233,26 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
 
 
 def test_a_head_that_does_not_start_is_told_with_its_last_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(folder: Path, **options: object) -> HeadProcess:
+    def start(folder: Path, **options: object) -> RayHeadProcess:
         (folder / "ray.log").write_text("no space left\n")
-        made = HeadProcess(2**22 + 1, "", "http://127.0.0.1:9", str(folder / "token"), "none-such")
+        made = RayHeadProcess(2**22 + 1, "", "http://127.0.0.1:9", str(folder / "token"), "none-such")
         keep(folder, made)
         return made
 
-    monkeypatch.setattr(HeadProcess, "start", start)
-    monkeypatch.setattr(HeadProcess, "answers", lambda self: False)
-    head = Head(folder)
+    monkeypatch.setattr(RayHeadProcess, "start", start)
+    monkeypatch.setattr(RayHeadProcess, "answers", lambda self: False)
+    head = RayHead(folder)
     head.start()
     wait_until(lambda: "no space left" in head.problem)
     head.close()
-    assert HeadProcess.find(folder) is None
+    assert RayHeadProcess.find(folder) is None
 
 
 def test_a_cluster_that_was_given_is_taken(tmp_path: Path) -> None:
     given = ServiceSettings(RunsFolder(tmp_path), ray_address="10.0.0.1:6379", ray_jobs_url="http://10.0.0.1:8265")
     cluster = cluster_of(given)
     assert cluster == GivenCluster("10.0.0.1:6379", "http://10.0.0.1:8265")
-    assert isinstance(cluster_of(ServiceSettings(RunsFolder(tmp_path))), Head)
+    assert isinstance(cluster_of(ServiceSettings(RunsFolder(tmp_path))), RayHead)
     with raises("server.settings-invalid", "--jobs-url"):
         ServiceSettings(RunsFolder(tmp_path), ray_address="10.0.0.1:6379")
 

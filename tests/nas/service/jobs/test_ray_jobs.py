@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from nas.service.jobs import queue
+from nas.service.jobs import ray_jobs
 from nas.service.jobs.cluster import GivenCluster
-from nas.service.jobs.queue import RayJobs
-from nas.service.jobs.runner import JobState
+from nas.service.jobs.job_runner import JobState
+from nas.service.jobs.ray_jobs import RayJobs
 from tests.errors import raises
 
 
@@ -156,7 +156,7 @@ def test_what_keeps_it_from_answering_is_told(server: tuple[JobServer, str], mon
             ask()
     made.broken = False
     made.hangs = threading.Event()
-    monkeypatch.setattr(queue, "_ANSWER_S", (0.2, 0.2))
+    monkeypatch.setattr(ray_jobs, "_ANSWER_S", (0.2, 0.2))
     with raises("job-server.unavailable", "timed out"):
         jobs.states(["a"])
     with raises("job-server.unavailable"):

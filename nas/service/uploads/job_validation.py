@@ -20,7 +20,7 @@ _SOURCE = "job"
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class ValidJob:
     """A job that may be run.
 
     Attributes:
@@ -32,13 +32,13 @@ class Accepted:
     text: str
 
 
-class SubmittedJobs:
-    """Accepts or rejects the job files of submissions."""
+class JobValidator:
+    """Validates the job files of submissions."""
 
     def __init__(self, runs: RunsFolder, hardware: Hardware, data: DataSets) -> None:
         self._runs, self._hardware, self._data = runs, hardware, data
 
-    def accepted(self, submission: schemas.JobSubmission) -> Accepted:
+    def validated(self, submission: schemas.JobSubmission) -> ValidJob:
         """The job of a submission.
 
         Raises:
@@ -58,7 +58,7 @@ class SubmittedJobs:
         self._check_runs(job, submission.kind, problems)
         if problems:
             raise _rejected(problems)
-        return Accepted(job, text)
+        return ValidJob(job, text)
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
         """The job with this machine's paths of its data, pretrained network, tables and added profiles; see `_tried`."""

@@ -20,7 +20,7 @@ _PATIENCE_S = 30.0
 """Until the next piece of a body must have come."""
 
 
-class BodyBounds:
+class BodyLimits:
     """Refuses bodies that are too large (413), come too slowly (408) or whose length is no number (400)."""
 
     def __init__(self, app: ASGIApp, limits: Limits, patience_s: float = _PATIENCE_S) -> None:
