@@ -20,8 +20,8 @@ class Axis:
     """One elastic dimension, shared by every tensor that names it.
 
     Attributes:
-        size: its full size, that of the largest network.
-        slice: which part a smaller network uses: the first units, or the middle (kernels).
+        size: its size in the largest network.
+        slice: which part a smaller network uses: the first indices, or the middle (kernels).
     """
 
     name: str
@@ -31,13 +31,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """A tensor dimension that is several dimensions one after another (e.g. the input of a layer after a `cat`)."""
+    """A tensor dimension that concatenates several dimensions (e.g. the input of a layer after a `cat`)."""
 
     parts: tuple[Dim, ...]
 
 
 Dim = int | str | tuple["Dim", ...] | Concat
-"""Of one tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
+"""One tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
 
 Axes = Mapping[str, Axis]
 Sizes = Mapping[str, int]
@@ -55,7 +55,7 @@ def size_of(dim: Dim, sizes: Sizes) -> int:
 
 
 def sizes_of_many(dim: Dim, sizes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64] | int:
-    """`size_of` for many networks at once: each axis gives (n,) sizes."""
+    """`size_of` for n networks at once: `sizes` has (n,) sizes by axis."""
     if isinstance(dim, int):
         return dim
     if isinstance(dim, str):
@@ -73,7 +73,7 @@ def full_sizes(axes: Axes) -> dict[str, int]:
 
 
 def axes_in(dim: Dim) -> frozenset[str]:
-    """The axes that a dimension (or several, as a product) is made of."""
+    """The axes that a dimension (or several, as a product) consists of."""
     if isinstance(dim, int):
         return frozenset()
     if isinstance(dim, str):
@@ -81,22 +81,22 @@ def axes_in(dim: Dim) -> frozenset[str]:
     return frozenset().union(*(axes_in(part) for part in (dim.parts if isinstance(dim, Concat) else dim)))
 
 
-def units_of(dim: Dim, axes: Axes, axis: str) -> Tensor:
-    """Which unit of an axis each position of a full dimension belongs to, (size,); -1 where it belongs to none."""
+def axis_indices(dim: Dim, axes: Axes, axis: str) -> Tensor:
+    """The index along `axis` of each position of a full dimension, (size,); -1 where it has none."""
     if isinstance(dim, int):
         return torch.full((dim,), -1)
     if isinstance(dim, str):
         return torch.arange(axes[dim].size) if dim == axis else torch.full((axes[dim].size,), -1)
     if isinstance(dim, Concat):
-        return torch.cat([units_of(part, axes, axis) for part in dim.parts])
-    units = torch.full((1,), -1)
+        return torch.cat([axis_indices(part, axes, axis) for part in dim.parts])
+    indices = torch.full((1,), -1)
     for part in dim:  # at most one of the factors is the axis
-        units = torch.maximum(units[:, None], units_of(part, axes, axis)[None, :]).flatten()
-    return units
+        indices = torch.maximum(indices[:, None], axis_indices(part, axes, axis)[None, :]).flatten()
+    return indices
 
 
 def slice_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, sizes: Sizes) -> Tensor:
-    """The part of a full tensor that a network of these sizes uses; a view where that is possible."""
+    """The part of a full tensor that a network of these sizes uses; a view where possible."""
     for position, dim in enumerate(dims):
         tensor = _slice_dim(tensor, position, dim, axes, sizes)
     return tensor
@@ -123,10 +123,10 @@ def _slice_dim(tensor: Tensor, position: int, dim: Dim, axes: Axes, sizes: Sizes
 
 
 def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, order: Tensor) -> Tensor:
-    """A copy of a full tensor whose units along `axis` stand in `order`; the tensor itself where it lacks the axis.
+    """A copy of a full tensor with `axis` reordered; the tensor itself if it lacks the axis.
 
     Args:
-        order: (axes[axis].size,) a permutation, on the CPU: new position i holds what was at order[i].
+        order: (axes[axis].size,) a permutation, on the CPU: new index i holds the old index order[i].
     """
     for position, dim in enumerate(dims):
         index = _permuted_index(dim, axes, axis, order)
@@ -136,33 +136,29 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
 
 
 def _permuted_index(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor | None:
-    """Positions along one tensor dimension after the permutation; None where it does not have the axis."""
-    if isinstance(dim, int):
+    """Old positions along one tensor dimension in their new order; None if it lacks the axis."""
+    if axis not in axes_in(dim):
         return None
-    if isinstance(dim, str):
-        return order if dim == axis else None
-    full = full_sizes(axes)
-    parts: tuple[Dim, ...] = dim.parts if isinstance(dim, Concat) else dim
-    found = [_permuted_index(part, axes, axis, order) for part in parts]
-    if all(index is None for index in found):
-        return None
-    lengths = [size_of(part, full) for part in parts]
-    indices = [torch.arange(n) if i is None else i for i, n in zip(found, lengths, strict=True)]
-    if isinstance(dim, Concat):
-        starts = np.cumsum([0, *lengths[:-1]]).tolist()
-        return torch.cat([index + start for index, start in zip(indices, starts, strict=True)])
-    flat = indices[0]
-    for index, length in zip(indices[1:], lengths[1:], strict=True):
-        flat = (flat[:, None] * length + index[None, :]).flatten()
-    return flat
+    indices = axis_indices(dim, axes, axis)
+    own = torch.nonzero(indices >= 0).flatten()
+    grouped = own[indices[own].argsort(stable=True)].view(axes[axis].size, -1)  # row i: the positions of index i
+    positions = torch.arange(len(indices))
+    positions[grouped] = grouped[order]
+    return positions
 
 
 def check_dims(shapes: Mapping[str, Sequence[int]], dims: Mapping[str, Sequence[Dim]], axes: Axes) -> None:
     """Raises `SpaceError` unless `dims` names every tensor and gives its full shape."""
-    if missing := sorted(set(shapes) ^ set(dims)):
-        raise SpaceError(f"the family's dims and its template disagree on tensors: {', '.join(missing[:5])}")
+    if differing := sorted(set(shapes) ^ set(dims)):
+        raise SpaceError(
+            f"only one of the family's dims and its template has the tensors {', '.join(differing[:5])}",
+            code="family.inconsistent",
+        )
     full = full_sizes(axes)
     for name, shape in shapes.items():
         declared = tuple(size_of(dim, full) for dim in dims[name])
         if declared != tuple(shape):
-            raise SpaceError(f"tensor {name} has shape {tuple(shape)}, but its axes say {declared}")
+            raise SpaceError(
+                f"tensor {name} has the shape {tuple(shape)}; the family's dims declare {declared}",
+                code="family.inconsistent",
+            )

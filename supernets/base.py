@@ -1,4 +1,4 @@
-"""The supernet and the three plug-ins that make it: family, sharing and training strategy."""
+"""The supernet and the protocols of its three plug-ins: family, sharing and training strategy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, check_dims
@@ -28,22 +29,22 @@ class Family(Protocol):
     space: SearchSpace
     axes: Axes
     blocks: tuple[str, ...]
-    """Module names that costs are given by; together they hold every parameter."""
+    """Names of the modules by which costs are reported; together they hold every parameter."""
     geometry: tuple[str, ...]
-    """Axes on whose sizes the positions of every layer depend, as those of a CNN do on the resolution; often none."""
+    """Axes that change the output positions of every layer, as the resolution does in a CNN; often none."""
     attention: Mapping[str, Dim]
-    """Attention modules by name, with the channels of their queries: two products of matrices that no tensor tells of."""
+    """Query channels by attention module, for the two matrix products that have no weight tensor."""
 
     def template(self, like: Architecture | None = None) -> nn.Module:
         """The largest network, freshly initialised (from torch's global generator, which the caller seeds).
 
         Args:
-            like: an architecture whose sizes of the `geometry` it is to have; None for the largest there too.
+            like: an architecture that gives the sizes of the `geometry` axes; None for the largest.
         """
         ...
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """A network that `build` has just made, with its weights as a template's are drawn."""
+        """A network fresh from `build`, with its weights initialised as a template's."""
         ...
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -59,7 +60,7 @@ class Family(Protocol):
         ...
 
     def build(self, architecture: Architecture) -> nn.Module:
-        """A plain module made by its constructor, independent of the template; its names are the template's."""
+        """A plain module from its constructor, independent of the template, with the template's names."""
         ...
 
     def example(self, batch_size: int = 1) -> Tensor:
@@ -67,23 +68,23 @@ class Family(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that it takes to make this family again, for checkpoints."""
+        """Everything needed to rebuild this family, for checkpoints."""
         ...
 
 
 class Sharing(nn.Module, ABC):
-    """Owns the stored tensors of a supernet and makes a subnet's tensors of them."""
+    """Owns the stored tensors of a supernet and derives each subnet's tensors from them."""
 
     spec: SharingSpec
-    """Everything that it takes to share so again, for checkpoints."""
+    """Everything needed to rebuild this sharing, for checkpoints."""
 
     @abstractmethod
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
-        """The tensors of a subnet by the template's names, on the autograd graph; buffers are cloned in training."""
+        """A subnet's tensors by the template's names, on the autograd graph; buffers are cloned in training mode."""
 
     @abstractmethod
     def permute(self, axis: str, order: Tensor) -> None:
-        """Reorders the units of an axis in every stored tensor that has it; the largest network's function stays."""
+        """Reorders an axis in every stored tensor that has it; the largest network's outputs do not change."""
 
     @property
     @abstractmethod
@@ -91,22 +92,22 @@ class Sharing(nn.Module, ABC):
         """The module tree that live subnets are cloned from."""
 
     def decayed(self) -> frozenset[str]:
-        """Names of the parameters that weight decay shrinks: the matrices and kernels, not the biases and norms."""
+        """Names of the parameters under weight decay: matrices and kernels, not biases and norms."""
         return frozenset(name for name, parameter in self.named_parameters() if parameter.ndim > 1)
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """The module with its tensors laid out so that depthwise convolutions are about twice as fast on CPUs."""
+    """The module in the channels-last layout, with which depthwise convolutions are about twice as fast on CPUs."""
     return cast(nn.Module, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 class Supernet(nn.Module):
-    """All subnets of a family over one set of stored tensors. `supernet(x, architecture)` is for training.
+    """All subnets of a family over one set of stored tensors.
 
-    Whatever is scored, measured or exported is an extracted module after `recalibrate`.
+    Train with `supernet(x, architecture)`; score, measure and export only modules from `extract` after `recalibrate`.
 
     Raises:
-        SpaceError: the family's dims do not fit its template.
+        SpaceError: the family's dims do not match its template.
     """
 
     def __init__(self, family: Family, sharing: Sharing) -> None:
@@ -122,15 +123,15 @@ class Supernet(nn.Module):
 
     @property
     def space(self) -> SearchSpace:
-        """The architectures that this supernet holds."""
+        """The family's search space."""
         return self.family.space
 
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
-        """The tensors of a subnet: the only place where sharing is decided."""
+        """A subnet's tensors, as the sharing derives them."""
         return self.sharing.weights(architecture)
 
     def subnet(self, architecture: Architecture) -> nn.Module:
-        """A live subnet, for one step: never keep it over an optimiser's step."""
+        """A live subnet. Use it for one step only: an optimiser step makes its tensors stale."""
         tree = clone_tree(self.sharing.template, self.family.dropped(architecture))
         return place(tree, self.weights(architecture))
 
@@ -139,7 +140,7 @@ class Supernet(nn.Module):
         return cast(Tensor, self.subnet(architecture)(x))
 
     def extract(self, architecture: Architecture) -> nn.Module:
-        """A plain module of its own storage, in eval mode; recalibrate it before anything is measured on it."""
+        """A plain module with its own storage, in eval mode; `recalibrate` it before you measure it."""
         self.space.check(architecture)
         module = channels_last(self.family.build(architecture))
         with torch.no_grad():
@@ -147,23 +148,26 @@ class Supernet(nn.Module):
         return module.eval()
 
     def sort(self, orders: Mapping[str, Tensor]) -> None:
-        """Reorders the units of axes in every stored tensor that has them, as `supernets.sorting` says.
+        """Reorders axes in every stored tensor that has them, for `supernets.sorting`.
 
-        The largest subnet computes what it did, the others something else. Moments that an optimiser keeps are those of
-        other weights from then on: start it anew.
+        The outputs of the largest subnet do not change, those of others do. The moments of an optimiser no longer match
+        the weights: restart it.
 
         Args:
-            orders: (size,) by axis, a permutation: position i gets the unit order[i].
+            orders: (size,) by axis, a permutation: new index i gets the old index order[i].
 
         Raises:
-            SpaceError: an axis is unknown or of kernels, or its order is no permutation.
+            SpaceError: an axis is unknown or of kernels, or its order is not a permutation.
         """
         for name, order in orders.items():
             axis = self.family.axes.get(name)
             if axis is None or axis.slice != "prefix":
-                raise SpaceError(f"{name!r} is no axis whose units can be sorted; take one whose first units are used")
+                raise SpaceError(f"{name!r} is not a sortable axis; expected a prefix axis", code="order.invalid")
             if not torch.equal(order.sort().values.cpu(), torch.arange(axis.size)):
-                raise SpaceError(f"the order of axis {name} is no permutation of its {axis.size} units")
+                raise SpaceError(
+                    f"the order of axis {name} is not a permutation; expected each of 0 to {axis.size - 1} once",
+                    code="order.invalid",
+                )
         for name, order in orders.items():
             self.sharing.permute(name, order)
 
@@ -172,13 +176,17 @@ class Supernet(nn.Module):
         return self.costs([architecture]).cost(0)
 
     def costs(self, architectures: Sequence[Architecture]) -> CostTable:
-        """The same for many architectures at once, as arrays."""
-        rows = [self.family.sizes(a) for a in architectures]
-        sizes = {name: np.array([row[name] for row in rows], dtype=np.int64) for name in self.family.axes}
+        """`cost` of many architectures at once, as arrays."""
+        sizes = self.axis_sizes(architectures)
         geometry = self.family.geometry
         geometries = np.stack([sizes[name] for name in geometry], axis=1) if geometry else None
         dropped = [self.family.dropped(a) for a in architectures]
         return self._cost_model.costs(architectures, sizes, dropped, geometries)
+
+    def axis_sizes(self, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
+        """Axis sizes of n architectures, each (n,), by axis."""
+        sizes = [self.family.sizes(a) for a in architectures]
+        return {name: np.array([own[name] for own in sizes], dtype=np.int64) for name in self.family.axes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +198,13 @@ class LabelLoss:
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """The divergence, which the training's settings name, from the (detached) outputs of a teacher.
+    """The divergence (set in the training's settings) from the detached outputs of a teacher.
 
     Attributes:
-        teacher: index of an earlier pass of the same step, which must have seen the same part of the batch; None for the
-            training's frozen teacher.
-        temperature: that both sides' logits are divided by; the divergence is then multiplied by its square, so that its
-            gradients keep their size (Hinton et al. 2015, arXiv 1503.02531).
+        teacher: index of a previous pass of the same step over the same part of the batch; None for the training's frozen
+            teacher.
+        temperature: divides the logits of both; the divergence is multiplied by its square, so that gradients keep their
+            scale (Hinton et al. 2015, arXiv 1503.02531).
     """
 
     teacher: int | None
@@ -206,10 +214,10 @@ class Distillation:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward and backward of an optimiser's step.
+    """One forward and backward pass of an optimiser step.
 
     Attributes:
-        part: ``(i, n)``: it sees the i-th of n equal parts of the step's batch.
+        part: ``(i, n)``: the pass uses the i-th of n equal parts of the step's batch.
     """
 
     architecture: Architecture
@@ -219,14 +227,13 @@ class Pass:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a training: a learning-rate schedule and an optimiser of its own.
+    """Consecutive epochs of a training with their own learning-rate schedule and optimiser.
 
     Attributes:
-        name: for people, e.g. ``kernel``.
-        epochs: how many it lasts.
+        name: for display, e.g. ``kernel``.
         learning_rate: its peak, relative to the training's.
-        before: done to the supernet once, before its first epoch; the largest network's function must stay.
-        teach: whether the largest subnet, as it is when the phase ends, is the frozen teacher of the phases after it.
+        before: called once with the supernet before the first epoch; must not change the largest network's outputs.
+        teach: whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
     """
 
     name: str
@@ -236,22 +243,25 @@ class Phase:
     teach: bool = False
 
 
+BatchLoss = Callable[[Architecture], float]
+"""Returns a subnet's current cross-entropy on the step's batch, without gradients."""
+
+
 class TrainingStrategy(Protocol):
-    """Decides which subnets a step trains, and against what; the trainer owns the loop, the optimiser and the reduction."""
+    """Chooses the subnets of each training step and their losses."""
 
     def phases(self, epochs: int) -> Sequence[Phase]:
-        """How a training of so many epochs is divided; the phases' epochs add up to it.
+        """The phases of a training; their epochs add up to `epochs`.
 
         Raises:
             TrainingError: there are fewer epochs than phases.
         """
         ...
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        """The passes of one optimiser's step; their gradients are summed.
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        """The passes of one optimiser step; their gradients are summed.
 
         Args:
-            phase: index of the phase that the step belongs to.
-            probe: gives a subnet's current loss on the step's batch, for strategies that choose by it.
+            phase: index of the step's phase.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which blocks of a space compute the same: keys for a table of block latencies, and the blocks' models."""
+"""Keys of equal blocks over a search space, for tables of block latencies, and the blocks' models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from supernets.axes import axes_in
 from supernets.base import Supernet
+from supernets.cost import lies_in
 from supernets.errors import LoweringError
 from supernets.graph import BlockModel, block_keys, input_shape_of, lower_blocks
 from supernets.space import Architecture
@@ -18,15 +19,15 @@ from supernets.space import Architecture
 
 @dataclass(frozen=True, slots=True)
 class _Combinations:
-    """What decides a block's key, over n networks.
+    """The properties that determine a block's key, over n networks.
 
     Attributes:
-        rows: (m, d) the distinct combinations: presence, the next block, the parts that it lacks, its axes' sizes.
+        distinct: (m, d) distinct combinations of presence, next block, dropped parts and axis sizes.
         first: (m,) a network that has each.
-        inverse: (n,) which of them each network has.
+        inverse: (n,) the combination of each network.
     """
 
-    rows: NDArray[np.int64]
+    distinct: NDArray[np.int64]
     first: NDArray[np.intp]
     inverse: NDArray[np.intp]
 
@@ -34,11 +35,11 @@ class _Combinations:
 class BlockKeys:
     """The keys of a supernet's blocks, by architecture.
 
-    What a block computes depends on the sizes of the axes that its tensors have and of the geometry's, on its dropped parts
-    and on what comes next, so that it is lowered once for each combination of those, and looked up ever after.
+    A block's computation depends on the sizes of its tensors' axes and of the geometry, on its dropped parts and on the
+    next block. So each combination of these is lowered once, and then looked up.
 
     Args:
-        supernet: its weights are read when a model is asked for.
+        supernet: its weights are read when `model` is called.
     """
 
     def __init__(self, supernet: Supernet) -> None:
@@ -48,63 +49,61 @@ class BlockKeys:
         self._input_shape = input_shape_of(family.example())
         self._axes = [_axes_of(supernet, block) for block in self.blocks]
         self._known: dict[tuple[int, bytes], str] = {}
-        """Keys by block and combination; "" where the block is absent, or computes nothing."""
+        """Keys by block and combination; "" if the block is absent or computes nothing."""
         self._parts: dict[frozenset[str], int] = {frozenset(): 0}
-        self._sources: dict[str, tuple[Architecture, str]] = {}
-        """An architecture that has a block of this key, and the block's name."""
+        self._examples: dict[str, tuple[Architecture, str]] = {}
+        """By key, an architecture that has such a block, and the block's name."""
 
     def of(self, architectures: Sequence[Architecture]) -> NDArray[np.str_]:
-        """The keys of every block, (n, n_blocks), in the order of ``family.blocks``; "" where a network lacks it.
+        """The keys of every block, (n, n_blocks), in the order of ``family.blocks``; "" if a network lacks it.
 
         Raises:
-            LoweringError: a block holds an operation that has no rule, or gives more than one tensor.
+            LoweringError: a block has an operation without a rule, or returns more than one tensor.
         """
         if not architectures:
             return np.empty((0, len(self.blocks)), dtype=np.str_)
         by_block = self._combinations(architectures)
         for block, found in enumerate(by_block):
-            for row, example in zip(found.rows, found.first, strict=True):
-                if (block, row.tobytes()) not in self._known:
-                    self._learn(architectures[example], [f.rows[f.inverse[example]] for f in by_block])
+            for combination, example in zip(found.distinct, found.first, strict=True):
+                if (block, combination.tobytes()) not in self._known:
+                    self._add(architectures[example], [f.distinct[f.inverse[example]] for f in by_block])
         columns = []
         for block, found in enumerate(by_block):
-            keys = np.array([self._known[block, row.tobytes()] for row in found.rows], dtype=np.str_)
+            keys = np.array(
+                [self._known[block, combination.tobytes()] for combination in found.distinct], dtype=np.str_
+            )
             columns.append(keys[found.inverse])
         return np.stack(columns, axis=1)
 
     def model(self, key: str) -> BlockModel:
-        """A block of this key, with the weights of a subnet that has it.
+        """A block with this key and the weights of a subnet that has it.
 
         Raises:
             KeyError: no architecture given to `of` had such a block.
         """
-        if key not in self._sources:
-            raise KeyError(
-                f"no block of key {key!r} has been seen; ask for the keys of architectures that have it first"
-            )
-        architecture, name = self._sources[key]
+        if key not in self._examples:
+            raise KeyError(f"unknown block key {key!r}; first call `of` with an architecture that has the block")
+        architecture, name = self._examples[key]
         with torch.no_grad():
             module = self._supernet.subnet(architecture).eval()
             (model,) = lower_blocks(module, self._input_shape, self.blocks, only=[name])
         return model
 
     def _combinations(self, architectures: Sequence[Architecture]) -> list[_Combinations]:
-        """What decides each block's key in each network, by block."""
-        family = self._supernet.family
-        sizes = [family.sizes(architecture) for architecture in architectures]
-        columns = {name: np.array([row[name] for row in sizes], dtype=np.int64) for name in family.axes}
-        dropped = [family.dropped(architecture) for architecture in architectures]
-        present = np.array([[not _within(block, drop) for block in self.blocks] for drop in dropped])
+        """The combination of each network, by block."""
+        sizes = self._supernet.axis_sizes(architectures)
+        dropped = [self._supernet.family.dropped(architecture) for architecture in architectures]
+        present = np.array([[not lies_in(block, names) for block in self.blocks] for names in dropped])
         following = _following(present)
         out = []
         for block, (name, axes) in enumerate(zip(self.blocks, self._axes, strict=True)):
-            # Operations without parameters that stand before the next block belong to this one.
-            parts = [following[:, block], self._lacking(name, dropped), *(columns[axis] for axis in axes)]
+            # Operations without parameters before the next block belong to this one.
+            properties = [following[:, block], self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
             here = present[:, block]
-            # The sizes of a block that is not there are nobody's.
-            table = np.stack([here, *(part * here for part in parts)], axis=1)
-            rows, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
-            out.append(_Combinations(rows, first, inverse.reshape(-1)))
+            # An absent block has one combination: the sizes of its axes do not matter.
+            table = np.stack([here, *(own * here for own in properties)], axis=1)
+            distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
+            out.append(_Combinations(distinct, first, inverse.reshape(-1)))
         return out
 
     def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> NDArray[np.int64]:
@@ -114,38 +113,34 @@ class BlockKeys:
         parts = [frozenset(name for name in drop if name.startswith(f"{block}.")) for drop in dropped]
         return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
 
-    def _learn(self, architecture: Architecture, rows: Sequence[NDArray[np.int64]]) -> None:
-        """Lowers one network and keeps the keys of all its blocks, each by its combination."""
+    def _add(self, architecture: Architecture, combinations: Sequence[NDArray[np.int64]]) -> None:
+        """Lowers one network and keeps the keys of all its blocks by their combinations."""
         with torch.no_grad():
             module = self._supernet.subnet(architecture).eval()
         keys = block_keys(module, self._input_shape, self.blocks)
-        for block, (name, row) in enumerate(zip(self.blocks, rows, strict=True)):
+        for block, (name, combination) in enumerate(zip(self.blocks, combinations, strict=True)):
             key = keys.get(name, "")
-            known = self._known.setdefault((block, row.tobytes()), key)
+            known = self._known.setdefault((block, combination.tobytes()), key)
             if known != key:
                 raise LoweringError(
-                    f"block {name} computes different things in networks of equal sizes of its axes; "
-                    f"{architecture.key} is one of them: the family's dims lack an axis"
+                    f"block {name} of {architecture.key} differs from that of a network with equal axis sizes; add the "
+                    "missing axis to the family's dims",
+                    code="family.inconsistent",
                 )
             if key:
-                self._sources.setdefault(key, (architecture, name))
+                self._examples.setdefault(key, (architecture, name))
 
 
 def _axes_of(supernet: Supernet, block: str) -> list[str]:
-    """The axes that what a block computes depends on, in the family's order."""
+    """The axes that a block's computation depends on, in the family's order."""
     family = supernet.family
     found = {axis for name, dims in family.dims().items() if name.startswith(f"{block}.") for axis in axes_in(dims)}
     found.update(family.geometry)
     return [axis for axis in family.axes if axis in found]
 
 
-def _within(block: str, dropped: frozenset[str]) -> bool:
-    """Whether a block, or a module that it lies in, is among the dropped ones."""
-    return any(block == name or block.startswith(f"{name}.") for name in dropped)
-
-
 def _following(present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The index of the next present block after each, (n, n_blocks); their number after the last."""
+    """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
     n, n_blocks = present.shape
     out = np.empty((n, n_blocks), dtype=np.int64)
     following = np.full(n, n_blocks, dtype=np.int64)

@@ -1,18 +1,18 @@
-"""Checkpoints: safetensors and JSON, written under another name and renamed, so that a kill leaves the last good one."""
+"""Checkpoints of supernets: safetensors and a JSON index, replaced atomically."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from supernets.base import Family, Supernet
@@ -25,19 +25,19 @@ from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
 
 INDEX = "checkpoint.json"
-NOTHING: Mapping[str, Tensor] = {}
+NO_TENSORS: Mapping[str, Tensor] = {}
 _FORMAT, _VERSION = "subnet-nas/checkpoint", 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as it was read.
+    """The content of a checkpoint.
 
     Attributes:
-        progress: what the trainer recorded: epochs done, history, settings, data digest, ...
-        optimizer: the optimiser's tensors; empty once training is finished.
-        teacher: of the largest subnet that a phase of the training left to teach the others; empty where none did.
-        best: of the supernet after its best epoch until now, where the training is to end with those; else empty.
+        progress: the trainer's record: epochs done, history, settings, data digest, ...
+        optimizer: the optimiser's tensors; empty after the last epoch.
+        teacher: the tensors of the frozen teacher that a phase of the training left, if any.
+        best: the supernet's tensors after its best epoch so far, if the training keeps the best ones.
         weights_digest: of the supernet's tensors.
     """
 
@@ -50,12 +50,12 @@ class Checkpoint:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs were trained."""
+        """Whether all epochs are done."""
         return bool(self.progress["epoch"] == self.progress["epochs"])
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits that name these tensors, equal in every process."""
+    """A hash of the tensors in 16 hexadecimal digits, equal in every process."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -66,10 +66,10 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
 def make_supernet(
     family: Family, spec: SharingSpec = PLAIN, *, pretrained: Mapping[str, Tensor] | None = None
 ) -> Supernet:
-    """A supernet of a family under a way of sharing, freshly initialised or made of the largest network's tensors.
+    """A supernet of a family under a way of sharing, freshly initialised or from the largest network's tensors.
 
     Raises:
-        SpaceError: the family has nothing that such a sharing is for.
+        SpaceError: the family has no layer to which the sharing applies.
     """
     return Supernet(family, ChainSharing(family, spec, pretrained=pretrained))
 
@@ -89,7 +89,9 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             family: Family = FAMILIES[name].load().from_json(data)
             return family
         case other:
-            raise CheckpointError(f"unknown family {other!r}; this version knows: {', '.join(FAMILIES)}")
+            raise CheckpointError(
+                f"unknown family {other!r}; expected one of {', '.join(FAMILIES)}", code="checkpoint.unsupported"
+            )
 
 
 def save_checkpoint(
@@ -98,58 +100,63 @@ def save_checkpoint(
     *,
     progress: Mapping[str, Any],
     optimizer: Mapping[str, Tensor],
-    teacher: Mapping[str, Tensor] = NOTHING,
-    best: Mapping[str, Tensor] = NOTHING,
+    teacher: Mapping[str, Tensor] = NO_TENSORS,
+    best: Mapping[str, Tensor] = NO_TENSORS,
 ) -> str:
-    """Writes a checkpoint atomically and removes the one before it; returns the digest of the weights.
+    """Replaces the folder's checkpoint atomically; returns the digest of the weights.
 
     Args:
-        progress: JSON-able; ``epoch`` and ``epochs`` are required.
+        progress: JSON-serialisable; ``epoch`` and ``epochs`` are required.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in supernet.sharing.state_dict().items()}
-    # Kernels of several channels are laid out channels last, which safetensors does not write.
-    others = {
-        kind: {name: tensor.detach().contiguous() for name, tensor in given.items()}
-        for kind, given in (("teacher", teacher), ("best", best))
-    }
-    files = {"weights": tensors, "optimizer": dict(optimizer), **others}
-    names = {}
-    for kind, content in files.items():
-        if content:
-            name = f"{kind}-{progress['epoch']:04d}.safetensors"
-            _replace(folder / name, content)
-            names[kind] = {"file": name, "sha256": _sha256(folder / name)}
-    digest = weights_digest(tensors)
-    index = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "family": supernet.family.to_json(),
-        "space": supernet.space.to_json(),
-        "sharing": supernet.sharing.spec.to_json(),
-        "progress": dict(progress),
-        "weights_digest": digest,
-        "files": names,
-    }
-    temporary = folder / f".{INDEX}.{os.getpid()}"
-    with temporary.open("w") as file:
-        json.dump(index, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / INDEX)
-    kept = {entry["file"] for entry in names.values()}
-    for old in folder.glob("*.safetensors"):
-        if old.name not in kept:
-            old.unlink()
+    weights = supernet.sharing.state_dict()
+    digest = weights_digest(weights)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        entries = {}
+        for kind, tensors in {"weights": weights, "optimizer": optimizer, "teacher": teacher, "best": best}.items():
+            if tensors:
+                # safetensors does not write the channels-last layout of kernels.
+                content = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+                entries[kind] = {
+                    "file": f"{kind}-{progress['epoch']:04d}.safetensors",
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
+                yield entries[kind]["file"], content
+        index = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "family": supernet.family.to_json(),
+            "space": supernet.space.to_json(),
+            "sharing": supernet.sharing.spec.to_json(),
+            "progress": dict(progress),
+            "weights_digest": digest,
+            "files": entries,
+        }
+        yield INDEX, json.dumps(index, indent=1).encode()
+
+    write_files(folder, files())
     return digest
 
 
-def _replace(path: Path, tensors: dict[str, Tensor]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Writes the files of a checkpoint in order, each atomically, then removes the tensors of the previous checkpoint.
+
+    Args:
+        files: names and contents, the index last: until it is replaced, the previous checkpoint stays valid.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = set()
+    for name, content in files:
+        temporary = folder / f".{name}.{os.getpid()}"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+        written.add(name)
+    for old in folder.glob("*.safetensors"):
+        if old.name not in written:
+            old.unlink()
 
 
 def _sha256(path: Path) -> str:
@@ -158,12 +165,12 @@ def _sha256(path: Path) -> str:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds a checkpoint (whole or damaged)."""
+    """Whether the folder has a checkpoint (valid or damaged)."""
     return (folder / INDEX).is_file()
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Reads a checkpoint and makes its supernet.
+    """The checkpoint in a folder, with its supernet.
 
     Raises:
         CheckpointError: there is none, or it is damaged, truncated, of another version or of another space.
@@ -173,7 +180,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         family = family_from_json(index["family"])
         if family.space.to_json() != index["space"]:
             raise CheckpointError(
-                f"{folder}: the checkpoint's space is not the one that its family makes; it comes from another version"
+                f"{folder}: the checkpoint's space differs from its family's; another version wrote it, train again",
+                code="checkpoint.unsupported",
             )
         supernet = make_supernet(family, SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
@@ -186,15 +194,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except CheckpointError:
         raise
     except (KeyError, TypeError, AttributeError, SupernetError) as error:
-        raise CheckpointError(f"{folder / INDEX}: damaged checkpoint index ({error!r}); train again") from None
+        raise _damaged(folder / INDEX, f"damaged index ({error!r})") from None
     try:
         supernet.sharing.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise CheckpointError(f"{folder}: the weights are those of another space: {lines[-1].strip()}") from None
-    if weights_digest(tensors) != digest:
-        raise CheckpointError(f"{folder}: the weights are not those that the index names; train again")
+        line = str(error).splitlines()[-1].strip()
+        raise _damaged(folder, f"the weights do not match the space ({line})") from None
+    if (found := weights_digest(tensors)) != digest:
+        raise _damaged(folder, f"the weights have the digest {found}, the index says {digest}")
     return Checkpoint(supernet, progress, optimizer, teacher, best, digest)
+
+
+def _damaged(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(f"{path}: {problem}; train again", code="checkpoint.damaged")
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -203,42 +215,45 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_text())
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder}: no checkpoint here (expected a {INDEX}); give a run or a folder that `nas train` made"
+            f"{folder}: no checkpoint (expected {INDEX}); give a run or a folder that `nas train` wrote",
+            code="checkpoint.missing",
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); train again") from None
-    if not isinstance(index, dict) or index.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this project")
-    if index.get("version") != _VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {index.get('version')}, this version reads {_VERSION}")
-    return index
+        raise _damaged(path, f"cannot be read ({error})") from None
+    form, version = (index.get("format"), index.get("version")) if isinstance(index, dict) else (None, None)
+    if (form, version) != (_FORMAT, _VERSION):
+        raise CheckpointError(
+            f"{path}: format {form!r}, version {version}; expected {_FORMAT!r}, version {_VERSION}",
+            code="checkpoint.unsupported",
+        )
+    return dict(index)
 
 
 def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     path = folder / Path(entry["file"]).name
     try:
         if _sha256(path) != entry["sha256"]:
-            raise CheckpointError(f"{path}: truncated or changed since it was written (sha256 differs); train again")
+            raise _damaged(path, "truncated or changed since it was written (its sha256 differs)")
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: missing, though the checkpoint names it; train again") from None
+        raise _damaged(path, "missing, though the index names it") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); train again") from None
+        raise _damaged(path, f"cannot be read ({error})") from None
     return tensors
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    """The optimiser's state as tensors named ``field.parameter``; `names` are its parameters' names in order."""
+    """The optimiser's state as tensors named ``field.parameter``; `names` are its parameters' in order."""
     out: dict[str, Tensor] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for field, value in state.items():
-            # Moments are laid out as their parameters are (channels last); safetensors takes plain layouts only.
+            # Moments have their parameters' layout (channels last); safetensors writes contiguous tensors only.
             out[f"{field}.{names[index]}"] = torch.as_tensor(value).detach().contiguous().clone()
     return out
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` gave, laid out as the parameters are: a fused step reads memory in order."""
+    """Restores `optimizer_tensors`, in the parameters' memory layout, which a fused step requires."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

@@ -1,8 +1,8 @@
-"""Exact costs of subnets, computed from axes: parameters, multiply-accumulates and activation bytes, per block."""
+"""Exact parameters, multiply-accumulates and activation bytes of subnets, computed from axes, per block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -20,14 +20,14 @@ _BYTES_PER_ACTIVATION = 4  # fp32
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs for one example.
+    """The cost of a network for one example.
 
     Attributes:
-        parameters: trainable numbers.
+        parameters: number of trainable scalars.
         macs: multiply-accumulates of convolutions, linear layers and attention's two products.
-        activation_bytes: sum of the fp32 outputs of convolutions and linear layers (a runtime folds normalisations and
+        activation_bytes: of the fp32 outputs of convolutions and linear layers (runtimes fold normalisations and
             activations into them).
-        blocks: the same three figures by block, in order; () for a block itself.
+        blocks: the same three costs by block, in order; () for a block itself.
     """
 
     parameters: int
@@ -38,7 +38,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Costs of many networks, each (n, n_blocks), in the blocks' order; zero where a network lacks the block."""
+    """Costs of n networks, each (n, n_blocks), in the blocks' order; zero if a network lacks the block."""
 
     blocks: tuple[str, ...]
     parameters: Counts
@@ -46,20 +46,22 @@ class CostTable:
     activation_bytes: Counts
 
     def cost(self, i: int) -> Cost:
-        """The i-th network's, total and by block; blocks that it lacks are left out."""
-        rows = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1).tolist()
-        kept = [(name, Cost(*row)) for name, row in zip(self.blocks, rows, strict=True) if any(row)]
-        parameters, macs, activations = (sum(row[figure] for row in rows) for figure in range(3))
-        return Cost(parameters, macs, activations, tuple(kept))
+        """The i-th network's costs, total and by block; blocks that it lacks are absent."""
+        by_block = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1)
+        blocks = [
+            (name, Cost(*costs)) for name, costs in zip(self.blocks, by_block.tolist(), strict=True) if any(costs)
+        ]
+        parameters, macs, activation_bytes = by_block.sum(axis=0).tolist()
+        return Cost(parameters, macs, activation_bytes, tuple(blocks))
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """What costs something.
+    """A module with parameters or multiply-accumulates.
 
     Attributes:
-        products: dimensions whose product, times the layer's positions, is its multiply-accumulates; None where it has none.
-        outputs: channels that it gives at each position; None where its output is not counted.
+        products: dimensions whose product, times the output positions, is the multiply-accumulates; None if there are none.
+        outputs: channels at each output position; None if its output is not counted.
     """
 
     block: int
@@ -75,10 +77,10 @@ class CostModel:
     Args:
         template: the largest network; run once, in eval mode, on `example`.
         dims: the dimensions of every parameter and buffer.
-        blocks: module names that together contain every parameter; each figure is also given by block.
+        blocks: names of modules that together contain every parameter.
         example: (1, ...) an input.
-        attention: attention modules by name, with the channels of their queries.
-        like: the largest network of an architecture's geometry, for those that have another one than the template.
+        attention: query channels by attention module.
+        like: returns the largest network with an architecture's geometry.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class CostModel:
         self._attention, self._like, self._example = attention, like, example
         positions = _record_positions(template, example, attention)
         self._positions: dict[tuple[int, ...], Mapping[str, int]] = {(): positions}
-        """Output positions by module, for the sizes of the geometry's axes; () where there are none."""
+        """Output positions by module, for each geometry (the sizes of its axes); () for families without one."""
         self._layers: list[_Layer] = []
         for name, module in template.named_modules():
             own = tuple(
@@ -104,7 +106,7 @@ class CostModel:
             )
             if not own and name not in attention:
                 continue
-            block = next((i for i, b in enumerate(self.blocks) if name == b or name.startswith(f"{b}.")), None)
+            block = next((i for i, block in enumerate(self.blocks) if lies_in(name, [block])), None)
             if block is None:
                 raise ValueError(f"module {name!r} is in none of the blocks {self.blocks}")
             products: tuple[Dim, ...] | None = None
@@ -126,18 +128,15 @@ class CostModel:
         """Costs of n networks.
 
         Args:
-            sizes: of each axis, (n,).
+            sizes: (n,) by axis.
             dropped: the modules that each network lacks.
-            geometries: (n, n_axes) sizes of the geometry's axes; None where it has none.
+            geometries: (n, n_axes) sizes of the geometry's axes; None if there are none.
         """
         n = len(architectures)
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
         present = {
-            block: np.array(
-                [not any(block == d or block.startswith(f"{d}.") for d in drop) for drop in dropped], dtype=np.int64
-            )
-            for block in self.blocks
+            block: np.array([not lies_in(block, names) for names in dropped], dtype=np.int64) for block in self.blocks
         }
         recorded, which = self._recorded(architectures, geometries)
         for layer in self._layers:
@@ -155,20 +154,26 @@ class CostModel:
     def _recorded(
         self, architectures: Sequence[Architecture], geometries: Counts | None
     ) -> tuple[list[Mapping[str, int]], NDArray[np.intp]]:
-        """The positions of each geometry among the networks, and which of them each network has, (n,)."""
+        """The positions of each distinct geometry, and the index of each network's geometry, (n,)."""
         if geometries is None:
             return [self._positions[()]], np.zeros(len(architectures), dtype=np.intp)
-        rows, first, which = np.unique(geometries, axis=0, return_index=True, return_inverse=True)
-        for row, example in zip(rows.tolist(), first.tolist(), strict=True):
-            if tuple(row) not in self._positions:
-                with torch.random.fork_rng(devices=[]):  # its weights are read by nobody
+        distinct, first, which = np.unique(geometries, axis=0, return_index=True, return_inverse=True)
+        keys = [tuple(geometry) for geometry in distinct.tolist()]
+        for key, example in zip(keys, first.tolist(), strict=True):
+            if key not in self._positions:
+                with torch.random.fork_rng(devices=[]):  # its initialisation must not advance the global generator
                     network = self._like(architectures[example])
-                self._positions[tuple(row)] = _record_positions(network, self._example, self._attention)
-        return [self._positions[tuple(row)] for row in rows.tolist()], which.reshape(-1)
+                self._positions[key] = _record_positions(network, self._example, self._attention)
+        return [self._positions[key] for key in keys], which.reshape(-1)
+
+
+def lies_in(module: str, names: Iterable[str]) -> bool:
+    """Whether a module is one of the named modules or inside one."""
+    return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
 def _record_positions(template: nn.Module, example: Tensor, attention: Mapping[str, Dim]) -> dict[str, int]:
-    """By module name: output positions a channel of convolutions and linear layers, products a channel of attention."""
+    """By module: output positions per channel of convolutions and linear layers, products per channel of attention."""
     positions: dict[str, int] = {}
     handles = []
     for name, module in template.named_modules():

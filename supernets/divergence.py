@@ -1,4 +1,4 @@
-"""How far a subnet's class probabilities are from its teacher's: the losses of distillation."""
+"""Distillation losses: divergences between the class probabilities of a subnet and its teacher."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from torch.nn import functional
 Divergence = Literal["kl", "alpha"]
 
 _ALPHAS = (-1.0, 1.0)
-"""The two orders of which the adaptive divergence takes the larger, by sample (AlphaNet's settings)."""
+"""The two orders of the adaptive divergence (AlphaNet's settings)."""
 _MAX_RATIO = 5.0
-"""Bound of the probabilities' ratio to the order's power, without which a sample's gradient has no bound (AlphaNet's)."""
+"""Bound of the ratio of probabilities to the power of the order; it bounds a sample's gradient (AlphaNet's setting)."""
 
 
 def divergence(name: Divergence, logits: Tensor, teacher: Tensor) -> Tensor:
     """The mean divergence over a batch, differentiable in the subnet's logits.
 
     ``kl`` is KL(teacher || subnet). ``alpha`` is the adaptive alpha-divergence of Wang et al. 2021 (AlphaNet, arXiv
-    2102.07954): for each sample the larger of two orders, one that punishes what the teacher gives and the subnet does not,
-    and one that punishes the reverse, with its ratios of probabilities clipped. Its value is not a divergence's own, but
-    that of a function with its gradient.
+    2102.07954): for each sample the larger of two orders, one for under- and one for overestimated probabilities, with
+    clipped ratios. Its value is that of a surrogate with the divergence's gradient, not the divergence itself.
 
     Args:
         logits: (n, classes), of the subnet.
@@ -45,7 +44,7 @@ def _adaptive(logits: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _alpha(logits: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """The clipped divergence of one order by sample, (n,), and a function that has its gradient, (n,).
+    """The clipped divergence of one order by sample, (n,), and a surrogate with its gradient, (n,).
 
     The divergence is the subnet's expectation of f(w), with w the ratio of the teacher's probability to the subnet's and
     f(w) = (w^alpha - 1) / (alpha (alpha - 1)), or w log w at alpha = 1. Its gradient in the subnet's log-probabilities is

@@ -2,7 +2,7 @@
 
 
 class SupernetError(Exception):
-    """Base of all errors of this package; the message says what came, what was expected and what to do.
+    """Base of all errors of this package; the message says what happened, what was expected and what to do.
 
     Attributes:
         code: stable identifier of the kind of error, e.g. ``data.missing``; each class has a default,
@@ -18,7 +18,7 @@ class SupernetError(Exception):
 
 
 class SpaceError(SupernetError):
-    """A search space or an architecture does not make sense."""
+    """A search space, an architecture or a way of sharing weights is invalid."""
 
     code = "space.invalid"
 
@@ -45,13 +45,13 @@ class DataError(SupernetError):
 
 
 class CheckpointError(SupernetError):
-    """A checkpoint is missing, damaged or belongs to another supernet."""
+    """A checkpoint or a pretrained network is missing, damaged or of another supernet."""
 
     code = "checkpoint.invalid"
 
 
 class TrainingError(SupernetError):
-    """Training cannot go on (for instance, the loss is not finite)."""
+    """Training cannot continue (for instance, the loss is not finite)."""
 
     code = "training.failed"
 
@@ -63,6 +63,6 @@ class ExportError(SupernetError):
 
 
 class LoweringError(SupernetError):
-    """A module holds an operation that the walk of `supernets.graph` cannot write as ONNX nodes."""
+    """`supernets.graph` cannot write a module as ONNX nodes."""
 
     code = "export.unknown-operation"

@@ -1,4 +1,4 @@
-"""Live subnets: a shallow clone of a module tree into which a subnet's tensors are placed, for one step."""
+"""Live subnets: shallow clones of a module tree that hold a subnet's tensors for one training step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
     """A copy of the module tree without the modules named in `dropped`; tensors and hooks are shared, nothing is copied.
 
-    Sequential and iterated ModuleList run on without the dropped children, under the names that the others had.
+    Sequential and iterated ModuleList run the remaining children, which keep their names.
     """
     new: nn.Module = module.__class__.__new__(module.__class__)
     state = new.__dict__ = dict(module.__dict__)
@@ -26,13 +26,12 @@ def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix:
 
 
 def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
-    """Puts the tensors under their names into a cloned tree, where they stay on the autograd graph; returns the module.
+    """Sets the tensors of a cloned tree by name, on the autograd graph; returns the module.
 
-    Attributes that restate a shape (``in_channels``, ``padding``, ...) are set to fit. A tensor that `weights` lacks would
-    silently stay the full one, so that is refused.
+    Also sets the attributes that restate a shape (``in_channels``, ``padding``, ...).
 
     Raises:
-        KeyError: a parameter or buffer of the tree has no tensor in `weights`.
+        KeyError: a parameter or buffer of the tree has no tensor in `weights` (the full one would remain unnoticed).
     """
     own: dict[str, Tensor] = {}
     boxes: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
@@ -62,7 +61,7 @@ def _fit_conv(conv: nn.Module, own: Mapping[str, Tensor]) -> None:
         assert not isinstance(padding, str)
         conv.kernel_size = new
         conv.padding = tuple(p - d * (a - b) // 2 for p, d, a, b in zip(padding, conv.dilation, old, new, strict=True))
-        # Only read by padding modes other than zeros, but stale values would be a trap.
+        # Read by padding modes other than zeros.
         conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]
 
 
@@ -96,11 +95,11 @@ _FIT: Mapping[type[nn.Module], Callable[[nn.Module, Mapping[str, Tensor]], None]
 
 
 def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
-    """Sets the attributes that restate shapes; a module of ours may bring its own ``fit(weights)``."""
+    """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
     fit = getattr(module, "fit", None)
     if callable(fit):
         fit(own)
     elif type(module) in _FIT:
         _FIT[type(module)](module, own)
     else:
-        raise TypeError(f"no rule to fit a {type(module).__name__} to sliced weights; give it a fit(weights) method")
+        raise TypeError(f"no rule to fit {type(module).__name__} to sliced weights; give it a fit(weights) method")

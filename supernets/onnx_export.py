@@ -1,4 +1,4 @@
-"""Subnets as ONNX: written directly where that is possible, and by torch's exporter where not."""
+"""Export of modules to ONNX: by `supernets.graph` if possible, else by torch's exporter."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "onnx_model", "to_onnx"]
 
 
 def to_onnx(module: nn.Module, example: Tensor) -> bytes:
-    """A serialised ONNX model with a dynamic batch (and length, of sentences), by torch's current exporter, in seconds.
+    """A serialised ONNX model with a dynamic batch (and sentence length), by torch's exporter, in seconds.
 
-    It shares nothing with `onnx_model`'s own way, so that the tests hold the one against the other.
+    Shares no code with `supernets.graph`, so that tests compare the two.
 
     Args:
         module: in eval mode.
-        example: (n, ...) real inputs; n is at least 2, so that the batch is not taken for a constant.
+        example: (n, ...) real inputs; n is at least 2, because the exporter treats a batch of 1 as a constant.
 
     Raises:
-        ExportError: the exporter refuses the module.
+        ExportError: the exporter rejects the module.
     """
     dynamic = {0: torch.export.Dim(BATCH)}
     if input_shape_of(example) == TOKENS:
@@ -34,7 +34,7 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing of ours
+            warnings.simplefilter("ignore")  # deprecations inside the exporter
             program: Any = torch.onnx.export(
                 module,
                 (example,),
@@ -47,26 +47,26 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
             )
         model: bytes = program.model_proto.SerializeToString()
     except Exception as error:
-        raise ExportError(f"torch's exporter refused the network: {error}") from error
+        raise ExportError(f"torch's exporter rejected the network: {error}") from error
     finally:
         logger.setLevel(level)
     return model
 
 
 def onnx_model(module: nn.Module, example: Tensor) -> bytes:
-    """A serialised ONNX model with a dynamic batch: in milliseconds where our walk knows all operations, else by `to_onnx`.
+    """A serialised ONNX model with a dynamic batch: by `supernets.graph` in milliseconds if it can, else by `to_onnx`.
 
     Args:
         module: in eval mode.
-        example: (n, ...) real inputs, n at least 2, for torch's exporter; the walk reads their shape alone.
+        example: (n, ...) real inputs, n at least 2; `supernets.graph` uses only their shape and type.
 
     Raises:
-        ExportError: neither the walk nor torch's exporter can write the module.
+        ExportError: neither of them can write the module.
     """
     try:
         return lower(module, input_shape_of(example))
-    except LoweringError as refused:
+    except LoweringError as rejected:
         try:
             return to_onnx(module, example)
         except ExportError as error:
-            raise ExportError(f"{error} (and it cannot be written directly: {refused})") from error
+            raise ExportError(f"{error} (and supernets.graph rejected it: {rejected})") from error

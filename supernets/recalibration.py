@@ -1,4 +1,4 @@
-"""Batch-norm statistics of an extracted subnet, taken anew from training images."""
+"""Recomputation of the batch-norm statistics of extracted subnets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """Replaces the running statistics of every batch norm by the average over `batches`; returns the module in eval mode.
+    """Replaces the running statistics of every batch norm by averages over `batches`; returns the module in eval mode.
 
-    Each batch weighs what it has of the inputs, so that a small rest counts for no more than it is. A rest of one is left
-    out: batch norm learns nothing from one, and refuses it where one pixel is left of an image.
-
-    A subnet's statistics differ from the supernet's, so this precedes every accuracy, latency and export. Only the batch
-    norms are in training mode meanwhile. A module without batch norms is returned unchanged. It is done on one thread,
-    whatever torch has been granted: another number gives statistics that differ in their last bits, which is enough for a
-    quantised network to answer some images otherwise.
+    A subnet's statistics differ from the supernet's, so do this before every evaluation, latency measurement and export.
+    Batches are weighted by their sizes; a later batch of one input is skipped, because batch norm rejects it if one pixel of
+    an image is left. Always runs on one thread: other numbers change the last bits of the statistics, which can change
+    predictions of a quantised network.
 
     Args:
         module: an extracted one (a live subnet shares its statistics with the supernet).
-        batches: inputs, each (n, ...); the same ones for every subnet.
+        batches: inputs, each (n, ...); use the same ones for every subnet.
     """
     module.eval()
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
@@ -42,7 +39,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
                 continue
             n_seen += len(inputs)
             for norm in norms:
-                norm.momentum = len(inputs) / n_seen  # which makes a running average a plain one over all inputs
+                norm.momentum = len(inputs) / n_seen  # turns the running average into the mean over all inputs
             module(inputs)
     finally:
         torch.set_num_threads(threads)

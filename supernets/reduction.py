@@ -1,4 +1,4 @@
-"""What the workers of a data-parallel training do together: one sum of their gradients a step."""
+"""Sums of tensors over the workers of a data-parallel training."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class Reduction(Protocol):
     """One worker's view of all workers of a training.
 
     Attributes:
-        rank: which of them this is, from 0; the first one writes checkpoints and tells of progress.
-        size: how many there are.
+        rank: of this worker, from 0; worker 0 writes checkpoints and reports progress.
+        size: number of workers.
     """
 
     rank: int
     size: int
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the workers, all in one exchange; every worker gives equal shapes."""
+        """Replaces each tensor by its sum over the workers, all in one exchange; shapes must be equal on every worker."""
         ...
 
 
 class Alone:
-    """A training of one worker: there is nothing to add."""
+    """The reduction of a single worker, which changes nothing."""
 
     rank = 0
     size = 1
@@ -36,7 +36,7 @@ class Alone:
 
 
 class Group:
-    """The default process group of torch.distributed, which somebody has made."""
+    """The default process group of torch.distributed, which must be initialised."""
 
     def __init__(self) -> None:
         self.rank = torch.distributed.get_rank()
@@ -45,7 +45,7 @@ class Group:
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         if not tensors:
             return
-        # One exchange for all: a small network has a hundred tensors, and each exchange waits for the slowest worker.
+        # One exchange for all tensors, because each exchange waits for the slowest worker.
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(flat)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):

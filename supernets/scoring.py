@@ -1,4 +1,4 @@
-"""Which examples a network classifies rightly."""
+"""Correctness of a network's predictions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from supernets.data import Part, by_length
 
 @torch.no_grad()
 def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
-    """One bool an example, (n,), in the part's order: whether its largest output is its label's.
+    """Whether the network's largest output is the label's, as one bool per example, (n,), in the part's order.
 
     Args:
-        module: an extracted, recalibrated one; put into eval mode.
+        module: an extracted, recalibrated one; set to eval mode.
     """
     module.eval()
     hits = torch.zeros(len(part), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Sorts units by importance, so that smaller networks get the units that matter most."""
+"""Sorting of axes by importance, so that smaller networks use the most important channels, heads and neurons."""
 
 from __future__ import annotations
 
@@ -8,68 +8,78 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, axes_in, units_of
+from supernets.axes import Axes, Dim, axes_in, axis_indices
 from supernets.base import Supernet
 from supernets.errors import SpaceError
 
 
 @torch.no_grad()
 def importance(supernet: Supernet) -> dict[str, Tensor]:
-    """How much each unit of each prefix axis matters: the L1 norm of the weights that read it.
+    """The importance of each index of each prefix axis: the L1 norm of the weights that read it.
 
-    Once-for-all's rule for channels that an expansion makes (Cai et al. 2020, arXiv 1908.09791), written for any axis:
-    absolute weights of the largest subnet, as the sharing makes them, are summed over all convolutions and linear layers
-    that have the axis among their inputs. Where none has, it is the weights that make the units.
+    Once-for-all's rule for the channels of an expansion (Cai et al. 2020, arXiv 1908.09791), extended to any axis: the sum
+    of absolute weights of the largest subnet over all convolutions and linear layers with the axis among their inputs,
+    or, if there are none, among their outputs.
 
     Returns:
-        (size,) for each prefix axis that a convolution or linear layer has.
+        (size,) for each prefix axis of a convolution or linear layer.
     """
     family = supernet.family
     weights, dims = supernet.weights(family.space.largest), family.dims()
-    made: dict[str, Tensor] = {}
+    written: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {}
     for name, module in supernet.sharing.template.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight, (outputs, inputs, *_) = weights[f"{name}.weight"].cpu().abs(), dims[f"{name}.weight"]
             weight = weight.flatten(2).sum(dim=2) if weight.ndim > 2 else weight
-            _add(made, family.axes, outputs, weight.sum(dim=1))
+            _add(written, family.axes, outputs, weight.sum(dim=1))
             _add(read, family.axes, inputs, weight.sum(dim=0))
-    found = made | read
+    found = written | read
     return {axis: found[axis] for axis in family.axes if axis in found}
 
 
+def sort_by_importance(supernet: Supernet) -> None:
+    """Sorts every axis of a supernet by descending importance, in place."""
+    supernet.sort(orders(importance(supernet)))
+
+
 def orders(importance: Mapping[str, Tensor], groups: Mapping[str, Sequence[int]] | None = None) -> dict[str, Tensor]:
-    """The permutation of each axis that puts the more important units first, for `Supernet.sort`.
+    """The permutation of each axis by descending importance, for `Supernet.sort`.
 
     Args:
-        importance: (size,) by axis, of any scale; equal units keep their order.
-        groups: sizes by axis that smaller networks were already trained with: units are reordered between two of them
-            alone, so that each of those networks keeps its units, as in Once-for-all's later phases. None: one group.
+        importance: (size,) by axis, of any scale; equal values keep their order.
+        groups: sizes by axis with which smaller networks were already trained. Only indices between two such sizes are
+            reordered, so that these networks keep their weights, as in Once-for-all's later phases. None: one group.
 
     Returns:
-        (size,) by axis: position i gets the unit order[i].
+        (size,) by axis: new index i gets the old index order[i].
 
     Raises:
-        SpaceError: a group ends outside of its axis, or the axis is unknown.
+        SpaceError: a group ends outside its axis, or the axis is unknown.
     """
     groups = groups or {}
     if unknown := sorted(groups.keys() - importance.keys()):
-        raise SpaceError(f"groups of the axis {unknown[0]!r}, which has no importance; known: {', '.join(importance)}")
+        raise SpaceError(
+            f"groups name the axis {unknown[0]!r}; expected one of {', '.join(importance)}", code="order.invalid"
+        )
     found = {}
     for axis, values in importance.items():
         size = len(values)
         ends = sorted({0, *groups.get(axis, ()), size})
         if ends[0] < 0 or ends[-1] > size:
-            raise SpaceError(f"axis {axis} has {size} units; got groups that end at {list(groups[axis])}")
+            raise SpaceError(
+                f"groups of axis {axis} end at {list(groups[axis])}; expected 0 to its size {size}",
+                code="order.invalid",
+            )
         parts = [start + values[start:end].argsort(descending=True, stable=True) for start, end in pairwise(ends)]
         found[axis] = torch.cat(parts)
     return found
 
 
 def _add(found: dict[str, Tensor], axes: Axes, dim: Dim, totals: Tensor) -> None:
-    """Adds what each position of a tensor's dimension came to to the units of its axes."""
+    """Adds the totals of each position of a dimension to the prefix axes that it consists of."""
     for name in axes_in(dim):
         if axes[name].slice == "prefix":
-            units = units_of(dim, axes, name)
+            indices = axis_indices(dim, axes, name)
             own = found.setdefault(name, torch.zeros(axes[name].size))
-            own.index_add_(0, units[units >= 0], totals[units >= 0])
+            own.index_add_(0, indices[indices >= 0], totals[indices >= 0])

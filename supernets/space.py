@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ INACTIVE = -1
 
 
 class _Genes(dict[str, int]):
-    """Genes by how keys write them."""
+    """Cache from the text of a gene in a key to the gene."""
 
     def __missing__(self, text: str) -> int:
-        # `int` alone would also read ' 1', '+1', '1_0' and '01', which no key holds.
+        # `int` alone would also accept ' 1', '+1', '1_0' and '01', which no key contains.
         if not re.fullmatch(r"0|[1-9][0-9]*", text):
             raise KeyError(text)
         self[text] = int(text)
@@ -29,17 +30,6 @@ class _Genes(dict[str, int]):
 
 
 _GENES = _Genes(x=INACTIVE)
-
-
-class _Texts(dict[int, str]):
-    """How keys write genes."""
-
-    def __missing__(self, gene: int) -> str:
-        self[gene] = str(gene)
-        return self[gene]
-
-
-_TEXTS = _Texts({INACTIVE: "x"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,7 @@ class Choice:
         name: unique within the space, e.g. ``stage2.block1.kernel``.
         options: the values, smallest network first; a gene is an index (a *level*) into them.
         requires: ``(other, level)``: the choice is active only while the gene of the choice named ``other`` is active
-            and at least ``level``. ``other`` must come earlier in the space.
+            and at least ``level``. ``other`` must precede it in the space.
     """
 
     name: str
@@ -65,20 +55,20 @@ class Choice:
 
     @property
     def kind(self) -> str:
-        """What it decides on, wherever in the network: the last part of its name, e.g. ``kernel``."""
+        """The last part of the name, e.g. ``kernel``: what it decides on, anywhere in the network."""
         return self.name.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of a search space, as one gene a choice; made by `SearchSpace.canonical`, so that equal networks are equal."""
+    """A network of a search space, as one gene per choice; `SearchSpace.canonical` makes equal networks equal."""
 
     genes: tuple[int, ...]
     _hash: int = field(init=False, repr=False, compare=False)
     _key: str | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        # Reports and searches look an architecture up some twenty times, and a tuple of 45 genes is hashed anew each time.
+        # Kept because a tuple is hashed anew each time, and a search looks each architecture up some twenty times.
         object.__setattr__(self, "_hash", hash(self.genes))
 
     def __hash__(self) -> int:
@@ -89,16 +79,16 @@ class Architecture:
         """A text equal for equal networks in every process, e.g. ``2-0-1-x``; `parse` reads it."""
         key = self._key
         if key is None:
-            key = "-".join([_TEXTS[gene] for gene in self.genes])
-            object.__setattr__(self, "_key", key)  # a report writes it in many places
+            key = "-".join(["x" if gene == INACTIVE else str(gene) for gene in self.genes])
+            object.__setattr__(self, "_key", key)
         return key
 
     @staticmethod
     def parse(key: str) -> Architecture:
-        """The architecture whose `key` this is.
+        """The architecture with this `key`.
 
         Raises:
-            SpaceError: the text is no key.
+            SpaceError: the text is not a key.
         """
         return _parsed(key)
 
@@ -108,14 +98,18 @@ def _parsed(key: str) -> Architecture:
     try:
         return Architecture(tuple([_GENES[part] for part in key.split("-")]))
     except KeyError:
-        raise SpaceError(f"{key!r} is no architecture key; expected levels joined by '-', as in '2-0-1-x'") from None
+        raise _architecture_error(f"{key!r} is not an architecture key; expected levels as in '2-0-1-x'") from None
+
+
+def _architecture_error(message: str) -> SpaceError:
+    return SpaceError(message, code="architecture.invalid")
 
 
 class SearchSpace:
     """An ordered set of choices; all methods are pure, and randomness is passed in.
 
     Raises:
-        SpaceError: two choices share a name, or one requires a choice that does not come before it or a level it lacks.
+        SpaceError: there are no choices, two share a name, or one requires a choice or level that does not precede it.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
@@ -125,21 +119,24 @@ class SearchSpace:
         if len(self._index) != len(self.choices):
             names = [choice.name for choice in self.choices]
             twice = next(name for name in names if names.count(name) > 1)
-            raise SpaceError(f"two choices of the space share the name {twice!r}; give each its own")
+            raise SpaceError(f"two choices of the space have the name {twice!r}; give each its own")
         if not self.choices:
             raise SpaceError("the space has no choices; give at least one")
-        self._requires: list[tuple[int, int] | None] = []
-        for i, choice in enumerate(self.choices):
-            if choice.requires is None:
-                self._requires.append(None)
-                continue
-            other, level = choice.requires
-            parent = self._index.get(other, i)
-            if parent >= i:
-                raise SpaceError(f"choice {choice.name!r} requires {other!r}, which does not come before it")
-            if not 0 <= level < len(self.choices[parent].options):
-                raise SpaceError(f"choice {choice.name!r} requires level {level} of {other!r}, which it does not have")
-            self._requires.append((parent, level))
+        self._requires = [self._required(i, choice) for i, choice in enumerate(self.choices)]
+
+    def _required(self, i: int, choice: Choice) -> tuple[int, int] | None:
+        """The index and level of the choice that the i-th one requires."""
+        if choice.requires is None:
+            return None
+        other, level = choice.requires
+        parent = self._index.get(other, i)
+        if parent >= i:
+            raise SpaceError(f"choice {choice.name!r} requires {other!r}, which does not precede it")
+        if not 0 <= level < self._n_levels[parent]:
+            raise SpaceError(
+                f"choice {choice.name!r} requires level {level} of {other!r}; expected 0 to {self._n_levels[parent] - 1}"
+            )
+        return parent, level
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -167,35 +164,25 @@ class SearchSpace:
     def size(self) -> int:
         """Exact number of different architectures (those that differ only in inactive genes count once)."""
         children: list[list[tuple[int, int]]] = [[] for _ in self.choices]  # (required level, child)
-        roots = []
         for i, required in enumerate(self._requires):
-            if required is None:
-                roots.append(i)
-            else:
+            if required is not None:
                 children[required[0]].append((required[1], i))
         counts = [0] * len(self.choices)
-        for i in reversed(range(len(self.choices))):  # children come after their parents
-            for level in range(len(self.choices[i].options)):
-                product = 1
-                for required_level, child in children[i]:
-                    if level >= required_level:
-                        product *= counts[child]
-                counts[i] += product
-        total = 1
-        for root in roots:
-            total *= counts[root]
-        return total
+        for i in reversed(range(len(self.choices))):  # a choice precedes those that require it
+            for level in range(self._n_levels[i]):
+                counts[i] += prod(counts[child] for required_level, child in children[i] if level >= required_level)
+        return prod(count for count, required in zip(counts, self._requires, strict=True) if required is None)
 
     def canonical(self, genes: Sequence[int] | NDArray[np.int64]) -> Architecture:
-        """The architecture of these levels, with the genes of inactive choices blanked.
+        """The architecture with these levels; the genes of inactive choices are set to `INACTIVE`.
 
         Raises:
             SpaceError: wrong length, or a level out of range in an active choice.
         """
         if len(genes) != len(self.choices):
-            raise SpaceError(f"an architecture of this space has {len(self.choices)} genes, got {len(genes)}")
+            raise _architecture_error(f"got {len(genes)} genes; an architecture of this space has {len(self.choices)}")
         out: list[int] = []
-        # Searches come here several times a candidate, and Python's own numbers are several times faster than an array's.
+        # Called several times per candidate; Python's own integers are several times faster here than numpy's.
         plain = genes.tolist() if isinstance(genes, np.ndarray) else genes
         for gene, required, n_levels in zip(plain, self._requires, self._n_levels, strict=True):
             if required is not None and out[required[0]] < required[1]:  # INACTIVE is below every level
@@ -204,7 +191,7 @@ class SearchSpace:
             level = int(gene)
             if not 0 <= level < n_levels:
                 name = self.choices[len(out)].name
-                raise SpaceError(f"gene {len(out)} ({name}) is {level}; expected 0 to {n_levels - 1}")
+                raise _architecture_error(f"gene {len(out)} ({name}) is {level}; expected 0 to {n_levels - 1}")
             out.append(level)
         return Architecture(tuple(out))
 
@@ -212,10 +199,10 @@ class SearchSpace:
         """Raises `SpaceError` unless the architecture is a canonical one of this space."""
         filled = [0 if gene == INACTIVE else gene for gene in architecture.genes]
         if self.canonical(filled) != architecture:
-            raise SpaceError(f"architecture {architecture.key} is not canonical in this space")
+            raise _architecture_error(f"architecture {architecture.key} is not canonical in this space")
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture: every gene uniform over its levels, inactive ones blanked."""
+        """A random architecture: every gene is uniform over its levels, then inactive genes are blanked."""
         return self.canonical(rng.integers(0, self.levels))
 
     def values(self, architecture: Architecture) -> dict[str, Option]:
@@ -236,22 +223,12 @@ class SearchSpace:
         """The last level everywhere."""
         return self.canonical(self.levels - 1)
 
-    def scaled(self, t: float) -> Architecture:
-        """Uniform scaling: every gene at level ``round(t * (n - 1))`` for t in [0, 1].
-
-        Raises:
-            SpaceError: t is outside of [0, 1].
-        """
-        if not 0 <= t <= 1:
-            raise SpaceError(f"cannot scale a network to t={t}; expected 0 (smallest) to 1 (largest)")
-        return self.canonical([round(t * (n - 1)) for n in self.levels.tolist()])
-
     def uniform_scalings(self) -> list[Architecture]:
-        """All distinct `scaled` architectures, smallest first."""
-        return list({self.canonical(levels): None for levels in joint_levels(self._n_levels)})
+        """All distinct architectures that `joint_levels` scales uniformly, smallest first."""
+        return list(dict.fromkeys(self.canonical(levels) for levels in joint_levels(self._n_levels)))
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """One-hot columns of every choice, then one ordinal column a choice scaled to [0, 1]; inactive genes all zero.
+        """One-hot columns of every choice, then one ordinal column per choice scaled to [0, 1]; inactive genes all zero.
 
         Returns:
             (n, d) with d = `sum(levels) + n_choices`; (0, d) for no architectures.
@@ -265,26 +242,27 @@ class SearchSpace:
             return out
         foreign = next((a for a in architectures if len(a.genes) != n_choices), None)
         if foreign is not None:
-            raise SpaceError(f"an architecture of this space has {n_choices} genes, got {len(foreign.genes)} to encode")
+            raise _architecture_error(f"got {len(foreign.genes)} genes; an architecture of this space has {n_choices}")
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
         outside = np.flatnonzero(((genes < INACTIVE) | (genes >= self.levels)).any(axis=1))
         if outside.size:
-            raise SpaceError(f"architecture {architectures[outside[0]].genes} has a level that its choice lacks")
+            genes_outside = architectures[outside[0]].genes
+            raise _architecture_error(f"architecture {genes_outside} has a level that its choice lacks")
         rows, columns = np.nonzero(genes != INACTIVE)
         active = genes[rows, columns]
         out[rows, offsets[columns] + active] = 1.0
-        # +1 tells the lowest level from an inactive gene.
+        # +1 distinguishes the lowest level from an inactive gene.
         out[rows, int(offsets[-1]) + columns] = (active + 1) / self.levels[columns]
         return out
 
     def enumerate(self) -> list[Architecture]:
-        """Every architecture, in lexicographic order; meant for small spaces (memory grows with `size`)."""
+        """Every architecture, in lexicographic order; for small spaces only (memory grows with `size`)."""
         partial: list[list[int]] = [[]]
         for i, required in enumerate(self._requires):
             grown: list[list[int]] = []
             for genes in partial:
                 active = required is None or genes[required[0]] >= required[1]
-                levels = range(len(self.choices[i].options)) if active else (INACTIVE,)
+                levels = range(self._n_levels[i]) if active else (INACTIVE,)
                 grown.extend([*genes, level] for level in levels)
             partial = grown
         return [Architecture(tuple(genes)) for genes in partial]
@@ -306,30 +284,28 @@ class SearchSpace:
         try:
             choices = [_choice_from_json(item) for item in data]
         except KeyError as error:
-            raise SpaceError(f"not the description of a search space: a choice lacks {error}") from None
+            raise SpaceError(f"the description of a search space is malformed: a choice lacks {error}") from None
         except (TypeError, ValueError) as error:
-            raise SpaceError(f"not the description of a search space: {error}") from None
+            raise SpaceError(f"the description of a search space is malformed: {error}") from None
         return cls(choices)
 
 
 def joint_levels(n_levels: Sequence[int]) -> list[tuple[int, ...]]:
-    """Levels of several choices that are scaled together, all distinct, from all lowest to all highest.
-
-    No choice's level ever falls from one to the next.
+    """All distinct levels ``round(t * (n - 1))`` of several choices for t from 0 to 1, in the order of t.
 
     Args:
-        n_levels: how many each choice has.
+        n_levels: of each choice.
     """
     cuts = {0.0, 1.0} | {(k + 0.5) / (n - 1) for n in set(n_levels) if n > 1 for k in range(n - 1)}
     ordered = sorted(cuts)
     points = [t for low, high in zip(ordered, [*ordered[1:], 1.0], strict=True) for t in (low, (low + high) / 2)]
-    return list({tuple(round(t * (n - 1)) for n in n_levels): None for t in points})
+    return list(dict.fromkeys(tuple(round(t * (n - 1)) for n in n_levels) for t in points))
 
 
 def _choice_from_json(item: Mapping[str, object]) -> Choice:
     name, options, requires = item["name"], item["options"], item["requires"]
     if not isinstance(name, str):
-        raise TypeError(f"a choice is named {name!r}; expected a text")
+        raise TypeError(f"a choice has the name {name!r}; expected a text")
     if not isinstance(options, list) or not all(isinstance(option, Option) for option in options):
         raise TypeError(f"choice {name!r} has the options {options!r}; expected a list of numbers or texts")
     match requires:

@@ -1,4 +1,4 @@
-"""What transformers do with tokens, ids and masks, as functions that `supernets.graph` finds in a trace."""
+"""Transformer operations on token ids and masks, as functions that `supernets.graph` finds in a trace."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 MASKED = -1e4
-"""Added to the scores of padding: its exponential is 0 in every precision, and half precision still has the number."""
+"""Added to the attention scores of padding: representable in half precision, and its exponential is 0 in every precision."""
 
 
 def padding_mask(ids: Tensor, padding: int) -> Tensor:
-    """What is added to attention's scores, (n, 1, 1, tokens): 0 for tokens, `MASKED` for padding.
+    """A mask to add to attention scores, (n, 1, 1, tokens): 0 for tokens, `MASKED` for padding.
 
     Args:
         ids: (n, tokens), int64.
@@ -23,10 +23,10 @@ def padding_mask(ids: Tensor, padding: int) -> Tensor:
 
 
 def first_rows(table: Tensor, ids: Tensor) -> Tensor:
-    """The rows of a table for the positions of a sentence: (rows, width), (n, tokens) -> (tokens, width).
+    """The rows of a table for a sentence's positions: (rows, width), (n, tokens) -> (tokens, width).
 
     Raises:
-        IndexError: the sentence has more tokens than the table rows.
+        IndexError: the sentence has more tokens than the table has rows.
     """
     if has_torch_function((table, ids)):
         return handle_torch_function(first_rows, (table, ids), table, ids)
@@ -40,7 +40,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, head_size: int, mask: Tens
 
     Args:
         query, key, value: (n, tokens, heads x head_size).
-        mask: (n, 1, 1, tokens), added to the scores; None for none.
+        mask: (n, 1, 1, tokens), added to the scores.
 
     Returns:
         (n, tokens, heads x head_size).

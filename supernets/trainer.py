@@ -1,4 +1,4 @@
-"""Trains a supernet: seeded, checkpointed after every epoch, and exactly resumable from there."""
+"""Training of a supernet: seeded, with a checkpoint after every epoch, and exactly resumable."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, sa
 from supernets.data import DataSet, head
 from supernets.divergence import Divergence
 from supernets.errors import CheckpointError
-from supernets.loop import ALONE, CPU, Loop
+from supernets.gradients import CPU
+from supernets.loop import ALONE, Loop
 from supernets.recalibration import recalibrate
 from supernets.reduction import Reduction
 from supernets.scoring import correct_predictions
 from supernets.space import Architecture
 
 _SHOWN_VALIDATION_IMAGES = 2000
-"""Enough for a progress display (standard error about 0.7 points at 90 %)."""
+"""For progress display (standard error about 0.7 points at 90 %)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How a supernet is trained.
+    """The hyperparameters of a training.
 
     Attributes:
         learning_rate: the peak of the one-cycle schedule.
-        divergence: what distillation makes small.
+        divergence: the loss of distillation.
         shift: pixels of random translation; 0 for none.
         flip: random horizontal flips.
         calibration_images: training images for batch-norm statistics.
-        keep: the weights that the training ends with: those of the last epoch, or of the one after which the largest network
-            was best on the validation part, which may be the one before the first.
-        threads: torch's threads; the weights are bitwise repeatable for one count of them.
+        keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
+            validation accuracy (0, before the first epoch, included).
+        threads: torch's threads; the weights are bitwise repeatable for a given number.
     """
 
     epochs: int
@@ -57,14 +58,14 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch came to.
+    """The results of one epoch.
 
     Attributes:
-        loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's); of all of a step's
-            micro-batches where each pass sees one.
-        largest, smallest: validation accuracy of the two on the first 2,000 validation images.
-        samples: training images seen so far, once however many subnets saw them.
-        best: the epoch whose weights are the best until now; None unless the training is to end with those.
+        loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's), or of all passes of a step
+            if each covers one micro-batch.
+        largest, smallest: their accuracy on the first 2,000 validation images.
+        samples: training images seen so far, each counted once per epoch.
+        best: the epoch with the best weights so far; None unless the training keeps the best ones.
     """
 
     epoch: int
@@ -90,20 +91,20 @@ def train(
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> str:
-    """Trains the supernet in place, going on from the checkpoint in `folder` where there is one; it ends on the CPU.
+    """Trains the supernet in place, or resumes from the checkpoint in `folder`, and leaves it on the CPU.
 
     Args:
-        teacher: a frozen network for strategies that distil from one; a phase's own takes its place.
-        device: what it is trained on; forwards run in bfloat16 where that is an accelerator.
-        workers: those that train together, each on its share of every batch; all need the same files.
-        on_step: called with the steps done, the steps in all and the loss; by the first worker alone.
+        teacher: a frozen network for strategies that distil from one; the teacher that a phase leaves replaces it.
+        device: on an accelerator, forwards run in bfloat16.
+        workers: all those that train together; each takes its share of every batch, and all need the same files.
+        on_step: called by the first worker with the steps done, the total number of steps and the loss.
 
     Returns:
         The digest of the trained weights.
 
     Raises:
-        CheckpointError: the folder holds the checkpoint of another training.
-        TrainingError: the loss is not finite; the checkpoint of the epoch before stays. Or a strategy distils from a frozen
+        CheckpointError: the folder has the checkpoint of another training.
+        TrainingError: the loss is not finite (the previous epoch's checkpoint is kept), or a strategy distils from a frozen
             teacher and there is none.
     """
     torch.set_num_threads(settings.threads)
@@ -132,7 +133,7 @@ def train(
         )  # fmt: skip
         finished = epoch == settings.epochs
         if best is not None:
-            best.look(supernet, data, settings, epoch)
+            best.update(supernet, data, settings, epoch)
             done = replace(done, best=best.epoch)
             if finished:
                 supernet.sharing.load_state_dict(dict(best.tensors))
@@ -161,7 +162,7 @@ def train(
 
 @dataclass
 class _Best:
-    """The weights of the best epoch until now, and the largest network's accuracy on the validation part then."""
+    """The weights of the best epoch so far, and the largest network's validation accuracy with them."""
 
     epoch: int
     accuracy: float
@@ -171,16 +172,16 @@ class _Best:
     def start(
         cls, supernet: Supernet, data: DataSet, settings: TrainingSettings, checkpoint: Checkpoint | None
     ) -> _Best:
-        """As a checkpoint has it; without one, the weights before the first epoch."""
+        """The best weights in a checkpoint; without them, the supernet's current ones."""
         if checkpoint is not None and checkpoint.best:
-            known = checkpoint.progress["best"]
-            return cls(known["epoch"], known["accuracy"], checkpoint.best)
-        found = cls(0, -1.0, {})
-        found.look(supernet, data, settings, 0 if checkpoint is None else checkpoint.progress["epoch"])
-        return found
+            stored = checkpoint.progress["best"]
+            return cls(stored["epoch"], stored["accuracy"], checkpoint.best)
+        current = cls(0, -1.0, {})
+        current.update(supernet, data, settings, 0 if checkpoint is None else checkpoint.progress["epoch"])
+        return current
 
-    def look(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
-        """Takes the supernet's weights if its largest network is better than ever."""
+    def update(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
+        """Keeps the supernet's weights if its largest network is the best so far."""
         network = _recalibrated(supernet, supernet.space.largest, data, settings)
         accuracy = correct_predictions(network, data.validation).float().mean().item()
         if accuracy > self.accuracy:
@@ -188,8 +189,8 @@ class _Best:
             self.tensors = {name: tensor.cpu().clone() for name, tensor in supernet.sharing.state_dict().items()}
 
 
-def steps_an_epoch(data: DataSet, settings: TrainingSettings) -> int:
-    """Optimiser steps of one pass over the training part."""
+def steps_per_epoch(data: DataSet, settings: TrainingSettings) -> int:
+    """Optimiser steps of one epoch."""
     return max(1, -(-len(data.train.labels) // settings.batch_size))
 
 
@@ -204,17 +205,18 @@ def time_training(
     n: int,
     limit_s: float,
 ) -> tuple[list[float], float]:
-    """Seconds of each of up to `n` training steps, and of what follows an epoch; checkpoints are not written.
+    """Seconds of each of up to `n` training steps, and of the work after an epoch; writes no checkpoints.
 
-    The supernet is trained by them: give one that is not needed. The first step, which makes buffers, is not counted.
+    The steps change the supernet: pass one that is not needed. The first step, which allocates buffers, is not counted.
 
     Args:
-        limit_s: no further step is begun after so many seconds; two are done whatever they take.
+        limit_s: start no step after this many seconds, except the first two.
     """
     torch.set_num_threads(settings.threads)
     few = head(data.train, 2 * settings.batch_size)
-    stand_in = supernet.extract(supernet.space.largest)  # for the teacher that a phase would make
-    loop = Loop(supernet, few, strategy, settings, teacher=teacher or stand_in, device=device)
+    if teacher is None:  # the strategy may distil from one that a phase leaves
+        teacher = supernet.extract(supernet.space.largest)
+    loop = Loop(supernet, few, strategy, settings, teacher=teacher, device=device)
     ends = [time.perf_counter()]
 
     def on_step(step: int, steps: int, loss: float) -> None:
@@ -233,21 +235,19 @@ def time_training(
 def _check_same_training(
     progress: Any, stored: Supernet, supernet: Supernet, data: DataSet, settings: TrainingSettings, folder: Path
 ) -> None:
-    if stored.family.to_json() != supernet.family.to_json():
-        raise CheckpointError(f"{folder}: the checkpoint is of another space than the job's; use a new run")
-    if stored.sharing.spec != supernet.sharing.spec:
-        raise CheckpointError(f"{folder}: the checkpoint shares its weights otherwise than the job; use a new run")
-    if (came := progress["data"]["digest"]) != data.train.digest:
-        raise CheckpointError(
-            f"{folder}: the checkpoint was trained with other data: {came}, the job has {data.train.digest}"
-        )
-    # A setting that the version of the checkpoint did not know was at its default.
+    compared: dict[str, tuple[Any, Any]] = {
+        "space": (stored.family.to_json(), supernet.family.to_json()),
+        "sharing": (stored.sharing.spec, supernet.sharing.spec),
+        "training images": (progress["data"]["digest"], data.train.digest),
+    }
+    # Settings that the checkpoint's version lacked had their defaults.
     stored_settings = asdict(TrainingSettings(settings.epochs)) | progress["settings"]
-    for name, expected in asdict(settings).items():
-        if stored_settings[name] != expected:
+    compared.update({name: (stored_settings[name], expected) for name, expected in asdict(settings).items()})
+    for name, (found, expected) in compared.items():
+        if found != expected:
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained with other training settings: {name} {stored_settings[name]}, "
-                f"the job has {expected}; use a new run"
+                f"{folder}: the checkpoint was trained with another {name}: {found}; the job has {expected}; use a new run",
+                code="checkpoint.other-training",
             )
 
 

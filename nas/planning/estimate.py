@@ -24,7 +24,7 @@ from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Statu
 from supernets.base import Supernet
 from supernets.onnx_export import INPUT
 from supernets.space import Architecture
-from supernets.trainer import steps_an_epoch, time_training
+from supernets.trainer import steps_per_epoch, time_training
 
 _STEPS, _STEPS_S = 16, 5.0
 _SCORED, _SCORED_S = 8, 6.0
@@ -102,7 +102,7 @@ def _training(prepared: PreparedJob) -> Span:
         prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings,
         teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,
     )  # fmt: skip
-    steps = settings.epochs * steps_an_epoch(data, settings)
+    steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(found)
     rest = settings.epochs * after
     origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; the accuracies shown after an epoch"

@@ -1,1 +1,1 @@
-"""How subnets share weights: one file a technique."""
+"""Weight sharing: how the tensors of subnets derive from the stored ones."""

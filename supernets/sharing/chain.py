@@ -1,4 +1,4 @@
-"""The chain from stored tensors to a subnet's: mix, transform kernels, slice."""
+"""The sharing of all supernets: slices of stored tensors, optionally mixed and with transformed kernels."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from supernets.space import Architecture
 
 
 class ChainSharing(Sharing):
-    """A subnet's tensors are slices of the stored ones, which may be mixed and whose kernels may be transformed before.
+    """Slices the stored tensors, then mixes experts, then transforms kernels.
 
-    Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). Every tensor
-    is declared with its axes, routers included, so that slices and permutations are those of `supernets.axes`. Slices come
-    first: they commute with mixing, and with the transforms of kernels but in the kernel's own axis.
+    Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). `supernets.axes`
+    slices and permutes all of them, routers included. Slicing first is cheaper and gives the same result, because it
+    commutes with mixing, and with the transforms of kernels except in the kernel's own axis.
 
     Args:
-        pretrained: tensors of the largest network, by name; all experts are then equal, so that the largest subnet is that
-            network. Without them everything is freshly initialised.
+        pretrained: tensors of the largest network, by name; all experts are then equal, so that the largest subnet equals
+            that network. None: fresh initialisation.
 
     Raises:
-        SpaceError: the family has no layer that the mixture could mix, or no elastic kernel to transform.
-        RuntimeError: the pretrained tensors are those of another network.
+        SpaceError: the family has no layer to mix, or no elastic kernel to transform.
+        RuntimeError: the pretrained tensors are of another network.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class ChainSharing(Sharing):
         super().__init__()
         self.spec = spec
         self._family = family
-        # Channels last: depthwise convolutions train about twice as fast on CPUs.
         self.stored = channels_last(family.template())
         if pretrained is not None:
             self.stored.load_state_dict(dict(pretrained), strict=True)
@@ -50,7 +49,7 @@ class ChainSharing(Sharing):
         check_dims({name: t.shape for name, t in self.state_dict().items()}, self._dims, family.axes)
 
     def _own_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of every tensor that this module owns, by its own names."""
+        """The dimensions of every tensor of this module, by its own names."""
         dims: dict[str, tuple[Dim, ...]] = {}
         for name, declared in self._family.dims().items():
             experts = self.mixture.experts if self.mixture is not None and name in self._stacked else None
@@ -68,10 +67,10 @@ class ChainSharing(Sharing):
         sizes, dropped = dict(self._family.sizes(architecture)), self._family.dropped(architecture)
         axes, kernels = self._family.axes, self.kernels
         prefixes = tuple(f"{name}." for name in dropped)
-        # Kernels that are transformed are cut by their transforms.
+        # Transforms cut the kernels themselves.
         uncut = sizes if kernels is None else sizes | {axis: axes[axis].size for axis in kernels.axes}
         out: dict[str, Tensor] = {}
-        # The weights are what is trained: an autocast is for what is done with them.
+        # The weights stay in single precision; only the forward runs under autocast.
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             coefficients = {} if self.mixture is None else self.mixture.coefficients(architecture)
             for name, parameter in self.stored.named_parameters():
@@ -86,7 +85,7 @@ class ChainSharing(Sharing):
         for name, buffer in self.stored.named_buffers():
             if not name.startswith(prefixes):
                 cut = slice_tensor(buffer, self._dims[f"stored.{name}"], axes, sizes)
-                # A sliced buffer is a view: a forward in training would overwrite the stored statistics.
+                # A sliced buffer is a view: a forward in training mode would overwrite the stored statistics.
                 out[name] = cut.clone() if self.training else cut
         return out
 
@@ -97,9 +96,9 @@ class ChainSharing(Sharing):
                 tensor.copy_(permute_tensor(tensor, dims, self._family.axes, axis, order.cpu()))
 
     def decayed(self) -> frozenset[str]:
-        """Names of the parameters that weight decay shrinks; each expert's, and routers', as those of any layer.
+        """Names of the parameters under weight decay, experts and routers included.
 
-        Transforms of kernels are not shrunk: without them a kernel is the centre of the larger one, not zero.
+        Transforms of kernels are excluded: their neutral value is the identity, not zero.
         """
         vectors = {f"stored.{name}" for name in self._stacked if len(self._family.dims()[name]) == 1}
         return frozenset(n for n in super().decayed() if n not in vectors and not n.startswith("kernels."))

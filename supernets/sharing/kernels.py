@@ -1,4 +1,4 @@
-"""Learned transforms from larger kernels to smaller ones."""
+"""Learned transforms from larger kernels to smaller ones (Once-for-all)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from supernets.errors import SpaceError
 
 
 class KernelTransforms(nn.Module):
-    """One matrix for each step from a kernel to the next smaller one, of each convolution with an elastic kernel.
+    """One matrix per convolution with an elastic kernel and per step from a kernel side to the next smaller one.
 
-    Once-for-all's elastic kernels (Cai et al. 2020, arXiv 1908.09791): the smaller kernel is the centre of the larger one,
-    flattened, times the matrix, which all channels share. Steps are chained: with sides 7, 5 and 3, the smallest comes from
-    the transformed one of side 5. Each matrix is the identity at first, which is a plain slice, and is trained with the
-    weights.
+    Once-for-all's elastic kernels (Cai et al. 2020, arXiv 1908.09791): the smaller kernel is the flattened centre of the
+    larger one times the matrix, which all channels share. Steps are chained: with sides 7, 5 and 3, the kernel of side 3
+    derives from the transformed one of side 5. The matrices start as identities (plain slices).
 
     Args:
         template: the largest network.
@@ -32,7 +31,7 @@ class KernelTransforms(nn.Module):
         super().__init__()
         sides = _sizes_of_axes(family)
         self._chains: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-        """By tensor: the axis of its kernel, and the steps from side to side, the largest first."""
+        """By weight: the axis of its kernel, and the steps between sides in descending order."""
         self.steps = nn.ParameterDict()
         for name, module in template.named_modules():
             if not isinstance(module, nn.Conv2d):
@@ -45,19 +44,22 @@ class KernelTransforms(nn.Module):
                 for old, new in steps:
                     self.steps[_key(weight, old, new)] = nn.Parameter(torch.eye(new * new))
         if not self._chains:
-            raise SpaceError("kernels: the space has no convolution of an elastic kernel to transform; expected centre")
+            raise SpaceError(
+                "kernels: transform needs a convolution with an elastic kernel, and the space has none; use centre",
+                code="sharing.invalid",
+            )
         self.axes = frozenset(axis for axis, _ in self._chains.values())
-        """The axes that these transforms cut."""
+        """The kernel axes that the transforms cut."""
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of the matrices: none is elastic."""
+        """The dimensions of the matrices; none is elastic."""
         return {f"steps.{name}": tuple(matrix.shape) for name, matrix in self.steps.items()}
 
     def transformed(self, name: str, weight: Tensor, sizes: Mapping[str, int]) -> Tensor:
-        """A tensor with its kernel brought to its size; any other tensor as it is.
+        """A weight with its kernel transformed to its size; any other tensor unchanged.
 
         Args:
-            weight: (outputs, inputs, side, side) with the largest side, if `name` is a transformed one.
+            weight: (outputs, inputs, side, side) with the largest side, if `name` has transforms.
         """
         if name not in self._chains:
             return weight
@@ -76,7 +78,7 @@ def _key(weight: str, old: int, new: int) -> str:
 
 
 def _sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
-    """The sizes that each axis has in the largest network and in those that differ from it in one choice."""
+    """The sizes of each axis in the largest network and in those that differ from it in one choice."""
     found: dict[str, set[int]] = {name: set() for name in family.axes}
     largest = family.space.largest
     for i, n_levels in enumerate(family.space.levels.tolist()):

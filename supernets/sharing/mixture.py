@@ -1,4 +1,4 @@
-"""A mixture of supernets: stacks of experts, and the routers that say how an architecture mixes them."""
+"""Mixture of supernets: stacks of experts, mixed by routers that read the architecture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from supernets.axes import Dim, Sizes, axes_in, full_sizes, size_of, slice_tensor
 from supernets.base import Family
+from supernets.cost import lies_in
 from supernets.errors import SpaceError
 from supernets.sharing.spec import MixtureSpec
 from supernets.space import Architecture
@@ -21,20 +22,19 @@ from supernets.space import Architecture
 class Mixture(nn.Module):
     """The routers of mixed layers (Jawahar et al. 2023, Mixture-of-Supernets, arXiv 2306.04845).
 
-    A mixed layer's weight and bias are sums of its experts' with coefficients that a router makes of the architecture: never
-    of data, so that every subnet is one plain network. Routed by layer, one router a block gives one coefficient an expert,
-    which all of the block's mixed layers use; routed by neuron, one router a layer gives each output unit its own. All
-    experts are mixed, none is picked.
+    A mixed layer's weight and bias are sums of its experts' with coefficients that a router computes from the architecture,
+    never from data, so that every subnet is one plain network. By layer, one router per block gives one coefficient per
+    expert for all of the block's mixed layers; by neuron, one router per layer gives each output its own coefficients.
 
-    Departures from the paper: any convolution or linear layer can be mixed, not those of transformers' feed-forward parts
-    alone; the encoding is the space's (one-hot and ordinal columns); fresh experts are scaled by the square root of their
-    number, so that their mean varies as one network's weights do (unscaled, it would vary that much less).
+    Departures from the paper: any convolution or linear layer can be mixed, not only feed-forward layers of transformers;
+    the encoding is the space's (one-hot and ordinal columns); fresh experts are scaled by the square root of their number,
+    so that their mean has the variance of one network's weights.
 
     Args:
         template: the largest network.
 
     Raises:
-        SpaceError: no layer can be mixed, or a pattern of `spec.layers` names none.
+        SpaceError: no layer can be mixed, or a pattern of `spec.layers` matches none.
     """
 
     def __init__(self, family: Family, spec: MixtureSpec, template: nn.Module) -> None:
@@ -44,21 +44,21 @@ class Mixture(nn.Module):
         self.layers = _mixed_layers(family, spec.layers, template)
         self.experts = spec.experts
         self._router_of: dict[str, str] = {}
-        self._units: dict[str, Dim] = {}
-        """Of each router, what it gives coefficients for."""
+        self._outputs: dict[str, Dim] = {}
+        """By router, the dimension of the outputs that get their own coefficients; 1 if all share them."""
         for layer in self.layers:
             by_neuron = spec.routing == "neuron"
             name = layer if by_neuron else _block_of(family, layer)
             self._router_of[layer] = name
-            self._units[name] = family.dims()[f"{layer}.weight"][0] if by_neuron else 1
-        self._inputs = family.space.encode([family.space.largest]).shape[1]
-        # All routers see the same encoding: their hidden layers are the rows of one, in the routers' order.
-        self.router_hidden = nn.Linear(self._inputs, len(self._units) * spec.hidden)
+            self._outputs[name] = family.dims()[f"{layer}.weight"][0] if by_neuron else 1
+        self._n_columns = family.space.encode([family.space.largest]).shape[1]
+        # All routers read the same encoding: one layer holds their hidden layers, in the routers' order.
+        self.router_hidden = nn.Linear(self._n_columns, len(self._outputs) * spec.hidden)
         full = full_sizes(family.axes)
         self.router_logits = nn.ModuleDict(
             {
-                _key(name): nn.Linear(spec.hidden, size_of(units, full) * spec.experts)
-                for name, units in self._units.items()
+                _key(name): nn.Linear(spec.hidden, size_of(outputs, full) * spec.experts)
+                for name, outputs in self._outputs.items()
             }
         )
 
@@ -66,11 +66,9 @@ class Mixture(nn.Module):
         """Replaces the mixed layers' tensors by stacks (experts, *shape); returns their names.
 
         Args:
-            fresh: whether the experts are initialised independently; else all are what the template has.
+            fresh: whether to initialise the experts independently; else all equal the template's tensors.
         """
-        others = (
-            [self._family.template() for _ in range(self.experts - 1)] if fresh else [template] * (self.experts - 1)
-        )
+        others = [self._family.template() if fresh else template for _ in range(self.experts - 1)]
         scale = sqrt(self.experts) if fresh else 1.0
         stacked = set()
         for layer in self.layers:
@@ -83,52 +81,49 @@ class Mixture(nn.Module):
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of the routers' tensors."""
-        n_hidden = len(self._units) * self.spec.hidden
+        n_hidden = len(self._outputs) * self.spec.hidden
         dims: dict[str, tuple[Dim, ...]] = {
-            "router_hidden.weight": (n_hidden, self._inputs),
+            "router_hidden.weight": (n_hidden, self._n_columns),
             "router_hidden.bias": (n_hidden,),
         }
-        for name in self._units:
+        for name in self._outputs:
             weight, bias = self._logit_dims(name)
             dims[f"router_logits.{_key(name)}.weight"], dims[f"router_logits.{_key(name)}.bias"] = weight, bias
         return dims
 
     def _logit_dims(self, name: str) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
-        """Of a router's last layer: its rows are units first, experts within, so that the first units' are a slice."""
-        rows: Dim = (self._units[name], self.experts)
-        return (rows, self.spec.hidden), (rows,)
+        """Of a router's last layer, whose rows are (outputs, experts), so that the rows of the first outputs are a slice."""
+        logits: Dim = (self._outputs[name], self.experts)
+        return (logits, self.spec.hidden), (logits,)
 
     def coefficients(self, architecture: Architecture) -> dict[str, Tensor]:
-        """Of each mixed layer that the architecture has, its coefficients: (units, experts), each row adding up to 1.
-
-        Units are the layer's outputs in this architecture where it is routed by neuron, else one for all of them.
-        """
+        """The coefficients of each mixed layer of the architecture: (outputs, experts), or (1, experts); rows sum to 1."""
         family = self._family
         sizes, dropped = family.sizes(architecture), family.dropped(architecture)
         absent = tuple(f"{name}." for name in dropped)
         kept = [layer for layer in self.layers if not f"{layer}.".startswith(absent)]
         needed = {self._router_of[layer] for layer in kept}
-        hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._units), -1)
+        hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._outputs), -1)
         logits = {
             name: self._logits(name, own, sizes)
-            for name, own in zip(self._units, hidden.unbind(), strict=True)
+            for name, own in zip(self._outputs, hidden.unbind(), strict=True)
             if name in needed
         }
-        if not logits:  # all mixed layers lie in blocks that this network lacks
+        if not logits:  # the network lacks all blocks with mixed layers
             return {}
-        # Routers are so small that the number of operations is what they cost: one softmax for all of them.
-        rows = torch.cat([*logits.values()]).view(-1, self.experts).softmax(dim=1)
-        units = [len(own) // self.experts for own in logits.values()]
-        of_router = dict(zip(logits, rows.split(units), strict=True))
+        # One softmax for all routers: they are so small that the number of operations dominates their cost.
+        coefficients = torch.cat([*logits.values()]).view(-1, self.experts).softmax(dim=1)
+        n_outputs = [len(own) // self.experts for own in logits.values()]
+        of_router = dict(zip(logits, coefficients.split(n_outputs), strict=True))
         return {layer: of_router[self._router_of[layer]] for layer in kept}
 
     def _encoding(self, architecture: Architecture) -> Tensor:
-        """What routers see: (1, columns)."""
+        """The routers' input: (1, columns)."""
         encoding = torch.from_numpy(self._family.space.encode([architecture])).to(self.router_hidden.weight)
         return torch.full_like(encoding, 0.5) if self.spec.constant_input else encoding
 
     def _logits(self, name: str, hidden: Tensor, sizes: Sizes) -> Tensor:
-        """A router's logits, (units * experts,), from its hidden layer, (hidden,)."""
+        """A router's logits, (outputs * experts,), from its hidden activations, (hidden,)."""
         layer, dims = cast(nn.Linear, self.router_logits[_key(name)]), self._logit_dims(name)
         weight, bias = (
             slice_tensor(tensor, own, self._family.axes, sizes)
@@ -138,7 +133,7 @@ class Mixture(nn.Module):
 
 
 def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
-    """The sum of a stack's experts, each times its coefficient.
+    """The sum of a stack's experts, weighted by coefficients.
 
     Args:
         stack: (experts, outputs, ...).
@@ -147,7 +142,7 @@ def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
     if len(coefficients) == 1:
         return (coefficients @ stack.flatten(1)).view(stack.shape[1:])
     factors = coefficients.T.view(len(stack), -1, *[1] * (stack.ndim - 2))
-    # All products at once, as their gradients are in any case: adding expert to expert makes the backward twice as long.
+    # All products at once: adding expert by expert makes the backward twice as slow.
     return (stack * factors).sum(dim=0)
 
 
@@ -158,22 +153,25 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
     if not patterns:
         found = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
         if not found:
-            raise SpaceError("mixture: no convolution or linear layer has an elastic axis; name the layers to mix")
+            raise SpaceError(
+                "mixture: no convolution or linear layer has an elastic axis; set mixture.layers",
+                code="sharing.invalid",
+            )
         return found
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layers):
-            shown = ", ".join(layers[:4])
             raise SpaceError(
-                f"mixture.layers: {pattern!r} matches no convolution or linear layer; there are {shown}, ..."
+                f"mixture.layers: {pattern!r} matches none of the convolutions and linear layers {', '.join(layers[:4])}, ...",
+                code="sharing.invalid",
             )
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def _block_of(family: Family, layer: str) -> str:
-    """The block that a layer lies in; itself where it lies in none."""
-    return next((b for b in family.blocks if layer == b or layer.startswith(f"{b}.")), layer)
+    """The block that contains a layer; the layer itself if none does."""
+    return next((block for block in family.blocks if lies_in(layer, [block])), layer)
 
 
 def _key(name: str) -> str:
-    """A module's name as one that a container of modules takes."""
+    """A module's name without dots, which names inside a ModuleDict must not have."""
     return name.replace(".", "/")

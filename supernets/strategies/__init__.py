@@ -1,1 +1,1 @@
-"""Training strategies: which subnets a step trains; one file each."""
+"""Training strategies: the subnets and losses of each step."""

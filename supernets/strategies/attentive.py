@@ -1,4 +1,4 @@
-"""AttentiveNAS: the sandwich's random subnets are drawn by cost and picked by their loss."""
+"""AttentiveNAS: the sandwich rule with random subnets sampled by cost and selected by loss."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.base import Pass, Phase
+from supernets.base import BatchLoss, Pass, Phase
 from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import Teacher, taught
+from supernets.strategies.terms import Teacher, passes
 
 _SAMPLES = 2000
-"""Random architectures whose costs are the prior."""
+"""Random architectures whose costs form the prior."""
 _BINS = 25
 _SEED = 0
-"""Of the prior: every worker and every resumed training must have the same one."""
+"""Of the prior, which must be the same for every worker and resumed training."""
 
 
 @dataclass(frozen=True)
 class AttentiveStrategy:
-    """Largest, smallest, and subnets near the front a step (Wang et al. 2020, arXiv 2011.09011: BestUp-k and WorstUp-k).
+    """Trains the largest, the smallest and `random_subnets` selected subnets every step (Wang et al. 2020, arXiv 2011.09011).
 
-    For each: a cost is drawn from the costs of random architectures, then `candidates` architectures of about that cost,
-    and the one of least loss on the step's batch is trained (``best``: it pushes the front), or that of greatest loss
-    (``worst``). Departures: the prior is cut into bins of equal width over the space's own costs (theirs of 25 MFLOPs),
-    and an architecture of a bin is one of those that made the prior.
+    For each, sample a cost from the costs of random architectures, then `candidates` architectures of about that cost, and
+    train the one with the least (``best``, their BestUp-k) or the greatest (``worst``, WorstUp-k) loss on the step's
+    batch. Departures: the prior's bins divide the space's own range of costs equally (theirs are 25 MFLOPs wide), and a
+    bin's architectures are those sampled for the prior.
 
     Args:
         macs: multiply-accumulates of architectures, (n,).
@@ -49,20 +49,19 @@ class AttentiveStrategy:
         edges = np.linspace(macs.min(), macs.max(), _BINS + 1)
         which = np.clip(np.searchsorted(edges, macs, side="right") - 1, 0, _BINS - 1)
         bins = [[a for a, k in zip(sampled, which.tolist(), strict=True) if k == i] for i in range(_BINS)]
-        object.__setattr__(self, "_bins", [found for found in bins if found])
-        object.__setattr__(self, "_prior", np.array([len(found) for found in self._bins]) / _SAMPLES)
+        object.__setattr__(self, "_bins", [own for own in bins if own])
+        object.__setattr__(self, "_prior", np.array([len(own) for own in self._bins]) / _SAMPLES)
 
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("attentive", epochs)]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        picked = [self._attended(rng, probe) for _ in range(self.random_subnets)]
-        return taught([self.space.largest, self.space.smallest, *picked], self.teacher)
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        selected = [self._select(rng, batch_loss) for _ in range(self.random_subnets)]
+        return passes([self.space.largest, self.space.smallest, *selected], self.teacher)
 
-    def _attended(self, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Architecture:
+    def _select(self, rng: np.random.Generator, batch_loss: BatchLoss) -> Architecture:
         near = self._bins[int(rng.choice(len(self._bins), p=self._prior))]
         candidates = [near[i] for i in rng.integers(0, len(near), self.candidates)]
-        losses = [probe(candidate) for candidate in candidates]
-        picked = int(np.argmin(losses) if self.pick == "best" else np.argmax(losses))
-        chosen: Architecture = candidates[picked]
-        return chosen
+        choose = min if self.pick == "best" else max
+        selected: Architecture = choose(candidates, key=batch_loss)
+        return selected

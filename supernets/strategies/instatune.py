@@ -1,32 +1,32 @@
-"""InstaTune: the largest subnet and a few random ones, while a pretrained network is fine-tuned."""
+"""InstaTune: supernet training while a pretrained network is fine-tuned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from supernets.base import Distillation, LabelLoss, Pass, Phase, Supernet
+from supernets.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
 from supernets.errors import TrainingError
-from supernets.sorting import importance, orders
-from supernets.space import Architecture, SearchSpace
+from supernets.sorting import sort_by_importance
+from supernets.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class InstaTuneStrategy:
-    """The largest subnet S and `random_subnets` random ones S_i a step (Sarah et al. 2023, arXiv 2308.15609).
+    """Trains the largest subnet S and `random_subnets` random ones S_i every step (Sarah et al. 2023, arXiv 2308.15609).
 
     A step's loss is a (CE(S) + sum CE(S_i)) + (1 - a) (g KL(S, T) + sum ((1 - g) KL(S_i, S) + g KL(S_i, T))), with the labels'
-    weight a and a frozen teacher T where g is 1. Departures: the teacher may be kept for the first epochs alone, which are then
-    a phase with a learning-rate schedule of its own; heads, hidden channels and the embedding's may be sorted by importance
-    before the first step, as in DynaBERT (Hou et al. 2020, arXiv 2004.04037).
+    weight a, and with g = 1 for a frozen teacher T. Departures: the frozen teacher may be limited to the first epochs, which
+    then form a phase with its own learning-rate schedule; axes may be sorted by importance before the first step, as in
+    DynaBERT (Hou et al. 2020, arXiv 2004.04037).
 
     Attributes:
         label_weight: a, from 0 to 1; the paper's is 0.3.
-        temperature: that both sides' logits are divided by before they are compared.
-        teacher_epochs: epochs in which the frozen teacher teaches (g = 1); 0 for none: the largest subnet does (g = 0).
-        sort: whether units are sorted by importance before the first step.
+        temperature: of the distillation, see `Distillation`.
+        teacher_epochs: epochs with the frozen teacher (g = 1); in the others the largest subnet teaches (g = 0).
+        sort: whether to sort axes by importance before the first step.
     """
 
     space: SearchSpace
@@ -39,22 +39,17 @@ class InstaTuneStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         if self.teacher_epochs > epochs:
             raise TrainingError(
-                f"a teacher for {self.teacher_epochs} epochs, and the training has {epochs}; lower teacher_epochs"
+                f"teacher_epochs is {self.teacher_epochs}, and the training has {epochs} epochs; lower teacher_epochs",
+                code="training.too-few-epochs",
             )
         lengths = [("taught", self.teacher_epochs), ("instatune", epochs - self.teacher_epochs)]
-        before = _sort if self.sort else None
-        found = [(name, n) for name, n in lengths if n > 0]
-        return [Phase(name, n, before=before if i == 0 else None) for i, (name, n) in enumerate(found)]
+        first, *rest = (Phase(name, n) for name, n in lengths if n > 0)
+        return [replace(first, before=sort_by_importance) if self.sort else first, *rest]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        taught = self.teacher_epochs > 0 and phase == 0
-        labels, rest = LabelLoss(self.label_weight), 1 - self.label_weight
-        frozen = Distillation(None, rest, self.temperature)
-        of_largest = (labels, frozen) if taught else (labels,)
-        of_others = (labels, frozen if taught else Distillation(0, rest, self.temperature))
-        others = (Pass(self.space.sample(rng), of_others) for _ in range(self.random_subnets))
-        return [Pass(self.space.largest, of_largest), *others]
-
-
-def _sort(supernet: Supernet) -> None:
-    supernet.sort(orders(importance(supernet)))
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        frozen = self.teacher_epochs > 0 and phase == 0
+        labels = LabelLoss(self.label_weight)
+        distillation = Distillation(None if frozen else 0, 1 - self.label_weight, self.temperature)
+        largest = Pass(self.space.largest, (labels, distillation) if frozen else (labels,))
+        others = (Pass(self.space.sample(rng), (labels, distillation)) for _ in range(self.random_subnets))
+        return [largest, *others]

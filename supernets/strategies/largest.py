@@ -1,21 +1,21 @@
-"""Ordinary training of the largest network: what every strategy is to be held against."""
+"""Ordinary training of the largest network, the baseline of every strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from supernets.base import Pass, Phase
-from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import taught
+from supernets.base import BatchLoss, Pass, Phase
+from supernets.space import SearchSpace
+from supernets.strategies.terms import passes
 
 
 @dataclass(frozen=True)
 class LargestStrategy:
-    """The largest network every step; the others are cut out of it as it is."""
+    """Trains the largest network only; the others are slices of it."""
 
     space: SearchSpace
     teacher: Literal["none", "frozen"] = "none"
@@ -23,5 +23,5 @@ class LargestStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("largest", epochs)]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        return taught([self.space.largest], self.teacher)
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        return passes([self.space.largest], self.teacher)

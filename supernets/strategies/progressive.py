@@ -1,9 +1,9 @@
-"""Progressive shrinking: the largest network first, then one kind of dimension after another is made elastic."""
+"""Progressive shrinking: trains the largest network, then makes one kind of choice after another elastic."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -11,30 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.axes import axes_in
-from supernets.base import Family, Pass, Phase, Supernet
+from supernets.base import BatchLoss, Family, Pass, Phase, Supernet
 from supernets.errors import TrainingError
 from supernets.sorting import importance, orders
-from supernets.space import Architecture
-from supernets.strategies.terms import Teacher, taught
+from supernets.strategies.terms import Teacher, passes
 
 _LARGEST, _FIRST, _SECOND = 180, 25, 120
-"""Epochs of the largest network, of a kind's first phase and of its second (or only) one: OFA's, taken as shares."""
+"""OFA's epochs of the largest network, of a kind's first phase and of its second (or only) phase, used as shares."""
 _RATES = {"largest": 1.0, "kernel": 1.0, "first": 1 / 12, "second": 1 / 4}
-"""Peak learning rates, relative to the training's: OFA's of 3e-2, 2.5e-3 and 7.5e-3."""
+"""Peak learning rates relative to the training's, from OFA's 3e-2, 2.5e-3 and 7.5e-3."""
 _SUBNETS = {"kernel": 1, "depth": 2}
 _MANY_SUBNETS = 4
 _TOP = 2
-"""Options of each choice that a kind's first phase trains: its two largest."""
+"""Number of each choice's largest options in a kind's first phase."""
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """One phase's share of the epochs, and what it samples.
+    """One phase of the schedule.
 
     Attributes:
+        share: of the training's epochs, relative to the other phases'.
         floors: (n_choices,) the lowest level of each choice.
-        subnets: random ones a step; 0 trains the largest alone.
-        sorts: whether units are sorted by importance before it.
+        subnets: number of random subnets per step; 0 trains only the largest.
+        sorts: whether to sort axes by importance before it.
     """
 
     name: str
@@ -49,15 +49,15 @@ class _Stage:
 class ProgressiveStrategy:
     """Once-for-all's schedule (Cai et al. 2020, arXiv 1908.09791) over the kinds of any family's choices.
 
-    The largest network is trained, and then teaches. Kernels, depths and then the others become elastic, in the space's
-    order, each in two phases where it has more than two options: its two largest, then all. Before a phase that makes layers
-    narrower, units are sorted by importance, but for those that narrower networks were already trained with. Resolutions are
-    elastic from the beginning, but for the largest network's phase; where nothing else is, they are a kind as any other.
-    Departures: epochs are shares of what the training has; kinds that OFA lacks (widths, heads) follow its rule for
-    expansions; the teacher is evaluated with the statistics of the training images, not with those of the batch.
+    The largest network is trained first and then teaches. Kernels, depths and then the other kinds become elastic, in the
+    space's order, each in two phases if it has more than two options: the two largest, then all. Before a phase with narrower
+    layers, axes are sorted by importance, except the parts that narrower networks were already trained with. Resolutions are
+    elastic in all phases after the first; if nothing else is elastic, they are a kind like any other.
+    Departures: OFA's epochs become shares of the training's; kinds that OFA lacks (widths, heads) follow its rule for
+    expansions; the teacher uses batch-norm statistics of the training images, not of the batch.
 
     Attributes:
-        teacher: ``largest`` is the largest network as its phase leaves it; ``frozen`` one that the training is given.
+        teacher: ``largest`` is the largest network after its phase; ``frozen`` is the one given to the training.
     """
 
     family: Family
@@ -89,11 +89,12 @@ class ProgressiveStrategy:
         stages = self._stages
         if epochs < len(stages):
             raise TrainingError(
-                f"progressive shrinking of this space has {len(stages)} phases ({'; '.join(s.name for s in stages)}), and "
-                f"the training {epochs} epochs; give training.epochs at least {len(stages)}"
+                f"progressive shrinking of this space has {len(stages)} phases ({'; '.join(s.name for s in stages)}), and the "
+                f"training has {epochs} epochs; set training.epochs to at least {len(stages)}",
+                code="training.too-few-epochs",
             )
         shares = np.array([stage.share for stage in stages], dtype=np.float64)
-        # Every phase has an epoch; the others go by share, the largest rests first.
+        # One epoch per phase; the others by share, rounded by the largest remainders.
         exact = (epochs - len(stages)) * shares / shares.sum()
         counts = np.floor(exact).astype(int) + 1
         for i in np.argsort(-(exact % 1), kind="stable")[: epochs - counts.sum()]:
@@ -110,19 +111,19 @@ class ProgressiveStrategy:
         ]
 
     def _sort(self, floors: NDArray[np.int64], supernet: Supernet) -> None:
-        """Sorts the units of every axis, between the sizes that networks of these lowest levels have."""
+        """Sorts every axis by importance, between the sizes of networks with these lowest levels."""
         found = importance(supernet)
-        trained = self._trained_sizes(floors)
-        supernet.sort(orders(found, {axis: sorted(trained[axis]) for axis in found}))
+        sizes = self._sizes_above(floors)
+        supernet.sort(orders(found, {axis: sorted(sizes[axis]) for axis in found}))
 
-    def _trained_sizes(self, floors: NDArray[np.int64]) -> dict[str, set[int]]:
-        """By axis, the sizes of networks whose levels are no lower."""
+    def _sizes_above(self, floors: NDArray[np.int64]) -> dict[str, set[int]]:
+        """The sizes of networks whose levels are at least `floors`, by axis."""
         space = self.family.space
         tops = space.levels - 1
         required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
         by_kind = []
         for indices in space.kinds.values():
-            # What layers there are stays, where a choice of its own tells: the fewer combinations.
+            # Choices that others require (depths) stay at the top: fewer combinations.
             elastic = [i for i in indices if space.choices[i].name not in required]
             depth = max((int(tops[i] - floors[i]) for i in elastic), default=0)
             by_kind.append(
@@ -134,21 +135,21 @@ class ProgressiveStrategy:
             for elastic, chosen in levels:
                 genes[elastic] = chosen
             architecture = space.canonical(genes)
-            there = self._axes_there(self.family.dropped(architecture))
+            present = self._present_axes(self.family.dropped(architecture))
             for axis, size in self.family.sizes(architecture).items():
-                if axis in there:  # the sizes of layers that a network lacks are nobody's
+                if axis in present:
                     found[axis].add(size)
         return found
 
-    def _axes_there(self, dropped: frozenset[str]) -> frozenset[str]:
-        """The axes that some tensor has outside of these modules."""
+    def _present_axes(self, dropped: frozenset[str]) -> frozenset[str]:
+        """The axes of the tensors outside the dropped modules."""
         absent = tuple(f"{name}." for name in dropped)
         kept = (dims for name, dims in self.family.dims().items() if not name.startswith(absent))
         return frozenset().union(*(axes_in(dims) for dims in kept))
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         space, stage = self.family.space, self._stages[phase]
         if stage.subnets == 0:
-            return taught([space.largest], "frozen" if self.teacher == "frozen" else "none")
+            return passes([space.largest], "frozen" if self.teacher == "frozen" else "none")
         sampled = [space.canonical(rng.integers(stage.floors, space.levels)) for _ in range(stage.subnets)]
-        return taught(sampled, "none" if self.teacher == "none" else "frozen")
+        return passes(sampled, "none" if self.teacher == "none" else "frozen")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from supernets.base import Pass, Phase
-from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import Teacher, taught
+from supernets.base import BatchLoss, Pass, Phase
+from supernets.space import SearchSpace
+from supernets.strategies.terms import Teacher, passes
 
 
 @dataclass(frozen=True)
 class SandwichStrategy:
-    """Largest, smallest and `random_subnets` random ones a step (Yu and Huang 2019, arXiv 1903.05134).
+    """Trains the largest, the smallest and `random_subnets` random subnets every step (Yu and Huang 2019, arXiv 1903.05134).
 
-    With the teacher ``largest``, all but the largest learn from the largest's outputs alone (in-place distillation, same
-    paper).
+    With the teacher ``largest``, the others learn only from the largest's outputs (in-place distillation, same paper).
     """
 
     space: SearchSpace
@@ -27,6 +26,6 @@ class SandwichStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("sandwich", epochs)]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         random = (self.space.sample(rng) for _ in range(self.random_subnets))
-        return taught([self.space.largest, self.space.smallest, *random], self.teacher)
+        return passes([self.space.largest, self.space.smallest, *random], self.teacher)

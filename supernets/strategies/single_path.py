@@ -1,22 +1,21 @@
-"""Single-path one-shot training: one uniformly sampled subnet a step."""
+"""Single-path one-shot training: one uniformly sampled subnet per step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from supernets.base import Pass, Phase
-from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import taught
+from supernets.base import BatchLoss, Pass, Phase
+from supernets.space import SearchSpace
+from supernets.strategies.terms import passes
 
 
 @dataclass(frozen=True)
 class SinglePathStrategy:
-    """One random subnet a step, trained on the labels (Guo et al. 2019, arXiv 1904.00420), and on a frozen teacher if there
-    is one."""
+    """Trains one random subnet per step on the labels (Guo et al. 2019, arXiv 1904.00420), optionally with a frozen teacher."""
 
     space: SearchSpace
     teacher: Literal["none", "frozen"] = "none"
@@ -24,5 +23,5 @@ class SinglePathStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("single-path", epochs)]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
-        return taught([self.space.sample(rng)], self.teacher)
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        return passes([self.space.sample(rng)], self.teacher)

@@ -1,28 +1,27 @@
-"""SortedNet: one nested subnet a micro-batch, several of them a step."""
+"""SortedNet: one nested subnet per micro-batch, several micro-batches per step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from supernets.base import Pass, Phase
-from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import taught
+from supernets.base import BatchLoss, Pass, Phase
+from supernets.space import SearchSpace
+from supernets.strategies.terms import passes
 
 
 @dataclass(frozen=True)
 class SortedStrategy:
-    """Each of `micro_batches` parts of a step's batch trains one random subnet, and one optimiser's step takes all.
+    """Trains one uniformly sampled subnet on each of `micro_batches` parts of a step's batch, in one optimiser step.
 
-    Valipour et al. 2023 (SortedNet, arXiv 2309.00255). The subnets of their method are nested: give it the space of a
-    `NestedFamily`. A step costs what one of ordinary training does. The weights are averaged over the parts, which are
-    as good as equal, so that the step is that of a mean loss. Each part is drawn uniformly, as in the paper.
+    Valipour et al. 2023 (SortedNet, arXiv 2309.00255). Their subnets are nested: use the space of a `NestedFamily`. A step
+    costs as much as one of ordinary training. Losses are averaged over the parts.
 
     Attributes:
-        micro_batches: 1 is the paper's ablation without accumulation.
+        micro_batches: 1 is the paper's ablation without gradient accumulation.
     """
 
     space: SearchSpace
@@ -32,10 +31,10 @@ class SortedStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         return [Phase("sorted", epochs)]
 
-    def plan(self, phase: int, rng: np.random.Generator, probe: Callable[[Architecture], float]) -> Sequence[Pass]:
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         n = self.micro_batches
-        passes = taught([self.space.sample(rng) for _ in range(n)], self.teacher)
+        found = passes([self.space.sample(rng) for _ in range(n)], self.teacher)
         return [
             replace(p, part=(i, n), terms=tuple(replace(term, weight=1 / n) for term in p.terms))
-            for i, p in enumerate(passes)
+            for i, p in enumerate(found)
         ]

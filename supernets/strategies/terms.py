@@ -1,4 +1,4 @@
-"""What the subnets of a step learn from: the labels, the step's largest subnet, or a frozen teacher."""
+"""Loss terms of a step's subnets: labels, and distillation from the step's largest subnet or a frozen teacher."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from supernets.space import Architecture
 Teacher = Literal["none", "largest", "frozen"]
 
 
-def taught(architectures: Sequence[Architecture], teacher: Teacher) -> list[Pass]:
+def passes(architectures: Sequence[Architecture], teacher: Teacher) -> list[Pass]:
     """One pass over the whole batch for each architecture.
 
     Args:
-        architectures: with the teacher ``largest``, the first one is the largest: it learns from the labels, and the others
-            from it alone. With ``frozen``, each learns from the labels and from the training's frozen teacher, which weigh
-            the same (Cai et al. 2020, arXiv 1908.09791).
+        teacher: ``largest``: the first architecture is the largest, it learns from the labels, and the others from it only.
+            ``frozen``: each learns from the labels and from the training's frozen teacher with equal weights (Cai et al.
+            2020, arXiv 1908.09791).
     """
     match teacher:
         case "none":

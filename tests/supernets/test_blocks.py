@@ -1,4 +1,4 @@
-"""Keys of blocks over a space: those that lowering each network by itself gives, and few lowerings."""
+"""Block keys over a space equal those of lowering each network separately, with few lowerings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from supernets import blocks
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
-from supernets.errors import LoweringError
 from supernets.graph import block_keys, lower_blocks
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.errors import raises
 from tests.supernets.plain_networks import difference, outputs, run
 from tests.supernets.test_graph import architectures, supernet
 
@@ -29,11 +29,11 @@ def one_by_one(net: Supernet, chosen: Sequence[Architecture], shape: tuple[int, 
     return [[keys.get(name, "") for name in net.family.blocks] for keys in found]
 
 
-def test_keys_are_those_of_each_network_by_itself() -> None:
+def test_keys_equal_those_of_each_network_lowered_separately() -> None:
     net = supernet("tiny")
     chosen = architectures(net, 30)
     keys = BlockKeys(net)
-    first = keys.of(chosen[:10])  # some are known by the second call, others are not
+    first = keys.of(chosen[:10])  # the second call finds some of them cached
     assert first.shape == (10, len(net.family.blocks))
     assert np.array_equal(first, one_by_one(net, chosen[:10], SHAPE))
     assert np.array_equal(keys.of(chosen), one_by_one(net, chosen, SHAPE))
@@ -41,7 +41,7 @@ def test_keys_are_those_of_each_network_by_itself() -> None:
     assert (keys.of([net.space.largest]) != "").all()
 
 
-def test_no_architectures_have_no_keys() -> None:
+def test_no_architectures_give_no_keys() -> None:
     net = supernet("digits")
     assert BlockKeys(net).of([]).shape == (0, len(net.family.blocks))
 
@@ -65,7 +65,7 @@ def test_each_combination_is_lowered_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(lowered) == before
 
 
-def test_the_model_of_a_key_is_the_block() -> None:
+def test_the_model_of_a_key_equals_the_block() -> None:
     net = supernet("tiny")
     rng = np.random.default_rng(4)
     architecture = net.space.sample(rng)
@@ -79,18 +79,18 @@ def test_the_model_of_a_key_is_the_block() -> None:
         (alone,) = lower_blocks(module, SHAPE, [name])
         assert model.inputs == alone.inputs
         x = torch.randn(4, *model.inputs[0].shape, generator=torch.Generator().manual_seed(0))
-        if name != "head":  # the pooling after it belongs to it
+        if name != "head":  # includes the pooling after it
             assert difference(run(alone.model, x), outputs(module.get_submodule(name), x)) <= 1e-4
         assert run(model.model, x).shape == run(alone.model, x).shape
 
 
-def test_an_unknown_key_is_refused() -> None:
-    with pytest.raises(KeyError, match="no block of key 'nothing' has been seen"):
+def test_an_unknown_key_is_rejected() -> None:
+    with pytest.raises(KeyError, match="'nothing'"):
         BlockKeys(supernet("digits")).model("nothing")
 
 
 class Pooled(nn.Module):
-    """Two layers, the second of which may be absent, a pooling after them, and inside of the first an optional part."""
+    """A layer with an optional part, an optional second layer, and a pooling."""
 
     def __init__(self, width: int, *, second: bool, part: bool, squared: bool = False) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Pooled(nn.Module):
 
 
 class PooledFamily:
-    """A family whose blocks differ by what follows them and by what they lack."""
+    """A family whose blocks differ by the following block and by dropped parts."""
 
     name = "pooled"
     blocks = ("layers.first", "layers.second", "head")
@@ -157,7 +157,7 @@ class PooledFamily:
         return {}
 
 
-def test_what_follows_a_block_and_what_it_lacks_tell_its_keys() -> None:
+def test_keys_depend_on_the_following_block_and_on_dropped_parts() -> None:
     family = PooledFamily()
     net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
     every = family.space.enumerate()
@@ -167,7 +167,7 @@ def test_what_follows_a_block_and_what_it_lacks_tell_its_keys() -> None:
     assert len(set(keys[:, 2].tolist())) == 2
 
 
-def test_a_family_that_hides_an_axis_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_with_an_undeclared_axis_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     family = PooledFamily()
     net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
     live = net.subnet
@@ -178,5 +178,5 @@ def test_a_family_that_hides_an_axis_is_refused(monkeypatch: pytest.MonkeyPatch)
         return module
 
     monkeypatch.setattr(net, "subnet", hiding)
-    with pytest.raises(LoweringError, match="the family's dims lack an axis"):
+    with raises("family.inconsistent", "block layers.second"):
         BlockKeys(net).of(family.space.enumerate())

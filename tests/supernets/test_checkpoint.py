@@ -1,4 +1,4 @@
-"""An optimiser's state as tensors by name, and back."""
+"""The optimiser's state as tensors by name, and its restoration."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def step(layer: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tenso
     optimizer.step()
 
 
-def test_what_was_saved_goes_on_to_the_same_weights_whatever_the_layout() -> None:
-    """A kernel of several channels lies in memory channels last; its moments are saved in the plain layout."""
+def test_restored_optimisers_make_the_same_steps_in_any_layout() -> None:
+    """Kernels are stored channels last, and their moments are saved in the contiguous layout."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, 8, 8, generator=generator)
     layer = channels_last(nn.Conv2d(3, 4, 3))
     optimizer = optimizer_of(layer)
     step(layer, optimizer, images)
-    came = channels_last(nn.Conv2d(3, 4, 3))
-    came.load_state_dict(layer.state_dict())
-    resumed = optimizer_of(came)
+    restored = channels_last(nn.Conv2d(3, 4, 3))
+    restored.load_state_dict(layer.state_dict())
+    resumed = optimizer_of(restored)
     load_optimizer_tensors(resumed, NAMES, optimizer_tensors(optimizer, NAMES))
     for _ in range(2):
         step(layer, optimizer, images)
-        step(came, resumed, images)
+        step(restored, resumed, images)
     for name, tensor in layer.state_dict().items():
-        assert torch.equal(came.state_dict()[name], tensor), name
+        assert torch.equal(restored.state_dict()[name], tensor), name

@@ -1,4 +1,4 @@
-"""Training by several workers: the steps of one worker on the whole batch, gone on with when a worker dies."""
+"""Data-parallel training by several workers, which resumes after a worker dies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ray.cluster_utils import Cluster
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
-from supernets.distributed import check_room, train_on_workers
-from supernets.errors import CheckpointError, TrainingError
+from supernets.distributed import check_capacity, train_on_workers
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.trainer import Epoch, TrainingSettings, train
 from tests.conftest import digits_family
+from tests.errors import raises
 from tests.ray_cluster import actors_of, kill, running_cluster
 
 pytestmark = pytest.mark.ray
@@ -36,7 +36,7 @@ def fresh(data: DataSet) -> Supernet:
 
 
 @pytest.mark.slow
-def test_two_workers_train_and_go_on_when_one_dies(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
+def test_two_workers_train_and_resume_after_one_dies(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
     supernet, epochs, steps = fresh(digits), [], []
 
     def kill_a_worker(epoch: Epoch) -> None:
@@ -48,7 +48,7 @@ def test_two_workers_train_and_go_on_when_one_dies(cluster: Cluster, digits: Dat
         supernet, digits, SandwichStrategy(supernet.space, 1), SETTINGS, tmp_path, workers=2,
         on_step=lambda step, n, loss: steps.append((step, n)), on_epoch=kill_a_worker,
     )  # fmt: skip
-    done = load_checkpoint(tmp_path)  # sent home, from folders that the workers have removed
+    done = load_checkpoint(tmp_path)  # sent to the driver; the workers have removed their folders
     assert done.finished
     assert done.weights_digest == digest
     assert sorted({e.epoch for e in epochs}) == [1, 2, 3]
@@ -59,13 +59,13 @@ def test_two_workers_train_and_go_on_when_one_dies(cluster: Cluster, digits: Dat
 
 
 @pytest.mark.slow
-def test_errors_come_as_they_would_without_workers(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
+def test_errors_are_those_of_training_without_workers(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
     supernet = fresh(digits)
     strategy = SandwichStrategy(supernet.space, 1)
-    with pytest.raises(TrainingError, match=r"5 workers need CPUs: 5 \(1 each\), and the cluster has 2"):
+    with raises("training.workers-unavailable", "5 workers", "CPUs: 5", "has 2"):
         train_on_workers(supernet, digits, strategy, SETTINGS, tmp_path, workers=5)
     train(fresh(digits), digits, strategy, TrainingSettings(epochs=1, seed=1), tmp_path)
-    with pytest.raises(CheckpointError, match="training settings"):
+    with raises("checkpoint.other-training", "epochs: 1", "has 3"):
         train_on_workers(supernet, digits, strategy, SETTINGS, tmp_path, workers=2)
 
 
@@ -73,24 +73,24 @@ ONE = {"CPU": 1.0, "memory": 1e9}
 
 
 @pytest.mark.parametrize(
-    ("nodes", "workers", "each", "said"),
+    ("nodes", "workers", "each", "mentions"),
     [
         ([{"CPU": 4}], 4, {"CPU": 1}, None),
         ([{"CPU": 3}, {"CPU": 5}], 3, {"CPU": 2}, None),
         ([{"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1}], 2, {"CPU": 2, "GPU": 1}, None),
-        ([ONE, ONE], 3, {"CPU": 1}, r"3 workers need CPUs: 3 \(1 each\), and the cluster has 2; ask for fewer"),
-        ([{"CPU": 8}], 2, {"CPU": 1, "GPU": 1}, r"need GPUs: 2 \(1 each\), and the cluster has 0"),
-        # Enough in all, and nowhere enough for one.
-        ([ONE] * 4, 2, {"CPU": 2}, "2 workers need 2 CPU each, on one node, and the cluster's nodes have room for 0"),
-        ([{"CPU": 8}, {"GPU": 2}], 2, {"CPU": 1, "GPU": 1}, "need 1 CPU and 1 GPU each, on one node, .* room for 0"),
-        ([{"CPU": 3}, {"CPU": 3}], 3, {"CPU": 2}, "room for 2; ask for fewer, or join more nodes"),
+        ([ONE, ONE], 3, {"CPU": 1}, ["3 workers", "CPUs: 3 (1 each)", "has 2"]),
+        ([{"CPU": 8}], 2, {"CPU": 1, "GPU": 1}, ["2 workers", "GPUs: 2 (1 each)", "has 0"]),
+        # Enough in total, but no node has enough for one worker.
+        ([ONE] * 4, 2, {"CPU": 2}, ["2 workers", "2 CPU each, on one node", "for 0;"]),
+        ([{"CPU": 8}, {"GPU": 2}], 2, {"CPU": 1, "GPU": 1}, ["1 CPU and 1 GPU each, on one node", "for 0;"]),
+        ([{"CPU": 3}, {"CPU": 3}], 3, {"CPU": 2}, ["3 workers", "2 CPU each, on one node", "for 2;"]),
     ],
 )
-def test_workers_have_room_on_the_nodes_or_it_is_told(
-    nodes: list[dict[str, float]], workers: int, each: dict[str, int], said: str | None
+def test_check_capacity_compares_workers_with_the_nodes_resources(
+    nodes: list[dict[str, float]], workers: int, each: dict[str, int], mentions: list[str] | None
 ) -> None:
-    if said is None:
-        check_room(nodes, workers, each)
+    if mentions is None:
+        check_capacity(nodes, workers, each)
     else:
-        with pytest.raises(TrainingError, match=rf"^training\.workers: .*{said}"):
-            check_room(nodes, workers, each)
+        with raises("training.workers-unavailable", "training.workers", *mentions):
+            check_capacity(nodes, workers, each)

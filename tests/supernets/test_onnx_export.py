@@ -1,4 +1,4 @@
-"""`onnx_model` writes directly what it can, and turns to torch's exporter for the rest."""
+"""`onnx_model` uses `supernets.graph` where it can, and torch's exporter otherwise."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from supernets import onnx_export
-from supernets.errors import ExportError, LoweringError
 from supernets.graph import INPUT, OUTPUT, lower
 from supernets.onnx_export import onnx_model
+from tests.errors import raises
 from tests.supernets.plain_networks import difference, mobilenet, outputs, prepared, run
 
 
 class Cumulated(nn.Module):
-    """An operation that our walk has no rule for, and torch's exporter has."""
+    """An operation that torch's exporter supports and `supernets.graph` does not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class Untraceable(nn.Module):
         return x if x.sum().item() > 0 else -x
 
 
-def test_what_the_walk_knows_needs_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> bytes:
-        raise AssertionError("torch's exporter was asked")
+def test_known_operations_need_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(*_: object) -> bytes:
+        raise AssertionError("torch's exporter was called")
 
-    monkeypatch.setattr(onnx_export, "to_onnx", refuse)
+    monkeypatch.setattr(onnx_export, "to_onnx", reject)
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     module = prepared(mobilenet(gated=False), x)
     model = onnx_model(module, x[:2])
@@ -42,10 +42,10 @@ def test_what_the_walk_knows_needs_no_exporter(monkeypatch: pytest.MonkeyPatch) 
     assert difference(run(model, x), outputs(module, x)) <= 1e-4
 
 
-def test_the_rest_goes_to_torchs_exporter() -> None:
+def test_unknown_operations_go_to_torchs_exporter() -> None:
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     module = Cumulated().eval()
-    with pytest.raises(LoweringError, match=r"Cumulated.*no rule for cumsum"):
+    with raises("export.unknown-operation", "Cumulated", "cumsum"):
         lower(module, (6,))
     model = onnx_model(module, x[:2])
     onnx.checker.check_model(model, full_check=True)
@@ -55,7 +55,7 @@ def test_the_rest_goes_to_torchs_exporter() -> None:
         assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5
 
 
-def test_an_operation_in_place_whose_input_is_read_again_goes_to_torchs_exporter() -> None:
+def test_an_operation_in_place_on_a_tensor_read_again_goes_to_torchs_exporter() -> None:
     class Preactivated(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -71,6 +71,6 @@ def test_an_operation_in_place_whose_input_is_read_again_goes_to_torchs_exporter
     assert difference(run(onnx_model(module, x[:2]), x), outputs(module, x)) <= 1e-5
 
 
-def test_what_neither_can_write_is_told_with_both_reasons() -> None:
-    with pytest.raises(ExportError, match=r"(?s)torch's exporter refused.*the forward of Untraceable cannot be traced"):
+def test_a_module_that_both_reject_is_reported_with_both_reasons() -> None:
+    with raises("export.unsupported", "torch's exporter", "supernets.graph", "Untraceable"):
         onnx_model(Untraceable().eval(), torch.zeros(2, 3))

@@ -1,4 +1,4 @@
-"""Workers that share a batch take the step of one worker that has it all."""
+"""Workers that share a batch make the same step as one worker with the whole batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 
 
 class Thread:
-    """One of several workers that are threads of this process."""
+    """A worker that is a thread of this process."""
 
     def __init__(self, rank: int, given: list[Sequence[Tensor]], barrier: threading.Barrier) -> None:
         self.rank, self.size = rank, len(given)
@@ -43,7 +43,7 @@ class Thread:
 
 
 def supernet(data: DataSet) -> Supernet:
-    """Without batch norms, which see their worker's share alone; in double precision."""
+    """A supernet in double precision without batch norms, which would use their worker's share only."""
     torch.manual_seed(0)
     family = ViTFamily(VIT["digits"], image_size=8, channels=1, n_classes=10)
     return make_supernet(family).double()
@@ -60,8 +60,8 @@ def strategy_of(kind: str, net: Supernet) -> TrainingStrategy:
 
 
 @pytest.mark.parametrize("kind", ["sandwich", "sorted", "attentive"])
-def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None:
-    n = 4 * SETTINGS.batch_size - 10  # a last batch that three workers cannot share evenly
+def test_three_workers_make_the_steps_of_one(digits: DataSet, kind: str) -> None:
+    n = 4 * SETTINGS.batch_size - 10  # three workers cannot share the last batch evenly
     part = replace(digits.train, inputs=digits.train.inputs[:n].double(), labels=digits.train.labels[:n])
 
     def run(workers: Reduction, net: Supernet, losses: list[float]) -> None:
@@ -81,7 +81,7 @@ def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None
         thread.join()
     assert len(losses[3]) == 4
     for rank in range(3):
-        if kind != "sorted":  # whose parts are other ones where the batch is shared
+        if kind != "sorted":  # whose parts of the batch depend on the number of workers
             assert losses[rank] == pytest.approx(losses[3], rel=1e-9)
             for name, tensor in nets[rank].state_dict().items():
                 torch.testing.assert_close(tensor, one.state_dict()[name], rtol=1e-6, atol=1e-8)
@@ -91,7 +91,7 @@ def test_three_workers_take_the_steps_of_one(digits: DataSet, kind: str) -> None
 
 
 class SecondOfTwo:
-    """The worker that gets the smaller share; the other one's sums are missing."""
+    """The worker with the smaller share; the other one does not exist."""
 
     rank, size = 1, 2
 
@@ -99,12 +99,12 @@ class SecondOfTwo:
         pass
 
 
-def test_losses_are_not_looked_at_on_a_share_of_one_image(digits: DataSet) -> None:
-    """Of which a batch norm that sees one pixel an image takes no statistics: the batch is left out, as for a pass."""
+def test_a_share_of_one_image_is_skipped_before_losses_are_computed(digits: DataSet) -> None:
+    """A batch norm rejects one image with one pixel."""
     stage = StageSpec(stride=2, depth=(1, 2), width=(4, 8), kernel=(3,), expand=(1,))
     family = MobileCNNFamily(CNNSpec(4, 2, (stage, stage), 8), image_size=8, channels=1, n_classes=10)
     net, losses = make_supernet(family), []
-    part = head(digits.train, 8 + 3)  # the last batch's shares are of two images and of one
+    part = head(digits.train, 8 + 3)  # the last batch's shares have two images and one
     settings = replace(SETTINGS, batch_size=8)
     loop = Loop(net, part, strategy_of("attentive", net), settings, workers=SecondOfTwo())
     loop.run_epoch(1, lambda step, steps, loss: losses.append(loss))

@@ -1,4 +1,4 @@
-"""Resizing: to the last bits what ONNX Runtime makes of the same images, and bilinear by matrices."""
+"""Resizing compared with ONNX Runtime and with bilinear interpolation by matrices."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Resized(nn.Module):
 
 
 def noise(*shape: int) -> Tensor:
-    """White noise of deviation 1: neighbours differ as much as they can."""
+    """White noise of standard deviation 1, in which neighbours differ most."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
     ("old", "side"), [(28, 20), (28, 24), (28, 40), (224, 128), (224, 160), (224, 192), (224, 256)]
 )
-def test_onnx_runtime_makes_the_same_images(old: int, side: int) -> None:
-    """Sums of four products of two: a few roundings. By torch's own coordinates noise of 224 pixels differs by 1e-4."""
+def test_onnx_runtime_gives_the_same_images(old: int, side: int) -> None:
+    """The tolerance covers a few roundings. With torch's coordinates, noise of 224 pixels differs by 1e-4."""
     x = noise(2, 3, old, old)
     came = torch.from_numpy(run(lower(Resized(side).eval(), x.shape[1:]), x))
     expected = resize(x, side)
@@ -43,18 +43,18 @@ def test_onnx_runtime_makes_the_same_images(old: int, side: int) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 5, 27, 28, 29, 97])
-def test_it_is_bilinear_with_centres_at_halves(side: int) -> None:
+def test_it_is_bilinear_with_half_pixel_centres(side: int) -> None:
     x = noise(2, 3, 28, 28)
     torch.testing.assert_close(resize(x, side), by_hand.resized(x, side), rtol=0, atol=2e-5)
 
 
-def test_of_oblong_images_each_side_by_itself() -> None:
+def test_sides_of_oblong_images_are_resized_separately() -> None:
     x = noise(1, 2, 12, 20)
     expected = functional.interpolate(x, size=(16, 16), mode="bilinear", align_corners=False)
     torch.testing.assert_close(resize(x, 16), expected, rtol=0, atol=1e-5)
 
 
-def test_gradients_flow_to_the_pixels_that_were_read() -> None:
+def test_gradients_reach_the_interpolated_pixels() -> None:
     x = noise(1, 1, 8, 8).requires_grad_()
     resize(x, 4).sum().backward()
     assert x.grad is not None

@@ -1,4 +1,4 @@
-"""The invariants of a trained supernet of CNNs (DESIGN §3: I1 to I4), beside a forward written by hand."""
+"""The invariants of a trained supernet of CNNs (DESIGN §3: I1 to I4), and a handwritten forward."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.supernets import invariants
 
 
 def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: Tensor) -> Tensor:
-    """The family's forward by functional calls alone, from a subnet's tensors by name."""
+    """The family's forward in functional calls, from a subnet's tensors by name."""
 
     def conv_norm(x: Tensor, name: str, stride: int = 1, depthwise: bool = False) -> Tensor:
         w = weights[f"{name}.conv.weight"]
@@ -48,7 +48,7 @@ class TestI1SharedEqualsExtracted:
             trained.supernet, images, trained.calibration, handwritten
         )
 
-    def test_the_same_modules_with_the_same_settings(self, trained: Trained) -> None:
+    def test_live_and_extracted_modules_have_the_same_settings(self, trained: Trained) -> None:
         invariants.check_same_modules(trained.supernet)
 
     def test_permuting_every_axis_leaves_the_largest_unchanged(self, trained: Trained) -> None:
@@ -64,7 +64,7 @@ class TestI1SharedEqualsExtracted:
             tensor="head.conv.weight",
         )
 
-    def test_training_forward_leaves_the_stored_statistics_alone(self, trained: Trained) -> None:
+    def test_a_forward_in_training_mode_keeps_the_stored_statistics(self, trained: Trained) -> None:
         invariants.check_stored_statistics_stay(trained.supernet, trained.data.train.inputs[:32])
 
     def test_gradients_of_a_subnet_reach_the_shared_tensors(self, trained: Trained) -> None:
@@ -73,12 +73,12 @@ class TestI1SharedEqualsExtracted:
 
 
 class TestI2Costs:
-    def test_parameters_macs_and_activations_are_those_of_the_extracted_module(self, trained: Trained) -> None:
+    def test_costs_equal_those_of_the_extracted_module(self, trained: Trained) -> None:
         invariants.check_costs(trained.supernet, trained.data.validation.inputs)
 
 
 class TestI3Extraction:
-    def test_shares_no_storage_and_holds_nothing_of_the_supernet(self, trained: Trained) -> None:
+    def test_shares_no_storage_with_the_supernet(self, trained: Trained) -> None:
         invariants.check_shares_no_storage(trained.supernet)
 
     def test_training_the_extracted_module_leaves_the_supernet_unchanged(self, trained: Trained) -> None:
@@ -91,13 +91,13 @@ class TestI4Onnx:
         invariants.check_onnx(trained.supernet, trained.data.validation.inputs, trained.calibration, batch=batch)
 
     @pytest.mark.slow
-    def test_the_exporter_of_what_users_are_given_agrees_too(self, digits: DataSet) -> None:
+    def test_torchs_exporter_agrees_too(self, digits: DataSet) -> None:
         untrained = make_supernet(digits_family(digits))
         invariants.check_exporter(untrained, digits.validation.inputs, head(digits.train, 500).inputs, n=1)
 
 
 def test_recalibration_matters(trained: Trained) -> None:
-    """Without it a subnet's outputs are those of statistics that were never taken."""
+    """Without it a subnet uses initial statistics."""
     from supernets.scoring import correct_predictions
 
     part, smallest = trained.data.validation, trained.supernet.space.smallest

@@ -96,16 +96,16 @@ def test_networks_of_another_kind_of_data_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("sharing", "said"),
+    ("sharing", "mention"),
     [
-        ("{mixture: {layers: [blocks.*]}}", r"mixture\.layers: 'blocks\.\*' matches no convolution or linear layer"),
-        ("{kernels: transform}", "kernels: the space has no convolution of an elastic kernel to transform"),
+        ("{mixture: {layers: [blocks.*]}}", r"mixture\.layers: 'blocks\.\*'"),
+        ("{kernels: transform}", "kernels: "),
     ],
 )
-def test_a_sharing_that_the_space_has_nothing_for_is_told_at_once(tmp_path: Path, sharing: str, said: str) -> None:
+def test_a_sharing_that_the_space_has_nothing_for_is_told_at_once(tmp_path: Path, sharing: str, mention: str) -> None:
     text = SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {sharing}")
     job = parse_job(text.replace("kernel: [3, 5]", "kernel: [3]"), source="job.yaml")
-    with pytest.raises(JobError, match=rf"^job\.yaml: supernet\.sharing\.{said}"):
+    with pytest.raises(JobError, match=rf"^job\.yaml: supernet\.sharing\.{mention}"):
         prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
 
 

@@ -204,7 +204,7 @@ def test_a_job_file_may_name_the_network_itself(shell: Shell) -> None:
     job |= {"supernet": {"from": "small-1", "network": "7-7"}, "training": {"strategy": "largest"}, "name": "own"}
     made = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline")
     assert (made.code, shell.runs() & {"own-1"}) == (1, set())
-    assert "supernet.network: 7-7: an architecture of this space has 12 genes, got 2" in made.err
+    assert "supernet.network: 7-7: got 2 genes; an architecture of this space has 12" in made.err
     del job["supernet"]["from"]
     told = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline").err
     assert "supernet.network: is one of a trained supernet's: name that in from" in told

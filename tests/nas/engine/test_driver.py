@@ -20,9 +20,9 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.memory import MemoryStore
 from nas.store.opening import open_store
-from supernets.distributed import check_room
-from supernets.errors import TrainingError
+from supernets.distributed import check_capacity
 from tests.contracts.search import space_of
+from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
 pytestmark = pytest.mark.ray
@@ -54,13 +54,11 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
         return nullcontext()
 
     def check(workers: int, threads: int, device: Any) -> None:
-        check_room([{"CPU": 2}], workers, {"CPU": threads})
+        check_capacity([{"CPU": 2}], workers, {"CPU": threads})
 
     monkeypatch.setattr(driver, "connected", cluster)
     monkeypatch.setattr(driver, "check_workers", check)
-    with pytest.raises(
-        TrainingError, match=r"^training\.workers: 3 workers need CPUs: 3 \(1 each\), and the cluster has 2"
-    ):
+    with raises("training.workers-unavailable", "training.workers: 3", "CPUs: 3 (1 each)", "has 2"):
         drive(job_of(3), RunOptions(RunsFolder(tmp_path / "runs")))
     assert spreads == [True]
     assert not list(tmp_path.rglob("small-*"))
@@ -68,7 +66,7 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
 
 @pytest.mark.slow
 def test_so_are_more_than_a_cluster_of_this_machine_has(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"1024 workers need CPUs: 1024 .*, and the cluster has \d+; ask for fewer"):
+    with raises("training.workers-unavailable", "1024 workers", "CPUs: 1024"):
         train(job_of(1024), RunOptions(RunsFolder(tmp_path / "runs")))
     assert not list(tmp_path.rglob("small-*"))
 

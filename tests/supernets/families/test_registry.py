@@ -50,7 +50,7 @@ def test_specs_are_frozen() -> None:
 
 
 def test_an_unknown_family_of_a_checkpoint_is_refused() -> None:
-    with raises("checkpoint.invalid", "mobil", *FAMILIES):
+    with raises("checkpoint.unsupported", "mobil", *FAMILIES):
         family_from_json({"family": "mobil"})
 
 

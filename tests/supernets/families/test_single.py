@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from supernets.checkpoint import family_from_json, make_supernet
-from supernets.errors import SpaceError
 from supernets.families.nested import NestedFamily
 from supernets.families.single import SingleFamily
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.supernets.families.encoder.test_family import FAMILY, sentences
 from tests.supernets.invariants import randomised
 
@@ -33,5 +33,5 @@ def test_it_is_the_network_of_the_supernet_and_costs_what_that_does(nested: bool
 
 
 def test_a_network_of_another_space_is_refused() -> None:
-    with pytest.raises(SpaceError, match="an architecture of this space has 8 genes, got 1"):
+    with raises("architecture.invalid", "1 genes", "8"):
         SingleFamily(FAMILY, Architecture((0,)))

@@ -1,4 +1,4 @@
-"""Small families and supernets of every way of sharing, for the tests of this room."""
+"""Small families and supernets with every way of sharing, for tests."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ SHARINGS: dict[str, SharingSpec] = {
     "neuron and transform": SharingSpec(BY_NEURON.mixture, "transform"),
 }
 CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f in ("cnn", "mobilenet_v3") or "transform" not in s]
-"""Every family with every sharing that is for it."""
+"""Every family with every sharing that applies to it."""
 
 
 def made(family: str, sharing: str) -> Supernet:
-    """A supernet with random weights; its routers mix, rather than pick, and differ from network to network."""
+    """A supernet with random weights whose routers mix experts and depend on the architecture."""
     torch.manual_seed(0)
     supernet = invariants.randomised(make_supernet(FAMILIES[family], SHARINGS[sharing]))
     with torch.no_grad():

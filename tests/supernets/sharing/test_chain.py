@@ -1,4 +1,4 @@
-"""The invariants (DESIGN §3: I1 to I5) of every family under every way of sharing."""
+"""The invariants (DESIGN §3: I1 to I5) of every family with every way of sharing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made
 
 MORE_THAN_SLICES = [case for case in CASES if case[1] != "slice"]
-"""Slices alone are in the families' own tests."""
+"""The families' own tests cover plain slices."""
 
 
 @pytest.fixture(scope="module", params=MORE_THAN_SLICES, ids=lambda case: f"{case[0]}, {case[1]}")
@@ -47,11 +47,11 @@ def test_training_forward_leaves_the_stored_statistics_alone(case: tuple[str, Su
     invariants.check_stored_statistics_stay(case[1], images_for(case[0]))
 
 
-def test_costs_are_those_of_the_extracted_module(case: tuple[str, Supernet]) -> None:
+def test_costs_equal_those_of_the_extracted_module(case: tuple[str, Supernet]) -> None:
     invariants.check_costs(case[1], images_for(case[0]))
 
 
-def test_extracted_modules_hold_nothing_of_the_supernet(case: tuple[str, Supernet]) -> None:
+def test_extracted_modules_share_nothing_with_the_supernet(case: tuple[str, Supernet]) -> None:
     invariants.check_shares_no_storage(case[1])
     invariants.check_training_extracted(case[1], images_for(case[0]))
 
@@ -62,8 +62,8 @@ def test_onnx_runtime_agrees_with_torch(case: tuple[str, Supernet]) -> None:
 
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
-def test_a_fused_step_is_the_plain_one(family: str, sharing: str) -> None:
-    """It reads memory in order: gradients have to be laid out as the parameters, kernels of several channels channels last."""
+def test_a_fused_step_equals_the_plain_one(family: str, sharing: str) -> None:
+    """A fused step requires gradients in the parameters' memory layout, which is channels last for kernels."""
     fused, plain = made(family, sharing).train(), made(family, sharing).train()
     optimizers = [
         torch.optim.AdamW(fused.parameters(), lr=0.1, fused=True),
@@ -80,12 +80,12 @@ def test_a_fused_step_is_the_plain_one(family: str, sharing: str) -> None:
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
 @torch.no_grad()
-def test_made_of_a_pretrained_network_it_gives_that_networks_outputs(family: str, sharing: str) -> None:
+def test_a_supernet_of_a_pretrained_network_has_its_outputs(family: str, sharing: str) -> None:
     """I5: of the largest subnet, before training."""
     supernet = made(family, sharing)
     images, spec = images_for(family), supernet.sharing.spec
     largest = supernet.space.largest
-    network = invariants.with_statistics(supernet, largest, images).extract(largest)  # as any trained network
+    network = invariants.with_statistics(supernet, largest, images).extract(largest)  # stands for a trained network
     copy = make_supernet(FAMILIES[family], spec, pretrained=network.state_dict()).eval()
     expected = network(images)
     invariants.assert_varies(expected)
@@ -104,7 +104,7 @@ def test_a_checkpoint_keeps_how_weights_are_shared(case: tuple[str, Supernet], t
         assert torch.equal(came.state_dict()[name], tensor), name
 
 
-def test_weights_are_made_in_full_precision_whatever_the_forward_runs_in(case: tuple[str, Supernet]) -> None:
+def test_weights_are_in_full_precision_under_autocast(case: tuple[str, Supernet]) -> None:
     supernet = case[1]
     architecture = supernet.space.sample(np.random.default_rng(1))
     expected = supernet.weights(architecture)
@@ -113,11 +113,11 @@ def test_weights_are_made_in_full_precision_whatever_the_forward_runs_in(case: t
     assert all(torch.equal(came[name], tensor) for name, tensor in expected.items())
 
 
-def test_weights_are_made_where_the_stored_ones_are(
+def test_weights_are_on_the_device_of_the_stored_tensors(
     case: tuple[str, Supernet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By torch's device without numbers, which refuses whatever stands elsewhere, as an accelerator does."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # that device alone has none
+    """Uses torch's meta device, which rejects tensors on other devices as an accelerator does."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # the meta device does not support it
     supernet = copy.deepcopy(case[1]).to("meta")
     weights = supernet.weights(supernet.space.sample(np.random.default_rng(1)))
     assert {tensor.device.type for tensor in weights.values()} == {"meta"}
@@ -125,8 +125,8 @@ def test_weights_are_made_where_the_stored_ones_are(
     supernet.sort({axis.name: torch.arange(axis.size).flip(0)})
 
 
-def test_what_weight_decay_shrinks() -> None:
-    """Matrices and kernels of layers, experts and routers; no biases, norms or transforms of kernels."""
+def test_parameters_under_weight_decay() -> None:
+    """Matrices and kernels of layers, experts and routers, but no biases, norms or kernel transforms."""
     supernet = make_supernet(FAMILIES["vit"], SHARINGS["neuron"])
     decayed = supernet.sharing.decayed()
     assert {n for n, p in make_supernet(FAMILIES["vit"]).sharing.named_parameters() if p.ndim > 1} <= decayed
@@ -139,8 +139,8 @@ def test_what_weight_decay_shrinks() -> None:
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
-def test_nested_networks_share_in_every_way_too(sharing: str) -> None:
-    """Their choices have other names than the axes that they decide on."""
+def test_nested_networks_support_every_sharing(sharing: str) -> None:
+    """Their choices and axes have different names."""
     family = NestedFamily(CNN)
     supernet = make_supernet(family, SHARINGS[sharing])
     for architecture in (family.space.smallest, family.space.largest, family.space.sample(np.random.default_rng(0))):

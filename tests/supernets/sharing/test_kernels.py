@@ -1,18 +1,17 @@
-"""Learned transforms of kernels: chained from side to side, shared by channels, the plain centre at first."""
+"""Learned kernel transforms: chained from side to side, shared by channels, initially the plain centre."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional
 
 from supernets.checkpoint import make_supernet
-from supernets.errors import SpaceError
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.sharing.families import CNN, VIT, images_for, made
 
@@ -20,7 +19,7 @@ TRANSFORM = SharingSpec(kernels="transform")
 
 
 def with_kernels(side: int) -> Architecture:
-    """The largest network with all kernels of this side, where it is an option."""
+    """The largest network with this kernel side wherever it is an option."""
     genes = [
         c.options.index(side) if c.name.endswith("kernel") and side in c.options else len(c.options) - 1
         for c in CNN.space.choices
@@ -28,7 +27,7 @@ def with_kernels(side: int) -> Architecture:
     return CNN.space.canonical(genes)
 
 
-def test_untrained_they_are_slices_to_the_last_bit() -> None:
+def test_initial_transforms_equal_slices_bit_for_bit() -> None:
     plain = invariants.randomised(make_supernet(CNN))
     supernet = make_supernet(CNN, TRANSFORM)
     supernet.sharing.load_state_dict(plain.sharing.state_dict(), strict=False)
@@ -38,7 +37,7 @@ def test_untrained_they_are_slices_to_the_last_bit() -> None:
 
 
 @torch.no_grad()
-def test_the_chain_is_that_of_the_paper() -> None:
+def test_the_chain_follows_the_papers_formula() -> None:
     """K5 = vec(centre(K7)) T', K3 = vec(centre(K5)) T', channel by channel; 7 to 3 in one step where 5 is no option."""
     supernet = made("cnn", "transform")
     state = {name: tensor.double().numpy() for name, tensor in supernet.sharing.state_dict().items()}
@@ -53,7 +52,7 @@ def test_the_chain_is_that_of_the_paper() -> None:
             np.testing.assert_allclose(came[:, 0].numpy(), kernels, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_trains_the_transforms_that_it_uses() -> None:
+def test_a_step_trains_only_the_transforms_that_it_uses() -> None:
     supernet = make_supernet(CNN, TRANSFORM).train()
     steps = dict(supernet.sharing.get_submodule("kernels").named_parameters())
 
@@ -67,6 +66,6 @@ def test_a_step_trains_the_transforms_that_it_uses() -> None:
     assert trained_by(with_kernels(3)) == set(steps)
 
 
-def test_a_family_without_elastic_kernels_has_none_to_transform() -> None:
-    with pytest.raises(SpaceError, match="the space has no convolution of an elastic kernel"):
+def test_a_family_without_elastic_kernels_is_rejected() -> None:
+    with raises("sharing.invalid", "kernels"):
         make_supernet(VIT, TRANSFORM)

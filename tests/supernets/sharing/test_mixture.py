@@ -1,4 +1,4 @@
-"""Mixtures of supernets: what is mixed, by what coefficients, and what they depend on."""
+"""Mixtures of supernets: mixed layers, coefficients and their dependence on the architecture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.errors import SpaceError
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.sharing.mixture import Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_LAYER, BY_NEURON, CNN, VIT, images_for, made
 
@@ -37,7 +37,7 @@ def arrays(supernet: Supernet) -> dict[str, NDArray[np.float64]]:
 
 
 def full_coefficients(supernet: Supernet, architecture: Architecture, layer: str) -> NDArray[np.float64]:
-    """(units, experts) of all units that the largest has, from the paper's formula."""
+    """(outputs, experts) of all outputs of the largest network, from the paper's formula."""
     stored, mixture = arrays(supernet), mixture_of(supernet)
     if mixture.spec.routing == "neuron":
         routers, own = list(mixture.layers), layer
@@ -54,7 +54,7 @@ def full_coefficients(supernet: Supernet, architecture: Architecture, layer: str
 
 
 def cut(full: NDArray[np.float64], shape: Sequence[int], *, qkv: bool) -> NDArray[np.float64]:
-    """The first units of each dimension, and a kernel's middle; of queries, keys and values the first of each."""
+    """A prefix of each dimension, and a kernel's centre; a prefix each of queries, keys and values."""
     if qkv:
         full = full.reshape(3, -1, *full.shape[1:])[:, : shape[0] // 3].reshape(shape[0], *full.shape[1:])
     for position, size in enumerate(shape):
@@ -65,7 +65,7 @@ def cut(full: NDArray[np.float64], shape: Sequence[int], *, qkv: bool) -> NDArra
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
 @torch.no_grad()
-def test_weights_are_those_of_the_formula_full_tensors_mixed_and_then_sliced(family: str, sharing: str) -> None:
+def test_weights_equal_the_formulas_mixed_then_sliced_full_tensors(family: str, sharing: str) -> None:
     supernet = made(family, sharing)
     stored, mixture, rng = arrays(supernet), mixture_of(supernet), np.random.default_rng(5)
     n_compared = 0
@@ -85,7 +85,7 @@ def test_weights_are_those_of_the_formula_full_tensors_mixed_and_then_sliced(fam
 
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
-def test_gradients_are_those_of_central_differences(family: str, sharing: str) -> None:
+def test_gradients_equal_central_differences(family: str, sharing: str) -> None:
     """Of a random linear function of all weights, along a random direction of all stored tensors; in double precision."""
     supernet = made(family, sharing).double()
     architecture = supernet.space.sample(np.random.default_rng(5))
@@ -108,7 +108,7 @@ def test_gradients_are_those_of_central_differences(family: str, sharing: str) -
         slope = sum((p.grad * directions[name]).sum().item() for name, p in moved.items() if p.grad is not None)
         ends = []
         with torch.no_grad():
-            for move in (1e-6, -2e-6, 1e-6):  # there, to the other side, and back
+            for move in (1e-6, -2e-6, 1e-6):  # forward, backward, and back to the start
                 for name, parameter in moved.items():
                     parameter.add_(directions[name], alpha=move)
                 ends.append(value().item())
@@ -118,7 +118,7 @@ def test_gradients_are_those_of_central_differences(family: str, sharing: str) -
 
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
-def test_a_network_without_the_mixed_layers_is_made_of_slices(routing: Routing) -> None:
+def test_a_network_without_mixed_layers_uses_slices(routing: Routing) -> None:
     spec = MixtureSpec(routing=routing, layers=("blocks.1.mlp.*",))
     supernet = invariants.randomised(make_supernet(VIT, SharingSpec(spec)))
     assert mixture_of(supernet).coefficients(VIT.space.smallest) == {}
@@ -130,7 +130,7 @@ def test_a_network_without_the_mixed_layers_is_made_of_slices(routing: Routing) 
 
 
 @pytest.mark.parametrize(("family", "sharing"), CASES)
-def test_coefficients_depend_on_the_architecture_alone_and_add_up_to_one(family: str, sharing: str) -> None:
+def test_coefficients_depend_on_the_architecture_and_sum_to_one(family: str, sharing: str) -> None:
     supernet = made(family, sharing)
     mixture, space = mixture_of(supernet), supernet.space
     rng = np.random.default_rng(0)
@@ -140,14 +140,14 @@ def test_coefficients_depend_on_the_architecture_alone_and_add_up_to_one(family:
         sizes = supernet.weights(architecture)
         assert set(found) == {layer for layer in mixture.layers if f"{layer}.weight" in sizes}
         for layer, rows in found.items():
-            units = len(sizes[f"{layer}.weight"]) if sharing == "neuron" else 1
-            assert rows.shape == (units, mixture.experts)
-            torch.testing.assert_close(rows.sum(dim=1), torch.ones(units))
+            n_outputs = len(sizes[f"{layer}.weight"]) if sharing == "neuron" else 1
+            assert rows.shape == (n_outputs, mixture.experts)
+            torch.testing.assert_close(rows.sum(dim=1), torch.ones(n_outputs))
             seen.setdefault(layer, []).append(rows[0])
     assert all(not torch.allclose(rows[0], rows[1], atol=1e-3) for rows in seen.values() if len(rows) > 1)
 
 
-def test_layers_of_a_block_share_a_router_where_they_are_routed_by_layer() -> None:
+def test_layers_of_a_block_share_a_router_when_routed_by_layer() -> None:
     by_layer = mixture_of(made("cnn", "layer")).coefficients(CNN.space.largest)
     expand, project = (by_layer[f"stages.0.0.{part}.conv"] for part in ("expand", "project"))
     assert torch.equal(expand, project)
@@ -157,7 +157,7 @@ def test_layers_of_a_block_share_a_router_where_they_are_routed_by_layer() -> No
 
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
-def test_a_router_of_constant_input_does_not_know_the_architecture(routing: str) -> None:
+def test_a_router_with_constant_input_ignores_the_architecture(routing: str) -> None:
     spec = SharingSpec(MixtureSpec(routing=routing, constant_input=True))  # type: ignore[arg-type]
     supernet = invariants.randomised(make_supernet(CNN, spec))
     mixture = mixture_of(supernet)
@@ -179,7 +179,7 @@ def test_a_step_trains_every_expert_and_every_router(sharing: str) -> None:
 
 @torch.no_grad()
 def test_negative_control_router_rows_left_unpermuted() -> None:
-    """`check_permutations` permutes them with the layers' own units; here they stay behind, and it is seen."""
+    """`check_permutations` permutes them with the layers' outputs; without that the outputs differ."""
     images = images_for("cnn")
     supernet = invariants.with_statistics(made("cnn", "neuron"), CNN.space.largest, images)
     before = supernet(images, CNN.space.largest)
@@ -193,17 +193,17 @@ def test_negative_control_router_rows_left_unpermuted() -> None:
 
 @torch.no_grad()
 def test_negative_control_one_wrong_router_row() -> None:
-    """I1 compares a subnet's outputs with those of an extracted one: a wrong coefficient of one unit is seen there."""
+    """A wrong coefficient of one output changes the outputs compared in I1."""
     images = images_for("cnn")
     supernet = invariants.with_statistics(made("cnn", "neuron"), CNN.space.smallest, images)
     extracted = supernet.extract(CNN.space.smallest)(images)
     bias = mixture_of(supernet).get_parameter("router_logits.stages/1/0/project/conv.bias")
-    bias[0] += 1.0  # the first expert of the first unit
+    bias[0] += 1.0  # the first expert of the first output
     assert invariants.relative(supernet(images, CNN.space.smallest), extracted) > 100 * invariants.RELATIVE
 
 
 class TestExperts:
-    def test_fresh_ones_differ_and_their_mean_varies_as_one_networks_weights(self) -> None:
+    def test_fresh_experts_differ_and_their_mean_has_one_networks_variance(self) -> None:
         family = MobileCNNFamily(
             CNNSpec(8, 1, (StageSpec(1, (1,), (64, 128), (3, 5), (4,)),), 512), image_size=8, channels=1, n_classes=10
         )
@@ -213,24 +213,24 @@ class TestExperts:
         spec = SharingSpec(MixtureSpec(experts=4))
         stack = make_supernet(family, spec).sharing.get_parameter("stored.head.conv.weight")
         assert stack.shape == (4, *plain.shape)
-        # 65 536 numbers: the standard error of a deviation is 0.3 %, so that 2 % tells it from half.
+        # 65 536 numbers: the standard error of the deviation is 0.3 %, so a tolerance of 2 % detects a factor of 2.
         assert stack.mean(dim=0).std().item() == pytest.approx(plain.std().item(), rel=0.02)
         correlations = torch.corrcoef(stack.detach().flatten(1))
         assert correlations.fill_diagonal_(0).abs().max() < 0.02
 
-    def test_of_a_pretrained_network_are_equal(self) -> None:
+    def test_experts_of_a_pretrained_network_are_equal(self) -> None:
         state = make_supernet(VIT).extract(VIT.space.largest).state_dict()
         stack = make_supernet(VIT, BY_LAYER, pretrained=state).sharing.get_parameter("stored.blocks.0.mlp.0.weight")
         assert all(torch.equal(expert, state["blocks.0.mlp.0.weight"]) for expert in stack)
 
 
 class TestLayers:
-    def test_without_patterns_all_with_an_elastic_axis(self) -> None:
+    def test_without_patterns_all_layers_with_an_elastic_axis_are_mixed(self) -> None:
         mixture = mixture_of(make_supernet(CNN, BY_NEURON))
         layers = {n for n, m in CNN.template().named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
         assert set(mixture.layers) == layers - {"stem.conv", "classifier"}
 
-    def test_the_feed_forward_parts_of_transformers_as_in_the_paper(self) -> None:
+    def test_a_pattern_selects_the_feed_forward_layers_of_transformers(self) -> None:
         spec = SharingSpec(MixtureSpec(layers=("blocks.*.mlp.*",)))
         supernet = make_supernet(VIT, spec)
         assert mixture_of(supernet).layers == tuple(f"blocks.{b}.mlp.{i}" for b in range(2) for i in (0, 2))
@@ -238,14 +238,12 @@ class TestLayers:
         assert stored["stored.blocks.0.mlp.0.bias"].shape == (2, 70)
         assert stored["stored.blocks.0.attention.qkv.weight"].ndim == 2
 
-    def test_a_pattern_may_name_one_that_is_not_elastic(self) -> None:
+    def test_a_pattern_may_match_a_layer_that_is_not_elastic(self) -> None:
         spec = SharingSpec(MixtureSpec(layers=("classifier",)))
         assert make_supernet(CNN, spec).sharing.get_parameter("stored.classifier.weight").shape == (2, 5, 8)
 
-    def test_a_pattern_that_names_none_is_refused(self) -> None:
+    def test_a_pattern_without_matches_is_rejected(self) -> None:
         assert BY_LAYER.mixture is not None
         spec = SharingSpec(replace(BY_LAYER.mixture, layers=("blocks.*.mlp.*", "stages.9.*")))
-        with pytest.raises(
-            SpaceError, match=r"^mixture.layers: 'stages.9.\*' matches no .*; there are embedding.patches, "
-        ):
+        with raises("sharing.invalid", "mixture.layers", "'stages.9.*'", "embedding.patches"):
             make_supernet(VIT, spec)

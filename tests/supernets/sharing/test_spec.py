@@ -1,4 +1,4 @@
-"""Ways of sharing as values: they come back from JSON equal, and what makes no sharing is refused by its key."""
+"""Descriptions of sharing: JSON round trips, and invalid values rejected with their key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from supernets.errors import SpaceError
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
+from tests.errors import raises
 
 SPECS = [
     PLAIN,
@@ -19,42 +19,42 @@ SPECS = [
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_comes_back_from_json_equal(spec: SharingSpec) -> None:
+def test_json_round_trip(spec: SharingSpec) -> None:
     assert SharingSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     assert SharingSpec.from_json(spec.to_json()) == spec
 
 
-def test_the_word_of_job_files_and_older_checkpoints_means_plain_sharing() -> None:
+def test_slice_in_job_files_and_old_checkpoints_means_plain_sharing() -> None:
     assert SharingSpec.from_json("slice") == PLAIN == SharingSpec.from_json({})
 
 
 @pytest.mark.parametrize(
-    ("mixture", "message"),
+    ("mixture", "mentions"),
     [
-        ({"experts": 1}, "experts: expected a whole number from 2 to 64, got 1"),
-        ({"experts": True}, "experts: expected a whole number"),
-        ({"hidden": 0}, "hidden: expected a whole number from 1 to 4096, got 0"),
-        ({"routing": "token"}, "routing: expected layer or neuron, got 'token'"),
-        ({"constant_input": 1}, "constant_input: expected true or false, got 1"),
-        ({"layers": "stages.*"}, "layers: expected patterns of module names"),
-        ({"layers": [""]}, "layers: expected patterns of module names"),
-        ({"expert": 2}, "malformed"),
+        ({"experts": 1}, ["experts:", "2 to 64", "got 1"]),
+        ({"experts": True}, ["experts:", "got True"]),
+        ({"hidden": 0}, ["hidden:", "1 to 4096", "got 0"]),
+        ({"routing": "token"}, ["routing:", "layer or neuron", "'token'"]),
+        ({"constant_input": 1}, ["constant_input:", "got 1"]),
+        ({"layers": "stages.*"}, ["layers:", "got stages.*"]),
+        ({"layers": [""]}, ["layers:", "('',)"]),
+        ({"expert": 2}, ["'expert'"]),
     ],
 )
-def test_what_makes_no_mixture(mixture: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpaceError, match=message):
+def test_invalid_mixtures_are_rejected(mixture: dict[str, Any], mentions: list[str]) -> None:
+    with raises("sharing.invalid", *mentions):
         SharingSpec.from_json({"mixture": mixture})
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "mentions"),
     [
-        ("magic", "unknown sharing 'magic'; expected slice, or a mapping"),
-        ({"kernels": "corner"}, "kernels: expected centre or transform, got 'corner'"),
-        ({"mixture": 3}, "malformed"),
-        ({"mixtures": {}}, "malformed"),
+        ("magic", ["'magic'", "slice"]),
+        ({"kernels": "corner"}, ["kernels:", "centre or transform", "'corner'"]),
+        ({"mixture": 3}, ["'int'"]),
+        ({"mixtures": {}}, ["'mixtures'"]),
     ],
 )
-def test_what_makes_no_sharing(data: object, message: str) -> None:
-    with pytest.raises(SpaceError, match=message):
+def test_invalid_sharings_are_rejected(data: object, mentions: list[str]) -> None:
+    with raises("sharing.invalid", *mentions):
         SharingSpec.from_json(data)

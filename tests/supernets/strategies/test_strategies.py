@@ -1,4 +1,4 @@
-"""What each training strategy asks a step to train."""
+"""The passes and phases of each training strategy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.checkpoint import make_supernet
-from supernets.errors import TrainingError
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
@@ -25,6 +24,7 @@ from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
+from tests.errors import raises
 from tests.supernets.invariants import RELATIVE, randomised, relative
 
 FAMILY = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
@@ -32,15 +32,15 @@ SPACE = FAMILY.space
 FROZEN = Distillation(teacher=None)
 
 
-def no_probe(architecture: Architecture) -> float:
-    raise AssertionError("this strategy chooses nothing by its loss")
+def no_batch_loss(architecture: Architecture) -> float:
+    raise AssertionError("this strategy does not select by loss")
 
 
 def plan(strategy: TrainingStrategy, phase: int = 0, seed: int = 0) -> Sequence[Pass]:
-    return strategy.plan(phase, np.random.default_rng(seed), no_probe)
+    return strategy.plan(phase, np.random.default_rng(seed), no_batch_loss)
 
 
-def test_the_sandwich_holds_the_ends_and_teaches_from_the_largest() -> None:
+def test_the_sandwich_trains_both_ends_and_distils_from_the_largest() -> None:
     passes = plan(SandwichStrategy(SPACE, 2))
     assert [p.architecture for p in passes[:2]] == [SPACE.largest, SPACE.smallest]
     assert len(passes) == 4
@@ -49,7 +49,7 @@ def test_the_sandwich_holds_the_ends_and_teaches_from_the_largest() -> None:
 
 
 @pytest.mark.parametrize(("teacher", "terms"), [("none", (LabelLoss(),)), ("frozen", (LabelLoss(), FROZEN))])
-def test_others_learn_from_labels_and_from_a_frozen_teacher(teacher: str, terms: tuple[object, ...]) -> None:
+def test_strategies_learn_from_labels_and_a_frozen_teacher(teacher: str, terms: tuple[object, ...]) -> None:
     for strategy in (
         SandwichStrategy(SPACE, 1, teacher),  # type: ignore[arg-type]
         SinglePathStrategy(SPACE, teacher),  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_others_learn_from_labels_and_from_a_frozen_teacher(teacher: str, terms:
     assert [p.architecture for p in plan(LargestStrategy(SPACE))] == [SPACE.largest]
 
 
-def test_sorted_gives_each_part_of_the_batch_a_network_of_its_own() -> None:
+def test_sorted_trains_one_subnet_per_part_of_the_batch() -> None:
     passes = plan(SortedStrategy(SPACE, 4))
     assert [p.part for p in passes] == [(i, 4) for i in range(4)]
     assert len({p.architecture for p in passes}) == 4
@@ -69,9 +69,9 @@ def test_sorted_gives_each_part_of_the_batch_a_network_of_its_own() -> None:
 
 
 class TestInstaTune:
-    """Against the formula of arXiv 2308.15609, as METHODS has it."""
+    """Compared with the formula of arXiv 2308.15609."""
 
-    def test_without_a_teacher_the_largest_teaches_the_others(self) -> None:
+    def test_without_a_teacher_the_others_distil_from_the_largest(self) -> None:
         strategy = InstaTuneStrategy(SPACE, 2, label_weight=0.3, temperature=2.0)
         first, *others = plan(strategy)
         assert (first.architecture, first.terms) == (SPACE.largest, (LabelLoss(0.3),))
@@ -80,17 +80,17 @@ class TestInstaTune:
         (phase,) = strategy.phases(4)
         assert (phase.epochs, phase.before) == (4, None)
 
-    def test_a_teacher_teaches_all_in_its_epochs_and_nobody_after(self) -> None:
+    def test_a_frozen_teacher_is_limited_to_its_epochs(self) -> None:
         strategy = InstaTuneStrategy(SPACE, 1, label_weight=0.25, teacher_epochs=3)
         assert [phase.epochs for phase in strategy.phases(5)] == [3, 2]
         assert {p.terms for p in plan(strategy, 0)} == {(LabelLoss(0.25), Distillation(None, 0.75))}
         first, other = plan(strategy, 1)
         assert (first.terms, other.terms) == ((LabelLoss(0.25),), (LabelLoss(0.25), Distillation(0, 0.75)))
         assert [phase.epochs for phase in strategy.phases(3)] == [3]
-        with pytest.raises(TrainingError, match="a teacher for 3 epochs, and the training has 2"):
+        with raises("training.too-few-epochs", "teacher_epochs is 3", "2 epochs"):
             strategy.phases(2)
 
-    def test_sorting_comes_once_and_leaves_the_largest_as_it_was(self) -> None:
+    def test_sorting_happens_once_and_keeps_the_largest_network(self) -> None:
         strategy = InstaTuneStrategy(SPACE, teacher_epochs=1, sort=True)
         first, second = strategy.phases(2)
         assert (first.before is None, second.before is None) == (False, True)
@@ -105,7 +105,7 @@ class TestInstaTune:
 
 
 class TestProgressive:
-    def test_phases_have_an_epoch_at_least_and_all_of_them_together(self) -> None:
+    def test_phases_have_at_least_one_epoch_and_add_up(self) -> None:
         strategy = ProgressiveStrategy(FAMILY)
         for epochs in (8, 9, 20, 100):
             phases = strategy.phases(epochs)
@@ -115,10 +115,10 @@ class TestProgressive:
             "largest", "kernel", "depth, 2 options", "depth", "width, 2 options", "width", "expand, 2 options", "expand",
         ]  # fmt: skip
         assert [p.teach for p in strategy.phases(40)] == [True] + [False] * 7
-        with pytest.raises(TrainingError, match=r"has 8 phases .*, and the training 7 epochs"):
+        with raises("training.too-few-epochs", "8 phases", "7 epochs"):
             strategy.phases(7)
 
-    def test_each_phase_frees_one_more_kind(self) -> None:
+    def test_each_kind_becomes_elastic_in_turn(self) -> None:
         strategy = ProgressiveStrategy(FAMILY)
         (first,) = plan(strategy, 0)
         assert first == Pass(SPACE.largest, (LabelLoss(),))
@@ -138,7 +138,7 @@ class TestProgressive:
         assert lowest == [1, 1, 3, 3, 3, 3, 3]  # the third stage has four depths
         assert [len(plan(strategy, phase)) for phase in range(8)] == [1, 1, 2, 2, 4, 4, 4, 4]
 
-    def test_units_are_sorted_before_layers_become_narrower_and_the_teacher_stays_what_it_was(self) -> None:
+    def test_axes_are_sorted_before_layers_become_narrower(self) -> None:
         phases = ProgressiveStrategy(FAMILY).phases(8)
         assert [phase.before is not None for phase in phases] == [False] * 4 + [True] * 4
         supernet = randomised(make_supernet(FAMILY)).eval()
@@ -151,17 +151,17 @@ class TestProgressive:
                 weights = supernet.weights(SPACE.largest)
                 readers = ["head", *(f"stages.2.{b}.expand" for b in (1, 2, 3))]  # of the last stage's channels
                 read = torch.stack([weights[f"{name}.conv.weight"].abs().sum((0, 2, 3)) for name in readers]).sum(0)
-                # All 80 channels in order, at first; then the 64 that narrower networks have among themselves, and so on.
+                # First all 80 channels are sorted; then the 64 of narrower networks among themselves, and so on.
                 groups = {0: (0, 80), 1: (0, 64, 80), 2: (0, 48, 64, 80), 3: (0, 48, 64, 80)}[phases.index(phase) - 4]
                 for low, high in itertools.pairwise(groups):
-                    # Summed in another order, units of equal importance may differ by their last bits.
+                    # Another order of summation changes the last bits of equal importances.
                     torch.testing.assert_close(
                         read[low:high], read[low:high].sort(descending=True).values, rtol=1e-6, atol=0
                     )
             assert relative(supernet(images, SPACE.largest), before) <= RELATIVE
 
-    def test_networks_that_were_trained_keep_their_units(self) -> None:
-        """Those of the second widths are the largest cut, before the widths' second phase and after its sorting."""
+    def test_sorting_keeps_networks_that_were_already_trained(self) -> None:
+        """The networks of the second widths, which the widths' first phase trains, are unchanged by the next sorting."""
         phases = {phase.name: phase for phase in ProgressiveStrategy(FAMILY).phases(8)}
         supernet = randomised(make_supernet(FAMILY)).eval()
         images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -182,8 +182,8 @@ class TestProgressive:
             assert relative(supernet(images, second), before[0]) <= RELATIVE
             assert relative(supernet(images, smallest), before[1]) > 100 * RELATIVE
 
-    def test_nested_networks_are_sorted_as_others_are(self) -> None:
-        """No network narrower than the largest was trained before the first sorting, whatever blocks it lacks."""
+    def test_nested_networks_are_sorted_too(self) -> None:
+        """Dropped blocks do not count as narrower networks that were already trained."""
         family = NestedFamily(FAMILY)
         phases = ProgressiveStrategy(family).phases(8)
         supernet = randomised(make_supernet(family)).eval()
@@ -193,7 +193,7 @@ class TestProgressive:
             read = supernet.weights(family.space.largest)[f"stages.{block}.project.conv.weight"].abs().sum((0, 2, 3))
             torch.testing.assert_close(read, read.sort(descending=True).values, rtol=1e-6, atol=0)
 
-    def test_resolutions_are_elastic_as_soon_as_anything_is(self) -> None:
+    def test_resolutions_are_elastic_after_the_first_phase(self) -> None:
         family = MobileCNNFamily(MOBILE_CNN["tiny-v3"], image_size=28, channels=1, n_classes=10)
         strategy = ProgressiveStrategy(family)
         resolution = family.space.kinds["resolution"][0]
@@ -202,7 +202,7 @@ class TestProgressive:
             passes = [p for seed in range(20) for p in plan(strategy, phase, seed)]
             assert {p.architecture.genes[resolution] for p in passes} == {0, 1, 2}
 
-    def test_resolutions_that_nothing_else_goes_with_are_trained_all_the_same(self) -> None:
+    def test_resolutions_are_trained_if_nothing_else_is_elastic(self) -> None:
         stage = StageSpec(stride=1, depth=(1,), width=(4,), kernel=(3,), expand=(1,))
         spec = CNNSpec(4, 1, (stage,), 8, resolution=(4, 6, 8))
         strategy = ProgressiveStrategy(MobileCNNFamily(spec, image_size=8, channels=1, n_classes=3))
@@ -210,7 +210,7 @@ class TestProgressive:
         passes = [p for seed in range(20) for p in plan(strategy, last, seed)]
         assert {p.architecture.genes[0] for p in passes} == {0, 1, 2}
 
-    def test_a_given_teacher_teaches_from_the_beginning(self) -> None:
+    def test_a_frozen_teacher_is_used_from_the_first_phase(self) -> None:
         strategy = ProgressiveStrategy(FAMILY, "frozen")
         assert plan(strategy, 0)[0].terms == (LabelLoss(), FROZEN)
         assert not any(phase.teach for phase in strategy.phases(8))
@@ -221,24 +221,24 @@ class TestAttentive:
         return np.asarray(make_supernet(FAMILY).costs(architectures).macs.sum(axis=1))
 
     @pytest.mark.parametrize("pick", ["best", "worst"])
-    def test_picks_by_loss_among_networks_of_like_cost(self, pick: str) -> None:
+    def test_selects_by_loss_among_networks_of_similar_cost(self, pick: str) -> None:
         strategy = AttentiveStrategy(SPACE, self.macs, random_subnets=2, candidates=5, pick=pick)  # type: ignore[arg-type]
         asked: list[Architecture] = []
 
-        def probe(architecture: Architecture) -> float:
+        def batch_loss(architecture: Architecture) -> float:
             asked.append(architecture)
             return float(sum(architecture.genes))
 
-        passes = strategy.plan(0, np.random.default_rng(1), probe)
+        passes = strategy.plan(0, np.random.default_rng(1), batch_loss)
         assert [p.architecture for p in passes[:2]] == [SPACE.largest, SPACE.smallest]
         for chosen, candidates in zip(passes[2:], (asked[:5], asked[5:]), strict=True):
             choose = min if pick == "best" else max
-            assert probe(chosen.architecture) == choose(map(probe, candidates))
+            assert batch_loss(chosen.architecture) == choose(map(batch_loss, candidates))
             macs = self.macs(candidates)
             everything = self.macs([SPACE.smallest, SPACE.largest])
             assert np.ptp(macs) <= np.ptp(everything) / 25
 
-    def test_costs_are_drawn_as_random_networks_have_them(self) -> None:
+    def test_costs_are_sampled_like_those_of_random_networks(self) -> None:
         strategy = AttentiveStrategy(SPACE, self.macs, random_subnets=1, candidates=1)
         drawn = [strategy.plan(0, np.random.default_rng(s), lambda a: 0.0)[2].architecture for s in range(300)]
         random = [SPACE.sample(np.random.default_rng(1000 + s)) for s in range(300)]

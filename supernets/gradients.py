@@ -1,0 +1,135 @@
+"""Gradients of a training step: forward passes, label and distillation losses, and their sum over workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.base import Distillation, LabelLoss, Pass, Supernet
+from supernets.divergence import Divergence, divergence
+from supernets.errors import TrainingError
+from supernets.reduction import Reduction
+from supernets.space import Architecture
+
+CPU = torch.device("cpu")
+
+
+class StepGradients:
+    """Computes the gradients of a supernet's passes over one batch, or over this worker's share of it.
+
+    Args:
+        supernet: on `device`.
+        divergence: the loss of distillation.
+        teacher: a frozen network for passes that distil from one.
+        workers: all those that train together; each takes its share of every batch.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        divergence: Divergence,
+        *,
+        teacher: nn.Module | None,
+        device: torch.device,
+        workers: Reduction,
+    ) -> None:
+        self._supernet, self._divergence = supernet, divergence
+        self._device, self._workers = device, workers
+        self.teacher: nn.Module | None = None
+        if teacher is not None:
+            self.set_teacher(teacher)
+
+    def set_teacher(self, network: nn.Module) -> None:
+        """Freezes a network and distils from it from now on."""
+        self.teacher = network.to(self._device).eval().requires_grad_(False)
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This worker's share of a batch, on the device."""
+        return batch.tensor_split(self._workers.size)[self._workers.rank].to(self._device)
+
+    @torch.no_grad()
+    def loss(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:
+        """A subnet's mean cross-entropy over all workers' shares, equal for each of them."""
+        loss = functional.cross_entropy(self._logits(images, architecture), labels, reduction="sum")
+        sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
+        self._workers.sum_([sums])
+        return (sums[0] / sums[1]).item()
+
+    def backward(self, passes: Sequence[Pass], images: Tensor, labels: Tensor, *, n: int) -> list[float]:
+        """Adds the gradients of the passes over all workers to the parameters; returns each pass's loss.
+
+        Args:
+            images, labels: this worker's share.
+            n: images of the whole batch.
+
+        Raises:
+            TrainingError: a pass distils from a frozen teacher that is missing or has other outputs.
+        """
+        losses = self._accumulate(passes, images, labels)
+        if self._workers.size > 1:
+            gradients = [p.grad for p in self._supernet.sharing.parameters() if p.grad is not None]
+            for gradient in gradients:
+                gradient.mul_(len(images) / n)
+            losses = losses * (len(images) / n)
+            self._workers.sum_([*gradients, losses])
+        values: list[float] = losses.tolist()
+        return values
+
+    def _accumulate(self, passes: Sequence[Pass], images: Tensor, labels: Tensor) -> Tensor:
+        """Adds the gradients of the passes over this worker's share; returns their losses, (n_passes,)."""
+        teaching = {term.teacher for p in passes for term in p.terms if isinstance(term, Distillation)}
+        targets: dict[int, Tensor] = {}
+        """Logits of passes that teach others."""
+        frozen: dict[tuple[int, int], Tensor] = {}
+        """The frozen teacher's logits by part of the batch."""
+        losses = []
+        for index, p in enumerate(passes):
+            i, n_parts = p.part
+            x, y = images.tensor_split(n_parts)[i], labels.tensor_split(n_parts)[i]
+            logits = self._logits(x, p.architecture)
+            loss = logits.new_zeros(())
+            for term in p.terms:
+                match term:
+                    case LabelLoss(weight):
+                        loss = loss + weight * functional.cross_entropy(logits, y)
+                    case Distillation(teacher, weight, temperature):
+                        if teacher is None and p.part not in frozen:
+                            frozen[p.part] = self._frozen_logits(x, like=logits)
+                        target = frozen[p.part] if teacher is None else targets[teacher]
+                        distance = divergence(self._divergence, logits / temperature, target / temperature)
+                        loss = loss + weight * temperature**2 * distance
+            loss.backward()
+            losses.append(loss.detach())
+            if index in teaching:
+                targets[index] = logits.detach()
+        return torch.stack(losses)
+
+    def _logits(self, images: Tensor, architecture: Architecture) -> Tensor:
+        return self._forward(self._supernet, images, architecture)
+
+    @torch.no_grad()
+    def _frozen_logits(self, images: Tensor, like: Tensor) -> Tensor:
+        if self.teacher is None:
+            raise TrainingError(
+                "the strategy distils from a frozen teacher, and there is none; set training.teacher",
+                code="training.no-teacher",
+            )
+        logits = self._forward(self.teacher, images)
+        if logits.shape != like.shape:
+            raise TrainingError(
+                f"the frozen teacher's outputs have the shape {tuple(logits.shape)}, the subnets' {tuple(like.shape)}; "
+                "set training.teacher to a network of the same classes",
+                code="training.teacher-mismatch",
+            )
+        return logits
+
+    def _forward(self, module: nn.Module, *args: Any) -> Tensor:
+        """A network's logits in single precision; on an accelerator the forward runs in bfloat16."""
+        if self._device == CPU:
+            return cast(Tensor, module(*args))
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return cast(Tensor, module(*args)).float()
