@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
-    """A machine as a deployment sees it, and where it is.
+    """A deployment target: a machine, where to reach it, and how the runtime is configured there.
 
     Attributes:
-        threads: intra-op threads of the runtime, each on a CPU of its own.
-        batch_size: examples a call.
+        threads: intra-op threads of the runtime, each pinned to a CPU of its own.
+        batch_size: examples per call.
         provider: execution provider of ONNX Runtime.
         placement: Ray resources of the node to measure on, e.g. ``{"hw-raspberrypi5": 1}``; empty for this machine.
-        ssh: where to measure by ssh, as its command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
+        ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
-        python: the interpreter on an ssh host, which needs numpy and onnxruntime alone.
+        python: the interpreter on an ssh host, with numpy and onnxruntime.
     """
 
     name: str
@@ -35,22 +35,23 @@ class HardwareProfile:
 
     @property
     def remote(self) -> bool:
-        """Whether it is measured elsewhere than on this machine."""
+        """Whether it is measured on another machine."""
         return bool(self.placement or self.ssh)
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the threads that call the runtime do the computing; elsewhere they wait for a device."""
+        """Whether the threads that call the runtime compute; with other providers they wait for a device."""
         return self.provider == "CPUExecutionProvider"
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One ONNX graph of a deployment: serialised model, example inputs, and calls per use.
+    """One ONNX graph of a deployment.
 
     Attributes:
-        inputs: what one timed run goes through, one call each: arrays by name, whose shapes may differ from call to call.
-            More than one where the cost depends on the input, as with sentences of different lengths.
+        model: serialised ONNX.
+        inputs: example inputs by name; a timed run makes one call with each. Give several where the cost depends on the
+            input, as with sentences of different lengths.
         calls: times that one use of the deployment calls the graph.
 
     Raises:
@@ -64,12 +65,12 @@ class Graph:
 
     def __post_init__(self) -> None:
         if not self.inputs:
-            raise ValueError(f"graph {self.name!r} has no example inputs; give those of one call at least")
+            raise ValueError(f"graph {self.name!r} has no example inputs; give those of at least one call")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is deployed: one graph for a CNN, two for an encoder-decoder.
+    """The graphs of a deployed model: one for a CNN, two for an encoder-decoder.
 
     Latency is the sum over graphs of calls x time, where a graph's time is the mean over its example inputs.
     """
@@ -78,7 +79,7 @@ class Deployment:
 
     @classmethod
     def single(cls, model: bytes, *inputs: Mapping[str, NDArray[Any]]) -> Deployment:
-        """A deployment of one graph, timed over these inputs, one call each."""
+        """A deployment of one graph, timed with one call for each of the inputs."""
         return cls((Graph(model, inputs),))
 
 
@@ -87,29 +88,30 @@ class LatencyMeasurement:
     """Latency of one deployment on one profile.
 
     A timed run calls a graph once with each of its example inputs, and its time is divided by their number: all times but
-    `session_ms` are milliseconds per call, averaged over the inputs. With several inputs the percentiles and `raw_ms` are
-    of that average, then, and not of single calls: they tell how a run varies, not how the inputs differ.
+    `session_ms` are milliseconds per call, averaged over the inputs. With several inputs, the percentiles and `raw_ms`
+    are of that average: they show how a run varies, not how the inputs differ.
 
     Attributes:
-        latency_ms: ranking latency: median over rounds of each round's minimum (p10 for more than one thread; thread CPU
-            time where most runs of one thread on a CPU were preempted), per batch.
-        resolution: relative; differences below it are ties. The largest of the session's noise floor (A/A), two standard
-            errors of the figure's own rounds, and what the session's sentinels exceeded those of calmer sessions by.
-        p50_ms: median of all samples; service latency.
-        p90_ms, p99_ms: service latency in the tail; None where there are too few samples to say (64 and 662).
-        samples: number of timed runs in the rounds that count.
-        session_ms: wall time that making the runtime's session took, in a process that had made others; the shortest of some.
-        peak_mib: memory that the session and one run of it, through all inputs, added to a process, at most at once.
-        session_error_ms, peak_error_mib: smaller differences in these are ties. What the second-fastest making took beyond the
-            fastest, at least 15 %; what the two sentinels' peaks differed by, scaled to this one, at least 1/8 MiB.
-        discarded_rounds: rounds left out because the sentinel strayed in them.
-        drift: relative change of the sentinel between the start, the middle and the end, the largest of the three.
+        latency_ms: ranking latency per batch: median over rounds of each round's minimum (10th percentile with several
+            threads; thread CPU time where most runs of a single thread on a CPU were preempted).
+        resolution: relative; smaller differences are ties. The maximum of the session's noise floor (A/A), two standard
+            errors of this measurement's rounds, and the excess of the session's sentinels over those of calm sessions.
+        p50_ms: median of all samples (service latency).
+        p90_ms, p99_ms: tail of the service latency; None with too few samples (below 64 and 662).
+        samples: number of timed runs in the kept rounds.
+        session_ms: shortest wall time to create a runtime session, in a process that had created others.
+        peak_mib: peak memory that the session and one run of it, with all inputs, added to a process.
+        session_error_ms, peak_error_mib: smaller differences in these are ties. The gap between the two fastest creations,
+            at least 15 %; the difference of the two sentinels' peaks, scaled to this one, at least 1/8 MiB.
+        discarded_rounds: number of rounds discarded because the sentinels were slow in them.
+        drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
-        noisy: the figure did not settle within the retries; its resolution is widened to what was seen.
-        raw_ms: wall times of all runs, those of discarded rounds too, (n_rounds, n_runs) flattened in order, with the
+        noisy: the resolution stayed wide in all retries; it covers the differences between them.
+        raw_ms: wall times of all runs, discarded rounds included, (n_rounds, n_runs) flattened in order, with the
             rounds' lengths in `round_lengths`.
-        raw_cpu_ms: the thread CPU time of the same runs.
+        raw_cpu_ms: thread CPU times of the same runs.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
+        seconds: wall time spent on this measurement, retries included.
     """
 
     latency_ms: float
@@ -136,17 +138,17 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment has no figure, and where it was tried: at least what the worker said of its machine and versions."""
+    """Why one deployment has no measurement, and the environment in which it failed."""
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LatencyProfiler(Protocol):
-    """Measures deployments on one profile; keeps one worker process."""
+    """Measures deployments on one profile, by one worker process."""
 
     def environment(self) -> Mapping[str, Any]:
-        """What the worker says of its machine and versions, before anything is measured; JSON-able.
+        """The worker's description of its machine and versions, before any measurement; JSON-able.
 
         Raises:
             WorkerError, ProfileError: as `measure`.
@@ -156,14 +158,14 @@ class LatencyProfiler(Protocol):
     def measure(
         self, deployments: Sequence[Deployment], *, longer: bool = False
     ) -> Iterator[LatencyMeasurement | LatencyFailure]:
-        """One result a deployment, in their order; all are interleaved in the same rounds.
+        """One result per deployment, in order; all are interleaved in the same rounds.
 
         Args:
-            longer: the protocol for final figures: more rounds.
+            longer: more rounds, for final measurements.
 
         Raises:
             WorkerError: the worker cannot be started, or died too often.
-            ProfileError: the profile asks for what this machine does not have.
+            ProfileError: the machine does not meet the profile's requirements.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a block is measured behind, and without: so that its entry in a lookup table holds what it adds to a network."""
+"""ONNX models that isolate a block's latency: the block behind a convolution, and the baseline to subtract."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-_INNER, _WEIGHT = "probe-out", "probe-weight"
+_INNER, _WEIGHT = "prefix-out", "prefix-weight"
 _LANES = 4
 """ONNX Runtime's blocked layout takes tensors whose channels are a multiple of this."""
 _OPSET, _IR_VERSION = 18, 8
 
 
 Shape = Sequence[int | str]
-"""Of one example; a size that only the run knows is a name."""
+"""Of one example; a dynamic size is a name."""
 
 
 def needs_prefix(shape: Shape) -> bool:
-    """Whether a block with inputs of this shape (of one example) is put behind a convolution: images of many channels.
+    """Whether a block with inputs of this shape (of one example) is measured behind a convolution: images of many channels.
 
-    A convolution network's inner tensors stand in a blocked layout (NCHWc), which a block that is measured by itself
-    has to make and undo; a whole network does so once. Behind a convolution the block finds its input in that layout
-    already. What the convolution alone takes holds the same change of its input and that of its output back, so that
-    the difference of the two is the block, plus the change back of its output, minus that of its input: along a chain
-    of blocks these cancel but for the ends. The cost of calling the runtime cancels too.
+    The inner tensors of a convolution network have a blocked layout (NCHWc). A block measured alone converts its input and
+    its output, which a whole network does only once. Behind a convolution, the block finds its input converted already.
+    The baseline, the convolution alone, converts its input and its output too. So the difference of the two is the block,
+    plus the conversion of its output, minus that of its input: in a chain of blocks these cancel but for the ends. The
+    overhead of calling the runtime cancels as well.
     """
     channels = shape[0] if len(shape) == 3 else None
     return isinstance(channels, int) and channels % _LANES == 0
 
 
 def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
-    """What to subtract: a depthwise 1 x 1 convolution where `needs_prefix`, else an Identity.
+    """The model whose latency is subtracted: a depthwise 1 x 1 convolution where `needs_prefix`, else an Identity.
 
     Args:
         shape: of one example; the batch is dynamic.
         name: of the input.
-        integer: whether that is of 64-bit integers, and not of float32.
+        integer: the input is int64 instead of float32.
     """
     sizes: list[str | int | None] = ["batch", *shape]
     kind = TensorProto.INT64 if integer else TensorProto.FLOAT
@@ -55,16 +55,18 @@ def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
 
 
 def with_prefix(model: bytes, shape: Shape, name: str) -> bytes:
-    """The block as it is to be measured: behind the convolution of `baseline` where `needs_prefix`, else itself.
+    """The block behind the convolution of `baseline_model` where `needs_prefix`, else the block itself.
 
     Args:
-        model: ONNX with an input of this name and shape, perhaps beside others.
+        model: ONNX with an input of this name and shape; it may have others.
     """
     if not needs_prefix(shape):
         return model
     whole = onnx.load_from_string(model)
     for node in whole.graph.node:
-        _rename(node, name)
+        for i, read in enumerate(node.input):
+            if read == name:
+                node.input[i] = _INNER
     _prepend(whole, shape, name)
     return bytes(whole.SerializeToString())
 
@@ -73,11 +75,5 @@ def _prepend(model: ModelProto, shape: Shape, name: str) -> None:
     """Puts the convolution before all nodes; its weights are ones, so that it changes no value."""
     weight = np.ones((int(shape[0]), 1, 1, 1), np.float32)
     model.graph.initializer.append(numpy_helper.from_array(weight, _WEIGHT))
-    node = helper.make_node("Conv", [name, _WEIGHT], [_INNER], name="probe", group=len(weight), kernel_shape=[1, 1])
+    node = helper.make_node("Conv", [name, _WEIGHT], [_INNER], name="prefix", group=len(weight), kernel_shape=[1, 1])
     model.graph.node.insert(0, node)
-
-
-def _rename(node: NodeProto, name: str) -> None:
-    for i, read in enumerate(node.input):
-        if read == name:
-            node.input[i] = _INNER

@@ -1,4 +1,4 @@
-"""Which measurements may be put together, by the environments that they were taken in. Pure; no I/O."""
+"""Compatibility of measurements, decided by the environments that they were taken in. Pure; no I/O."""
 
 from __future__ import annotations
 
@@ -22,40 +22,39 @@ DECISIVE: Mapping[str, str] = {
     "threads": "threads",
     "protocol": "measuring protocol",
 }
-"""What must agree, and how it is called. Not the host's name, which a container changes, nor the kernel, Python and numpy,
-which are not at work while a model runs; nor load and steal, which are what the noise floor is for. A key that is absent, as
-in records from before there was one, is None: no device but the CPU."""
+"""Keys that must agree, with their labels. Excluded: the host's name, which a container changes; kernel, Python and numpy,
+which do not run while a model does; load and steal, which the noise floor covers. A missing key is None: records without a
+device were measured on the CPU."""
 
 
 def machine_key(environment: Mapping[str, Any]) -> str:
-    """Hexadecimal digest (16 digits), equal for environments whose figures may be put together."""
-    told = json.dumps(_decisive(environment), sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    """Hexadecimal digest (16 digits), equal for environments whose measurements are comparable."""
+    return hashlib.sha256(json.dumps(_decisive(environment), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What keeps figures of two environments apart, as ``cpu: was X, is Y``; empty if nothing does.
+    """Why measurements of two environments are not comparable, as ``cpu: was X, is Y``.
 
-    Environments differ in this exactly where their `machine_key` does.
+    Empty exactly where the two `machine_key` are equal.
     """
     before, after = _decisive(was), _decisive(now)
-    told = [
-        f"{words}: was {_shown(before[key])}, is {_shown(after[key])}"
-        for key, words in DECISIVE.items()
+    found = [
+        f"{label}: was {_shown(before[key])}, is {_shown(after[key])}"
+        for key, label in DECISIVE.items()
         if before[key] != after[key]
     ]
     if before["flags"] != after["flags"] and (changed := _changed_isa(was, now)):
-        told.append(changed)
-    return told
+        found.append(changed)
+    return found
 
 
 def _decisive(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that decide. A worker knows no protocol: what it says of itself will be measured by this one."""
+    """The decisive values. A worker's own description has no protocol: it will measure by the current one."""
     return {key: environment.get(key, PROTOCOL if key == "protocol" else None) for key in DECISIVE}
 
 
 def _changed_isa(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In words what a digest of flags does not say; empty where no instruction set came or went."""
+    """The instruction sets that were added or removed, which the digest of flags hides; empty if there are none."""
     before, after = set(was.get("isa", ())), set(now.get("isa", ()))
     parts = [f"without {', '.join(sorted(before - after))}"] if before - after else []
     parts += [f"with {', '.join(sorted(after - before))}"] if after - before else []

@@ -1,5 +1,10 @@
 """Errors of latency profiling, each with a stable code."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ProfilingError(Exception):
     """Base of all errors of this package.
@@ -71,3 +76,9 @@ class LookupTableError(ProfilingError):
     """A lookup table's file is damaged, unfinished, or of another format, protocol, profile or machine."""
 
     code = "lookup-table.invalid"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` with the known name nearest to a misspelt one; empty if none is near."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""Where latency rises in steps along a width, and which widths stand at the end of one (pure)."""
+"""Steps of latency along a width, and the widths at which they end. Pure; no I/O."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ Floats = NDArray[np.float64]
 
 _MIN_WIDTHS = 5
 _LEAST_ERROR = 1e-6
-"""A relative error below which nothing is measured; keeps the fit from dividing by 0."""
+"""Lower bound of the relative error; keeps the fit from dividing by 0."""
 _JUMP = 1.5
-"""A step's end costs at least so many times what a smooth curve through the widths rises there."""
+"""A step's end rises by at least this multiple of what a smooth curve through the widths rises there."""
 _SHARE = 0.5
-"""A staircase rises at least by this share of the whole at the ends of its steps."""
+"""Steps account for at least this share of the whole rise."""
 
 
 def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Sequence[float]) -> tuple[int, ...]:
-    """The widths at the end of a step of latency, where one more channel costs a jump; all where nothing steps.
+    """The widths at the end of a step of latency, where one more channel costs a jump; all widths if there are no steps.
 
-    Kernels work on whole vectors and blocks of channels, so that any width within a step pays for all of it. Found thus:
+    Kernels work on whole vectors and blocks of channels, so that every width within a step costs as much as its end:
 
-    1. Where a parabola fits all latencies within their errors, nothing steps, and every width comes back.
-    2. A width is left out where a wider one is faster by more than the error (30 channels slower than 32).
-    3. Of those left, a width ends a step where the next one's latency (or that of the fastest wider one) is higher by
-       more than the errors, and by more than 1.5 times what the parabola through those left rises there. Where such
-       jumps make less than half of the whole rise, all those left come back.
+    1. If a parabola fits all latencies within their errors, there are no steps.
+    2. A width is removed if a wider one is faster by more than the error (30 channels slower than 32).
+    3. A remaining width ends a step if the next latency (or that of the fastest wider width) is higher by more than the
+       errors, and by more than 1.5 times the rise of the parabola through the remaining widths. If these jumps account
+       for less than half of the whole rise, all remaining widths are returned.
 
-    The last width never ends a step, since what follows it is not known. Fewer than five widths all come back.
+    The last width never ends a step, since the next one is unknown. Fewer than five widths are all returned.
 
     Args:
         widths: (n,), ascending.
@@ -58,7 +58,7 @@ def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Seq
 
 
 def least_latency(latency_ms: Sequence[float] | Floats) -> Floats:
-    """The least latency among each width and all wider ones, (n,): what one pays for that many channels or more."""
+    """The least latency of each width and all wider ones, (n,): the price of at least that many channels."""
     return np.minimum.accumulate(np.asarray(latency_ms, dtype=np.float64)[::-1])[::-1]
 
 
@@ -67,7 +67,7 @@ def _is_smooth(w: Floats, latency: Floats, errors: Floats) -> bool:
 
 
 def _jumps(w: Floats, latency: Floats, errors: Floats) -> NDArray[np.bool_]:
-    """Whether latency jumps after each width but the last, (n - 1,); nowhere where jumps make too little of its rise."""
+    """Whether latency jumps after each width but the last, (n - 1,); all False if jumps are too little of the rise."""
     least = least_latency(latency)
     rises, smooth = np.diff(least), np.diff(_parabola(w, least, errors))
     jumps = rises > np.maximum(np.maximum(errors[:-1], errors[1:]), _JUMP * smooth)

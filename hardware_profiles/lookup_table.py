@@ -1,11 +1,11 @@
-"""Latency lookup tables: what each block of a space takes on one machine, and what that says of whole networks."""
+"""Latency lookup tables: the latency of each block of a space on one machine, and estimates of whole networks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 from hardware_profiles.errors import LookupTableError
 
 ABSENT = ""
-"""The key where an architecture lacks a block."""
+"""The key of a block that an architecture does not have."""
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one block adds to a network, per batch.
+    """The latency that one block adds to a network, per batch.
 
     Attributes:
-        net_ms: its latency without what any network pays once; of a block of next to nothing it may be below zero.
+        net_ms: latency less that of the baseline; it may be below zero for a block that costs nearly nothing.
         error_ms: noise floor of `net_ms`.
         macs: multiply-accumulates for one example.
-        n: number of measurements that `net_ms` is the mean of.
+        n: number of measurements in the mean `net_ms`.
     """
 
     net_ms: float
@@ -53,8 +54,8 @@ class AffineFit:
     """``latency = scale x sum of the blocks + offset_ms``.
 
     Attributes:
-        n: number of networks that it was fitted to.
-        mape: mean absolute error of each of them, as a share of its latency, by the fit to the others.
+        n: number of networks in the fit.
+        mape: mean absolute percentage error by leave-one-out cross-validation, as a share.
     """
 
     scale: float
@@ -72,14 +73,14 @@ class LookupTable:
     """The blocks of a space on one machine. `entries`, `subnets` and `fits` are by precision first.
 
     Attributes:
-        profile: the facts of the `HardwareProfile`.
-        protocol: how latency was measured.
-        environment: of the machine, as the worker told it; JSON-able.
-        source: tells apart what the blocks were taken from (a space), whose networks are in `subnets`.
-        sentinel_ms: latency of the sentinel that all figures are scaled to: the machine was as fast as that.
+        profile: the fields of the `HardwareProfile`.
+        protocol: the measuring protocol.
+        environment: the worker's description of the machine; JSON-able.
+        source: digest of the space that the blocks and `subnets` are of.
+        sentinel_ms: the sentinel latency to which all values are scaled.
         entries: by block key.
-        subnets: whole networks by architecture key, which `fits` were fitted to.
-        complete: nothing is left to be measured.
+        subnets: whole networks by architecture key, to which `fits` are fitted.
+        complete: the calibration has finished.
     """
 
     profile: Mapping[str, Any]
@@ -95,8 +96,8 @@ class LookupTable:
     def by_block(self, keys: NDArray[np.str_], macs: NDArray[np.int64], precision: str) -> Floats:
         """Net milliseconds of each block, (n, b); zero where a network lacks it.
 
-        A block that the table lacks (calibration samples a space, and may not have met it) is put at what an affine
-        function of the MACs, fitted to the table's own entries, gives; `missing` tells which these are.
+        A block without an entry (calibration samples the space, and may miss one) is estimated by an affine function of
+        the MACs, fitted to the entries; `missing` lists these.
 
         Args:
             keys: (n, b) block keys, "" where absent.
@@ -105,7 +106,7 @@ class LookupTable:
         Raises:
             LookupTableError: the table has no blocks in this precision.
         """
-        entries = self._of(precision)
+        entries = self._of(self.entries, precision, "blocks")
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         found = np.empty(len(distinct))
         for i, key in enumerate(distinct.tolist()):
@@ -117,8 +118,12 @@ class LookupTable:
         return found[inverse.reshape(keys.shape)]
 
     def missing(self, keys: NDArray[np.str_], precision: str) -> frozenset[str]:
-        """The keys that the table has no entry for."""
-        return frozenset(np.unique(keys).tolist()) - {ABSENT} - self._of(precision).keys()
+        """The keys without an entry.
+
+        Raises:
+            LookupTableError: the table has no blocks in this precision.
+        """
+        return frozenset(np.unique(keys).tolist()) - {ABSENT} - self._of(self.entries, precision, "blocks").keys()
 
     def estimate(self, sums: Floats, precision: str) -> Floats:
         """Latencies (n,) in milliseconds per batch, of sums of `by_block` over a network's blocks (n,).
@@ -126,49 +131,47 @@ class LookupTable:
         Raises:
             LookupTableError: the table has no fit in this precision.
         """
-        if precision not in self.fits:
-            raise LookupTableError(
-                f"the lookup table of profile {self.profile.get('name')} has no fit for {precision}; "
-                f"it has {', '.join(self.fits) or 'none'}: calibrate with a job that has that precision"
-            )
-        return self.fits[precision](sums)
+        return self._of(self.fits, precision, "fit")(sums)
 
-    def _of(self, precision: str) -> Mapping[str, Entry]:
-        if not self.entries.get(precision):
+    def _of(self, by_precision: Mapping[str, T], precision: str, what: str) -> T:
+        found = by_precision.get(precision)
+        if not found:
             raise LookupTableError(
-                f"the lookup table of profile {self.profile.get('name')} has no blocks in {precision}; "
-                f"it has {', '.join(self.entries) or 'none'}: calibrate with a job that has that precision"
+                f"the lookup table of profile {self.profile.get('name')} has no {what} for {precision}, only for "
+                f"{', '.join(by_precision) or 'no precision'}; calibrate with a job that has {precision}",
+                code="lookup-table.precision-missing",
             )
-        return self.entries[precision]
+        return found
 
 
 def _by_macs(entries: Mapping[str, Entry], macs: NDArray[np.int64]) -> Floats:
     """Net milliseconds (m,) by an affine function of the MACs, least squares over the entries; never below zero."""
     known = np.array([[entry.macs, 1.0] for entry in entries.values()])
     net = np.array([entry.net_ms for entry in entries.values()])
-    # Of one entry, or of equal MACs, this is the solution of least norm, and still finite.
+    # With one entry, or equal MACs, this is the solution of least norm, which is finite.
     slope, constant = np.linalg.lstsq(known, net, rcond=None)[0]
     return np.maximum(slope * macs + constant, 0.0)  # type: ignore[no-any-return]
 
 
 def fit_affine(sums: Floats, latencies_ms: Floats) -> AffineFit:
-    """The affine map of least squared relative error; its `mape` is by leaving each network out, in closed form.
+    """The affine map of least squared relative error; its `mape` is by leave-one-out, in closed form.
 
     Args:
         sums: (n,) sums over the blocks; latencies_ms: (n,) > 0, measured.
 
     Raises:
-        LookupTableError: fewer than 3 networks, or all of one sum.
+        LookupTableError: fewer than 3 networks, or all with the same sum.
     """
     if len(sums) < 3 or np.ptp(sums) == 0:
         raise LookupTableError(
-            f"an affine fit needs 3 networks of different blocks at least, got {len(sums)} with "
-            f"{len(np.unique(sums))} different sums; calibrate with more subnets"
+            f"an affine fit needs at least 3 networks with different blocks, got {len(sums)} with "
+            f"{len(np.unique(sums))} different sums; calibrate with more subnets",
+            code="lookup-table.too-few-subnets",
         )
-    rows = np.stack([sums, np.ones_like(sums)], axis=1) / latencies_ms[:, None]
-    q, r = np.linalg.qr(rows)
+    design = np.stack([sums, np.ones_like(sums)], axis=1) / latencies_ms[:, None]
+    q, r = np.linalg.qr(design)
     ones = np.ones(len(sums))
     scale, offset = np.linalg.solve(r, q.T @ ones)
-    # Allen 1974: what is left over, divided by one minus the leverage, is the error of the fit to the others.
-    left_out = (ones - rows @ [scale, offset]) / (1 - np.einsum("ij,ij->i", q, q))
+    # Allen 1974: the residual divided by one minus the leverage is the residual of the fit to the others.
+    left_out = (ones - design @ [scale, offset]) / (1 - np.einsum("ij,ij->i", q, q))
     return AffineFit(float(scale), float(offset), len(sums), float(np.mean(np.abs(left_out))))

@@ -1,4 +1,4 @@
-"""The file of a latency lookup table: written whole or not at all, and checked against what it is to be used for."""
+"""The file of a latency lookup table: written atomically, and checked for compatibility when it is read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.environment import differences, machine_key
@@ -18,9 +18,13 @@ from hardware_profiles.measuring.protocol import PROTOCOL
 
 FORMAT = "latency-lookup-table/v1"
 _NOT_COMPARED = ("description", "python")
-"""Facts of a profile that change no figure by themselves (the interpreter's version is in the environment)."""
-_LEAST_MS = 1e-9
-"""Latencies below are no latencies."""
+"""Keys of a profile that do not affect latency by themselves (the interpreter's version is in the environment)."""
+_LEAST: Mapping[str, int | float] = {
+    "macs": 0, "n": 1, "net_ms": -math.inf, "error_ms": 0.0, "latency_ms": 1e-9, "sentinel_ms": 1e-9, "scale": -math.inf,
+    "offset_ms": -math.inf, "mape": 0.0,
+}  # fmt: skip
+"""The least valid value of each number in the file; a whole number means that the value is one."""
+Record = TypeVar("Record", Entry, Subnet, AffineFit)
 
 
 def save_lookup(table: LookupTable, path: Path) -> None:
@@ -38,7 +42,9 @@ def save_lookup(table: LookupTable, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise LookupTableError(f"{path}: the lookup table cannot be written: {error.strerror}") from None
+        raise LookupTableError(
+            f"{path}: cannot write the lookup table: {error.strerror}", code="lookup-table.unwritable"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,12 +52,12 @@ def save_lookup(table: LookupTable, path: Path) -> None:
 def load_lookup(
     path: Path, *, profile: HardwareProfile, environment: Mapping[str, Any] | None, unfinished: bool = False
 ) -> LookupTable:
-    """The table of a file, checked against what it is to be used for.
+    """The table in a file, checked against the profile and the machine that it will be used for.
 
     Args:
-        profile: that latencies are wanted for.
-        environment: of the machine that they will be measured on; None where no machine is at hand to ask.
-        unfinished: an interrupted calibration's table will do.
+        profile: for which latencies are estimated.
+        environment: of the machine that will measure; None skips the comparison of machines.
+        unfinished: accepts the table of an interrupted calibration.
 
     Raises:
         LookupTableError: the file is missing, damaged, unfinished, or of another format, protocol, profile or machine.
@@ -59,26 +65,27 @@ def load_lookup(
     table = _read(path)
     if table.protocol != PROTOCOL:
         raise LookupTableError(
-            f"{path}: the lookup table was measured by the protocol {table.protocol!r}, figures are now taken by "
-            f"{PROTOCOL!r}; calibrate again"
+            f"{path}: the lookup table was measured by protocol {table.protocol!r}, expected {PROTOCOL!r}; calibrate again",
+            code="lookup-table.other-protocol",
         )
     _check_profile(path, table.profile, profile)
     if environment is not None and machine_key(table.environment) != machine_key(environment):
-        told = "; ".join(differences(table.environment, environment))
         raise LookupTableError(
-            f"{path}: the lookup table was measured on another machine than profile {profile.name} is now measured on "
-            f"({told}); calibrate there anew, into another file"
+            f"{path}: the lookup table was measured on another machine than the current one of profile {profile.name} "
+            f"({'; '.join(differences(table.environment, environment))}); calibrate again, into another file",
+            code="lookup-table.other-machine",
         )
     if not table.complete and not unfinished:
         raise LookupTableError(
-            f"{path}: the calibration of this lookup table was interrupted; go on with: "
-            f"nas calibrate {profile.name} --job JOB -o {path}"
+            f"{path}: the calibration of this lookup table was interrupted; continue it with: "
+            f"nas calibrate {profile.name} --job JOB -o {path}",
+            code="lookup-table.unfinished",
         )
     return table
 
 
 def profile_of(path: Path) -> str:
-    """The name of the profile that a file's table is of.
+    """The name of the profile that a file's table was measured on.
 
     Raises:
         LookupTableError: the file is missing, damaged or of another format.
@@ -87,21 +94,22 @@ def profile_of(path: Path) -> str:
 
 
 def _check_profile(path: Path, was: Mapping[str, Any], profile: HardwareProfile) -> None:
-    now = asdict(profile)
     if was.get("name") != profile.name:
         raise LookupTableError(
-            f"{path}: the lookup table is of profile {was.get('name')!r}, expected one of {profile.name!r}; "
-            f"make it with: nas calibrate {profile.name} --job JOB"
+            f"{path}: the lookup table is of profile {was.get('name')!r}, expected {profile.name!r}; "
+            f"make one with: nas calibrate {profile.name} --job JOB",
+            code="lookup-table.other-profile",
         )
-    told = [
+    changed = [
         f"{key}: was {was.get(key)!r}, is {value!r}"
-        for key, value in now.items()
+        for key, value in asdict(profile).items()
         if key not in _NOT_COMPARED and was.get(key) != value
     ]
-    if told:
+    if changed:
         raise LookupTableError(
-            f"{path}: profile {profile.name} is not what the lookup table was measured on ({'; '.join(told)}); "
-            "put it back, or calibrate again"
+            f"{path}: profile {profile.name} has changed since the lookup table was measured ({'; '.join(changed)}); "
+            "restore the profile, or calibrate again",
+            code="lookup-table.other-profile",
         )
 
 
@@ -109,21 +117,28 @@ def _read(path: Path) -> LookupTable:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LookupTableError(f"{path}: the lookup table cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON; or nested without end
-        raise LookupTableError(f"{path}: the lookup table is damaged: {error}; calibrate again") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        came = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
         raise LookupTableError(
-            f"{path}: expected a lookup table of the format {FORMAT!r}, got {came}; make one with: "
-            "nas calibrate PROFILE --job JOB"
+            f"{path}: cannot read the lookup table: {error.strerror}", code="lookup-table.unreadable"
+        ) from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
+        raise _damaged(path, error) from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
+        raise LookupTableError(
+            f"{path}: expected a lookup table of format {FORMAT!r}, got {found}; make one with: "
+            "nas calibrate PROFILE --job JOB",
+            code="lookup-table.other-format",
         )
     try:
         return _parse(data)
     except KeyError as error:
-        raise LookupTableError(f"{path}: the lookup table is damaged: it lacks {error}; calibrate again") from None
+        raise _damaged(path, f"the key {error} is missing") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise LookupTableError(f"{path}: the lookup table is damaged: {error}; calibrate again") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, why: object) -> LookupTableError:
+    return LookupTableError(f"{path}: the lookup table is damaged: {why}; calibrate again", code="lookup-table.damaged")
 
 
 def _parse(data: dict[str, Any]) -> LookupTable:
@@ -135,35 +150,21 @@ def _parse(data: dict[str, Any]) -> LookupTable:
         data["protocol"],
         data["environment"],
         data["source"],
-        _number(data["sentinel_ms"], "sentinel_ms", least=_LEAST_MS),
-        entries={p: {key: _entry(e, key) for key, e in own.items()} for p, own in data["entries"].items()},
-        subnets={p: {key: _subnet(s, key) for key, s in own.items()} for p, own in data["subnets"].items()},
-        fits={precision: _fit(f, precision) for precision, f in data["fits"].items()},
+        float(_number(data, "sentinel_ms", "the table")),
+        entries={p: {key: _record(Entry, e, key) for key, e in own.items()} for p, own in data["entries"].items()},
+        subnets={p: {key: _record(Subnet, s, key) for key, s in own.items()} for p, own in data["subnets"].items()},
+        fits={precision: _record(AffineFit, f, precision) for precision, f in data["fits"].items()},
         complete=data["complete"],
     )
 
 
-def _entry(data: Mapping[str, Any], key: str) -> Entry:
-    net_ms, error_ms = _number(data["net_ms"], key), _number(data["error_ms"], key, least=0.0)
-    return Entry(net_ms, error_ms, _count(data["macs"], key), _count(data["n"], key, least=1))
+def _record(kind: type[Record], data: Mapping[str, Any], where: str) -> Record:
+    return kind(**{field.name: _number(data, field.name, where) for field in fields(kind)})
 
 
-def _subnet(data: Mapping[str, Any], key: str) -> Subnet:
-    return Subnet(_number(data["latency_ms"], key, least=_LEAST_MS), _number(data["error_ms"], key, least=0.0))
-
-
-def _fit(data: Mapping[str, Any], where: str) -> AffineFit:
-    scale, offset_ms = _number(data["scale"], where), _number(data["offset_ms"], where)
-    return AffineFit(scale, offset_ms, _count(data["n"], where), _number(data["mape"], where, least=0.0))
-
-
-def _number(value: object, where: str, *, least: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
-        raise ValueError(f"{where!r} has the figure {value!r}")
-    return float(value)
-
-
-def _count(value: object, where: str, *, least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{where!r} has the count {value!r}")
-    return value
+def _number(data: Mapping[str, Any], key: str, where: str) -> Any:
+    value, least = data[key], _LEAST[key]
+    kinds = (int,) if isinstance(least, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < least:
+        raise ValueError(f"{key} of {where!r} is {value!r}")
+    return value if isinstance(least, int) else float(value)

@@ -1,4 +1,4 @@
-"""Inputs made up for what an ONNX model declares."""
+"""Random inputs for an ONNX model, from the types and shapes that it declares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ModelError
 
 _MAX_NUMBERS = 2**29
-"""In one input: 2 GiB of float32, the most that a command to a worker should carry."""
+"""Per input: 2 GiB of float32, the largest payload of a command to a worker."""
 
 
 def make_inputs(
@@ -26,30 +26,32 @@ def make_inputs(
     shapes: Mapping[str, Sequence[int]] | None = None,
     source: str,
 ) -> dict[str, NDArray[Any]]:
-    """Random arrays for every input that has no initializer, their dynamic first dimension at the profile's batch size.
+    """Random arrays for every input without an initializer, with the profile's batch size as dynamic first dimension.
 
     Floats are standard normal; int32 and int64, which may be indices, are 0 or 1; other integers fill their range. An
-    input without dimensions is a scalar. A later dimension of the same name as the first is the batch too.
+    input without dimensions is a scalar. A later dimension with the same name as the first is the batch, too.
 
     Args:
-        shapes: whole shapes by input's name, the batch with them: needed for inputs with other dynamic dimensions.
+        shapes: complete shapes by input name, batch included; required for inputs with other dynamic dimensions.
+        source: the model's file, for messages.
 
     Raises:
-        ModelError: an input is no tensor of numbers, has a dynamic dimension besides the batch that `shapes` does not give,
-            or the batch is fixed at another size; or `shapes` contradicts what the model declares, or the profile's batch.
+        ModelError: an input is not a tensor of numbers, has a dynamic dimension besides the batch that `shapes` does not
+            give, or has a fixed batch of another size; or `shapes` contradicts the model or the profile's batch.
     """
     given = shapes or {}
     weights = {initializer.name for initializer in model.graph.initializer}
     declared = [value for value in model.graph.input if value.name not in weights]
     for name in given.keys() - {value.name for value in declared}:
         raise ModelError(
-            f"{source}: a shape is given for input {name!r}, and the model's inputs are "
-            f"{', '.join(repr(value.name) for value in declared) or 'none'}"
+            f"{source}: unknown input {name!r} in the given shapes; the model's inputs are "
+            f"{', '.join(repr(value.name) for value in declared) or 'none'}",
+            code="model.shape-mismatch",
         )
-    batches = {v.type.tensor_type.shape.dim[0].dim_param for v in declared if _starts_dynamic(v)} - {""}
+    batch_names = {v.type.tensor_type.shape.dim[0].dim_param for v in declared if _starts_dynamic(v)} - {""}
     if declared and not any(_starts_dynamic(value) for value in declared):
         _check_fixed_batch(declared[0], profile, source)
-    return {value.name: _array(value, profile, rng, batches, given.get(value.name), source) for value in declared}
+    return {value.name: _array(value, profile, rng, batch_names, given.get(value.name), source) for value in declared}
 
 
 def _starts_dynamic(value: ValueInfoProto) -> bool:
@@ -58,7 +60,7 @@ def _starts_dynamic(value: ValueInfoProto) -> bool:
 
 
 def _is_dynamic(dim: Any) -> bool:
-    """Old exporters write -1."""
+    """Whether only the run knows the size; old exporters write -1."""
     return not dim.HasField("dim_value") or dim.dim_value < 0
 
 
@@ -67,8 +69,9 @@ def _check_fixed_batch(value: ValueInfoProto, profile: HardwareProfile, source: 
     if len(dims) > 0 and dims[0].dim_value != profile.batch_size:
         raise ModelError(
             f"{source}: the first dimension of input {value.name!r} is fixed at {dims[0].dim_value}, and profile "
-            f"{profile.name} runs batches of {profile.batch_size}; export the model with a dynamic batch, or take a "
-            f"profile of batch size {dims[0].dim_value}"
+            f"{profile.name} has batch size {profile.batch_size}; export the model with a dynamic batch, or choose a "
+            f"profile with batch size {dims[0].dim_value}",
+            code="model.batch-mismatch",
         )
 
 
@@ -76,48 +79,53 @@ def _array(
     value: ValueInfoProto,
     profile: HardwareProfile,
     rng: np.random.Generator,
-    batches: set[str],
+    batch_names: set[str],
     given: Sequence[int] | None,
     source: str,
 ) -> NDArray[Any]:
     tensor = value.type.tensor_type
     where = f"{source}: input {value.name!r}"
     if not value.type.HasField("tensor_type") or (given is None and not tensor.HasField("shape")):
-        raise ModelError(f"{where} is no tensor of declared shape; only such inputs can be made up{_advice(value)}")
+        raise ModelError(
+            f"{where} is not a tensor with a declared shape; export it with one{_advice(value)}",
+            code="model.shape-required",
+        )
     if any(not _is_dynamic(dim) and dim.dim_value == 0 for dim in tensor.shape.dim):
         raise ModelError(
-            f"{where} has a dimension of size 0, so there is nothing to run on; export it with sizes from 1"
+            f"{where} has a dimension of size 0; export it with sizes from 1", code="model.input-unsupported"
         )
-    known = [_size(dim, i, profile, batches) for i, dim in enumerate(tensor.shape.dim)]
+    known = [_size(dim, i, profile, batch_names) for i, dim in enumerate(tensor.shape.dim)]
     if given is None:
         if 0 in known:
             i = known.index(0)
             name = f" ({tensor.shape.dim[i].dim_param!r})" if tensor.shape.dim[i].dim_param else ""
             raise ModelError(
-                f"{source}: dimension {i}{name} of input {value.name!r} is dynamic, and only the first, the batch, may be; "
-                f"export the model with this dimension fixed{_advice(value)}"
+                f"{where}: dimension {i}{name} is dynamic, and only the first, the batch, may be; "
+                f"export the model with a fixed size{_advice(value)}",
+                code="model.shape-required",
             )
         return _draw(tensor.elem_type, tuple(known), rng, where)
     expected = "x".join(str(size or "?") for size in known)
     fits = len(given) == len(known) and all(b in (0, a) for a, b in zip(given, known, strict=True))
     if min(given, default=1) < 1 or (tensor.HasField("shape") and not fits):
         raise ModelError(
-            f"{where}: the shape {'x'.join(map(str, given))} is given, and the model and the profile's batch of "
-            f"{profile.batch_size} want {expected or 'a scalar'}, with sizes from 1"
+            f"{where}: the given shape {'x'.join(map(str, given))} does not fit the model with the profile's batch size "
+            f"{profile.batch_size}; expected {expected or 'a scalar'}, with sizes from 1",
+            code="model.shape-mismatch",
         )
     return _draw(tensor.elem_type, tuple(given), rng, where)
 
 
-def _size(dim: Any, i: int, profile: HardwareProfile, batches: set[str]) -> int:
-    """Of a declared dimension; 0 where it is dynamic and not the batch."""
+def _size(dim: Any, i: int, profile: HardwareProfile, batch_names: set[str]) -> int:
+    """The size of a declared dimension; 0 if it is dynamic and not the batch."""
     if not _is_dynamic(dim):
         return int(dim.dim_value)
-    return profile.batch_size if i == 0 or dim.dim_param in batches else 0
+    return profile.batch_size if i == 0 or dim.dim_param in batch_names else 0
 
 
 def _advice(value: ValueInfoProto) -> str:
-    """How to name a shape; empty for what no shape makes a tensor."""
-    return f", or give its whole shape (--shape {value.name}=1x...)" if value.type.HasField("tensor_type") else ""
+    """The option that gives a shape; empty for an input that is not a tensor."""
+    return f", or give its complete shape (--shape {value.name}=1x...)" if value.type.HasField("tensor_type") else ""
 
 
 def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, where: str) -> NDArray[Any]:
@@ -125,17 +133,19 @@ def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, wher
     if math.prod(shape) > _MAX_NUMBERS:
         sizes = "x".join(map(str, shape))
         raise ModelError(
-            f"{where} would be {sizes}, more than {_MAX_NUMBERS:,} numbers; give it a smaller shape or batch"
+            f"{where} has the shape {sizes}, more than {_MAX_NUMBERS:,} numbers; choose a smaller shape or batch",
+            code="model.input-unsupported",
         )
     if name in ("FLOAT", "DOUBLE", "FLOAT16"):
         return np.asarray(rng.standard_normal(shape), dtype=helper.tensor_dtype_to_np_dtype(elem_type))
-    if name in ("INT32", "INT64", "BOOL"):  # the integers may be indices, and every table has two rows
+    if name in ("INT32", "INT64", "BOOL"):  # they may be indices, and every table has two rows
         return np.asarray(rng.integers(0, 2, shape), dtype=helper.tensor_dtype_to_np_dtype(elem_type))
     if name in ("INT8", "UINT8", "INT16", "UINT16", "UINT32", "UINT64"):
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
         bounds = np.iinfo(dtype)
         return np.asarray(rng.integers(bounds.min, bounds.max, shape, dtype=dtype, endpoint=True), dtype=dtype)
     raise ModelError(
-        f"{where} is of type {name}, and only numbers and booleans that numpy has can be made up; "
-        "export the model so that it begins with what it makes of this input"
+        f"{where} has type {name}, expected a number or boolean type of numpy; export the model without the nodes that "
+        "convert this input",
+        code="model.input-unsupported",
     )

@@ -1,4 +1,4 @@
-"""Where a profile is measured: by a child process, over ssh, or on a node of the Ray cluster."""
+"""Opens the profiler of a hardware profile: by a child process, over ssh, or on a node of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hardware_profiles.measuring.session import Limits
 from hardware_profiles.transports.connection import Connection, LocalConnection, local_command, worker_environment
 
 SSH_CONFIG = "NAS_SSH_CONFIG"
-"""The environment variable with a configuration file for ssh, instead of the user's own."""
+"""The environment variable with a configuration file for ssh that replaces the user's own."""
 
 
 def open_profiler(
@@ -28,16 +28,16 @@ def open_profiler(
 ) -> WorkerProfiler:
     """A profiler that measures where the profile says; close it, or use it in a ``with``.
 
-    No process is started and nobody is called before the first measurement, or the first question for its environment.
+    The worker process starts with the first measurement, or the first call of `environment`.
 
     Args:
         seed: of the order of entries within rounds.
-        on_wait: told in a sentence when another measurement must be waited for.
-        lock: name of what whoever measures on the host holds; for tests.
-        levels: the sentinels' levels in earlier sessions there; each session's is added (see `WorkerProfiler`).
+        on_wait: receives a message when another measurement holds the host.
+        lock: name of the host's measurement lock; tests use their own.
+        levels: the sentinels' levels in previous sessions on this machine; each session appends its own.
 
     Raises:
-        ProfileError: this machine, where the profile is measured here, has not what it asks for.
+        ProfileError: the profile is measured on this machine, which does not meet its requirements.
     """
     check_machine(profile)
     return WorkerProfiler(
@@ -52,7 +52,7 @@ def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
         config = os.environ.get(SSH_CONFIG)
         return partial(connect_by_ssh, profile, config=Path(config) if config else None)
     if profile.placement:
-        from hardware_profiles.transports.ray_node import connect_by_ray  # ray takes a second to load
+        from hardware_profiles.transports.ray_node import connect_by_ray  # importing ray takes a second
 
         return partial(connect_by_ray, profile)
     return partial(LocalConnection, local_command(), worker_environment(profile.threads))

@@ -13,18 +13,18 @@ from hardware_profiles.errors import ModelError
 
 
 def runtime_version() -> str:
-    """Of the ONNX Runtime in this process."""
+    """The version of ONNX Runtime in this process."""
     return str(onnxruntime.__version__)
 
 
 def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list[list[NDArray[Any]]]:
-    """The model's outputs of each call, in their order, on the CPU with one thread; one session makes all of them.
+    """The model's outputs of each call, in order, on the CPU with one thread, from one session.
 
     Args:
-        calls: the inputs by name of each call; their shapes may differ from call to call.
+        calls: the inputs of each call by name; their shapes may differ between calls.
 
     Raises:
-        ModelError: the runtime refuses the model or the inputs of a call.
+        ModelError: the runtime rejects the model or the inputs of a call.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -32,7 +32,7 @@ def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise _refused(error) from error
+        raise _rejected(error) from error
     return [_run(session, inputs) for inputs in calls]
 
 
@@ -40,10 +40,10 @@ def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: i
     """The model's outputs, on the CPU with one thread.
 
     Args:
-        batch_size: examples a call, where the first dimension of all inputs and outputs is the batch; None is one call.
+        batch_size: examples per call, where the first dimension of all inputs and outputs is the batch; None makes one call.
 
     Raises:
-        ModelError: the runtime refuses the model or the inputs.
+        ModelError: the runtime rejects the model or the inputs.
     """
     if batch_size is None:
         return run_calls(model, [inputs])[0]
@@ -58,12 +58,11 @@ def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: i
 
 
 def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Raises: ModelError: the runtime refuses the inputs."""
     try:
         return [np.asarray(output) for output in session.run(None, dict(inputs))]
     except Exception as error:  # as above
-        raise _refused(error) from error
+        raise _rejected(error) from error
 
 
-def _refused(error: Exception) -> ModelError:
-    return ModelError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}")
+def _rejected(error: Exception) -> ModelError:
+    return ModelError(f"ONNX Runtime {runtime_version()} rejects the model: {error}", code="model.rejected")

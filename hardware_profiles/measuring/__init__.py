@@ -1,1 +1,1 @@
-"""Taking figures: the protocol, the process that times, sessions, and what they say."""
+"""The measuring protocol, the worker process that times models, and its sessions."""

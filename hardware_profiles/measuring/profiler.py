@@ -1,4 +1,4 @@
-"""Measures deployments by a worker, wherever it runs: batches, retries, and what to do when the worker dies."""
+"""Measures deployments by a worker on any machine: batches, retries, and recovery from a worker's death."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ import numpy as np
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
 from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
-from hardware_profiles.measuring.requirements import unmet_requirement
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
+from hardware_profiles.requirements import check_requirements
 from hardware_profiles.transports.connection import Connection
 
 MAX_BATCH = 20
-"""Deployments measured together; more keep a round's ends too far apart in time."""
+"""Deployments measured together; with more, the start and the end of a round are too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
-"""Of their models and example inputs, which a worker holds all at once; a deployment that is larger is measured alone."""
+"""Size of a batch's models and example inputs, all held by the worker; a larger deployment is measured alone."""
 MAX_DEATHS = 6
-"""Deaths of which no model is suspected, with nothing measured between them, after which the machine is to blame."""
-
+"""Consecutive deaths without a suspected model after which the machine is to blame."""
 MAX_KILLERS = 3
-"""Where more models than these were to be measured and each killed the worker, they are not to blame."""
+"""If all models of a batch kill the worker, and they are more than this, the machine is to blame."""
 LOCK = "hardware-profiles"
-"""Name of what whoever measures on a host holds, of all its users (see `Worker.acquire`)."""
+"""Name of the host's measurement lock, shared by all its users (see `Worker.acquire`)."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Before each new try to reach a machine that has been lost: some may be restarting, none is worth a minute."""
+"""Before each attempt to reconnect to a lost machine, which may be restarting."""
 
 
 class WorkerProfiler:
-    """Measures by a worker process on one machine; implements `LatencyProfiler`. It is started when first needed.
+    """Measures by a worker process on one machine; implements `LatencyProfiler`. The worker starts when it is first needed.
 
-    The host's lock is held while a batch is measured, not longer: several profilers of one host take turns.
+    The host's lock is held while a batch is measured, so that several profilers of one host take turns.
 
     Args:
-        connect: starts a worker where the profile says, and returns the connection to it.
+        connect: starts a worker for the profile, and returns the connection to it.
         seed: of the order of entries within rounds.
-        on_wait: told in a sentence when another measurement must be waited for.
-        pauses_s: before the tries to reach a machine again.
-        levels: the sentinels' levels in earlier sessions on this machine, the last ones last, to tell a disturbed session
-            from a calm one; each session's is added.
+        on_wait: receives a message when another measurement holds the host.
+        pauses_s: before the attempts to reconnect.
+        levels: the sentinels' levels in previous sessions on this machine, in order, which identify a disturbed session;
+            each session appends its own.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class WorkerProfiler:
                 self._count_death(death)
 
     def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
-        """One result a deployment, in order, in batches that are measured in the same rounds; see `LatencyProfiler`."""
+        """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
         for batch in _batches(deployments):
             yield from self._measure_batch(batch, longer=longer)
 
@@ -98,8 +97,8 @@ class WorkerProfiler:
         self.close()
 
     def _measure_batch(self, batch: Sequence[Deployment], *, longer: bool) -> list[Result]:
-        """The batch's results. Who is noisy is measured again, at most twice, and keeps the quietest attempt; a last time,
-        who has no figure even so."""
+        """The batch's results. Noisy entries are re-measured up to two times and keep the quietest attempt; those that have
+        no valid measurement then, once more."""
         attempts: list[list[Result]] = [[] for _ in batch]
         pending = list(range(len(batch)))
         for pause_s in (0.0, *RETRY_PAUSES_S, LAST_PAUSE_S):
@@ -117,9 +116,9 @@ class WorkerProfiler:
     def _measure_surviving(
         self, batch: Sequence[Deployment], which: Sequence[int], *, longer: bool
     ) -> dict[int, Result]:
-        """Results by index. Where the worker dies, the suspect is measured alone, and fails if it dies there again.
+        """Results by index. If the worker dies, the suspect is measured alone, and fails if the worker dies again.
 
-        However many kill it, this ends: a death with suspects makes groups smaller or fails a model, one without is counted.
+        This terminates: a death with suspects makes groups smaller or fails a model, and deaths without are counted.
         """
         found: dict[int, Result] = {}
         deaths: Counter[int] = Counter()
@@ -137,8 +136,9 @@ class WorkerProfiler:
                     killers += 1
                     if killers == len(which) > MAX_KILLERS:
                         raise WorkerError(
-                            f"{death}, with each of {killers} models alone; that is the machine's doing and not theirs: look "
-                            "at its memory and at what else runs there. What was measured is kept"
+                            f"{death}, with each of {killers} models alone, so the machine is to blame; check its memory and "
+                            "its other processes. Finished measurements are kept",
+                            code="worker.machine-unstable",
                         ) from death
                 else:
                     queue.extendleft(reversed(_regroup(group, suspects)))
@@ -162,7 +162,7 @@ class WorkerProfiler:
                 on_wait=self._on_wait,
             )
         except BaseException as error:
-            self.close()  # whatever happened, the process may be in the middle of something
+            self.close()  # the process may be in the middle of a command
             if isinstance(error, ConnectionLostError):
                 error.suspects = ()
             elif isinstance(error, WorkerDiedError):
@@ -181,18 +181,22 @@ class WorkerProfiler:
             profile = self._profile
             self._connection.send({"do": "start", "threads": profile.threads, "provider": profile.provider})
             answer = self._connection.receive(seconds=self._limits.start)
-            if answer["event"] == "unfit":
-                told = f"latency is measured on Linux, which can pin processes, and this is {answer['platform']}"
-            else:
-                told = unmet_requirement(profile, answer["environment"])
-            if told:
+            try:
+                if answer["event"] == "unsupported":
+                    raise ProfileError(
+                        f"profile {profile.name}: measuring needs Linux, which can pin processes to CPUs; this is "
+                        f"{answer['platform']}",
+                        code="profile.platform-unsupported",
+                    )
+                check_requirements(profile, answer["environment"])
+            except ProfileError:
                 self.close()
-                raise ProfileError(f"profile {profile.name}: {told}")
+                raise
             self._environment = answer["environment"]
         return self._connection
 
     def _reach(self) -> Connection:
-        """A new connection; a machine that was reached before may be away for a moment."""
+        """A new connection; reconnecting to a machine that was reached before is retried."""
         if not self._environment:
             return self._connect()
         for pause_s in self._pauses_s:
@@ -204,20 +208,21 @@ class WorkerProfiler:
             return self._connect()
         except UnreachableError as error:
             raise WorkerError(
-                f"the machine of profile {self._profile.name} was there and is gone: {error}. "
-                "What was measured is kept; when the machine is back, go on with `nas resume`"
+                f"lost the machine of profile {self._profile.name}: {error}. Finished measurements are kept; when the machine "
+                "is back, continue with `nas resume`",
+                code="worker.machine-lost",
             ) from error
 
     def _count_death(self, death: WorkerDiedError) -> None:
-        """Counts what no model is to blame for; too many of these are an error."""
+        """Counts deaths without a suspected model; too many of these are an error."""
         if death.suspects:
             return
         self._unexplained_deaths += 1
         if self._unexplained_deaths >= MAX_DEATHS:
-            self._unexplained_deaths = 0  # whoever asks again has done something about it
+            self._unexplained_deaths = 0  # the next call starts anew
             raise WorkerError(
-                f"{death}, {MAX_DEATHS} times in a row; look at the machine's memory and at "
-                f"whether `import onnxruntime` works there"
+                f"{death}, {MAX_DEATHS} times in a row; check the machine's memory, and that `import onnxruntime` works there",
+                code="worker.machine-unstable",
             ) from death
 
 
@@ -226,7 +231,7 @@ def _is_noisy(result: Result) -> bool:
 
 
 def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
-    """What to measure after a death: a lone suspect by itself, after the others; halves where any of several could be it."""
+    """The groups to measure after a death: a single suspect alone, after the others; two halves if there are several."""
     if len(suspects) == 1:
         rest = [i for i in group if i not in suspects]
         return [part for part in (rest, suspects) if part]

@@ -1,4 +1,4 @@
-"""Raw samples of a measurement as compressed bytes, for keeping."""
+"""Encoding of a measurement's raw samples as compressed bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADER = struct.Struct("<4sI")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Wall and thread CPU times of all runs in order, (n,) each, in milliseconds, and the rounds' lengths (sum n)."""
+    """Wall and thread CPU times of all runs in order, (n,) each, in milliseconds, and the rounds' lengths, whose sum is n."""
 
     raw_ms: NDArray[np.float64]
     raw_cpu_ms: NDArray[np.float64]
@@ -26,7 +26,7 @@ class Samples:
 
 
 def encode_samples(measurement: LatencyMeasurement) -> bytes:
-    """zlib of: magic, number of rounds, their lengths (uint32), wall times, CPU times (float32: 7 digits), little-endian."""
+    """Compressed by zlib: magic, number of rounds, their lengths (uint32), wall and CPU times (float32), little-endian."""
     lengths = np.asarray(measurement.round_lengths, dtype="<u4")
     parts = [_HEADER.pack(_MAGIC, len(lengths)), lengths.tobytes()]
     parts += [np.asarray(times, dtype="<f4").tobytes() for times in (measurement.raw_ms, measurement.raw_cpu_ms)]
@@ -34,10 +34,10 @@ def encode_samples(measurement: LatencyMeasurement) -> bytes:
 
 
 def decode_samples(data: bytes) -> Samples:
-    """What `encode_samples` kept, to float32's precision.
+    """The samples that `encode_samples` encoded, to float32's precision.
 
     Raises:
-        ProfilingError: the bytes are not what `encode_samples` writes.
+        ProfilingError: the bytes were not written by `encode_samples`.
     """
     try:
         raw = zlib.decompress(data)
@@ -45,10 +45,11 @@ def decode_samples(data: bytes) -> Samples:
         lengths = np.frombuffer(raw, dtype="<u4", count=n_rounds, offset=_HEADER.size)
         times = np.frombuffer(raw, dtype="<f4", offset=_HEADER.size + lengths.nbytes).astype(np.float64)
     except (zlib.error, struct.error, ValueError) as error:
-        raise ProfilingError(f"the raw samples are damaged: {error}") from None
+        raise ProfilingError(f"the raw samples are damaged: {error}", code="samples.damaged") from None
     n = int(lengths.sum(dtype=np.int64))
     if magic != _MAGIC or times.size != 2 * n:
         raise ProfilingError(
-            f"the raw samples are damaged: expected {_MAGIC!r} and 2 x {n} times, got {magic!r} and {times.size}"
+            f"the raw samples are damaged: expected {_MAGIC!r} and 2 x {n} times, got {magic!r} and {times.size}",
+            code="samples.damaged",
         )
     return Samples(times[:n], times[n:], tuple(int(length) for length in lengths))

@@ -1,7 +1,7 @@
-"""Builds the sentinel, a small fixed network that is timed twice in every session to tell the session's noise.
+"""Builds the sentinel, a small fixed network that every session times twice to estimate its noise.
 
-``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx`` anew; its figures are comparable only while the
-file stays the same.
+``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx``; sentinel latencies are comparable only
+while the file stays the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One session: a few graphs, and the sentinel twice, timed together by a worker while it holds the host's lock."""
+"""A measuring session: graphs and two sentinels, timed together by a worker that holds the host's lock."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hardware_profiles.transports.connection import Connection
 
 _SENTINELS = 2
 _SLOWER = 50
-"""A round may take this many times what warming up foretold, and the seconds of `Limits.answer` besides."""
+"""A round times out after this multiple of the time that the warm-up predicts, plus the seconds of `Limits.answer`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait, in seconds: for the process to start, for the host's lock, for the answer to a command."""
+    """Timeouts in seconds: of the worker's start, of the wait for the host's lock, of the answer to a command."""
 
     start: float = 60.0
     lock: float = 900.0
@@ -34,13 +34,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What a session tells of one graph.
+    """The measurements of one graph in a session.
 
     Attributes:
-        rounds: their times are a call's, averaged over the graph's inputs.
-        session_ms: wall time that making a runtime session of it took, each time that one was made.
-        peak_mib: resident memory that this and one run added at most, in a process of its own.
-        providers: what the runtime used, the first first.
+        rounds: times per call, averaged over the graph's inputs.
+        session_ms: wall time of each creation of a runtime session.
+        peak_mib: peak resident memory that one creation and one run added, in a process of their own.
+        providers: the runtime's providers, in order of priority.
     """
 
     rounds: Rounds = field(repr=False)
@@ -51,22 +51,23 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What each graph took, or why it has no figures; the same of the two sentinels (None where no graph could be loaded).
+    """The measurements of each graph, or the reason why it has none.
 
     Attributes:
-        conditions: how the machine was meanwhile: share of its CPUs' time that a hypervisor kept, load; and its governor
-            and quota at the end, which take the place of what the environment said at the worker's start; JSON-able.
-        waited_s: until the host's lock was free.
+        sentinels: None if no graph could be loaded.
+        environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
+            others, load, governor and quota; JSON-able.
+        waited_s: time until the host's lock was free.
     """
 
     graphs: tuple[Timed | str, ...] = field(repr=False)
     sentinels: tuple[Timed, Timed] | None = field(repr=False)
-    conditions: Mapping[str, Any]
+    environment: Mapping[str, Any]
     waited_s: float = 0.0
 
 
 def read_sentinel() -> Graph:
-    """The sentinel that is shipped, with fixed inputs (1, 16, 32, 32)."""
+    """The shipped sentinel, with fixed inputs (1, 16, 32, 32)."""
     model = (resources.files("hardware_profiles") / "data" / "sentinel.onnx").read_bytes()
     image = (np.arange(16 * 32 * 32, dtype=np.int64) * 31 % 257 / 128 - 1).astype(np.float32).reshape(1, 16, 32, 32)
     return Graph(model, ({"input": image},), name="sentinel")
@@ -85,13 +86,13 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
-        lock: name of what whoever measures on a host holds: one file of that host for all users. A path is taken as it is.
-        rng: draws the order of the entries in each round.
-        on_wait: told once, where another measurement holds the host.
+        lock: name of the host's lock, one file for all its users; or the path of a file.
+        rng: shuffles the entries of each round.
+        on_wait: receives a message once, if another measurement holds the host.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
-        WorkerError: the lock was not to be had, or not in time, or the sentinel does not run.
+        WorkerError: the lock cannot be opened, or was not free in time, or the sentinel does not run.
     """
     entries = [read_sentinel()] * _SENTINELS + list(graphs)
     started = time.perf_counter()
@@ -99,7 +100,7 @@ def run_session(
     waited_s = time.perf_counter() - started
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
-    live = sorted(loaded) if len(loaded) > _SENTINELS else []  # sentinels alone have nothing to tell
+    live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
     warm_ms = [float(loaded[i]["warm_ms"]) for i in live]
     n_runs = [runs_per_round(ms, longer=longer) for ms in warm_ms]
     expected_s = sum(n * ms for n, ms in zip(n_runs, warm_ms, strict=True)) / 1e3
@@ -114,22 +115,22 @@ def run_session(
                 runs[int(key)].append(times)
     _check_sentinels(failures)
     sentinels = (_timed(loaded[0], runs[0], entries[0]), _timed(loaded[1], runs[1], entries[1])) if live else None
-    conditions = _ask(connection, {"do": "release"}, limits.answer, ())["conditions"]
+    environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
     found = tuple(
         failures[i] if i in failures else _timed(loaded[i], runs[i], entries[i])
         for i in range(_SENTINELS, len(entries))
     )
-    return Session(found, sentinels, conditions, waited_s)
+    return Session(found, sentinels, environment, waited_s)
 
 
 def _load(
     connection: Connection, entries: Sequence[Graph], limits: Limits
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """By index, what loading told, or why it failed."""
+    """The answers to loading by index, and the reasons of the failures by index."""
     loaded: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
     for i, graph in enumerate(entries):
-        names = [list(call) for call in graph.inputs]  # a name may be any text: beside the arrays
+        names = [list(call) for call in graph.inputs]  # not in the .npz, whose keys cannot be any text
         command = {"do": "load", "id": str(i), "names": names}
         answer = _ask(connection, command, limits.answer, (i,), (graph.model, _packed(graph)))
         if answer["event"] == "loaded":
@@ -142,7 +143,10 @@ def _load(
 def _check_sentinels(failures: dict[int, str]) -> None:
     for i in range(_SENTINELS):
         if i in failures:
-            raise WorkerError(f"the runtime does not run the sentinel model, as it should any: {failures[i]}")
+            raise WorkerError(
+                f"the runtime fails on the sentinel model: {failures[i]}; check the installation of ONNX Runtime",
+                code="worker.sentinel-failed",
+            )
 
 
 def _packed(graph: Graph) -> bytes:
@@ -152,21 +156,22 @@ def _packed(graph: Graph) -> bytes:
 
 
 def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
-    command = {"do": "acquire", "lock": lock, "seconds": limits.lock}
-    answer = _ask(connection, command, limits.answer, ())
+    answer = _ask(connection, {"do": "acquire", "lock": lock, "seconds": limits.lock}, limits.answer, ())
     if answer["event"] == "waiting":
         if on_wait is not None:
             on_wait(f"waiting for another measurement on this machine (process {answer['holder'] or 'unknown'}) to end")
         answer = connection.receive(seconds=limits.lock + limits.answer)
-    if answer["event"] == "barred":
+    if answer["event"] == "lock-unusable":
         raise WorkerError(
-            f"the lock of whoever measures on this machine, {answer['lock']}, cannot be opened ({answer['reason']}); "
-            "let all who measure there read and write it, or remove it"
+            f"cannot open the measurement lock {answer['lock']}: {answer['reason']}; make it readable and writable for all "
+            "users who measure on this machine, or remove it",
+            code="worker.lock-unusable",
         )
     if answer["event"] != "acquired":
         raise WorkerError(
-            f"another measurement (process {answer['holder'] or 'unknown'}) has held this machine for {limits.lock:.0f} s "
-            f"(lock {answer['lock']}); wait until it ends, or end it"
+            f"process {answer['holder'] or 'unknown'} has held the measurement lock {answer['lock']} for {limits.lock:.0f} s; "
+            "wait until its measurement ends, or end it",
+            code="worker.lock-timeout",
         )
 
 
@@ -177,7 +182,7 @@ def _ask(
     working_on: Sequence[int],
     payloads: Sequence[bytes] = (),
 ) -> dict[str, Any]:
-    """The answer to a command; if there is none, whoever was being worked on is the suspect."""
+    """The answer to a command; if the worker dies, the graphs that it was working on are the suspects."""
     try:
         connection.send(command, payloads)
         return connection.receive(seconds=seconds)
@@ -185,11 +190,11 @@ def _ask(
         death.suspects = tuple(i - _SENTINELS for i in working_on if i >= _SENTINELS)
         raise
     except json.JSONDecodeError as error:
-        raise WorkerError(f"the measuring process answers what is no JSON: {error}") from None
+        raise WorkerError(f"the measuring process sent an answer that is not JSON: {error}") from None
 
 
 def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:
-    """Times a call: a run makes one with each of the graph's inputs."""
+    """Times per call: a run makes one call with each of the graph's inputs."""
     wall, cpu, switches = (
         tuple(np.asarray(run[key], dtype=np.float64) for run in runs) for key in ("wall_ms", "cpu_ms", "switches")
     )

@@ -1,21 +1,20 @@
-"""The measuring process: pinned and alone on its host, it times ONNX models as it is told to, command by command.
+"""The measuring process: pinned to CPUs and alone on its host, it times ONNX models by the commands of its driver.
 
-It needs Python >= 3.9 on Linux, numpy and onnxruntime alone: this one file can be sent to a board and run there. It
-decides nothing; who drives it does, and sets the environment variables of thread pools. A command is a line of JSON; where
-that has "payloads": [length, ...], so many bytes each follow it. Each is answered by a line of JSON:
+It needs only Python >= 3.9 on Linux, numpy and onnxruntime: this one file is sent to a board and runs there. All decisions are
+the driver's, which also sets the environment variables of thread pools. A command is a line of JSON; after one with
+"payloads": [length, ...] follow as many byte strings of these lengths. Each is answered by a line of JSON:
 
-    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unfit", "platform"}
+    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
-                                                {"event": "acquired"} | {"event": "refused", "holder", "lock"}
-                                                | {"event": "barred", "lock", "reason"}
+                                                {"event": "acquired"} | {"event": "lock-timeout", "holder", "lock"}
+                                                | {"event": "lock-unusable", "lock", "reason"}
     {"do": "load", "id", "names": [[name, ...], ...]}, payloads: the model, its inputs as .npz, call by call
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
-    {"do": "release"}                        -> {"event": "released", "conditions"}
+    {"do": "release"}                        -> {"event": "released", "environment"}
 
-A run makes a call with each of the inputs, one after the other, and its times are of them all. It ends at the end of
-its input.
+A run makes one call with each of the inputs, and its times are the sums over them. The process ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ import numpy as np
 import onnxruntime
 
 _Calls = tuple[dict[str, Any], ...]
-"""The inputs by name of each call that a run makes."""
+"""The inputs by name of each call of a run."""
 
-_STABLE_RUNS, _STABLE_GAIN = 3, 0.02
-"""Warm-up ends when this many runs in a row beat the fastest so far by no more than this share."""
+_STABLE_RUNS, _STABLE_SHARE = 3, 0.02
+"""Warm-up ends after this number of runs in a row that improve on the fastest by at most this share."""
 _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
-_LEAST_MAKINGS, _MAKINGS, _MAKING_MS = 3, 5, 50.0
-"""Times that a session is made to tell how long that takes, the more of them if they take less than so long in all."""
+_LEAST_CREATIONS, _CREATIONS, _CREATION_MS = 3, 5, 50.0
+"""A session is created at least and at most this number of times, until the creations take this time in all."""
 _PARENT_SECONDS = 0.5
 _PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
 _TRIVIAL = bytes.fromhex(
@@ -64,12 +63,12 @@ _ISA = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "rvv",
 )  # fmt: skip
-"""Flags that decide which of the runtime's kernels run; those that begin with avx512 count as well."""
+"""CPU flags that select the runtime's kernels; all that begin with avx512 do, too."""
 
 
 def _watch_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, whatever it is doing: an orphan would disturb the next measurement."""
-    # With no events asked for, poll reports a hang-up alone. Forks of the parent may keep the pipe open, hence its id too.
+    """Ends this process when its parent ends: an orphan would disturb the next measurement."""
+    # Without events, poll reports only a hang-up. Forks of the parent may keep the pipe open, hence the check of its id.
     poller = select.poll()
     poller.register(0, 0)
     while os.getppid() == parent and not poller.poll(_PARENT_SECONDS * 1000):
@@ -78,16 +77,16 @@ def _watch_parent(parent: int) -> None:
 
 
 def _choose_cpus(n: int) -> list[int]:
-    """`n` of the CPUs that this process may use: of different cores where possible, the last first (0 serves interrupts)."""
+    """`n` of the allowed CPUs, on different cores where possible, the last ones first (CPU 0 serves interrupts)."""
     allowed, siblings = os.sched_getaffinity(0), "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    one_a_core = {_read(siblings.format(cpu)) or str(cpu): cpu for cpu in sorted(allowed)}.values()
-    return sorted(allowed, key=lambda cpu: (cpu not in one_a_core, -cpu))[:n]
+    one_per_core = {_read(siblings.format(cpu)) or str(cpu): cpu for cpu in sorted(allowed)}.values()
+    return sorted(allowed, key=lambda cpu: (cpu not in one_per_core, -cpu))[:n]
 
 
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):  # not every kernel and board has every file
+    except (OSError, UnicodeDecodeError):  # some kernels and boards lack some files
         return ""
 
 
@@ -101,7 +100,7 @@ def _fields(path: str) -> dict[str, list[str]]:
 
 
 def _cpu() -> tuple[str, list[str]]:
-    """The processor's name (x86 tells one; ARM tells the board's and its parts' numbers), and its flags, sorted."""
+    """The processor's name (on ARM, the board's name and its part numbers), and its flags, sorted."""
     lines = _fields("/proc/cpuinfo")
     names = [lines[key][0] for key in ("model name", "Model", "Hardware", "uarch") if key in lines][:1]
     parts = sorted({f"part {part}" for part in lines.get("CPU part", [])})
@@ -110,14 +109,14 @@ def _cpu() -> tuple[str, list[str]]:
 
 
 def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
-    """The GPU of a provider that computes on one, and its driver, as the system tells them; None for others.
+    """The model and driver of a GPU provider's GPU, as the system reports them; None for other providers.
 
-    Where there are GPUs of several models, all are told, and which of all the process may use.
+    With GPUs of several models, all of them, and the ones that the process may use.
     """
     if provider not in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         return None
     found = [_fields(str(file)).get("Model", []) for file in Path(root, "gpus").glob("*/information")]
-    models = sorted({model for told in found for model in told})
+    models = sorted({model for own in found for model in own})
     if len(models) > 1:
         models.append(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
     version = next((word for word in _read(f"{root}/version").split() if word[0].isdigit() and "." in word), "unknown")
@@ -125,7 +124,7 @@ def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
 
 
 def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float | None:
-    """CPUs that the control groups of this process grant it, the least of all levels; None without a limit."""
+    """The CPU quota of this process's control groups, the least of all levels; None without a limit."""
     found = []
     for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -143,26 +142,25 @@ def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> f
 
 
 def _cpu_times(cpus: list[int]) -> tuple[int, int]:
-    """Ticks of these CPUs that the hypervisor gave to others, and all of them."""
+    """Ticks of these CPUs that the hypervisor gave to others, and all ticks."""
     own = [f"cpu{cpu}" for cpu in cpus]
     lines = [line.split() for line in _read("/proc/stat").splitlines() if line.split()[0] in own]
-    ticks = [[int(value) for value in values[:8]] for _, *values in lines]  # what follows is counted in these already
+    ticks = [[int(value) for value in values[:8]] for _, *values in lines]  # the rest is included in these
     return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
-def _limits(cpus: list[int]) -> dict[str, Any]:
-    """What makes the CPUs slower or faster, and may change while this process lives."""
+def _changing(cpus: list[int]) -> dict[str, Any]:
+    """The part of the environment that may change while this process lives, and affects the CPUs' speed."""
     governor = _read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/scaling_governor")
     load = _read("/proc/loadavg").split()
     return {"quota_cpus": cpu_quota(), "governor": governor or None, "load_1m": float(load[0]) if load else None}
 
 
 def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
-    """What this machine is, and the process on it, to decide what may be measured and which figures go together.
+    """A description of this machine and process, which decides what can be measured and which measurements are comparable.
 
     Args:
-        cpus: that runs are pinned to.
-        provider: that runs them.
+        cpus: to which runs are pinned.
     """
     model, flags = _cpu()
     return {
@@ -174,8 +172,8 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
         "allowed_cpus": len(os.sched_getaffinity(0)),
         "pinned_cpus": cpus,
         "max_khz": int(_read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/cpuinfo_max_freq") or 0) or None,
-        **_limits(cpus),
-        # Whether it is by chance where code and memory of this process lie.
+        **_changing(cpus),
+        # Of this process's memory: without address randomisation, or with it.
         "layout": "fixed" if int(_read("/proc/self/personality") or "0", 16) & _ADDR_NO_RANDOMIZE else "random",
         "host": platform.node(),
         "platform": platform.platform(),
@@ -191,7 +189,7 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
 
 
 class Worker:
-    """The commands, and what is loaded."""
+    """Executes the commands, and holds the loaded models."""
 
     def __init__(self, out: TextIO, zygote: Zygote | None) -> None:
         self._out, self._zygote = out, zygote
@@ -201,64 +199,61 @@ class Worker:
         self._ticks = (0, 0)
         self._loaded: dict[str, tuple[Any, _Calls]] = {}
 
-    def say(self, event: str, **values: Any) -> None:
+    def _answer(self, event: str, **values: Any) -> None:
         self._out.write(json.dumps({"event": event, **values}) + "\n")
         self._out.flush()
 
     def start(self, threads: int, provider: str) -> None:
         """Pins this thread to the first of its CPUs; ONNX Runtime pins its own threads to the others."""
         if self._zygote is None:
-            self.say("unfit", platform=sys.platform)
+            self._answer("unsupported", platform=sys.platform)
             return
         self._cpus, self._provider = _choose_cpus(threads), provider
         environment = environment_of(self._cpus, provider)
         os.sched_setaffinity(0, self._cpus[:1])
-        self.say("ready", environment=environment)
+        self._answer("ready", environment=environment)
 
     def acquire(self, lock: str, seconds: float) -> None:
-        """Takes the host's lock, by its name or the path of its file. The system gives it back when this process ends."""
+        """Takes the host's lock, by its name or the path of its file. The system releases it when this process ends."""
         path = lock if os.sep in lock else lock_path(lock)
         try:
             file = open_lock(path)
         except OSError as error:
-            self.say("barred", lock=path, reason=error.strerror)
+            self._answer("lock-unusable", lock=path, reason=error.strerror)
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(file, 20, 0)
-            holder = pid.decode() if pid.isdigit() else ""  # anybody may have written anything
-            self.say("waiting", holder=holder, lock=path)
+            holder = pid.decode() if pid.isdigit() else ""  # any user may have written any text
+            self._answer("waiting", holder=holder, lock=path)
             if not _wait_for(file, seconds):
                 os.close(file)
-                self.say("refused", holder=holder, lock=path)
+                self._answer("lock-timeout", holder=holder, lock=path)
                 return
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._lock, self._ticks = file, _cpu_times(self._cpus)
-        self.say("acquired")
+        self._answer("acquired")
 
     def load(self, id: str, names: list[list[str]], payloads: list[bytes]) -> None:
-        """Makes a session and warms it up until it is stable, after another process has told what that takes.
-
-        What making it took is told of each time that it was made.
-        """
-        assert self._zygote is not None  # "start" has refused without
+        """Creates a session and warms it up until it is stable, after another process has measured creation and memory."""
+        assert self._zygote is not None  # "start" rejects a machine without
         try:
             alone = self._zygote.measure(self._cpus, self._provider, names, payloads)
             model, inputs = payloads
             calls = _read_calls(inputs, names)
-            session, session_ms = _make_session(model, self._cpus, self._provider)
+            session, session_ms = _create_session(model, self._cpus, self._provider)
             warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            self.say("failed", message=_told(error))
+            self._answer("failed", message=_message(error))
             return
         self._loaded[id] = session, calls
-        told = {"warm_ms": warm_ms, "session_ms": [*alone["session_ms"], session_ms], "peak_mib": alone["peak_mib"]}
-        self.say("loaded", **told, providers=session.get_providers())
+        costs = {"warm_ms": warm_ms, "session_ms": [*alone["session_ms"], session_ms], "peak_mib": alone["peak_mib"]}
+        self._answer("loaded", **costs, providers=session.get_providers())
 
     def round(self, order: list[tuple[str, int]]) -> None:
-        """Runs the entries one after the other, each so many times in a row."""
+        """Runs the entries in order, each its number of times in a row."""
         entries = {}
         gc.disable()  # a collection inside a run would be timed with it
         for id, n_runs in order:
@@ -267,24 +262,24 @@ class Worker:
                 wall, cpu, switches = _time_runs(session, calls, n_runs)
                 entries[id] = {"wall_ms": wall, "cpu_ms": cpu, "switches": switches}
             except Exception as error:  # as above
-                entries[id] = {"message": _told(error)}
+                entries[id] = {"message": _message(error)}
         gc.enable()
-        self.say("round", entries=entries)
+        self._answer("round", entries=entries)
 
     def release(self) -> None:
-        """Drops what is loaded, gives the host's lock back, and tells how the machine was since it was taken."""
+        """Drops the loaded models, releases the host's lock, and reports what may have changed since it was taken."""
         self._loaded.clear()
         stolen, total = (now - was for was, now in zip(self._ticks, _cpu_times(self._cpus)))  # noqa: B905 - Python 3.9
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self.say("released", conditions={"steal": stolen / total if total > 0 else 0.0, **_limits(self._cpus)})
+        self._answer("released", environment={"steal": stolen / total if total > 0 else 0.0, **_changing(self._cpus)})
 
 
 class Zygote:
-    """A process that forks others: each makes one session, in a memory that no other has used, and tells what that takes.
+    """A process that forks others: each creates one session in fresh memory, and measures its cost.
 
-    It is forked itself before this process has any session, pool or thread that a fork would miss.
+    It is forked before this process has any session, pool or thread that a fork would lose.
     """
 
     def __init__(self) -> None:
@@ -294,7 +289,7 @@ class Zygote:
             _die_with(own)
             self._control.close()
             nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, 0)  # so that whoever drives the worker sees it end
+            os.dup2(nowhere, 0)  # so that the driver sees the worker end
             os.dup2(nowhere, 1)
             try:
                 _serve(theirs)
@@ -303,29 +298,32 @@ class Zygote:
         theirs.close()
 
     def measure(self, cpus: list[int], provider: str, names: list[list[str]], payloads: list[bytes]) -> dict[str, Any]:
-        """Milliseconds to make the model's session, for each making, and the MiB that it and one run of it added at most.
+        """``session_ms``, the milliseconds of each session creation, and ``peak_mib``, the peak memory of one and its run.
 
         Raises:
-            RuntimeError: the model does not load or run, with the runtime's message; or the process died of it.
+            RuntimeError: the model does not load or run (the runtime's message), or its process died.
         """
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 socket.send_fds(self._control, [b"x"], [theirs.fileno()])
             request = {"cpus": cpus, "provider": provider, "names": names, "payloads": [len(p) for p in payloads]}
-            with contextlib.suppress(BrokenPipeError), ours.makefile("wb") as out:  # what it died of follows
+            with (
+                contextlib.suppress(BrokenPipeError),
+                ours.makefile("wb") as out,
+            ):  # the process has died; the answer is missing below
                 out.write(json.dumps(request).encode() + b"\n")
                 out.writelines(payloads)
             answer: dict[str, Any] = {}
             with contextlib.suppress(ConnectionError), ours.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
         if "peak_mib" not in answer:
-            raise RuntimeError(answer.get("message") or "a process that loaded this model and ran it once died of it")
+            raise RuntimeError(answer.get("message") or "the process that loaded and ran this model died")
         return answer
 
 
 def _serve(control: socket.socket) -> None:
-    """The zygote's life: a fork for each conversation that it is handed, until the worker is gone."""
+    """The zygote's loop: forks for each socket that it receives, until the worker has ended."""
     own = os.getpid()
     while True:
         _, handles, _, _ = socket.recv_fds(control, 1, 1)
@@ -335,85 +333,89 @@ def _serve(control: socket.socket) -> None:
         if child == 0:
             _die_with(own)
             try:
-                with socket.socket(fileno=handles[0]) as conversation:
-                    _answer_alone(conversation)
+                with socket.socket(fileno=handles[0]) as connection:
+                    _measure_alone(connection)
             finally:
                 os._exit(0)
         os.close(handles[0])
         os.waitpid(child, 0)
 
 
-def _answer_alone(conversation: socket.socket) -> None:
-    """The fork's life: reads one model, makes and runs it, tells what that took."""
-    with conversation.makefile("rb") as file, conversation.makefile("w", encoding="utf-8") as out:
+def _measure_alone(connection: socket.socket) -> None:
+    """The fork's work: reads one model, creates its session, runs it, and answers with the cost."""
+    with connection.makefile("rb") as file, connection.makefile("w", encoding="utf-8") as out:
         request = next(_commands(file))
         model, inputs = request["payloads"]
         os.sched_setaffinity(0, request["cpus"][:1])
         try:
             calls = _read_calls(inputs, request["names"])
-            # The runtime's own code and what its first session sets up, some 16 MiB, is no model's.
-            trivial, _ = _make_session(_TRIVIAL, request["cpus"], request["provider"], whole=False)
+            # The runtime's code and the setup of its first session, some 16 MiB, are not the model's.
+            trivial, _ = _create_session(_TRIVIAL, request["cpus"], request["provider"], whole=False)
             trivial.run(None, {"x": np.zeros(1, np.float32)})
-            with contextlib.suppress(OSError):  # where the kernel cannot start it anew, the peak so far counts
+            with contextlib.suppress(OSError):  # if the kernel cannot reset the peak, the previous one counts
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            session, session_ms = _make_session(model, request["cpus"], request["provider"])
+            session, session_ms = _create_session(model, request["cpus"], request["provider"])
             _time_runs(session, calls, 1)
             added_kib = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
-            makings = [session_ms]
-            while len(makings) < _LEAST_MAKINGS or (len(makings) < _MAKINGS and sum(makings) < _MAKING_MS):
-                makings.append(_make_session(model, request["cpus"], request["provider"])[1])
-            answer: dict[str, Any] = {"session_ms": makings, "peak_mib": added_kib / 1024}
+            creations_ms = [session_ms]
+            while len(creations_ms) < _LEAST_CREATIONS or (
+                len(creations_ms) < _CREATIONS and sum(creations_ms) < _CREATION_MS
+            ):
+                creations_ms.append(_create_session(model, request["cpus"], request["provider"])[1])
+            answer: dict[str, Any] = {"session_ms": creations_ms, "peak_mib": added_kib / 1024}
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            answer = {"message": _told(error)}
+            answer = {"message": _message(error)}
         out.write(json.dumps(answer) + "\n")
 
 
 def _die_with(parent: int) -> None:
-    """Has the system kill this process when its parent dies, even in the middle of an endless run."""
+    """Makes the system kill this process when its parent dies, even during an endless run."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before
+    if os.getppid() != parent:  # it has died already
         os._exit(0)
 
 
 def _read_calls(inputs: bytes, names: list[list[str]]) -> _Calls:
-    numbers = itertools.count()  # the arrays lie call after call
+    numbers = itertools.count()  # the arrays are stored call by call
     with np.load(io.BytesIO(inputs), allow_pickle=False) as arrays:
         return tuple({name: arrays[f"arr_{next(numbers)}"] for name in call} for call in names)
 
 
-def _make_session(model: bytes, cpus: list[int], provider: str, *, whole: bool = True) -> tuple[Any, float]:
-    """A session of the model, and the milliseconds that making it took; the provider has to run the `whole` of it."""
+def _create_session(model: bytes, cpus: list[int], provider: str, *, whole: bool = True) -> tuple[Any, float]:
+    """A session of the model, and the milliseconds to create it; if `whole`, the provider must run every operation."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(cpus)
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if len(cpus) > 1:  # the runtime numbers processors from 1, and its first thread is the calling one
+    if len(cpus) > 1:  # the runtime counts processors from 1; the calling thread is its first
         others = ";".join(str(cpu + 1) for cpu in cpus[1:])
         options.add_session_config_entry("session.intra_op_thread_affinities", others)
-    if whole and provider != "CPUExecutionProvider":  # what it leaves to the CPU would pass for its own time
+    if whole and provider != "CPUExecutionProvider":  # or the CPU's time would count as the provider's
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     start = time.perf_counter()
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=False)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         if "fallback to CPU EP has been explicitly disabled" in str(error):
-            left = f"the provider {provider} does not run all of the model's operations and leaves some to the CPU"
-            raise RuntimeError(f"{left}; choose another precision or another provider") from error
+            raise RuntimeError(
+                f"the provider {provider} does not run all of the model's operations and leaves some to the CPU; "
+                "choose another precision or another provider"
+            ) from error
         raise
     session_ms = (time.perf_counter() - start) * 1e3
     session.disable_fallback()
     if session.get_providers()[0] != provider:
         raise RuntimeError(
-            f"the provider {provider} cannot start here; look whether the libraries that it needs are there"
+            f"the provider {provider} cannot start; check that the libraries that it needs are installed"
         )
     return session, session_ms
 
 
 def lock_path(name: str, folders: tuple[str, ...] = ("/run/lock", "/dev/shm", "/tmp")) -> str:
-    """A file in the first of the folders that everybody may write in, where all users of a host meet, and root."""
+    """The path of a lock file in the first of the folders that all users may write to, root included."""
     open_to_all = (
         f for f in folders if os.path.isdir(f) and os.stat(f).st_mode & stat.S_IWOTH and os.access(f, os.W_OK)
     )
@@ -421,21 +423,21 @@ def lock_path(name: str, folders: tuple[str, ...] = ("/run/lock", "/dev/shm", "/
 
 
 def open_lock(path: str) -> int:
-    """The descriptor of a file that all users may lock. It is made where there is none; no link is followed.
+    """The descriptor of a file that all users may lock, created if it is missing; links are not followed.
 
-    A file that is there is not asked to be made, which a kernel refuses for another user's (fs.protected_regular).
+    O_CREAT is not used on an existing file: the kernel rejects it for another user's (fs.protected_regular).
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     if not os.path.lexists(path):
-        with contextlib.suppress(FileExistsError):  # somebody was quicker
+        with contextlib.suppress(FileExistsError):  # another process was faster
             file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-            os.fchmod(file, 0o666)  # whatever this user's mask is
+            os.fchmod(file, 0o666)  # regardless of the user's umask
             return file
     return os.open(path, flags)
 
 
 def _wait_for(file: int, seconds: float) -> bool:
-    """Whether the lock came within the time. Asking again and again would lose it to a driver with batch after batch."""
+    """Whether the lock was free in time. It blocks: polling would lose the lock to a driver of many batches."""
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # it raises KeyboardInterrupt; Ctrl-C is ignored here
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -452,7 +454,7 @@ def _warm_up(session: Any, calls: _Calls) -> float:
     best, calm, started = float("inf"), 0, time.perf_counter()
     for _ in range(_WARM_UP_RUNS):
         wall_ms = _time_runs(session, calls, 1)[0][0]
-        calm = calm + 1 if wall_ms > best * (1 - _STABLE_GAIN) else 0
+        calm = calm + 1 if wall_ms > best * (1 - _STABLE_SHARE) else 0
         best = min(best, wall_ms)
         if calm >= _STABLE_RUNS or time.perf_counter() - started > _WARM_UP_SECONDS:
             break
@@ -463,7 +465,7 @@ def _time_runs(session: Any, calls: _Calls, n: int) -> tuple[list[float], list[f
     """Wall and thread CPU milliseconds and involuntary context switches of the process, for each run of all calls.
 
     Raises:
-        Exception: what the runtime raised; a RuntimeError that names the input where there are several.
+        Exception: of the runtime; with several inputs, a RuntimeError with the number of the one that failed.
     """
     wall, cpu, switches = [], [], []
     run, perf_counter, thread_time = session.run, time.perf_counter, time.thread_time
@@ -472,7 +474,7 @@ def _time_runs(session: Any, calls: _Calls, n: int) -> tuple[list[float], list[f
         for _ in range(n):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             cpu_start, start = thread_time(), perf_counter()
-            for feeds in calls:  # counting them would be timed, too
+            for feeds in calls:  # no counter: it would be timed, too
                 run(None, feeds)
             end, cpu_end = perf_counter(), thread_time()
             wall.append((end - start) * 1e3)
@@ -482,17 +484,17 @@ def _time_runs(session: Any, calls: _Calls, n: int) -> tuple[list[float], list[f
         if len(calls) == 1:
             raise
         i = [call is feeds for call in calls].index(True)
-        raise RuntimeError(f"input {i + 1} of {len(calls)}: {_told(error)}") from error
+        raise RuntimeError(f"input {i + 1} of {len(calls)}: {_message(error)}") from error
     return wall, cpu, switches
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 400 else text[:397] + "..."
 
 
 def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
-    """Commands as they come, with their payloads' bytes in the place of their lengths; ends with the input."""
+    """The commands of the input, with the bytes of their payloads in place of the lengths."""
     for line in iter(file.readline, b""):
         command = json.loads(line)
         if "payloads" in command:
@@ -502,12 +504,12 @@ def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Answers commands until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what it means
-    onnxruntime.disable_telemetry_events()  # nothing but the models shall be at work here
-    zygote = Zygote() if sys.platform == "linux" else None  # before there is a second thread
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver handles it
+    onnxruntime.disable_telemetry_events()  # nothing but the models may use the CPU
+    zygote = Zygote() if sys.platform == "linux" else None  # before the first thread starts
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not fall between the answers
+    os.dup2(2, 1)  # the output of libraries must not mix with the answers
     worker = Worker(out, zygote)
     known = (worker.start, worker.acquire, worker.load, worker.round, worker.release)
     commands: dict[str, Callable[..., None]] = {command.__name__: command for command in known}

@@ -1,1 +1,1 @@
-"""Models in eight and in sixteen bits."""
+"""Conversion of models to 8-bit and 16-bit precisions."""

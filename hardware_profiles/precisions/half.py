@@ -1,4 +1,4 @@
-"""A model in sixteen bits: fp16 or bf16."""
+"""Conversion of a model to fp16 or bf16."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hardware_profiles.errors import PrecisionError
 
 _TYPES: Mapping[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _BF16_OPSET = 22
-"""The first in which convolution and pooling take bf16."""
+"""The first opset in which convolution and pooling accept bf16."""
 
 
 def to_half(model: bytes, precision: str) -> bytes:
-    """The model with weights and activations in ``fp16`` or ``bf16``; float32 inputs and outputs stay, through casts.
+    """The model with weights and activations in ``fp16`` or ``bf16``; casts keep its float32 inputs and outputs.
 
     Args:
-        model: serialised ONNX in float32. For bf16 it is brought to opset 22 where it is older.
+        model: serialised ONNX in float32. For bf16, an older opset is converted to 22.
 
     Raises:
-        PrecisionError: the model is none, a weight is too large for fp16, or an operation does not take the type.
+        PrecisionError: the model is invalid, a weight is too large for fp16, or an operation does not support the type.
     """
     kind = _TYPES[precision]
     try:
@@ -33,14 +33,16 @@ def to_half(model: bytes, precision: str) -> bytes:
         if precision == "bf16" and opset < _BF16_OPSET:
             found = onnx.version_converter.convert_version(found, _BF16_OPSET)
     except (DecodeError, onnx.checker.ValidationError, RuntimeError) as error:
-        raise PrecisionError(f"the model cannot be brought to {precision}: {error}") from None
+        raise PrecisionError(
+            f"cannot convert the model to {precision}: {error}", code="precision.model-invalid"
+        ) from None
     graph = found.graph
     for weight in graph.initializer:
         _convert_tensor(weight, kind, precision)
     for node in graph.node:
         _convert_node(node, kind, precision)
     _cast_ends(graph, kind)
-    del graph.value_info[:]  # their types are those of before
+    del graph.value_info[:]  # their types are outdated
     _check(found, precision)
     return bytes(found.SerializeToString(deterministic=True))
 
@@ -53,18 +55,20 @@ def _convert_tensor(tensor: TensorProto, kind: int, precision: str) -> None:
         halves = values.astype(helper.tensor_dtype_to_np_dtype(kind))
     if not np.isfinite(halves.astype(np.float32))[np.isfinite(values)].all():
         raise PrecisionError(
-            f"tensor {tensor.name!r} has a value of {np.abs(values).max():.3g}, which {precision} cannot hold; use bf16 or "
-            "fp32"
+            f"tensor {tensor.name!r} has the value {np.abs(values).max():.3g}, outside the range of {precision}; use bf16 or "
+            "fp32",
+            code="precision.overflow",
         )
     tensor.CopyFrom(numpy_helper.from_array(halves, tensor.name))
 
 
 def _convert_node(node: NodeProto, kind: int, precision: str) -> None:
-    """Changes the node's own floats, in place: of constants, and of casts to float32."""
+    """Converts the node's attributes in place: constants, and the type of casts to float32."""
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             raise PrecisionError(
-                f"{node.op_type} holds a graph of its own, and those are not converted; run it in fp32"
+                f"{node.op_type} contains a subgraph, which cannot be converted; use fp32",
+                code="precision.unsupported-operation",
             )
         if attribute.type == onnx.AttributeProto.TENSOR:
             _convert_tensor(attribute.t, kind, precision)
@@ -78,7 +82,7 @@ def _convert_node(node: NodeProto, kind: int, precision: str) -> None:
 
 
 def _cast_ends(graph: GraphProto, kind: int) -> None:
-    """Puts a cast behind each float32 input and before each float32 output."""
+    """Puts a cast after each float32 input and before each float32 output."""
     weights = {weight.name for weight in graph.initializer}
     inputs = [v.name for v in graph.input if v.name not in weights and _is_float(v)]
     outputs = [v.name for v in graph.output if _is_float(v)]
@@ -105,4 +109,7 @@ def _check(model: ModelProto, precision: str) -> None:
     try:
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:
-        raise PrecisionError(f"an operation of the model does not take {precision}; run it in fp32: {error}") from None
+        raise PrecisionError(
+            f"an operation of the model does not support {precision}; use fp32: {error}",
+            code="precision.unsupported-operation",
+        ) from None

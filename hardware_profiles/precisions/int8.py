@@ -1,4 +1,4 @@
-"""A model in eight bits, by static quantization."""
+"""Static quantization of a model to int8."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from hardware_profiles.errors import PrecisionError
 from hardware_profiles.precisions.ranges import activation_ranges
 
 _MIN_OPSET = 13
-"""The first in which weights can have a scale for each channel."""
+"""The first opset in which weights can have a scale per channel."""
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ALONG = ("Relu", "Clip", "Add", "Mul", "GlobalAveragePool", "MaxPool", "AveragePool")
 _MOVING = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
-"""Operations in eight bits; all others compute in float32, between a dequantization and a quantization."""
+"""Operations in int8; all others compute in float32, between a dequantization and a quantization."""
 
 
 def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:
-    """The model in int8: weights symmetric with a scale for each output channel, activations uint8 with a scale each.
+    """The model in int8: weights symmetric with a scale per output channel, activations uint8 with a scale per tensor.
 
     Static quantization (Jacob et al. 2018, arXiv 1712.05877) in ONNX's QDQ form, by ONNX Runtime's quantizer; the ranges
-    of activations are the least and greatest values that the calibration inputs give. Departures: weights keep to seven
-    bits, because CPUs without VNNI saturate where two products of eight are added, and a network would be worse on the
-    board than where it was scored (measured: no loss of accuracy beyond the noise, and the same speed); and outputs stay
-    in float32, because 256 levels of a logit make ties between classes.
+    of activations are the least and greatest values on the calibration inputs. Departures: weights use seven bits, because
+    CPUs without VNNI saturate when they add two 8-bit products, which would make a network worse on the board than in
+    scoring (measured: no loss of accuracy beyond the noise, and the same speed); and outputs stay in float32, because 256
+    levels of a logit make ties between classes.
 
     Args:
-        calibration: real inputs by name, a mapping a batch.
+        calibration: batches of real inputs by name.
 
     Raises:
-        PrecisionError: the model is none, too old, without weights to quantize, or gives out what no node of it makes; or
-            the calibration is empty, not what the model takes, or gives values that are no finite numbers.
+        PrecisionError: the model is invalid, too old, has no weights to quantize, or has an output that no node computes;
+            or the calibration is empty, does not fit the model, or gives values that are not finite.
     """
-    from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData  # late: a quarter of a second
+    from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData  # late: it takes a quarter of a second
 
     prepared = _prepare(model)
     ranges = activation_ranges(prepared, calibration)
@@ -58,46 +58,49 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
     quantized: ModelProto = quantizer.model.model
     if not any(weight.data_type == TensorProto.INT8 for weight in quantized.graph.initializer):
         raise PrecisionError(
-            f"the model has no weights to quantize (no {', '.join(_WEIGHTED)} with constant weights); run it in fp32"
+            f"the model has no weights to quantize (no {', '.join(_WEIGHTED)} with constant weights); use fp32",
+            code="precision.unsupported-operation",
         )
-    _leave_outputs(quantized)
-    quantizer.model.topological_sort()  # the quantizer appends, and ONNX wants nodes after what they read
+    _restore_float_outputs(quantized)
+    quantizer.model.topological_sort()  # the quantizer appends nodes, and ONNX requires topological order
     return bytes(quantized.SerializeToString(deterministic=True))
 
 
 def _prepare(model: bytes) -> ModelProto:
-    """The model with a name for each node and a type for each tensor, as the quantizer wants it."""
+    """The model with a name for each node and a type for each tensor, as the quantizer requires."""
     try:
         found = onnx.load_from_string(model)
         onnx.checker.check_model(found)
         found = onnx.shape_inference.infer_shapes(found)
     except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise PrecisionError(f"this is no valid ONNX model: {error}") from None
+        raise PrecisionError(f"not a valid ONNX model: {error}", code="precision.model-invalid") from None
     opset = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < _MIN_OPSET:
         raise PrecisionError(
-            f"int8 needs a model of ONNX opset {_MIN_OPSET} or later, this one has {opset}; export it anew"
+            f"int8 needs ONNX opset {_MIN_OPSET} or later, and the model has {opset}; export it again with a later opset",
+            code="precision.model-invalid",
         )
     made = {name for node in found.graph.node for name in node.output}
     for value in found.graph.output:
-        if value.name not in made:  # the quantizer would take it away, or go round in circles
+        if value.name not in made:  # the quantizer would remove it, or not terminate
             raise PrecisionError(
-                f"output {value.name!r} of the model is one of its inputs or constants as it is, which int8 cannot keep; "
-                "put an Identity node before it, or run the model in fp32"
+                f"output {value.name!r} of the model is an input or a constant, which int8 does not support; put an Identity "
+                "node before it, or use fp32",
+                code="precision.unsupported-operation",
             )
     for i, node in enumerate(found.graph.node):
         node.name = f"{node.op_type}-{i}"
     _fold_transposes(found)
-    # The quantizer would infer the shapes again, through files.
+    # Keeps the quantizer from inferring the shapes again, through files.
     found.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     return found
 
 
 def _fold_transposes(model: ModelProto) -> None:
-    """Puts transposed constants in place of constants and their transpositions.
+    """Replaces a constant and its Transpose node by the transposed constant.
 
-    Linear layers of more than two dimensions are written so. The quantizer would take their weights for activations, with
-    one scale for all channels, and keep them in float32.
+    Linear layers of more than two dimensions are exported in this form. The quantizer would treat their weights as
+    activations, with one scale for all channels, and keep them in float32.
     """
     graph = model.graph
     given = {value.name for value in [*graph.input, *graph.output]}
@@ -118,14 +121,14 @@ def _fold_transposes(model: ModelProto) -> None:
 
 
 def _read(graph: GraphProto) -> set[str]:
-    """Names of what the nodes of a graph read, those of its inner graphs included."""
+    """The names that the nodes of a graph read, subgraphs included."""
     found = {name for node in graph.node for name in node.input}
     inner = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
     return found.union(*map(_read, inner))
 
 
-def _leave_outputs(model: ModelProto) -> None:
-    """Takes the quantization of the graph's outputs out again, where nothing else reads it."""
+def _restore_float_outputs(model: ModelProto) -> None:
+    """Removes the quantization of the graph's outputs where nothing else reads it."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     n_readers: dict[str, int] = {}

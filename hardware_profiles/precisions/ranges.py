@@ -1,4 +1,4 @@
-"""What values a model's activations take on real inputs."""
+"""Ranges of a model's activations on calibration inputs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from hardware_profiles.errors import PrecisionError
 
 Range = tuple[np.float32, np.float32]
-"""The least and the greatest value that a tensor took."""
+"""The least and the greatest value of a tensor."""
 
 
 def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Range]:
-    """The least and greatest value of each float tensor that is no weight, over all calibration inputs, by name.
+    """The least and greatest value of each float tensor that is not a weight, over all calibration inputs, by name.
 
-    A tensor whose one reader is a Relu or a Clip is given the range of what that puts out. The quantizer folds the pair,
-    and so does the runtime here, which makes calibrating a small CNN several times faster than ONNX Runtime's own way.
+    A tensor whose only reader is a Relu or a Clip gets the range of that node's output. The quantizer fuses the pair, and
+    the runtime does so here: calibrating a small CNN is several times faster than with ONNX Runtime's calibrater.
 
     Args:
-        model: with the types of its tensors inferred.
+        model: with inferred types of its tensors.
 
     Raises:
-        PrecisionError: there is no calibration, the model does not take it, or a value is no finite number.
+        PrecisionError: the calibration is empty or does not fit the model, or a value is not finite.
     """
     if not calibration:
-        raise PrecisionError("int8 needs real inputs to calibrate on, got no batch; give some of the training data")
+        raise PrecisionError(
+            "int8 needs batches of real inputs for calibration, got none; give some of the training data",
+            code="precision.calibration-invalid",
+        )
     for i, batch in enumerate(calibration):
         _check_names(model, batch, i)
     folded = _folded(model)
@@ -39,8 +42,9 @@ def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDAr
     for i, name in enumerate(names):
         if not (np.isfinite(low[i]) and np.isfinite(high[i])):
             raise PrecisionError(
-                f"tensor {name!r} takes values that are no finite numbers (from {low[i]} to {high[i]}) on the calibration "
-                "inputs; look at the inputs and at the weights"
+                f"tensor {name!r} has values that are not finite (from {low[i]} to {high[i]}) on the calibration inputs; check "
+                "the inputs and the weights",
+                code="precision.calibration-invalid",
             )
     ranges = {name: (low[i], high[i]) for i, name in enumerate(names)}
     return ranges | {name: ranges[_end(name, folded)] for name in folded}
@@ -50,11 +54,14 @@ def _check_names(model: ModelProto, batch: Mapping[str, NDArray[Any]], i: int) -
     weights = {weight.name for weight in model.graph.initializer}
     wanted = [value.name for value in model.graph.input if value.name not in weights]
     if sorted(wanted) != sorted(batch):
-        raise PrecisionError(f"calibration batch {i} has the inputs {sorted(batch)}, and the model takes {wanted}")
+        raise PrecisionError(
+            f"calibration batch {i} has the inputs {sorted(batch)}, expected {wanted}",
+            code="precision.calibration-invalid",
+        )
 
 
 def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
-    """The model with other outputs: the least values of these tensors, then the greatest, in their order."""
+    """The model with the least values of these tensors as outputs, then the greatest, in order."""
     watching = ModelProto()
     watching.CopyFrom(model)
     graph = watching.graph
@@ -76,8 +83,10 @@ def _run(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> NDA
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = [session.run(None, dict(batch)) for batch in calibration]
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        told = " ".join(str(error).split())
-        raise PrecisionError(f"the model does not run on the calibration inputs: {told}") from error
+        raise PrecisionError(
+            f"the model does not run on the calibration inputs: {' '.join(str(error).split())}",
+            code="precision.calibration-invalid",
+        ) from error
     return np.array(found, dtype=np.float32).reshape(len(calibration), 2, -1)
 
 
@@ -90,7 +99,7 @@ def _activations(model: ModelProto) -> list[str]:
 
 
 def _folded(model: ModelProto) -> dict[str, str]:
-    """What each tensor whose one reader is a Relu or a Clip becomes there."""
+    """By each tensor whose only reader is a Relu or a Clip, the output of that node."""
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:

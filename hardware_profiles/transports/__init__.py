@@ -1,1 +1,1 @@
-"""Ways to a measuring process: a child, ssh, a Ray node."""
+"""Connections to a measuring process: a child process, over ssh, or on a Ray node."""

@@ -1,7 +1,7 @@
-"""What an ssh host runs first, sent to it and not installed there: looks at its Python, then becomes the worker.
+"""The first program on an ssh host: checks the host's Python, then runs the worker. It is sent, not installed.
 
-It is executed with the interpreter's input standing behind itself, and reads one more command: the worker's source.
-Written so that any Python 3 reads it, and can say that it is too old.
+It continues to read the interpreter's input, whose next command is the worker's source. Its syntax is that of any
+Python 3, so that an old one can report its version.
 """
 
 import importlib
@@ -13,28 +13,28 @@ _NEEDED = ("numpy", "onnxruntime")
 
 
 def lacking() -> "tuple[str, str]":
-    """The module that this Python lacks and the worker needs ("python" where it is too old itself), and what happened.
+    """The module that the worker needs and this Python lacks ("python" if it is too old itself), and the reason.
 
-    Both are empty where nothing is missing.
+    Both are empty if nothing is missing.
     """
     if sys.version_info < _OLDEST:
         return "python", "Python %d.%d or newer is needed" % _OLDEST  # noqa: UP031
     for name in _NEEDED:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a build for another processor or numpy raises whatever it likes
-            told = " ".join(str(error).split())
-            return name, "`import %s` fails (%s: %s)" % (name, type(error).__name__, told)  # noqa: UP031
+        except Exception as error:  # a build for another processor or numpy may raise anything
+            message = " ".join(str(error).split())
+            return name, "`import %s` fails (%s: %s)" % (name, type(error).__name__, message)  # noqa: UP031
     return "", ""
 
 
 def main() -> None:
-    """Tells what is missing and ends, or runs the worker."""
+    """Reports what is missing and ends, or runs the worker."""
     if sys.path[:1] == [""]:
-        del sys.path[0]  # files that lie in the home folder are no modules
+        del sys.path[0]  # files in the home folder are not modules
     module, message = lacking()
     about = {
-        "event": "lacking" if module else "here",
+        "event": "lacking" if module else "ready",
         "module": module,
         "message": message,
         "python": "%d.%d.%d" % sys.version_info[:3],  # noqa: UP031

@@ -1,4 +1,4 @@
-"""A connection to a measuring process: lines of JSON, and bytes behind them, each awaited for a limited time."""
+"""Connection to a measuring process: lines of JSON followed by payloads of bytes, with timeouts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from hardware_profiles.errors import WorkerDiedError, WorkerError
 
 WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
 FIXED_LAYOUT = ("setarch", "-R")
-"""Before a command: it runs without address space randomisation."""
+"""Prefix of a command that runs it without address space randomisation."""
 _CLOSE_SECONDS = 2.0
+_LAST_BYTES = 2000
 _SEND_SECONDS = 120.0
-"""After which a process that takes nothing more is given up; a slow line to a board takes some of it all the time."""
+"""After this time without any byte sent, the process is ended; a slow line to a board always sends some."""
 
 
 class Connection(Protocol):
-    """Where commands go and answers come from; a transport to another machine is one more of these."""
+    """Sends commands to a measuring process and receives its answers; each transport implements it."""
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        """Hands over a command, and bytes that follow it (a model, its inputs): no file system is shared.
+        """Sends a command and the bytes that follow it (a model, its inputs), since no file system is shared.
 
         Args:
             payloads: their lengths are sent as the command's ``payloads``.
 
         Raises:
-            WorkerDiedError: there is nobody to take it.
+            WorkerDiedError: the process has ended, or reads nothing.
         """
         ...
 
@@ -43,7 +44,7 @@ class Connection(Protocol):
         """The next answer.
 
         Raises:
-            WorkerDiedError: none came within the time, or the process ended.
+            WorkerDiedError: there was none in time, or the process ended.
         """
         ...
 
@@ -53,47 +54,47 @@ class Connection(Protocol):
 
 
 def local_command() -> list[str]:
-    """The worker by its file: -P keeps its folder, whose modules it must not find, out of the import path.
+    """The command that runs the worker's file, without address randomisation where this system allows it.
 
-    It starts without address randomisation where this system allows that (see `worker_settings`).
+    -P keeps the file's folder out of the import path, since the worker must not import the modules there.
     """
     worker = [sys.executable, "-P", str(WORKER_FILE)]
     return [*FIXED_LAYOUT, *worker] if _can_fix_layout() else worker
 
 
 def worker_settings(threads: int) -> dict[str, str]:
-    """Environment variables for a worker: thread pools of `threads`, none of them spinning; and one order of Python's hashes.
+    """A worker's environment variables: thread pools of `threads` without spinning, and a fixed hash seed.
 
-    The last goes with `FIXED_LAYOUT`: where code and tables lie in memory moves a call by half a microsecond from one
-    process to the next, which is 0.9 % of the smallest networks' latency, and with one layout nearly nothing.
+    The seed complements `FIXED_LAYOUT`: with a random memory layout, the time of a call varies by half a microsecond between
+    processes, which is 0.9 % of the smallest networks' latency; with a fixed layout it hardly varies.
     """
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {**dict.fromkeys(pools, str(threads)), "OMP_WAIT_POLICY": "passive", "PYTHONHASHSEED": "0"}
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """This process's environment, with `worker_settings`."""
+    """This process's environment variables with `worker_settings`."""
     return {**os.environ, **worker_settings(threads)}
 
 
 @functools.cache
 def _can_fix_layout() -> bool:
-    """Many containers' system call filters do not let a process choose; the worker tells in its environment which it got."""
+    """Whether the system allows a fixed layout, which many containers forbid; the worker's environment has its layout."""
     try:
         return subprocess.run([*FIXED_LAYOUT, "true"], capture_output=True, check=False).returncode == 0
-    except OSError:  # not Linux, or a small one
+    except OSError:  # not Linux, or a minimal one
         return False
 
 
 class LocalConnection:
-    """A child process.
+    """A child process; implements `Connection`.
 
     Raises:
         WorkerError: it cannot be started.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        # A file and not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
+        # A file instead of a pipe: it is read only after the process ends, and a full pipe would stop the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         try:
             self._process = subprocess.Popen(
@@ -109,7 +110,7 @@ class LocalConnection:
             raise WorkerError(f"the measuring process cannot be started ({command[0]}): {error.strerror}") from None
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018 - for the type checker
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        os.set_blocking(self._stdin.fileno(), False)  # so that a process that has stopped reading cannot hold us
+        os.set_blocking(self._stdin.fileno(), False)  # so that a process that stops reading cannot block this one
         self._buffer = b""
 
     @property
@@ -117,9 +118,9 @@ class LocalConnection:
         return self._process.pid
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        told = {**command, "payloads": [len(payload) for payload in payloads]} if payloads else command
+        head = {**command, "payloads": [len(payload) for payload in payloads]} if payloads else command
         try:
-            for part in (json.dumps(told).encode() + b"\n", *payloads):
+            for part in (json.dumps(head).encode() + b"\n", *payloads):
                 self._write(memoryview(part))
         except (BrokenPipeError, ValueError):  # ValueError: closed on our side
             raise self._dead() from None
@@ -128,7 +129,7 @@ class LocalConnection:
         while left:
             if not select.select([], [self._stdin], [], _SEND_SECONDS)[1]:
                 self._process.kill()
-                raise WorkerDiedError(f"the measuring process took nothing in {_SEND_SECONDS:.0f} s and was ended")
+                raise WorkerDiedError(f"the measuring process read nothing for {_SEND_SECONDS:.0f} s and was ended")
             left = left[os.write(self._stdin.fileno(), left) :]
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class LocalConnection:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._stdout], [], [], left)[0]:
                 self._process.kill()
-                raise WorkerDiedError(f"the measuring process gave no answer in {seconds:.0f} s and was ended")
+                raise WorkerDiedError(f"the measuring process did not answer in {seconds:.0f} s and was ended")
             chunk = os.read(self._stdout.fileno(), 1 << 16)
             if not chunk:
                 raise self._dead()
@@ -147,7 +148,7 @@ class LocalConnection:
         return answer
 
     def close(self) -> None:
-        """Asks by ending the input, and kills what is still there shortly after."""
+        """Closes the process's input, and kills the process if it does not end soon."""
         self._stdin.close()
         try:
             self._process.wait(_CLOSE_SECONDS)
@@ -157,14 +158,18 @@ class LocalConnection:
         self._stdout.close()
         self._errors.close()
 
+    def last_error_line(self) -> str:
+        """The last line that the process wrote to its standard error; empty if there is none."""
+        file = self._errors.fileno()
+        size = os.fstat(file).st_size
+        lines = os.pread(file, _LAST_BYTES, max(0, size - _LAST_BYTES)).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:300].strip() if lines else ""
+
     def _dead(self) -> WorkerDiedError:
         try:
             code = self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:  # it closed its output and lives on
+        except subprocess.TimeoutExpired:  # it closed its output but is still running
             self._process.kill()
             code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        size = self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, size - 2000))
-        last = self._errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        return WorkerDiedError(f"the measuring process died ({how}{': ' + last[0][:300] if last else ''})")
+        how, line = signal.Signals(-code).name if code < 0 else f"exit code {code}", self.last_error_line()
+        return WorkerDiedError(f"the measuring process died ({how}{': ' + line if line else ''})")

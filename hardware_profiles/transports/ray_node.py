@@ -1,4 +1,4 @@
-"""A worker on the node of a Ray cluster that offers what a profile asks for; an actor there passes its lines on."""
+"""A worker on the node of a Ray cluster that offers a profile's resources; an actor there relays its messages."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from hardware_profiles.transports.connection import LocalConnection, local_comma
 
 _START_SECONDS = 60.0
 _SEND_SECONDS = 600.0
-"""For a large model on a slow network; that a node is dead, Ray finds out sooner."""
+"""Enough for a large model on a slow network; Ray detects a dead node sooner."""
 _GRACE_SECONDS = 10.0
-"""What passing a message on may take, besides what its answer may."""
+"""For relaying a message, in addition to the timeout of its answer."""
 
 
 class _Relay:
-    """The actor: a worker as its child process. What goes wrong is an answer, for Ray would wrap an exception in its own."""
+    """The actor, with a worker as its child process. It returns errors, since Ray would wrap an exception in its own."""
 
     def __init__(self, threads: int) -> None:
         environment = worker_environment(threads)
         if environment.get("CUDA_VISIBLE_DEVICES") == "":
-            del environment["CUDA_VISIBLE_DEVICES"]  # so Ray hides the GPUs from an actor that reserves none
+            del environment["CUDA_VISIBLE_DEVICES"]  # Ray hides the GPUs from an actor that reserves none
         self._connection = LocalConnection(local_command(), environment)
 
     def pid(self) -> int:
-        """Of the worker."""
+        """The worker's process id."""
         return self._connection.pid
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes]) -> str:
-        """Why the worker does not take it; empty if it does."""
+        """Sends a command; the reason if the worker died, else empty."""
         try:
             self._connection.send(command, payloads)
         except WorkerDiedError as death:
@@ -43,7 +43,7 @@ class _Relay:
         return ""
 
     def receive(self, seconds: float) -> tuple[dict[str, Any], str]:
-        """The answer, and why there is none."""
+        """The answer, and the reason if there is none."""
         try:
             return self._connection.receive(seconds=seconds), ""
         except WorkerDiedError as death:
@@ -63,50 +63,51 @@ class RayConnection:
             raise WorkerDiedError(died)
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
+        answer: dict[str, Any]
         answer, died = self._ask("receive", seconds, seconds=seconds + _GRACE_SECONDS)
         if died:
             raise WorkerDiedError(died)
-        if answer["event"] == "ready":  # a record says which of the nodes it comes from
+        if answer["event"] == "ready":  # so that a record names its node
             answer["environment"] |= self._node
-        found: dict[str, Any] = answer
-        return found
+        return answer
 
     def close(self) -> None:
-        """Ends the actor, whatever it is waiting for; its worker looks for it twice a second, and ends too."""
+        """Ends the actor; its worker, which checks for it twice a second, then ends too."""
         if ray.is_initialized():
             ray.kill(self._actor)
 
     def _ask(self, method: str, *arguments: Any, seconds: float) -> Any:
-        if not ray.is_initialized():  # Ray would start a cluster of its own, in which there is no such actor
-            raise ConnectionLostError(f"the connection to {self._where} was closed with that to the cluster")
+        if not ray.is_initialized():  # Ray would start a new cluster, without this actor
+            raise ConnectionLostError(f"the connection to {self._where} was closed, since the program left the cluster")
         try:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=seconds)
         except RayTaskError:
-            raise  # the relay itself failed: nothing is lost, something is wrong
+            raise  # an error in the relay itself, not in the connection
         except RayError as error:
-            raise ConnectionLostError(f"{self._where} is gone, or its actor ({_last_line(error)})") from error
+            raise ConnectionLostError(f"lost {self._where}, or its actor ({_last_line(error)})") from error
 
 
 def connect_by_ray(profile: HardwareProfile) -> RayConnection:
     """A worker on the first node, by its id, that offers the profile's resources.
 
-    The actor reserves nothing. A reservation lasts as long as an actor, and two profiles of one board would wait for each
-    other for ever; what keeps measurements apart is the host's lock, held while a batch is measured. And an actor that
-    needs no CPU finds a place where scoring has taken them all, and on a node that offers none, so that no scoring
-    disturbs it: start a board's node with ``--num-cpus=0``.
+    The actor reserves nothing: a reservation lasts as long as the actor, so that two profiles of one board would wait for
+    each other forever; the host's lock, held while a batch is measured, separates measurements instead. An actor without
+    CPUs also starts where scoring uses all of them, and on a node that offers none, where no scoring disturbs it: start a
+    board's node with ``--num-cpus=0``.
 
     Raises:
-        ProfileError: no cluster is connected, or the node cannot start a worker.
-        UnreachableError: no living node offers the resources.
+        ProfileError: the program is not connected to a cluster, or the node cannot start a worker.
+        UnreachableError: no live node offers the resources.
     """
     if not ray.is_initialized():
         raise ProfileError(
-            f"profile {profile.name} is measured on the Ray node that offers {_told(profile.placement)}, and this program "
-            "is connected to no Ray cluster; run without --inline, or with --address of the cluster"
+            f"profile {profile.name} is measured on the Ray node that offers {_shown(profile.placement)}, and this program is "
+            "not connected to a Ray cluster; run without --inline, or with the cluster's --address",
+            code="profile.no-cluster",
         )
     while True:
         node = _find_node(profile)
-        where = f"the Ray node {node['NodeManagerAddress']} that offers {_told(profile.placement)}"
+        where = f"the Ray node {node['NodeManagerAddress']} that offers {_shown(profile.placement)}"
         placed = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=placed)(_Relay).remote(profile.threads)
         try:
@@ -114,17 +115,18 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
             return RayConnection(actor, node, where)
         except RayError as error:
             ray.kill(actor)
-            told = _last_line(error)
+            reason = _last_line(error)
             if isinstance(error, RayActorError) and error.actor_init_failed:
                 raise ProfileError(
-                    f"profile {profile.name}: {where} starts no worker ({told}); "
-                    "look whether this package is installed there, in the same version as here"
+                    f"profile {profile.name}: {where} cannot start a worker ({reason}); check that the same version of this "
+                    "package is installed there",
+                    code="profile.node-broken",
                 ) from error
-            if _is_alive(node["NodeID"]):  # or so the cluster says: of a death it learns some ten seconds later
+            if _is_alive(node["NodeID"]):  # a cluster learns of a death some ten seconds later
                 raise UnreachableError(
-                    f"profile {profile.name}: {where} takes no work ({told}); look whether it is up, and not overloaded"
+                    f"profile {profile.name}: {where} starts no actor ({reason}); check that it is up and not overloaded"
                 ) from error
-            # It had died and was still listed; the next look finds another, or none.
+            # The node died but was still listed; the next iteration finds another, or raises.
 
 
 def _find_node(profile: HardwareProfile) -> Mapping[str, Any]:
@@ -134,8 +136,8 @@ def _find_node(profile: HardwareProfile) -> Mapping[str, Any]:
             return node
     offered = sorted({name for node in living for name in node["Resources"] if not name.startswith("node:")})
     raise UnreachableError(
-        f"profile {profile.name} is measured on the Ray node that offers {_told(profile.placement)}, and none of the "
-        f"{len(living)} nodes does; they offer {', '.join(offered)}. Start Ray on that machine with "
+        f"profile {profile.name} is measured on the Ray node that offers {_shown(profile.placement)}, and none of the "
+        f"{len(living)} live nodes does; they offer {', '.join(offered)}. Start Ray on that machine with "
         f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
     )
 
@@ -144,11 +146,11 @@ def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
 
 
-def _told(placement: Mapping[str, float]) -> str:
+def _shown(placement: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {amount:g}" for name, amount in placement.items())
 
 
 def _last_line(error: Exception) -> str:
-    """What an error of Ray's comes down to, which it says after its traces."""
+    """The last line of a Ray error, which follows the traces and names the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

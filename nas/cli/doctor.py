@@ -32,10 +32,10 @@ def doctor(
     """Check versions, the machine, the runs, Ray and the server: what is wrong (exit code 1), and what to do about it."""
     from contextlib import nullcontext
 
-    from nas.doctor import Asked, State, examine
+    from nas.doctor import State, Targets, examine
 
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
-        findings = list(examine(Asked(folder(runs), os.environ, address, jobs_url, client)))
+        findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:

@@ -1,6 +1,6 @@
-"""Looks at an installation, the machine, the runs and the server, and says what is wrong and what to do."""
+"""Diagnoses an installation: software, machine, runs, and server, with remedies."""
 
-from nas.doctor.examination import Asked, examine
+from nas.doctor.examination import Targets, examine
 from nas.doctor.finding import Finding, State
 
-__all__ = ["Asked", "Finding", "State", "examine"]
+__all__ = ["Finding", "State", "Targets", "examine"]

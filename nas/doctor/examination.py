@@ -1,4 +1,4 @@
-"""All checks, in the order in which one depends on the other."""
+"""All checks, in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from nas.client import NasClient
 from nas.doctor import machine, services, software, storage
-from nas.doctor.finding import Finding, wrong
+from nas.doctor.finding import Finding
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be looked at beside the installation and the machine.
+class Targets:
+    """What to check besides the installation and the machine; None skips a check.
 
     Attributes:
         environ: environment variables.
-        address: ``HOST:PORT`` of a Ray cluster, where there is one.
+        address: ``HOST:PORT`` of a Ray cluster.
         jobs_url: of its job server.
-        client: of a server, where there is one.
+        client: of a server.
     """
 
     runs: RunsFolder
@@ -30,32 +30,31 @@ class Asked:
     client: NasClient | None = None
 
 
-def examine(asked: Asked) -> Iterator[Finding]:
-    """What every check finds, as it finds it."""
+def examine(targets: Targets) -> Iterator[Finding]:
+    """The findings of all checks, as they are made."""
     yield software.python()
     yield from software.packages()
     try:
-        told = machine.environment()
-    except (ImportError, OSError) as error:  # OSError: a shared library that is not there
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        yield wrong("onnxruntime", f"cannot be loaded: {said}", "pip install --upgrade onnxruntime")
+        environment = machine.environment()
+    except (ImportError, OSError) as error:  # OSError: a missing shared library
+        yield software.not_loaded("onnxruntime", error)
     else:
-        yield from machine.measuring(told)
-        yield from machine.cpus(told)
-        yield machine.threads(asked.environ, int(told["allowed_cpus"]))
+        yield from machine.measuring(environment)
+        yield from machine.cpus(environment)
+        yield machine.threads(targets.environ, int(environment["allowed_cpus"]))
     yield from machine.memory()
-    yield machine.disk(asked.runs.root)
-    yield storage.runs_folder(asked.runs)
-    yield from storage.runs_in(asked.runs)
-    yield from storage.service_state(ServiceSettings(asked.runs).database)
+    yield machine.disk(targets.runs.root)
+    yield storage.runs_folder(targets.runs)
+    yield from storage.runs_in(targets.runs)
+    yield from storage.service_state(ServiceSettings(targets.runs).database)
     torch = software.torch()
     yield torch
     if torch.state != "wrong":
         yield storage.data_sets()
     yield software.ray_parts()
-    if asked.address is not None:
-        yield services.ray_cluster(asked.address)
-    if asked.jobs_url is not None:
-        yield services.job_server(asked.jobs_url)
-    if asked.client is not None:
-        yield from services.server(asked.client, software.own_version())
+    if targets.address is not None:
+        yield services.ray_cluster(targets.address)
+    if targets.jobs_url is not None:
+        yield services.job_server(targets.jobs_url)
+    if targets.client is not None:
+        yield from services.server(targets.client, software.own_version())

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 
 class State(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, less well than it could."""
+    """It works, but not as well as it could."""
     WRONG = "wrong"
-    """Something that a user asks for will fail."""
+    """Some commands will fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        found: what there is.
-        remedy: what to do about it; "" where nothing is to be done.
+        found: the current state.
+        remedy: what to do about it; "" if nothing is wrong.
     """
 
     check: str
@@ -32,7 +32,7 @@ class Finding:
     remedy: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas doctor --json` prints of it."""
+        """Its entry in the output of `nas doctor --json`."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""Whether the machine can train, search and measure: its CPUs, threads, memory and disk."""
+"""Checks of the machine: measuring, CPUs, threads, memory and disk."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nas.doctor.finding import Finding, ok, warning, wrong
 
 _GIB = 1024**3
 FEW_DISK, NO_DISK = 5 * _GIB, _GIB // 2
-"""A supernet's checkpoint with its optimiser and the exports of a run take up to some gigabytes; a small run, some ten MiB."""
+"""A supernet's checkpoint with its optimiser and a run's exports need up to some GiB; a small run needs some ten MiB."""
 FEW_MEMORY = 2 * _GIB
-"""A driver, two workers and Ray's own processes take about so much on the digits."""
+"""About the memory of a driver, two workers and Ray's own processes on the digits."""
 FEW_SHARED = _GIB
-"""Ray keeps the supernet's weights and the images there once for all of its workers."""
+"""Ray stores the supernet's weights and the images there once for all workers."""
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def environment() -> dict[str, Any]:
-    """What the measuring process would say of this machine.
+    """The description of this machine that its measuring process would send.
 
     Raises:
         ImportError: ONNX Runtime cannot be loaded.
@@ -31,50 +31,51 @@ def environment() -> dict[str, Any]:
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
 
 
-def measuring(told: Mapping[str, Any]) -> list[Finding]:
-    """ONNX Runtime and its providers, and which profiles of the catalog this machine can stand for.
-
-    Args:
-        told: of this machine, as `environment` gives it.
-    """
+def measuring(environment: Mapping[str, Any]) -> list[Finding]:
+    """ONNX Runtime with its providers, and the profiles of the catalog that this machine can measure."""
     from hardware_profiles.catalog import known_profiles
-    from hardware_profiles.measuring.requirements import unmet_requirement
+    from hardware_profiles.errors import ProfileError
+    from hardware_profiles.requirements import check_requirements
 
-    found = f"ONNX Runtime {told['onnxruntime']} with {', '.join(told['available_providers'])}"
-    local = [profile for profile in known_profiles() if not profile.remote]
-    reasons = {profile.name: unmet_requirement(profile, told) for profile in local}
-    fit = [name for name, reason in reasons.items() if not reason]
-    others = ", ".join(name for name in reasons if name not in fit)
-    if not fit:
+    runtime = f"ONNX Runtime {environment['onnxruntime']} with {', '.join(environment['available_providers'])}"
+    findings = [ok("onnxruntime", runtime)]
+    usable, reasons = [], {}
+    for profile in known_profiles():
+        if profile.remote:
+            continue
+        try:
+            check_requirements(profile, environment)
+            usable.append(profile.name)
+        except ProfileError as error:
+            reasons[profile.name] = str(error)
+    if not usable:
         return [
-            ok("onnxruntime", found),
-            wrong("profiles", "this machine can stand for none of the catalog", next(iter(reasons.values()))),
+            *findings,
+            wrong("profiles", "this machine can measure no profile of the catalog", next(iter(reasons.values()))),
         ]
-    beside = f" (not for {others})" if others else ""
-    return [ok("onnxruntime", found), ok("profiles", f"this machine can stand for {', '.join(fit)}{beside}")]
+    unusable = f" (not {', '.join(reasons)})" if reasons else ""
+    return [*findings, ok("profiles", f"this machine can measure {', '.join(usable)}{unusable}")]
 
 
-def cpus(told: Mapping[str, Any]) -> list[Finding]:
-    """The CPUs that this process may use, what limits them, and how busy they are."""
-    allowed, quota, governor, load = (told[key] for key in ("allowed_cpus", "quota_cpus", "governor", "load_1m"))
-    found = f"{allowed} of {told['cores']} CPUs ({told['cpu']})"
+def cpus(environment: Mapping[str, Any]) -> list[Finding]:
+    """The CPUs that this process may use, their limits, and their load."""
+    allowed, quota, governor, load = (environment[key] for key in ("allowed_cpus", "quota_cpus", "governor", "load_1m"))
+    found = f"{allowed} of {environment['cores']} CPUs ({environment['cpu']})"
     findings = [ok("cpus", found)]
     if quota is not None and quota < allowed:
-        remedy = "raise the limit of the container or unit: a process that is stopped in the middle of a run is timed wrongly"
-        findings = [warning("cpus", f"{found}, of which control groups grant the time of {quota:g}", remedy)]
+        remedy = "raise the limit of the container or unit: it stops processes in the middle of timed runs"
+        findings = [warning("cpus", f"{found}, limited to {quota:g} by the cgroup quota", remedy)]
     if governor not in (None, "performance"):
-        remedy = (
-            "cpupower frequency-set -g performance: with the frequency, latencies change from one minute to the next"
-        )
+        remedy = "cpupower frequency-set -g performance: latencies change with the frequency"
         findings.append(warning("frequency", f"governor {governor}", remedy))
     if load is not None and load >= allowed:
-        remedy = "let other work end before latencies are measured; `uptime` shows the load"
-        findings.append(warning("load", f"{load:.1f} processes want {allowed} CPUs", remedy))
+        remedy = "stop other work before latencies are measured; `uptime` shows the load"
+        findings.append(warning("load", f"load {load:.1f} on {allowed} CPUs", remedy))
     return findings
 
 
 def threads(environ: Mapping[str, str], allowed: int) -> Finding:
-    """How thread pools are told to wait and how many threads to start.
+    """How thread pools wait, and how many threads they start.
 
     Args:
         environ: environment variables.
@@ -89,41 +90,43 @@ def threads(environ: Mapping[str, str], allowed: int) -> Finding:
         return warning("threads", found, remedy)
     many = [name for name in _POOLS if environ.get(name, "").isdigit() and int(environ[name]) > allowed]
     if many:
-        told = ", ".join(f"{name}={environ[name]}" for name in many)
-        return warning("threads", f"{told} on {allowed} CPUs", f"unset {' '.join(many)}, or set at most {allowed}")
+        pools = ", ".join(f"{name}={environ[name]}" for name in many)
+        return warning("threads", f"{pools} on {allowed} CPUs", f"unset {' '.join(many)}, or set at most {allowed}")
     return ok("threads", found)
 
 
 def memory(meminfo: Path = Path("/proc/meminfo"), shared: Path = Path("/dev/shm")) -> list[Finding]:
-    """Free memory, and the shared memory that Ray keeps its objects in."""
+    """Free memory, and the shared memory of Ray's object store."""
     findings = []
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         free, whole = (int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
     except (OSError, KeyError, ValueError, IndexError) as error:
-        return [warning("memory", f"{meminfo} does not tell it ({error!r})", "look at it with `free -h`")]
+        return [warning("memory", f"cannot be read from {meminfo}: {error!r}", "check it with `free -h`")]
     found = f"{free / _GIB:.1f} of {whole / _GIB:.1f} GiB available"
     if free < FEW_MEMORY:
-        findings.append(warning("memory", found, f"free some: a search takes about {FEW_MEMORY / _GIB:g} GiB with Ray"))
+        findings.append(warning("memory", found, f"free some: a search needs about {FEW_MEMORY / _GIB:g} GiB with Ray"))
     else:
         findings.append(ok("memory", found))
     if shared.is_dir() and (size := shutil.disk_usage(shared).total) < FEW_SHARED:
-        remedy = f"give a container more (--shm-size={FEW_SHARED // _GIB}g): Ray is slow where it has to use the disk instead"
+        remedy = (
+            f"give the container more (--shm-size={FEW_SHARED // _GIB}g): otherwise Ray uses the disk, which is slow"
+        )
         findings.append(warning("shared memory", f"{size / _GIB:.2f} GiB at {shared}", remedy))
     return findings
 
 
 def disk(folder: Path) -> Finding:
-    """Free space where runs are kept.
+    """Free space for runs.
 
     Args:
-        folder: the runs folder, which may not be there yet.
+        folder: the runs folder, which may not exist yet.
     """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(there).free
     found = f"{free / _GIB:.1f} GiB free at {there}"
     remedy = (
-        "free some, or choose a runs folder on another disk with --runs: a full disk ends runs (they can be resumed)"
+        "free some, or choose a runs folder on another disk with --runs: a full disk stops runs until they are resumed"
     )
     if free < NO_DISK:
         return wrong("disk", found, remedy)

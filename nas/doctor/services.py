@@ -1,4 +1,4 @@
-"""Whether what runs elsewhere answers: a Ray cluster, its job server, and a server of `nas serve`."""
+"""Checks of other processes: a Ray cluster, its job server, and a server of `nas serve`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nas.client import NasClient, RefusedError
 from nas.doctor.finding import Finding, ok, warning, wrong
 from nas.errors import EvaluationError, ServiceError
 
-_TOKEN_REFUSED = (401, 403)
+_TOKEN_REJECTED = (401, 403)
 
 
 def ray_cluster(address: str) -> Finding:
@@ -18,25 +18,27 @@ def ray_cluster(address: str) -> Finding:
     try:
         check_answers(address)
     except EvaluationError as error:
-        return wrong("ray cluster", str(error), "start one with: ray start --head, or correct --address")
-    return ok("ray cluster", f"one answers at {address}")
+        return wrong("ray cluster", str(error), "start one with `ray start --head`, or correct --address")
+    return ok("ray cluster", f"answers at {address}")
 
 
 def job_server(jobs_url: str) -> Finding:
-    """Whether the job server of a cluster takes jobs from here; shows it the token that Ray's own variables name."""
+    """Whether the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
     from nas.service.jobs.cluster import GivenCluster
     from nas.service.jobs.ray_jobs import RayJobs
 
     try:
         RayJobs(GivenCluster("", jobs_url)).states(())
     except ServiceError as error:
-        remedy = "look at the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as there"
+        remedy = (
+            "check the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on the head"
+        )
         return wrong("job server", f"{jobs_url}: {error}", remedy)
     return ok("job server", f"{jobs_url} answers")
 
 
 def server(client: NasClient, own_version: str) -> list[Finding]:
-    """Whether a server answers, is of this version, lets this token in, and can run jobs.
+    """Whether a server answers, has this version, accepts this token, and can run jobs.
 
     Args:
         own_version: of this installation.
@@ -46,28 +48,27 @@ def server(client: NasClient, own_version: str) -> list[Finding]:
         client.runs(limit=1)
     except RefusedError as error:
         remedy = (
-            "set NAS_TOKEN to one that `nas token make NAME` printed there"
-            if error.problem.status in _TOKEN_REFUSED
-            else "see its log"
+            "set NAS_TOKEN to a token from `nas token make NAME` on the server"
+            if error.problem.status in _TOKEN_REJECTED
+            else "check its log"
         )
         return [wrong("server", str(error), remedy)]
     except ServiceError as error:
-        return [wrong("server", str(error), "correct NAS_SERVER, or start it")]
+        return [wrong("server", str(error), "correct NAS_SERVER, or start the server")]
     found = f"{client.server} answers, version {health.version}"
     if health.version != own_version:
-        findings = [warning("server", found, f"install the same version here and there (here it is {own_version})")]
+        findings = [warning("server", found, f"install the same version on both sides (this one is {own_version})")]
     else:
         findings = [ok("server", found)]
     ready = client.ready()
-    bad = {part: said for part, said in ready.parts.items() if said != "ok"}
     if ready.ready:
         findings.append(ok("server's parts", ", ".join(ready.parts) or "ready"))
     else:
-        told = "; ".join(f"{part}: {said}" for part, said in bad.items()) or "it is not ready"
+        states = "; ".join(f"{part}: {state}" for part, state in ready.parts.items() if state != "ok") or "not ready"
         findings.append(
-            warning("server's parts", told, "wait where a part is starting; otherwise run `nas doctor` there")
+            warning("server's parts", states, "wait if a part is starting; otherwise run `nas doctor` there")
         )
     if urlsplit(client.server).scheme == "http" and not client.on_loopback:
-        remedy = "start it with --certificate and --key, or put a proxy with TLS before it"
-        findings.append(warning("server's TLS", "whoever sees the network's traffic sees the token", remedy))
+        remedy = "start it with --certificate and --key, or behind a proxy with TLS"
+        findings.append(warning("server's TLS", "the token is sent unencrypted", remedy))
     return findings

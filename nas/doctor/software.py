@@ -1,4 +1,4 @@
-"""Whether the software that is needed is there, in the versions that are needed, and can be loaded."""
+"""Checks of the software: Python, required packages and their versions, torch and Ray."""
 
 from __future__ import annotations
 
@@ -24,25 +24,22 @@ def python(
         return wrong("python", found, f"install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
     if system != "Linux":
         return warning(
-            "python", found, "search on Linux: latency is measured there alone, where a process can be pinned"
+            "python", found, "search on Linux: latency measurements pin processes, which only Linux supports"
         )
     return ok("python", found)
 
 
 def packages(requires: Iterable[str] | None = None, version: Callable[[str], str] = metadata.version) -> list[Finding]:
-    """The packages that are always needed, and those of each extra of which any is installed.
+    """The required packages, and those of each extra that is installed at least in part.
 
     Args:
-        requires: requirements as in a distribution's metadata; None takes this one's own.
+        requires: requirements as in a distribution's metadata; None reads this one's.
         version: of an installed distribution.
     """
     if requires is None:
         if not own_version():
-            return [
-                warning(
-                    "packages", f"{DISTRIBUTION} runs from a folder and is not installed", "pip install that folder"
-                )
-            ]
+            found = f"{DISTRIBUTION} runs from a folder and is not installed"
+            return [warning("packages", found, "pip install that folder")]
         requires = metadata.requires(DISTRIBUTION) or ()
     needed, extras = _by_extra([Requirement(text) for text in requires])
     findings = [_checked("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
@@ -53,7 +50,7 @@ def packages(requires: Iterable[str] | None = None, version: Callable[[str], str
 
 
 def own_version() -> str:
-    """Of this distribution; "" where it is not installed."""
+    """The version of this distribution; "" if it is not installed."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -61,11 +58,11 @@ def own_version() -> str:
 
 
 def torch() -> Finding:
-    """What trains: torch, and the accelerator that it sees."""
+    """torch, and the accelerators that it detects."""
     try:
         import torch as loaded
-    except (ImportError, OSError) as error:  # OSError: a shared library that is not there
-        return wrong("torch", f"cannot be loaded: {_line(error)}", f"{_INSTALL} torch")
+    except (ImportError, OSError) as error:  # OSError: a missing shared library
+        return not_loaded("torch", error)
     found = f"torch {loaded.__version__}"
     if not loaded.cuda.is_available():
         return ok("torch", f"{found}, no accelerator: training runs on the CPU")
@@ -73,10 +70,16 @@ def torch() -> Finding:
     return ok("torch", f"{found}, {', '.join(names)}")
 
 
+def not_loaded(package: str, error: BaseException) -> Finding:
+    """The finding of a package whose import fails."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return wrong(package, f"cannot be loaded: {reason}", f"{_INSTALL} {package}")
+
+
 def ray_parts(
     requires: Callable[[str], list[str] | None] = metadata.requires, version: Callable[[str], str] = metadata.version
 ) -> Finding:
-    """Ray, with the parts of its dashboard, which submitted jobs run through."""
+    """Ray, with the packages of its dashboard, which runs submitted jobs."""
     try:
         listed, own = requires("ray") or [], version("ray")
     except metadata.PackageNotFoundError:
@@ -85,13 +88,13 @@ def ray_parts(
     missing = sorted({r.name for r in extras.get("default", ()) if _version(r, version) is None})
     if missing:
         return wrong(
-            "ray", f"ray {own} without the parts that run jobs ({', '.join(missing)})", f"{_INSTALL} 'ray[default]'"
+            "ray", f"ray {own} lacks packages that run jobs ({', '.join(missing)})", f"{_INSTALL} 'ray[default]'"
         )
     return ok("ray", f"ray {own} with its job server")
 
 
 def _by_extra(requirements: list[Requirement]) -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """Requirements that hold on this machine: the plain ones, and those of each extra but ``dev``."""
+    """Requirements that apply to this machine: the plain ones, and those of each extra but ``dev``."""
     names = {name for r in requirements for name in _extras_of(r)}
     plain = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
     return plain, {
@@ -106,17 +109,17 @@ def _extras_of(requirement: Requirement) -> list[str]:
 
 
 def _checked(check: str, what: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
-    bad = []
+    problems = {}
     for requirement in needed:
-        there = _version(requirement, version)
-        if there is None:
-            bad.append((requirement, f"{requirement.name} is missing"))
-        elif not requirement.specifier.contains(there, prereleases=True):
-            bad.append((requirement, f"{requirement.name} {there} is not {requirement.specifier}"))
-    if not bad:
-        return ok(check, f"{what}, with {len(needed)} package{'s' if len(needed) > 1 else ''} as needed")
-    told = ", ".join(text for _, text in bad)
-    return wrong(check, told, f"{_INSTALL} {' '.join(repr(f'{r.name}{r.specifier}') for r, _ in bad)}")
+        installed = _version(requirement, version)
+        if installed is None:
+            problems[f"{requirement.name}{requirement.specifier}"] = f"{requirement.name} is missing"
+        elif not requirement.specifier.contains(installed, prereleases=True):
+            wanted = str(requirement.specifier)
+            problems[f"{requirement.name}{wanted}"] = f"{requirement.name} {installed} is not {wanted}"
+    if not problems:
+        return ok(check, f"{what}, with {len(needed)} required package{'s' if len(needed) > 1 else ''}")
+    return wrong(check, ", ".join(problems.values()), f"{_INSTALL} {' '.join(map(repr, problems))}")
 
 
 def _version(requirement: Requirement, version: Callable[[str], str]) -> str | None:
@@ -124,7 +127,3 @@ def _version(requirement: Requirement, version: Callable[[str], str]) -> str | N
         return version(requirement.name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Whether runs can be written and read, and which data sets are there."""
+"""Checks of the storage: the runs folder, runs, the service's database and data sets."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from nas.store.lease import Holder, RunLock
 from nas.store.opening import is_held, open_store
 
 _SHOWN = 5
-"""Runs that are told by name."""
+"""Number of runs that are named."""
 
 
 def runs_folder(runs: RunsFolder) -> Finding:
-    """Whether runs can be kept in the folder; it is not made where it is missing, and nothing is left in it."""
-    there = next(path for path in (runs.root.absolute(), *runs.root.absolute().parents) if path.exists())
+    """Whether runs can be stored in the folder; the check creates no folder and leaves no file."""
+    existing = next(path for path in (runs.root.absolute(), *runs.root.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=there) as folder:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=existing) as folder:
             RunLock(Path(folder) / "lock", Holder.this()).release()
     except (OSError, StoreError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         remedy = "choose another folder with --runs (NAS_RUNS), on a file system with locks, or change its permissions"
-        return wrong("runs folder", f"{runs.root} cannot be written: {said}", remedy)
-    if there != runs.root.absolute():
-        return ok("runs folder", f"{runs.root} is made by the first run")
-    return ok("runs folder", f"{runs.root} can be written, and locks work")
+        return wrong("runs folder", f"{runs.root} cannot be written: {reason}", remedy)
+    if existing != runs.root.absolute():
+        return ok("runs folder", f"{runs.root} is created by the first run")
+    return ok("runs folder", f"{runs.root} is writable, and locks work")
 
 
 def runs_in(runs: RunsFolder) -> list[Finding]:
-    """Whether every run's database can be read, and is of this version."""
+    """Whether every run's database is readable and has this version."""
     folders = runs.list()
     old, bad = [], {}
     for folder in folders:
@@ -42,25 +42,25 @@ def runs_in(runs: RunsFolder) -> list[Finding]:
         except OutdatedStoreError:
             old.append(folder.id)
         except NasError as error:
-            if not is_held(folder):  # otherwise its driver is making it at this moment
+            if not is_held(folder):  # otherwise its driver is just creating it
                 bad[folder.id] = str(error)
     findings = []
     if not old and not bad:
-        findings.append(ok("runs", f"{len(folders)}, all of them readable" if folders else "none yet"))
+        findings.append(ok("runs", f"{len(folders)}, all readable" if folders else "none yet"))
     if old:
-        remedy = "bring them up to date with: nas upgrade"
-        findings.append(warning("runs", f"{_listed(old)}: written by an earlier version", remedy))
+        remedy = "upgrade them with: nas upgrade"
+        findings.append(warning("runs", f"{_listed(old)}: written by a previous version", remedy))
     findings += [
-        wrong("runs", f"{run}: {said}", f"restore {run} from a copy, or remove its folder")
-        for run, said in list(bad.items())[:_SHOWN]
+        wrong("runs", f"{run}: {reason}", f"restore {run} from a copy, or remove its folder")
+        for run, reason in list(bad.items())[:_SHOWN]
     ]
     if len(bad) > _SHOWN:
-        findings.append(wrong("runs", f"{len(bad) - _SHOWN} more that cannot be read", "`nas runs` lists them"))
+        findings.append(wrong("runs", f"{len(bad) - _SHOWN} more are not readable", "`nas runs` lists them"))
     return findings
 
 
 def service_state(path: Path) -> list[Finding]:
-    """Whether the service's own database can be read, where a server has made one.
+    """Whether the service's database is readable, if a server has created one.
 
     Args:
         path: ``service.db``.
@@ -70,30 +70,30 @@ def service_state(path: Path) -> list[Finding]:
     from nas.service.state_tables import SCHEMA
     from nas.store.sqlite import explain, reading_engine
 
-    remedy = "restore it from a copy; without it, a server forgets what was submitted (runs are kept)"
+    remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"
     engine = reading_engine(path)
     try:
         with engine.connect() as connection:
             SCHEMA.check(connection, name=path.name)
     except OutdatedStoreError:
-        return [ok("service", f"{path} is of an earlier version, which the next server brings up to date")]
+        return [ok("service", f"{path} has a previous version, which the next server upgrades")]
     except DBAPIError as error:
         return [wrong("service", f"{path}: {explain(error)}", remedy)]
     except StoreError as error:
         return [wrong("service", str(error), remedy)]
     finally:
         engine.dispose()
-    return [ok("service", f"{path} can be read")]
+    return [ok("service", f"{path} is readable")]
 
 
 def data_sets() -> Finding:
-    """Data sets that jobs can name without a path. Takes torch, whose tensors they become."""
+    """Data sets that jobs can name without a path. Needs torch."""
     from supernets.data.fashion_mnist import find
 
     found = find()
     if found is None:
-        remedy = "for fashion-mnist: apt install dataset-fashion-mnist, or name a folder with its four files as path"
-        return warning("data sets", "digits; fashion-mnist is not here", remedy)
+        remedy = "for fashion-mnist: apt install dataset-fashion-mnist, or give a folder with its four files as path"
+        return warning("data sets", "digits; fashion-mnist was not found", remedy)
     return ok("data sets", f"digits, fashion-mnist ({found})")
 
 

@@ -1,4 +1,4 @@
-"""What every latency profiler must do, wherever it measures; subclass it, name the subclass `Test...` and give `make`."""
+"""The contract of latency profilers; subclass it, name the subclass `Test...` and implement `make`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8
 
 class LatencyProfilerContract:
     def make(self) -> LatencyProfiler:
-        """A profiler of one thread and batch 1 on the machine at hand."""
+        """A profiler with one thread and batch 1 on this machine."""
         raise NotImplementedError
 
-    def test_results_come_in_order_and_a_model_that_does_not_run_fails_alone(self) -> None:
+    def test_results_are_in_order_and_a_model_that_does_not_run_fails_alone(self) -> None:
         profiler = self.make()
         try:
             asked = [
@@ -39,14 +39,14 @@ class LatencyProfilerContract:
         assert "protobuf" in junk.message.lower()
         assert isinstance(wrong_input, LatencyFailure)
         assert "x" in wrong_input.message
-        # Every record says where it comes from, one of a failure, too.
+        # Every record has its environment, failures included.
         assert (
             junk.environment["pinned_cpus"]
             == wrong_input.environment["pinned_cpus"]
             == small.environment["pinned_cpus"]
         )
 
-    def test_a_deployment_is_timed_over_all_of_its_inputs_and_fails_by_the_number_of_one(self) -> None:
+    def test_a_deployment_is_timed_over_all_of_its_inputs_and_a_failure_names_one(self) -> None:
         short, long = ({"ids": np.arange(length)[None] % 10} for length in (4, 256))
         unknown = {"ids": np.array([[3, 10]])}  # the table has ten words
         profiler = self.make()
@@ -60,27 +60,27 @@ class LatencyProfilerContract:
         assert isinstance(both, LatencyMeasurement), both
         assert isinstance(last, LatencyMeasurement), last
         assert [found.environment["graphs"][0]["inputs"] for found in (first, both, last)] == [1, 2, 1]
-        # some 4,000 x the multiplications, so that both take half of what the last takes
+        # some 4,000 x the multiplications, so that both together take half of the last
         assert first.latency_ms < both.latency_ms < last.latency_ms
         assert both.raw_ms.shape == both.raw_cpu_ms.shape == (sum(both.round_lengths),)
         assert isinstance(failed, LatencyFailure)
         assert failed.message.startswith("input 2 of 2: ")
 
-    def test_the_environment_is_told_before_anything_is_measured_and_stands_in_every_record(self) -> None:
+    def test_the_environment_is_known_before_measuring_and_part_of_every_record(self) -> None:
         profiler = self.make()
         try:
-            told = profiler.environment()
+            environment = profiler.environment()
             (found,) = profiler.measure([SMALL])
         finally:
             profiler.close()
             profiler.close()
         assert isinstance(found, LatencyMeasurement), found
-        assert (told["threads"], told["provider"]) == (1, "CPUExecutionProvider")
-        assert set(told) <= set(found.environment)
-        assert differences(told, found.environment) == []
+        assert (environment["threads"], environment["provider"]) == (1, "CPUExecutionProvider")
+        assert set(environment) <= set(found.environment)
+        assert differences(environment, found.environment) == []
         assert json.loads(json.dumps(found.environment)) == found.environment
 
-    def test_after_closing_it_measures_again(self) -> None:
+    def test_it_measures_again_after_closing(self) -> None:
         profiler = self.make()
         try:
             (first,) = profiler.measure([SMALL])

@@ -1,4 +1,4 @@
-"""A machine whose every run is written down, for tests of what real ones do when they like."""
+"""A simulated machine whose run times are given, for tests of noise and deaths."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FIT = {
 
 
 class Machine:
-    """Answers as a worker does; implements `Connection`.
+    """Answers like a worker; implements `Connection`.
 
     Args:
-        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last session's go on.
-        kill_loading, kill_running: models of which the worker dies.
+        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last session's repeat.
+        kill_loading, kill_running: models that kill the worker.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Machine:
         self.sessions: list[list[bytes]] = []
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
-        answer: dict[str, Any] = {"conditions": {}, "environment": FIT, "event": "ready"}
+        answer: dict[str, Any] = {"environment": FIT if command["do"] == "start" else {}, "event": "ready"}
         if command["do"] == "acquire":
             self._models, self._round, answer["event"] = {}, 0, "acquired"
             self.sessions.append([])

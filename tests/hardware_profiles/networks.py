@@ -1,4 +1,4 @@
-"""Small ONNX models for the tests of measuring."""
+"""Small ONNX models for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ssh server of the tests' own, on the loopback interface, with keys and configuration in a temporary folder."""
+"""An ssh server for tests on the loopback interface, with keys and configuration in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRIVILEGE_FOLDER = Path("/run/sshd")
 
 
 def missing() -> str:
-    """Why no server can be started here; empty where it can."""
+    """Why no server can be started here; empty if it can."""
     return "" if SSHD and shutil.which("ssh") else "needs sshd and ssh (Debian's openssh-server)"
 
 
@@ -30,11 +30,11 @@ class Server:
     config: Path
 
     def sessions(self) -> list[int]:
-        """Its processes that serve a connection, without the commands that they run."""
+        """Its processes that serve a connection, without their commands."""
         return _sessions(self.pid)
 
     def commands(self) -> list[int]:
-        """The processes that it runs for its clients, shells and what they have started."""
+        """The processes of its clients: shells and their descendants."""
         return [pid for pid in descendants(self.pid) if not _serves(pid)]
 
 
@@ -55,8 +55,8 @@ def descendants(pid: int) -> list[int]:
 def serve(folder: Path) -> Iterator[Server]:
     """A server that knows one key, and a client configuration with the hosts
 
-    ``board`` (it works), ``stranger`` (an unknown host key), ``intruder`` (another user's key), ``closed`` (nobody
-    listens) and ``nowhere`` (no such name).
+    ``board`` (works), ``stranger`` (an unknown host key), ``intruder`` (another user's key), ``closed`` (no server) and
+    ``nowhere`` (an unknown name).
     """
     for name in ("host", "user", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -89,7 +89,7 @@ def serve(folder: Path) -> Iterator[Server]:
         + "Host nowhere\nHostName nowhere.invalid\n"
     )
     assert SSHD is not None
-    # A service's start makes it, which a container has not seen; sshd run by root asks for it.
+    # The system's service creates this folder, which sshd needs as root; a container lacks it.
     made = os.getuid() == 0 and not PRIVILEGE_FOLDER.exists()
     if made:
         PRIVILEGE_FOLDER.mkdir(mode=0o755)
@@ -110,15 +110,15 @@ def serve(folder: Path) -> Iterator[Server]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        return int(client.getsockname()[1])
 
 
 def _await_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
                 return
         try:
             process.wait(0.1)

@@ -1,4 +1,4 @@
-"""Which environments agree, and how it is told where they do not."""
+"""Which environments are comparable, and how their differences are reported."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ HERE = {
 
 
 @pytest.mark.parametrize("key", DECISIVE)
-def test_each_decisive_value_sets_environments_apart(key: str) -> None:
+def test_each_decisive_value_makes_environments_incomparable(key: str) -> None:
     other = {**HERE, key: "another"}
     assert machine_key(other) != machine_key(HERE)
-    (told,) = differences(HERE, other)
-    assert told.endswith(", is another")
+    (found,) = differences(HERE, other)
+    assert found.endswith(", is another")
 
 
-def test_what_varies_from_run_to_run_does_not() -> None:
+def test_values_that_vary_between_runs_are_ignored() -> None:
     later = {**HERE, "load_1m": 3.0, "steal": 0.2, "host": "y", "kernel": "6.2", "pinned_cpus": [0]}
     assert machine_key(later) == machine_key(HERE)
     assert differences(HERE, later) == []
 
 
-def test_an_environment_before_anything_is_measured_is_of_this_protocol() -> None:
-    told = {key: value for key, value in HERE.items() if key != "protocol"}
-    assert machine_key(told) == machine_key(HERE)
-    assert differences(told, {**HERE, "protocol": "old/v0"}) == [f"measuring protocol: was {PROTOCOL}, is old/v0"]
+def test_an_environment_without_a_protocol_has_the_current_one() -> None:
+    bare = {key: value for key, value in HERE.items() if key != "protocol"}
+    assert machine_key(bare) == machine_key(HERE)
+    assert differences(bare, {**HERE, "protocol": "old/v0"}) == [f"measuring protocol: was {PROTOCOL}, is old/v0"]
 
 
-def test_records_from_before_devices_were_told_are_of_none() -> None:
+def test_records_without_a_device_are_of_the_cpu() -> None:
     before = {key: value for key, value in HERE.items() if key != "device"}
     assert machine_key(before) == machine_key(HERE)
     assert differences(before, HERE) == differences(HERE, before) == []
@@ -43,7 +43,7 @@ def test_records_from_before_devices_were_told_are_of_none() -> None:
     assert differences(before, gpu) == ["device: was unknown, is Tesla T4, driver 535.129.03"]
 
 
-def test_it_is_told_in_words() -> None:
+def test_differences_have_labels() -> None:
     other = {**HERE, "cpu": "B", "governor": None, "flags": "34cd", "isa": ["avx2", "avx512f"]}
     assert differences(HERE, other) == [
         "cpu: was A, is B",

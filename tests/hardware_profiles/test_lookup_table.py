@@ -1,4 +1,4 @@
-"""Lookup tables: sums, what is lacking, and the affine fit against its definition."""
+"""Lookup tables: sums, missing entries, and the affine fit against its definition."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable, Subnet, fit_affine
 from hardware_profiles.measuring.protocol import PROTOCOL
+from tests.errors import raises
 
 PROFILE = HardwareProfile("board", threads=2, placement={"hw-board": 1})
 ENVIRONMENT = {"cpu": "a fast one", "onnxruntime": "1.32", "threads": 2, "pinned_cpus": [1, 0]}
@@ -32,7 +32,7 @@ def table() -> LookupTable:
     )
 
 
-def test_blocks_are_looked_up_wherever_they_stand() -> None:
+def test_blocks_are_looked_up_at_any_position() -> None:
     keys = np.array([["a", "b", ""], ["b", "", "tiny"]])
     found = table().by_block(keys, np.zeros((2, 3), np.int64), "fp32")
     np.testing.assert_array_equal(found, [[0.5, 1.5, 0.0], [1.5, 0.0, -0.001]])
@@ -40,8 +40,8 @@ def test_blocks_are_looked_up_wherever_they_stand() -> None:
     assert table().by_block(np.empty((0, 3), dtype=np.str_), np.empty((0, 3), np.int64), "fp32").shape == (0, 3)
 
 
-def test_a_block_that_is_lacking_is_put_where_its_macs_put_it() -> None:
-    # Entries on the line net = 0.005 x MACs give that line back, for each lacking key its own.
+def test_a_missing_block_is_estimated_from_its_macs() -> None:
+    # Entries on the line net = 0.005 x MACs give that line for each missing key.
     known = replace(table(), entries={"fp32": {"a": Entry(0.5, 0.0, 100), "b": Entry(1.5, 0.0, 300)}})
     keys, macs = np.array([["a", "new"], ["newer", ""], ["new", "b"]]), np.array([[100, 200], [800, 0], [200, 300]])
     found = known.by_block(keys, macs, "fp32")
@@ -57,12 +57,15 @@ def test_entries_are_means_of_their_measurements() -> None:
     assert one.mean_with(two).mean_with(three).net_ms == pytest.approx((1 + 2 + 6) / 3)
 
 
-def test_a_precision_that_is_lacking_is_named() -> None:
+def test_a_missing_precision_is_named() -> None:
     keys = np.array([["a"]])
-    with pytest.raises(LookupTableError, match="profile board has no blocks in int8; it has fp32"):
-        table().by_block(keys, np.array([[1]]), "int8")
-    with pytest.raises(LookupTableError, match="no fit for int8; it has fp32"):
-        table().estimate(np.array([1.0]), "int8")
+    for use in (
+        lambda: table().by_block(keys, np.array([[1]]), "int8"),
+        lambda: table().missing(keys, "int8"),
+        lambda: table().estimate(np.array([1.0]), "int8"),
+    ):
+        with raises("lookup-table.precision-missing", "profile board", "int8", "fp32"):
+            use()
 
 
 def test_the_fit_is_of_least_relative_error_and_its_mape_is_by_leaving_out() -> None:
@@ -70,9 +73,9 @@ def test_the_fit_is_of_least_relative_error_and_its_mape_is_by_leaving_out() -> 
     sums = rng.uniform(1.0, 9.0, 25)
     latencies = (0.8 * sums + 0.3) * rng.normal(1.0, 0.03, 25)
 
-    def by_weights(rows: list[int]) -> Any:
+    def by_weights(chosen: list[int]) -> Any:
         # numpy's own weighted line: weights multiply the residuals.
-        return np.polyfit(sums[rows], latencies[rows], 1, w=1 / latencies[rows])
+        return np.polyfit(sums[chosen], latencies[chosen], 1, w=1 / latencies[chosen])
 
     fit = fit_affine(sums, latencies)
     np.testing.assert_allclose([fit.scale, fit.offset_ms], by_weights(list(range(25))), rtol=1e-9)
@@ -83,8 +86,8 @@ def test_the_fit_is_of_least_relative_error_and_its_mape_is_by_leaving_out() -> 
     assert fit.n == 25
 
 
-def test_too_little_to_fit_is_told() -> None:
-    with pytest.raises(LookupTableError, match="needs 3 networks of different blocks at least, got 2"):
+def test_too_few_networks_for_a_fit_are_rejected() -> None:
+    with raises("lookup-table.too-few-subnets", "3", "got 2"):
         fit_affine(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
-    with pytest.raises(LookupTableError, match="got 4 with 1 different sums"):
+    with raises("lookup-table.too-few-subnets", "got 4 with 1 different sums"):
         fit_affine(np.ones(4), np.arange(1.0, 5.0))

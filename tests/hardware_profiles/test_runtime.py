@@ -1,4 +1,4 @@
-"""Models run in this process give each call's outputs, in order, from one session."""
+"""Models in this process return each call's outputs, in order, from one session."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from hardware_profiles.errors import ModelError
 from hardware_profiles.runtime import run_calls, run_model
+from tests.errors import raises
 from tests.hardware_profiles.networks import declare, identity
 
 LENGTHS = (3, 7, 1)
@@ -46,11 +46,11 @@ def test_each_call_has_its_own_outputs_from_one_session(monkeypatch: pytest.Monk
             np.testing.assert_array_equal(output, array, strict=True)
 
 
-def test_no_call_gives_no_outputs() -> None:
+def test_no_call_returns_no_outputs() -> None:
     assert run_calls(two_outputs(), []) == []
 
 
-def test_batches_join_to_what_one_call_gives() -> None:
+def test_joined_batches_equal_one_call() -> None:
     ids, x = np.arange(20, dtype=np.int64).reshape(5, 4), np.arange(10, dtype=np.float32).reshape(5, 2)
     for size in (None, 1, 2, 5, 8):
         outputs = run_model(two_outputs(), {"ids": ids, "x": x}, batch_size=size)
@@ -58,11 +58,11 @@ def test_batches_join_to_what_one_call_gives() -> None:
             np.testing.assert_array_equal(output, given, strict=True)
 
 
-def test_what_the_runtime_refuses_is_the_models_error_and_what_the_caller_raises_is_not() -> None:
+def test_errors_of_the_runtime_are_model_errors_and_errors_of_the_caller_are_not() -> None:
     good, bad = sentences()[0], {"ids": np.zeros((2, 3), np.float32), "x": np.zeros((2, 2), np.float32)}
-    with pytest.raises(ModelError, match="refuses the model"):
+    with raises("model.rejected", onnxruntime.__version__):
         run_calls(two_outputs(), [good, bad])
-    with pytest.raises(ModelError, match="refuses the model"):
+    with raises("model.rejected", onnxruntime.__version__):
         run_calls(b"no model", [good])
 
     def broken() -> Iterator[Mapping[str, NDArray[np.generic]]]:

@@ -1,4 +1,4 @@
-"""Who is to blame where the worker dies: models, found one by one, or the machine; with one whose deaths are written down."""
+"""Whether models or the machine are to blame for a worker's death, on a simulated machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.errors import ConnectionLostError, WorkerError
+from hardware_profiles.errors import ConnectionLostError
 from hardware_profiles.measuring.profiler import MAX_BATCH, MAX_DEATHS, WorkerProfiler
+from tests.errors import raises
 from tests.hardware_profiles.machine import Machine
 
 MODELS = [b"%d" % i for i in range(MAX_BATCH)]
@@ -26,26 +27,22 @@ BATCH = [Deployment.single(model, {"x": np.zeros(1, np.float32)}) for model in M
         ((), range(1, MAX_BATCH)),
     ],
 )
-def test_however_many_models_kill_the_worker_they_fail_alone(
-    loading: tuple[int, ...], running: tuple[int, ...]
-) -> None:
+def test_models_that_kill_the_worker_fail_alone(loading: tuple[int, ...], running: tuple[int, ...]) -> None:
     kill_loading, kill_running = ([MODELS[i] for i in which] for which in (loading, running))
     machine = Machine({}, kill_loading=kill_loading, kill_running=kill_running)
     with WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler:
         found = list(profiler.measure(BATCH))
     bad = {*loading, *running}
     assert {i for i, result in enumerate(found) if isinstance(result, LatencyFailure)} == bad
-    assert {result.message for result in found if isinstance(result, LatencyFailure)} == {
-        "the measuring process died (SIGSEGV), while running this model alone"
-    }
+    assert all("SIGSEGV" in result.message for result in found if isinstance(result, LatencyFailure))
     assert all(isinstance(result, LatencyMeasurement) for i, result in enumerate(found) if i not in bad)
 
 
-def test_a_machine_on_which_everything_dies_is_to_blame_itself() -> None:
+def test_a_machine_on_which_every_model_dies_is_to_blame() -> None:
     machine = Machine({}, kill_running=MODELS)
     with (
         WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler,
-        pytest.raises(WorkerError, match=r"SIGSEGV\), with each of 20 models alone; that is the machine's doing"),
+        raises("worker.machine-unstable", "SIGSEGV", "each of 20 models"),
     ):
         list(profiler.measure(BATCH))
     few = Machine({}, kill_running=MODELS)  # as the smallest and the largest network may be
@@ -53,7 +50,7 @@ def test_a_machine_on_which_everything_dies_is_to_blame_itself() -> None:
         assert [type(result) for result in profiler.measure(BATCH[:2])] == [LatencyFailure] * 2
 
 
-def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> None:
+def test_a_lost_connection_does_not_fail_the_model_measured_alone() -> None:
     class Lossy(Machine):
         lost = False
 
@@ -73,11 +70,11 @@ def test_a_connection_lost_is_not_the_fault_of_the_model_measured_alone() -> Non
     assert all(isinstance(result, LatencyMeasurement) for result in others)
 
 
-def test_a_worker_that_dies_of_the_sentinel_is_the_machines_fault() -> None:
+def test_a_machine_whose_worker_dies_of_the_sentinel_is_to_blame() -> None:
     machine = Machine({}, kill_loading=[b"sentinel"])
     with (
         WorkerProfiler(HardwareProfile("p"), lambda: machine) as profiler,
-        pytest.raises(WorkerError, match=rf"SIGSEGV\), {MAX_DEATHS} times in a row; look at the machine's memory"),
+        raises("worker.machine-unstable", "SIGSEGV", f"{MAX_DEATHS} times"),
     ):
         list(profiler.measure(BATCH))
     assert len(machine.sessions) == MAX_DEATHS

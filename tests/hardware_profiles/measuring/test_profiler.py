@@ -1,4 +1,4 @@
-"""The profiler of this machine, with real models in a real worker; nothing here depends on how fast the machine is."""
+"""The profiler on this machine, with real models in a real worker, independent of the machine's speed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.errors import ProfileError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 from tests.contracts.latency_profiler import LatencyProfilerContract
+from tests.errors import raises
 from tests.hardware_profiles.networks import conv_net, endless
 
 PROFILE = HardwareProfile("test")
@@ -50,12 +50,12 @@ class TestHere(LatencyProfilerContract):
 
 
 def kept_rounds(found: LatencyMeasurement) -> list[NDArray[np.float64]]:
-    """The wall times of the rounds that the figures are of, all others left out."""
+    """The wall times of the rounds that were not discarded."""
     rounds = np.split(found.raw_ms, np.cumsum(found.round_lengths)[:-1])
     return [times for i, times in enumerate(rounds) if i not in found.environment["discarded_rounds"]]
 
 
-def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: WorkerProfiler) -> None:
+def test_a_batch_is_measured_in_order_with_all_samples(profiler: WorkerProfiler) -> None:
     small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
     assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
     for found in (small, large):
@@ -80,11 +80,11 @@ def test_a_batch_is_measured_in_order_and_every_run_is_kept(profiler: WorkerProf
 def test_a_deployment_without_a_graph_fails_alone(profiler: WorkerProfiler) -> None:
     good, empty = profiler.measure([deployment(), Deployment(())])
     assert isinstance(empty, LatencyFailure)
-    assert empty.message == "the deployment has no graph; it needs one at least"
+    assert "no graph" in empty.message
     assert empty.environment["pinned_cpus"] == measured(good).environment["pinned_cpus"]
 
 
-def test_two_graphs_add_up_calls_times_latency(profiler: WorkerProfiler) -> None:
+def test_the_latency_of_two_graphs_is_the_sum_of_calls_times_latency(profiler: WorkerProfiler) -> None:
     once = Graph(conv_net(8, 2), ({"x": IMAGE},), name="encoder")
     often = Graph(conv_net(8, 1), ({"x": IMAGE},), name="decoder", calls=7)
     found, broken = profiler.measure(
@@ -98,8 +98,8 @@ def test_two_graphs_add_up_calls_times_latency(profiler: WorkerProfiler) -> None
     assert broken.message.startswith("graph 'decoder': ")
 
 
-def test_more_threads_than_cores_are_refused_before_anything_starts() -> None:
-    with pytest.raises(ProfileError, match="asks for 1000 threads"):
+def test_more_threads_than_cores_are_rejected_before_anything_starts() -> None:
+    with raises("profile.too-few-cpus", "1000"):
         open_profiler(replace(PROFILE, threads=1000))
 
 
@@ -126,25 +126,25 @@ def test_a_model_that_hangs_fails_alone_and_the_others_are_measured() -> None:
     measured(first)
     measured(last)
     assert isinstance(hung, LatencyFailure)
-    assert hung.message == "the measuring process gave no answer in 2 s and was ended, while running this model alone"
+    assert "2 s" in hung.message
 
 
-def test_a_worker_that_always_dies_is_the_machines_fault() -> None:
+def test_a_machine_whose_worker_always_dies_is_to_blame() -> None:
     command = [sys.executable, "-c", "raise SystemExit('no runtime')"]
     with WorkerProfiler(PROFILE, lambda: LocalConnection(command, worker_environment(1))) as made:
         for ask in (lambda: list(made.measure([deployment()])), made.environment):
-            with pytest.raises(WorkerError, match=r"exit code 1: no runtime\), 6 times in a row"):
+            with raises("worker.machine-unstable", "exit code 1: no runtime", "6 times"):
                 ask()
 
 
 def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> None:
-    lock, told = tmp_path / "lock", list[str]()
+    lock, messages = tmp_path / "lock", list[str]()
     with lock.open("w") as file:
         release = threading.Timer(0.5, fcntl.flock, (file, fcntl.LOCK_UN))
 
         def on_wait(text: str) -> None:
-            told.append(text)
-            if len(told) == 1:  # held for a while longer, in which nothing more is told
+            messages.append(text)
+            if len(messages) == 1:  # the lock stays held for a while, without another message
                 release.start()
 
         with open_profiler(PROFILE, lock=str(lock), on_wait=on_wait, limits=Limits(lock=60.0)) as made:
@@ -153,31 +153,30 @@ def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> No
             fcntl.flock(file, fcntl.LOCK_EX)
             measured(next(made.measure([deployment()])))
             release.join()
-    assert told == ["waiting for another measurement on this machine (process 4711) to end"]
+    assert len(messages) == 1
+    assert "4711" in messages[0]
 
 
-def test_a_lock_that_cannot_be_opened_ends_the_measuring_with_what_to_do(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_ends_the_measurement(tmp_path: Path) -> None:
     with (
         open_profiler(PROFILE, lock=str(tmp_path)) as made,
-        pytest.raises(
-            WorkerError, match=rf"{tmp_path}, cannot be opened \(Is a directory\); let all who measure there"
-        ),
+        raises("worker.lock-unusable", str(tmp_path), "Is a directory"),
     ):
         list(made.measure([deployment()]))
 
 
-def test_waiting_ends(tmp_path: Path) -> None:
+def test_waiting_for_the_lock_has_a_timeout(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with lock.open("w") as file, open_profiler(PROFILE, lock=str(lock), limits=Limits(lock=0.1)) as made:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(WorkerError, match=r"another measurement \(process unknown\) has held this machine"):
+        with raises("worker.lock-timeout", str(lock), "unknown"):
             list(made.measure([deployment()]))
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_two_threads_are_read_by_the_10th_percentile() -> None:
+def test_two_threads_use_the_10th_percentile() -> None:
     with open_profiler(replace(PROFILE, threads=2)) as made:
-        # The tests themselves hold one of the two CPUs, if for moments alone.
+        # The tests themselves use one of the two CPUs for moments.
         tries = (next(made.measure([deployment(32, 3)])) for _ in range(3))
         found = next((result for result in tries if isinstance(result, LatencyMeasurement)), None)
     assert found is not None

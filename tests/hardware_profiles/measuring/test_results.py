@@ -1,4 +1,4 @@
-"""Which rounds count, what is told of a deployment, and which of several attempts is kept."""
+"""The rounds that count, the measurement of a deployment, and the attempt that is kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROFILE = HardwareProfile("p")
 
 @pytest.fixture(autouse=True, scope="module")
 def any_noise() -> None:
-    """Nothing in place of the fixture that lets other tests take any latency: here the limit is what is tested."""
+    """Replaces the fixture that makes other tests accept any noise: here the limit is under test."""
 
 
 def attempt(latency_ms: float, resolution: float, *, noisy: bool = True) -> LatencyMeasurement:
@@ -50,7 +50,7 @@ def measured(
     return found
 
 
-def test_rounds_whose_sentinel_strayed_are_left_out_whole_and_kept_as_samples() -> None:
+def test_rounds_with_slow_sentinels_are_discarded_and_kept_as_samples() -> None:
     level = [1.0, 1.3, 1.0, 1.0, 1.2, 1.0]
     found = measured(
         Session((timed([2.0, 9.0, 2.001, 2.002, 9.0, 2.003]),), (timed(level), timed(level)), {"steal": 0.1})
@@ -69,14 +69,14 @@ def test_rounds_whose_sentinel_strayed_are_left_out_whole_and_kept_as_samples() 
     assert found.drift == pytest.approx(0.15)
 
 
-def test_where_more_than_half_strayed_the_worst_half_goes_and_the_result_is_noisy() -> None:
+def test_with_most_rounds_disturbed_the_worst_half_is_discarded_and_the_result_is_noisy() -> None:
     level = [1.0, 1.3, 1.1, 1.0, 1.2, 1.4]
     found = measured(Session((timed([2.0, 3.0, 2.2, 2.0, 3.0, 3.0]),), (timed(level), timed(level)), {}))
     assert found.environment["discarded_rounds"] == [1, 4, 5]
     assert found.noisy
 
 
-def test_a_session_slower_than_calm_ones_is_noisy_and_as_wide_as_that() -> None:
+def test_a_session_slower_than_calm_ones_is_noisy_by_the_excess() -> None:
     sentinels = (timed([1.03] * 6), timed([1.03] * 6))
     found = measured(Session((timed([2.0] * 6),), sentinels, {}), calm_ms=1.0)
     assert found.noisy
@@ -96,16 +96,16 @@ def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     assert found.latency_ms == pytest.approx(5.0)
     assert (found.session_ms, found.peak_mib) == (6.0, 12.0)
     assert found.session_error_ms == pytest.approx(0.9)
-    assert found.peak_error_mib == 1 / 8  # equal sentinels prove nothing of a larger model
+    assert found.peak_error_mib == 1 / 8  # equal sentinels do not make a larger model certain
     assert found.p90_ms == pytest.approx(1.1 * 5)
-    assert found.p99_ms is None  # of the decoder there are too few runs
+    assert found.p99_ms is None  # the decoder has too few runs
     alone = measured(Session(graphs[:1], sentinels, {}))
     assert alone.p99_ms == pytest.approx(2.2)
     assert alone.environment["graphs"][0]["providers"] == ["CPUExecutionProvider"]
 
 
-def test_cpu_time_stands_for_latency_on_a_cpu_alone() -> None:
-    """Half a millisecond of work for the calling thread, in two that it takes."""
+def test_cpu_time_replaces_latency_only_on_a_cpu() -> None:
+    """The calling thread computes for half a millisecond of two."""
     graph = timed([2.0] * 6)
     graph = replace(graph, rounds=replace(graph.rounds, cpu_ms=tuple(wall / 4 for wall in graph.rounds.wall_ms)))
     session = Session((graph,), (timed([1.0] * 6),) * 2, {})
@@ -119,7 +119,7 @@ def test_cpu_time_stands_for_latency_on_a_cpu_alone() -> None:
         assert (found.latency_ms, found.environment["graphs"][0]["clock"]) == (latency_ms, clock)
 
 
-def test_a_governor_that_changed_since_the_worker_started_is_told_as_it_was_meanwhile() -> None:
+def test_a_governor_that_changed_since_the_workers_start_is_the_sessions() -> None:
     session = Session((timed([2.0] * 6),), (timed([1.0] * 6),) * 2, {"governor": "powersave"})
     start = {"governor": "performance", "cpu": "A"}
     (found,) = results([Deployment.single(b"", {})], session, PROFILE, start, seconds=1.0)
@@ -127,19 +127,19 @@ def test_a_governor_that_changed_since_the_worker_started_is_told_as_it_was_mean
     assert (found.environment["governor"], found.environment["cpu"]) == ("powersave", "A")
 
 
-def test_waiting_for_others_is_not_counted() -> None:
+def test_waiting_for_the_lock_is_not_counted() -> None:
     session = Session((timed([1.0] * 6),) * 2, (timed([1.0] * 6),) * 2, {}, waited_s=7.0)
     found = results([Deployment.single(b"", {})] * 2, session, PROFILE, {}, seconds=9.0)
     assert [result.seconds for result in found if isinstance(result, LatencyMeasurement)] == [1.0, 1.0]
 
 
-def test_a_quiet_attempt_is_kept_as_it_is_and_pays_for_all() -> None:
+def test_a_quiet_attempt_is_kept_and_its_seconds_are_of_all() -> None:
     found = keep_best([attempt(9, 0.5), attempt(2, 0.01, noisy=False)])
     assert isinstance(found, LatencyMeasurement)
     assert (found.latency_ms, found.resolution, found.noisy, found.seconds) == (2, 0.01, False, 2.0)
 
 
-def test_of_noisy_attempts_the_most_settled_is_kept_as_wide_as_they_differ() -> None:
+def test_of_noisy_attempts_the_quietest_is_kept_and_widened_to_their_range() -> None:
     found = keep_best([attempt(2.4, 0.25), attempt(2.0, 0.1), attempt(2.1, 0.2)])
     assert isinstance(found, LatencyMeasurement)
     assert (found.latency_ms, found.noisy, found.seconds) == (2.0, True, 3.0)
@@ -147,25 +147,25 @@ def test_of_noisy_attempts_the_most_settled_is_kept_as_wide_as_they_differ() -> 
 
 
 @pytest.mark.parametrize(
-    "attempts",
+    ("attempts", "uncertainty"),
     [
-        [attempt(2, 0.3, noisy=False)],
-        [attempt(2, 0.9), attempt(2, 0.5), attempt(2, 0.26)],
-        [attempt(2, 0.05), attempt(2.6, 0.05)],
+        ([attempt(2, 0.3, noisy=False)], "30%"),
+        ([attempt(2, 0.9), attempt(2, 0.5), attempt(2, 0.26)], "26%"),
+        ([attempt(2, 0.05), attempt(2.6, 0.05)], "30%"),
     ],
 )
-def test_no_figure_where_none_is_deserved(attempts: list[LatencyMeasurement]) -> None:
+def test_a_too_uncertain_latency_is_a_failure(attempts: list[LatencyMeasurement], uncertainty: str) -> None:
     found = keep_best(attempts)
     assert isinstance(found, LatencyFailure)
-    assert "the machine is too noisy to say anything" in found.message
-    assert "stop other work on the machine" in found.message
+    assert f"uncertain by {uncertainty} after {len(attempts)} measurements" in found.message
+    assert "at most 25%" in found.message
 
 
-def test_a_failure_stays_one() -> None:
+def test_a_failure_is_kept() -> None:
     assert keep_best([attempt(2, 0.3), LatencyFailure("gone")]) == LatencyFailure("gone")
 
 
-def test_the_time_to_load_is_the_fastest_making_and_as_sure_as_the_next() -> None:
+def test_the_time_to_load_is_the_fastest_creation_with_the_gap_to_the_next_as_error() -> None:
     sentinels = (timed([1.0] * 6), timed([1.0] * 6))
     quick = replace(timed([2.0] * 6), session_ms=(9.0, 4.0, 4.1))
     found = measured(Session((quick,), sentinels, {}))
@@ -174,7 +174,7 @@ def test_the_time_to_load_is_the_fastest_making_and_as_sure_as_the_next() -> Non
     assert measured(Session((unsettled,), sentinels, {})).session_error_ms == pytest.approx(1.0)
 
 
-def test_attempts_disturbed_beyond_use_do_not_widen_the_one_that_is_of_use() -> None:
+def test_attempts_that_are_too_noisy_do_not_widen_the_best() -> None:
     found = keep_best([attempt(1.4, 0.4), attempt(1.35, 0.4), attempt(1.0, 0.03), attempt(1.02, 0.05)])
     assert isinstance(found, LatencyMeasurement)
     assert (found.latency_ms, found.noisy, found.seconds) == (1.0, True, 4.0)

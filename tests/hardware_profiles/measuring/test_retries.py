@@ -1,5 +1,4 @@
-"""What is measured again, and after how long: with a machine whose every run is written down, for a real one is noisy when
-it likes."""
+"""Which entries are re-measured and after which pause, on a simulated machine."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ WILD = [1.0, 1.8, 1.2, 2.5, 1.5, 2.1]
 
 @pytest.fixture(autouse=True, scope="module")
 def any_noise() -> None:
-    """Nothing in place of the fixture that lets other tests take any latency: here the limit is what is tested."""
+    """Replaces the fixture that makes other tests accept any noise: here the limit is under test."""
 
 
 def measure(
@@ -31,7 +30,7 @@ def measure(
         return list(profiler.measure(deployments)), slept
 
 
-def test_who_is_noisy_alone_is_measured_again_alone_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_noisy_entry_is_remeasured_alone_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({b"b": WILD}, {b"b": [2.0] * 6})
     found, slept = measure(machine, [b"a", b"b", b"c"], monkeypatch)
     assert machine.sessions == [[b"a", b"b", b"c"], [b"b"]]
@@ -39,7 +38,7 @@ def test_who_is_noisy_alone_is_measured_again_alone_and_at_once(monkeypatch: pyt
     assert slept == []
 
 
-def test_a_disturbed_machine_is_given_time_to_calm_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_on_a_disturbed_machine_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({b"a": WILD, b"b": WILD}, {b"a": WILD, b"b": WILD}, {})
     found, slept = measure(machine, [b"a", b"b"], monkeypatch)
     assert machine.sessions == [[b"a", b"b"]] * 3
@@ -47,21 +46,22 @@ def test_a_disturbed_machine_is_given_time_to_calm_down(monkeypatch: pytest.Monk
     assert not any(result.noisy for result in found if isinstance(result, LatencyMeasurement))
 
 
-def test_a_machine_that_does_not_calm_down_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_stays_disturbed_gives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({b"a": WILD})
     (found,), slept = measure(machine, [b"a"], monkeypatch)
     assert len(machine.sessions) == 4
     assert slept == [1.0, 4.0, 10.0]
     assert isinstance(found, LatencyFailure)
-    assert "the machine is too noisy to say anything: after 4 measurements" in found.message
+    assert "uncertain by" in found.message
+    assert "after 4 measurements" in found.message
     assert found.environment["level_ms"] == 1.0
 
 
-def test_who_has_no_figure_is_tried_a_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_without_a_valid_measurement_is_retried_a_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
     wild = {b"a": WILD, b"b": [2.0, 2.1, 2.2, 2.0, 2.15, 2.3]}
     machine = Machine(wild, wild, wild, {})
     found, slept = measure(machine, [b"a", b"b"], monkeypatch)
-    assert machine.sessions == [*[[b"a", b"b"]] * 3, [b"a"]]  # of b there is a figure, if a wide one
+    assert machine.sessions == [*[[b"a", b"b"]] * 3, [b"a"]]  # b has a measurement, though a wide one
     assert slept == [1.0, 4.0, 10.0]
     first, second = found
     assert isinstance(first, LatencyMeasurement)
@@ -69,7 +69,7 @@ def test_who_has_no_figure_is_tried_a_last_time(monkeypatch: pytest.MonkeyPatch)
     assert (first.latency_ms, first.noisy, second.noisy) == (1.0, False, True)
 
 
-def test_what_earlier_sessions_showed_tells_a_slower_machine_from_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_of_previous_sessions_identify_a_slower_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     levels: list[float] = []
     measure(Machine({}), [b"a"], monkeypatch, levels)
     assert levels == [1.0]

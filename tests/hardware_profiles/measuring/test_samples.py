@@ -1,4 +1,4 @@
-"""Raw samples survive being kept, and damage is told."""
+"""Raw samples survive encoding, and damaged ones are rejected."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import LatencyMeasurement
-from hardware_profiles.errors import ProfilingError
 from hardware_profiles.measuring.samples import decode_samples, encode_samples
+from tests.errors import raises
 
 
 def measurement(lengths: tuple[int, ...]) -> LatencyMeasurement:
@@ -19,7 +19,7 @@ def measurement(lengths: tuple[int, ...]) -> LatencyMeasurement:
 
 
 @pytest.mark.parametrize("lengths", [(5, 7, 6), (1,), ()])
-def test_samples_come_back_to_seven_digits(lengths: tuple[int, ...]) -> None:
+def test_samples_are_decoded_to_seven_digits(lengths: tuple[int, ...]) -> None:
     made = measurement(lengths)
     found = decode_samples(encode_samples(made))
     assert found.round_lengths == lengths
@@ -27,11 +27,11 @@ def test_samples_come_back_to_seven_digits(lengths: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found.raw_cpu_ms, made.raw_cpu_ms, rtol=1e-7)
 
 
-def test_damage_is_told() -> None:
+def test_damaged_samples_are_rejected() -> None:
     import zlib
 
     whole = encode_samples(measurement((5, 7, 6)))
     inside = zlib.decompress(whole)
     for damaged in (b"", whole[:-9], b"x" + whole, zlib.compress(inside[:-4]), zlib.compress(b"LAT2" + inside[4:])):
-        with pytest.raises(ProfilingError, match="raw samples are damaged"):
+        with raises("samples.damaged"):
             decode_samples(damaged)

@@ -1,4 +1,4 @@
-"""The sentinel that is shipped is the one that the package can build, and it computes something."""
+"""The shipped sentinel is the one that the package builds, and its output varies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hardware_profiles.measuring.session import read_sentinel
 from hardware_profiles.runtime import run_model
 
 
-def test_the_shipped_file_is_what_is_built() -> None:
+def test_the_shipped_file_equals_the_built_one() -> None:
     assert read_sentinel().model == build_sentinel()
 
 

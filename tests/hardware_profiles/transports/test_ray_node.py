@@ -1,4 +1,4 @@
-"""Measuring on a node of a Ray cluster: two real nodes on this machine, one of which offers the resource."""
+"""Measuring on a node of a Ray cluster: two real nodes on this machine, one with the resource."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
-from hardware_profiles.errors import ProfileError, UnreachableError, WorkerError
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports import ray_node
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ray_node import connect_by_ray
 from tests.contracts.latency_profiler import LatencyProfilerContract
+from tests.errors import raises
 from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import descendants
 from tests.ray_cluster import running_cluster
@@ -43,24 +43,24 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def node(cluster: Cluster) -> Any:
-    """A node without CPUs, as a board should join, that offers the resource."""
+    """A node with the resource and, as a board's should be, without CPUs."""
     return cluster.add_node(num_cpus=0, resources=PROFILE.placement)
 
 
 @pytest.fixture
 def doomed(cluster: Cluster) -> Any:
-    """Another one, for a test that kills it, with another resource."""
+    """A node with another resource, for tests that kill it."""
     return cluster.add_node(num_cpus=0, resources=DOOMED.placement)
 
 
 def workers(node: Any) -> list[int]:
-    """The measuring processes among what a node runs."""
+    """The measuring processes of a node."""
     raylet = node.all_processes["raylet"][0].process.pid
     return [pid for pid in descendants(raylet) if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def kill(cluster: Cluster, node: Any) -> None:
-    """Kills a node, and waits until what it ran is gone: an actor outlives its node by a moment, enough for a small model."""
+    """Kills a node and waits for its workers to end: an actor outlives its node long enough to measure a small model."""
     watched = [os.pidfd_open(pid) for pid in workers(node)]
     cluster.remove_node(node, allow_graceful=False)
     for handle in watched:
@@ -69,7 +69,7 @@ def kill(cluster: Cluster, node: Any) -> None:
 
 
 class Watched:
-    """A connection that does something once, while the worker is in the second round of a batch."""
+    """A connection that calls `act` once, while the worker is in the second round of a batch."""
 
     def __init__(self, inner: Connection, act: Callable[[], None]) -> None:
         self._inner, self._act, self._rounds = inner, act, 0
@@ -87,9 +87,9 @@ class Watched:
         self._inner.close()
 
 
-def test_without_a_cluster_the_way_to_one_is_told() -> None:
+def test_without_a_cluster_the_profile_is_rejected() -> None:
     assert not ray.is_initialized()
-    with open_profiler(PROFILE) as profiler, pytest.raises(ProfileError, match=r"no Ray cluster; run without --inline"):
+    with open_profiler(PROFILE) as profiler, raises("profile.no-cluster", "hw-test: 1", "--inline", "--address"):
         profiler.environment()
 
 
@@ -100,7 +100,7 @@ class TestOnARayNode(LatencyProfilerContract):
 
 
 def test_models_are_measured_on_the_node_that_offers_the_resource(node: Any) -> None:
-    # Two profiles of one node take turns: neither keeps the resource from the other.
+    # Two profiles of one node take turns: neither reserves the resource.
     with open_profiler(PROFILE) as first, open_profiler(replace(PROFILE, name="twin")) as second:
         results = [next(profiler.measure([SMALL])) for profiler in (first, second)]
         assert first.environment()["ray_node"] == node.node_id
@@ -110,7 +110,7 @@ def test_models_are_measured_on_the_node_that_offers_the_resource(node: Any) -> 
         assert found.environment["profile"] == name
 
 
-def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
+def test_a_worker_that_dies_on_the_node_is_restarted(node: Any) -> None:
     def kill_workers() -> None:
         for pid in workers(node):
             os.kill(pid, signal.SIGKILL)
@@ -123,18 +123,18 @@ def test_a_worker_that_dies_there_is_started_again(node: Any) -> None:
     assert small.latency_ms < large.latency_ms / 5
 
 
-def test_a_node_that_dies_and_stays_away_ends_the_measuring_with_what_is_kept(cluster: Cluster, doomed: Any) -> None:
+def test_a_node_that_dies_and_is_not_replaced_ends_the_measurement(cluster: Cluster, doomed: Any) -> None:
     tries = [lambda: Watched(connect_by_ray(DOOMED), lambda: kill(cluster, doomed))]
     with (
         WorkerProfiler(
             DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED), pauses_s=(0.0, 0.0)
         ) as profiler,
-        pytest.raises(WorkerError, match=r"a-node was there and is gone: .*offers hw-doomed: 1.*kept; .* `nas resume`"),
+        raises("worker.machine-lost", "a-node", "hw-doomed: 1", "`nas resume`"),
     ):
         list(profiler.measure([SMALL]))
 
 
-def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster, doomed: Any) -> None:
+def test_a_node_that_dies_during_a_measurement_is_replaced(cluster: Cluster, doomed: Any) -> None:
     made: list[Any] = []
 
     def replace_node() -> None:
@@ -149,18 +149,16 @@ def test_a_node_that_dies_in_the_middle_is_replaced_by_another(cluster: Cluster,
     assert found.environment["ray_node"] == made[0].node_id
 
 
-def test_a_resource_that_no_node_offers_is_told_with_those_that_there_are(cluster: Cluster) -> None:
+def test_a_resource_that_no_node_offers_is_rejected_with_the_offered_ones(cluster: Cluster) -> None:
     with (
         open_profiler(replace(PROFILE, placement={"hw-absent": 2})) as profiler,
-        pytest.raises(
-            UnreachableError, match=r"offers hw-absent: 2, and none of the \d+ nodes does; they offer CPU, .*ray start"
-        ),
+        raises("profile.unreachable", "hw-absent: 2", "they offer CPU", "ray start"),
     ):
         profiler.environment()
 
 
 @pytest.mark.usefixtures("node")
-def test_a_node_without_what_the_worker_needs_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_cannot_start_a_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lacking:
         def __init__(self, threads: int) -> None:
             raise ModuleNotFoundError("No module named 'hardware_profiles'")
@@ -171,14 +169,14 @@ def test_a_node_without_what_the_worker_needs_is_told_with_what_to_do(monkeypatc
     monkeypatch.setattr(ray_node, "_Relay", Lacking)
     with (
         open_profiler(PROFILE) as profiler,
-        pytest.raises(ProfileError, match=r"starts no worker \(ModuleNotFoundError.*whether this package is installed"),
+        raises("profile.node-broken", "hw-test: 1", "ModuleNotFoundError"),
     ):
         profiler.environment()
 
 
-def test_what_the_node_cannot_do_is_told_by_its_worker(node: Any) -> None:
+def test_a_nodes_worker_checks_the_requirements(node: Any) -> None:
     with (
         open_profiler(replace(PROFILE, threads=1000)) as profiler,
-        pytest.raises(ProfileError, match=r"profile a-node: .*1000 threads"),
+        raises("profile.too-few-cpus", "profile a-node", "1000"),
     ):
         profiler.environment()

@@ -1,4 +1,4 @@
-"""A server and a cluster that answer, refuse, are old, or are not there."""
+"""Servers and clusters that answer, reject the token, have another version, or are missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def script(ready: Any = READY, *, version: str = "0.1.0") -> Script:
     )
 
 
-def looked_at(script: Script, url: str = "http://127.0.0.1:8700") -> list[Finding]:
+def checked(script: Script, url: str = "http://127.0.0.1:8700") -> list[Finding]:
     with NasClient(url, wait=lambda _: None, through=httpx.MockTransport(script)) as client:
         return services.server(client, "0.1.0")
 
@@ -32,38 +32,38 @@ def states(findings: list[Finding]) -> dict[str, str]:
     return {finding.check: str(finding.state) for finding in findings}
 
 
-def test_a_server_that_is_well() -> None:
-    assert states(looked_at(script())) == {"server": "ok", "server's parts": "ok"}
+def test_a_healthy_server() -> None:
+    assert states(checked(script())) == {"server": "ok", "server's parts": "ok"}
 
 
-def test_one_of_another_version_that_is_not_ready() -> None:
+def test_a_server_of_another_version_that_is_not_ready() -> None:
     starting = {"ready": False, "parts": {"ray": "is being started", "store": "ok"}}
-    findings = looked_at(script(starting, version="0.2.0"))
+    findings = checked(script(starting, version="0.2.0"))
     assert states(findings) == {"server": "warning", "server's parts": "warning"}
-    assert "here it is 0.1.0" in findings[0].remedy
+    assert "0.1.0" in findings[0].remedy
     assert findings[1].found == "ray: is being started"
 
 
-def test_a_token_that_anybody_can_read() -> None:
-    assert states(looked_at(script(), "http://team.test:8700"))["server's TLS"] == "warning"
-    assert "server's TLS" not in states(looked_at(script(), "https://team.test:8700"))
+def test_a_token_without_encryption() -> None:
+    assert states(checked(script(), "http://team.test:8700"))["server's TLS"] == "warning"
+    assert "server's TLS" not in states(checked(script(), "https://team.test:8700"))
 
 
-def test_one_that_lets_nobody_in() -> None:
-    refusing = script()
-    refusing.answers["runs"] = [lambda: problem(401, "a token is needed")]
-    (found,) = looked_at(refusing)
+def test_a_server_that_rejects_the_token() -> None:
+    rejecting = script()
+    rejecting.answers["runs"] = [lambda: problem(401, "a token is needed")]
+    (found,) = checked(rejecting)
     assert found.state == "wrong"
     assert "NAS_TOKEN" in found.remedy
 
 
-def test_none() -> None:
-    (found,) = looked_at(Script(health=[gone]))
+def test_no_server() -> None:
+    (found,) = checked(Script(health=[gone]))
     assert found.state == "wrong"
-    assert "no server answers" in found.found
+    assert "127.0.0.1:8700" in found.found
 
 
-def test_a_cluster_that_is_not_there() -> None:
+def test_a_missing_cluster() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     found = services.ray_cluster(f"127.0.0.1:{port}")
@@ -71,7 +71,7 @@ def test_a_cluster_that_is_not_there() -> None:
     assert "ray start --head" in found.remedy
 
 
-def test_a_job_server_that_is_not_there() -> None:
+def test_a_missing_job_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     found = services.job_server(f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""What is missing or too old is named with the command that installs it."""
+"""Missing and outdated packages are named with the command that installs them."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def installed(**versions: str) -> Callable[[str], str]:
     return version
 
 
-def test_packages_as_needed() -> None:
+def test_required_packages_are_installed() -> None:
     (found,) = software.packages(REQUIRES, installed(numpy="2.3.1", torch="2.6.0+cpu"))
     assert (found.check, found.state) == ("packages", State.OK)
-    assert found.found.endswith("with 2 packages as needed")
+    assert found.found.endswith("with 2 required packages")
 
 
-def test_missing_and_old_ones_are_named_with_what_installs_them() -> None:
+def test_missing_and_outdated_packages_are_named_with_the_command() -> None:
     (found,) = software.packages(REQUIRES, installed(numpy="1.26.4", pytest="1.0"))
     assert found.state is State.WRONG
     assert found.found == "numpy 1.26.4 is not >=2.0, torch is missing"
     assert found.remedy == "pip install --upgrade 'numpy>=2.0' 'torch>=2.6'"
 
 
-def test_an_extra_is_checked_where_any_of_it_is_installed() -> None:
+def test_an_extra_that_is_installed_in_part_is_checked() -> None:
     _, found = software.packages(REQUIRES, installed(numpy="2.0", torch="2.6", psycopg="3.1"))
     assert (found.check, found.state, found.found) == ("extra postgres", State.WRONG, "psycopg 3.1 is not >=3.2")
 
 
-def test_this_installation_is_whole() -> None:
+def test_this_installation_is_complete() -> None:
     assert {f.state for f in software.packages()} == {State.OK}
     assert software.packages()[0].found.startswith(f"subnet-nas {version('subnet-nas')}")
 
@@ -77,23 +77,23 @@ class TestRay:
         "gym; extra == 'rllib'",
     )
 
-    def test_with_what_runs_jobs(self) -> None:
+    def test_with_the_job_server(self) -> None:
         there = installed(ray="2.60.0", aiohttp="3.1", virtualenv="21.0")
         found = software.ray_parts(lambda _: list(self.REQUIRES), there)
         assert (found.state, found.found) == (State.OK, "ray 2.60.0 with its job server")
 
-    def test_without(self) -> None:
+    def test_without_the_job_server(self) -> None:
         found = software.ray_parts(lambda _: list(self.REQUIRES), installed(ray="2.60.0", aiohttp="3.1"))
         assert (found.state, found.remedy) == (State.WRONG, "pip install --upgrade 'ray[default]'")
         assert "(virtualenv)" in found.found
 
-    def test_none_at_all(self) -> None:
+    def test_without_ray(self) -> None:
         def requires(name: str) -> list[str]:
             raise PackageNotFoundError(name)
 
         assert software.ray_parts(requires, installed()).state is State.WRONG
 
-    def test_as_it_is_here(self) -> None:
+    def test_as_installed(self) -> None:
         assert software.ray_parts().found.startswith(f"ray {version('ray')} ")
 
 
@@ -113,5 +113,5 @@ def test_a_torch_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
 
 
-def test_torch_as_it_is_here() -> None:
+def test_torch_as_installed() -> None:
     assert software.torch().found.startswith(f"torch {version('torch')}")

@@ -1,4 +1,4 @@
-"""A runs folder that cannot be used, runs that cannot be read, and what is merely old."""
+"""Unusable runs folders, unreadable runs, and databases of a previous version."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def made(runs: RunsFolder, name: str) -> Path:
 
 
 def nothing(connection: Connection) -> None:
-    """A made-up migration."""
+    """A migration without effect."""
 
 
-def test_a_folder_that_is_not_there_yet_is_not_made(runs: RunsFolder) -> None:
+def test_a_missing_folder_is_not_created(runs: RunsFolder) -> None:
     found = storage.runs_folder(runs)
-    assert (found.state, found.found) == (State.OK, f"{runs.root} is made by the first run")
+    assert (found.state, found.found) == (State.OK, f"{runs.root} is created by the first run")
     assert list(runs.root.parent.iterdir()) == []
 
 
-def test_a_folder_that_can_be_written_is_left_as_it_was(runs: RunsFolder) -> None:
+def test_a_writable_folder_is_not_changed(runs: RunsFolder) -> None:
     runs.root.mkdir()
     assert storage.runs_folder(runs).state is State.OK
     assert list(runs.root.iterdir()) == []
@@ -58,9 +58,9 @@ def test_no_runs(runs: RunsFolder) -> None:
     assert [(f.state, f.found) for f in storage.runs_in(runs)] == [(State.OK, "none yet")]
 
 
-def test_runs_that_are_well_damaged_and_being_made(runs: RunsFolder) -> None:
+def test_readable_damaged_and_new_runs(runs: RunsFolder) -> None:
     well, bad, beginning = (made(runs, name) for name in ("well", "bad", "beginning"))
-    assert [(f.state, f.found) for f in storage.runs_in(runs)] == [(State.OK, "3, all of them readable")]
+    assert [(f.state, f.found) for f in storage.runs_in(runs)] == [(State.OK, "3, all readable")]
     bad.write_bytes(b"no database")
     driver = SqlStore.open(beginning, create=False, driver=True)
     with closing(sqlite3.connect(beginning)) as connection:
@@ -70,35 +70,35 @@ def test_runs_that_are_well_damaged_and_being_made(runs: RunsFolder) -> None:
     driver.close()
     assert found.state is State.WRONG
     assert found.found.startswith("bad-1: ")
-    assert "restore bad-1 from a copy" in found.remedy
+    assert "restore bad-1" in found.remedy
     assert well.exists()
 
 
-def test_many_damaged_runs_are_not_all_told(runs: RunsFolder) -> None:
+def test_of_many_damaged_runs_some_are_named(runs: RunsFolder) -> None:
     for n in range(8):
         made(runs, f"bad{n}").write_bytes(b"no database")
     findings = storage.runs_in(runs)
     assert len(findings) == 6
-    assert findings[-1].found == "3 more that cannot be read"
+    assert findings[-1].found == "3 more are not readable"
 
 
-def test_runs_of_an_earlier_version(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_a_previous_version(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     made(runs, "old")
     monkeypatch.setattr(tables, "SCHEMA", replace(tables.SCHEMA, migrations=(nothing,)))
     (found,) = storage.runs_in(runs)
-    assert (found.state, found.remedy) == (State.WARNING, "bring them up to date with: nas upgrade")
-    assert found.found == "old-1: written by an earlier version"
+    assert (found.state, found.remedy) == (State.WARNING, "upgrade them with: nas upgrade")
+    assert found.found == "old-1: written by a previous version"
 
 
 def test_the_services_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "service.db"
     assert storage.service_state(path) == []
     first_versions.make("service", path)
-    assert storage.service_state(path)[0].found == f"{path} can be read"
+    assert storage.service_state(path)[0].found == f"{path} is readable"
     monkeypatch.setattr(service, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
     (old,) = storage.service_state(path)
     assert old.state is State.OK
-    assert "earlier version" in old.found
+    assert "previous version" in old.found
     path.write_bytes(b"no database" * 100)
     assert [f.state for f in storage.service_state(path)] == [State.WRONG]
 
