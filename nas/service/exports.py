@@ -1,4 +1,4 @@
-"""Exports of measured networks as ONNX: asked for here, made in processes of their own, downloaded."""
+"""Exports of measured networks as ONNX: requested here, run as tasks, and downloaded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"
 _PATHS = ("path", "weights", "manifest", "tokenizer")
-"""Keys of what `nas export` prints that are paths on the server."""
+"""Keys of the output of `nas export` that are paths on the server."""
 _OWN = frozenset({"result.json", "result.log", "result.out"})
-"""What the task's process writes beside the export."""
+"""Files of the task beside those of the export."""
 
 
 class Exports:
@@ -33,12 +33,12 @@ class Exports:
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._lock = threading.Lock()
 
-    def ask(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
-        """See `Service.export`; what cannot be selected is told at once.
+    def request(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
+        """A new export, which a task makes; the network is selected now.
 
         Raises:
-            SelectionError: nothing answers to the request, or it asks for two things.
-            StoreError: the disk has no room.
+            SelectionError: no network matches the request, or it names both a selection and an index.
+            StoreError: the disk is nearly full.
         """
         argv = self._choice(run, request)
         check_disk_space(self._runs.root)
@@ -47,14 +47,14 @@ class Exports:
         folder.mkdir(parents=True)
         path = folder.absolute() / MODEL
         argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(path), "--json", *argv]
-        return self._told(self._tasks.add(task, TaskKind.EXPORT, run, folder.absolute(), argv, request.model_dump()))
+        return self._export(self._tasks.add(task, TaskKind.EXPORT, run, folder.absolute(), argv, request.model_dump()))
 
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
-        """The options that choose the network, which there is: by its key, lest the front change until it is exported."""
+        """The options that select the network: by its key, since the front may change before the export."""
         if request.select is not None and request.index is not None:
             raise SelectionError("expected select or index, or neither for the front's knee; got both")
         if request.select is not None and self._index.snapshot(run).kind == "training":
-            return [f"--select={request.select}"]  # nested networks are known to their checkpoint alone
+            return [f"--select={request.select}"]  # only its checkpoint knows the networks of a training
         report = self._results.report(run)
         if request.select is not None:
             point = select(report, request.select)
@@ -65,17 +65,17 @@ class Exports:
         return [f"--select=key={point.key}"]
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
-        """See `Service.exports`."""
+        """All exports of a run, the oldest first."""
         self._runs.get(run)
-        return tuple(self._told(task) for task in self._tasks.list(TaskKind.EXPORT, run))
+        return tuple(self._export(task) for task in self._tasks.list(TaskKind.EXPORT, run))
 
     def get(self, run: str, export: str) -> schemas.Export:
-        """See `Service.export_of`."""
+        """One export of a run."""
         self._runs.get(run)
-        return self._told(self._tasks.get(export, TaskKind.EXPORT, run))
+        return self._export(self._tasks.get(export, TaskKind.EXPORT, run))
 
     def file(self, run: str, export: str, name: str) -> Path:
-        """See `Service.export_file`."""
+        """The path of a file of a finished export."""
         names = [info.name for info in self.get(run, export).files]
         if name not in names:
             raise UnknownNameError("file", name, names, where=export)
@@ -84,7 +84,7 @@ class Exports:
     def _folder(self, run: str, task: str) -> Path:
         return self._runs.get(run).path / "exports" / task
 
-    def _told(self, task: Task) -> schemas.Export:
+    def _export(self, task: Task) -> schemas.Export:
         result: dict[str, Any] | None = None
         if task.result is not None:
             result = {key: Path(str(value)).name if key in _PATHS else value for key, value in task.result.items()}

@@ -1,4 +1,4 @@
-"""Hardware profiles: those of the catalog and those that users added, and what is measured on them."""
+"""Hardware profiles, of the catalog and of users, and measurements of models on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nas.service.views.profile_drift import ProfileDrift
 from nas.store.folder import write_atomically
 
 _ADDED = "[!.]*.yaml"
-"""Names of files that hold profiles; others are in the making."""
+"""Files of profiles; names that begin with a dot are being written."""
 
 
 class Hardware:
@@ -36,7 +36,7 @@ class Hardware:
         self._shipped = {profile.name: profile for profile in known_profiles()}
 
     def entry(self, name: str) -> str:
-        """What a job file's `hardware` says for a profile: its name, or the path of the file that was added.
+        """A profile's entry of a job file's `hardware`: its name in the catalog, or the path of its file.
 
         Raises:
             UnknownNameError: there is none of this name.
@@ -44,29 +44,29 @@ class Hardware:
         return name if name in self._shipped else str(self._added_file(name))
 
     def list(self) -> tuple[schemas.Profile, ...]:
-        """See `Service.profiles`; an added file that is damaged is passed over."""
+        """The catalog's profiles, then those that were added; damaged files are left out."""
         added = []
         for path in sorted(self._folder.glob(_ADDED)):
             try:
-                added.append(_told(load_profile(str(path)), shipped=False))
+                added.append(_profile(load_profile(str(path)), shipped=False))
             except ProfileError:
-                continue  # told by whatever asks for it by name
-        return (*(_told(profile, shipped=True) for profile in self._shipped.values()), *added)
+                continue  # `get` raises the error
+        return (*(_profile(profile, shipped=True) for profile in self._shipped.values()), *added)
 
     def get(self, name: str) -> schemas.Profile:
-        """See `Service.profile`."""
+        """One profile, with the noise and the drift of its measurements."""
         shipped = self._shipped.get(name)
         profile = shipped or load_profile(str(self._added_file(name)))
-        return _told(profile, shipped=shipped is not None, drift=self._drifts.of(name))
+        return _profile(profile, shipped=shipped is not None, drift=self._drifts.of(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
-        """See `Service.add_profile`.
+        """A user's profile, added under its name.
 
         Raises:
-            JobError: it is no profile, or one that measures through the server's own ssh.
+            JobError: it is no profile, or one that uses the server's ssh.
             RunStateError: its name is taken.
         """
-        # The catalog's own reader is for files of this machine, and has no bounds.
+        # The catalog's own parser is for files of this machine, and has no limits.
         name = parse_mapping(upload.profile, source="profile", what="hardware profile").get("name")
         if isinstance(name, str) and name in self._shipped:
             raise RunStateError(f"the catalog has a profile {name!r}; choose another name", code="name.taken")
@@ -77,7 +77,7 @@ class Hardware:
             profile = self._checked(temporary)
             target = self._folder / f"{profile.name}.yaml"
             try:
-                target.hardlink_to(temporary)  # unlike renaming, this replaces nothing
+                target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
             except FileExistsError:
                 raise RunStateError(
                     f"there is a profile {profile.name!r} already, with measurements in runs; choose another name",
@@ -85,14 +85,14 @@ class Hardware:
                 ) from None
         finally:
             temporary.unlink()
-        return _told(profile, shipped=False)
+        return _profile(profile, shipped=False)
 
     def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:
-        """See `Service.measure_model`.
+        """A new measurement of an ONNX model's latency, which a task makes.
 
         Raises:
             JobError: it is no ONNX model.
-            TooLargeError: it is larger than uploads may be.
+            TooLargeError: it exceeds the limit of uploads.
         """
         entry = self.entry(name)
         task = self._tasks.new_id(TaskKind.MEASUREMENT)
@@ -102,7 +102,7 @@ class Hardware:
         return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
-        """See `Service.measurement`.
+        """One measurement.
 
         Raises:
             UnknownNameError: there is none of this id on this profile.
@@ -132,7 +132,7 @@ class Hardware:
         return profile
 
 
-def _told(profile: HardwareProfile, *, shipped: bool, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
+def _profile(profile: HardwareProfile, *, shipped: bool, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
     return schemas.Profile(
         name=profile.name,
         threads=profile.threads,

@@ -1,4 +1,4 @@
-"""Whether jobs can be run now, part by part."""
+"""Readiness checks: whether jobs can be run now, by part."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nas.service.uploads.disk_space import check_disk_space
 
 
 class Readiness:
-    """Looks at what running jobs needs."""
+    """Checks the runs folder, the service's database and the job runner."""
 
     def __init__(self, settings: ServiceSettings, state: ServiceState, jobs: JobRunner) -> None:
         self._root, self._state, self._jobs = settings.runs.root, state, jobs
 
     def now(self) -> schemas.Readiness:
-        """See `Service.ready`."""
+        """The result of all checks."""
         parts = {
             "runs": self._folder(),
             "state": self._tried(self._state.submissions),
             "jobs": self._tried(lambda: self._jobs.states(())),
         }
-        return schemas.Readiness(ready=all(told == "ok" for told in parts.values()), parts=parts)
+        return schemas.Readiness(ready=all(part == "ok" for part in parts.values()), parts=parts)
 
     def _folder(self) -> str:
         if not os.access(self._root, os.W_OK | os.X_OK):

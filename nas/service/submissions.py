@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from nas.api import schemas
@@ -35,40 +36,41 @@ class Submissions:
         *,
         state: ServiceState,
         runner: JobRunner,
-        jobs: JobValidator,
+        validator: JobValidator,
         index: RunIndex,
         summaries: RunSummaries,
+        wake: Callable[[], None],
     ) -> None:
         self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
-        self._state, self._runner, self._jobs = state, runner, jobs
-        self._index, self._summaries = index, summaries
+        self._state, self._runner, self._validator = state, runner, validator
+        self._index, self._summaries, self._wake = index, summaries, wake
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
-        """See `Service.check`."""
+        """What is wrong with a job, by field; nothing is written."""
         try:
-            self._jobs.validated(submission)
+            self._validator.validated(submission)
         except JobError as error:
             fields = error.fields or [("", str(error))]
             problems = tuple(schemas.FieldProblem(field=key, message=text) for key, text in fields)
             return schemas.JobCheck(ok=False, errors=problems)
         return schemas.JobCheck(ok=True)
 
-    def submit(self, submission: schemas.JobSubmission, submitter: str) -> schemas.RunSummary:
-        """See `Service.submit`.
+    def submit(self, submission: schemas.JobSubmission, submitter: str = "") -> schemas.RunSummary:
+        """A queued run of a job: its folder, its job file, its store and its submission, created in this order.
 
         Raises:
             JobError: the job is rejected.
             TooManyError: too many runs wait already.
             StoreError: the runs folder cannot be written, or its disk is nearly full.
         """
-        validated = self._jobs.validated(submission)
+        validated = self._validator.validated(submission)
         check_disk_space(self._runs.root)
         with self._changing:
             waiting = sum(submission.waits for submission in self._state.submissions())
             if waiting >= self._limits.queued:
                 raise TooManyError(f"{waiting} runs wait already, the limit; submit again when some have ended")
-            # In this order: a server killed in between leaves a run that is listed as never started.
+            # If the server is killed in between, the run is listed as never started.
             folder = self._runs.create(validated.job.name, validated.job.to_yaml())
             try:
                 write_atomically(folder.path / SUBMITTED, validated.text.encode())
@@ -77,10 +79,11 @@ class Submissions:
             except BaseException:  # its client gets the error, and may try again many times
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
-        return self._summaries.of(folder.id)
+        self._wake()
+        return self._summaries.summary(folder.id)
 
     def cancel(self, run: str) -> schemas.RunSummary:
-        """See `Service.cancel`.
+        """Records that a run shall end; it can be resumed. Durable before it returns, and after any restart.
 
         Raises:
             RunStateError: it has ended otherwise, or is driven by a command that the service did not start.
@@ -91,6 +94,7 @@ class Submissions:
             submission = self._state.submission(run)
             if submission is not None and (submission.waits or self._open(run, unreadable=True) or self._active(run)):
                 self._state.cancel(run)
+                self._wake()
                 return self._summaries.readable(run)
             snapshot = self._index.snapshot(run)
             if submission is None and snapshot.open:
@@ -103,10 +107,10 @@ class Submissions:
                 raise RunStateError(
                     f"run {run!r} is {snapshot.status} already; there is nothing to cancel", code="run.ended"
                 )
-        return self._summaries.of(run)
+        return self._summaries.summary(run)
 
-    def resume(self, run: str, request: schemas.ResumeRequest, submitter: str) -> schemas.RunSummary:
-        """See `Service.resume`.
+    def resume(self, run: str, request: schemas.ResumeRequest, submitter: str = "") -> schemas.RunSummary:
+        """Queues a run again that has ended, or that was started by a command and interrupted.
 
         Raises:
             RunHeldError: a driver has it.
@@ -128,10 +132,11 @@ class Submissions:
                 self._state.submit(run, snapshot.kind, submitter, options)
             else:
                 self._state.resume(run, options)
-        return self._summaries.of(run)
+        self._wake()
+        return self._summaries.summary(run)
 
     def delete(self, run: str) -> None:
-        """See `Service.delete`.
+        """Removes a run that has no driver, with all of its files.
 
         Raises:
             RunHeldError: a driver has it, or may have at any moment.
@@ -167,7 +172,7 @@ class Submissions:
         shutil.rmtree(gone, ignore_errors=True)  # the next server removes what this one could not
 
     def logs(self, run: str) -> str:
-        """See `Service.logs`; the last million characters."""
+        """The output of the run's drivers, the oldest first: the last million characters."""
         self._runs.get(run)
         submission = self._state.submission(run)
         texts: list[str] = []

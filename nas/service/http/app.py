@@ -39,8 +39,8 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         tokens: that clients may show; those of the settings' file by default.
     """
     known = tokens or Tokens(settings.tokens_file)
-    metrics = Metrics(lambda: service.runs(limit=_ALL_RUNS).runs)
-    streams = EventStreams(service.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
+    metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
+    streams = EventStreams(service.runs.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,10 +1,10 @@
-"""Short commands that the service has run once, in processes of their own: exports and measurements."""
+"""Requests for tasks: short commands that run once, each in a process of its own (exports and measurements)."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,21 @@ from nas.errors import TooManyError, UnknownNameError
 from nas.service.state import ServiceState, Task, TaskKind
 
 _MOST_OPEN = 50
-"""TaskRequests that wait or run at once."""
+"""Tasks that wait or run at once."""
 
 
 class TaskRequests:
-    """What was asked for, by kind."""
+    """The tasks of a server.
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
+    Args:
+        wake: called when there is a new task.
+    """
+
+    def __init__(self, state: ServiceState, wake: Callable[[], None]) -> None:
+        self._state, self._wake = state, wake
 
     def new_id(self, kind: TaskKind) -> str:
-        """An id that nothing has, and nobody guesses.
+        """A new random id.
 
         Raises:
             TooManyError: too many wait already.
@@ -45,12 +49,12 @@ class TaskRequests:
         *,
         uses: Sequence[Path] = (),
     ) -> Task:
-        """Keeps a task to be done: ``nas`` with these arguments.
+        """A new task, which runs ``nas`` with these arguments.
 
         Args:
-            folder: the task's own; the result of its command comes to lie there.
-            asked: what its client asked for, to be told again.
-            uses: files of this task alone, which are removed when it is done.
+            folder: the task's own, for the result of its command.
+            asked: the client's request, which is returned with the task.
+            uses: files of this task only, which are removed when it has ended.
         """
         request = {
             "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
@@ -58,14 +62,16 @@ class TaskRequests:
             "asked": dict(asked or {}),
             "uses": [str(path) for path in uses],
         }
-        return self._state.add_task(task, kind, of, request)
+        made = self._state.add_task(task, kind, of, request)
+        self._wake()
+        return made
 
     def list(self, kind: TaskKind, of: str) -> list[Task]:
         """The tasks of a run or profile, oldest first."""
         return [task for task in self._state.tasks(of) if task.kind == kind]
 
     def get(self, task: str, kind: TaskKind, of: str) -> Task:
-        """One of them.
+        """One task.
 
         Raises:
             UnknownNameError: there is none of this id.

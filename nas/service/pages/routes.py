@@ -16,6 +16,8 @@ from nas.service.pages import assets, rendering
 from nas.service.pages.chart_data import chart_data, figure_info
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
+from nas.service.views.recipes import recipe as one_recipe
+from nas.service.views.recipes import recipes as all_recipes
 
 _SHOWN = 50
 """Runs on one page."""
@@ -36,14 +38,16 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         status: str = "", kind: str = "", name: str = "", offset: Annotated[int, Query(ge=0, le=10**6)] = 0
     ) -> Response:
         """All runs at a glance."""
-        found = service.runs(status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN)
+        found = service.runs.page(
+            status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN
+        )
         asked = {"status": status, "kind": kind, "name": name}
         return page("runs.html", found=found, asked=asked, limit=_SHOWN, statuses=_statuses())
 
     @pages.get("/runs/{run}")
     def run(run: str) -> Response:
         """One run; of a large one, what the browser has to fetch is told while its results are read."""
-        summary = service.summary(run)
+        summary = service.runs.summary(run)
         has_results, later = _has_results(summary), partial(_results, service, run)
         if has_results and summary.evaluations >= _LARGE:
             return rendering.page_in_parts(
@@ -55,7 +59,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     @pages.get("/runs/{run}/networks.json")
     def networks(run: str) -> Response:
         """What the run's charts draw."""
-        return JSONResponse(chart_data(service.report(run)), headers={"Cache-Control": "no-store"})
+        return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
 
     @pages.get("/compare")
     def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
@@ -64,10 +68,10 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         comparison, problem = None, ""
         if len(chosen) > 1:
             try:
-                comparison = service.compare(chosen)
+                comparison = service.results.compare(chosen)
             except NasError as error:  # shown above the form, with what was chosen
                 problem = str(error)
-        known = service.runs(kind="search", limit=_COMPARED).runs
+        known = service.runs.page(kind="search", limit=_COMPARED).runs
         figures = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
             "compare.html",
@@ -82,19 +86,19 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     @pages.get("/submit")
     def submit(recipe: str = "") -> Response:
         """A form for a job."""
-        recipes = service.recipes()
-        chosen = service.recipe(recipe or recipes[0].name)
-        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.profiles(), most=most)
+        recipes = all_recipes()
+        chosen = one_recipe(recipe or recipes[0].name)
+        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most)
 
     @pages.get("/hardware")
     def hardware() -> Response:
         """All hardware profiles."""
-        return page("hardware.html", profiles=service.profiles())
+        return page("hardware.html", profiles=service.hardware.list())
 
     @pages.get("/hardware/{name}")
     def profile(name: str) -> Response:
         """One profile, with its noise and drift."""
-        found = service.profile(name)
+        found = service.hardware.get(name)
         drift = [drift.model_dump(mode="json") for drift in found.drift]
         return page("profile.html", profile=found, data=drift, most=most)
 
@@ -130,13 +134,13 @@ def _has_results(run: schemas.RunSummary) -> bool:
 
 def _results(service: Service, run: str) -> dict[str, object]:
     """What a run's page tells beyond where the run stands."""
-    detail = service.detail(run)
-    report = service.report(run) if _has_results(detail) and detail.objectives else None
+    detail = service.runs.detail(run)
+    report = service.results.report(run) if _has_results(detail) and detail.objectives else None
     return {
         "run": detail,
         "report": report,
-        "predictors": service.predictors(run) if report else (),
-        "exports": service.exports(run),
+        "predictors": service.results.predictors(run) if report else (),
+        "exports": service.exports.list(run),
     }
 
 

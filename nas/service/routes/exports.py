@@ -29,17 +29,17 @@ def routes(service: Service) -> APIRouter:
     @router.post("/runs/{run}/exports", status_code=202, responses=answers(404, 409, 413))
     def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
         """Ask for a measured network as checked ONNX, with its manifest and weights."""
-        return service.export(run, request)
+        return service.exports.request(run, request)
 
     @router.get("/runs/{run}/exports", responses=answers(404))
     def list_exports(run: RunId) -> tuple[schemas.Export, ...]:
         """List the exports of a run, the oldest first."""
-        return service.exports(run)
+        return service.exports.list(run)
 
     @router.get("/runs/{run}/exports/{export}", responses=answers(404))
     def show_export(run: RunId, export: ExportId) -> schemas.Export:
         """Tell where an export stands, and what its files are."""
-        return service.export_of(run, export)
+        return service.exports.get(run, export)
 
     @router.get(
         "/runs/{run}/exports/{export}/files/{name}",
@@ -48,7 +48,7 @@ def routes(service: Service) -> APIRouter:
     )
     def export_file(run: RunId, export: ExportId, name: FileName) -> Response:
         """Download one file of a finished export."""
-        path = service.export_file(run, export, name)
+        path = service.exports.file(run, export, name)
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     @router.get(
@@ -56,7 +56,7 @@ def routes(service: Service) -> APIRouter:
     )
     def export_archive(run: RunId, export: ExportId) -> Response:
         """Download all files of a finished export as one zip archive."""
-        made = service.export_of(run, export)
+        made = service.exports.get(run, export)
         if not made.files:
             raise RunStateError(f"the export {export!r} is {made.status} and has no files", code="export.no-files")
         # Stored, not packed: weights do not pack. On disk, since they may be large.
@@ -64,7 +64,7 @@ def routes(service: Service) -> APIRouter:
         try:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for info in made.files:
-                    archive.write(service.export_file(run, export, info.name), info.name)
+                    archive.write(service.exports.file(run, export, info.name), info.name)
             file.flush()
         except BaseException:
             file.close()

@@ -10,6 +10,7 @@ from nas.api import schemas
 from nas.service.http.problems import answers
 from nas.service.routes.parameters import ProfileName
 from nas.service.service import Service
+from nas.service.views import recipes
 
 MeasurementId = Annotated[
     str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
@@ -26,39 +27,39 @@ def routes(service: Service) -> APIRouter:
     @router.get("/profiles", tags=["hardware"], responses=answers())
     def list_profiles() -> tuple[schemas.Profile, ...]:
         """List the hardware profiles: those of the catalog, then those that were added."""
-        return service.profiles()
+        return service.hardware.list()
 
     @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
     def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
         """Add a hardware profile of your own; jobs name it like those of the catalog."""
-        return service.add_profile(upload)
+        return service.hardware.add(upload)
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements run by run."""
-        return service.profile(profile)
+        return service.hardware.get(profile)
 
     @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
     def measure_model(
         profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
     ) -> schemas.ModelMeasurement:
         """Ask for the latency of an ONNX model on a profile."""
-        return service.measure_model(profile, model.file)
+        return service.hardware.measure(profile, model.file)
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
         """Tell where a measurement stands, and its figures."""
-        return service.measurement(profile, measurement)
+        return service.hardware.measurement(profile, measurement)
 
     @router.get("/recipes", tags=["recipes"], responses=answers())
     def list_recipes() -> tuple[schemas.Recipe, ...]:
         """List the ready jobs."""
-        return service.recipes()
+        return recipes.recipes()
 
     @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
     def show_recipe(recipe: RecipeName) -> schemas.Recipe:
         """One ready job, with its text."""
-        return service.recipe(recipe)
+        return recipes.recipe(recipe)
 
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
     def add_data(
@@ -68,6 +69,6 @@ def routes(service: Service) -> APIRouter:
         ],
     ) -> schemas.DataUpload:
         """Upload a small data set of images."""
-        return service.add_data(name, archive.file)
+        return service.data_sets.add(name, archive.file)
 
     return router

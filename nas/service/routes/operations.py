@@ -32,7 +32,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
     @router.get("/ready", responses={**answers(), **not_ready})
     def ready(response: Response) -> schemas.Readiness:
         """Tell whether jobs can be run now, part by part."""
-        found = service.ready()
+        found = service.readiness.now()
         if not found.ready:
             response.status_code = 503
         return found

@@ -26,12 +26,12 @@ def routes(service: Service) -> APIRouter:
     @router.get("/runs/{run}/front", responses=answers(404, 409))
     def run_front(run: RunId, profile: OneProfile = None, select: Select = None) -> schemas.Front:
         """The measured Pareto front, the cheapest network first."""
-        return service.front(run, profile=profile, select=select)
+        return service.results.front(run, profile=profile, select=select)
 
     @router.get("/runs/{run}/front.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
     def run_front_csv(run: RunId, profile: OneProfile = None, select: Select = None) -> Response:
         """The front as a table."""
-        return _table(f"{run}-front.csv", service.front(run, profile=profile, select=select).members)
+        return _table(f"{run}-front.csv", service.results.front(run, profile=profile, select=select).members)
 
     @router.get("/runs/{run}/evaluations", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_evaluations(
@@ -42,12 +42,12 @@ def routes(service: Service) -> APIRouter:
         descending: Descending = False,
     ) -> Response:
         """Evaluated networks, in the order in which they were evaluated or by a figure."""
-        return _json(service.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending))
+        return _json(service.results.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending))
 
     @router.get("/runs/{run}/evaluations.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
     def run_evaluations_csv(run: RunId, sort: Sort = None, descending: Descending = False) -> Response:
         """All evaluated networks as a table."""
-        found = service.evaluations(run, limit=10**9, sort=sort, descending=descending)
+        found = service.results.evaluations(run, limit=10**9, sort=sort, descending=descending)
         return _table(f"{run}-evaluations.csv", found.networks)
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
@@ -55,17 +55,17 @@ def routes(service: Service) -> APIRouter:
         run: RunId, limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 2000
     ) -> Response:
         """Networks that the last models predicted and nobody measured."""
-        return _json(service.predicted(run, limit=limit))
+        return _json(service.results.predicted(run, limit=limit))
 
     @router.get("/runs/{run}/predictors", responses=answers(404, 409))
     def run_predictors(run: RunId) -> tuple[schemas.PredictorInfo, ...]:
         """How well each objective is predicted, by cross-validation."""
-        return service.predictors(run)
+        return service.results.predictors(run)
 
     @router.get("/runs/{run}/convergence", responses=answers(404, 409))
     def run_convergence(run: RunId) -> tuple[schemas.CurvePoint, ...]:
         """(evaluations, hypervolume) as the search went."""
-        return service.convergence(run)
+        return service.results.convergence(run)
 
     @router.get("/runs/{run}/pick", responses=answers(404, 409))
     def pick_network(
@@ -76,7 +76,7 @@ def routes(service: Service) -> APIRouter:
         profile: OneProfile = None,
     ) -> schemas.Network:
         """The most accurate measured network within limits."""
-        return service.pick(run, select, profile=profile)
+        return service.results.pick(run, select, profile=profile)
 
     @router.get("/compare", responses=answers(404, 409))
     def compare_runs(
@@ -88,7 +88,7 @@ def routes(service: Service) -> APIRouter:
         ],
     ) -> schemas.Comparison:
         """Searches side by side, in the objectives that all of them have and from one reference point."""
-        return service.compare(run)
+        return service.results.compare(run)
 
     return router
 

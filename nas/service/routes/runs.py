@@ -47,14 +47,14 @@ def routes(service: Service, streams: EventStreams) -> APIRouter:
     @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
     def check_job(submission: Annotated[schemas.JobSubmission, Depends(submitted)]) -> schemas.JobCheck:
         """Tell what is wrong with a job, by field, without submitting it."""
-        return service.check(submission)
+        return service.submissions.check(submission)
 
     @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
     def submit_job(
         request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(submitted)]
     ) -> schemas.RunSummary:
         """Submit a job: it waits in the queue as a run of its own."""
-        made = service.submit(submission, client_name(request))
+        made = service.submissions.submit(submission, client_name(request))
         response.headers["Location"] = f"/api/v1/runs/{made.run}"
         return made
 
@@ -67,43 +67,43 @@ def routes(service: Service, streams: EventStreams) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
     ) -> schemas.RunsPage:
         """List runs, the newest first."""
-        return service.runs(status=status, kind=kind, name=name, offset=offset, limit=limit)
+        return service.runs.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
 
     @router.get("/runs/{run}", responses=answers(404))
     def show_run(run: RunId) -> schemas.RunDetail:
         """Tell where a run stands and what it is made of."""
-        return service.detail(run)
+        return service.runs.detail(run)
 
     @router.delete("/runs/{run}", status_code=204, responses=answers(404, 409))
     def delete_run(run: RunId) -> None:
         """Delete a run that no driver has, with all its files."""
-        service.delete(run)
+        service.submissions.delete(run)
 
     @router.get("/runs/{run}/status", responses=answers(404))
     def run_status(run: RunId) -> schemas.RunSummary:
         """Tell where a run stands."""
-        return service.summary(run)
+        return service.runs.summary(run)
 
     @router.get("/runs/{run}/events", response_class=StreamingResponse, responses={**_STREAM, **answers(404)})
     async def watch_run(run: RunId) -> Response:
         """Stream where a run stands, now and each time that this changes, until it has ended."""
-        first = await run_in_threadpool(service.summary, run)
+        first = await run_in_threadpool(service.runs.summary, run)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(streams.follow(run, first), media_type="text/event-stream", headers=headers)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
     def run_logs(run: RunId) -> str:
         """What the run's drivers wrote, the oldest first: the last million characters."""
-        return service.logs(run).encode(errors="replace").decode()
+        return service.submissions.logs(run).encode(errors="replace").decode()
 
     @router.post("/runs/{run}/cancel", responses=answers(404, 409))
     def cancel_run(run: RunId) -> schemas.RunSummary:
         """Cancel a run; it keeps what it has, and can be resumed."""
-        return service.cancel(run)
+        return service.submissions.cancel(run)
 
     @router.post("/runs/{run}/resume", responses=answers(404, 409, 413))
     def resume_run(request: Request, run: RunId, budget: schemas.ResumeRequest | None = None) -> schemas.RunSummary:
         """Put a run that has ended into the queue again, with more to spend if it is finished."""
-        return service.resume(run, budget or schemas.ResumeRequest(), client_name(request))
+        return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
     return router

@@ -46,7 +46,7 @@ class DataSets:
         )
 
     def add(self, name: str, archive: BinaryIO) -> schemas.DataUpload:
-        """See `Service.add_data`.
+        """A data set from a zip archive of images, one folder a class.
 
         Raises:
             JobError: the name or the archive is invalid.

@@ -1,4 +1,4 @@
-"""What searches found, as the service tells it: fronts, evaluations, predictions, picks and comparisons."""
+"""Results of searches as the API describes them: fronts, evaluations, predictions, picks and comparisons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Results:
         self._index = index
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
-        """The report of a search.
+        """The report of a search, cached until its store changes: reading 10,000 evaluations takes a second.
 
         Raises:
             UnknownNameError: no such run, or it has no objective on such a profile.
@@ -35,7 +35,10 @@ class Results:
         return self._index.report(run, profile)
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
-        """See `Service.front`; empty for a search that has not begun."""
+        """The front of all profiles or of one, within the job's limits or those of ``select``.
+
+        Empty for a search that has not begun.
+        """
         if not self._begun(run):
             return schemas.Front(
                 run=run, profile=profile, objectives=(), members=(), smallest=None, largest=None, nearest=None
@@ -59,9 +62,9 @@ class Results:
         )
 
     def evaluations(
-        self, run: str, *, offset: int, limit: int, sort: str | None, descending: bool
+        self, run: str, *, offset: int = 0, limit: int = 1000, sort: str | None = None, descending: bool = False
     ) -> schemas.NetworksPage:
-        """See `Service.evaluations`; networks that were measured again have their final figures."""
+        """Evaluated networks in the order of their evaluation, or by a metric; final values where there are some."""
         if not self._begun(run):
             return schemas.NetworksPage(run=run, total=0, offset=offset, networks=())
         report = self.report(run)
@@ -77,18 +80,18 @@ class Results:
         page = networks(points[offset : offset + limit], report.constraints, self._numbers(run))
         return schemas.NetworksPage(run=run, total=len(points), offset=offset, networks=tuple(page))
 
-    def predicted(self, run: str, *, limit: int) -> schemas.NetworksPage:
-        """See `Service.predicted`."""
+    def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
+        """Networks that were predicted and never measured."""
         if not self._begun(run):
             return schemas.NetworksPage(run=run, total=0, offset=0, networks=())
         report = self.report(run)
-        # A constraint on a figure that nothing predicts cannot be told about.
-        told = [c for c in report.constraints if c.metric in report.objectives]
-        page = networks(report.predicted[:limit], told, {})
+        # Constraints on metrics without a predictor cannot be checked.
+        predicted = [c for c in report.constraints if c.metric in report.objectives]
+        page = networks(report.predicted[:limit], predicted, {})
         return schemas.NetworksPage(run=run, total=len(report.predicted), offset=0, networks=tuple(page))
 
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
-        """See `Service.predictors`."""
+        """The accuracy of each objective's predictor."""
         found = self.report(run).predictors if self._begun(run) else {}
         return tuple(
             schemas.PredictorInfo(
@@ -100,25 +103,25 @@ class Results:
         )
 
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
-        """See `Service.convergence`."""
+        """(evaluations, hypervolume) over the search."""
         return self.report(run).hypervolume if self._begun(run) else ()
 
     def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
-        """See `Service.pick`."""
+        """The most accurate measured network within limits."""
         report = self.report(run, profile)
         selected = within(report, parse_limits(report, select))
         point = best_within(selected, select)
         return networks([point], selected.constraints, self._numbers(run))[0]
 
     def compare(self, runs: Sequence[str]) -> schemas.Comparison:
-        """See `Service.compare`."""
+        """Searches compared in their common objectives, from one reference point."""
         named = list(dict.fromkeys(runs))
         if not 1 <= len(named) <= _MOST_COMPARED:
             raise SelectionError(f"expected 1 to {_MOST_COMPARED} runs to compare, got {len(named)}")
         return compared([self.report(run) for run in named])
 
     def _begun(self, run: str) -> bool:
-        """Whether the search has its facts.
+        """Whether a driver has begun the search.
 
         Raises:
             RunStateError: it is a training.
@@ -136,7 +139,7 @@ class Results:
 
 
 def evaluated(report: RunReport) -> list[Point]:
-    """All evaluated networks in the order told, each as it is chosen from: with final figures where it has some."""
+    """All evaluated networks in the order of their evaluation; those of the candidates have their final values."""
     places = report.candidates.places
     keys = enumerate(report.evaluated.keys)
     return [report.candidates[places[key]] if key in places else report.evaluated[i] for i, key in keys]

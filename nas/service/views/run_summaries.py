@@ -33,21 +33,25 @@ class RunSummaries:
     def __init__(self, runs: RunsFolder, state: ServiceState, index: RunIndex, problem: Callable[[], str]) -> None:
         self._runs, self._state, self._index, self._problem = runs, state, index, problem
 
-    def of(self, run: str) -> schemas.RunSummary:
-        """See `Service.summary`."""
+    def summary(self, run: str) -> schemas.RunSummary:
+        """The status and progress of a run; cheap enough for many clients that poll."""
         snapshot = self._index.snapshot(run)
         submission = self._state.submission(run)
         queue = self._queue() if submission is not None and submission.waits else {}
         return self._summary(run, snapshot, submission, queue)
 
     def readable(self, run: str) -> schemas.RunSummary:
-        """As `of`, but a run that cannot be read is failed, with the error as its reason."""
+        """As `summary`, but a run that cannot be read is failed, with the error as its reason."""
         return self._listed(self._runs.get(run), self._state.submission(run), self._queue())
 
     def page(
-        self, *, status: str | None, kind: str | None, name: str | None, offset: int, limit: int
-    ) -> schemas.RunsPage:
-        """See `Service.runs`; a run that cannot be read is listed as failed, with the error as its reason."""
+        self, *, status: str | None = None, kind: str | None = None, name: str | None = None, offset: int = 0,
+        limit: int = 50,
+    ) -> schemas.RunsPage:  # fmt: skip
+        """The runs of this status and kind whose ids contain the name, the newest first.
+
+        A run that cannot be read is listed as failed, with the error as its reason.
+        """
         queue = self._queue()
         submitted = {submission.run: submission for submission in self._state.submissions()}
         folders = [f for f in reversed(self._runs.list()) if name is None or name.lower() in f.id.lower()]
@@ -60,8 +64,8 @@ class RunSummaries:
         return schemas.RunsPage(total=len(found), offset=offset, runs=tuple(found[offset : offset + limit]))
 
     def detail(self, run: str) -> schemas.RunDetail:
-        """See `Service.detail`."""
-        summary, opened = self.of(run), Run.open(self._runs, run)
+        """A run's summary, job file, objectives, front and last events."""
+        summary, opened = self.summary(run), Run.open(self._runs, run)
         with opened.store() as store:
             facts, events = store.facts(), store.events()
         found: dict[str, Any] = {

@@ -257,7 +257,7 @@ def test_a_stream_ends_with_its_token(runs: RunsFolder, jobs: Jobs, caplog: pyte
         watch = client.watch(client.submit(SMALL_JOB).run)
         assert next(watch).status == "queued"
         tokens.revoke("me")
-        service.cancel("small-1")  # which is not told any more
+        service.submissions.cancel("small-1")  # which is not told any more
         with raises("service.unauthorized"):
             next(watch)
     state.close()

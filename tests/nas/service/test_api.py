@@ -70,10 +70,10 @@ def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: S
     run = searched(runs).id
     page = client.get(f"{API}/runs/{run}/evaluations", params={"offset": 30, "limit": 20, "sort": "latency_ms"}).json()
     assert (page["total"], page["offset"], len(page["networks"])) == (40, 30, 10)
-    told = service.evaluations(run, offset=30, limit=20, sort="latency_ms")
+    told = service.results.evaluations(run, offset=30, limit=20, sort="latency_ms")
     assert page == json.loads(told.model_dump_json())
     rows = list(csv.DictReader(io.StringIO(client.get(f"{API}/runs/{run}/evaluations.csv").text)))
-    networks = service.evaluations(run, limit=100).networks
+    networks = service.results.evaluations(run, limit=100).networks
     assert [row["key"] for row in rows] == [network.key for network in networks]
     for row, network in zip(rows, networks, strict=True):
         assert float(row[TWO[1]]) == network.figures[TWO[1]].value
@@ -82,7 +82,7 @@ def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: S
         assert row["number"] == ("" if network.number is None else str(network.number))
     front = client.get(f"{API}/runs/{run}/front.csv", params={"select": "latency_ms<=0.3"})
     assert front.headers["content-disposition"] == f'attachment; filename="{run}-front.csv"'
-    assert len(front.text.splitlines()) - 1 == len(service.front(run, select="latency_ms<=0.3").members)
+    assert len(front.text.splitlines()) - 1 == len(service.results.front(run, select="latency_ms<=0.3").members)
 
 
 def test_errors_of_a_job_are_told_by_field(client: TestClient) -> None:
@@ -123,7 +123,7 @@ def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
     argv = task.request["argv"]
     assert argv[0] == sys.executable
     assert argv[argv.index("export") :][:2] == ["export", run]
-    assert f"--select=key={service.pick(run, 'latency_ms<=0.5').key}" in argv
+    assert f"--select=key={service.results.pick(run, 'latency_ms<=0.5').key}" in argv
     written = {"model.onnx": b"onnx", "model.safetensors": b"weights", "model.json": b"{}"}
     folder = Path(argv[argv.index("-o") + 1]).parent
     assert folder.is_relative_to(runs.get(run).path)
@@ -147,23 +147,23 @@ def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
 
 def test_what_is_exported_is_what_was_chosen_though_the_front_changes(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs, final=False)
-    before = service.report(folder.id)
+    before = service.results.report(folder.id)
     keys = [before.front[1].key, select(before, "latency_ms<=0.5").key, knee(before).key]
     for request in (ExportRequest(index=1), ExportRequest(select="latency_ms<=0.5"), ExportRequest()):
-        service.export(folder.id, request)
+        service.exports.request(folder.id, request)
     store = open_store(folder, driver=True)
     measure(store, before.front[0].architecture, [o for o in before.objectives if o.profile], Fidelity.FINAL)
     store.close()
-    assert service.report(folder.id).front != before.front
+    assert service.results.report(folder.id).front != before.front
     asked = [task.request["argv"][-1].removeprefix("--select=") for task in service.state.tasks(folder.id)]
-    assert [select(service.report(folder.id), text).key for text in asked] == keys
+    assert [select(service.results.report(folder.id), text).key for text in asked] == keys
 
 
 def test_exports_that_nothing_answers_are_refused_at_once(service: Service, runs: RunsFolder) -> None:
     run, other = searched(runs).id, searched(runs).id
-    made = service.export(run, ExportRequest(index=0))
+    made = service.exports.request(run, ExportRequest(index=0))
     with pytest.raises(UnknownNameError):
-        service.export_of(other, made.export)
+        service.exports.get(other, made.export)
     assert not (runs.get(other).path / "exports").exists()
 
 

@@ -17,6 +17,7 @@ from nas.service.http.body_limits import BodyLimits
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
+from nas.service.views.run_summaries import RunSummaries
 from nas.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service import sent_files
@@ -320,7 +321,7 @@ def test_a_failure_of_the_servers_own_tells_nothing(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("the secret is swordfish")
 
-    monkeypatch.setattr(Service, "runs", fails)
+    monkeypatch.setattr(RunSummaries, "page", fails)
     client = TestClient(app, base_url="http://127.0.0.1:8700", raise_server_exceptions=False)
     answer = client.get(f"{API}/runs")
     assert answer.status_code == 500

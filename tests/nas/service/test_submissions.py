@@ -50,8 +50,8 @@ def started(service: Service, jobs: Jobs, run: str, attempt: int = 1) -> str:
 
 
 def test_a_submitted_job_waits_in_the_queue(service: Service, runs: RunsFolder) -> None:
-    first = service.submit(JobSubmission(job=SMALL_JOB), "ada")
-    second = service.submit(JobSubmission(job=SMALL_JOB, kind="training"), "bob")
+    first = service.submissions.submit(JobSubmission(job=SMALL_JOB), "ada")
+    second = service.submissions.submit(JobSubmission(job=SMALL_JOB, kind="training"), "bob")
     assert (first.run, first.name, first.status, first.kind) == ("small-1", "small", "queued", "search")
     assert (first.submitter, first.queue_position, first.live) == ("ada", 1, False)
     assert (first.evaluations, first.evaluations_wanted, first.epoch, first.epochs) == (0, 30, 0, 4)
@@ -64,32 +64,32 @@ def test_a_submitted_job_waits_in_the_queue(service: Service, runs: RunsFolder) 
 
 def test_a_job_may_come_as_an_object_and_is_shown_as_it_was_sent(service: Service) -> None:
     job = {"name": "object", "data": {"name": "digits"}, "supernet": {"preset": "tiny"}}
-    made = service.submit(JobSubmission(job=job))
-    assert "preset: tiny" in service.detail(made.run).job
-    commented = service.submit(JobSubmission(job="# mine\n" + SMALL_JOB))
-    assert service.detail(commented.run).job.startswith("# mine\n")
+    made = service.submissions.submit(JobSubmission(job=job))
+    assert "preset: tiny" in service.runs.detail(made.run).job
+    commented = service.submissions.submit(JobSubmission(job="# mine\n" + SMALL_JOB))
+    assert service.runs.detail(commented.run).job.startswith("# mine\n")
 
 
 def test_hardware_given_beside_the_job_replaces_its_own(service: Service, runs: RunsFolder) -> None:
-    made = service.submit(JobSubmission(job=SMALL_JOB, hardware=("cpu-2-threads",)))
+    made = service.submissions.submit(JobSubmission(job=SMALL_JOB, hardware=("cpu-2-threads",)))
     assert load_job(runs.get(made.run).job_file).hardware == ("cpu-2-threads",)
-    assert "cpu-2-threads" in service.detail(made.run).job
+    assert "cpu-2-threads" in service.runs.detail(made.run).job
 
 
 def test_a_wrong_job_is_told_by_field_and_leaves_nothing(service: Service, runs: RunsFolder) -> None:
     before = set(tree(runs.root))
     wrong = JobSubmission(job=SMALL_JOB.replace("evaluations: 30", "evaluations: 1").replace("seed: 3", "sead: 3"))
-    check = service.check(wrong)
+    check = service.submissions.check(wrong)
     assert not check.ok
     assert {error.field for error in check.errors} == {"sead", "search.evaluations"}
     assert "did you mean 'seed'" in next(e.message for e in check.errors if e.field == "sead")
     with pytest.raises(JobError):
-        service.submit(wrong)
+        service.submissions.submit(wrong)
     assert {name for name in tree(runs.root) if not name.startswith("service.db")} == {
         name for name in before if not name.startswith("service.db")
     }
-    assert service.check(JobSubmission(job=SMALL_JOB)).ok
-    assert service.runs().total == 0
+    assert service.submissions.check(JobSubmission(job=SMALL_JOB)).ok
+    assert service.runs.page().total == 0
 
 
 @pytest.mark.parametrize("full", ["nas.store.folder", "nas.service.submissions"])
@@ -101,7 +101,7 @@ def test_what_cannot_be_kept_leaves_nothing(
 
     monkeypatch.setattr(f"{full}.write_atomically", write)
     with raises("store.unusable", "No space"):
-        service.submit(JobSubmission(job=SMALL_JOB))
+        service.submissions.submit(JobSubmission(job=SMALL_JOB))
     assert [path.name for path in runs.root.iterdir() if not path.name.startswith("service.db")] == []
 
 
@@ -110,35 +110,35 @@ def test_only_so_many_may_wait(runs: RunsFolder, jobs: Jobs) -> None:
     settings = ServiceSettings(runs, limits=Limits(queued=2))
     state = ServiceState.open(settings.database)
     service = Service(settings, state, jobs)
-    service.submit(JobSubmission(job=SMALL_JOB))
-    last = service.submit(JobSubmission(job=SMALL_JOB))
+    service.submissions.submit(JobSubmission(job=SMALL_JOB))
+    last = service.submissions.submit(JobSubmission(job=SMALL_JOB))
     with pytest.raises(TooManyError):
-        service.submit(JobSubmission(job=SMALL_JOB))
-    service.cancel(last.run)
-    service.submit(JobSubmission(job=SMALL_JOB))
+        service.submissions.submit(JobSubmission(job=SMALL_JOB))
+    service.submissions.cancel(last.run)
+    service.submissions.submit(JobSubmission(job=SMALL_JOB))
     state.close()
 
 
 def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsFolder) -> None:
     searched(runs, name="by-hand")
     trained(runs)
-    service.submit(JobSubmission(job=SMALL_JOB))
-    assert [r.run for r in service.runs().runs] == ["small-1", "supernet-1", "by-hand-1"]
-    assert [r.run for r in service.runs(status="finished").runs] == ["supernet-1", "by-hand-1"]
-    assert [r.run for r in service.runs(kind="training").runs] == ["supernet-1"]
-    assert [r.run for r in service.runs(name="HAND").runs] == ["by-hand-1"]
-    page = service.runs(offset=1, limit=1)
+    service.submissions.submit(JobSubmission(job=SMALL_JOB))
+    assert [r.run for r in service.runs.page().runs] == ["small-1", "supernet-1", "by-hand-1"]
+    assert [r.run for r in service.runs.page(status="finished").runs] == ["supernet-1", "by-hand-1"]
+    assert [r.run for r in service.runs.page(kind="training").runs] == ["supernet-1"]
+    assert [r.run for r in service.runs.page(name="HAND").runs] == ["by-hand-1"]
+    page = service.runs.page(offset=1, limit=1)
     assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
 
 
 def test_a_damaged_run_is_listed_with_what_is_wrong(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs)
     folder.database.write_bytes(b"nothing of a database" * 100)
-    (only,) = service.runs().runs
+    (only,) = service.runs.page().runs
     assert only.status == "failed"
     assert "is damaged" in only.reason
     with pytest.raises(StoreError, match=folder.id):
-        service.summary(folder.id)
+        service.runs.summary(folder.id)
 
 
 def test_the_detail_tells_what_a_search_is_made_of(service: Service, runs: RunsFolder) -> None:
@@ -147,20 +147,20 @@ def test_the_detail_tells_what_a_search_is_made_of(service: Service, runs: RunsF
     for i in range(60):
         store.record_event("warning", {"text": f"number {i}"})
     store.close()
-    detail = service.detail(run)
+    detail = service.runs.detail(run)
     assert detail.algorithm == "guided"
     assert [o.name for o in detail.objectives] == ["accuracy", "latency_ms@cpu-1-thread"]
     assert [(c.figure, c.minimum, c.maximum) for c in detail.constraints] == [("macs", None, 1e9)]
     assert (detail.profiles, detail.precisions) == (("cpu-1-thread",), ("fp32",))
-    assert detail.front_size == len(service.front(run).members)
-    assert detail.hypervolume == service.report(run).front_hypervolume
+    assert detail.front_size == len(service.results.front(run).members)
+    assert detail.hypervolume == service.results.report(run).front_hypervolume
     assert set(detail.reference) == {"accuracy", "latency_ms@cpu-1-thread"}
     assert len(detail.events) == 50
     assert detail.events[-1]["detail"] == {"text": "number 59"}
 
 
 def test_the_detail_of_a_training_has_no_objectives(service: Service, runs: RunsFolder) -> None:
-    detail = service.detail(trained(runs).id)
+    detail = service.runs.detail(trained(runs).id)
     assert (detail.kind, detail.epoch, detail.epochs) == ("training", 4, 4)
     assert (detail.objectives, detail.front_size, detail.hypervolume) == ((), 0, None)
 
@@ -172,75 +172,75 @@ def job_of(service: Service, run: str, attempt: int) -> str:
 
 
 def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
-    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    run = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
     started(service, jobs, run)
-    assert service.cancel(run).reason == "is being cancelled"
+    assert service.submissions.cancel(run).reason == "is being cancelled"
     again = ServiceState.open(service.settings.database)
     submission = again.submission(run)
     again.close()
     assert submission is not None
     assert submission.wanted is Wanted.CANCELLED
-    service.cancel(run)
+    service.submissions.cancel(run)
     mark(runs, run, RunStatus.CANCELLED, "interrupted")
     jobs.stop(job_of(service, run, 1))
-    assert service.cancel(run).status == "cancelled"
+    assert service.submissions.cancel(run).status == "cancelled"
 
 
 def test_a_run_that_cannot_be_read_is_cancelled_and_deleted(service: Service, runs: RunsFolder) -> None:
     """Else it would wait for ever, with others behind it."""
-    broken = service.submit(JobSubmission(job=SMALL_JOB)).run
-    behind = service.submit(JobSubmission(job=SMALL_JOB)).run
+    broken = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
+    behind = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
     runs.get(broken).database.write_bytes(b"nothing of a database" * 100)
-    cancelled = service.cancel(broken)
+    cancelled = service.submissions.cancel(broken)
     assert (cancelled.status, cancelled.queue_position) == ("failed", None)
     assert "is damaged" in cancelled.reason
-    assert service.summary(behind).queue_position == 1
-    service.delete(broken)
-    assert [r.run for r in service.runs().runs] == [behind]
+    assert service.runs.summary(behind).queue_position == 1
+    service.submissions.delete(broken)
+    assert [r.run for r in service.runs.page().runs] == [behind]
     other = searched(runs)
     other.database.write_bytes(b"nothing of a database" * 100)
     with pytest.raises(StoreError, match=other.id):
-        service.cancel(other.id)
+        service.submissions.cancel(other.id)
 
 
 def test_what_has_ended_otherwise_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
     with raises("run.ended", "finished"):
-        service.cancel(searched(runs).id)
+        service.submissions.cancel(searched(runs).id)
 
 
 def test_a_driver_started_by_hand_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs, final=False)
     with raises("run.abandoned", folder.id):
-        service.cancel(folder.id)
+        service.submissions.cancel(folder.id)
     store = open_store(folder, driver=True)
     with raises("run.not-submitted", folder.id):
-        service.cancel(folder.id)
+        service.submissions.cancel(folder.id)
     store.close()
 
 
 def test_a_cancelled_run_is_put_into_the_queue_again(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
-    run = service.submit(JobSubmission(job=SMALL_JOB)).run
+    run = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
     job = started(service, jobs, run)
-    service.cancel(run)
+    service.submissions.cancel(run)
     with pytest.raises(RunHeldError):
-        service.resume(run, ResumeRequest())
+        service.submissions.resume(run, ResumeRequest())
     assert jobs.known[job] is not JobState.ENDED  # as its process's, which ends a moment after its work
     mark(runs, run, RunStatus.CANCELLED, "interrupted")
-    assert service.summary(run).status == "cancelled"
-    resumed = service.resume(run, ResumeRequest())
+    assert service.runs.summary(run).status == "cancelled"
+    resumed = service.submissions.resume(run, ResumeRequest())
     assert (resumed.status, resumed.queue_position, resumed.ended) == ("queued", 1, None)
     with raises("run.queued", run):
-        service.resume(run, ResumeRequest())
+        service.submissions.resume(run, ResumeRequest())
 
 
 def test_a_finished_search_is_resumed_with_more_to_spend_alone(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     with raises("run.ended", run):
-        service.resume(run, ResumeRequest())
+        service.submissions.resume(run, ResumeRequest())
     with pytest.raises(NasError, match="40"):
-        service.resume(run, ResumeRequest(evaluations="20"))
+        service.submissions.resume(run, ResumeRequest(evaluations="20"))
     assert service.state.submission(run) is None
-    assert service.resume(run, ResumeRequest(evaluations="+50"), "ada").status == "queued"
+    assert service.submissions.resume(run, ResumeRequest(evaluations="+50"), "ada").status == "queued"
     submission = service.state.submission(run)
     assert submission is not None
     assert submission.options["evaluations"] == "+50"
@@ -249,12 +249,12 @@ def test_a_finished_search_is_resumed_with_more_to_spend_alone(service: Service,
 
 def test_an_interrupted_run_of_a_command_is_taken_over(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs, final=False)
-    assert service.summary(folder.id).reason == "has no driver: it was interrupted"
+    assert service.runs.summary(folder.id).reason == "has no driver: it was interrupted"
     store = open_store(folder, driver=True)
     with pytest.raises(RunHeldError):
-        service.resume(folder.id, ResumeRequest())
+        service.submissions.resume(folder.id, ResumeRequest())
     store.close()
-    assert service.resume(folder.id, ResumeRequest()).queue_position == 1
+    assert service.submissions.resume(folder.id, ResumeRequest()).queue_position == 1
 
 
 def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(
@@ -272,7 +272,7 @@ def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(
         return made
 
     monkeypatch.setattr(service.state, "submit", look)
-    service.resume(folder.id, ResumeRequest(evaluations="+5"))
+    service.submissions.resume(folder.id, ResumeRequest(evaluations="+5"))
     ((name, more), _) = kept[0].items()
     assert (name, more) == ("evaluations", "+5")
     (submission,) = service.state.submissions()
@@ -281,41 +281,41 @@ def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(
 
 def test_a_training_is_given_no_evaluations(service: Service, runs: RunsFolder) -> None:
     with pytest.raises(NasError, match="supernet-1"):
-        service.resume(trained(runs).id, ResumeRequest(evaluations="+5"))
+        service.submissions.resume(trained(runs).id, ResumeRequest(evaluations="+5"))
 
 
 def test_deleting_removes_all_of_a_run(service: Service, runs: RunsFolder) -> None:
     run, other = searched(runs).id, trained(runs).id
-    service.report(run)
-    service.delete(run)
+    service.results.report(run)
+    service.submissions.delete(run)
     assert not (runs.root / run).exists()
     assert list((runs.root / ".service" / "deleted").iterdir()) == []
-    assert [r.run for r in service.runs().runs] == [other]
+    assert [r.run for r in service.runs.page().runs] == [other]
     with pytest.raises(UnknownNameError):
-        service.summary(run)
+        service.runs.summary(run)
     with pytest.raises(UnknownNameError):
-        service.front(run)
+        service.results.front(run)
     with pytest.raises(UnknownNameError):
-        service.delete("..")
+        service.submissions.delete("..")
 
 
 def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
     supernet = trained(runs).id
     job = SMALL_JOB.replace("  family: mobile-cnn", f"  from: {supernet}\n  family: mobile-cnn")
-    run = service.submit(JobSubmission(job=job)).run
+    run = service.submissions.submit(JobSubmission(job=job)).run
     with raises("run.needed", run):
-        service.delete(supernet)
+        service.submissions.delete(supernet)
     with pytest.raises(RunHeldError):
-        service.delete(run)
+        service.submissions.delete(run)
     started(service, jobs, run)
     with pytest.raises(RunHeldError):
-        service.delete(run)
-    service.cancel(run)
+        service.submissions.delete(run)
+    service.submissions.cancel(run)
     jobs.stop(job_of(service, run, 1))
     mark(runs, run, RunStatus.CANCELLED)
-    service.delete(run)
-    service.delete(supernet)
-    assert service.runs().total == 0
+    service.submissions.delete(run)
+    service.submissions.delete(supernet)
+    assert service.runs.page().total == 0
 
 
 def test_what_is_being_exported_is_not_deleted(service: Service, runs: RunsFolder) -> None:
@@ -325,26 +325,26 @@ def test_what_is_being_exported_is_not_deleted(service: Service, runs: RunsFolde
     for status in (TaskStatus.QUEUED, TaskStatus.RUNNING):
         service.state.change_task("of-it", status)
         with raises("run.exporting", run):
-            service.delete(run)
+            service.submissions.delete(run)
     service.state.change_task("of-it", TaskStatus.FAILED)
-    service.delete(run)
+    service.submissions.delete(run)
     assert [task.task for task in service.state.tasks(run)] == ["of-a-profile"]
 
 
 def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = service.submit(JobSubmission(job=SMALL_JOB)).run
-    assert service.logs(run) == ""
+    run = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
+    assert service.submissions.logs(run) == ""
     jobs.written = {job_of(service, run, 1): "first\n", job_of(service, run, 2): "second\n", "other.1": "no\n"}
     started(service, jobs, run, attempt=2)
-    assert service.logs(run) == "first\nsecond\n"
+    assert service.submissions.logs(run) == "first\nsecond\n"
     asked: list[str] = []
     logs, million = jobs.logs, "a" * 2**20
     monkeypatch.setattr(jobs, "logs", lambda job: (asked.append(job), logs(job))[1])
     jobs.written[job_of(service, run, 2)] = f"{million}b"
-    assert service.logs(run) == f"{million[1:]}b"
+    assert service.submissions.logs(run) == f"{million[1:]}b"
     assert asked == [job_of(service, run, 2)]  # not of those that nothing is shown of
     with pytest.raises(UnknownNameError):
-        service.logs("nothing-1")
+        service.submissions.logs("nothing-1")
 
 
 def test_what_keeps_all_jobs_from_being_started_is_told_of_what_waits(runs: RunsFolder, jobs: Jobs) -> None:
@@ -353,26 +353,26 @@ def test_what_keeps_all_jobs_from_being_started_is_told_of_what_waits(runs: Runs
     settings = ServiceSettings(runs)
     state = ServiceState.open(settings.database)
     service = Service(settings, state, jobs, problem=lambda: problem[0])
-    first, second = (service.submit(JobSubmission(job=SMALL_JOB)).run for _ in range(2))
+    first, second = (service.submissions.submit(JobSubmission(job=SMALL_JOB)).run for _ in range(2))
     problem[0] = "Ray is starting"
     started(service, jobs, first)
-    assert service.summary(second).reason == "waits for a place; no job can be started now: Ray is starting"
-    assert service.summary(first).reason == "its driver is starting"
+    assert service.runs.summary(second).reason == "waits for a place; no job can be started now: Ray is starting"
+    assert service.runs.summary(first).reason == "its driver is starting"
     problem[0] = ""
-    assert service.summary(second).reason == "waits for a place"
+    assert service.runs.summary(second).reason == "waits for a place"
     state.close()
 
 
 def test_readiness_names_the_part_that_is_missing(
     service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert service.ready().ready
+    assert service.readiness.now().ready
 
     def fails(asked: object) -> dict[str, JobState]:
         raise ServiceError("the head does not answer")
 
     monkeypatch.setattr(jobs, "states", fails)
-    told = service.ready()
+    told = service.readiness.now()
     assert not told.ready
     assert told.parts["jobs"] == "the head does not answer"
     assert told.parts["state"] == "ok"
@@ -392,11 +392,11 @@ def test_paths_of_the_server_stay_out_of_jobs(service: Service, tmp_path: Path) 
         "warm_start[0]": SMALL_JOB + "warm_start: [other-1]\n",
     }
     for field, job in wrong.items():
-        check = service.check(JobSubmission(job=job))
+        check = service.submissions.check(JobSubmission(job=job))
         assert [error.field for error in check.errors] == [field]
-    check = service.check(JobSubmission(job=SMALL_JOB, hardware=(f"{path}/board.yaml",)))
+    check = service.submissions.check(JobSubmission(job=SMALL_JOB, hardware=(f"{path}/board.yaml",)))
     assert [error.field for error in check.errors] == ["hardware[0]"]
-    check = service.check(JobSubmission(job=SMALL_JOB, hardware=("cpu-9-threads",)))
+    check = service.submissions.check(JobSubmission(job=SMALL_JOB, hardware=("cpu-9-threads",)))
     assert [error.field for error in check.errors] == ["hardware[0]"]
 
 
@@ -412,7 +412,7 @@ def test_sentences_and_their_tokenizer_are_looked_for_where_jobs_may_look(
         data = f"name: text-classification, path: {path}, tokenizer: {tokenizer},"
         return JobSubmission(job=SMALL_JOB.replace("name: digits,", data))
 
-    run = service.submit(job("uploads/reviews", "uploads/reviews/model")).run
+    run = service.submissions.submit(job("uploads/reviews", "uploads/reviews/model")).run
     data = load_job(runs.get(run).job_file).data
     assert (data.path, data.tokenizer) == (model.parent.resolve(), model.resolve())
     for outside in (
@@ -425,7 +425,7 @@ def test_sentences_and_their_tokenizer_are_looked_for_where_jobs_may_look(
             (job(str(outside), "uploads/reviews"), "path"),
             (job("uploads/reviews", str(outside)), "tokenizer"),
         ):
-            assert [error.field for error in service.check(wrong).errors] == [f"data.{field}"]
+            assert [error.field for error in service.submissions.check(wrong).errors] == [f"data.{field}"]
 
 
 def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
@@ -438,10 +438,10 @@ def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
         data = "data: {name: text-classification, path: uploads/model}"
         return JobSubmission(job=f"name: a\n{data}\nsupernet: {{family: encoder, pretrained: {folder}}}\n")
 
-    run = service.submit(job("uploads/model")).run
+    run = service.submissions.submit(job("uploads/model")).run
     assert load_job(runs.get(run).job_file).supernet.pretrained == str(model.resolve())
     for outside in (str(tmp_path), "uploads/../..", "../model"):
-        assert [error.field for error in service.check(job(outside)).errors] == ["supernet.pretrained"]
+        assert [error.field for error in service.submissions.check(job(outside)).errors] == ["supernet.pretrained"]
 
 
 def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
@@ -452,7 +452,7 @@ def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
     write_moods(uploads / "moods")
     data = MOODS["data"] | {"path": "uploads/moods/moods.csv"}
     job = MOODS | {"data": data, "supernet": {"family": "encoder", "pretrained": "uploads/moods/bert"}}
-    run = service.submit(JobSubmission(job=job, kind="training")).run
+    run = service.submissions.submit(JobSubmission(job=job, kind="training")).run
     drive(run, RunOptions(runs, inline=True), kind="training")
     tokenizer = (uploads / "moods" / "bert" / "tokenizer.json").read_text()
     shutil.rmtree(uploads / "moods" / "bert")

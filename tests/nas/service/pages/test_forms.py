@@ -99,7 +99,7 @@ def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
     chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
     chromium.click("#send")
     chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
-    assert "path: uploads/insects" in server.service.detail("digits-cnn-1").job
+    assert "path: uploads/insects" in server.service.runs.detail("digits-cnn-1").job
     assert not chromium.complaints()
 
 
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_an_upload_is_told_beside_the_field(
     assert not chromium.all("#upload img")
     assert focused(chromium) == "archive"
     with images(tmp_path / "own.zip").open("rb") as archive:
-        server.service.add_data("own", archive)
+        server.service.data_sets.add("own", archive)
     chromium.run("document.querySelector('#archive').value = ''")
     fill(chromium, archive=str(tmp_path / "own.zip"))
     chromium.click("#upload button")
@@ -151,7 +151,7 @@ def test_a_profile_is_added(chromium: Chromium, server: Server) -> None:
     fill(chromium, batch_size="8")
     chromium.find("#batch_size").send_keys(Keys.ENTER)
     chromium.until(lambda: chromium.driver.current_url.endswith("/hardware/board"))
-    added = server.service.profile("board")
+    added = server.service.hardware.get("board")
     assert (added.threads, added.batch_size, added.placement) == (4, 8, {"hw-board": 1.0})
     assert chromium.text(".lead") == added.description == f"Mine: {HOSTILE}"
     chromium.open(f"{server.url}/hardware")

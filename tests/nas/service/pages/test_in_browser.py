@@ -17,6 +17,7 @@ from nas.analysis.formatting import format_value
 from nas.analysis.report import RunReport
 from nas.errors import SelectionError
 from nas.problem.budget import Budget
+from nas.recipes import read_recipe
 from nas.service.state import TaskStatus, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
@@ -94,7 +95,7 @@ def set_limit(chromium: Chromium, bound: float) -> None:
 
 def picked(server: Server, run: str, select: str) -> str:
     try:
-        return server.service.pick(run, select).key
+        return server.service.results.pick(run, select).key
     except SelectionError:
         return ""
 
@@ -109,7 +110,7 @@ def bounds_around(report: RunReport, name: str) -> list[float]:
 @pytest.mark.parametrize("run", ["plain-1", "limited-1", "four-1", "mixed-1"])
 def test_the_limit_chooses_what_the_service_picks(chromium: Chromium, made: Server, run: str) -> None:
     open_run(chromium, made, run)
-    report = made.service.report(run)
+    report = made.service.results.report(run)
     rest = [f" and {c.metric.name}<={c.maximum}" for c in report.constraints if c.metric.name != LATENCY]
     found = set()
     for bound in bounds_around(report, LATENCY):
@@ -125,7 +126,7 @@ def test_a_limit_on_every_profile_is_kept_on_each(chromium: Chromium, made: Serv
     open_run(chromium, made, "two-1")
     assert chromium.text("#axis option:checked") == "Latency (ms), every profile"
     found = set()
-    for bound in bounds_around(made.service.report("two-1"), f"latency_ms@{BOARD}"):
+    for bound in bounds_around(made.service.results.report("two-1"), f"latency_ms@{BOARD}"):
         set_limit(chromium, bound)
         expected = picked(made, "two-1", f"{LATENCY}<={bound!r} and latency_ms@{BOARD}<={bound!r}")
         assert chosen(chromium) == expected
@@ -175,11 +176,12 @@ def test_the_pointer_is_told_of_the_network_below_it(chromium: Chromium, made: S
     open_run(chromium, made, "plain-1")
     ActionChains(chromium.driver).move_to_element(chromium.find(".ring")).perform()
     tip = chromium.text(".tip")
-    point = made.service.report("plain-1").front[-1]
+    point = made.service.results.report("plain-1").front[-1]
     assert (
-        tip.startswith("number 0 on the front") or f"number {len(made.service.report('plain-1').front) - 1} on" in tip
+        tip.startswith("number 0 on the front")
+        or f"number {len(made.service.results.report('plain-1').front) - 1} on" in tip
     )
-    for figure in made.service.report("plain-1").columns:
+    for figure in made.service.results.report("plain-1").columns:
         assert format_value(figure, point.values[figure.name], point.errors[figure.name]) in tip
     assert f"depth {point.described['depth']}" in tip
 
@@ -191,13 +193,13 @@ def test_measured_and_predicted_are_told_apart_by_shape_and_name(chromium: Chrom
     shapes = chromium.run(
         "return Object.fromEntries(document.getElementById('front-chart').data.map(t => [t.marker.symbol, t.x.length]))"
     )
-    assert shapes["diamond-open"] == len(made.service.report("plain-1").predicted)
+    assert shapes["diamond-open"] == len(made.service.results.report("plain-1").predicted)
 
 
 def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "plain-1")
     set_limit(chromium, 0.5)
-    point = next(p for p in made.service.report("plain-1").candidates if p.key == chosen(chromium))
+    point = next(p for p in made.service.results.report("plain-1").candidates if p.key == chosen(chromium))
     told = chromium.find("#architecture svg").get_attribute("aria-label") or ""
     largest = SPACE.values(SPACE.largest)
     for name, value in point.described.items():
@@ -211,7 +213,7 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
 
 def test_the_front_is_sorted_by_keyboard(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "four-1")
-    report = made.service.report("four-1")
+    report = made.service.results.report("four-1")
     head = chromium.find("#members thead th:nth-child(4) button")
     for key, reverse in ((Keys.ENTER, False), (Keys.SPACE, True)):
         head.send_keys(key)
@@ -228,9 +230,9 @@ def test_an_export_is_asked_for_and_followed_until_its_files_can_be_taken(chromi
     key = chosen(chromium)
     chromium.find("#export").click()
     chromium.until(lambda: chromium.text("#exports .badge") == "queued")
-    [export] = server.service.exports("plain-1")
+    [export] = server.service.exports.list("plain-1")
     assert export.request.select is not None
-    assert server.service.pick("plain-1", export.request.select).key == key
+    assert server.service.results.pick("plain-1", export.request.select).key == key
     # What the task's process would do.
     for name, content in (("model.onnx", b"graph"), ("model.json", b"{}")):
         (folder.path / "exports" / export.export / name).write_bytes(content)
@@ -256,10 +258,10 @@ def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) 
     assert chromium.text("#head .badge") == "running"
     assert chromium.text("#head .progress-text") == "20 of 30 evaluations"
     chromium.run("window.same = true")
-    known = {p.key for p in server.service.report("going-1").evaluated}
+    known = {p.key for p in server.service.results.report("going-1").evaluated}
     rng = np.random.default_rng(5)
     new = next(a for a in (SPACE.sample(rng) for _ in range(100)) if a.key not in known)
-    objectives = server.service.report("going-1").objectives
+    objectives = server.service.results.report("going-1").objectives
     store.record_ask(len(store.asks()), [new])
     measure(store, new, objectives)
     chromium.until(lambda: chromium.text("#head .progress-text") == "21 of 30 evaluations")
@@ -268,7 +270,9 @@ def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) 
     chromium.until(lambda: chromium.text("#head .badge") == "finished")
     assert "enough is enough" in chromium.text("#head .reason")
     keys = "return document.getElementById('front-chart').data.reduce((n, t) => n + t.x.length, 0)"
-    expected = len(server.service.report("going-1").candidates) + len(server.service.report("going-1").predicted)
+    expected = len(server.service.results.report("going-1").candidates) + len(
+        server.service.results.report("going-1").predicted
+    )
     chromium.until(lambda: chromium.run(keys) >= expected)
     assert chromium.run("return window.same")  # nothing was loaded anew
     assert not chromium.complaints()
@@ -336,11 +340,11 @@ def test_runs_are_cancelled_resumed_and_deleted_by_buttons(chromium: Chromium, s
     chromium.click("#delete-second-1")
     assert chromium.text("#ask-delete [data-name]") == "second-1"
     chromium.find("#ask-delete button[value='']").click()
-    assert [run.run for run in server.service.runs().runs] == ["second-1", "plain-1"]
+    assert [run.run for run in server.service.runs.page().runs] == ["second-1", "plain-1"]
     chromium.click("#delete-second-1")
     chromium.find("#ask-delete button[value=yes]").click()
     chromium.until(lambda: not chromium.all("#delete-second-1"))
-    assert [run.run for run in server.service.runs().runs] == ["plain-1"]
+    assert [run.run for run in server.service.runs.page().runs] == ["plain-1"]
     assert not chromium.complaints()
 
 
@@ -371,7 +375,7 @@ def test_what_is_wrong_with_a_job_is_told_beside_the_field(chromium: Chromium, s
     assert selected.startswith("name: ../etc")
     chromium.find("#send").click()
     chromium.until(lambda: "was not submitted" in chromium.text("#problem"))
-    assert not server.service.runs().runs
+    assert not server.service.runs.page().runs
     chromium.run(
         "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", job, text
     )
@@ -380,7 +384,7 @@ def test_what_is_wrong_with_a_job_is_told_beside_the_field(chromium: Chromium, s
     chromium.find("#send").click()
     chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
     assert chromium.text("#head .badge") == "queued"
-    assert "cpu-1-thread-batch-16" in server.service.detail("digits-cnn-1").job
+    assert "cpu-1-thread-batch-16" in server.service.runs.detail("digits-cnn-1").job
 
 
 def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
@@ -388,7 +392,7 @@ def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Ch
     chromium.run(
         "const r = document.getElementById('recipe'); r.value = 'fashion-mnist-vit'; r.dispatchEvent(new Event('change'))"
     )
-    expected = server.service.recipe("fashion-mnist-vit").job
+    expected = read_recipe("fashion-mnist-vit")
     chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
 
 

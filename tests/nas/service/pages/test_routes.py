@@ -108,7 +108,7 @@ def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
 
 def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: RunsFolder, service: Service) -> None:
     searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.5), "macs": (None, 3e7)})
-    report = service.report("made-1")
+    report = service.results.report("made-1")
     page = browser.page("/runs/made-1")
     rows = [(e.attributes["data-key"]) for e in page.all("tr") if "data-key" in e.attributes]
     assert rows == [point.key for point in report.front]
@@ -130,7 +130,7 @@ def test_a_run_of_two_profiles_tells_on_whose_front_a_network_is(
     browser: Browser, runs: RunsFolder, service: Service
 ) -> None:
     searched(runs, names=["accuracy", f"latency_ms@{PROFILE}", f"latency_ms@{BOARD}"])
-    report = service.report("made-1")
+    report = service.results.report("made-1")
     told = browser.page("/runs/made-1").texts("td", class_="text")[: 2 * len(report.front) : 2]
     expected = [", ".join(p for p, front in report.fronts.items() if point in front) or "–" for point in report.front]
     assert told == expected
@@ -154,7 +154,7 @@ def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, se
     store.set_status(RunStatus.FAILED, reason=HOSTILE)
     store.close()
     folder.job_file.write_text(HOSTILE)
-    service.add_profile(
+    service.hardware.add(
         schemas.ProfileUpload(
             profile=json.dumps({"name": "mine", "threads": 1, "batch_size": 1, "description": HOSTILE})
         )
@@ -181,7 +181,7 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
     [inside] = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
     assert "<" not in inside
     data = json.loads(inside)
-    told = service.compare(["made-1", "other-1"])
+    told = service.results.compare(["made-1", "other-1"])
     assert [run["run"] for run in data["runs"]] == ["made-1", "other-1"]
     assert data["runs"][0]["curve"] == [list(pair) for pair in told.runs[0].curve]
 
@@ -260,11 +260,11 @@ def test_the_sign_in_form_keeps_where_one_wanted_to_go(browser: Browser) -> None
 def test_figures_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
     searched(runs)
     store = open_store(runs.get("made-1"), driver=True)
-    report: RunReport = service.report("made-1")
+    report: RunReport = service.results.report("made-1")
     few = (report.front[0].architecture, report.front[-1].architecture)
     store.update_state(finalists=few)
     store.close()
-    assert len(service.report("made-1").front) == 2
+    assert len(service.results.report("made-1").front) == 2
     assert " *" not in browser.html("/runs/made-1").replace("/* ", "")
 
 
@@ -287,7 +287,7 @@ def test_a_page_in_parts_tells_what_to_fetch_before_results_are_read(runs: RunsF
     def later() -> None:
         raise AssertionError("results were read for the head")
 
-    sent = rendering.page_in_parts("run.html", run=service.summary("made-1"), has_results=True, later=later)
+    sent = rendering.page_in_parts("run.html", run=service.runs.summary("made-1"), has_results=True, later=later)
 
     async def first() -> str:
         return str(await anext(aiter(sent.body_iterator)))

@@ -109,7 +109,7 @@ def test_changes_are_made_by_whom_signed_in(chromium: Chromium, server: Server, 
     chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
     chromium.click("#send")
     chromium.until(lambda: here(chromium) == "/runs/digits-cnn-1")
-    assert server.service.summary("digits-cnn-1").submitter == "cleo"
+    assert server.service.runs.summary("digits-cnn-1").submitter == "cleo"
 
 
 def test_an_open_page_leads_to_signing_in_once_its_token_has_expired(

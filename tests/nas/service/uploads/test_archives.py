@@ -160,15 +160,15 @@ def noise(n: int, seed: int) -> bytes:
 
 
 def test_an_uploaded_data_set_is_named_by_jobs(service: Service) -> None:
-    made = service.add_data("flowers", io.BytesIO(packed(flowers())))
+    made = service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
     assert (made.path, made.images, made.classes) == ("uploads/flowers", 6, ("rose", "tulip"))
     job = SMALL_JOB.replace("name: digits,", f"name: image-folder, path: {made.path},")
-    run = service.submit(JobSubmission(job=job)).run
+    run = service.submissions.submit(JobSubmission(job=job)).run
     path = load_job(service.settings.runs.get(run).job_file).data.path
     assert path is not None
     assert sorted(p.name for p in path.iterdir()) == ["rose", "tulip"]
     with raises("name.taken", "flowers"):
-        service.add_data("flowers", io.BytesIO(packed(flowers())))
+        service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
     for bad in ("../flowers", "", "a/b", ".hidden", "<script>"):
         with raises("name.invalid"):
-            service.add_data(bad, io.BytesIO(packed(flowers())))
+            service.data_sets.add(bad, io.BytesIO(packed(flowers())))

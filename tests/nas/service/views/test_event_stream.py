@@ -179,8 +179,8 @@ def test_the_route_streams_a_run_until_it_ends(client: TestClient, service: Serv
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-store"
         lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
-    assert RunSummary.model_validate_json(lines[0][6:]) == service.summary(run)
+    assert RunSummary.model_validate_json(lines[0][6:]) == service.runs.summary(run)
     assert client.get("/api/v1/runs/nothing/events").status_code == 404
-    waiting = service.submit(JobSubmission(job=SMALL_JOB)).run
-    service.cancel(waiting)
+    waiting = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
+    service.submissions.cancel(waiting)
     assert "nas_watchers 0" in client.get("/api/v1/metrics").text

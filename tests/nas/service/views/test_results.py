@@ -35,7 +35,7 @@ def dominated(one: Network, others: tuple[Network, ...] | list[Network]) -> bool
 
 def test_a_front_is_told_with_final_figures_and_its_ends(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
-    front = service.front(run)
+    front = service.results.front(run)
     assert [o.name for o in front.objectives] == list(TWO)
     assert [(o.unit, o.goal) for o in front.objectives] == [("share", "maximize"), ("ms", "minimize")]
     assert [m.number for m in front.members] == list(range(len(front.members)))
@@ -43,7 +43,7 @@ def test_a_front_is_told_with_final_figures_and_its_ends(service: Service, runs:
     assert latencies == sorted(latencies)
     assert {m.fidelity for m in front.members} == {"final"}
     assert all(m.test is not None and m.source == "measured" for m in front.members)
-    everything = service.evaluations(run, limit=100).networks
+    everything = service.results.evaluations(run, limit=100).networks
     assert sorted(m.key for m in front.members) == sorted(n.key for n in everything if not dominated(n, everything))
     with Run.open(runs, run).store() as store:
         space = store.search_facts().space
@@ -54,7 +54,7 @@ def test_a_front_is_told_with_final_figures_and_its_ends(service: Service, runs:
 
 def test_limits_replace_the_jobs(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, limits={LATENCY: (None, 0.5)}).id
-    own, other = service.front(run), service.front(run, select="latency_ms<=1.0")
+    own, other = service.results.front(run), service.results.front(run, select="latency_ms<=1.0")
     assert max(m.figures[LATENCY].value for m in own.members) <= 0.5
     assert 0.5 < max(m.figures[LATENCY].value for m in other.members) <= 1.0
     assert all(m.within_limits for m in other.members)
@@ -66,8 +66,8 @@ def test_limits_replace_the_jobs(service: Service, runs: RunsFolder) -> None:
 
 def test_where_nothing_keeps_the_limits_the_nearest_is_told(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, limits={LATENCY: (None, 1e-4)}).id
-    front = service.front(run)
-    everything = service.evaluations(run, limit=100).networks
+    front = service.results.front(run)
+    everything = service.results.evaluations(run, limit=100).networks
     assert front.members == ()
     assert front.nearest is not None
     assert front.nearest.key == min(everything, key=lambda n: n.figures[LATENCY].value).key
@@ -75,63 +75,63 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_told(service: Service, ru
 
 def test_one_profile_has_a_front_of_its_own(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, names=(*TWO, f"latency_ms@{BOARD}")).id
-    front = service.front(run, profile=BOARD)
+    front = service.results.front(run, profile=BOARD)
     assert [o.name for o in front.objectives] == ["accuracy", f"latency_ms@{BOARD}"]
-    assert {m.key for m in front.members} != {m.key for m in service.front(run, profile=PROFILE).members}
+    assert {m.key for m in front.members} != {m.key for m in service.results.front(run, profile=PROFILE).members}
     with pytest.raises(UnknownNameError):
-        service.front(run, profile="nowhere")
+        service.results.front(run, profile="nowhere")
 
 
 def test_evaluations_are_cut_into_pages_in_the_order_told(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     with Run.open(runs, run).store() as store:
         asked = [a.key for step in store.asks() for a in step]
-    pages = [service.evaluations(run, offset=i, limit=15) for i in range(0, 45, 15)]
+    pages = [service.results.evaluations(run, offset=i, limit=15) for i in range(0, 45, 15)]
     assert [n.key for page in pages for n in page.networks] == asked
     assert {page.total for page in pages} == {len(asked)}
-    assert [n.key for n in service.evaluations(run, descending=True, limit=2).networks] == asked[:-3:-1]
+    assert [n.key for n in service.results.evaluations(run, descending=True, limit=2).networks] == asked[:-3:-1]
 
 
 def test_evaluations_are_sorted_by_a_figure(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, names=FOUR).id
-    found = service.evaluations(run, sort="macs", descending=True, limit=100).networks
+    found = service.results.evaluations(run, sort="macs", descending=True, limit=100).networks
     macs = [n.figures["macs"].value for n in found]
     assert macs == sorted(macs, reverse=True)
-    assert service.evaluations(run, sort="latency_ms", limit=1).networks[0].figures[LATENCY].value == min(
+    assert service.results.evaluations(run, sort="latency_ms", limit=1).networks[0].figures[LATENCY].value == min(
         n.figures[LATENCY].value for n in found
     )
     with raises("selection.invalid", "activation_bytes", run):
-        service.evaluations(run, sort="activation_bytes")
+        service.results.evaluations(run, sort="activation_bytes")
     with pytest.raises(UnknownNameError):
-        service.evaluations(run, sort="speed")
+        service.results.evaluations(run, sort="speed")
 
 
 def test_a_report_is_made_again_only_when_the_run_has_changed(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs, final=False)
-    before = service.report(folder.id)
+    before = service.results.report(folder.id)
     rested(service, folder.id)
-    assert service.report(folder.id) is service.report(folder.id)
+    assert service.results.report(folder.id) is service.results.report(folder.id)
     store = open_store(folder, driver=True)
     network = before.front[0].architecture
     measure(store, network, [o for o in before.objectives if o.profile], Fidelity.FINAL)
-    changed = service.report(folder.id)  # while its driver has it open
+    changed = service.results.report(folder.id)  # while its driver has it open
     store.close()
     assert changed.measured_again
     assert not before.measured_again
-    assert service.report(folder.id).measured_again
+    assert service.results.report(folder.id).measured_again
 
 
 def rested(service: Service, run: str) -> None:
     """Asks until the files are old enough to be told from ones that are written again."""
-    first = service.report(run)
-    while (again := service.report(run)) is not first:
+    first = service.results.report(run)
+    while (again := service.results.report(run)) is not first:
         first = again
 
 
 def test_predictions_are_told_apart(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
-    page = service.predicted(run, limit=5)
-    evaluated = {n.key for n in service.evaluations(run, limit=100).networks}
+    page = service.results.predicted(run, limit=5)
+    evaluated = {n.key for n in service.results.evaluations(run, limit=100).networks}
     assert len(page.networks) == 5
     assert page.total > 5
     assert {n.source for n in page.networks} == {"predicted"}
@@ -140,7 +140,7 @@ def test_predictions_are_told_apart(service: Service, runs: RunsFolder) -> None:
 
 
 def test_predictors_are_told_by_step(service: Service, runs: RunsFolder) -> None:
-    found = {p.objective: p for p in service.predictors(searched(runs).id)}
+    found = {p.objective: p for p in service.results.predictors(searched(runs).id)}
     assert list(found) == list(TWO)
     assert [entry["step"] for entry in found["accuracy"].history] == [1, 2, 3, 4]
     assert found["accuracy"].latest["mape"] == pytest.approx(0.1 / 4)
@@ -148,27 +148,27 @@ def test_predictors_are_told_by_step(service: Service, runs: RunsFolder) -> None
 
 def test_a_pick_is_the_most_accurate_within_limits(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
-    everything = service.evaluations(run, limit=100).networks
+    everything = service.results.evaluations(run, limit=100).networks
     kept = [n for n in everything if n.figures[LATENCY].value <= 0.4]
     best = max(n.figures["accuracy"].value for n in kept)
-    assert service.pick(run, "latency_ms<=0.4").figures["accuracy"].value == best
+    assert service.results.pick(run, "latency_ms<=0.4").figures["accuracy"].value == best
     with pytest.raises(SelectionError, match=r"1e-05|0\.00001"):
-        service.pick(run, "latency_ms<=0.00001")
+        service.results.pick(run, "latency_ms<=0.00001")
     with pytest.raises(SelectionError, match="fast please"):
-        service.pick(run, "fast please")
+        service.results.pick(run, "fast please")
 
 
 def test_runs_are_compared_from_one_reference_point(service: Service, runs: RunsFolder) -> None:
     short, longer = searched(runs, n=20).id, searched(runs, names=FOUR, n=40).id
-    compared = service.compare([short, longer, short])
+    compared = service.results.compare([short, longer, short])
     assert [o.name for o in compared.objectives] == list(TWO)
     assert [r.run for r in compared.runs] == [short, longer]
-    references = [service.report(r).reference for r in (short, longer)]
+    references = [service.results.report(r).reference for r in (short, longer)]
     assert compared.reference["accuracy"] == min(r["accuracy"] for r in references)
     assert compared.reference[LATENCY] == max(r[LATENCY] for r in references)
     corner = np.array([-compared.reference["accuracy"], compared.reference[LATENCY]])
     for one in compared.runs:
-        everything = service.evaluations(one.run, limit=100).networks
+        everything = service.results.evaluations(one.run, limit=100).networks
         assert {m.key for m in one.front} == {n.key for n in everything if not dominated(n, everything)}
         figures = [[-m.figures["accuracy"].value, m.figures[LATENCY].value] for m in one.front]
         assert one.hypervolume == pytest.approx(float(hypervolume(np.array(figures), corner)))
@@ -188,18 +188,18 @@ def test_a_curve_keeps_where_it_rises_and_its_ends() -> None:
 def test_runs_without_a_common_objective_are_not_compared(service: Service, runs: RunsFolder) -> None:
     one, other = searched(runs, names=("accuracy", "macs")).id, searched(runs, names=(LATENCY, "parameters")).id
     with raises("selection.no-common-objective", one, other):
-        service.compare([one, other])
+        service.results.compare([one, other])
 
 
 ASKS: list[Callable[[Service, str], Any]] = [
-    lambda service, run: service.front(run),
-    lambda service, run: service.evaluations(run),
-    lambda service, run: service.predicted(run),
-    lambda service, run: service.predictors(run),
-    lambda service, run: service.convergence(run),
-    lambda service, run: service.pick(run, "macs<=1"),
-    lambda service, run: service.compare([run]),
-    lambda service, run: service.report(run),
+    lambda service, run: service.results.front(run),
+    lambda service, run: service.results.evaluations(run),
+    lambda service, run: service.results.predicted(run),
+    lambda service, run: service.results.predictors(run),
+    lambda service, run: service.results.convergence(run),
+    lambda service, run: service.results.pick(run, "macs<=1"),
+    lambda service, run: service.results.compare([run]),
+    lambda service, run: service.results.report(run),
 ]
 
 
@@ -219,9 +219,9 @@ def test_an_unknown_run_has_no_results(service: Service, ask: Callable[[Service,
 def test_a_search_that_waits_has_an_empty_front(service: Service, runs: RunsFolder) -> None:
     folder = runs.create("waits", SMALL_JOB)
     open_store(folder, create=True, driver=True).close()
-    assert service.front(folder.id).members == ()
-    assert service.evaluations(folder.id).total == 0
-    assert service.predicted(folder.id).networks == ()
-    assert service.convergence(folder.id) == service.predictors(folder.id) == ()
+    assert service.results.front(folder.id).members == ()
+    assert service.results.evaluations(folder.id).total == 0
+    assert service.results.predicted(folder.id).networks == ()
+    assert service.results.convergence(folder.id) == service.results.predictors(folder.id) == ()
     with raises("run.not-begun", folder.id):
-        service.pick(folder.id, "macs<=1")
+        service.results.pick(folder.id, "macs<=1")

@@ -1,0 +1,21 @@
+"""The built-in job files as the API describes them."""
+
+from __future__ import annotations
+
+from nas.api.schemas import Recipe
+from nas.recipes import list_recipes, read_recipe
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """All recipes without their texts, by name."""
+    return tuple(Recipe(name=recipe.name, title=recipe.title) for recipe in list_recipes())
+
+
+def recipe(name: str) -> Recipe:
+    """One recipe with its text.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    text = read_recipe(name)
+    return next(found for found in recipes() if found.name == name).model_copy(update={"job": text})
