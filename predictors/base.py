@@ -1,4 +1,4 @@
-"""The protocol of a predictor and what it predicts."""
+"""The protocol of a predictor, and its predictions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted figures, each (n,), in the unit of the labels.
+    """Predicted values, each (n,), in the unit of the labels.
 
     Attributes:
-        mean: the predicted figure.
-        std: one standard deviation of the prediction's error (predictive: what a new measurement would differ by).
+        mean: the predicted value.
+        std: one standard deviation of the prediction's error (predictive: noise of a new measurement included).
         low: lower end of the central 90 % predictive interval.
         high: upper end.
     """

@@ -1,4 +1,4 @@
-"""The models that the automatic predictor weighs against each other, each with predictions of rows it has not seen."""
+"""The candidate models of `AutoPredictor`, with held-out predictions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from predictors.residual import ResidualPredictor
 from predictors.scale import LabelScale
 
 PROCESS_ROWS = 600
-"""Rows above which no Gaussian process is fitted: it costs n³, and trees have caught up by then."""
+"""Rows above which no Gaussian process is fitted: it costs n³, and trees are as good there."""
 LIGHTGBM = "LightGBM"
 TREE_ROWS = 15
-"""Rows below which trees are not tried: their leaves hold five."""
+"""Rows below which trees are not tried: each leaf has five."""
 
 
 class CrossValidated(Predictor, Protocol):
-    """A predictor that knows in closed form what it would have predicted without some of its rows."""
+    """A predictor with held-out predictions in closed form."""
 
     def held_out(self, folds: Folds) -> Prediction:
         """Predictions (n,) of the training rows, each without its fold."""
@@ -38,7 +38,7 @@ class Candidate:
 
     Attributes:
         make: makes it, unfitted.
-        refits: it is fitted anew for each fold: it has no closed form, or parameters too many for one to be honest.
+        refits: it is fitted again for each fold: there is no closed form, or its many parameters would make it optimistic.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Candidate:
 
         Args:
             fine: folds for closed forms.
-            coarse: folds for models that are fitted anew: fewer.
+            coarse: fewer folds, for models that are fitted again.
         """
         model = self.make()
         model.fit(x, y)
@@ -63,7 +63,7 @@ class Candidate:
 
 
 def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: bool, seed: int) -> list[Candidate]:
-    """What can be tried on so many rows, from simple to rich.
+    """The candidates for `n_rows` rows, from simple to rich.
 
     Args:
         positive: labels are above zero and may be fitted with relative error or as logarithms.
@@ -116,7 +116,7 @@ def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, 
 
 
 def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
-    """What an affine map of the lookup sum leaves over, learnt by small models."""
+    """Small models of the errors of an affine map of the lookup sum."""
     if layout.lookup is None:
         return []
     plain = LabelScale.PLAIN

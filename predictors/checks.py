@@ -1,4 +1,4 @@
-"""Checks of the arrays that users hand to predictors."""
+"""Checks of the arrays passed to predictors."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ def training_arrays(
         positive: labels must be above zero.
 
     Raises:
-        PredictorError: shapes that do not match, NaN or infinite values, too few rows, labels of the wrong sign.
+        PredictorError: invalid features or labels (codes ``predictor.invalid-features``, ``predictor.invalid-labels``), or
+            too few rows (``predictor.too-few-rows``).
     """
     x, y = _features(features), np.asarray(labels, dtype=np.float64)
     if y.ndim != 1 or len(y) != len(x):
-        raise PredictorError(
-            f"labels have shape {y.shape} for features of shape {x.shape}; expected one label a row, ({len(x)},)"
-        )
+        raise _bad_labels(f"have shape {y.shape} for features of shape {x.shape}; expected one per row, ({len(x)},)")
     if len(y) < minimum:
-        raise PredictorError(f"{len(y)} training rows; this predictor needs at least {minimum}: measure more first")
-    if not np.isfinite(y).all():
-        row = int(np.flatnonzero(~np.isfinite(y))[0])
-        raise PredictorError(f"label {row} is {y[row]}; expected finite figures: leave failed measurements out")
-    if positive and (y <= 0).any():
-        row = int(np.flatnonzero(y <= 0)[0])
-        raise PredictorError(f"label {row} is {y[row]:g}; expected figures above 0 here (a latency, a size)")
+        message = f"{len(y)} training rows; this predictor needs at least {minimum}: measure more first"
+        raise PredictorError(message, code="predictor.too-few-rows")
+    bad = ~np.isfinite(y) | (positive & (y <= 0))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        expected = "numbers above 0" if positive else "numbers"
+        raise _bad_labels(f"have {y[row]:g} in row {row}; expected finite {expected}: leave failed measurements out")
     return x, y
 
 
@@ -46,21 +45,30 @@ def query_array(features: NDArray[Any], n_columns: int | None) -> Array:
         n_columns: columns of the features fitted, None before a fit.
 
     Raises:
-        PredictorError: no fit yet, another number of columns, NaN or infinite values.
+        PredictorError: no fit yet (``predictor.not-fitted``), another number of columns, NaN or infinite values
+            (``predictor.invalid-features``).
     """
     if n_columns is None:
-        raise PredictorError("predict was called before fit; fit on measured rows first")
+        raise PredictorError("predict was called before fit; fit on measured rows first", code="predictor.not-fitted")
     x = _features(features)
     if x.shape[1] != n_columns:
-        raise PredictorError(f"features have {x.shape[1]} columns; the fit had {n_columns}: encode both the same way")
+        raise _bad_features(f"have {x.shape[1]} columns; the fit had {n_columns}: encode both the same way")
     return x
 
 
 def _features(features: NDArray[Any]) -> Array:
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] == 0:
-        raise PredictorError(f"features have shape {x.shape}; expected (rows, columns) with at least one column")
+        raise _bad_features(f"have shape {x.shape}; expected (rows, columns) with at least one column")
     if not np.isfinite(x).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise PredictorError(f"features[{row}, {column}] is {x[row, column]}; expected finite numbers")
+        raise _bad_features(f"have {x[row, column]} at [{row}, {column}]; expected finite numbers")
     return x
+
+
+def _bad_features(fault: str) -> PredictorError:
+    return PredictorError(f"features {fault}", code="predictor.invalid-features")
+
+
+def _bad_labels(fault: str) -> PredictorError:
+    return PredictorError(f"labels {fault}", code="predictor.invalid-labels")

@@ -1,4 +1,4 @@
-"""Any predictor with the interval that its cross-validated errors call for."""
+"""Conformal intervals, by cross-validation, for any predictor."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from predictors.folds import Folds, rest
 SAMPLES = 20
 STEPS = 5
 LEAST = 0.02
-"""Smaller weights are dropped: such a model costs its prediction and changes nothing."""
+"""Smaller weights are dropped: such a model costs its prediction and has no effect."""
 
 
 def errors_by_model(labels: Array, means: Array, *, ratio: bool) -> Array:
@@ -23,9 +23,9 @@ def ensemble_weights(labels: Array, means: Array, rng: np.random.Generator, *, r
     """Weights (k,), at least 0 and summing to 1, of models by their held-out predictions (k, n).
 
     Greedy selection with replacement (Caruana et al. 2004, "Ensemble selection from libraries of models"), of `STEPS`
-    models: it starts with the best one and adds whichever lowers the mean absolute error of the mean most; the first of
-    equals wins. The weights are averages over `SAMPLES` bootstrap samples of the rows. Departure from the paper: it
-    draws models, not rows; drawing rows lets each model count as often as it would have won.
+    models: it starts with the best one and adds the one that reduces the mean absolute error of the mean most; the first
+    of equals wins. The weights are averages over `SAMPLES` bootstrap samples of the rows. Departure from the paper: it
+    draws models, not rows; here a model's weight is the share of samples in which it is selected.
     """
     errors = errors_by_model(labels, means, ratio=ratio)
     counts, n = np.zeros(len(means)), len(labels)
@@ -46,7 +46,7 @@ def ensemble_weights(labels: Array, means: Array, rng: np.random.Generator, *, r
 def cross_combined(labels: Array, means: Array, folds: Folds, rng: np.random.Generator, *, ratio: bool) -> Array:
     """Weighted means (n,) of held-out predictions (k, n), the rows of each fold by the weights of the others.
 
-    Weights fit themselves to the errors that they are chosen by; these rows tell what the combination will err by.
+    Weights overfit to the errors by which they are chosen; these means are an honest estimate of the combination.
     """
     out = np.empty_like(labels)
     for fold in folds:

@@ -14,12 +14,12 @@ from predictors.scale import shifted
 LEVEL = 0.9
 """Nominal coverage of the central interval."""
 CHOSEN = 7
-"""Weights of models, penalties and lengths of kernels: with 7, published tables are covered as they should be."""
+"""Weights of models, penalties and kernel lengths; with 7, intervals cover published tables as they should."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How far new figures lie from their prediction, in multiples of a width (1 unless rows have widths of their own).
+    """The distance of new labels from their predictions, in multiples of a width (1 unless rows have widths of their own).
 
     Attributes:
         std: root mean square of the errors.
@@ -61,7 +61,7 @@ class Spread:
             widths: of each row (m,), where the spread was taken with widths.
         """
         scale = np.ones_like(mean) if widths is None else widths
-        # To first order: the deviation of exp(e) itself explodes with the wild errors of a hopeless fit.
+        # To first order: the deviation of exp(e) itself explodes with large errors.
         std = self.std * scale * (mean if ratio else 1.0)
         low = shifted(mean, -self.half * scale, ratio=ratio)
         return Prediction(mean, std, low, shifted(mean, self.half * scale, ratio=ratio))

@@ -64,7 +64,7 @@ class KernelProcess:
         start: KernelProcess | None = None,
     ) -> None:
         if scale is LabelScale.RELATIVE:
-            raise PredictorError("a Gaussian process fits plain or log labels, not relative ones; pass PLAIN or LOG")
+            raise PredictorError("a Gaussian process fits PLAIN or LOG labels, not RELATIVE ones")
         self.scale = scale
         self._blocks = [np.asarray(block, dtype=np.int64) for block in (*lines, smooth)]
         self._lines_given, self._smooth_given, self._start = lines, smooth, start

@@ -1,4 +1,4 @@
-"""What the columns of a feature array are."""
+"""The meaning of the columns of a feature array."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from predictors.errors import PredictorError
 
 @dataclass(frozen=True, slots=True)
 class FeatureLayout:
-    """What the columns of a feature array are.
+    """The meaning of the columns of a feature array.
 
     Attributes:
         macs: index of the total multiply-accumulates; None where no column is a total cost.
         aggregates: indices of the few analytic columns (totals, sums by block, lookup sums); the rest is the encoding.
-        lookup: index of a lookup table's sum over the network: a latency but for an offset and a factor.
-        groups: for each column the number of the gene that it encodes, -1 for none; empty where that is not known.
+        lookup: index of a lookup table's sum over the network: a latency except for an offset and a factor.
+        groups: for each column the number of the gene that it encodes, -1 for none; empty where unknown.
     """
 
     macs: int | None
@@ -24,15 +24,18 @@ class FeatureLayout:
     groups: tuple[int, ...] = ()
 
     def check(self, n_columns: int) -> None:
-        """Raises `PredictorError` where an index is no column of features with `n_columns`."""
-        named = [index for index in (self.macs, self.lookup) if index is not None]
-        for index in (*named, *self.aggregates):
-            if not 0 <= index < n_columns:
-                raise PredictorError(f"the layout names column {index}; the features have columns 0 to {n_columns - 1}")
-        if not self.aggregates:
-            raise PredictorError("the layout names no aggregate columns; give at least the one of the MACs")
-        if self.groups and len(self.groups) != n_columns:
-            raise PredictorError(f"the layout names genes of {len(self.groups)} columns; the features have {n_columns}")
+        """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns."""
+        named = [index for index in (self.macs, self.lookup, *self.aggregates) if index is not None]
+        outside = [index for index in named if not 0 <= index < n_columns]
+        fault = ""
+        if outside:
+            fault = f"names column {outside[0]}; the features have columns 0 to {n_columns - 1}"
+        elif not self.aggregates:
+            fault = "names no aggregate columns; give at least the one of the MACs"
+        elif self.groups and len(self.groups) != n_columns:
+            fault = f"names genes of {len(self.groups)} columns; the features have {n_columns}"
+        if fault:
+            raise PredictorError(f"the layout {fault}", code="predictor.invalid-layout")
 
     def encoding(self, n_columns: int) -> tuple[int, ...]:
         """Indices of the columns that are no aggregates and no lookup sum."""

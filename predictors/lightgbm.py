@@ -1,4 +1,4 @@
-"""Gradient boosting of what a base predictor leaves over (the only module that imports LightGBM)."""
+"""LightGBM alone, and on the errors of a base predictor (the only module that imports LightGBM)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARAMETERS: Mapping[str, Any] = {
 
 
 ALONE: Mapping[str, Any] = {**PARAMETERS, "feature_fraction": 0.4}
-"""For trees without a base. They see fewer columns each: among hundreds, a few would hide the others."""
+"""For trees without a base. Each uses fewer columns: among hundreds, a few would hide the others."""
 ALONE_ROUNDS = 150
 BASELINE: Mapping[str, Any] = {
     "objective": "regression",
@@ -45,12 +45,12 @@ BASELINE: Mapping[str, Any] = {
     "num_threads": 1,
     "verbosity": -1,
 }
-"""LightGBM's defaults, but for the size of leaves."""
+"""LightGBM's defaults, except for the size of leaves."""
 BASELINE_ROUNDS = 100
 
 
 class LightGBMPredictor:
-    """LightGBM (Ke et al. 2017) on the figures themselves, with a fixed number of small trees.
+    """LightGBM (Ke et al. 2017) on the labels, with a fixed number of small trees.
 
     Args:
         scale: PLAIN or LOG.
@@ -82,7 +82,7 @@ class LightGBMPredictor:
         targets = np.log(y) if self._scale is LabelScale.LOG else y
         data = lightgbm.Dataset(x, targets, params=self._parameters)
         self._model = lightgbm.train(self._parameters, data, self._rounds)
-        # Of the fit itself: whoever needs honest intervals cross-validates.
+        # In-sample; `ConformalPredictor` gives calibrated intervals.
         self._spread = Spread.of(targets - _predict(self._model, x, self._rounds))
         self._n_columns = x.shape[1]
 
@@ -110,7 +110,7 @@ class ResidualBooster:
         """Learns features (n, d) -> errors (n,).
 
         Returns:
-            Corrections (n,) of each row by trees grown without its fold; zeros where no round helps.
+            Corrections (n,) of each row by trees grown without its fold; zeros if no round helps.
         """
         self.rounds, self._model = 0, None
         none = np.zeros_like(errors)
@@ -125,7 +125,7 @@ class ResidualBooster:
         losses = np.abs(errors - corrections)  # (rounds, n)
         best = int(np.argmin(losses.mean(axis=1)))
         gain = losses[0] - losses[best]
-        # Trees must earn their place: the best of many noisy figures is better than the base by chance alone.
+        # The least of many noisy errors is below the base's by chance alone.
         if best == 0 or gain.mean() <= gain.std() / np.sqrt(len(gain)):
             return none
         self.rounds = ROUNDS[best]
@@ -134,7 +134,7 @@ class ResidualBooster:
         return held
 
     def predict(self, features: Array) -> Array:
-        """Corrections (m,) to add to errors' terms."""
+        """Corrections (m,), in the terms of the errors."""
         if self._model is None or not len(features):
             return np.zeros(len(features))
         return _predict(self._model, features, self.rounds)

@@ -69,7 +69,7 @@ class RidgePredictor:
         projected = u.T @ centred
         leverage = (u**2) @ shrink.T + (weights / weights.sum())[:, None]  # (n, penalties)
         residual = centred[:, None] - u @ (shrink * projected).T
-        # A row that alone determines a coefficient has leverage 1 and residual 0: its error is unknown, taken as 0.
+        # A row that alone determines a coefficient has leverage 1 and residual 0: its error is unknown and counts as 0.
         # The bound lies far below what the smallest penalty leaves (about 1e-7), or overfitting would look good.
         left_out = residual / np.maximum(1.0 - leverage, 1e-11)
         best = int(np.argmin(np.mean(left_out**2, axis=0)))
@@ -119,7 +119,10 @@ class RidgePredictor:
         if self._columns is None:
             return x
         if len(self._columns) and not 0 <= self._columns.min() <= self._columns.max() < x.shape[1]:
-            raise PredictorError(f"columns {self._columns.tolist()} were asked of features with {x.shape[1]} columns")
+            raise PredictorError(
+                f"the model uses columns {self._columns.tolist()}; the features have {x.shape[1]}",
+                code="predictor.invalid-features",
+            )
         return x[:, self._columns]
 
 

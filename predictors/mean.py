@@ -1,4 +1,4 @@
-"""The baseline that knows no features: every figure is the average."""
+"""The baseline without features: the average of the labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from predictors.scale import LabelScale, errors_of
 
 
 class MeanPredictor:
-    """Predicts the mean of the labels, whatever the features.
+    """Predicts the mean of the labels for all features.
 
     Args:
-        scale: LOG gives their geometric mean, RELATIVE the figure of least squared relative error.
+        scale: LOG gives their geometric mean, RELATIVE the value of least squared relative error.
     """
 
     minimum_rows = 2

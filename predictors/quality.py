@@ -1,4 +1,4 @@
-"""How good a fit is, by cross-validation, beside the baselines that it must beat."""
+"""Cross-validated scores of a fit and of its baselines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from predictors.scale import errors_of, shifted
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Agreement of held-out predictions with their labels; NaN where a figure is not defined.
+    """Agreement of held-out predictions with their labels; NaN where a score is undefined.
 
     Attributes:
         kendall_tau: rank agreement, tau-b, -1 to 1; NaN for constant labels or constant predictions.
@@ -69,12 +69,12 @@ class Scores:
 class Quality:
     """Cross-validated quality of a fit and of two baselines on the same folds.
 
-    The model was chosen on these folds, so that its scores flatter it a little; the baselines' do not.
+    The model was chosen on these folds, so that its scores are slightly optimistic; those of the baselines are not.
 
     Attributes:
-        model: what was chosen, e.g. ``70 % ridge (log), 30 % LightGBM + 75 LightGBM rounds``.
+        model: its description, e.g. ``70 % ridge (log), 30 % LightGBM + 75 LightGBM rounds``.
         n: training rows.
-        tuned: what was tuned and kept, e.g. ``LightGBM: num_leaves 6, ...``; empty where nothing was.
+        tuned: the models that were tuned and kept, e.g. ``LightGBM: num_leaves 6, ...``.
     """
 
     model: str
@@ -87,7 +87,7 @@ class Quality:
     def to_json(self) -> dict[str, object]:
         """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``.
 
-        ``"tuned"`` is there where something was.
+        ``"tuned"`` is included if it is not empty.
         """
         baselines = {"mean": self.mean.to_json(), "ridge": self.ridge.to_json()}
         tuned = {"tuned": list(self.tuned)} if self.tuned else {}

@@ -1,4 +1,4 @@
-"""A predictor of what another one leaves over."""
+"""A predictor with a second model on its errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from predictors.scale import errors_of, shifted
 class ResidualPredictor:
     """A base of few parameters, corrected by a model of its errors.
 
-    Errors are ratios where the base fits positive labels, else differences. Those of the fit itself are learnt from,
-    not held-out ones: an affine map of two parameters hardly fits itself to a label.
+    Errors are ratios where the base fits positive labels, else differences. They are in-sample errors, not held-out ones:
+    an affine map of two parameters hardly overfits.
 
     Args:
         base: makes the unfitted base.

@@ -1,4 +1,4 @@
-"""How labels are transformed and how errors are counted: in units of the label, or in ratios."""
+"""Transformations of labels, and errors in units of the label or as ratios."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from predictors.base import Array
 
 REACH = 10.0
-"""A decade: further from every measurement no model is believed."""
+"""A decade: no model is reliable farther from all measurements."""
 
 
 class LabelScale(StrEnum):
-    """In which terms a model fits its labels."""
+    """The transformation under which a model fits its labels."""
 
     PLAIN = "plain"
     """Squared error of the label."""
@@ -36,15 +36,15 @@ def errors_of(labels: Array, mean: Array, *, ratio: bool) -> Array:
 
 def shifted(mean: Array, errors: Array | float, *, ratio: bool) -> Array:
     """The labels that would have these errors: the inverse of `errors_of`."""
-    # Beyond e^±600 the product may leave the range of floats; no figure is there.
+    # Beyond e^±600 the product may leave the range of floats.
     return mean * np.exp(np.clip(errors, -600, 600)) if ratio else mean + errors
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The figures that a model of ratios may predict: within a factor `REACH` of the labels seen.
+    """The range that a model of ratios may predict: within a factor `REACH` of the labels.
 
-    Linear models cross zero and exponentials explode where they extrapolate; a ratio to such a figure has no meaning.
+    When extrapolating, linear models cross zero and exponentials explode; a ratio to such a value has no meaning.
     """
 
     low: float
@@ -56,6 +56,6 @@ class Bounds:
         return cls(float(labels.min()) / REACH, float(labels.max()) * REACH) if ratio else cls(-np.inf, np.inf)
 
     def clip(self, mean: Array) -> Array:
-        """Figures moved to the nearest bound."""
+        """Values, clipped to the bounds."""
         out: Array = np.clip(mean, self.low, self.high)
         return out

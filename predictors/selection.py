@@ -1,4 +1,4 @@
-"""A predictor that weighs models by cross-validation and corrects their mean by LightGBM where that helps."""
+"""A weighted mean of models, by cross-validation, with LightGBM on its errors where that helps."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["MINIMUM_ROWS", "AutoPredictor", "FeatureLayout"]
 
 MINIMUM_ROWS = 6
 SHOWN = 4
-"""Models that a description names; the others weigh a few per cent each."""
+"""Models named in a description; the others have weights of a few per cent."""
 FINE_FOLDS = 20
-"""For models with closed forms. Where labels are sums over layers, the last rows decide whether all terms are known."""
+"""For models with closed forms. If labels are sums over layers, the last rows decide whether all terms are identified."""
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """A candidate, fitted, with its held-out predictions: mean within bounds, deviation in errors' terms."""
+    """A fitted candidate with its held-out predictions: mean within bounds, deviation in the terms of errors."""
 
     name: str
     model: Predictor = field(repr=False)
@@ -44,16 +44,16 @@ class AutoPredictor:
     """A weighted mean of the models of least held-out error, plus LightGBM on its held-out errors where that helps.
 
     Models (see `candidates`): the mean; affine functions of the MACs and of a lookup table's sum; ridge on aggregates,
-    genes or all columns; Gaussian processes; both of these on what the lookup sum leaves over; LightGBM. Positive
+    genes or all columns; Gaussian processes; both of these on the errors of the lookup sum; LightGBM. Positive
     labels are fitted in plain, relative and logarithmic terms. The interval is conformal on the held-out errors, with
-    the width of each row from the Gaussian process that describes them best, if any does.
+    the width of each row from the first Gaussian process that describes them better than a constant.
 
     Args:
-        layout: what the columns are.
+        layout: the meaning of the columns.
         positive: labels are above zero and errors count as ratios (latency); else as differences (accuracy).
         seed: of the folds and of LightGBM; equal data and seed give equal predictions.
         tune_seconds: time for tuning LightGBM and the Gaussian process on genes; 0 tunes nothing.
-        tune_trials: trials after which tuning ends before that time; a tuning that ends so is repeatable.
+        tune_trials: trials after which tuning ends earlier; only then is it repeatable.
     """
 
     minimum_rows = MINIMUM_ROWS
@@ -122,7 +122,7 @@ class AutoPredictor:
         self.quality = self._report(tried, weights, tuned, y, mean, coarse, widths)
 
     def _offered(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[list[Candidate], tuple[str, ...]]:
-        """The candidates, tuned ones in the place of those that they beat, and what was tuned."""
+        """The candidates, tuned ones in place of those that they improve, and what was tuned."""
         offered = candidates(self.layout, x.shape[1], len(y), positive=self.positive, seed=self.seed)
         if self._tune_seconds <= 0:
             return offered, ()

@@ -1,4 +1,4 @@
-"""Some rows of many."""
+"""Subsets of rows."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from numpy.typing import NDArray
 
 
 def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
-    """Indices of at most so many of `n` rows, ascending; where there are two, the first and the last are among them."""
+    """Indices of at most `most` of `n` rows, ascending and evenly spaced; the first and, of several, the last are included."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))

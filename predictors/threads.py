@@ -21,5 +21,5 @@ def one_thread() -> AbstractContextManager[Any]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    # Finding the loaded libraries takes milliseconds: once.
+    # Cached, because finding the loaded libraries takes milliseconds.
     return ThreadpoolController()

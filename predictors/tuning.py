@@ -24,14 +24,14 @@ _FINE_FOLDS = 20
 
 @dataclass(frozen=True)
 class Tuner:
-    """Looks for better hyper-parameters by TPE (Bergstra et al. 2011), and keeps them only where they prove better.
+    """Tunes hyper-parameters by TPE (Bergstra et al. 2011), and keeps them only if they are better on other folds.
 
     Attributes:
-        layout: what the columns are.
+        layout: the meaning of the columns.
         positive: errors are relative, and labels may be fitted as logarithms.
         seed: of TPE and of the folds that it is judged by.
-        seconds: in all; half for LightGBM and half for the process. A trial that has begun is ended.
-        trials: of each, at most. A tuning that ends by trials gives the same each time; one that ends by time may not.
+        seconds: in total; half for LightGBM and half for the process. A trial that has begun is completed.
+        trials: of each, at most. Tuning that ends by trials is repeatable; tuning that ends by time is not.
     """
 
     layout: FeatureLayout
@@ -43,10 +43,10 @@ class Tuner:
     def improve(
         self, offered: list[Candidate], x: Array, y: Array, *, fine: Folds, coarse: Folds
     ) -> tuple[list[Candidate], tuple[str, ...]]:
-        """The candidates (with tuned ones in the place of those that they beat), and a line on each that was kept.
+        """The candidates, tuned ones in place of those that they improve, and a description of each that was kept.
 
-        Tuning sees folds of its own; a tuned candidate is kept if, on the folds given, its mean error is lower by more
-        than that difference's standard error.
+        Tuning uses folds of its own; a tuned candidate is kept if, on the given folds, its mean error is lower by more than
+        the standard error of the difference.
         """
         held = partial(self._losses, x=x, y=y, fine=fine, coarse=coarse)
         out, kept = list(offered), []
@@ -83,12 +83,12 @@ class Tuner:
         with _quiet():
             study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
             study.optimize(error, n_trials=self.trials, timeout=self.seconds / 2)
-            # A fixed trial repeats what the best one was offered.
+            # A fixed trial repeats the suggestions of the best one.
             return suggest(optuna.trial.FixedTrial(study.best_params))
 
     def _losses(self, candidate: Candidate, *, x: Array, y: Array, fine: Folds, coarse: Folds) -> Array:
         """Absolute held-out errors (n,), relative where `positive`."""
-        # A closed form keeps the parameters learnt from all rows: with weights set free it flatters by a fifth and more.
+        # A closed form uses the parameters of all rows: with free weights its errors are a fifth and more too small.
         _, found = replace(candidate, refits=True).tried(x, y, fine=fine, coarse=coarse)
         mean = Bounds.of(y, ratio=self.positive).clip(found.mean)
         return np.abs(errors_by_model(y, mean, ratio=self.positive))
@@ -128,7 +128,7 @@ class Tuner:
 
 
 def _described(name: str, trial: optuna.Trial) -> str:
-    """The name with what was chosen."""
+    """The name with the chosen parameters."""
     values = ", ".join(
         f"{key} {value if isinstance(value, str) else f'{value:.3g}'}" for key, value in trial.params.items()
     )
@@ -137,7 +137,7 @@ def _described(name: str, trial: optuna.Trial) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna without a line a trial; its verbosity is one of the process, and is put back."""
+    """Silences Optuna's log line per trial; restores its verbosity, which is a setting of the process."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -9,7 +9,7 @@ from predictors.kernel_process import KernelProcess
 from predictors.scale import Bounds, LabelScale
 
 LEAST = 1e-12
-"""Widths divide; a noiseless process may claim none."""
+"""Lower bound, because errors are divided by widths; those of a noiseless process may be 0."""
 
 
 def widths_of(found: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
@@ -18,11 +18,11 @@ def widths_of(found: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
 
 
 class ProcessWidths:
-    """A fitted process's widths, never narrower on the whole than those that the spread was calibrated with.
+    """The widths of a fitted process, on average at least those that the spread was calibrated with.
 
-    Held-out rows were predicted from four fifths of the rows. A process near the rank of its features shrinks its
-    deviations with the last fifth faster than its errors, and its intervals would be too narrow: they are stretched by
-    the ratio of its held-out deviations to its leave-one-out ones.
+    Held-out rows were predicted from four fifths of the rows. If the process is near the rank of its features, the last
+    fifth reduces its deviations more than its errors, and its intervals would be too narrow: they are multiplied by the
+    ratio of its held-out to its leave-one-out deviations.
 
     Args:
         process: fitted on all rows.

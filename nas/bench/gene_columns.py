@@ -1,4 +1,4 @@
-"""Gene columns of a benchmark's table as a search space: sorted options, and what explains each inactive gene."""
+"""Gene columns of a table as a search space: sorted options, and the condition of each inactive gene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from nas.errors import EvaluationError
+from nas.bench.errors import TableError
 from supernets.space import INACTIVE, Architecture, Choice, Option, SearchSpace
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
@@ -16,14 +16,15 @@ def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[Sear
     """The space that gene columns span, and each row's architecture in it.
 
     A choice's options are the different values of its column, sorted: whole numbers if all are, else numbers, else
-    texts. An empty cell is an inactive gene, which one earlier gene and level must explain (see `Choice.requires`).
+    texts. An empty cell is an inactive gene, whose condition must be one earlier gene and level (see `Choice.requires`).
 
     Args:
         columns: cells by gene name, in the space's order, equally many of each.
         source: the table's name in errors.
 
     Raises:
-        EvaluationError: a gene without values, or empty cells that nothing, or more than one thing, explains.
+        TableError: a gene without values (``table.invalid``), or empty cells without a single explanation
+            (``table.unexplained-gene``).
     """
     names = list(columns)
     choices: list[Choice] = []
@@ -31,7 +32,7 @@ def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[Sear
     for name, cells in columns.items():
         options = _options(set(cells) - {""})
         if not options:
-            raise EvaluationError(f"{source}: the gene column {name!r} is empty; remove it from 'genes'")
+            raise TableError(f"{source}: the gene column {name!r} is empty; remove it from 'genes'")
         level_of = {value: level for level, value in enumerate(dict.fromkeys(options.values()))}
         own = [INACTIVE if cell == "" else level_of[options[cell]] for cell in cells]
         requires = _explanation(name, own, names, levels, choices, source) if INACTIVE in own else None
@@ -41,7 +42,7 @@ def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[Sear
 
 
 def _options(cells: set[str]) -> dict[str, Option]:
-    """Option by cell, in the options' order; cells that write the same number differently share an option."""
+    """Option by cell, in the options' order; different texts of one number share an option."""
     if all(_WHOLE.match(cell) for cell in cells):
         return dict(sorted(((cell, int(cell)) for cell in cells), key=lambda pair: pair[1]))
     numbers = {cell: number for cell in cells if (number := _number(cell)) is not None}
@@ -66,7 +67,7 @@ def _explanation(
     choices: list[Choice],
     source: str,
 ) -> tuple[str, int]:
-    """The one (earlier gene, level) such that this gene is active exactly where that gene is at least at that level."""
+    """The one (earlier gene, level) such that this gene is active exactly if that gene is at least at that level."""
     found: dict[tuple[str, int], None] = {}
     for earlier, other in enumerate(levels):
         active = [level for level, gene in zip(other, own, strict=True) if gene != INACTIVE]
@@ -74,21 +75,22 @@ def _explanation(
         level = min(active)
         if max(inactive) < level:
             choice = choices[earlier]
-            # "Active at all" says what that gene's own condition says.
+            # That a gene is active at all is equivalent to its own condition.
             same = choice.requires if level == 0 and choice.requires is not None else (choice.name, level)
             found[same] = None
     if not found:
         row = own.index(INACTIVE) + 2  # the header is line 1
-        raise EvaluationError(
-            f"{source}: row {row}: the gene {name!r} is empty, but no earlier gene explains where it is and is not "
+        raise TableError(
+            f"{source}: row {row}: the gene {name!r} is empty, but no earlier gene explains in which rows "
             f"(among {', '.join(names[: len(levels)]) or 'none'}); its condition must be 'an earlier gene is at "
-            "least at some option', with that gene before it in 'genes'"
+            "least at some option', with that gene before it in 'genes'",
+            code="table.unexplained-gene",
         )
     if len(found) > 1:
         shown = " or ".join(f"{gene} >= {_option(choices, gene, level)!r}" for gene, level in found)
-        raise EvaluationError(
-            f"{source}: the rows do not tell why the gene {name!r} is empty where it is: {shown}; add rows that tell "
-            "these apart"
+        raise TableError(
+            f"{source}: the condition of the gene {name!r} is ambiguous: {shown}; add rows that distinguish these",
+            code="table.unexplained-gene",
         )
     return next(iter(found))
 

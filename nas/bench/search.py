@@ -1,4 +1,4 @@
-"""How many evaluations search algorithms need for the front of a table whose figures are all known."""
+"""Benchmark of search algorithms: the evaluations that they need for the exact front of a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.bench.errors import BenchmarkError
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.loop import search
-from nas.errors import EvaluationError, UnknownNameError
+from nas.errors import UnknownNameError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
@@ -23,10 +24,10 @@ from predictors.threads import one_thread
 from supernets.space import Architecture
 
 SHARES = (0.9, 0.95, 0.99)
-"""Shares of the exact hypervolume that every row tells the evaluations to."""
+"""Shares of the exact hypervolume for which every row reports the evaluations."""
 BATCH = 10
 _ROUNDING = 1e-9
-"""Shares are sums of many volumes; one so little below a target has reached it."""
+"""A share that rounding leaves this far below a target has reached it."""
 
 _Array = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Row:
     """One run of one algorithm.
 
     Attributes:
-        evaluations_to: by share (``0.99``), after how many evaluations it was reached; None where it was not.
+        evaluations_to: by share (``0.99``), the evaluations that reached it; None if none did.
         hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
             end of every batch and wherever it grew.
         own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
@@ -50,7 +51,7 @@ class Row:
 
     @property
     def evaluations(self) -> int:
-        """How many there were."""
+        """The number of evaluations."""
         return self.hypervolume[-1][0]
 
     @property
@@ -59,20 +60,20 @@ class Row:
         return self.hypervolume[-1][1]
 
     def to_json(self) -> dict[str, object]:
-        """Plain data, a key an attribute."""
+        """Plain data, one key per attribute."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A search task whose answers are all in a table, so that its exact front is known.
+    """A search problem whose measurements are all in a table, so that its exact front is known.
 
     Attributes:
         reference: the exact front's nadir, moved out by 10 % of the front's range in each objective (of the table's
             range where the front has none), minimised, (n_objectives,).
         volume: the exact front's hypervolume.
-        n_front: how many architectures the exact front has.
-        exact: objectives that need no measuring: algorithms are told them of any architecture.
+        n_front: size of the exact front.
+        exact: objectives that need no measuring: algorithms can compute them for any architecture.
     """
 
     table: Table
@@ -84,14 +85,14 @@ class Replay:
 
     @classmethod
     def of(cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()) -> Replay:
-        """The task of a table and its columns.
+        """The problem of a table and its columns.
 
-        An architecture that lacks a figure, or has no row, is an evaluation that fails, as long as most have one.
+        The evaluation of an architecture that lacks a value, or has no row, fails; most must have one.
 
         Raises:
-            UnknownNameError: the table has no such column of figures, or an exact column is no objective.
-            EvaluationError: fewer than two columns, one named twice, one whose figures are all the same, rows that
-                disagree, or too few figures for the exact front to be known.
+            UnknownNameError: the table has no such column, or an exact column is not an objective.
+            EvaluationError: fewer than two columns, a duplicate or a constant one, rows that
+                disagree (``table.disagreement``), or too few values (``benchmark.unknown-front``).
         """
         objectives = (
             *(Objective(name, "", Goal.MAXIMIZE) for name in maximize),
@@ -101,16 +102,16 @@ class Replay:
         _check_exact(table, [o.name for o in objectives], exact)
         values = np.column_stack([o.sign * np.array(table.values[o.name], dtype=np.float64) for o in objectives])
         known = values[~np.isnan(values).any(axis=1)]
-        _check_figures(table, objectives, known)
+        _check_values(table, objectives, known)
         front = known[non_dominated(known)]
         extent = np.ptp(front, axis=0)
         reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(known, axis=0))
         return cls(table, objectives, reference, hypervolume(front, reference), len(front), tuple(exact))
 
-    def task(self, seed: int) -> SearchProblem:
-        """What an algorithm is made of."""
+    def problem(self, seed: int) -> SearchProblem:
+        """The input of an algorithm."""
         return SearchProblem(
-            self.table.space, self.objectives, seed, exact={name: self._figures(name) for name in self.exact}
+            self.table.space, self.objectives, seed, exact={name: partial(self._column, name) for name in self.exact}
         )
 
     def run(
@@ -126,35 +127,31 @@ class Replay:
         """One search by the loop of real searches; the same arguments give the same row but for its seconds.
 
         Args:
-            evaluations: at most so many, the smallest and the largest architecture, which come first, included.
-            target: ends the run after the batch that reaches this share; it is told beside `SHARES`.
-            on_progress: called with the evaluations told and the share, before each ask but the first.
+            evaluations: at most, including the smallest and the largest architecture, which come first.
+            target: ends the run after the batch that reaches this share; reported in addition to `SHARES`.
+            on_progress: called with the evaluations so far and their share, before each ask but the first.
 
         Raises:
             UnknownNameError: there is no such algorithm.
-            EvaluationError: numbers that make no run, or too many evaluations failed one after another.
+            EvaluationError: invalid numbers, or too many evaluations failed in a row.
         """
         check_numbers(evaluations=evaluations, target=target, batch=batch)
         watch, store = _Watch(self, target, on_progress), MemoryStore()
         evaluator = TableEvaluator(self.table, {o.name: o.name for o in self.objectives})
         with one_thread():
             start = time.process_time()
-            told = search(
-                self.table.space, self.objectives, make_algorithm(algorithm, self.task(seed)), evaluator, store,
+            evaluated = search(
+                self.table.space, self.objectives, make_algorithm(algorithm, self.problem(seed)), evaluator, store,
                 Budget(evaluations), batch=batch, enough=watch,
             )  # fmt: skip
             seconds = time.process_time() - start - watch.seconds
-        shares = watch.update(told)
+        shares = watch.update(evaluated)
         shown = dict.fromkeys((*SHARES, *((target,) if target is not None else ())))
         reached = {f"{share:g}": _reached(shares, share) for share in sorted(shown)}
         return Row(algorithm, seed, reached, _steps(shares, [len(asked) for asked in store.asks()]), max(seconds, 0.0))
 
-    def _figures(self, name: str) -> Callable[[Sequence[Architecture]], _Array]:
-        def figures(architectures: Sequence[Architecture]) -> _Array:
-            found = (self.table.value(a, name) for a in architectures)
-            return np.array([math.nan if figure is None else figure for figure in found], dtype=np.float64)
-
-        return figures
+    def _column(self, name: str, architectures: Sequence[Architecture]) -> _Array:
+        return np.array([self.table.value(a, name) for a in architectures], dtype=np.float64)  # None becomes NaN
 
 
 def bench_search(
@@ -174,53 +171,39 @@ def bench_search(
 
     Raises:
         UnknownNameError: there is no such algorithm.
-        EvaluationError: no algorithm or one twice, or numbers that make no benchmark.
+        BenchmarkError: no algorithm or a duplicate, or invalid numbers.
     """
     for name in algorithms:
         if name not in ALGORITHMS:
             raise UnknownNameError("algorithm", name, ALGORITHMS)
     if not algorithms or len(set(algorithms)) != len(algorithms):
-        raise EvaluationError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
+        given = ", ".join(algorithms) or "none"
+        raise BenchmarkError(f"the algorithms are {given}; expected different ones")
     if seeds < 1:
-        raise EvaluationError(f"{seeds} seeds; expected at least 1")
+        raise BenchmarkError(f"{seeds} seeds; expected at least 1")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
-    return _rows(
-        replay, algorithms, range(seeds), evaluations=evaluations, target=target, batch=batch, on_progress=on_progress
-    )
-
-
-def _rows(
-    replay: Replay,
-    algorithms: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    evaluations: int,
-    target: float | None,
-    batch: int,
-    on_progress: Callable[[str, int, int, float], None],
-) -> Iterator[Row]:
-    for name in algorithms:
-        for seed in seeds:
-            yield replay.run(
-                name, seed, evaluations=evaluations, target=target, batch=batch,
-                on_progress=partial(on_progress, name, seed),
-            )  # fmt: skip
+    return (
+        replay.run(
+            name, seed, evaluations=evaluations, target=target, batch=batch,
+            on_progress=partial(on_progress, name, seed),
+        )
+        for name in algorithms
+        for seed in range(seeds)
+    )  # fmt: skip
 
 
 def check_numbers(*, evaluations: int, target: float | None, batch: int) -> None:
-    """Raises `EvaluationError` for numbers that make no run."""
+    """Raises `BenchmarkError` for numbers that make no run."""
     if evaluations < 2:
-        raise EvaluationError(
-            f"{evaluations} evaluations; expected at least 2: the smallest and the largest come first"
-        )
+        raise BenchmarkError(f"{evaluations} evaluations; expected at least 2: the smallest and the largest come first")
     if target is not None and not 0 < target <= 1:
-        raise EvaluationError(f"the target is {target:g}; expected a share above 0 and at most 1, as in 0.99")
+        raise BenchmarkError(f"the target is {target:g}; expected a share above 0 and at most 1, as in 0.99")
     if batch < 1:
-        raise EvaluationError(f"batches of {batch}; expected at least 1")
+        raise BenchmarkError(f"batches of {batch}; expected at least 1")
 
 
 def quartiles(numbers: Sequence[int | None]) -> tuple[float, float, float]:
-    """Lower quartile, median and upper quartile; None is larger than every number, and infinite in what is returned."""
+    """Lower quartile, median and upper quartile; None counts as infinite."""
     ordered = sorted(math.inf if number is None else float(number) for number in numbers)
     out = []
     for share in (0.25, 0.5, 0.75):
@@ -232,7 +215,7 @@ def quartiles(numbers: Sequence[int | None]) -> tuple[float, float, float]:
 
 @dataclass
 class _Watch:
-    """Follows a run's share of the exact volume, and ends the run at its target."""
+    """Records a run's share of the exact volume, and ends the run at its target."""
 
     replay: Replay
     target: float | None
@@ -243,18 +226,18 @@ class _Watch:
     def __post_init__(self) -> None:
         self._volume = GrowingVolume(self.replay.reference)
 
-    def __call__(self, told: Sequence[Evaluation]) -> str:
+    def __call__(self, evaluated: Sequence[Evaluation]) -> str:
         start = time.process_time()
-        share = self.update(told)[-1]
-        self.on_progress(len(told), share)
+        share = self.update(evaluated)[-1]
+        self.on_progress(len(evaluated), share)
         self.seconds += time.process_time() - start
         if self.target is not None and share >= self.target - _ROUNDING:
             return f"{self.target:g} of the exact hypervolume is reached"
         return ""
 
-    def update(self, told: Sequence[Evaluation]) -> list[float]:
+    def update(self, evaluated: Sequence[Evaluation]) -> list[float]:
         """The share after each evaluation."""
-        for row in minimised(told[len(self.shares) :], self.replay.objectives):
+        for row in minimised(evaluated[len(self.shares) :], self.replay.objectives):
             self.shares.append(self._volume.add(row) / self.replay.volume)
         return self.shares
 
@@ -271,17 +254,16 @@ def _steps(shares: Sequence[float], batches: Sequence[int]) -> list[tuple[int, f
 
 
 def _check_columns(table: Table, names: Sequence[str]) -> None:
-    if table.disagreement:
-        raise EvaluationError(table.disagreement)
+    table.check_replayable()
     for name in names:
         if name not in table.values:
-            raise UnknownNameError("figure", name, table.values, where=table.name)
+            raise UnknownNameError("column", name, table.values, where=table.name)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise EvaluationError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
+        raise BenchmarkError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
     if len(names) < 2:
         given = ", ".join(map(repr, names)) or "none"
-        raise EvaluationError(
+        raise BenchmarkError(
             f"a front needs at least two columns to maximize or minimize, got {given}; {table.name} has "
             f"{', '.join(table.values)}"
         )
@@ -292,27 +274,29 @@ def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> No
         if name not in names:
             raise UnknownNameError("objective", name, names, where="the exact columns")
         if len(table.rows) < table.space.size or np.isnan(table.values[name]).any():
-            raise EvaluationError(f"{table.name} lacks figures of {name}, which can be exact only where it has all")
+            raise BenchmarkError(f"{table.name} lacks values of {name}; an exact column needs all of them")
 
 
-def _check_figures(table: Table, objectives: Sequence[Objective], known: _Array) -> None:
-    """That the exact front is known, and that there is something to search for."""
+def _check_values(table: Table, objectives: Sequence[Objective], known: _Array) -> None:
+    """Raises unless the exact front is known and a search can begin."""
     if 2 * len(known) <= table.space.size:
-        raise EvaluationError(
+        raise BenchmarkError(
             f"{table.name} has all of {', '.join(o.name for o in objectives)} for {len(known)} of the "
-            f"{table.space.size:.4g} architectures of its space, so that most of what a search asks for has no answer; "
-            "take a table with every architecture ('exhaustive: true')"
+            f"{table.space.size:.4g} architectures of its space, so that most evaluations of a search would fail; "
+            "use a table with every architecture ('exhaustive: true')",
+            code="benchmark.unknown-front",
         )
     for objective, column in zip(objectives, known.T, strict=True):
         if np.ptp(column) == 0:
-            figure = objective.sign * column[0]
-            raise EvaluationError(
-                f"{table.name}: {objective.name} is {figure:g} everywhere; there is nothing to search for"
+            value = objective.sign * column[0]
+            raise BenchmarkError(
+                f"{table.name}: {objective.name} is {value:g} in all rows; there is nothing to optimize"
             )
     for which, architecture in (("smallest", table.space.smallest), ("largest", table.space.largest)):
         lacking = [o.name for o in objectives if table.value(architecture, o.name) is None]
         if lacking:
-            raise EvaluationError(
+            raise BenchmarkError(
                 f"{table.name} has no {lacking[0]} of the {which} architecture ({architecture.key}), which a search "
-                "evaluates first; add the figure"
+                "evaluates first; add the value",
+                code="benchmark.unknown-front",
             )

@@ -1,4 +1,4 @@
-"""How near to a table's exact front search algorithms came: what `nas bench search --plot` draws."""
+"""The plot of `nas bench search --plot`: shares of a table's exact hypervolume over evaluations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nas.store.folder import write_atomically
 from nas.visualization.plotly_embedding import Chart, array, script
 from nas.visualization.style import SOFT, STYLE, add_heading, files_of
 
-if TYPE_CHECKING:  # it is above this package
+if TYPE_CHECKING:
     from nas.bench.search import Row
 
 FORMATS = (".png", ".svg", ".html")
@@ -38,11 +38,11 @@ FORMATS = (".png", ".svg", ".html")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F6770")
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 _NEAREST = 0.0008
-"""Shares are drawn by what is missing to 1, on a logarithmic axis, which ends here."""
+"""Shares are drawn as their difference to 1, on a logarithmic axis that ends here."""
 _LONG = 600
-"""From so many evaluations on, their axis is logarithmic too: the first hundred are where algorithms differ."""
+"""Evaluations above which their axis is logarithmic, too: algorithms differ in the first hundred."""
 _SETTLED = 8
-"""A run's first shares, up to this one, may lie below the axis, lest the near ones lie close together."""
+"""The number of first shares of a run that may lie below the axis, so that the later ones have space."""
 _TITLE = "How near the exact front"
 _X_TITLE, _Y_TITLE = "Evaluations", "Share of the exact hypervolume"
 _PAGE = Template("""<!doctype html>
@@ -72,28 +72,33 @@ class Curve:
 
 
 def check_plot_file(path: Path) -> None:
-    """Makes the folder of a plot's file.
+    """Creates the folder of a plot's file.
 
     Raises:
-        NasError: the name says no format that can be written or is a folder's, or the folder cannot be made or written in.
+        NasError: the suffix is not a format, the file is a folder, or its folder cannot be created or written (code
+            ``plot.invalid``).
     """
     if path.suffix not in FORMATS:
-        raise NasError(f"the plot {path} ends in {path.suffix or 'nothing'}; expected {', '.join(FORMATS)}")
+        raise _invalid(f"the plot {path} ends in {path.suffix or 'nothing'}; expected {', '.join(FORMATS)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise NasError(f"the folder of {path} cannot be made: {error.strerror}; name another") from None
+        raise _invalid(f"the folder of {path} cannot be created: {error.strerror}; choose another") from None
     if path.is_dir():
-        raise NasError(f"the plot {path} is a folder; give the name of a file")
+        raise _invalid(f"the plot {path} is a folder; give the name of a file")
     if not os.access(path.parent, os.W_OK):
-        raise NasError(f"the folder of {path} cannot be written in; name another")
+        raise _invalid(f"the folder of {path} is not writable; choose another")
+
+
+def _invalid(message: str) -> NasError:
+    return NasError(message, code="plot.invalid")
 
 
 def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
-    """Draws the rows of all algorithms into one file, whose name says the format.
+    """Draws the rows of all algorithms into one file, whose suffix is the format.
 
     Args:
-        line: what was searched, below the title.
+        line: description of the search, below the title.
 
     Raises:
         NasError: see `check_plot_file`.
@@ -106,7 +111,7 @@ def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
 
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
-    """One curve an algorithm, in the rows' order; a run that ended keeps its last share while others go on."""
+    """One curve per algorithm, in the rows' order; a run that has ended keeps its last share."""
     found = []
     for name in dict.fromkeys(row.algorithm for row in rows):
         own = [row for row in rows if row.algorithm == name]
@@ -118,7 +123,7 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def search_figure(rows: Sequence[Row], line: str) -> Figure:
-    """Medians with bands from quartile to quartile, over the evaluations."""
+    """A matplotlib figure: medians over the evaluations, with bands between the quartiles."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 5.2))
         axis = figure.subplots()
@@ -140,7 +145,7 @@ def search_figure(rows: Sequence[Row], line: str) -> Figure:
 
 
 def search_page(rows: Sequence[Row], line: str) -> str:
-    """The same as a page to look around in; needs no network and holds plotly's script (about 5 MB)."""
+    """The same as an interactive HTML page; needs no network and includes plotly's script (about 5 MB)."""
     drawn = curves(rows)
     traces = [trace for number, curve in enumerate(drawn) for trace in _traces(curve, *_look(number))]
     ticks = _ticks(drawn)
@@ -152,7 +157,11 @@ def search_page(rows: Sequence[Row], line: str) -> str:
     effort: dict[str, Any] = {"title": {"text": _X_TITLE}, "showline": True, "zeroline": False}
     if _is_long(drawn):
         most = max(int(curve.evaluations[-1]) for curve in drawn)
-        effort |= {"type": "log", "dtick": "D2", "range": [1, float(np.log10(most))]}  # from 10; 20 and 50 are told too
+        effort |= {
+            "type": "log",
+            "dtick": "D2",
+            "range": [1, float(np.log10(most))],
+        }  # from 10, with ticks at 20 and 50
     layout = {
         "xaxis": effort,
         "yaxis": quality,
@@ -232,18 +241,18 @@ def _is_long(drawn: Sequence[Curve]) -> bool:
 
 
 def _limits(drawn: Sequence[Curve]) -> tuple[float, float]:
-    """The ends of the axis of what is missing, the larger first: from the worst start to the best end.
+    """The ends of the axis of the difference to 1, the larger first: from the worst start to the best end.
 
-    At least two of the marks that tell shares are between them.
+    At least two ticks are between them.
     """
     worst = max(1 - float(curve.low[_SETTLED if len(curve.low) > _SETTLED else 0]) for curve in drawn)
     best = min(float(1 - curve.high[-1]) for curve in drawn)
     top, bottom = min(1.0, worst), max(_NEAREST, 0.7 * best)
-    marks = [1 - tick for tick in _TICKS]
-    if sum(bottom <= mark <= top for mark in marks) < 2:  # a short run
-        bottom = max((mark for mark in marks if mark <= bottom), default=bottom)
-        while sum(bottom <= mark <= top for mark in marks) < 2:
-            top = min(mark for mark in marks if mark > top)
+    ticks = [1 - tick for tick in _TICKS]
+    if sum(bottom <= tick <= top for tick in ticks) < 2:  # a short run
+        bottom = max((tick for tick in ticks if tick <= bottom), default=bottom)
+        while sum(bottom <= tick <= top for tick in ticks) < 2:
+            top = min(tick for tick in ticks if tick > top)
     return top, bottom
 
 
@@ -257,7 +266,7 @@ def _percent(share: float) -> str:
 
 
 def _look(number: int) -> tuple[str, bool]:
-    """Colour, and whether the line is dashed: from the eighth algorithm on, colours come again."""
+    """Colour, and whether the line is dashed: colours repeat from the eighth algorithm on."""
     return COLOURS[number % len(COLOURS)], number >= len(COLOURS)
 
 

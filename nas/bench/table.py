@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas.bench.errors import TableError
 from nas.bench.gene_columns import space_of
 from nas.bench.table_file import columns, description, numbers
-from nas.errors import EvaluationError, UnknownNameError
+from nas.errors import UnknownNameError
 from nas.problem.objectives import Measurement, Request, Status
 from supernets.space import Architecture, SearchSpace
 
@@ -61,22 +62,28 @@ class Table:
             raise UnknownNameError("gene column", missing[0], cells, where=f"{path} ('genes')")
         space, architectures = space_of({gene: cells.pop(gene) for gene in genes}, source=str(file))
         if not cells:
-            raise EvaluationError(f"{file}: has gene columns only; expected at least one column of measurements")
+            raise TableError(f"{file}: has gene columns only; expected at least one column of measurements")
         values = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
         rows, disagreement = _first_rows(architectures, values, file)
-        if disagreement and not numeric:
-            raise EvaluationError(disagreement)
+        table = cls(file.name, space, tuple(architectures), values, exhaustive, rows, numeric, disagreement)
+        if not numeric:
+            table.check_replayable()
         if exhaustive and len(rows) != space.size:
-            raise EvaluationError(
-                f"{path}: says 'exhaustive: true', but {file.name} has {len(rows)} of the {space.size} architectures "
-                "of its space; add the missing rows, or say 'exhaustive: false'"
+            raise TableError(
+                f"{path}: exhaustive is true, but {file.name} has {len(rows)} of the {space.size} architectures "
+                "of its space; add the missing rows, or set 'exhaustive: false'",
+                code="table.incomplete",
             )
-        if disagreement:
-            return cls(file.name, space, tuple(architectures), values, exhaustive, rows, numeric, disagreement)
-        if len(rows) < len(architectures):
-            values = {name: tuple(column[row] for row in rows.values()) for name, column in values.items()}
-            rows = {architecture: row for row, architecture in enumerate(rows)}
-        return cls(file.name, space, tuple(rows), values, exhaustive, rows, numeric)
+        if disagreement or len(rows) == len(architectures):
+            return table
+        values = {name: tuple(column[row] for row in rows.values()) for name, column in values.items()}
+        numbered = {architecture: row for row, architecture in enumerate(rows)}
+        return replace(table, architectures=tuple(rows), values=values, rows=numbered)
+
+    def check_replayable(self) -> None:
+        """Raises `TableError` (code ``table.disagreement``) where rows of one architecture disagree."""
+        if self.disagreement:
+            raise TableError(self.disagreement, code="table.disagreement")
 
     def value(self, architecture: Architecture, column: str) -> float | None:
         """The value of an architecture in a column; None where the table has none.
@@ -101,7 +108,7 @@ class TableEvaluator:
         delay_s: time that each evaluation takes, for tests of interruption.
 
     Raises:
-        EvaluationError: rows of one architecture disagree.
+        TableError: rows of one architecture disagree.
         UnknownNameError: the table has no such column, or a scale is for an objective without one.
     """
 
@@ -113,8 +120,7 @@ class TableEvaluator:
         scales: Mapping[str, float] | None = None,
         delay_s: float = 0.0,
     ) -> None:
-        if table.disagreement:
-            raise EvaluationError(table.disagreement)
+        table.check_replayable()
         self._table, self._columns, self._scales, self._delay_s = table, dict(columns), dict(scales or {}), delay_s
         for column in self._columns.values():
             if column not in table.values:

@@ -1,4 +1,4 @@
-"""Analytic features of a table's architectures for the predictors, found from its genes' names and options alone."""
+"""Analytic features of a table's architectures, from the names and options of its genes alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from predictors.selection import FeatureLayout
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _COUNTED_OPTIONS = 12
-"""Options of a family that are counted one by one at most; a resolution of 25 options is a number, not a kind."""
+"""Options of a family that are counted, at most; a resolution of 25 options is a number, not a category."""
 _CROSSED = 12
-"""Genes without family of which all pairs are multiplied at most."""
+"""Genes without family whose pairs are multiplied, at most."""
 
 _Array = NDArray[np.float64]
 _Family = tuple[str, tuple[str, ...]]
@@ -25,16 +25,16 @@ _Family = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """Feature rows of the architectures of a space that nothing but a table describes.
+    """Feature rows of the architectures of a table's space.
 
     Columns: sums, products and counts (aggregates), then each numeric gene's value, then, unless the genes are
     `numeric`, `SearchSpace.encode`. Genes whose names differ in trailing numbers are a family (``expand_1_2`` belongs
-    to ``expand`` and to ``expand_1``). Of a family: the sum of its numbers, how many genes are active, how often each
-    option occurs. Of two families with equal numbering: the products of their members, summed (a kernel × an expansion
+    to ``expand`` and to ``expand_1``). Of a family: the sum of its numbers, the number of active genes, the count of each
+    option. Of two families with equal numbering: the products of their members, summed (a kernel × an expansion
     ratio). Genes of no family: the products of all pairs (a depth × a width), with the sums of families too.
 
     Args:
-        numeric: genes are points on a scale; no option is a kind of its own.
+        numeric: genes are numbers; options are not categories.
     """
 
     space: SearchSpace
@@ -42,7 +42,7 @@ class TableFeatures:
 
     @classmethod
     def of(cls, table: Table) -> TableFeatures:
-        """The features that a table's genes offer."""
+        """The features of a table."""
         return cls(table.space, table.numeric)
 
     def __call__(self, architectures: Sequence[Architecture]) -> _Array:
@@ -56,17 +56,17 @@ class TableFeatures:
         return np.hstack(parts)
 
     def plain(self, architectures: Sequence[Architecture]) -> _Array:
-        """One-hot genes, (n, d), as simple models take them; the genes' values where they are numeric."""
+        """One-hot genes, (n, d), for simple models; the genes' values where they are numeric."""
         if self.numeric:
             return self._values(self._genes(architectures))[:, self._numbers()]
         return self.space.encode(architectures)[:, : int(self.space.levels.sum())]
 
     def raw(self, architectures: Sequence[Architecture]) -> _Array:
-        """Gene levels, (n, n_genes), -1 for inactive ones, as trees take them; the genes' values where numeric."""
+        """Gene levels, (n, n_genes), -1 for inactive ones, for trees; the genes' values where numeric."""
         return self.plain(architectures) if self.numeric else self._genes(architectures).astype(np.float64)
 
     def layout(self) -> FeatureLayout:
-        """What the columns are; no column is a total that all else is proportional to."""
+        """The meaning of the columns; none is a total like MACs."""
         none = np.empty((0, len(self.space)))
         n_aggregates = sum(part.shape[1] for part in self._aggregates(none.astype(np.int64), none, none.astype(bool)))
         n_numbers = len(self._numbers())
@@ -76,7 +76,7 @@ class TableFeatures:
         else:
             n_aggregates += n_numbers
             n = len(self.space)
-            # A gene's one-hot columns share a weight; its place on the scale has one of its own.
+            # A gene's one-hot columns share a weight; its ordinal column has one of its own.
             one_hot = np.repeat(np.arange(n), self.space.levels).tolist()
             groups += [-1] * n_numbers + one_hot + list(range(n, 2 * n))
         return FeatureLayout(macs=None, aggregates=tuple(range(n_aggregates)), groups=tuple(groups))
@@ -85,7 +85,7 @@ class TableFeatures:
         return np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self.space))
 
     def _numbers(self) -> list[int]:
-        """Genes whose options are numbers that may be measured, not names."""
+        """Genes whose options are numbers, not names."""
         return [i for i, c in enumerate(self.space.choices) if not any(isinstance(o, str) for o in c.options)]
 
     def _values(self, genes: NDArray[np.int64]) -> _Array:
@@ -120,12 +120,12 @@ class TableFeatures:
         stems = {i: _stem(self.space.choices[i].name) for i in single}
         threes = (three for three in combinations(single, 3) if len({stems[i] for i in three}) == 1)
         found += [values[:, three].prod(axis=1) for three in threes]
-        # The square as well: a resolution's side enters costs by its area.
+        # The square as well: the side of an image enters costs by its area.
         found += [values[:, i] ** power * total for i in single for total in sums for power in (1, 2)]
         return found
 
     def _counts(self, genes: NDArray[np.int64], active: NDArray[np.bool_], members: list[int]) -> _Array:
-        """How many of a family are active, and how many have each option (where these are few and common to all)."""
+        """The number of a family's active genes, and of those with each option (if options are few and common to all)."""
         columns = [active[:, members].sum(axis=1).astype(np.float64)]
         options = {self.space.choices[i].options for i in members}
         if len(options) == 1 and len(common := next(iter(options))) <= _COUNTED_OPTIONS:

@@ -1,4 +1,4 @@
-"""Reads the two files of a benchmark's table: its description (YAML) and its cells (CSV, which may be gzipped)."""
+"""Reader of the two files of a table: its description (YAML) and its cells (CSV, which may be gzipped)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas.bench.errors import TableError
 from nas.config.strict_yaml import parse_mapping, read_text
-from nas.errors import EvaluationError, UnknownNameError
+from nas.errors import UnknownNameError
 
 _KEYS = ("table", "genes", "exhaustive", "numeric")
 
@@ -28,14 +29,14 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
             raise UnknownNameError("key", key, _KEYS, where=str(path))
     file, genes = data.get("table"), data.get("genes")
     if not isinstance(file, str) or not file:
-        raise EvaluationError(f"{path}: 'table' is {file!r}; expected the name of a CSV file beside it")
+        raise TableError(f"{path}: 'table' is {file!r}; expected the name of a CSV file beside it")
     if not isinstance(genes, list) or not genes or not all(isinstance(gene, str) for gene in genes):
-        raise EvaluationError(f"{path}: 'genes' is {genes!r}; expected a list of column names")
+        raise TableError(f"{path}: 'genes' is {genes!r}; expected a list of column names")
     if len(set(genes)) != len(genes):
-        raise EvaluationError(f"{path}: 'genes' names a column twice; name each once")
+        raise TableError(f"{path}: 'genes' names a column twice; name each once")
     for key in ("exhaustive", "numeric"):
         if not isinstance(data.get(key, False), bool):
-            raise EvaluationError(f"{path}: {key!r} is {data[key]!r}; expected true or false")
+            raise TableError(f"{path}: {key!r} is {data[key]!r}; expected true or false")
     return path.parent / file, genes, data.get("exhaustive", False), data.get("numeric", False)
 
 
@@ -43,7 +44,7 @@ def columns(file: Path) -> dict[str, tuple[str, ...]]:
     """Cells by column name, of a CSV file with a header.
 
     Raises:
-        EvaluationError: the file is missing, damaged or malformed.
+        TableError: the file is missing, damaged or malformed.
     """
     try:
         with (
@@ -53,35 +54,37 @@ def columns(file: Path) -> dict[str, tuple[str, ...]]:
         ):
             header, *rows = (row for row in csv.reader(stream) if row)
     except OSError as error:  # gzip's own errors among them
-        raise EvaluationError(f"{file}: cannot be read: {error.strerror or error}; check 'table' in its YAML") from None
+        message = f"{file}: cannot be read: {error.strerror or error}; check 'table' in its YAML"
+        raise TableError(message, code="table.unreadable") from None
     except (EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"{file}: is damaged or no CSV file: {error}; restore it from a copy") from None
+        message = f"{file}: is damaged or not a CSV file: {error}; restore it from a copy"
+        raise TableError(message, code="table.unreadable") from None
     except ValueError:  # nothing to unpack
-        raise EvaluationError(f"{file}: is empty; expected a header and rows") from None
+        raise TableError(f"{file}: is empty; expected a header and rows") from None
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
-        raise EvaluationError(f"{file}: two columns share the name {twice!r}; rename one")
+        raise TableError(f"{file}: two columns share the name {twice!r}; rename one")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            raise EvaluationError(f"{file}: row {line} has {len(row)} cells; expected {len(header)}, as in its header")
+            raise TableError(f"{file}: row {line} has {len(row)} cells; expected {len(header)}, as in its header")
     if not rows:
-        raise EvaluationError(f"{file}: has no rows below its header")
+        raise TableError(f"{file}: has no rows below its header")
     return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
 def numbers(cells: Sequence[str], where: str) -> tuple[float, ...]:
-    """The figures of a column's cells; NaN for an empty one.
+    """The values of a column's cells; NaN for an empty one.
 
     Raises:
-        EvaluationError: a cell is no finite number.
+        TableError: a cell is not a finite number.
     """
     out = []
     for row, cell in enumerate(cells, start=2):
         try:
             number = float(cell) if cell else math.nan
         except ValueError:
-            raise EvaluationError(f"{where}, row {row}: {cell!r} is no number; mend it or leave it empty") from None
+            raise TableError(f"{where}, row {row}: {cell!r} is not a number; correct it or leave it empty") from None
         if math.isinf(number):
-            raise EvaluationError(f"{where}, row {row}: {cell!r} is not finite; mend it or leave it empty")
+            raise TableError(f"{where}, row {row}: {cell!r} is not finite; correct it or leave it empty")
         out.append(number)
     return tuple(out)

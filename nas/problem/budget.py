@@ -1,4 +1,4 @@
-"""When a search ends, and how the budget of a run is extended afterwards."""
+"""The budget of a search, and its extension."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_FINALISTS = 40
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """A search has reached it when so many evaluations raised the hypervolume by no more than a share of it."""
+    """Early stopping: the last `evaluations` raised the hypervolume by at most the share `gain` of it."""
 
     evaluations: int
     gain: float
@@ -22,13 +22,13 @@ class Plateau:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When a search ends: whichever of these comes first.
+    """The limits of a search, which ends at the first one reached.
 
     Attributes:
         evaluations: the smallest and the largest included.
         minutes: of searching, over all of the run's drivers; None for no limit.
-        plateau: None for going on however little is gained.
-        plateau_from: number of evaluations before which no plateau is looked for: where the run was extended.
+        plateau: None for no early stopping.
+        plateau_from: evaluations that the plateau ignores: those before the run was extended.
     """
 
     evaluations: int
@@ -54,12 +54,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a search has used of its budget.
+    """The part of its budget that a search has used.
 
     Attributes:
-        evaluations: networks asked for.
+        evaluations: architectures asked for.
         seconds: of searching.
-        ended: whether the search came to its end, whatever ended it; else it was interrupted.
+        ended: whether the search ended; otherwise it was interrupted.
     """
 
     evaluations: int
@@ -70,37 +70,40 @@ class Spent:
 def extend_budget(
     budget: Budget, spent: Spent, *, evaluations: str | int | None = None, minutes: str | float | None = None
 ) -> Budget:
-    """The budget of a run that is to go on.
+    """The budget of a run that continues.
 
     Args:
-        evaluations: a new total (``150``), or how many more (``+50``) than the run has done; where it was interrupted, than
-            it would have done.
+        evaluations: a new total (``150``), or an addition (``+50``) to what the run has used; if it was interrupted, to its
+            budget.
         minutes: likewise.
 
     Raises:
-        NasError: no such number, less than was used already, or the run could not go on even so.
+        NasError: not a number (code ``budget.invalid``), less than was used, or nothing left for the run to continue
+            with (code ``budget.used-up``).
     """
     done, used = spent.evaluations, spent.seconds / 60
     if evaluations is not None:
         total = _total("--evaluations", evaluations, done if spent.ended else budget.evaluations, whole=True)
         if total < done:
-            raise NasError(f"--evaluations {evaluations}: the run has {done} already; give a number above it, or +N")
+            raise _too_small("--evaluations", evaluations, str(done))
         budget = replace(budget, evaluations=int(total), plateau_from=done)
     if minutes is not None:
         before = used if spent.ended or budget.minutes is None else budget.minutes
         total = _total("--minutes", minutes, before, whole=False)
         if total < used:
-            raise NasError(f"--minutes {minutes}: the run has used {used:.3g} already; give a number above it, or +N")
+            raise _too_small("--minutes", minutes, f"{used:.3g}")
         budget = replace(budget, minutes=total, plateau_from=done)
     if spent.ended and done >= budget.evaluations:
-        raise NasError(f"its {done} evaluations are used up; add some with --evaluations +50")
+        raise NasError(f"its {done} evaluations are used up; add some with --evaluations +50", code="budget.used-up")
     if spent.ended and budget.minutes is not None and used >= budget.minutes:
-        raise NasError(f"its {budget.minutes:g} minutes are used up; add some with --minutes +10")
+        raise NasError(
+            f"its {budget.minutes:g} minutes are used up; add some with --minutes +10", code="budget.used-up"
+        )
     return budget
 
 
 def _total(option: str, given: str | float, before: float, *, whole: bool) -> float:
-    """The new total that an option asks for: its number, or, with a plus, so much more than before."""
+    """The total that an option requests: its number, or, with a plus, that much more than before."""
     text = str(given).strip()
     try:
         number = int(text) if whole else float(text)
@@ -108,5 +111,13 @@ def _total(option: str, given: str | float, before: float, *, whole: bool) -> fl
         number = 0
     if not 0 < number <= 1e6:
         what = "a whole number" if whole else "a number"
-        raise NasError(f"{option} {given}: expected {what} above 0, or how much more with a plus, e.g. {option} +50")
+        raise NasError(
+            f"{option} {given}: expected {what} above 0, or an addition with a plus, e.g. {option} +50",
+            code="budget.invalid",
+        )
     return before + number if text.startswith("+") else number
+
+
+def _too_small(option: str, given: str | float, used: str) -> NasError:
+    message = f"{option} {given}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
+    return NasError(message, code="budget.invalid")

@@ -1,4 +1,4 @@
-"""What a search chooses among: networks, each in one of the precisions that it can be deployed in."""
+"""Candidates of a search: networks, each in one of the precisions of its deployment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from nas.problem.objectives import Fidelity, Objective, Request
 from supernets.space import Architecture, Choice, SearchSpace
 
 PRECISION = "precision"
-"""The name of the gene that says in which precision a network is deployed."""
+"""The name of the gene of the precision."""
 ORDER = ("int8", "fp16", "bf16", "fp32")
 """Smallest first, as the options of every choice."""
 _BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 
-def exact_value(metric: str, figure: float, precision: str) -> float:
-    """A computed metric of a network in a precision, from the network's in fp32: activations take its bytes."""
-    return figure * _BYTES[precision] / _BYTES["fp32"] if metric == "activation_bytes" else figure
+def exact_value(metric: str, value: float, precision: str) -> float:
+    """A computed metric in a precision, from its value in fp32: activations take the precision's bytes."""
+    return value * _BYTES[precision] / _BYTES["fp32"] if metric == "activation_bytes" else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Precisions:
     Measurements are kept by network and precision, so that runs of different precisions can share them.
 
     Raises:
-        ValueError: a precision is unknown or comes twice, or there is none.
+        ValueError: a precision is unknown or duplicate, or there is none.
     """
 
     names: tuple[str, ...] = ("fp32",)
@@ -50,7 +50,7 @@ class Precisions:
         return Architecture(candidate.genes[:-1]), self.names[candidate.genes[-1]]
 
     def request(self, candidate: Architecture, objective: Objective, fidelity: Fidelity = Fidelity.SEARCH) -> Request:
-        """The request that yields this objective's figure."""
+        """The request for this objective's value."""
         network, precision = self.split(candidate)
         return Request(network, objective.metric, objective.profile, fidelity, precision)
 
@@ -60,7 +60,7 @@ class Precisions:
         return Request(network, "accuracy", None, Fidelity.TEST, precision)
 
     def candidate(self, request: Request) -> Architecture:
-        """The candidate that a request is of; of a precision that this run has."""
+        """The candidate of a request in one of these precisions."""
         if len(self.names) == 1:
             return request.architecture
         return Architecture((*request.architecture.genes, self.names.index(request.precision)))

@@ -35,7 +35,7 @@ def evaluate(space: SearchSpace, architectures: Sequence[Architecture], *, faili
     They have ``parameters`` too, the sum of all genes (-1 where inactive), which is no objective but can be constrained.
 
     Args:
-        failing: every third architecture (by its genes' sum) has no figures.
+        failing: every third architecture (by its genes' sum) has no values.
     """
     return [_evaluation(space, a, failed=failing and sum(a.genes) % 3 == 0) for a in architectures]
 
@@ -49,12 +49,12 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
             kernel = int(values[f"{layer}.kernel"])
             cost += int(option) * kernel
             gain += int(option) * (1.5 if kernel == 5 and int(layer[5:]) % 2 else 1.0)
-    figures = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
-    figures[PARAMETERS.name] = float(sum(architecture.genes))
+    values = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
+    values[PARAMETERS.name] = float(sum(architecture.genes))
     found = {}
     for objective in (*OBJECTIVES, PARAMETERS):
         request = Precisions().request(architecture, objective)
-        value = None if failed else figures[objective.name]
+        value = None if failed else values[objective.name]
         status = Status.FAILED if failed else Status.OK
         found[objective.name] = Measurement(request, status, value, None if failed else 0.0)
     return Evaluation(architecture, found)
@@ -69,7 +69,7 @@ def _left(evaluation: Evaluation) -> Evaluation:
 
 
 def anchors(space: SearchSpace) -> list[Architecture]:
-    """What the loop tells first."""
+    """The architectures that the loop evaluates first."""
     return [space.smallest, space.largest]
 
 
@@ -202,7 +202,7 @@ class ConstraintContract:
     seeds: Sequence[int] = (10,)
     """More than one where it depends on luck: floats differ in their last digits from one processor to another."""
     more = 2.0
-    """So many times the feasible networks that chance finds."""
+    """The required multiple of the feasible networks that random search finds."""
     nearer = 0.8
     """What is left of the violation of random networks, where nothing is feasible."""
 
@@ -216,8 +216,8 @@ class ConstraintContract:
         kept = int((violations(evaluate(space_of(8), asked), NARROW) == 0).sum())
         assert kept > self.more * 0.014 * len(asked)
 
-    def test_what_was_left_for_breaking_a_limit_teaches_to_keep_it(self) -> None:
-        """A staged evaluation takes nothing of it but the figure that the limit is on."""
+    def test_evaluations_stopped_by_a_constraint_teach_feasibility(self) -> None:
+        """A staged evaluation measures only the constrained metric of it."""
         space = space_of(8)
 
         def n_kept(*, staged: bool) -> int:

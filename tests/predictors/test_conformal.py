@@ -12,7 +12,7 @@ from predictors.conformal import ConformalPredictor
 from predictors.folds import held_out, make_folds
 from predictors.linear import RidgePredictor
 from predictors.scale import LabelScale
-from tests.contracts.predictor import D, PredictorContract, figures, rows
+from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 
 
 class TestTrees(PredictorContract):
@@ -28,7 +28,7 @@ class TestRidge(PredictorContract):
 
 
 def test_the_interval_is_the_rank_of_the_held_out_errors() -> None:
-    x, y = rows(), figures(rows())
+    x, y = rows(), labels_of(rows())
     make = partial(RidgePredictor, scale=LabelScale.LOG)
     model = ConformalPredictor(make, positive=True, seed=3)
     model.fit(x, y)
@@ -46,7 +46,7 @@ def test_baselines_rank_as_expected_on_a_sum() -> None:
         "gp": gaussian_process(D),
         "lightgbm": lightgbm(positive=True, seed=0),
     }.items():
-        model.fit(x, figures(x))
-        errors[name] = np.abs(model.predict(new).mean / figures(new, noise=0.0) - 1).mean()
+        model.fit(x, labels_of(x))
+        errors[name] = np.abs(model.predict(new).mean / labels_of(new, noise=0.0) - 1).mean()
     assert errors["ridge"] < errors["lightgbm"] < errors["mean"]
     assert errors["gp"] < errors["lightgbm"]

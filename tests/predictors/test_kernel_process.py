@@ -10,13 +10,13 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
 from predictors.base import Array
-from predictors.errors import PredictorError
 from predictors.folds import make_folds, rest
 from predictors.gaussian import JITTER
 from predictors.kernel_likelihood import AMPLITUDE_SIGMA, Posterior
 from predictors.kernel_process import REFIT_ROWS, KernelProcess
 from predictors.scale import LabelScale
-from tests.contracts.predictor import D, PredictorContract, figures, rows
+from tests.contracts.predictor import D, PredictorContract, labels_of, rows
+from tests.errors import raises
 
 GENES = (4, 5, 6)
 
@@ -66,7 +66,7 @@ def test_the_loss_is_the_density_of_labels_and_priors(posterior: Posterior) -> N
 
 
 def test_predictions_are_those_of_scikit_learn_with_equal_parameters() -> None:
-    x, y = rows(30)[:, :3], figures(rows(30))
+    x, y = rows(30)[:, :3], labels_of(rows(30))
     model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0, 1, 2)], smooth=(0, 1, 2))
     model.fit(x, y)
     line, smooth, noise, weight = np.exp(model._theta)
@@ -86,7 +86,7 @@ def test_predictions_are_those_of_scikit_learn_with_equal_parameters() -> None:
 
 def test_held_out_rows_are_predicted_from_the_others() -> None:
     """The closed form against fits without each fold, with the parameters and the scaling of all rows."""
-    x, y = rows(40), figures(rows(40))
+    x, y = rows(40), labels_of(rows(40))
     model = KernelProcess(scale=LabelScale.LOG, lines=[(0, 1)], smooth=range(D))
     model.fit(x, y)
     folds = make_folds(y, np.random.default_rng(0))
@@ -99,7 +99,7 @@ def test_held_out_rows_are_predicted_from_the_others() -> None:
 
 
 def test_a_weight_a_gene_is_learnt_again_without_each_fold() -> None:
-    """Labels of noise: whoever keeps weights that saw the labels claims to know them."""
+    """Labels of noise: weights that have seen a label predict it."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 12)), rng.normal(size=40)
     model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=range(12), groups=range(12), weight_sigma=3.0)
@@ -122,12 +122,12 @@ def test_genes_that_matter_get_weight() -> None:
 def test_many_rows_use_the_closed_form() -> None:
     x = rows(REFIT_ROWS + 1)
     model = KernelProcess(scale=LabelScale.PLAIN, lines=(), smooth=GENES, groups=[0, 0, 0])
-    model.fit(x, figures(x))
+    model.fit(x, labels_of(x))
     assert model.closed_form
 
 
 def test_relative_labels_are_refused() -> None:
-    with pytest.raises(PredictorError, match="plain or log labels"):
+    with raises("predictor.invalid", "RELATIVE"):
         KernelProcess(scale=LabelScale.RELATIVE, lines=(), smooth=(0,))
 
 
@@ -139,7 +139,7 @@ def test_a_line_reaches_beyond_the_rows_seen() -> None:
 
 
 def test_a_left_out_deviation_equals_that_of_a_fold_of_one_row() -> None:
-    x, y = rows(), figures(rows(), noise=0.2)
+    x, y = rows(), labels_of(rows(), noise=0.2)
     model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0, 1)], smooth=range(D))
     model.fit(x, y)
     folds = [np.array([i]) for i in range(len(y))]

@@ -7,11 +7,11 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
-from predictors.errors import PredictorError
 from predictors.folds import make_folds, rest
 from predictors.linear import PENALTIES, ColumnLinearPredictor, RidgePredictor
 from predictors.scale import LabelScale
-from tests.contracts.predictor import PredictorContract, figures, rows
+from tests.contracts.predictor import PredictorContract, labels_of, rows
+from tests.errors import raises
 
 
 class TestRidgePlain(PredictorContract):
@@ -71,7 +71,7 @@ def test_more_columns_than_rows_do_not_look_better_than_they_are() -> None:
 
 
 def test_relative_scale_minimises_relative_error() -> None:
-    x, y = rows(60), figures(rows(60), noise=0.2)
+    x, y = rows(60), labels_of(rows(60), noise=0.2)
     model = RidgePredictor(scale=LabelScale.RELATIVE, columns=[0], penalties=[0.0])
     model.fit(x, y)
     design = np.stack([np.ones(60), x[:, 0]], axis=1)
@@ -80,7 +80,7 @@ def test_relative_scale_minimises_relative_error() -> None:
 
 
 def test_column_model_is_a_least_squares_line() -> None:
-    x, y = rows(), figures(rows())
+    x, y = rows(), labels_of(rows())
     model = ColumnLinearPredictor(2)
     model.fit(x, y)
     np.testing.assert_allclose(model.predict(x).mean, np.polyval(np.polyfit(x[:, 2], y, 1), x[:, 2]), rtol=1e-9)
@@ -96,14 +96,14 @@ def test_positive_figures_stay_positive_far_outside() -> None:
 
 
 def test_columns_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(PredictorError, match=r"columns \[9\] .* 7 columns"):
-        ColumnLinearPredictor(9).fit(rows(), figures(rows()))
+    with raises("predictor.invalid-features", "[9]", "7"):
+        ColumnLinearPredictor(9).fit(rows(), labels_of(rows()))
 
 
 @pytest.mark.parametrize("scale", list(LabelScale))
 def test_held_out_rows_are_predicted_as_by_weighted_least_squares_without_them(scale: LabelScale) -> None:
     """The oracle solves the normal equations of the rows left, with the penalty and the scaling of all."""
-    x, y = rows(40), figures(rows(40))
+    x, y = rows(40), labels_of(rows(40))
     model = RidgePredictor(scale=scale)
     model.fit(x, y)
     folds = make_folds(y, np.random.default_rng(0))

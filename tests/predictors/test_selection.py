@@ -9,11 +9,11 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from predictors.base import Array
-from predictors.errors import PredictorError
 from predictors.linear import RidgePredictor
 from predictors.mean import MeanPredictor
 from predictors.selection import MINIMUM_ROWS, AutoPredictor, FeatureLayout
-from tests.contracts.predictor import PredictorContract, figures, rows
+from tests.contracts.predictor import PredictorContract, labels_of, rows
+from tests.errors import raises
 
 LAYOUT = FeatureLayout(macs=0, aggregates=(0, 1, 2))
 
@@ -100,19 +100,19 @@ def test_intervals_stay_finite_beside_wild_labels(wide: Array) -> None:
 @pytest.mark.parametrize("n", [MINIMUM_ROWS, 7, 12, 25])
 def test_works_from_six_rows_on(n: int) -> None:
     model = auto(positive=True)
-    model.fit(rows(n), figures(rows(n)))
+    model.fit(rows(n), labels_of(rows(n)))
     assert model.quality.n == n
     assert np.isfinite(model.predict(rows(4, seed=8)).high).all()
 
 
 def test_five_rows_are_too_few() -> None:
-    with pytest.raises(PredictorError, match=r"5 training rows; .* at least 6: measure more"):
-        auto(positive=True).fit(rows(5), figures(rows(5)))
+    with raises("predictor.too-few-rows", "5", "6"):
+        auto(positive=True).fit(rows(5), labels_of(rows(5)))
 
 
 def test_quality_reports_both_baselines_as_json() -> None:
     model = auto(positive=True)
-    model.fit(rows(), figures(rows()))
+    model.fit(rows(), labels_of(rows()))
     data = json.loads(json.dumps(model.quality.to_json(), allow_nan=False))
     assert set(data) == {"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines"}
     assert data["mape"] < data["baselines"]["mean"]["mape"]
@@ -162,7 +162,7 @@ def test_the_weights_are_not_the_models_own_scores() -> None:
     assert model.quality.scores.rmse > 0.9 * y.std()
 
 
-def test_what_was_tuned_is_told_and_repeatable() -> None:
+def test_tuning_is_reported_and_repeatable() -> None:
     x, y = lookup_data(25, 0)
     layout = FeatureLayout(macs=0, aggregates=(0, 1, 2, 3))
     found = []
@@ -178,5 +178,5 @@ def test_what_was_tuned_is_told_and_repeatable() -> None:
     [FeatureLayout(7, (0,)), FeatureLayout(0, (0, -1)), FeatureLayout(0, ()), FeatureLayout(0, (0,), 7)],
 )
 def test_a_layout_of_other_features_is_refused(layout: FeatureLayout) -> None:
-    with pytest.raises(PredictorError, match="layout names"):
-        AutoPredictor(layout=layout, positive=True, seed=0).fit(rows(), figures(rows()))
+    with raises("predictor.invalid-layout"):
+        AutoPredictor(layout=layout, positive=True, seed=0).fit(rows(), labels_of(rows()))

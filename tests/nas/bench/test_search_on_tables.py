@@ -1,4 +1,4 @@
-"""The comparison of search algorithms: runs are kept and found again, and its figures are those of its rows."""
+"""The comparison of search algorithms: runs are cached, and its numbers are those of its rows."""
 
 from __future__ import annotations
 
@@ -166,12 +166,12 @@ def test_the_script_runs_from_end_to_end(
     assert kept["row"]["algorithm"] == "random"
 
 
-def test_the_engines_space_has_45_genes_and_its_figures_differ() -> None:
+def test_the_engines_space_has_45_genes_and_different_values() -> None:
     space = elastic_space()
     assert len(space) == 45
-    figures = [Instant(space).figures(a.genes) for a in (space.smallest, space.largest)]
-    assert figures[0][0] < figures[1][0] < 1
-    assert figures[0][1] < figures[1][1]
+    values = [Instant(space).figures(a.genes) for a in (space.smallest, space.largest)]
+    assert values[0][0] < values[1][0] < 1
+    assert values[0][1] < values[1][1]
 
 
 def test_the_engines_times_are_of_the_evaluations_between_two_stamps() -> None:

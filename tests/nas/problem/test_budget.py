@@ -1,4 +1,4 @@
-"""`nas.problem.budget`: what a run's budget becomes when it is extended, and what is refused."""
+"""Budgets and their extension."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from nas.errors import NasError
 from nas.problem.budget import Budget, Plateau, Spent, extend_budget
+from tests.errors import raises
 
 BUDGET = Budget(100, 10.0, Plateau(40, 0.001))
 INTERRUPTED, ENDED = Spent(34, 240.0, ended=False), Spent(100, 300.0, ended=True)
@@ -42,24 +42,24 @@ def test_minutes_are_added_to_those_used_where_there_was_no_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "evaluations", "minutes", "parts"),
+    ("spent", "evaluations", "minutes", "kind", "values"),
     [
-        (ENDED, "99", None, "--evaluations 99.*100 already"),
-        (INTERRUPTED, "33", None, "--evaluations 33.*34 already"),
-        (INTERRUPTED, None, "3", "--minutes 3.*4 already"),
-        (ENDED, "100", None, r"100 evaluations are used up; add some with --evaluations \+50"),
-        (ENDED, None, "+10", "100 evaluations are used up"),
-        (Spent(60, 601.0, ended=True), "+50", None, r"10 minutes are used up; add some with --minutes \+10"),
-        (ENDED, "+0", None, "above 0"),
-        (ENDED, "-5", None, "above 0"),
-        (ENDED, "many", None, "whole number"),
-        (ENDED, "2.5", None, "whole number"),
-        (ENDED, None, "nan", "a number above 0"),
-        (ENDED, "9999999999", None, "above 0"),
+        (ENDED, "99", None, "invalid", ("--evaluations 99", "100")),
+        (INTERRUPTED, "33", None, "invalid", ("--evaluations 33", "34")),
+        (INTERRUPTED, None, "3", "invalid", ("--minutes 3", "4")),
+        (ENDED, "100", None, "used-up", ("100 evaluations", "--evaluations +50")),
+        (ENDED, None, "+10", "used-up", ("100 evaluations",)),
+        (Spent(60, 601.0, ended=True), "+50", None, "used-up", ("10 minutes", "--minutes +10")),
+        (ENDED, "+0", None, "invalid", ("--evaluations +0",)),
+        (ENDED, "-5", None, "invalid", ("--evaluations -5",)),
+        (ENDED, "many", None, "invalid", ("--evaluations many", "whole number")),
+        (ENDED, "2.5", None, "invalid", ("--evaluations 2.5", "whole number")),
+        (ENDED, None, "nan", "invalid", ("--minutes nan",)),
+        (ENDED, "9999999999", None, "invalid", ("--evaluations 9999999999",)),
     ],
 )
-def test_what_gives_nothing_to_go_on_with_is_refused(
-    spent: Spent, evaluations: str | None, minutes: str | None, parts: str
+def test_a_budget_that_leaves_nothing_is_rejected(
+    spent: Spent, evaluations: str | None, minutes: str | None, kind: str, values: tuple[str, ...]
 ) -> None:
-    with pytest.raises(NasError, match=parts):
+    with raises(f"budget.{kind}", *values):
         extend_budget(BUDGET, spent, evaluations=evaluations, minutes=minutes)

@@ -1,4 +1,4 @@
-"""Constraints in the loop: what breaks one is on no front, and the nearest is told where everything does."""
+"""Constraints in the loop: infeasible networks are on no front, and the nearest is reported while none is feasible."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(
 
 
 def at(evaluation: Evaluation, *, error: float = 0.0, **values: float) -> Evaluation:
-    """An evaluation with figures, by metric, of its own."""
+    """An evaluation with these values by metric."""
     by_metric = {m.request.metric: (name, m) for name, m in evaluation.measurements.items()}
     changed = {
         name: replace(m, value=values.get(metric, m.value), error=error if m.request.profile else 0.0)
@@ -103,7 +103,7 @@ def test_only_feasible_networks_make_the_hypervolume_and_the_front(table: Table)
     assert corner[1] > told[1].value(LATENCY)
 
 
-def test_the_figures_of_constraints_are_stored_like_any_others(table: Table, tmp_path: Path) -> None:
+def test_constrained_metrics_are_stored_like_all_others(table: Table, tmp_path: Path) -> None:
     store = SqlStore.open(tmp_path / "run.db", create=True, driver=True)
     evaluator = Asked(table)
     told, _ = run(table, store, 18, [SMALL], evaluator=evaluator)
@@ -116,7 +116,7 @@ def test_the_figures_of_constraints_are_stored_like_any_others(table: Table, tmp
     store.close()
 
 
-def test_the_nearest_is_told_while_nothing_is_feasible(table: Table) -> None:
+def test_the_nearest_is_reported_while_nothing_is_feasible(table: Table) -> None:
     impossible = Constraint(LATENCY, maximum=0.001)
     told, shown = run(table, MemoryStore(), 40, [impossible])
     fastest = min(told, key=lambda e: e.value(LATENCY))
@@ -131,7 +131,7 @@ def test_the_nearest_is_told_while_nothing_is_feasible(table: Table) -> None:
     assert chosen == [*(e.architecture for e in by_latency[:8]), table.space.largest]
 
 
-def test_a_first_feasible_network_ends_the_telling(table: Table) -> None:
+def test_the_nearest_is_reported_until_a_network_is_feasible(table: Table) -> None:
     told, _ = run(table, MemoryStore(), 40, [])
     latencies = [e.value(LATENCY) for e in told]
     first = int(np.argmin(latencies[8:])) + 8
@@ -143,10 +143,10 @@ def test_a_first_feasible_network_ends_the_telling(table: Table) -> None:
 
 def test_the_finalists_are_feasible_but_for_noise(table: Table) -> None:
     told, _ = run(table, MemoryStore(), 5, [])
-    figures = [(0.90, 1.0), (0.92, 1.96), (0.95, 2.01), (0.96, 2.5), (0.91, 1.9)]
+    metric_values = [(0.90, 1.0), (0.92, 1.96), (0.95, 2.01), (0.96, 2.5), (0.91, 1.9)]
     evaluations = [
         at(e, error=0.05, accuracy=accuracy, latency_ms=latency)
-        for e, (accuracy, latency) in zip(told, figures, strict=True)
+        for e, (accuracy, latency) in zip(told, metric_values, strict=True)
     ]
     limit = Constraint(LATENCY, maximum=2.0)
     chosen = finalists(evaluations, OBJECTIVES, [], [limit])
@@ -168,7 +168,7 @@ def test_one_objective_under_a_limit_gives_the_best_that_keeps_it(table: Table) 
         told[1].value(ACCURACY) - told[0].value(ACCURACY)), abs=1e-9)  # fmt: skip
 
 
-def test_limited_figures_are_measured_again_like_objectives(table: Table) -> None:
+def test_constrained_metrics_are_measured_again_like_objectives(table: Table) -> None:
     store, evaluator = MemoryStore(), Asked(table)
     told, _ = run(table, store, 20, [FAST], objectives=[ACCURACY], evaluator=evaluator)
     chosen = finalists(told, [ACCURACY], [], [FAST])
@@ -191,13 +191,13 @@ def test_an_accuracy_is_paid_once_for_all_profiles(table: Table) -> None:
     assert sum(metric == "accuracy" for _, metric, _ in asked) == len(told) == 20
 
 
-def test_what_keeps_the_limits_but_failed_does_not_end_the_telling(table: Table) -> None:
-    """Its exact figure is known; its accuracy is not, so that there is nothing that could be on a front."""
+def test_a_failed_network_within_the_bounds_is_not_feasible(table: Table) -> None:
+    """The exact metric is known, but the accuracy is not, so that nothing can be on a front."""
     few, many = 1.5e5, 2.5e5
     window = Constraint(MACS, minimum=few, maximum=many)
     told, _ = run(table, MemoryStore(), 40, [])
     macs = {e.architecture: table.value(e.architecture, "macs") or 0.0 for e in told}
-    inside = [a for a, figure in macs.items() if few <= figure <= many]
+    inside = [a for a, value in macs.items() if few <= value <= many]
     assert len(inside) > 2
 
     class Failing(Asked):
@@ -239,8 +239,8 @@ def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> 
 def test_violations_add_up_as_shares_of_their_bounds() -> None:
     constraints = [Constraint(LATENCY, maximum=2.0), Constraint(ACCURACY, minimum=0.8)]
     values = {LATENCY.name: 3.0, "accuracy": 0.6}
-    figures = {LATENCY.name: np.array([3.0, 2.0, np.nan]), "accuracy": np.array([0.6, 0.8, 0.9])}
-    found = total_violation(constraints, lambda metric: figures[metric.name], 3)
+    metric_values = {LATENCY.name: np.array([3.0, 2.0, np.nan]), "accuracy": np.array([0.6, 0.8, 0.9])}
+    found = total_violation(constraints, lambda metric: metric_values[metric.name], 3)
     assert found.tolist() == pytest.approx([0.5 + 0.25, 0.0, np.nan], nan_ok=True)
     assert total_violation([], lambda metric: np.empty(0), (1, 2)).tolist() == [[0.0, 0.0]]
     space = Table.load(TABLE).space

@@ -162,7 +162,7 @@ def test_bad_shapes_are_refused() -> None:
         hypervolume_history(np.zeros((1, 2)), np.array([1.0, np.nan]))
 
 
-def test_reference_is_the_worse_figure_moved_out() -> None:
+def test_reference_is_the_worse_value_moved_out() -> None:
     point = reference_point(np.array([-0.8, 1.0, 0.0, 5.0]), np.array([-0.9, 11.0, 0.0, 5.0]))
     assert point == pytest.approx([-0.79, 12.0, 0.1, 5.5])
     with pytest.raises(ValueError, match="finite"):

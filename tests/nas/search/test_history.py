@@ -1,4 +1,4 @@
-"""What a search was told."""
+"""The history of a search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.search.history import History
 from tests.contracts.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 
 
-def test_figures_are_minimised_and_violations_beside_them() -> None:
+def test_values_are_minimised_and_violations_are_sums() -> None:
     space = space_of(6)
     told = [space.smallest, space.largest]
     history = History(OBJECTIVES, NARROW)
@@ -24,28 +24,28 @@ def test_figures_are_minimised_and_violations_beside_them() -> None:
     assert history.values([])[0].shape == (0, 2)
 
 
-def test_what_lacks_an_objective_or_a_constrained_figure_is_known_and_no_more() -> None:
+def test_an_evaluation_without_a_metric_is_only_known() -> None:
     space = space_of(6)
     history = History(OBJECTIVES, NARROW)
     whole = evaluate(space, [space.smallest])[0]
-    for figure in (OBJECTIVES[0], PARAMETERS):
-        lost = replace(whole.measurements[figure.name], status=Status.FAILED, value=None, error=None)
-        assert history.add([Evaluation(whole.architecture, {**whole.measurements, figure.name: lost})]) == []
+    for metric in (OBJECTIVES[0], PARAMETERS):
+        lost = replace(whole.measurements[metric.name], status=Status.FAILED, value=None, error=None)
+        assert history.add([Evaluation(whole.architecture, {**whole.measurements, metric.name: lost})]) == []
     endless = replace(whole.measurements[OBJECTIVES[1].name], value=np.inf)
     assert history.add([Evaluation(whole.architecture, {**whole.measurements, OBJECTIVES[1].name: endless})]) == []
     assert (len(history), history.known) == (0, {space.smallest})
 
 
-def test_what_was_left_for_breaking_a_limit_ranks_by_that_behind_every_figure() -> None:
+def test_an_evaluation_stopped_by_a_constraint_counts_as_the_worst_values() -> None:
     space = space_of(6)
     history = History(OBJECTIVES, NARROW)
     small, large = history.add(evaluate(space, [space.smallest, space.largest]))
     worst = history.values([small, large])[0].max(axis=0)
     some = evaluate(space, [space.canonical([1] + [0] * (len(space) - 1))])[0]
 
-    def without(*figures: str) -> Evaluation:
-        taken = {n: m for n, m in some.measurements.items() if n not in figures}
-        lost = {n: replace(some.measurements[n], status=Status.SKIPPED, value=None, error=None) for n in figures}
+    def without(*metrics: str) -> Evaluation:
+        taken = {n: m for n, m in some.measurements.items() if n not in metrics}
+        lost = {n: replace(some.measurements[n], status=Status.SKIPPED, value=None, error=None) for n in metrics}
         return Evaluation(some.architecture, taken | lost)
 
     accuracy, latency = (o.name for o in OBJECTIVES)

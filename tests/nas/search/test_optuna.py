@@ -33,7 +33,7 @@ class TestTPE(SearchContract, ConstraintContract):
     constrained_evaluations = 70
     seeds = range(10, 13)
     more = 1.0
-    nearer = 1.1  # no nearer than chance, as a rule: it only tells feasible from infeasible
+    nearer = 1.1  # usually no nearer than chance: it only distinguishes feasible from infeasible
 
     @classmethod
     def make(cls, space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:

@@ -1,4 +1,4 @@
-"""The shelf of search algorithms."""
+"""The registry of search algorithms."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import get_args
 import pytest
 
 from nas.config import SearchConfig
-from nas.errors import UnknownNameError
 from nas.search.registry import ALGORITHMS, SearchProblem, make_algorithm
 from tests.contracts.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
+from tests.errors import raises
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_name_makes_an_algorithm_that_answers(name: str) -> None:
+def test_every_name_makes_an_algorithm_that_asks(name: str) -> None:
     space = space_of(6)
     algorithm = make_algorithm(name, SearchProblem(space, OBJECTIVES, 1, NARROW))
     algorithm.tell(evaluate(space, anchors(space)))
@@ -24,6 +24,6 @@ def test_job_files_name_the_same() -> None:
     assert set(get_args(SearchConfig.model_fields["algorithm"].annotation)) == set(ALGORITHMS)
 
 
-def test_another_name_is_refused_with_all_that_there_are() -> None:
-    with pytest.raises(UnknownNameError, match=r"did you mean 'nsga2'.* random"):
+def test_an_unknown_name_is_rejected_with_the_known_ones() -> None:
+    with raises("algorithm.unknown", "'nsga2'", "random"):
         make_algorithm("nsga", SearchProblem(space_of(2), OBJECTIVES, 1))

@@ -19,7 +19,7 @@ WEIGHTS = directions(2, 11)
 
 
 def started(values: NDArray[np.float64], violations: NDArray[np.float64] | None = None) -> Any:
-    """MOEA/D with a first population of these figures."""
+    """MOEA/D with a first population of these values."""
     algorithm = DecomposedEvolution(WEIGHTS, partial(ArrayMating, **integer_operators()))
     problem = Problem(n_var=3, n_obj=2, n_ieq_constr=1, xl=np.zeros(3), xu=np.full(3, 5.0))
     algorithm.setup(problem, termination=NoTermination(), seed=1)
@@ -42,7 +42,7 @@ def test_each_subproblem_keeps_what_lies_in_its_direction() -> None:
     algorithm = started(np.vstack([line(11), line(11) + 1.0]))
     found = algorithm.pop.get("F")
     assert found.max() <= 1.0  # none of the dominated
-    assert (np.diff(found[:, 0]) <= 0).all()  # the more one figure weighs, the smaller it is
+    assert (np.diff(found[:, 0]) <= 0).all()  # the larger its weight, the smaller is a value
     assert max(np.unique(found, axis=0, return_counts=True)[1]) <= REPLACED
 
 
@@ -56,7 +56,7 @@ def test_a_child_enters_where_it_is_best_and_no_more_often_than_allowed() -> Non
     assert (algorithm.pop.get("F") == found).all()
 
 
-def test_the_feasible_replace_the_infeasible_whatever_their_figures() -> None:
+def test_the_feasible_replace_the_infeasible_at_any_value() -> None:
     algorithm = started(line(11), np.full(11, 0.5))
     for _ in range(20):
         algorithm.tell(infills=told(line(11) + 3.0))

@@ -37,18 +37,18 @@ def by_rank(mating: Any) -> GeneticAlgorithm:
 
 
 def started(make: Callable[[Any], GeneticAlgorithm], mating: Any, violations: str) -> GeneticAlgorithm:
-    """An algorithm that was told its first population; many of its figures are equal."""
+    """An algorithm with its first population; many of its values are equal."""
     problem = Problem(n_var=len(LEVELS), n_obj=2, n_ieq_constr=1, xl=np.zeros(len(LEVELS)), xu=LEVELS - 1.0)
     algorithm = make(mating).setup(problem, termination=NoTermination(), seed=3)
     rng = np.random.default_rng(0)
     levels = rng.integers(0, LEVELS, size=(N_TOLD, len(LEVELS)))
-    figures = np.column_stack([levels[:, 0], -levels[:, 4]]).astype(float)
+    values = np.column_stack([levels[:, 0], -levels[:, 4]]).astype(float)
     broken = {
         "none": np.zeros(N_TOLD),
         "some": rng.integers(0, 3, N_TOLD) * 1.0,
         "all": rng.integers(1, 3, N_TOLD) * 1.0,
     }
-    algorithm.tell(infills=Population.new("X", levels, "F", figures, "G", broken[violations][:, None]))
+    algorithm.tell(infills=Population.new("X", levels, "F", values, "G", broken[violations][:, None]))
     return algorithm
 
 

@@ -80,14 +80,14 @@ def test_one_and_four_objectives_are_searched_too(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_figures_that_are_all_equal_stop_nothing(method: str) -> None:
+def test_equal_values_stop_no_search(method: str) -> None:
     space = space_of(6)
     algorithm = EvolutionSearch(space, OBJECTIVES, seed=1, method=method)
-    figures = evaluate(space, [space.smallest])[0].measurements
+    measurements = evaluate(space, [space.smallest])[0].measurements
     for _ in range(6):
         asked = algorithm.ask(10)
         assert len(asked) == 10
-        algorithm.tell([Evaluation(a, figures) for a in asked])
+        algorithm.tell([Evaluation(a, measurements) for a in asked])
 
 
 @pytest.mark.parametrize("method", METHODS)

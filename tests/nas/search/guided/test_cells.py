@@ -1,4 +1,4 @@
-"""Cells that choices may be the edges of, and whether labels tell them."""
+"""Cells whose edges choices may be, and their identification by labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nas.search.guided.cells import Wiring, wirings
 from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.models import GeneKind
 from nas.search.guided.surrogate import HammingProcess
-from predictors.errors import PredictorError
 from supernets.space import Architecture, Choice, Option, SearchSpace
+from tests.errors import raises
 
 OPERATIONS: tuple[Option, ...] = ("pool", "none", "conv", "skip")
 NONE = 1
@@ -98,7 +98,7 @@ def labels_of(space: SearchSpace, networks: Sequence[Architecture], wiring: Wiri
 
 @pytest.mark.parametrize("ratio", [False, True])
 @pytest.mark.parametrize("wiring", [None, CELL, Wiring(tuple(range(6)), tuple(sorted(BY_TARGET)), 3)])
-def test_labels_tell_which_cell_they_come_from(wiring: Wiring | None, ratio: bool) -> None:
+def test_labels_identify_their_cell(wiring: Wiring | None, ratio: bool) -> None:
     space, rng = space_of(6), np.random.default_rng(0)
     networks = list(dict.fromkeys(space.sample(rng) for _ in range(160)))
     labels = labels_of(space, networks, wiring)
@@ -112,7 +112,7 @@ def test_labels_tell_which_cell_they_come_from(wiring: Wiring | None, ratio: boo
         assert (model.latent(live)[0] == mean).all()
 
 
-def test_labels_that_are_all_the_same_tell_no_cell() -> None:
+def test_constant_labels_identify_no_cell() -> None:
     space, rng = space_of(6), np.random.default_rng(0)
     networks = list(dict.fromkeys(space.sample(rng) for _ in range(30)))
     model = GeneKind(space, seed=0).fit(networks, np.full(len(networks), 7.0), ratio=False)
@@ -120,7 +120,7 @@ def test_labels_that_are_all_the_same_tell_no_cell() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_few_labels_of_a_space_that_is_no_cell_tell_none(seed: int) -> None:
+def test_few_labels_of_a_space_that_is_no_cell_identify_none(seed: int) -> None:
     space, rng = space_of(6), np.random.default_rng(seed)
     networks = list(dict.fromkeys(space.sample(rng) for _ in range(20)))
     worth = rng.normal(size=(6, len(OPERATIONS)))
@@ -129,7 +129,7 @@ def test_few_labels_of_a_space_that_is_no_cell_tell_none(seed: int) -> None:
     assert "live edges" not in model.predictor.quality.model
 
 
-def test_weighing_evidence_changes_no_process() -> None:
+def test_evidence_does_not_change_the_process() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random((40, 4)), rng.random(40)
     process = HammingProcess([0, 1, 2, 3], goal=Goal.MAXIMIZE)
@@ -137,5 +137,5 @@ def test_weighing_evidence_changes_no_process() -> None:
     before = process.predict(x).mean
     assert math.isfinite(process.evidence(x[20:], 10 * y[20:]))
     assert (process.predict(x).mean == before).all()
-    with pytest.raises(PredictorError, match="3 training rows"):
+    with raises("predictor.too-few-rows", "3"):
         process.evidence(x[:3], y[:3])

@@ -25,7 +25,6 @@ from nas.search.guided.search import GuidedSearch, n_evolved
 from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
-from predictors.errors import PredictorError
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner
 from predictors.warp import BestWarp, LogWarp, PlainWarp
@@ -40,6 +39,7 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
+from tests.errors import raises
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
 
@@ -71,10 +71,10 @@ def test_a_search_of_one_and_of_three_objectives_runs() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_networks_far_beyond_the_measured_front_are_worth_asking_for(seed: int) -> None:
-    """All that is measured is small, and better the larger it is."""
+def test_networks_far_beyond_the_measured_front_are_asked_for(seed: int) -> None:
+    """All measured networks are small, and larger ones are better."""
     space, rng = space_of(8), np.random.default_rng(seed)
-    # One in ten of all networks is as small as what is told.
+    # One in ten of all networks is as small as these.
     sampled = dict.fromkeys(space.sample(rng) for _ in range(300))
     networks = sorted(sampled, key=lambda a: costs(space, [a])[0, 0])[:30]
     algorithm = GuidedSearch(space, OBJECTIVES, seed=seed, effort=QUICK)
@@ -84,7 +84,7 @@ def test_networks_far_beyond_the_measured_front_are_worth_asking_for(seed: int) 
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_beats_all_of_the_measured_front_is_asked_for_first(seed: int) -> None:
+def test_candidates_that_dominate_the_measured_front_are_asked_for_first(seed: int) -> None:
     space, rng = space_of(8), np.random.default_rng(seed)
     networks = list(dict.fromkeys(space.sample(rng) for _ in range(30)))
     latency = OBJECTIVES[1]
@@ -150,7 +150,7 @@ def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -
     assert given_seconds == [0.2]
 
 
-def test_a_limit_on_a_computed_figure_that_is_no_objective_is_kept_from_the_first_modelled_ask_on() -> None:
+def test_a_constraint_on_a_computed_metric_holds_from_the_first_modelled_ask_on() -> None:
     space, accuracy, latency = space_of(7), OBJECTIVES[:1], OBJECTIVES[1]
     limit = [Constraint(latency, maximum=2.0)]
     algorithm = GuidedSearch(
@@ -166,7 +166,7 @@ def test_a_limit_on_a_computed_figure_that_is_no_objective_is_kept_from_the_firs
         algorithm.tell(evaluations)
 
 
-def test_exact_figures_of_no_objective_are_refused() -> None:
+def test_exact_metrics_that_are_not_searched_are_rejected() -> None:
     with pytest.raises(ValueError, match="macs"):
         GuidedSearch(
             space_of(2), OBJECTIVES, seed=0, exact={"macs": lambda architectures: np.zeros(len(architectures))}
@@ -187,7 +187,7 @@ def test_rows_agree_with_the_space(seed: int) -> None:
 
 
 @pytest.mark.parametrize("m", [1, 2])
-def test_gains_are_differences_of_exact_volumes(m: int) -> None:
+def test_improvements_are_differences_of_exact_volumes(m: int) -> None:
     rng = np.random.default_rng(m)
     front, values, reference = rng.random((6, m)) * 1.2, rng.random((40, m)) * 1.2, np.ones(m)
     before = hypervolume(front, reference)
@@ -197,7 +197,7 @@ def test_gains_are_differences_of_exact_volumes(m: int) -> None:
     assert hypervolume_improvements(values, front[:0], reference) == pytest.approx(alone, abs=1e-12)
 
 
-def test_counted_gains_of_three_objectives_are_near_the_exact_ones() -> None:
+def test_sampled_improvements_of_three_objectives_are_near_the_exact_ones() -> None:
     rng = np.random.default_rng(0)
     front, values, reference = rng.random((6, 3)), rng.random((40, 3)), np.ones(3)
     points = sample_points(np.zeros((1, 3)), reference, rng)
@@ -214,7 +214,7 @@ def test_survivors_come_by_front_and_then_by_crowding() -> None:
     assert survivors(values, 6).tolist()[-2:] == [0, 5]
 
 
-def test_the_process_interpolates_and_knows_what_it_does_not_know() -> None:
+def test_the_process_interpolates_and_is_uncertain_elsewhere() -> None:
     space, rng = space_of(5), np.random.default_rng(0)
     genes = GeneRows(space)
     architectures = genes.architectures(rng.permutation(np.unique(genes.random(120, rng), axis=0)))
@@ -244,14 +244,14 @@ def test_batches_of_any_size_get_their_share_from_the_evolution() -> None:
 
 
 @pytest.mark.parametrize("goal", list(Goal))
-def test_the_process_is_fitted_to_as_few_rows_as_it_says(goal: Goal) -> None:
+def test_the_process_is_fitted_to_its_minimum_of_rows(goal: Goal) -> None:
     x, y = np.eye(6), np.arange(1.0, 7.0)
     least = HammingProcess.minimum_rows
     model = HammingProcess(range(6), goal=goal)
     model.fit(x[:least], y[:least])
     assert model.quality.n == least
     assert np.isfinite(model.predict(x).mean).all()
-    with pytest.raises(PredictorError, match=f"{least - 1} training rows"):
+    with raises("predictor.too-few-rows", str(least - 1)):
         model.fit(x[: least - 1], y[: least - 1])
 
 
@@ -283,8 +283,8 @@ def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))
-def test_warps_lead_back_and_rise(figures: list[float]) -> None:
-    y = np.array(sorted(figures))
+def test_warps_increase_and_have_inverses(metric_values: list[float]) -> None:
+    y = np.array(sorted(metric_values))
     for warp in (PlainWarp(), LogWarp(), BestWarp(y)):
         warped = warp.forward(y)
         assert (np.diff(warped) >= 0).all()
