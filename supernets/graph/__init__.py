@@ -1,7 +1,7 @@
-"""Modules as ONNX models, written straight from their tensors in milliseconds: whole, or block by block.
+"""Lowering of modules to ONNX models in milliseconds, whole or block by block.
 
-A table has a rule for each plain module; the forward of a composite class is traced by torch.fx once and kept. Whatever
-has no rule is refused by name, and `supernets.onnx_export.onnx_model` then takes torch's exporter.
+A table has a rule for each plain module; torch.fx traces the forward of each composite class once. A module or operation
+without a rule raises `LoweringError`, and `supernets.onnx_export.onnx_model` then uses torch's exporter.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = [
 
 
 def input_shape_of(example: Tensor) -> Shape:
-    """What `lower` takes for inputs like this one, (n, ...): `TOKENS` for whole numbers, else the shape without the batch."""
+    """The argument of `lower` for inputs like this one, (n, ...): `TOKENS` for integers, else the shape without the batch."""
     return TOKENS if example.dtype == torch.int64 else tuple(example.shape[1:])
 
 
 class BlockInput(NamedTuple):
-    """What a block takes.
+    """An input of a block.
 
     Attributes:
         name: in the block's model.
         shape: of one example, without the batch; `LENGTH` stands for the number of tokens.
-        integer: whether it is the network's own input of token ids; else it is of float32.
+        integer: whether it is the network's input of token ids; else it is float32.
     """
 
     name: str
@@ -56,14 +56,14 @@ class BlockInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlockModel:
-    """A block of a network as an ONNX model of its own.
+    """A block of a network as a separate ONNX model.
 
     Attributes:
         name: of the block's module.
-        key: equal for blocks that compute the same operations on the same shapes, wherever they stand.
+        key: equal for blocks with the same operations on the same shapes, anywhere in a network.
         model: serialised ONNX from its inputs to `OUTPUT`, with a dynamic batch.
-        inputs: in the order of reading. The first, which is named `INPUT`, is what the block before it gives; more are what
-            several blocks read (a mask).
+        inputs: in the order of reading. The first, named `INPUT`, is the output of the previous block; others are shared by
+            several blocks (a mask).
     """
 
     name: str
@@ -76,11 +76,11 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
     """A serialised ONNX model with a dynamic batch; batch norms are folded into convolutions and linear layers.
 
     Args:
-        module: in eval mode, of float32 tensors; a live subnet will do.
-        input_shape: of one example, without the batch; or `TOKENS`: token ids, in sentences of any length.
+        module: in eval mode, with float32 tensors; may be a live subnet.
+        input_shape: of one example, without the batch; or `TOKENS` for token ids in sentences of any length.
 
     Raises:
-        LoweringError: the module is in training mode, or holds an operation that has no rule; the text names it.
+        LoweringError: the module is in training mode, or has an operation without a rule; the message names it.
     """
     return _serialise(whole(walk(module, input_shape)))
 
@@ -88,16 +88,15 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
 def lower_blocks(
     module: nn.Module, input_shape: Sequence[int], names: Sequence[str], *, only: Sequence[str] | None = None
 ) -> list[BlockModel]:
-    """Those of the named blocks that the module has, in the order of their calls, with the shapes of their real inputs.
+    """The module's blocks among the named ones, in the order of their calls.
 
-    Operations without parameters that follow a block, up to the next one, belong to it. A block that computes nothing is left
-    out.
+    Parameter-free operations that follow a block belong to it. Blocks without operations are omitted.
 
     Args:
-        only: those of the names whose models are wanted; None for all.
+        only: the names whose models to write; None for all.
 
     Raises:
-        LoweringError: as of `lower`; or a block gives more than one tensor, or is called twice.
+        LoweringError: as in `lower`; or a block returns more than one tensor, or is called twice.
     """
     pieces = cut(walk(module, input_shape, names))
     wanted = [piece for piece in pieces if only is None or piece.name in only]
@@ -108,7 +107,7 @@ def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[st
     """The keys of `lower_blocks` by block, without the models.
 
     Raises:
-        LoweringError: as of `lower_blocks`.
+        LoweringError: as in `lower_blocks`.
     """
     return {piece.name: piece.key for piece in cut(walk(module, input_shape, names))}
 

@@ -1,4 +1,4 @@
-"""Which function of a trace means which nodes."""
+"""Tables of the lowering rules for functions and methods in a trace."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from supernets.graph import functions
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     operator.add: functions.add,
-    operator.iadd: functions.add_in_place,
+    operator.iadd: functions.in_place(functions.add),
     torch.add: functions.add,
     operator.sub: functions.subtract,
-    operator.isub: functions.subtract_in_place,
+    operator.isub: functions.in_place(functions.subtract),
     torch.sub: functions.subtract,
     operator.mul: functions.multiply,
-    operator.imul: functions.multiply_in_place,
+    operator.imul: functions.in_place(functions.multiply),
     torch.mul: functions.multiply,
     operator.truediv: functions.divide,
-    operator.itruediv: functions.divide_in_place,
+    operator.itruediv: functions.in_place(functions.divide),
     torch.div: functions.divide,
     operator.matmul: functions.matmul,
     torch.matmul: functions.matmul,
@@ -57,7 +57,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.concat: functions.concatenate,
     torch.chunk: functions.chunk,
 }
-"""Functions that a forward calls, with the arguments' names that torch has."""
+"""Rules of functions, with torch's argument names."""
 
 METHODS: Mapping[str, Callable[..., Any]] = {
     "add": functions.add,
@@ -78,4 +78,4 @@ METHODS: Mapping[str, Callable[..., Any]] = {
     "chunk": functions.chunk,
     "contiguous": lambda graph, x: x,
 }
-"""Methods that a forward calls on a tensor."""
+"""Rules of tensor methods."""

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions and linear layers before them, as every runtime would do anyway."""
+"""Folding of batch norms into the convolutions and linear layers before them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], Arrays]:
-    """The nodes without those batch norms that follow a layer whose output nothing else reads.
+    """Folds batch norms into the layers before them, unless another node reads a layer's output.
 
     Args:
         nodes: some of the graph's, in order.
-        output: the value that the caller takes out of them, which must keep its name.
+        output: the value that the caller uses, which keeps its name.
 
     Returns:
         The nodes, and the arrays that they read, by name; those of folded layers are new.
     """
-    readers = Counter(name for node in nodes for name in node.inputs)
-    readers[output] += 1
+    n_readers = Counter(name for node in nodes for name in node.inputs)
+    n_readers[output] += 1
     arrays: Arrays = {}
     kept: list[Node] = []
     producers: dict[str, int] = {}
     for node in nodes:
         at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if at is not None and kept[at].op in ("Conv", "Gemm") and readers[node.inputs[0]] == 1:
+        if at is not None and kept[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
             layer = kept[at]
             weight = f"{layer.inputs[1]}.folded"
-            if weight in arrays:  # a layer that is called twice, with another norm each time
+            if weight in arrays:  # the layer is called twice, followed by different norms
                 weight += f"_{at}"
             bias = f"{weight}_bias"
             arrays[weight], arrays[bias] = _folded(graph, arrays, layer, node)
@@ -57,15 +57,15 @@ def _array(graph: Graph, folded: Arrays, name: str) -> NDArray[np.generic] | Non
 
 
 def _folded(graph: Graph, arrays: Arrays, layer: Node, norm: Node) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Weight and bias of a layer that computes what the layer and the norm do; in double precision, then rounded.
+    """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded.
 
     Args:
-        arrays: those of layers that are folded already, of which this may be one.
+        arrays: of layers that are already folded, possibly this one.
     """
 
     def read(name: str) -> NDArray[np.generic]:
         array = _array(graph, arrays, name)
-        assert array is not None  # layers and norms read parameters, and constants where those are left out
+        assert array is not None  # layers and norms read parameters and constants only
         return array
 
     def float64(name: str) -> NDArray[np.float64]:
@@ -78,12 +78,12 @@ def _folded(graph: Graph, arrays: Arrays, layer: Node, norm: Node) -> tuple[NDAr
     bias = float64(layer.inputs[2]) if len(layer.inputs) > 2 else np.zeros_like(mean)
     weight = read(layer.inputs[1])
     by_output = factor.astype(np.float32).reshape(-1, *(1,) * (weight.ndim - 1))
-    # In the logical order: a strided result would be copied once more when it is written.
+    # C order, because serialisation would copy a strided result again.
     folded = np.multiply(weight, by_output, order="C")
     return folded, ((bias - mean) * factor + shift).astype(np.float32)
 
 
 def names_read(nodes: Sequence[Node], arrays: Mapping[str, object]) -> list[str]:
-    """The values that the nodes read and neither write nor hold, each once, in the order of reading."""
+    """The values that the nodes read from outside, each once, in the order of reading."""
     written = {name for node in nodes for name in node.outputs}
     return list(dict.fromkeys(n for node in nodes for n in node.inputs if n and n not in written and n not in arrays))

@@ -1,8 +1,8 @@
-"""Elementwise functions, sums over dimensions and changes of shape as nodes."""
+"""Lowering rules for functions: elementwise, reductions, shapes and attention."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 
 import numpy as np
@@ -22,8 +22,16 @@ def dimension(dim: int, rank: int) -> int:
         LoweringError: there is no such dimension.
     """
     if not -rank <= dim < rank:
-        raise LoweringError(f"dimension {dim} of a tensor that has {rank}")
+        raise _mismatch(f"dimension {dim} of a tensor with {rank} dimensions")
     return int(dim % rank)
+
+
+def _mismatch(message: str) -> LoweringError:
+    return LoweringError(message, code="export.shape-mismatch")
+
+
+def _dynamic(message: str) -> LoweringError:
+    return LoweringError(message, code="export.dynamic-dimension")
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
@@ -31,7 +39,7 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
     a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
     for position, (m, n) in enumerate(zip(a, b, strict=True)):
         if (m != n and 1 not in (m, n)) or (position > 0 and BATCH_SIZE in (m, n)):
-            raise LoweringError(f"shapes {a} and {b} do not go together")
+            raise _mismatch(f"the shapes {a} and {b} cannot be broadcast")
     return tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
 
 
@@ -41,7 +49,7 @@ def _binary(graph: Graph, op: str, a: Operand, b: Operand) -> Value:
 
 
 def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
-    """A number as a constant, of the type that torch computes in."""
+    """A value, or a number as a constant of the type in which torch computes."""
     if isinstance(x, Value):
         return x
     if isinstance(x, int) and isinstance(other, Value) and other.name in graph.integers:
@@ -69,28 +77,13 @@ def divide(graph: Graph, a: Operand, b: Operand) -> Value:
     return _binary(graph, "Div", a, b)
 
 
-def add_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a += b."""
-    return _in_place(graph, a, add(graph, a, b))
-
-
-def subtract_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a -= b."""
-    return _in_place(graph, a, subtract(graph, a, b))
-
-
-def multiply_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a *= b."""
-    return _in_place(graph, a, multiply(graph, a, b))
-
-
-def divide_in_place(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a /= b."""
-    return _in_place(graph, a, divide(graph, a, b))
+def in_place(rule: Callable[[Graph, Operand, Operand], Value]) -> Callable[[Graph, Operand, Operand], Value]:
+    """The rule of the in-place form of an operator, e.g. ``a += b``."""
+    return lambda graph, a, b: _in_place(graph, a, rule(graph, a, b))
 
 
 def _in_place(graph: Graph, old: Operand, new: Value, *, inplace: bool = True) -> Value:
-    # A number is no memory that something else could read.
+    # Python numbers have no memory that others read.
     return graph.overwrite(old, new) if inplace and isinstance(old, Value) else new
 
 
@@ -130,37 +123,37 @@ def hardsigmoid(graph: Graph, x: Value, inplace: bool = False) -> Value:
 
 
 def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:
-    """x times the normal distribution's function, which this opset has no operation for; runtimes know the pattern."""
+    """x times the normal distribution function. This opset has no such operation; runtimes recognise the pattern."""
     if approximate != "none":
-        raise LoweringError(f"gelu(approximate={approximate!r}) is not lowered")
+        raise LoweringError(f"there is no rule for gelu(approximate={approximate!r}); use 'none'")
     erf = graph.add("Erf", [divide(graph, x, sqrt(2.0))], x.shape)
     return multiply(graph, multiply(graph, x, add(graph, erf, 1.0)), 0.5)
 
 
 def softmax(graph: Graph, x: Value, dim: int | None = None, dtype: object = None, _stacklevel: int = 3) -> Value:
-    """Softmax over one dimension, which must be given."""
+    """Softmax over one dimension."""
     if dim is None or dtype is not None:
-        raise LoweringError("softmax without a dimension, or to another type, is not lowered")
+        raise LoweringError("there is no rule for softmax without dim or with dtype")
     return graph.add("Softmax", [x], x.shape, axis=dimension(dim, x.rank))
 
 
 def dropout(graph: Graph, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False) -> Value:
-    """The input itself, out of training."""
+    """The input unchanged."""
     if training:
-        raise LoweringError("a dropout in training mode is not lowered")
+        raise LoweringError("dropout is in training mode; pass training=False", code="export.module-state")
     return x
 
 
 def mean(graph: Graph, x: Value, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Value:
-    """The mean over some dimensions, none of them the batch.
+    """The mean over dimensions other than the batch.
 
-    Over the two sides of an image it is written as the pooling that runtimes keep in their own layout of channels.
+    Over the two sides of an image it becomes the pooling that runtimes compute in their own layout of channels.
     """
     if dim is None:
-        raise LoweringError("a mean over all dimensions, the batch's included, is not lowered")
+        raise _dynamic("a mean over all dimensions includes the batch; give dim")
     axes = sorted({dimension(d, x.rank) for d in ([dim] if isinstance(dim, int) else dim)})
     if not axes or (x.batched and 0 in axes):
-        raise LoweringError(f"a mean over the dimensions {tuple(axes)}, the batch's included, is not lowered")
+        raise _dynamic(f"a mean over the dimensions {tuple(axes)} includes the batch or is empty; give other dim")
     if x.rank == 4 and axes == [2, 3]:
         pooled = graph.add("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
         return pooled if keepdim else flatten(graph, pooled, 1)
@@ -180,25 +173,27 @@ def interpolate(
     recompute_scale_factor: object = None,
     antialias: bool = False,
 ) -> Value:
-    """Images of another size, each pixel by the two nearest of either direction (bilinear, half-pixel centres).
+    """Bilinear resizing of images with half-pixel centres.
 
-    A runtime divides where torch multiplies, so that their coordinates differ in the last bits: by 3e-5 of a pixel at 224
-    pixels, and the image by so much of the difference between neighbours (1e-4 for white noise, less for photographs).
-    `supernets.resizing.resize` has none of that.
+    Coordinates differ in their last bits, because runtimes divide where torch multiplies: by 3e-5 of a pixel at 224 pixels,
+    and images by that share of the difference between neighbours (1e-4 for white noise, less for photographs). Use
+    `supernets.resizing.resize` to avoid this.
     """
     if x.rank != 4 or size is None or scale_factor is not None or mode != "bilinear" or align_corners or antialias:
-        raise LoweringError(f"interpolate(mode={mode!r}, ...) is lowered for bilinear images of a given size alone")
+        raise LoweringError(
+            f"there is no rule for interpolate(mode={mode!r}, ...) of {x.shape}; use mode='bilinear' with a size on images"
+        )
     height, width = (size, size) if isinstance(size, int) else size
     return _resized(graph, x, int(height), int(width))
 
 
 def resize(graph: Graph, x: Value, side: int) -> Value:
-    """Images of `side` pixels either way, as `supernets.resizing.resize` makes them."""
+    """`supernets.resizing.resize`: square images with `side` pixels."""
     return _resized(graph, x, side, side)
 
 
 def _resized(graph: Graph, x: Value, height: int, width: int) -> Value:
-    """Bilinear images of this size; written with scales, which every runtime reads."""
+    """Bilinear images of this size; written with scales, which every runtime supports."""
     if (height, width) == x.shape[2:]:
         return x
     scales = [np.float32(1), np.float32(1), onnx_scale(x.shape[2], height), onnx_scale(x.shape[3], width)]
@@ -211,31 +206,31 @@ def _resized(graph: Graph, x: Value, height: int, width: int) -> Value:
     )
 
 
-def _check_lengths(what: str, x: Value) -> None:
-    """Refuses what would count with a number of tokens that only the run knows."""
+def _check_lengths(operation: str, x: Value) -> None:
+    """Raises `LoweringError` if a dimension is the dynamic number of tokens."""
     if LENGTH in x.shape:
-        raise LoweringError(f"a {what} of sentences of any length is not lowered; see supernets.tokens for what is")
+        raise _dynamic(f"there is no rule for {operation} of sentences of any length; use supernets.tokens")
 
 
 def pad(graph: Graph, x: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
-    """Zeros before and after the last dimensions, two numbers each, the last one's first; the batch is none of them."""
+    """Zeros before and after dimensions of known size; `pad` has two numbers per dimension, from the last dimension on."""
     before, after = [0] * x.rank, [0] * x.rank
     for i, (low, high) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         before[x.rank - 1 - i], after[x.rank - 1 - i] = low, high
     sides = list(zip(before, x.shape, after, strict=True))
     if mode != "constant" or value or min(pad) < 0 or any(n in (BATCH_SIZE, LENGTH) and b + a for b, n, a in sides):
         raise LoweringError(
-            f"pad({tuple(pad)}, mode={mode!r}, value={value}) of {x.shape} is not lowered; zeros around known sizes are"
+            f"there is no rule for pad({tuple(pad)}, mode={mode!r}, value={value}) of {x.shape}; pad known sizes with zeros"
         )
     return graph.add("Pad", [x, graph.numbers([*before, *after])], tuple(b + n + a for b, n, a in sides))
 
 
 def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    """Several dimensions as one; the batch is none of them."""
+    """Merges dimensions other than the batch."""
     start, end = dimension(start_dim, x.rank), dimension(end_dim, x.rank)
     _check_lengths("flatten", x)
     if x.batched and start == 0 and end > 0:
-        raise LoweringError("flattening the batch together with other dimensions is not lowered")
+        raise _dynamic("flatten merges the batch with other dimensions; use start_dim=1")
     shape = (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
     if start == 1 and end == x.rank - 1:
         return graph.view(x, graph.add("Flatten", [x], shape, axis=1))
@@ -243,7 +238,7 @@ def flatten(graph: Graph, x: Value, start_dim: int = 0, end_dim: int = -1) -> Va
 
 
 def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
-    """Another shape of the same numbers; the batch stays the first dimension, and the size -1 is worked out."""
+    """Another shape with the batch as its first dimension; one other size may be -1."""
     shape = [n for size in sizes for n in ([size] if isinstance(size, int) else size)]
     _check_lengths("reshape", x)
     leading = [BATCH_SIZE] if x.batched else []
@@ -251,24 +246,20 @@ def reshape(graph: Graph, x: Value, *sizes: int | Sequence[int]) -> Value:
     if rest.count(-1) == 1:
         rest[rest.index(-1)] = numbers // max(1, -prod(rest))
     if shape[: len(leading)] != leading or any(n < 1 for n in rest) or prod(rest) != numbers:
-        raise LoweringError(
-            f"a reshape of {x.shape} to {tuple(shape)} mixes the batch with other dimensions, or does not fit"
-        )
+        raise _mismatch(f"cannot reshape {x.shape} to {tuple(shape)}; expected equal sizes, and the batch first")
     return graph.view(x, graph.add("Reshape", [x, graph.numbers([*leading, *rest])], (*leading, *rest)))
 
 
 def permute(graph: Graph, x: Value, *dims: int | Sequence[int]) -> Value:
-    """The dimensions in another order; the batch stays first."""
+    """The dimensions in another order, with the batch first."""
     order = [dimension(d, x.rank) for dim in dims for d in ([dim] if isinstance(dim, int) else dim)]
     if sorted(order) != list(range(x.rank)) or (x.batched and order[0] != 0):
-        raise LoweringError(
-            f"a permutation of {x.rank} dimensions to {tuple(order)} is not lowered: the batch must stay first"
-        )
+        raise _dynamic(f"cannot permute the {x.rank} dimensions to {tuple(order)}; keep the batch first")
     return graph.view(x, graph.add("Transpose", [x], tuple(x.shape[d] for d in order), perm=tuple(order)))
 
 
 def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
-    """Two dimensions exchanged; neither is the batch."""
+    """Exchanges two dimensions other than the batch."""
     order = list(range(x.rank))
     a, b = dimension(dim0, x.rank), dimension(dim1, x.rank)
     order[a], order[b] = b, a
@@ -276,7 +267,7 @@ def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
 
 
 def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
-    """Tensors one after another along a dimension that is not the batch."""
+    """Concatenates tensors along a dimension other than the batch."""
     first = tensors[0]
     axis = dimension(dim, first.rank)
 
@@ -284,16 +275,16 @@ def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
         return x.shape[:axis] + x.shape[axis + 1 :]
 
     if (axis == 0 and any(x.batched for x in tensors)) or any(others(x) != others(first) for x in tensors):
-        raise LoweringError(f"joining {[x.shape for x in tensors]} along dimension {axis} is not lowered")
+        raise _mismatch(f"cannot concatenate {[x.shape for x in tensors]} along dimension {axis}")
     shape = (*first.shape[:axis], sum(x.shape[axis] for x in tensors), *first.shape[axis + 1 :])
     return graph.add("Concat", tensors, shape, axis=axis)
 
 
 def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    """Equal parts along a dimension that is not the batch."""
+    """Equal parts along a dimension other than the batch."""
     axis = dimension(dim, x.rank)
     if (x.batched and axis == 0) or x.shape[axis] % chunks:
-        raise LoweringError(f"cutting dimension {axis} of {x.shape} into {chunks} parts is not lowered")
+        raise _mismatch(f"cannot split dimension {axis} of {x.shape} into {chunks} equal parts")
     part = (*x.shape[:axis], x.shape[axis] // chunks, *x.shape[axis + 1 :])
     parts = graph.add_many("Split", [x], [part] * chunks, axis=axis, num_outputs=chunks)
     return tuple(graph.view(x, value) for value in parts)
@@ -302,7 +293,7 @@ def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...
 def matmul(graph: Graph, a: Value, b: Value) -> Value:
     """The product of (stacks of) matrices."""
     if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-2]:
-        raise LoweringError(f"the product of {a.shape} and {b.shape} is not lowered")
+        raise _mismatch(f"cannot multiply matrices of the shapes {a.shape} and {b.shape}")
     return graph.add("MatMul", [a, b], (*_broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
 
 
@@ -316,17 +307,17 @@ def attention(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Value:
-    """softmax(q k^T / sqrt(d)) v, of tensors (n, heads, tokens, d), as torch's ``scaled_dot_product_attention``."""
+    """Torch's ``scaled_dot_product_attention``: softmax(q k^T / sqrt(d)) v of tensors (n, heads, tokens, d)."""
     if attn_mask is not None or dropout_p or is_causal:
-        raise LoweringError("scaled_dot_product_attention with a mask or dropout is not lowered")
-    # Scaling the queries costs less than scaling the scores.
+        raise LoweringError("there is no rule for scaled_dot_product_attention with a mask or dropout")
+    # Scaling the queries is cheaper than scaling the scores.
     scaled = multiply(graph, query, query.shape[-1] ** -0.5 if scale is None else scale)
     scores = matmul(graph, scaled, transpose(graph, key, -2, -1))
     return matmul(graph, softmax(graph, scores, -1), value)
 
 
 def padding_mask(graph: Graph, ids: Value, padding: int) -> Value:
-    """`supernets.tokens.padding_mask`: (n, tokens) whole numbers -> (n, 1, 1, tokens)."""
+    """`supernets.tokens.padding_mask`: (n, tokens) integers -> (n, 1, 1, tokens)."""
     same = graph.add("Equal", [ids, graph.constant(np.array(padding, dtype=np.int64))], ids.shape)
     masked = graph.add("Mul", [graph.add("Cast", [same], ids.shape, to=1), graph.scalar(MASKED)], ids.shape)
     return graph.add("Unsqueeze", [masked, graph.numbers([1, 2])], (ids.shape[0], 1, 1, ids.shape[1]))
@@ -345,7 +336,7 @@ def attend(graph: Graph, query: Value, key: Value, value: Value, head_size: int,
     heads = channels // head_size
 
     def split(x: Value, order: tuple[int, ...]) -> Value:
-        # 0 stands for the size that there is: at most one size may be left to be worked out.
+        # In ONNX 0 keeps a size, so that both dynamic dimensions stay unknown.
         parted = graph.add("Reshape", [x, graph.numbers([0, 0, heads, head_size])], (n, tokens, heads, head_size))
         return permute(graph, parted, order)
 
@@ -357,17 +348,17 @@ def attend(graph: Graph, query: Value, key: Value, value: Value, head_size: int,
 
 
 def element(graph: Graph, x: Value, index: object) -> Value:
-    """``x[:, 2]`` and the like: whole dimensions, and one whole number, which is not of the batch."""
+    """``x[:, 2]`` and the like: one integer, not in the batch, and full slices."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    picks = [(i, part) for i, part in enumerate(parts) if isinstance(part, int) and not isinstance(part, bool)]
-    if len(picks) != 1 or parts.count(slice(None)) != len(parts) - 1 or len(parts) > x.rank:
-        raise LoweringError(f"indexing a tensor by {index!r} is not lowered")
-    axis, position = picks[0]
-    # Of a length that only the run knows, the first is there, and which one the others are, nobody can tell.
+    integers = [(i, part) for i, part in enumerate(parts) if isinstance(part, int) and not isinstance(part, bool)]
+    if len(integers) != 1 or parts.count(slice(None)) != len(parts) - 1 or len(parts) > x.rank:
+        raise LoweringError(f"there is no rule for indexing by {index!r}; use one integer and full slices")
+    axis, position = integers[0]
+    # Along a dynamic length only the first position is certain to exist.
     inside = position == 0 if x.shape[axis] == LENGTH else -x.shape[axis] <= position < x.shape[axis]
     if (x.batched and axis == 0) or not inside:
-        raise LoweringError(f"indexing dimension {axis} of {x.shape} by {position} is not lowered")
-    where = graph.numbers([position % abs(x.shape[axis])])
-    picked = graph.add("Gather", [x, where], (*x.shape[:axis], 1, *x.shape[axis + 1 :]), axis=axis)
+        raise _mismatch(f"cannot index dimension {axis} of {x.shape} by {position}")
+    at = graph.numbers([position % abs(x.shape[axis])])
+    selected = graph.add("Gather", [x, at], (*x.shape[:axis], 1, *x.shape[axis + 1 :]), axis=axis)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return graph.view(x, graph.add("Squeeze", [picked, graph.numbers([axis])], shape))
+    return graph.view(x, graph.add("Squeeze", [selected, graph.numbers([axis])], shape))

@@ -1,4 +1,4 @@
-"""The graph that the walk builds: light nodes over named values, tensors still as torch holds them."""
+"""Intermediate representation of a lowered module: nodes over named values, without copies of tensors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from supernets.errors import LoweringError
 
 Shape = tuple[int, ...]
 BATCH_SIZE = -1
-"""Stands in a shape for the size of the batch, which only the run knows; it can only be the first dimension."""
+"""Stands in a shape for the dynamic batch size; only the first dimension can be the batch."""
 LENGTH = -2
-"""Stands in a shape for the number of tokens, which only the run knows, too."""
+"""Stands in a shape for the dynamic number of tokens."""
 TOKENS: Shape = (LENGTH,)
-"""The input shape of networks that take token ids, of 64-bit integers, in sentences of any length."""
+"""The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
 _DYNAMIC = (BATCH_SIZE, LENGTH)
@@ -28,11 +28,11 @@ _OF_INTEGERS = frozenset(
         "Transpose",
     )
 )  # fmt: skip
-"""Operations that compute on whole numbers what torch's do."""
-_ANSWERS = frozenset(("Equal",))
-"""Operations that give truth values, whatever they are of; only a Cast to float32 follows them."""
+"""Operations that compute the same as torch's on integers."""
+_BOOLEAN = frozenset(("Equal",))
+"""Operations that return truth values; only a Cast to float32 follows them."""
 _INDEXED = frozenset(("Gather", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
-"""Operations whose other inputs are of whole numbers, whatever the first is; of all others, the inputs are of one type."""
+"""Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Value:
 
     @property
     def rank(self) -> int:
-        """The number of dimensions, the batch's included."""
+        """The number of dimensions, including the batch."""
         return len(self.shape)
 
     @property
@@ -55,7 +55,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One ONNX operation. An empty input name is an optional input left out."""
+    """One ONNX operation. An empty input name stands for an omitted optional input."""
 
     op: str
     inputs: tuple[str, ...]
@@ -67,10 +67,10 @@ class Graph:
     """Nodes in the order of their execution, and the tensors that they read.
 
     Attributes:
-        parameters: what training made, by name; arrays may be strided views.
-        constants: numbers of the operations themselves (axes, shapes, scales), by name.
+        parameters: of the module, by name; arrays may be strided views.
+        constants: of the operations (axes, shapes, scales), by name.
         shapes: of every value, by name.
-        integers: the names of the values that are of 64-bit integers; all others are of 32-bit floats.
+        integers: the names of 64-bit integer values; all others are 32-bit floats.
     """
 
     def __init__(self) -> None:
@@ -80,27 +80,28 @@ class Graph:
         self.shapes: dict[str, Shape] = {}
         self.integers: set[str] = set()
         self._memory: dict[str, list[str]] = {}
-        """Of a value that shares its memory with others: their names, one list for all of them."""
+        """By value that may share its memory, the names of all values in that memory (one list for all of them)."""
         self._overwritten: set[str] = set()
 
     def input(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
-        """Declares a value that comes from outside."""
+        """Declares a value from outside the graph."""
         self.shapes[name] = shape
         if integer:
             self.integers.add(name)
         return Value(name, shape)
 
     def parameter(self, name: str, tensor: Tensor) -> Value:
-        """A module's own tensor under its name in the module tree; the same name twice is the same tensor.
+        """A module's own tensor under its name in the module tree.
 
         Raises:
-            LoweringError: it is neither of 32-bit floats nor of 64-bit integers, or its numbers are not all in memory.
+            LoweringError: its type is neither float32 nor int64, or it is sparse or on the meta device.
         """
         if tensor.layout is not torch.strided or tensor.is_meta:
-            raise LoweringError(f"{name} is sparse, or has no numbers; only plain tensors are lowered")
+            raise LoweringError(f"{name} is sparse or on the meta device; expected a dense tensor")
         if tensor.dtype not in (torch.float32, torch.int64):
             raise LoweringError(
-                f"{name} is of {tensor.dtype}; only float32 networks are lowered: convert it by .float()"
+                f"{name} is {tensor.dtype}; expected float32: convert the network by .float()",
+                code="export.type-mismatch",
             )
         array = self.parameters[name] = tensor.detach().cpu().numpy()
         if tensor.dtype == torch.int64:
@@ -108,82 +109,91 @@ class Graph:
         return self.input(name, array.shape)
 
     def constant(self, array: NDArray[np.generic]) -> Value:
-        """A number or an array that belongs to an operation."""
-        name = f"/constant_{len(self.constants)}"  # no parameter's name has a slash
+        """A constant input of an operation."""
+        name = f"/constant_{len(self.constants)}"  # parameter names have no slash
         self.constants[name] = array
         if array.dtype == np.int64:
             self.integers.add(name)
         return self.input(name, array.shape)
 
     def numbers(self, numbers: Sequence[int]) -> Value:
-        """A constant vector of 64-bit integers, as axes and shapes are."""
+        """A constant vector of 64-bit integers, for axes and shapes."""
         return self.constant(np.array(numbers, dtype=np.int64))
 
     def scalar(self, number: float) -> Value:
-        """A constant of no dimensions, of 32-bit floats."""
+        """A constant 32-bit float without dimensions."""
         return self.constant(np.array(number, dtype=np.float32))
 
     def add(self, op: str, inputs: Sequence[Value | None], shape: Shape, **attributes: Attribute) -> Value:
-        """Appends a node of one output, and gives that."""
+        """Appends a node with one output and returns the output."""
         return self.add_many(op, inputs, [shape], **attributes)[0]
 
     def add_many(
         self, op: str, inputs: Sequence[Value | None], shapes: Sequence[Shape], **attributes: Attribute
     ) -> list[Value]:
-        """Appends a node of several outputs.
+        """Appends a node with several outputs and returns them.
 
         Raises:
-            LoweringError: an output's dimension comes out empty, the inputs' types do not go together, or one was overwritten.
+            LoweringError: an output has an empty dimension, the inputs' types differ, or one was overwritten in place.
         """
         integer = self._check_inputs(op, [value.name for value in inputs if value is not None])
         outputs = []
         for i, shape in enumerate(shapes):
             if any(n < 1 and n != LENGTH for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] not in _DYNAMIC):
-                raise LoweringError(f"{op} gives an output of shape {shape}; the input is too small for the network")
+                raise LoweringError(
+                    f"the output of {op} would have the shape {shape}; use larger inputs", code="export.shape-mismatch"
+                )
             outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
-        if integer and op not in _ANSWERS:
+        if integer and op not in _BOOLEAN:
             self.integers.update(value.name for value in outputs)
         names = tuple("" if value is None else value.name for value in inputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs
 
     def _check_inputs(self, op: str, names: Sequence[str]) -> bool:
-        """Whether the operation is on whole numbers."""
+        """Whether the operation is on integers."""
         self.check_read(*names)
         integer = names[0] in self.integers
         if integer and op not in _OF_INTEGERS:
-            raise LoweringError(f"{op} of whole numbers is not lowered")
+            raise LoweringError(
+                f"{op} of integers is not supported; convert them to float32", code="export.type-mismatch"
+            )
         if op not in _INDEXED and len(self.integers.intersection(names)) != (len(set(names)) if integer else 0):
-            raise LoweringError(f"{op} of tensors of different types is not lowered: convert them in the network")
+            raise LoweringError(f"{op} mixes integers and floats; convert one of them", code="export.type-mismatch")
         return integer
 
     def check_read(self, *names: str) -> None:
-        """Refuses to read what is not there any more.
+        """Checks that the values may still be read.
 
         Raises:
-            LoweringError: an operation in place has written over one of the values.
+            LoweringError: an operation in place has overwritten one of them.
         """
         if not self._overwritten.isdisjoint(names):
-            raise LoweringError("a tensor is read again after an operation in place has changed it; do it out of place")
+            raise LoweringError(
+                "a tensor is read after an operation in place has changed it; use the out-of-place operation",
+                code="export.in-place",
+            )
 
     def view(self, of: Value, value: Value) -> Value:
-        """Says that torch may hold a value in another one's memory; gives the value."""
+        """Records that torch may keep a value in another one's memory; returns the value."""
         sharing = self._memory.setdefault(of.name, [of.name])
         sharing.append(value.name)
         self._memory[value.name] = sharing
         return value
 
     def overwrite(self, old: Value, new: Value) -> Value:
-        """Says that torch writes `new` into the memory of `old`, which nothing may read from now on; gives `new`.
+        """Records that torch writes `new` into the memory of `old`, which must not be read afterwards; returns `new`.
 
         Raises:
-            LoweringError: `old` lies in a parameter, or is of another shape.
+            LoweringError: `old` is in a parameter's memory, or has another shape.
         """
         sharing = self._memory.get(old.name, [old.name])
         if any(name in self.parameters for name in sharing):
-            raise LoweringError("an operation in place changes a tensor of the module itself")
+            raise LoweringError("an operation in place changes a tensor of the module itself", code="export.in-place")
         if new.shape != old.shape:
-            raise LoweringError(f"an operation in place makes {new.shape} of {old.shape}")
+            raise LoweringError(
+                f"an operation in place changes the shape {old.shape} to {new.shape}", code="export.in-place"
+            )
         self._overwritten.update(sharing)
         self._memory[new.name] = [new.name]
         return new

@@ -1,4 +1,4 @@
-"""A walked network cut into its blocks, each with what tells it from blocks that compute something else."""
+"""Division of a network's graph into blocks, each with a key that identifies its computation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supernets.graph.walk import Span, Walked
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The nodes of one block: some values go in, in the order of reading, and one comes out."""
+    """The nodes of one block, with its inputs in the order of reading and its one output."""
 
     name: str
     nodes: Sequence[Node]
@@ -28,44 +28,44 @@ class Piece:
     output: Value
     constants: Mapping[str, NDArray[np.generic]]
     integers: frozenset[str]
-    """Those of the inputs' names that are of whole numbers."""
+    """Names of the integer inputs."""
 
     @property
     def key(self) -> str:
-        """Equal for pieces of equal operations on equal shapes, whatever their names and weights are."""
-        seen: dict[str, int] = {}
+        """Equal for pieces with the same operations on the same shapes, for any names and weights."""
+        numbers: dict[str, int] = {}
 
-        def told(name: str) -> object:
+        def described(name: str) -> object:
             if name in self.constants:
                 return self.constants[name].tolist()
-            number = seen.setdefault(name, len(seen))
+            number = numbers.setdefault(name, len(numbers))
             return [number, *self.arrays[name].shape] if name in self.arrays else number
 
         for value in self.inputs:
-            told(value.name)
-        rows = [
-            [node.op, [told(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
+            described(value.name)
+        nodes = [
+            [node.op, [described(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
             for node in self.nodes
         ]
-        text = json.dumps([*(value.shape for value in self.inputs), rows, told(self.output.name)])
+        text = json.dumps([*(value.shape for value in self.inputs), nodes, described(self.output.name)])
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def whole(walked: Walked) -> Piece:
-    """The network in one piece."""
+    """The network as one piece."""
     return _piece(walked, "", walked.graph.nodes, [walked.input.name], walked.output.name)
 
 
 def cut(walked: Walked) -> list[Piece]:
-    """The pieces of the modules that the walk was asked to find, in the order of their calls.
+    """The pieces of the walk's named modules, in the order of their calls.
 
-    Operations without parameters that follow a block and read it alone belong to it (for instance, the pooling between
-    the last convolution and the classifier). So the pieces of blocks that hold every parameter make up the network, but for
-    what operations without parameters make of the network's input for several blocks (a mask of its padding).
+    Parameter-free operations that follow a block and read only its output belong to it (for instance, the pooling between
+    the last convolution and the classifier). So the pieces of blocks with all parameters make up the network, except for
+    parameter-free operations on the network's input whose result several blocks read (a padding mask).
 
     Raises:
-        LoweringError: a module is called twice, lies within another one, gives more than one tensor, or takes whole numbers
-            that are not the network's input.
+        LoweringError: a module is called twice, is inside another one, returns more than one tensor, or reads integers that
+            are not the network's input.
     """
     graph = walked.graph
     spans = _apart(walked.spans)
@@ -78,33 +78,41 @@ def cut(walked: Walked) -> list[Piece]:
         later.append(walked.output.name)
         left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
         if not outside or len(left) != 1:
-            raise LoweringError(
-                f"block {span.name} takes {len(outside)} tensors and gives {len(left)}; expected some, and one"
+            raise _invalid_block(
+                f"block {span.name} has {len(outside)} inputs and {len(left)} outputs; expected at least 1, and 1"
             )
         if ({*outside, *left} - {walked.input.name}) & graph.integers:
-            raise LoweringError(
-                f"block {span.name} takes or gives whole numbers; expected float32, or the network's own input"
+            raise _invalid_block(
+                f"block {span.name} reads or returns integers; expected float32, or the network's own input"
             )
         pieces.append(_piece(walked, span.name, nodes, outside, next(iter(left))))
     return pieces
 
 
 def _apart(spans: Sequence[Span]) -> list[Span]:
-    """The spans in order; refused where they overlap or come twice. A module that computes nothing has none."""
+    """The spans that are not empty, in order.
+
+    Raises:
+        LoweringError: two overlap, or a module has two.
+    """
     ordered = sorted((span for span in spans if span.end > span.start), key=lambda span: (span.start, span.end))
     for before, after in pairwise(ordered):
         if before.name == after.name:
-            raise LoweringError(f"block {before.name} is called twice; a block is called once")
+            raise _invalid_block(f"block {before.name} is called twice; expected one call")
         if after.start < before.end:
-            raise LoweringError(f"blocks {before.name} and {after.name} lie within each other; name one of them")
+            raise _invalid_block(f"blocks {before.name} and {after.name} overlap; name one of them")
     return ordered
 
 
+def _invalid_block(message: str) -> LoweringError:
+    return LoweringError(message, code="export.invalid-block")
+
+
 def _end(graph: Graph, span: Span, limit: int) -> int:
-    """Where a block ends, with the operations that belong to it."""
+    """The end of a block, including the parameter-free operations that follow it."""
     own = {name for node in graph.nodes[span.start : span.end] for name in node.outputs}
     end = span.end
-    # An optional input that is left out has no name.
+    # An omitted optional input has an empty name.
     while end < limit and all(not n or n in own or n in graph.constants for n in graph.nodes[end].inputs):
         own.update(graph.nodes[end].outputs)
         end += 1

@@ -1,4 +1,4 @@
-"""What a forward reads of modules, as values that tell modules apart."""
+"""Hashable snapshots of the module attributes that a forward reads, for the cache of traces."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import torch
 from torch import nn
 
 Read = tuple[tuple[str, ...], str]
-"""The path of a module below the traced one, and the name that is read of it."""
+"""The path of a module below the traced one, and the name of the attribute."""
 Reads = tuple[Read, ...]
 
 HOLE = object()
 """Stands in arguments for a value of the graph."""
 _BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, property, classmethod, staticmethod, Enum, torch.dtype)
-"""What cannot be changed, or is changed by nobody."""
+"""Types whose instances are compared by identity, because they do not change."""
 
 
 class HiddenStateError(Exception):
-    """A value can change without a trace in what `frozen` would give."""
+    """A value may change in a way that `frozen` cannot detect."""
 
 
 def frozen(value: object) -> Hashable:
-    """Equal for values that a forward cannot tell apart: of one type, equal in all parts.
+    """A hashable snapshot of a value, equal for values of the same type with equal parts.
 
     Raises:
-        HiddenStateError: it is, or holds, something that may change while it stays the same object.
+        HiddenStateError: the value has a part that may change while it stays the same object.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return (kind, value)
     if kind is float or kind is complex:
-        return (kind, repr(value))  # tells 0.0 from -0.0, and finds nan again
+        return (kind, repr(value))  # distinguishes 0.0 from -0.0, and nan equals itself
     if kind in (tuple, list, torch.Size):
         return (kind, tuple([frozen(part) for part in value]))  # type: ignore[attr-defined]
     if kind is dict:
@@ -47,10 +47,10 @@ def frozen(value: object) -> Hashable:
 
 
 def state(module: nn.Module, name: str) -> Hashable:
-    """What a forward finds under a name: a setting itself, of a tensor or a child the type.
+    """The snapshot of an attribute that a forward reads; of a tensor or child module its type only.
 
     Raises:
-        HiddenStateError: as of `frozen`.
+        HiddenStateError: as in `frozen`.
     """
     own = module.__dict__
     if name == "_modules":
@@ -67,7 +67,7 @@ def state(module: nn.Module, name: str) -> Hashable:
 
 
 def states(module: nn.Module, reads: Reads) -> tuple[Hashable, ...] | None:
-    """The states of all reads; None where one has no module, or cannot be told."""
+    """The states of all reads; None if a module does not exist or a state is hidden."""
     there = []
     for path, name in reads:
         at: nn.Module | None = module

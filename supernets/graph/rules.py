@@ -1,4 +1,4 @@
-"""How each plain torch module becomes nodes: one rule a type."""
+"""Lowering rules for plain torch modules, one per type."""
 
 from __future__ import annotations
 
@@ -12,29 +12,37 @@ from torch import nn
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.ir import Graph, Value
+from supernets.graph.trace import join
 
 Rule = Callable[[Graph, Any, str, Value], Value]
-"""From the graph, the module, its name in the tree and its input to its output."""
+"""Appends a module's nodes: (graph, module, path, input) -> output."""
 
 
 def _own(graph: Graph, module: nn.Module, path: str, name: str) -> Value | None:
-    """A parameter or buffer of the module; None where it has none of that name."""
+    """A parameter or buffer of the module, or None."""
     tensor = getattr(module, name)
-    return None if tensor is None else graph.parameter(f"{path}.{name}" if path else name, tensor)
+    return None if tensor is None else graph.parameter(join(path, name), tensor)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    # Settings that were computed may be numpy's whole numbers, which torch takes and ONNX does not.
+    # Torch accepts numpy's integers, ONNX does not.
     return (int(value[0]), int(value[1])) if isinstance(value, Sequence) else (int(value), int(value))
 
 
-def _check_rank(module: nn.Module, x: Value, rank: int) -> None:
-    if x.rank != rank:
-        raise LoweringError(f"{type(module).__name__} got an input of {x.rank} dimensions; expected {rank}")
+def _shape_mismatch(module: nn.Module, path: str, expected: str, x: Value) -> LoweringError:
+    where = path or "the network"
+    return LoweringError(
+        f"{where} ({type(module).__name__}) expects {expected}, got the shape {x.shape}", code="export.shape-mismatch"
+    )
+
+
+def _check_image(module: nn.Module, path: str, x: Value) -> None:
+    if x.rank != 4:
+        raise _shape_mismatch(module, path, "4 dimensions", x)
 
 
 def _conv_pads(conv: nn.Conv2d) -> tuple[int, int, int, int]:
-    """Rows and columns before, then after."""
+    """Padding at the top, left, bottom and right."""
     if not isinstance(conv.padding, str):
         (top, left) = _pair(conv.padding)
         return (top, left, top, left)
@@ -46,11 +54,11 @@ def _conv_pads(conv: nn.Conv2d) -> tuple[int, int, int, int]:
 
 
 def _conv2d(graph: Graph, conv: nn.Conv2d, path: str, x: Value) -> Value:
-    _check_rank(conv, x, 4)
+    _check_image(conv, path, x)
     if conv.padding_mode != "zeros":
-        raise LoweringError(f"Conv2d(padding_mode={conv.padding_mode!r}) is not lowered")
+        raise LoweringError(f"there is no rule for Conv2d(padding_mode={conv.padding_mode!r}); use 'zeros'")
     if x.shape[1] != conv.in_channels:
-        raise LoweringError(f"{path or 'Conv2d'} takes {conv.in_channels} channels, and gets {x.shape[1]}")
+        raise _shape_mismatch(conv, path, f"{conv.in_channels} channels", x)
     kernel, stride, dilation = _pair(conv.kernel_size), _pair(conv.stride), _pair(conv.dilation)
     pads = _conv_pads(conv)
     sides = [
@@ -71,12 +79,12 @@ def _conv2d(graph: Graph, conv: nn.Conv2d, path: str, x: Value) -> Value:
 
 def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
     if x.rank < 2 or x.shape[-1] != linear.in_features:
-        raise LoweringError(f"{path or 'Linear'} takes {linear.in_features} features, and gets a shape of {x.shape}")
+        raise _shape_mismatch(linear, path, f"{linear.in_features} features", x)
     weight, bias = _own(graph, linear, path, "weight"), _own(graph, linear, path, "bias")
     shape = (*x.shape[:-1], int(linear.out_features))
     if x.rank == 2:
         return graph.add("Gemm", [x, weight, bias] if bias is not None else [x, weight], shape, transB=1)
-    # Gemm knows matrices only. The transposition is of a constant, and is done when the model is opened.
+    # Gemm supports matrices only. Runtimes transpose the constant when they load the model.
     assert weight is not None
     transposed = graph.add("Transpose", [weight], weight.shape[::-1], perm=(1, 0))
     product = graph.add("MatMul", [x, transposed], shape)
@@ -84,13 +92,13 @@ def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
 
 
 def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, path: str, x: Value) -> Value:
-    names = ("weight", "bias", "running_mean", "running_var")
-    mean, variance = _own(graph, norm, path, names[2]), _own(graph, norm, path, names[3])
+    mean, variance = _own(graph, norm, path, "running_mean"), _own(graph, norm, path, "running_var")
     if mean is None or variance is None:
         raise LoweringError(
-            f"{path or type(norm).__name__} keeps no running statistics; what it computes depends on the batch"
+            f"{path or type(norm).__name__} has no running statistics, so that its outputs depend on the batch",
+            code="export.dynamic-dimension",
         )
-    scale, shift = _own(graph, norm, path, names[0]), _own(graph, norm, path, names[1])
+    scale, shift = _own(graph, norm, path, "weight"), _own(graph, norm, path, "bias")
     scale = scale or graph.constant(np.ones(mean.shape, dtype=np.float32))
     shift = shift or graph.constant(np.zeros(mean.shape, dtype=np.float32))
     return graph.add("BatchNormalization", [x, scale, shift, mean, variance], x.shape, epsilon=float(norm.eps))
@@ -106,30 +114,31 @@ def _layer_norm(graph: Graph, norm: nn.LayerNorm, path: str, x: Value) -> Value:
 
 def _embedding(graph: Graph, embedding: nn.Embedding, path: str, x: Value) -> Value:
     if embedding.max_norm is not None:
-        raise LoweringError("Embedding(max_norm=...) changes its table as it is read; it is not lowered")
+        raise LoweringError("there is no rule for Embedding(max_norm=...), which changes its table when it is read")
     if x.name not in graph.integers:
-        raise LoweringError(f"{path or 'Embedding'} takes whole numbers, and gets float32")
+        raise LoweringError(f"{path or 'Embedding'} expects integers, got float32", code="export.type-mismatch")
     table = _own(graph, embedding, path, "weight")
     return graph.add("Gather", [table, x], (*x.shape, int(embedding.embedding_dim)), axis=0)
 
 
 def _pooled(x: Value, pool: Any, dilation: tuple[int, int]) -> list[int]:
+    """Height and width after a pooling."""
     kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
     sides = []
     for i in (0, 1):
-        room = x.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1
-        side = -(-room // stride[i]) + 1 if pool.ceil_mode else room // stride[i] + 1
-        # As torch has it, the last window must begin inside of the image or its padding before.
+        last = x.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1  # position of the last full window
+        side = -(-last // stride[i]) + 1 if pool.ceil_mode else last // stride[i] + 1
+        # As in torch, the last window must begin inside the image or the padding before it.
         if pool.ceil_mode and (side - 1) * stride[i] >= x.shape[2 + i] + padding[i]:
             side -= 1
         sides.append(side)
     return sides
 
 
-def _max_pool2d(graph: Graph, pool: nn.MaxPool2d, _: str, x: Value) -> Value:
-    _check_rank(pool, x, 4)
+def _max_pool2d(graph: Graph, pool: nn.MaxPool2d, path: str, x: Value) -> Value:
+    _check_image(pool, path, x)
     if pool.return_indices:
-        raise LoweringError("MaxPool2d(return_indices=True) is not lowered")
+        raise LoweringError("there is no rule for MaxPool2d(return_indices=True)")
     dilation = _pair(pool.dilation)
     return graph.add(
         "MaxPool",
@@ -143,10 +152,10 @@ def _max_pool2d(graph: Graph, pool: nn.MaxPool2d, _: str, x: Value) -> Value:
     )
 
 
-def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, _: str, x: Value) -> Value:
-    _check_rank(pool, x, 4)
+def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, path: str, x: Value) -> Value:
+    _check_image(pool, path, x)
     if pool.divisor_override is not None or pool.ceil_mode:
-        raise LoweringError("AvgPool2d with divisor_override or ceil_mode is not lowered")
+        raise LoweringError("there is no rule for AvgPool2d with divisor_override or ceil_mode")
     return graph.add(
         "AveragePool",
         [x],
@@ -158,14 +167,14 @@ def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, _: str, x: Value) -> Value:
     )
 
 
-def _adaptive_avg_pool2d(graph: Graph, pool: nn.AdaptiveAvgPool2d, _: str, x: Value) -> Value:
-    _check_rank(pool, x, 4)
-    asked = pool.output_size if isinstance(pool.output_size, Sequence) else (pool.output_size, pool.output_size)
-    sides = [x.shape[2 + i] if side is None else int(side) for i, side in enumerate(asked)]
+def _adaptive_avg_pool2d(graph: Graph, pool: nn.AdaptiveAvgPool2d, path: str, x: Value) -> Value:
+    _check_image(pool, path, x)
+    sizes = pool.output_size if isinstance(pool.output_size, Sequence) else (pool.output_size, pool.output_size)
+    sides = [x.shape[2 + i] if side is None else int(side) for i, side in enumerate(sizes)]
     if prod(sides) == 1:
         return graph.add("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
     if any(x.shape[2 + i] % side for i, side in enumerate(sides)):
-        raise LoweringError(f"AdaptiveAvgPool2d({tuple(sides)}) of {x.shape[2:]} needs windows of different sizes")
+        raise _shape_mismatch(pool, path, f"sides divisible by {tuple(sides)}", x)
     window = (x.shape[2] // sides[0], x.shape[3] // sides[1])
     return graph.add("AveragePool", [x], (*x.shape[:2], *sides), kernel_shape=window, strides=window)
 
@@ -175,12 +184,12 @@ def _same(graph: Graph, module: nn.Module, path: str, x: Value) -> Value:
 
 
 def _function(function: Callable[[Graph, Value], Value]) -> Rule:
-    """The rule of a module that has no settings."""
+    """The rule of a module without settings."""
     return lambda graph, module, path, x: function(graph, x)
 
 
 def _activation(function: Callable[[Graph, Value, bool], Value]) -> Rule:
-    """The rule of a module that may work in place."""
+    """The rule of a module with the setting ``inplace``."""
     return lambda graph, module, path, x: function(graph, x, module.inplace)
 
 
@@ -208,4 +217,4 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.Softmax: lambda graph, module, path, x: functions.softmax(graph, x, module.dim),
     nn.Flatten: lambda graph, module, path, x: functions.flatten(graph, x, module.start_dim, module.end_dim),
 }
-"""By exact type: a subclass may compute something else, and is traced."""
+"""By exact type; subclasses are traced, because they may override the forward."""

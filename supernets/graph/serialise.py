@@ -1,4 +1,4 @@
-"""Nodes and arrays as the bytes of an ONNX model."""
+"""Serialisation of nodes and arrays to the bytes of an ONNX model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from supernets.graph.ir import BATCH_SIZE, LENGTH, Attribute, Node, Shape
 
 OPSET = 18
-"""What torch's current exporter writes by itself, too."""
+"""The default of torch's exporter."""
 IR_VERSION = 10
-"""Read by every runtime since 2024 (onnx 1.16)."""
+"""Supported by runtimes since 2024 (onnx 1.16)."""
 Buffer = bytes | memoryview
 _TYPES = {np.dtype(np.float32): onnx.TensorProto.FLOAT, np.dtype(np.int64): onnx.TensorProto.INT64}
 
@@ -29,13 +29,13 @@ def serialise(
     length: str,
     integers: Collection[str],
 ) -> bytes:
-    """A model of some inputs and one output.
+    """The bytes of a model with one output.
 
     Args:
-        inputs: of each its name among the nodes, its name in the model, its shape.
-        output: the same of the output.
-        batch: the name of the dynamic first dimension; length: of the number of tokens.
-        integers: those of the names among the nodes that are of whole numbers.
+        inputs: the name in the nodes, the name in the model and the shape of each.
+        output: the same for the output.
+        batch, length: names of the dynamic batch size and number of tokens.
+        integers: names (in the nodes) of integer inputs.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
@@ -61,17 +61,16 @@ def serialise(
     size = len(body[0])
     for name, array in arrays.items():
         head = _initializer_head(name, array)
-        # In the logical order whatever the strides. An array that has it already is copied once only, when all is joined.
+        # In C order. An array already in C order is copied only once, by the final join.
         body += [head, array.data if array.flags.c_contiguous else array.tobytes()]
         size += len(head) + array.nbytes
     return b"".join([model.SerializeToString(), _header("graph", onnx.ModelProto, size), *body])
 
 
 def _initializer_head(name: str, array: NDArray[np.generic]) -> bytes:
-    """A tensor as a field of the graph, in protobuf's wire format, up to its numbers, which come last.
+    """A tensor as a field of the graph in protobuf's wire format, without its data, which comes last.
 
-    Through protobuf's own objects the numbers would be copied three times more, which is most of the time that a network
-    of megabytes takes.
+    Protobuf's own objects would copy the data three more times, which dominates the time for networks of megabytes.
     """
     tensor: bytes = onnx.TensorProto(name=name, data_type=_TYPES[array.dtype], dims=array.shape).SerializeToString()
     inner = tensor + _header("raw_data", onnx.TensorProto, array.nbytes)
@@ -79,7 +78,7 @@ def _initializer_head(name: str, array: NDArray[np.generic]) -> bytes:
 
 
 def _header(field: str, message: Any, size: int) -> bytes:
-    """What precedes a field of `size` bytes: its number with wire type 2 (a length follows), and the length, as varints."""
+    """The header of a field of `size` bytes: its number with wire type 2 (length-delimited), and the length, as varints."""
     out = bytearray()
     for number in (message.DESCRIPTOR.fields_by_name[field].number << 3 | 2, size):
         while number > 0x7F:

@@ -1,4 +1,4 @@
-"""The forward of a composite module as a torch.fx graph of one level, made once for all modules alike."""
+"""Cached one-level torch.fx traces of the forwards of composite modules."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from supernets.errors import LoweringError
 from supernets.graph.reads import HOLE, HiddenStateError, Read, Reads, frozen, state, states
 
 _GRAPHS: dict[Hashable, dict[Reads, dict[Hashable, fx.Graph]]] = {}
-"""By class and arguments; then by what the forward read of the modules, and by what it found there."""
+"""By class and arguments; then by the attributes that the forward read, and by their states."""
 _LOCK = threading.Lock()
-"""While fx traces, it replaces methods of `nn.Module` for the whole process, and so does `_watched`."""
+"""Held while tracing, because fx and `_watched` replace methods of `nn.Module` for the whole process."""
 _GETATTR, _SETATTR = nn.Module.__getattr__.__code__, nn.Module.__setattr__.__code__
 _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
-"""Operators that a tensor has as ``x += y`` and the like."""
+"""Operators with an in-place form, as ``x += y``."""
 
 
 class _Proxy(fx.Proxy):
-    """Tells ``x += y`` from ``x = x + y``, as fx's own proxies do not."""
+    """Records ``x += y`` as an operation in place, which fx's own proxies record as ``x = x + y``."""
 
 
 def _in_place(function: Callable[..., Any]) -> Callable[[fx.Proxy, object], fx.Proxy]:
@@ -40,17 +40,17 @@ for _name in _IN_PLACE:
 
 
 class _OneLevel(fx.Tracer):
-    """Every child is a leaf: what it computes is the walk's to find out.
+    """Traces a forward with every child module as a leaf, and records the attributes that it reads.
 
     Attributes:
-        found: what the forward read of the modules, and what was there when it read it first.
-        lasting: whether the graph is that of every module where the same is found.
+        found: the state of each attribute when the forward first read it.
+        reusable: whether every module with these states has the same graph.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.found: dict[Read, Hashable] = {}
-        self.lasting = True
+        self.reusable = True
         self._thread = threading.get_ident()
         self._watching = False
 
@@ -63,7 +63,7 @@ class _OneLevel(fx.Tracer):
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
     ) -> tuple[Callable[..., Any], list[Any]]:
-        """The forward and its arguments: a placeholder for each `HOLE` in them, and the others as they are."""
+        """The forward and its arguments, with a placeholder for each `HOLE` in them."""
         args: list[Any] = [self.root]
         kwargs: dict[str, Any] = {}
         kinds = inspect.signature(root_fn).parameters
@@ -82,7 +82,7 @@ class _OneLevel(fx.Tracer):
         return (lambda *positional: root_fn(*positional, **kwargs)), args
 
     def _filled(self, name: str, value: Any) -> Any:
-        # Lists and dicts that refuse to be changed: the caller, who is walked apart, would not see it.
+        # Immutable lists and dicts: the caller, which is walked separately, would not see a change.
         if value is HOLE:
             return self.create_proxy("placeholder", name, (), {})
         if type(value) is tuple:
@@ -94,7 +94,7 @@ class _OneLevel(fx.Tracer):
         return value
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """A proxy for a tensor of the tree, whatever its type: those of a live subnet are no parameters."""
+        """A proxy for any tensor of the tree: those of a live subnet are not `nn.Parameter`."""
         name = self._name_of(attr_val) if isinstance(attr_val, Tensor) else None
         if name is None:
             return attr_val
@@ -120,18 +120,18 @@ class _OneLevel(fx.Tracer):
             self._watching = before
 
     def note(self, module: nn.Module, name: str, reader: Any) -> None:
-        """Takes down that the code `reader` reads an attribute of a module.
+        """Records that the code `reader` reads an attribute of a module.
 
         Raises:
-            LoweringError: it is about to set one of a child, which runs after the forward has been traced.
+            LoweringError: it sets an attribute of a child, which runs after the forward has been traced.
         """
         if not self._watching or threading.get_ident() != self._thread:
             return
         if name == "__dict__":
             if reader is _SETATTR and module is not self.root:
                 raise LoweringError("it sets an attribute of another module")
-            # Module's own lookup of a tensor or child; anyone else may read anything there.
-            self.lasting = self.lasting and reader is _GETATTR
+            # `Module.__getattr__` looks up one tensor or child; other code may read any attribute.
+            self.reusable = self.reusable and reader is _GETATTR
         elif not name.startswith("__"):
             with self._not_watching():
                 self._note(module, name)
@@ -139,7 +139,7 @@ class _OneLevel(fx.Tracer):
     def _note(self, module: nn.Module, name: str) -> None:
         path = self.submodule_paths.get(module) if self.submodule_paths else None
         if path is None or name in ("_parameters", "_buffers"):
-            self.lasting = False
+            self.reusable = False
             return
         read = (tuple(path.split(".")) if path else (), name)
         if read in self.found:
@@ -147,20 +147,20 @@ class _OneLevel(fx.Tracer):
         try:
             self.found[read] = state(module, name)
         except HiddenStateError:
-            self.lasting = False
-        # fx knows each module and tensor by one name. Where it has two, the graph is not that of modules without ties.
+            self.reusable = False
+        # fx uses one name per module and tensor, so that a graph with ties does not hold for modules without them.
         children = module._modules if name == "_modules" else {name: module._modules.get(name)}
         for key, child in children.items():
             if child is not None and self.submodule_paths.get(child) != join(path, key):  # type: ignore[union-attr]
-                self.lasting = False
+                self.reusable = False
         tensor = module._parameters.get(name, module._buffers.get(name))
         if tensor is not None and self._name_of(tensor) != join(path, name):
-            self.lasting = False
+            self.reusable = False
 
 
 @contextmanager
 def _watched(note: Callable[[nn.Module, str, Any], None]) -> Iterator[None]:
-    """Meanwhile, each reading of a module's attribute is told: which module, which name, the code that reads."""
+    """Calls `note` for each read of a module's attribute, with the module, the name and the reading code."""
 
     def getattribute(module: nn.Module, name: str) -> Any:
         frame = inspect.currentframe()
@@ -175,18 +175,18 @@ def _watched(note: Callable[[nn.Module, str, Any], None]) -> Iterator[None]:
 
 
 def trace(module: nn.Module, arguments: Mapping[str, object]) -> fx.Graph:
-    """The operations of a module's forward; calls of children stay calls.
+    """The operations of a module's forward, in which calls of children remain calls.
 
-    Kept by all that the forward depended on before it saw a tensor: its class, its arguments, and whatever it read of the
-    module and of those below it. So the blocks of thousands of subnets share a few graphs. Where it read what can change
-    unseen (an object of a class of its own, for instance), its graph is not kept. What it reads of the program itself, as
-    global variables are, is taken to stay as it is.
+    Cached by everything that determines the graph: the class, the arguments, and the attributes that the forward read of
+    the module and its descendants. So the blocks of thousands of subnets share a few graphs. If it read an attribute that
+    may change undetected (an object of the user's class, for instance), the graph is not cached. Global variables are
+    assumed constant.
 
     Args:
-        arguments: of ``forward``, in its order, with a `HOLE` for each value of the graph, which become the placeholders.
+        arguments: of ``forward``, in its order, with a `HOLE` for each value of the graph, which become placeholders.
 
     Raises:
-        LoweringError: fx cannot follow the forward (for instance, it branches on a tensor's values).
+        LoweringError: fx cannot trace the forward (for instance, it branches on a tensor's values).
     """
     try:
         known = _GRAPHS.setdefault((type(module), frozen(dict(arguments))), {})
@@ -200,12 +200,12 @@ def trace(module: nn.Module, arguments: Mapping[str, object]) -> fx.Graph:
         tracer = _OneLevel()
         try:
             with _watched(tracer.note):
-                # A copy, because the tracer hangs the constants that it meets to what it traces.
+                # A copy, because the tracer adds constants as attributes to the module.
                 graph = tracer.trace(copy.copy(module), dict(arguments))
-        except Exception as error:  # fx raises whatever the forward does when it is run on proxies
-            message = f"the forward of {type(module).__name__} cannot be traced: {error}"
-            raise LoweringError(message) from error
-    if tracer.lasting:
+        except Exception as error:  # the forward may raise anything when it runs on proxies
+            message = f"torch.fx cannot trace the forward of {type(module).__name__}: {error}"
+            raise LoweringError(message, code="export.untraceable") from error
+    if tracer.reusable:
         known.setdefault(tuple(tracer.found), {})[tuple(tracer.found.values())] = graph
     return graph
 
@@ -216,10 +216,10 @@ def _signature(forward: Callable[..., Any]) -> inspect.Signature:
 
 
 def bind(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What each argument of a module's forward gets in a call, the defaults of those left out included, in their order.
+    """The arguments of a module's forward by name, in its order, including defaults.
 
     Raises:
-        LoweringError: the forward does not take these arguments.
+        LoweringError: the forward does not accept these arguments.
     """
     try:
         bound = _signature(type(module).forward).bind(module, *args, **kwargs)
@@ -230,5 +230,5 @@ def bind(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
 
 
 def join(path: str, name: str) -> str:
-    """The path of a module's own module or tensor."""
+    """The path of a module's child or tensor."""
     return f"{path}.{name}" if path else name

@@ -1,4 +1,4 @@
-"""The walk over a module tree: plain modules by their rules, composite ones by the graphs of their forwards."""
+"""Traversal of a module tree that builds its graph: rules for plain modules, traces for composite ones."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ INPUT, OUTPUT, BATCH, LENGTH_NAME = "input", "logits", "batch", "tokens"
 
 
 class BatchSize:
-    """What a forward gets for ``x.shape[0]``: something that can be handed to a reshape, and to nothing else."""
+    """The value of ``x.shape[0]`` in a forward, which only a reshape accepts."""
 
 
 class Length:
-    """What a forward gets for a number of tokens that only the run knows: it can be handed to nothing."""
+    """The value of a dynamic number of tokens in a forward, which no operation accepts."""
 
 
-_UNKNOWN: Mapping[int, BatchSize | Length] = {BATCH_SIZE: BatchSize(), LENGTH: Length()}
+_DYNAMIC: Mapping[int, BatchSize | Length] = {BATCH_SIZE: BatchSize(), LENGTH: Length()}
 
 
 Size = int | BatchSize | Length
@@ -38,7 +38,7 @@ Size = int | BatchSize | Length
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The nodes that a named module wrote: ``graph.nodes[start:end]``."""
+    """The nodes of a named module: ``graph.nodes[start:end]``."""
 
     name: str
     start: int
@@ -50,7 +50,7 @@ class Walked:
     """A module as a graph.
 
     Attributes:
-        spans: of the modules that were asked for, in the order of their calls.
+        spans: of the requested modules, in the order of their calls.
     """
 
     graph: Graph
@@ -60,14 +60,14 @@ class Walked:
 
 
 def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] = ()) -> Walked:
-    """The graph of a module in eval mode; nothing is run, and no tensor is copied.
+    """The graph of a module in eval mode, without running it or copying tensors.
 
     Args:
         input_shape: of one example, without the batch; or `TOKENS`.
-        names: of the modules whose nodes the caller wants to find again.
+        names: of the modules whose spans to record.
 
     Raises:
-        LoweringError: the module is in training mode, has hooks, or holds an operation that has no rule.
+        LoweringError: the module is in training mode, has hooks, or has an operation without a rule.
     """
     _check(module)
     graph = Graph()
@@ -75,10 +75,12 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
     walker = _Walker(graph, frozenset(names))
     output = walker.call(module, "", (x,), {})
     if not isinstance(output, Value):
-        raise LoweringError(f"{type(module).__name__} gives {type(output).__name__}; expected one tensor")
+        raise LoweringError(
+            f"{type(module).__name__} returns {type(output).__name__}; expected one tensor", code="export.type-mismatch"
+        )
     graph.check_read(output.name)
     if output.name in graph.integers:
-        raise LoweringError(f"{type(module).__name__} gives whole numbers; expected float32")
+        raise LoweringError(f"{type(module).__name__} returns integers; expected float32", code="export.type-mismatch")
     if not graph.nodes or output.name in graph.parameters or output.name == x.name:
         output = graph.add("Identity", [output], output.shape)
     return Walked(graph, x, output, tuple(walker.spans))
@@ -86,31 +88,34 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
 
 def _check(module: nn.Module) -> None:
     for name, child in module.named_modules():
-        where = f"{name or 'the network'} ({type(child).__name__})"
-        if not _called_plainly(type(child)):  # type: ignore[arg-type]  # mypy takes the instances' hash for the class's
-            raise LoweringError(f"{where} is compiled, or called in a way of its own, not by a forward of its class")
-        if child.training:
-            raise LoweringError(f"{where} is in training mode; call eval() first")
-        if child._forward_hooks or child._forward_pre_hooks:
-            raise LoweringError(f"{where} has forward hooks, which a graph would leave out; remove them first")
-        if "forward" in child.__dict__:
-            raise LoweringError(f"{where} has a forward of its own, unlike its class; make it a class")
+        problem = ""
+        if not _called_plainly(type(child)):  # type: ignore[arg-type]  # mypy confuses the hashes of instance and class
+            problem = "is compiled or overrides __call__; use a plain forward"
+        elif child.training:
+            problem = "is in training mode; call eval() first"
+        elif child._forward_hooks or child._forward_pre_hooks:
+            problem = "has forward hooks, which the graph would omit; remove them first"
+        elif "forward" in child.__dict__:
+            problem = "has a forward that differs from its class's; make it a class"
+        if problem:
+            where = f"{name or 'the network'} ({type(child).__name__})"
+            raise LoweringError(f"{where} {problem}", code="export.module-state")
     tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
     if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers, *tensors}:
-        raise LoweringError(f"the network has a tensor named {taken.pop()!r}, as the graph's own is; rename it")
+        raise LoweringError(f"the network has a tensor named {taken.pop()!r}, which the graph uses; rename it")
 
 
 @functools.cache
 def _called_plainly(cls: type[nn.Module]) -> bool:
-    """Whether calling a module of this class means its forward, which is plain Python."""
-    # Torch's own classes that have a call lead to the forward, or refuse to be called (ParameterList).
+    """Whether calling a module of this class runs its forward, and that is a Python function."""
+    # A `__call__` in torch's own classes leads to the forward, or raises (ParameterList).
     own = [base for base in cls.__mro__ if not base.__module__.startswith("torch.")]
     return isinstance(getattr(cls, "forward", None), FunctionType) and not any("__call__" in vars(base) for base in own)
 
 
 @functools.cache
 def _is_chain(cls: type[nn.Module]) -> bool:
-    """Whether a module of this class does what nn.Sequential does."""
+    """Whether a module of this class behaves as nn.Sequential."""
     return cls.forward is nn.Sequential.forward and cls.__iter__ is nn.Sequential.__iter__  # type: ignore[attr-defined]
 
 
@@ -121,22 +126,22 @@ class _Walker:
         self.spans: list[Span] = []
 
     def call(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What a module's forward gives, written to the graph."""
+        """The result of a module's forward; its nodes are appended to the graph."""
         start = len(self.graph.nodes)
         rule = RULES.get(type(module))
         if rule is not None:
             if len(args) != 1 or kwargs or not isinstance(args[0], Value):
-                raise LoweringError(f"{path} ({type(module).__name__}) is called with more than one tensor")
+                raise LoweringError(f"{path} ({type(module).__name__}) has other arguments than one tensor")
             result: Any = rule(self.graph, module, path, args[0])
         elif _is_chain(type(module)) and len(args) + len(kwargs) == 1:  # type: ignore[arg-type]
             (result,) = args or kwargs.values()
             for name, child in module._modules.items():
                 if child is None:
-                    raise LoweringError(f"{join(path, name)} is None, which cannot be called")
+                    raise LoweringError(f"{join(path, name)} is None; expected a module")
                 result = self.call(child, join(path, name), (result,), {})
         elif type(module).__module__.startswith("torch.nn."):
             raise LoweringError(
-                f"there is no rule for modules of type {type(module).__name__} ({path or 'the network'})"
+                f"{path or 'the network'}: there is no rule for modules of type {type(module).__name__}"
             )
         else:
             result = self._composite(module, path, args, kwargs)
@@ -165,27 +170,27 @@ class _Walker:
                     values[node] = self._apply(node, module, path, arguments, named)
                 case "output":
                     return arguments[0]
-        raise LoweringError(f"the forward of {type(module).__name__} gives nothing")
+        raise LoweringError(f"the forward of {type(module).__name__} returns nothing")
 
     def _tensor(self, module: nn.Module, path: str, name: str) -> Value:
         owner, _, leaf = name.rpartition(".")
         tensor = getattr(module.get_submodule(owner), leaf, None)
         if not isinstance(tensor, Tensor):
-            raise LoweringError(f"{type(module).__name__} makes a tensor of its own in its forward; make it a buffer")
+            raise LoweringError(f"{type(module).__name__} creates a tensor in its forward; make it a buffer")
         return self.graph.parameter(join(path, name), tensor)
 
     def _apply(self, node: fx.Node, module: nn.Module, path: str, args: Any, kwargs: Any) -> Any:
-        """One function or method of a trace."""
+        """The result of one function or method call of a trace."""
         target = node.target
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
         where = f"{type(module).__name__} ({path or 'the network'})"
         try:
             if target is getattr and args[1] == "shape":
-                return _sizes(args[0])
+                return _size(args[0])
             if target == "size":
                 return _size(*args, **kwargs)
             if getattr(target, "__module__", "") == "_operator" and all(isinstance(a, int | float) for a in args):
-                return target(*args)  # type: ignore[operator]  # sums of sizes and settings, no tensors
+                return target(*args)  # type: ignore[operator]  # arithmetic on sizes and settings
             if target is operator.getitem:
                 return args[0][args[1]] if isinstance(args[0], tuple) else functions.element(self.graph, *args)
             table: Mapping[Any, Callable[..., Any]] = METHODS if node.op == "call_method" else FUNCTIONS
@@ -195,13 +200,13 @@ class _Walker:
                 args = fx.node.map_aggregate(args, lambda a: BATCH_SIZE if isinstance(a, BatchSize) else a)
             return table[target](self.graph, *args, **kwargs)
         except LoweringError as error:
-            raise LoweringError(f"{where}: {error}") from None
+            raise LoweringError(f"{where}: {error}", code=error.code) from None
         except (TypeError, AttributeError, ValueError, IndexError) as error:
-            raise LoweringError(f"{where}: {name} is called in a way that has no rule: {error}") from None
+            raise LoweringError(f"{where}: there is no rule for this call of {name}: {error}") from None
 
 
 def _opened(value: Any, given: list[Value | BatchSize | Length]) -> Any:
-    """An argument with a `HOLE` for each value of the graph, which are appended to `given`."""
+    """An argument with a `HOLE` for each value of the graph; the values are appended to `given`."""
     if isinstance(value, Value | BatchSize | Length):
         given.append(value)
         return HOLE
@@ -215,9 +220,5 @@ def _opened(value: Any, given: list[Value | BatchSize | Length]) -> Any:
 
 
 def _size(x: Value, dim: int | None = None) -> tuple[Size, ...] | Size:
-    sizes = _sizes(x)
+    sizes = tuple(_DYNAMIC.get(n, n) for n in x.shape)
     return sizes if dim is None else sizes[dim]
-
-
-def _sizes(x: Value) -> tuple[Size, ...]:
-    return tuple(_UNKNOWN.get(n, n) for n in x.shape)
