@@ -26,7 +26,7 @@ def print_training(made: dict[str, Any]) -> None:
 
 def print_nested(found: Any, expression: str) -> None:
     """The largest nested network within limits, and the few below it."""
-    kept = found.within(expression)
+    kept = found.satisfying(expression)
     print(
         f"{found.run}: {len(kept)} of {len(found.networks)} nested networks keep {expression.strip()}; the largest first "
         "(costs are computed; nothing is measured yet)"

@@ -68,9 +68,9 @@ def show(
         print_training(made)
         return print_finetunings(further)
     if opened.kind == "training" and select is not None and profile is None:
-        from nas.export.nested_selection import sorted_list
+        from nas.export.cost_selection import networks_by_cost
 
-        found = sorted_list(opened)
+        found = networks_by_cost(opened)
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
     if select is not None:
         report = opened.report_of(profile)
@@ -132,10 +132,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write one network as ONNX, checked against torch, with its manifest and weights."""
-    from nas.export.exporting import export as export_run
+    from nas.export.onnx_export import export_onnx
 
     check_one_choice(select, index, knee)
-    made = export_run(folder(runs), run, output, select=select, index=index)
+    made = export_onnx(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
@@ -166,7 +166,7 @@ def export_transformers(
 
     Of a training, it is the whole network.
     """
-    from nas.export.exporting import export_transformers as write
+    from nas.export.transformers_export import export_transformers as write
 
     check_one_choice(select, index, knee)
     made = write(folder(runs), run, output, select=select, index=index)

@@ -89,10 +89,10 @@ class Run(StoredRun):
             )
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
-        """Writes one network as checked ONNX; see `nas.export.exporting.export`."""
-        from nas.export.exporting import export  # torch, which reading does without
+        """Writes one network as checked ONNX; see `nas.export.onnx_export.export_onnx`."""
+        from nas.export.onnx_export import export_onnx  # torch, which reading does without
 
-        return export(self.runs, self.id, Path(path), select=select, index=index)
+        return export_onnx(self.runs, self.id, Path(path), select=select, index=index)
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:

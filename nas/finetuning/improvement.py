@@ -43,6 +43,6 @@ def improvement_of(run: StoredRun) -> Improvement:
 def _scored(origin: StoredRun, network: Architecture) -> RunStore:
     """The figures of a network whose run has none, as it is a training: taken now, in fp32."""
     from nas.build.trained_run import load_trained_run
-    from nas.export.unsearched import score_picked
+    from nas.export.network_scoring import score_network
 
-    return score_picked(origin.id, network, load_trained_run(origin))[1].store
+    return score_network(origin.id, network, load_trained_run(origin))[1].store

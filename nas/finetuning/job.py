@@ -6,7 +6,7 @@ from nas.analysis.selection import pick
 from nas.config import SearchJob, job_of
 from nas.engine.run import Run
 from nas.errors import SelectionError
-from nas.export.nested_selection import sorted_list
+from nas.export.cost_selection import networks_by_cost
 from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
@@ -28,7 +28,7 @@ def finetuning_job(
     A network that was trained further already is taught by whom it learnt from then.
 
     Args:
-        select, index: as of `nas.export.exporting.export`.
+        select, index: as of `nas.export.onnx_export.export_onnx`.
         learning_rate: the peak; None for a tenth of the supernet's.
 
     Raises:
@@ -76,7 +76,7 @@ def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architectu
             raise SelectionError(
                 f"run {run.id!r} is a training and has no front; say which network, e.g. --select 'macs<=2e6', or search it"
             )
-        return sorted_list(run).within(select)[-1][0], run.job.precisions[0]
+        return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
     point = pick(run.report, select, index)
     with run.store() as store:
         return store.search_facts().precisions.split(point.architecture)

@@ -18,7 +18,7 @@ from nas.config import load_job
 from nas.engine.driver import RunOptions, search
 from nas.engine.run import Run
 from nas.errors import JobError
-from nas.export import exporting as exports
+from nas.export import transformers_export as exports
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError
 from supernets.families.pretrained_transformer import PretrainedTransformer
@@ -92,7 +92,7 @@ def test_a_folder_that_reads_back_as_another_network_is_refused(
     monkeypatch.setattr(exports, "read_vit", wrong)
     made = shell.nas("export-transformers", "digits-1", "-o", tmp_path / "vit", "--select", "key=0-0-1-0-x-x-1-0")
     assert made.code == 1
-    assert "gives other answers than the network" in made.err
+    assert f"{tmp_path / 'vit'}: the network read back" in made.err
 
 
 def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:

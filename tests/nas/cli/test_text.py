@@ -174,7 +174,7 @@ def test_a_network_trained_whole_is_made_a_supernet_of_and_teaches_it(shell: She
     assert told.code == 0, told.err
     assert shell.nas("export-transformers", "parts-1", "-o", tmp_path / "parts").code == 0
     of_none = shell.nas("export-transformers", "parts-1", "-o", tmp_path / "none", "--select", "macs<=1e5")
-    assert (of_none.code, "nested networks alone can be chosen from" in of_none.err) == (1, True)
+    assert (of_none.code, "supernet.nested: true" in of_none.err) == (1, True)
 
 
 def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:

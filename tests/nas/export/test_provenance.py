@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.analysis.report import build_report
-from nas.export.bundle import Origin, _provenance
+from nas.export.provenance import Provenance
 from nas.problem.objectives import Fidelity, Status
 from tests.nas.export.runs import TWO, example_run
 
@@ -14,8 +14,8 @@ def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
     store = example_run(TWO)
     report = build_report(store, run="example-1")
     point, latency = report.front[0], report.objectives[1]
-    origin = Origin("example-1", report.metrics, report.profiles, store.search_facts().precisions, store)
-    assert _provenance(latency, point, origin)["fidelity"] == "final"
+    provenance = Provenance("example-1", report.metrics, report.profiles, store.search_facts().precisions, store)
+    assert provenance.measured_with(latency, point)["fidelity"] == "final"
     (final,) = (
         m
         for m in store.measurements(Fidelity.FINAL)
@@ -23,6 +23,6 @@ def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
     )
     failed = replace(final, status=Status.FAILED, value=None, error=None, attempt=1, environment={"noise": 0.4})
     store.add(failed)
-    came = _provenance(latency, point, origin)
+    came = provenance.measured_with(latency, point)
     assert came["fidelity"] == "search"
     assert came["environment"] != failed.environment

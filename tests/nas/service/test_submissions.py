@@ -20,7 +20,7 @@ from nas.errors import (
     TooManyError,
     UnknownNameError,
 )
-from nas.export.exporting import export_transformers
+from nas.export.transformers_export import export_transformers
 from nas.service.jobs.job_runner import JobState
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings

@@ -1,4 +1,4 @@
-"""`nas.export.nested_selection`: trained nested networks are chosen among by their costs, without a search."""
+"""`nas.export.cost_selection`: trained nested networks are chosen among by their costs, without a search."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from nas.config import parse_job
 from nas.engine.driver import RunOptions, train
 from nas.engine.progress import Silent
 from nas.engine.run import Run
-from nas.errors import NasError, SelectionError
-from nas.export.nested_selection import sorted_list
+from nas.export.cost_selection import networks_by_cost
 from nas.store.folder import RunsFolder
 from supernets.recalibration import recalibrate
+from tests.errors import raises
 from tests.nas.commands import SMALL_JOB, Shell
 
 TRAINING = "training: {strategy: sorted, epochs: 1, batch_size: 256}"
@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
-    found = sorted_list(trained)
+    found = networks_by_cost(trained)
     space = found.supernet.space
     costs = {network: found.supernet.cost(network) for network in space.enumerate()}
     assert len(found.networks) == len(costs) == 8  # depth, width and expansion of two options each
@@ -45,26 +45,34 @@ def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "said"),
+    ("expression", "code", "mentions"),
     [
-        ("macs<=1", r"no network of run 'small-1' keeps 'macs<=1'; they have .*macs [\d,]+.* to .*macs [\d,]+"),
-        ("accuracy>=0.5", "did not measure accuracy; it has activation_bytes, macs, parameters"),
-        ("latency_ms<=1", r"unknown objective 'latency_ms'.* Only a search times networks\.$"),
-        ("macs", "'macs' is no limit"),
+        ("accuracy>=0.5", "selection.invalid", ["accuracy", "activation_bytes, macs, parameters"]),
+        ("latency_ms<=1", "objective.unknown", ["latency_ms"]),
+        ("macs", "selection.invalid", ["'macs'"]),
     ],
 )
-def test_what_cannot_be_chosen_is_told(trained: Run, expression: str, said: str) -> None:
-    with pytest.raises(NasError, match=said):
-        sorted_list(trained).within(expression)
+def test_an_expression_that_is_no_limit_on_costs_is_rejected(
+    trained: Run, expression: str, code: str, mentions: list[str]
+) -> None:
+    with raises(code, *mentions):
+        networks_by_cost(trained).satisfying(expression)
+
+
+def test_a_limit_that_no_network_satisfies_is_reported_with_the_range(trained: Run) -> None:
+    found = networks_by_cost(trained)
+    ends = [f"macs {costs['macs']:,}" for _, costs in (found.networks[0], found.networks[-1])]
+    with raises("selection.nothing-satisfies", "small-1", "macs<=1", *ends):
+        found.satisfying("macs<=1")
 
 
 class TestExport:
     """A network that nobody measured is scored once it is picked, and written like any other."""
 
     def test_the_pick_is_scored_on_both_parts_and_nothing_else_is_claimed(self, trained: Run, tmp_path: Path) -> None:
-        found = sorted_list(trained)
+        found = networks_by_cost(trained)
         limit = sorted(costs["macs"] for _, costs in found.networks)[4] + 1
-        picked, costs = found.within(f"macs<={limit}")[-1]
+        picked, costs = found.satisfying(f"macs<={limit}")[-1]
         made = trained.export(tmp_path / "m.onnx", select=f"macs<={limit}")
         manifest = json.loads((tmp_path / "m.json").read_text())
         assert made["key"] == manifest["key"] == picked.key
@@ -105,7 +113,7 @@ class TestExport:
         assert "wrote largest.onnx (accuracy 0." in answer.out
         assert "latency" not in answer.out
         refused = shell.nas("export", "small-1", "--select", "macs<=1", "-o", "none.onnx")
-        assert (refused.code, "no network of run 'small-1' keeps 'macs<=1'" in refused.err) == (1, True)
+        assert (refused.code, "small-1" in refused.err and "'macs<=1'" in refused.err) == (1, True)
         knee = shell.nas("export", "small-1", "-o", "none.onnx")
         assert (knee.code, "run 'small-1' is no search" in knee.err) == (1, True)
         assert not (shell.folder / "none.onnx").exists()
@@ -115,9 +123,7 @@ class TestExport:
         shutil.copytree(trained.folder.path, tmp_path / "runs" / "small-1")
         job = tmp_path / "runs" / "small-1" / "job.yaml"
         job.write_text(job.read_text().replace("fp32", "int8"))
-        with pytest.raises(
-            SelectionError, match=r"exported in fp32, and its job deploys in int8 alone; search it with"
-        ):
+        with raises("export.precision-unavailable", "small-1", "fp32", "int8"):
             Run.open(folder, "small-1").export(tmp_path / "m.onnx", select="macs<=1e9")
 
 
@@ -132,10 +138,8 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
         train(parse_job(JOB, source="job.yaml"), RunOptions(runs, display=Display()))
-    with pytest.raises(
-        SelectionError, match="run 'small-1' is not trained to its end; wait for it, or go on with: nas resume"
-    ):
-        sorted_list(Run.open(runs, "small-1"))
+    with raises("checkpoint.unfinished", "nas resume small-1"):
+        networks_by_cost(Run.open(runs, "small-1"))
 
 
 def test_no_network_of_a_training_is_shown_by_a_profile(

@@ -1,4 +1,4 @@
-"""Choosing a network of a training without a search: its largest, or of nested ones the largest within limits of cost."""
+"""Selects a network of a training by computed costs, without a search: the largest, or the largest within limits."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ from supernets.families.nested import NestedFamily
 from supernets.space import Architecture
 
 MAX_NETWORKS = 10_000
-"""More are searched, not listed."""
+"""Largest space that is enumerated; a larger one must be searched."""
 
 
 @dataclass(frozen=True)
-class SortedList:
-    """A supernet's nested networks by their costs.
+class NetworksByCost:
+    """A supernet's nested networks in the order of their costs.
 
     Attributes:
-        networks: each with its computed costs by name, fewest multiply-accumulates first.
+        networks: each with its computed costs by name, in ascending order of multiply-accumulates.
     """
 
     run: str
     supernet: Supernet
     networks: tuple[tuple[Architecture, dict[str, int]], ...]
 
-    def within(self, expression: str) -> list[tuple[Architecture, dict[str, int]]]:
-        """The networks that keep all limits of an expression such as ``macs<=2e6``, in the list's order.
+    def satisfying(self, expression: str) -> list[tuple[Architecture, dict[str, int]]]:
+        """The networks that satisfy all limits of an expression such as ``macs<=2e6``, smallest first.
 
         Raises:
-            SelectionError: malformed, of a figure that is not computed, or no network keeps it (the text names the nearest
-                end of the list).
+            SelectionError: it is malformed, its metric is not a computed cost, or no network satisfies it.
         """
-        figures = [Objective.parse(name, []) for name in sorted(EXACT_METRICS)]
-        limits = parse_terms(expression, [], figures)
+        metrics = [Objective.parse(name, []) for name in sorted(EXACT_METRICS)]
+        limits = parse_terms(expression, [], metrics)
         kept = [
             (network, costs)
             for network, costs in self.networks
@@ -50,12 +49,15 @@ class SortedList:
                 ", ".join(f"{name} {value:,}" for name, value in costs.items())
                 for _, costs in (self.networks[0], self.networks[-1])
             )
-            raise SelectionError(f"no network of run {self.run!r} keeps {expression.strip()!r}; they have {ends}")
+            raise SelectionError(
+                f"no network of run {self.run!r} satisfies {expression.strip()!r}; their costs range from {ends}",
+                code="selection.nothing-satisfies",
+            )
         return kept
 
     def to_json(self, expression: str) -> dict[str, Any]:
         """What `nas show --select --json` prints of a training."""
-        kept = self.within(expression)
+        kept = self.satisfying(expression)
         rows = [
             {
                 "key": network.key,
@@ -68,49 +70,51 @@ class SortedList:
         return {"run": self.run, "kind": "training", "select": expression, "best": rows[-1], "within": rows}
 
 
-def sorted_list(run: StoredRun) -> SortedList:
+def networks_by_cost(run: StoredRun) -> NetworksByCost:
     """The nested networks of a trained run, from its checkpoint.
 
     Raises:
         SelectionError: they are not nested, or the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
-    supernet = _trained(run)
+    supernet = _supernet(run)
     family = supernet.family
     if not isinstance(family, NestedFamily) or family.space.size > MAX_NETWORKS:
         raise SelectionError(
             f"run {run.id!r} is a training of {family.space.size:.3g} networks, none of them measured: search it with "
-            f"supernet: {{from: {run.id}}}, then select; without a search, nested networks alone can be chosen from "
-            "(supernet.nested: true)"
+            f"supernet: {{from: {run.id}}}, then select; without a search, only nested networks can be selected "
+            "(supernet.nested: true)",
+            code="selection.not-measured",
         )
     rows = costs_of(supernet, family.space.enumerate())
-    return SortedList(run.id, supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"]))))
+    return NetworksByCost(run.id, supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"]))))
 
 
-def largest(run: StoredRun) -> tuple[Architecture, dict[str, int]]:
+def largest_network(run: StoredRun) -> tuple[Architecture, dict[str, int]]:
     """The largest network of a trained run, with its computed costs by name.
 
     Raises:
         SelectionError: the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
-    supernet = _trained(run)
+    supernet = _supernet(run)
     (found,) = costs_of(supernet, [supernet.space.largest])
     return found
 
 
-def _trained(run: StoredRun) -> Supernet:
-    unfinished = f"run {run.id!r} is not trained to its end; wait for it, or go on with: nas resume {run.id}"
-    if not has_checkpoint(run.folder.checkpoint):
-        raise SelectionError(unfinished)
-    checkpoint = load_checkpoint(run.folder.checkpoint)
-    if not checkpoint.finished:
-        raise SelectionError(unfinished)
-    return checkpoint.supernet
+def _supernet(run: StoredRun) -> Supernet:
+    if has_checkpoint(run.folder.checkpoint):
+        checkpoint = load_checkpoint(run.folder.checkpoint)
+        if checkpoint.finished:
+            return checkpoint.supernet
+    raise SelectionError(
+        f"run {run.id!r} is not fully trained; wait for it, or continue it with `nas resume {run.id}`",
+        code="checkpoint.unfinished",
+    )
 
 
 def costs_of(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, int]]]:
-    """Networks, each with its computed costs by name, in fp32."""
+    """Each network with its computed costs by name, in fp32."""
     table = supernet.costs(networks)
     found = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}
     return [(network, {name: values[i] for name, values in found.items()}) for i, network in enumerate(networks)]

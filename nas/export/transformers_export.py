@@ -1,0 +1,118 @@
+"""Exports an encoder of a run as a folder that the transformers library loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.analysis.report import build_report
+from nas.analysis.selection import pick
+from nas.build.trained_run import load_trained_run
+from nas.errors import ExportFailedError
+from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
+from nas.store.folder import RunsFolder
+from nas.store.stored_run import StoredRun
+from supernets.base import Family
+from supernets.data import DataSet
+from supernets.errors import ExportError
+from supernets.families.encoder.family import EncoderFamily
+from supernets.families.encoder.pretrained import read_bert, write_bert
+from supernets.families.pretrained_transformer import renumbered
+from supernets.families.single import innermost
+from supernets.families.vit_encoder.family import ViTEncoderFamily
+from supernets.families.vit_encoder.pretrained import read_vit, write_vit
+from supernets.space import Architecture
+
+ROUNDING = 1e-5
+"""Largest accepted difference, as a share of the largest output: sums over weights at other addresses may be reordered."""
+
+
+def export_transformers(
+    runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None
+) -> dict[str, Any]:
+    """Writes one encoder, of sentences or images, as a folder that the transformers library loads.
+
+    The weights are read back and compared, as are the outputs of the network that they make.
+
+    Args:
+        folder: a new or an empty one.
+        select, index: as of `nas.export.onnx_export.export_onnx`; of a training, without either the whole network.
+
+    Returns:
+        What `nas export-transformers --json` prints; ``values`` are those of fp32, in which it is written: of a network that
+        was measured in other precisions alone, the computed costs.
+
+    Raises:
+        ExportFailedError: the folder is not empty, or the network read back gives other outputs.
+        ExportError: the library has no such network.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportFailedError(
+            f"{folder} exists and is no empty folder; choose another path, or move it", code="file.exists"
+        )
+    opened = StoredRun.open(runs, run)
+    network, measured = _select(opened, select, index)
+    trained = load_trained_run(opened)
+    supernet, data = trained.checkpoint.supernet, trained.data.dataset
+    values = costs_of(supernet, [network])[0][1] if measured is None else measured
+    family, plain = innermost(supernet.family, network)
+    module = supernet.extract(network)
+    tensors, loader = _write(folder, family, plain, module, data)
+    again = family.build(plain).eval()
+    again.load_state_dict(tensors)
+    read = again.state_dict()
+    same_weights = all(torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items())
+    with torch.no_grad():
+        outputs, expected = (one(data.validation.inputs[:8]) for one in (again, module))
+    # Not by ">": NaN must not pass.
+    same_outputs = bool((outputs - expected).abs().max() <= ROUNDING * expected.abs().max())
+    if not (same_weights and same_outputs):
+        raise ExportFailedError(
+            f"{folder}: the network read back gives other outputs than the one written", code="export.outputs-differ"
+        )
+    return {
+        "path": str(folder),
+        "loader": loader,
+        "key": network.key,
+        "values": dict(values),
+        "precision": "fp32",
+    }
+
+
+def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float] | None]:
+    """A network of a run, and its metrics in fp32; None where it was measured in other precisions alone."""
+    if run.kind == "training" and index is None:
+        return largest_network(run) if select is None else networks_by_cost(run).satisfying(select)[-1]
+    with run.store() as store:
+        report = build_report(store, run=run.id)
+        precisions = store.search_facts().precisions
+    point = pick(report, select, index)
+    network, _ = precisions.split(point.architecture)
+    same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]
+    return network, same[0].values if same else None
+
+
+def _write(
+    folder: Path, family: Family, network: Architecture, module: nn.Module, data: DataSet
+) -> tuple[Mapping[str, Tensor], str]:
+    """The tensors of a network, read back from the folder that it was written to, and the class that loads the folder."""
+    own, class_names = module.state_dict(), data.class_names
+    tensors: Mapping[str, Tensor]
+    match family:
+        case EncoderFamily():
+            write_bert(folder, family, network, own, class_names=class_names, tokenizer=data.sentences.tokenizer)
+            tensors, loader = read_bert(folder).tensors, "AutoModelForSequenceClassification"
+        case ViTEncoderFamily():
+            images = data.images
+            write_vit(folder, family, network, own, class_names=class_names, mean=images.mean, std=images.std)
+            tensors, loader = read_vit(folder).tensors, "AutoModelForImageClassification"
+        case _:
+            raise ExportError(
+                f"the transformers library has networks of the families {EncoderFamily.name} and {ViTEncoderFamily.name}, and "
+                f"this one is of {family.name}; write ONNX with `nas export`"
+            )
+    return renumbered(tensors, dict(enumerate(family.kept(network)))), loader
