@@ -1,1 +1,1 @@
-"""Before a run: search space costs, time estimates, latency calibration and latency sweeps."""
+"""Before a run: costs of a search space, time estimates, latency calibration and width sweeps."""

@@ -1,4 +1,4 @@
-"""How long a job will take, from a few real steps, scores, timings and asks, before anything is paid for."""
+"""Estimates a job's time from a few real training steps, scores, latency measurements and asks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.base import Deployment
 from hardware_profiles.measuring.protocol import LONGER_ROUNDS, SEARCH_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm
 from nas.errors import EvaluationError
 from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.planning.latencies import measure_all
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
 from supernets.base import Supernet
@@ -28,20 +29,20 @@ from supernets.trainer import steps_per_epoch, time_training
 
 _STEPS, _STEPS_S = 16, 5.0
 _SCORED, _SCORED_S = 8, 6.0
-"""At most so many steps and networks are measured, and for about so many seconds."""
+"""Maximum numbers of steps and networks that are timed, and about how many seconds for each."""
 _SPREAD = 0.15
-"""What a machine's speed changes by from one minute to the next, as a share; more where others work on it."""
+"""Relative change of a machine's speed between minutes; it is larger under other load."""
 _REPEATED = 2.0
-"""Times more that timing takes where the machine is so busy that all of it is tried again, as often as it may be."""
+"""Additional measuring time, as a multiple, on a machine so busy that every measurement uses all retries."""
 _RAY_S = (4.0, 8.0, 20.0)
-"""Starting Ray and its actors: least, usual, most. Measured on two cores."""
+"""Start of Ray and its actors: least, usual, most. Measured on two cores."""
 _FINALISTS = (0.15, 0.3, 0.5)
-"""Finalists as a share of the evaluations, at most `MAX_FINALISTS` of them: least, usual, most. Of the recipes' runs."""
+"""Finalists as a share of the evaluations, at most `MAX_FINALISTS`: least, usual, most. From the recipes' runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Seconds that something will take, and what it is estimated from, in words."""
+    """An estimate in seconds with its range, and a sentence on its origin."""
 
     seconds: float
     low: float
@@ -54,7 +55,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A job's time by its parts; training is None where the supernet is trained already."""
+    """A job's time by its parts; `training` is None if the supernet is trained already."""
 
     training: Span | None
     search: Span
@@ -62,28 +63,27 @@ class Times:
 
     @property
     def total(self) -> Span:
-        """All of it."""
         parts = [part for part in (self.training, self.search, self.final) if part is not None]
         return replace(sum(parts[1:], parts[0]), origin="the parts together")
 
     def parts(self) -> dict[str, Span]:
-        """By name, with the total last."""
+        """The parts by name, with the total last."""
         training = {} if self.training is None else {"training": self.training}
         return {**training, "search": self.search, "final": self.final, "total": self.total}
 
     def to_json(self) -> dict[str, Any]:
-        """Each part's seconds, range and origin."""
+        """Seconds, range and origin of each part."""
         return {name: asdict(span) for name, span in self.parts().items()}
 
 
 def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
-    """Measures a little of everything that the job will do, on an untrained supernet where it has to train one.
+    """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
-        inline: score in one process, as `nas search --inline`.
+        inline: the search runs in one process, as with `nas search --inline`.
 
     Raises:
-        EvaluationError: networks of the space cannot be scored or timed.
+        EvaluationError: a network cannot be scored or measured.
     """
     training = None if prepared.supernets.checkpoint is not None else _training(prepared)
     supernet = prepared.supernets.current()
@@ -105,7 +105,7 @@ def _training(prepared: PreparedJob) -> Span:
     steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(found)
     rest = settings.epochs * after
-    origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; the accuracies shown after an epoch"
+    origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; evaluation after each epoch"
     return _span(steps * mean + rest, steps * error, origin)
 
 
@@ -119,49 +119,48 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
         network, precision = prepared.job.precisions.split(prepared.space.sample(rng))
         made = scoring.score_one(Task(network, precision, accuracy=accuracy, model=model))
         if made.failure:
-            raise EvaluationError(f"network {network.key} in {precision} cannot be scored: {made.failure}")
+            raise EvaluationError(
+                f"cannot score network {network.key} in {precision}: {made.failure}", code="evaluation.not-scored"
+            )
         found.append(made)
     return found
 
 
 def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
-    """By profile that an objective needs, the seconds of timing one network, in a session of about a batch."""
+    """By profile of an objective, the seconds per latency measurement, in a session of about a batch."""
     wanted = {o.profile for o in prepared.job.metrics if o.profile is not None}
     found = {}
-    models = [
-        made.model or b"" for made in (list(scored) * prepared.config.search.batch)[: prepared.config.search.batch]
-    ]
+    batch = prepared.config.search.batch
+    models = [made.model or b"" for made in (list(scored) * batch)[: min(batch, _SCORED)]]
     for profile in prepared.job.profiles:
         if profile.name not in wanted:
             continue
         inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
+        deployments = [Deployment.single(model, *inputs) for model in models]
         with open_profiler(profile, seed=prepared.config.seed) as profiler:
-            results = list(profiler.measure([Deployment.single(model, *inputs) for model in models[:_SCORED]]))
-        failures = [result.message for result in results if isinstance(result, LatencyFailure)]
-        if failures:
-            raise EvaluationError(f"profile {profile.name}: {failures[0]}")
-        found[profile.name] = [result.seconds for result in results if not isinstance(result, LatencyFailure)]
+            results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(models))
+        found[profile.name] = [result.seconds for result in results]
     return found
 
 
 def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:
-    """Seconds of the algorithm for one batch, on average: asks after half of the evaluations and after nearly all.
+    """Mean seconds of the algorithm's `ask` for one batch: after half of the evaluations, and after nearly all.
 
-    The figures that it is told are made up of the networks' costs; what it does with them takes as long.
+    Its observations are simulated from the networks' costs, which takes the algorithm as long.
     """
     search = prepared.config.search
     seconds = []
     for n in (search.evaluations // 2, search.evaluations - 1):
         algorithm = build_algorithm(prepared, supernet)
-        drawn = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
-        algorithm.tell([_made_up(prepared, supernet, a, rng) for a in drawn])
+        sampled = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
+        algorithm.tell([_simulated(prepared, supernet, a, rng) for a in sampled])
         started = time.perf_counter()
         algorithm.ask(search.batch)
         seconds.append(time.perf_counter() - started)
     return float(np.mean(seconds))
 
 
-def _made_up(
+def _simulated(
     prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
 ) -> Evaluation:
     network, _ = prepared.job.precisions.split(candidate)
@@ -185,9 +184,9 @@ def _search(
     timing = search.evaluations * sum(float(np.mean(found)) for found in timed.values())
     seconds = turns * score + batches * ask_s + timing
     each = f"{len(scored)} of {search.evaluations} networks scored, {score:.2g} s each"
-    times = "".join(f", timed on {name}, {np.mean(found):.2g} s" for name, found in timed.items())
-    workers_told = "" if workers == 1 else f"; {workers} at once"
-    span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s a batch{workers_told}")
+    times = "".join(f", measured on {name}, {np.mean(found):.2g} s" for name, found in timed.items())
+    parallel = "" if workers == 1 else f"; {workers} at once"
+    span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s per batch{parallel}")
     span = replace(span, high=span.high + _REPEATED * timing)
     if not inline:
         least, usual, most = _RAY_S
@@ -208,12 +207,12 @@ def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, lis
 
 
 def _mean(seconds: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error; of one value, half of it."""
+    """The mean and its standard error, which for a single value is half of it."""
     mean = float(np.mean(seconds))
     return mean, float(np.std(seconds, ddof=1)) / math.sqrt(len(seconds)) if len(seconds) > 1 else mean / 2
 
 
 def _span(seconds: float, error: float, origin: str) -> Span:
-    """Two standard errors to either side, and what the machine's speed changes by."""
+    """The estimate plus or minus two standard errors and the variation of the machine's speed."""
     away = 2 * error + _SPREAD * seconds
     return Span(seconds, max(0.0, seconds - away), seconds + away, origin)

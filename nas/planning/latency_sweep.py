@@ -1,4 +1,4 @@
-"""Latency against the widths of a job's stages: the staircase, and the widths that stand at the end of its steps."""
+"""Width sweeps: latency against the widths of a job's stages, and the widths at the ends of latency steps."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyProfiler
 from hardware_profiles.latency_steps import step_ends
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Machines
+from nas.planning.latencies import measure_all
 from supernets.families.convolutional_spec import MAX_WIDTH
 from supernets.families.mobile_cnn.family import MobileCNN, MobileCNNFamily
 from supernets.families.mobile_cnn.spec import StageSpec
 from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48
-"""Widths of a stage, unless a step is asked for."""
+"""Most widths of a stage, unless a step is given."""
 _TOGETHER = 20
-"""Models measured in the same rounds; as many as a profiler takes at once."""
+"""Models measured in the same rounds: the batch of a profiler."""
 _ANCHORS = 2
 _VECTOR = 16
-"""Float32 numbers in the longest vectors of today's CPUs; the steps of others (4, 8) divide it."""
+"""Float32 numbers in the longest vectors of current CPUs, a multiple of those of others (4, 8)."""
 
 
 @dataclass(frozen=True, slots=True)
 class WidthSweep:
-    """One stage's widths and what they cost.
+    """The widths of one stage with their latencies.
 
     Attributes:
-        stage: its number, from 0.
-        spec: the stage as the job has it.
+        stage: index of the stage.
+        spec: the stage in the job.
         widths: measured, (n,), ascending.
-        latency_ms: of the blocks that the width reaches, (n,), per batch.
+        latency_ms: of the blocks that depend on the width, (n,), per batch.
         errors_ms: differences below which two of the latencies tie, (n,).
-        aligned: the widths at the end of a step; all of them where there is no staircase.
-        chosen: the aligned widths nearest to the stage's options; the options themselves where nothing steps.
+        aligned: the widths at the end of a step; all widths if there are no steps.
+        chosen: the aligned widths nearest to the stage's options; the options themselves if there are no steps.
     """
 
     stage: int
@@ -55,7 +56,7 @@ class WidthSweep:
 
     @property
     def stepped(self) -> bool:
-        """Whether some widths are better than their neighbours; if not, all are as good."""
+        """Whether there are steps, so that some widths are better than their neighbours."""
         return self.aligned != self.widths
 
 
@@ -67,39 +68,40 @@ def sweep(
     step: int | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> list[WidthSweep]:
-    """One sweep a stage of the job's space, measured on the profile in fp32.
+    """One sweep per stage of the job's space, measured on the profile in fp32.
 
-    What is measured is every block that the width reaches: the stage's own and the first after it, whose hidden channels
-    are a multiple of the width. All other dimensions have their middle options, and the inputs are real images as the
-    (untrained) layers before the stage leave them: no kernel looks at the values of weights.
+    It measures every block that depends on the width: those of the stage and the first one after it, whose hidden channels
+    are a multiple of the width. All other dimensions have their middle options, and the inputs are outputs of the
+    (untrained) previous layers for real images; no kernel depends on the values of weights.
 
     Args:
-        on_progress: told (widths measured so far, of how many in all stages).
-        step: between widths; by default the least power of two that gives at most `MAX_WIDTHS` of them.
-        on_wait: told in a sentence when another measurement must be waited for.
+        on_progress: receives the numbers of measured widths and of all widths.
+        step: between widths; by default the least power of two that gives at most `MAX_WIDTHS` widths.
+        on_wait: receives a message when another measurement holds the host.
 
     Raises:
-        EvaluationError: the job's family has no stages of widths, the step is below 1, a block cannot be measured, or the
-            machine that answers has become another.
-        ProfileError, WorkerError: nothing can be measured on the profile.
+        EvaluationError: the job's family has no stages with widths, the step is invalid, a block cannot be measured, or the
+            machine was replaced.
+        ProfileError, WorkerError: the profile cannot be measured.
     """
     family = prepared.supernets.family
     if not isinstance(family, MobileCNNFamily):
         raise EvaluationError(
-            f"a sweep varies the widths of the stages of {MobileCNNFamily.name}, and the job's family is {family.name}"
+            f"a sweep needs a job of the family {MobileCNNFamily.name}, whose stages have widths, got {family.name}",
+            code="sweep.unsupported-family",
         )
     stages = family.spec.stages
     widths = [swept_widths(stage.width, step) for stage in stages]
     total, done = sum(map(len, widths)), 0
     found = []
-    what, machines = f"profile {profile.name}", Machines()
+    machines = Machines()
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         for s, stage in enumerate(stages):
             on_progress(done, total)
-            (examples,) = prepared.data.timed_batches(profile)  # the family is one of images
+            (examples,) = prepared.data.timed_batches(profile)  # images have one shape
             images = torch.from_numpy(examples)
             deployments = [_deployment(family, s, width, images, prepared.config.seed) for width in widths[s]]
-            latency, errors = _measure(profiler, deployments, what, f"stage {s}", machines)
+            latency, errors = _measure(profiler, deployments, f"profile {profile.name}", f"stage {s}", machines)
             found.append(_swept(s, stage, widths[s], latency, errors))
             done += len(widths[s])
         on_progress(done, total)
@@ -109,8 +111,7 @@ def sweep(
 def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, ...]:
     """Widths from half of the smallest option to the next multiple of 16 above the largest, by steps, ascending.
 
-    All are multiples of the step. The last is a whole number of vectors, so that the widths before it are compared with
-    one that is fast.
+    All are multiples of the step. The last fills whole vectors, so that the widths below are compared with a fast one.
 
     Raises:
         EvaluationError: the step is below 1, or above all widths.
@@ -121,34 +122,27 @@ def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, 
         while high // step - (low - 1) // step > MAX_WIDTHS:
             step *= 2
     if not 1 <= step <= high:
-        raise EvaluationError(f"expected a step between widths from 1 to {high}, got {step}")
+        raise EvaluationError(f"expected a step between widths from 1 to {high}, got {step}", code="sweep.invalid-step")
     return tuple(range(-(-low // step) * step, high + 1, step))
 
 
 def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
-    """The aligned widths that are nearest to some option, the narrower of two as near; fewer where options share one."""
+    """The aligned width nearest to each option, the narrower of two at equal distance; without duplicates."""
     return tuple(sorted({min(aligned, key=lambda width: (abs(width - option), width)) for option in options}))
 
 
 def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
-    """What `nas profile --sweep --json` prints of the stages."""
+    """The stages in the output of `nas profile --sweep --json`."""
+    keys = ("widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
     return [
-        {
-            "stage": found.stage,
-            "options": list(found.spec.width),
-            "widths": list(found.widths),
-            "latency_ms": list(found.latency_ms),
-            "errors_ms": list(found.errors_ms),
-            "stepped": found.stepped,
-            "aligned": list(found.aligned),
-            "chosen": list(found.chosen),
-        }
+        {"stage": found.stage, "options": list(found.spec.width)}
+        | {key: list(value) if isinstance(value := getattr(found, key), tuple) else value for key in keys}
         for found in sweeps
     ]
 
 
 def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
-    """The stages for the job file, in YAML, with the chosen widths; says which stages have no steps."""
+    """The stages with the chosen widths as YAML for the job file; a comment marks stages without steps."""
     lines = ["supernet:", "  space:", "    stages:"]
     for found in sweeps:
         spec = replace(found.spec, width=found.chosen)
@@ -170,7 +164,7 @@ def _swept(
 
 
 def _deployment(family: MobileCNNFamily, s: int, width: int, images: torch.Tensor, seed: int) -> Deployment:
-    """The blocks that the width of stage `s` reaches, with what reaches them of the images."""
+    """The blocks that depend on the width of stage `s`, with their inputs for the images."""
     torch.manual_seed(seed)
     network = _middle(family, s, width).eval()
     before = nn.Sequential(network.stem, *list(network.stages)[:s])
@@ -182,7 +176,7 @@ def _deployment(family: MobileCNNFamily, s: int, width: int, images: torch.Tenso
 
 
 def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
-    """The network of the middle options, with one stage's width in place of its own."""
+    """The network with all middle options but for the width of one stage."""
     spec = family.spec
     stages = []
     for i, stage in enumerate(spec.stages):
@@ -205,38 +199,31 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
 def _measure(
     profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, machines: Machines
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latencies and errors in ms, (n,) each, comparable with one another.
+    """Latencies and errors in ms, (n,) each, comparable with each other.
 
-    More than one session holds are measured in several, the first and the last deployment in each: a session's figures
-    are scaled by what these two took in the first one, since a machine drifts between sessions.
+    If they need several sessions, each includes the first and the last deployment, and its latencies are scaled by those of
+    these two in the first session, since a machine drifts between sessions.
     """
     latency, errors = np.zeros(len(deployments)), np.zeros(len(deployments))
     first: NDArray[np.float64] | None = None
     for batch in _batches(len(deployments)):
-        results = list(profiler.measure([deployments[i] for i in batch]))
-        told = [_figure(result, f"{profile}: {stage}") for result in results]
-        for measured in told:
-            machines.check(profile, measured.environment)
-        found = np.array([measured.latency_ms for measured in told])
+        results = measure_all(profiler, [deployments[i] for i in batch], [f"{stage} on {profile}"] * len(batch))
+        for result in results:
+            machines.check(profile, result.environment)
+        found = np.array([result.latency_ms for result in results])
         anchors = found[[0, -1]]
         first = anchors if first is None else first
         scale = float(np.exp(np.mean(np.log(first / anchors))))
-        for i, measured in zip(batch, told, strict=True):
-            if latency[i] == 0:  # an anchor keeps its first figure
-                latency[i] = scale * measured.latency_ms
-                errors[i] = latency[i] * measured.resolution
+        for i, result in zip(batch, results, strict=True):
+            if latency[i] == 0:  # an anchor keeps its first value
+                latency[i] = scale * result.latency_ms
+                errors[i] = latency[i] * result.resolution
     return latency, errors
 
 
 def _batches(n: int) -> Iterator[list[int]]:
-    """Indices of what is measured together: runs of neighbours, each between the first and the last of all."""
+    """Indices of the deployments of each session: consecutive ones, between the first and the last of all."""
     inner = range(1, n - 1)
     size = _TOGETHER - _ANCHORS
     for start in range(0, max(1, len(inner)), size):
         yield sorted({0, *inner[start : start + size], n - 1})
-
-
-def _figure(result: LatencyMeasurement | LatencyFailure, what: str) -> LatencyMeasurement:
-    if isinstance(result, LatencyFailure):
-        raise EvaluationError(f"{what}: {result.message}")
-    return result

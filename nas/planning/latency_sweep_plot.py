@@ -1,4 +1,4 @@
-"""Latency against width, one panel a stage, with its steps: what `nas profile --sweep` draws."""
+"""The plot of `nas profile --sweep`: latency against width with its steps, one panel per stage."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _BAND = "#EAF2F8"
 
 
 def plot_sweep(sweeps: Sequence[WidthSweep], profile_name: str, folder: Path) -> list[Path]:
-    """Writes ``sweep.png`` and ``sweep.svg`` into the folder, which is made where it is missing; returns their paths.
+    """The paths of ``sweep.png`` and ``sweep.svg``, written into the folder, which is created if it is missing.
 
     Raises:
         NasError: there is no sweep.
-        StoreError: the folder cannot be made, or a file not be written.
+        StoreError: the folder or a file cannot be written.
     """
     return write_all(folder, files_of("sweep", sweep_figure(sweeps, profile_name)))
 
 
 def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
-    """One panel a stage: all widths with their errors, the aligned ones, and the bands of what costs the same.
+    """The figure, one panel per stage: widths with errors, aligned widths, and bands of equal latency.
 
     Raises:
         NasError: there is no sweep.
     """
     if not sweeps:
-        raise NasError("there is no sweep to plot: the job's space has no stages")
+        raise NasError("no sweep to plot: the job's space has no stages", code="sweep.empty")
     n_columns = min(_COLUMNS, len(sweeps))
     n_rows = math.ceil(len(sweeps) / n_columns)
     with matplotlib.rc_context(STYLE):
@@ -53,7 +53,9 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
             _draw(axis, found)
         for spare in axes[len(sweeps) :]:
             spare.set_visible(False)
-        add_heading(figure, "Latency against width", f"{profile_name} · the blocks that a stage's width reaches, fp32")
+        add_heading(
+            figure, "Latency against width", f"{profile_name} · the blocks that depend on a stage's width, fp32"
+        )
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(
             list(handles.values()),
@@ -71,7 +73,7 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
         axis.plot(
             found.widths,
             least_latency(found.latency_ms),
-            drawstyle="steps-pre",  # so many channels cost what the next width that was measured costs
+            drawstyle="steps-pre",  # a width costs as much as the next measured one
             color=charts.FRONT_COLOUR,
             linewidth=1.2,
             alpha=0.55,
@@ -88,7 +90,7 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
 
 
 def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str, colour: str, size: float) -> None:
-    if not found.stepped:  # then none is at the end of anything
+    if not found.stepped:  # then no width ends a step
         label, colour, size = "measured (± error)", charts.EVALUATED_COLOUR, 4.0
     shown = [(w, t, e) for w, t, e in zip(found.widths, found.latency_ms, found.errors_ms, strict=True) if w in widths]
     if not shown:
@@ -111,24 +113,24 @@ def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str,
 
 
 def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
-    """Rings and numbers for the widths offered, and marks at the foot for the job's own."""
-    figures = dict(zip(found.widths, found.latency_ms, strict=True))
-    offered = [width for width in found.chosen if width in figures]  # where nothing steps, one may lie between two
+    """Rings and numbers for the proposed widths, and triangles at the bottom for the job's own."""
+    times = dict(zip(found.widths, found.latency_ms, strict=True))
+    proposed = [width for width in found.chosen if width in times]  # without steps, one may not have been measured
     axis.plot(
-        offered,
-        [figures[width] for width in offered],
+        proposed,
+        [times[width] for width in proposed],
         "o",
         markersize=12,
         markerfacecolor="none",
         markeredgecolor=charts.PREDICTED_COLOUR,
         markeredgewidth=1.6,
-        label="offered for the job file",
+        label="proposed for the job file",
         zorder=5,
     )
-    for width in offered:
+    for width in proposed:
         axis.annotate(
             str(width),
-            (width, figures[width]),
+            (width, times[width]),
             xytext=(0, -10),
             textcoords="offset points",
             ha="center",
@@ -144,13 +146,13 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
         clip_on=False,
         color=charts.SMALLEST_COLOUR,
         markersize=8,
-        label="the job's widths now",
+        label="widths in the job",
         zorder=6,
     )
 
 
 def _draw_bands(axis: Axes, found: WidthSweep) -> None:
-    """Every second step shaded, from behind the end of the one before to its own."""
+    """Shades every second step, from the end of the previous one to its own end."""
     ends = [found.widths[0] - 1, *found.aligned, found.widths[-1]]
     for i, (before, end) in enumerate(pairwise(ends)):
         if i % 2 == 0 and end > before:
@@ -170,5 +172,5 @@ def _set_axes(axis: Axes, found: WidthSweep) -> None:
     axis.set_xlabel("Width (channels)")
     axis.set_ylabel("Latency (ms)")
     axis.set_xlim(found.widths[0] - 1, found.widths[-1] + 1)
-    told = "" if found.stepped else ": no steps, any width will do"
-    axis.set_title(f"Stage {found.stage}{told}", loc="left", color=SOFT)
+    remark = "" if found.stepped else ": no steps, all widths are equally good"
+    axis.set_title(f"Stage {found.stage}{remark}", loc="left", color=SOFT)

@@ -1,17 +1,17 @@
-"""What a job's space holds and costs, before anything is paid for."""
+"""Plans of jobs: the size, costs and extremes of the space, and an estimate of the time."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.base import Deployment
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.checks import check_measurable, check_trainable
 from nas.build.prepared_job import PreparedJob
-from nas.errors import EvaluationError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.planning.estimate import Times, estimate
+from nas.planning.latencies import measure_all
 from supernets.cost import Cost
 from supernets.data import TextFormat
 from supernets.onnx_export import INPUT, onnx_model
@@ -23,8 +23,8 @@ class Extreme:
     """The smallest or the largest network of a space.
 
     Attributes:
-        latency_ms: by the name of a profile, or ``PROFILE in PRECISION`` where that is not fp32: (measured milliseconds a
-            batch, noise floor in ms), of untrained or given weights, which makes no difference to time.
+        latency_ms: by profile name, or ``PROFILE in PRECISION`` for other precisions than fp32: (measured milliseconds per
+            batch, noise floor in ms); trained or not, weights do not affect it.
     """
 
     architecture: Architecture
@@ -34,15 +34,15 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job before it is run.
+    """The plan of a job.
 
     Attributes:
-        size: number of different candidates, exact: of networks, times the precisions.
-        noun: what the data set's examples are.
+        size: exact number of candidates: networks times precisions.
+        noun: for the data set's examples.
         images: numbers of examples in the three parts of the data.
-        n_cut: sentences that are longer than ``data.max_tokens`` and were cut; None for images.
-        warning: of the data, in a line, or "".
-        times: None where they were not asked for.
+        n_cut: number of sentences cut to ``data.max_tokens``; None for images.
+        warning: of the data set, one line, or "".
+        times: None if they were not estimated.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Plan:
     times: Times | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas plan --json` prints."""
+        """The output of `nas plan --json`."""
         return {
             "name": self.name,
             "space": {"size": self.size, "choices": self.n_choices},
@@ -77,11 +77,11 @@ def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> P
     """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
 
     Args:
-        time: measure also how long things take, and estimate the job's time.
-        inline: for a search in one process.
+        time: also estimate the job's time.
+        inline: the search runs in one process.
 
     Raises:
-        EvaluationError: one of the two cannot be timed.
+        EvaluationError: one of the two cannot be measured.
     """
     check_trainable(prepared.supernets)
     check_measurable(prepared)
@@ -96,10 +96,9 @@ def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> P
             for precision in reversed(prepared.job.precisions.names):
                 where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
                 models = [in_precision(model, precision, calibration) for model in networks]
-                results = profiler.measure([Deployment.single(model, *inputs) for model in models])
+                deployments = [Deployment.single(model, *inputs) for model in models]
+                results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
                 for latency, result in zip(latencies, results, strict=True):
-                    if isinstance(result, LatencyFailure):
-                        raise EvaluationError(f"profile {where}: {result.message}")
                     latency[where] = (result.latency_ms, result.latency_ms * result.resolution)
     smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
     return Plan(

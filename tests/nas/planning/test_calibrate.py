@@ -1,4 +1,4 @@
-"""Calibrates a space of six networks for real: what is measured, kept, gone on with, and refused."""
+"""Real calibrations of a space with six networks: measured, stored, continued and rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import yaml
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.catalog import load_profile
-from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import LookupTable
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
@@ -28,6 +27,7 @@ from nas.planning.calibrate import calibrate
 from nas.store.folder import RunsFolder
 from supernets.blocks import BlockKeys
 from supernets.graph import INPUT
+from tests.errors import raises
 from tests.nas.moods import JOB as MOODS_JOB
 from tests.nas.moods import write_moods
 
@@ -56,32 +56,32 @@ class Interrupt(Exception):
     pass
 
 
-def test_calibration_measures_every_block_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+def test_calibration_measures_every_block_and_continues_after_an_interruption(tmp_path: Path) -> None:
     path, prepared = tmp_path / "table.json", prepare(tmp_path)
 
-    def cut_off(done: int, total: int) -> None:
+    def interrupt(done: int, total: int) -> None:
         if done > 0:
             raise Interrupt
 
     with pytest.raises(Interrupt):
-        calibrate(prepared, PROFILE, path, subnets=5, on_progress=cut_off)
+        calibrate(prepared, PROFILE, path, subnets=5, on_progress=interrupt)
     first = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
-    with pytest.raises(LookupTableError, match="was interrupted; go on with: nas calibrate cpu-1-thread"):
+    with raises("lookup-table.unfinished", "nas calibrate cpu-1-thread"):
         load_lookup(path, profile=PROFILE, environment=None)
 
-    told: list[tuple[int, int]] = []
-    table = calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: told.append(counts))
+    reported: list[tuple[int, int]] = []
+    table = calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts))
     _check_measured(prepared, table)
     n_blocks, total = len(table.entries["fp32"]), 2 * len(table.entries["fp32"]) + 5
-    assert told[0] == (n_blocks, total)  # the first pass over the blocks was not lost
-    assert told == sorted(told)
-    assert told[-1] == (total, total)
+    assert reported[0] == (n_blocks, total)  # the first pass over the blocks was kept
+    assert reported == sorted(reported)
+    assert reported[-1] == (total, total)
     assert {e.n for e in first.entries["fp32"].values()} == {1}
     assert first.sentinel_ms == table.sentinel_ms
 
-    written, told = path.read_bytes(), []
-    assert calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: told.append(counts)) == table
-    assert told == [(total, total)]
+    written, reported = path.read_bytes(), []
+    assert calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts)) == table
+    assert reported == [(total, total)]
     assert path.read_bytes() == written
 
 
@@ -94,7 +94,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
     prepared = prepare_job(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs"))
     timed: list[Deployment] = []
 
-    class Watched(Replaced):
+    class Recorded(Replaced):
         def measure(
             self, deployments: Sequence[Deployment], *, longer: bool = False
         ) -> Iterator[LatencyMeasurement | LatencyFailure]:
@@ -102,7 +102,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
             yield from self._profiler.measure(deployments, longer=longer)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("nas.planning.calibrate.open_profiler", lambda *a, **k: Watched(open_profiler(*a, **k)))
+        patched.setattr("nas.planning.calibrate.open_profiler", lambda *a, **k: Recorded(open_profiler(*a, **k)))
         table = calibrate(prepared, PROFILE, tmp_path / "table.json", subnets=5)
     _check_measured(prepared, table)
     assert table.entries["int8"].keys() == table.entries["fp32"].keys()
@@ -123,7 +123,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
 
 
 def _check_measured(prepared: PreparedJob, table: LookupTable) -> None:
-    """Every block that any of the six networks has, twice; and the fit is that of the figures in the file."""
+    """Every block of the six networks is measured twice, and the fit is that of the values in the table."""
     supernet = prepared.supernets.untrained()
     networks, keys = supernet.space.enumerate(), BlockKeys(supernet)
     assert table.complete
@@ -140,7 +140,7 @@ def _check_measured(prepared: PreparedJob, table: LookupTable) -> None:
 
 
 class Replaced:
-    """A profiler of this machine, which another one replaces after the first session."""
+    """A profiler of this machine that reports another CPU after the second session."""
 
     def __init__(self, profiler: LatencyProfiler) -> None:
         self._profiler, self._sessions = profiler, 0
@@ -167,13 +167,13 @@ class Replaced:
         self.close()
 
 
-def test_another_board_that_takes_over_is_refused_and_what_the_first_gave_is_kept(
+def test_a_replaced_machine_is_rejected_and_finished_measurements_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, prepared = tmp_path / "table.json", prepare(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr("nas.planning.calibrate.open_profiler", lambda *a, **k: Replaced(open_profiler(*a, **k)))
-        with pytest.raises(EvaluationError, match=r"profile cpu-1-thread: .*another environment .*is Another 9000"):
+        with pytest.raises(EvaluationError, match=r"profile cpu-1-thread.*is Another 9000"):
             calibrate(prepared, PROFILE, path, subnets=3)
     kept = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
     assert {e.n for e in kept.entries["fp32"].values()} == {1}
@@ -199,22 +199,22 @@ def test_a_second_precision_joins_the_table(tmp_path: Path, finished: Path) -> N
     assert both.complete
 
 
-def test_what_does_not_belong_together_is_refused(tmp_path: Path, finished: Path) -> None:
+def test_incompatible_tables_and_too_few_subnets_are_rejected(tmp_path: Path, finished: Path) -> None:
     path, prepared = Path(shutil.copy(finished, tmp_path)), prepare(tmp_path)
-    with pytest.raises(EvaluationError, match="needs 3 whole networks at least to be fitted to, got 2"):
+    with raises("lookup-table.too-few-subnets", "at least 3", "got 2"):
         calibrate(prepared, PROFILE, path, subnets=2)
-    with pytest.raises(EvaluationError, match=r"is of another space .*to another file with -o"):
+    with raises("lookup-table.other-space", str(path), "-o"):
         calibrate(prepare(tmp_path, expand=5), PROFILE, path)
-    with pytest.raises(LookupTableError, match="of profile 'cpu-1-thread', expected one of 'cpu-1-thread-batch-16'"):
+    with raises("lookup-table.other-profile", "'cpu-1-thread'", "'cpu-1-thread-batch-16'"):
         calibrate(prepared, load_profile("cpu-1-thread-batch-16"), path)
     data = json.loads(path.read_text())
     foreign = {"fp32": {**data["subnets"]["fp32"], "9-9-9": {"latency_ms": 1.0, "error_ms": 0.1}}}
     path.write_text(json.dumps(data | {"subnets": foreign}))
-    with pytest.raises(LookupTableError, match=r"table.json: the lookup table is damaged: .*calibrate again"):
+    with raises("lookup-table.damaged", str(path)):
         calibrate(prepared, PROFILE, path)
     path.write_text("[" * 200_000)
-    with pytest.raises(LookupTableError, match=r"table.json: the lookup table is damaged"):
+    with raises("lookup-table.damaged", str(path)):
         calibrate(prepared, PROFILE, path)
     path.write_text(json.dumps(data | {"environment": {**data["environment"], "cpu": "Another 9000"}}))
-    with pytest.raises(LookupTableError, match=r"measured on another machine .*cpu: was Another 9000, is"):
+    with raises("lookup-table.other-machine", "cpu: was Another 9000, is"):
         calibrate(prepared, PROFILE, path)

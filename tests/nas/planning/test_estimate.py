@@ -1,4 +1,4 @@
-"""`nas.planning.estimate`: the parts of a job's time, measured on the job itself; how long they are is no test's business."""
+"""`nas.planning.estimate`: the parts of a job's time and their ranges; their length is not tested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
         assert span.high > 0
     assert parts["training"].origin.startswith("measured: 1")
     assert "of 60 steps" in parts["training"].origin
-    assert "timed on cpu-1-thread" in parts["search"].origin
+    assert "measured on cpu-1-thread" in parts["search"].origin
     assert parts["final"].origin.startswith("estimated")
     total = times.to_json()["total"]
     assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in ("training", "search", "final")))

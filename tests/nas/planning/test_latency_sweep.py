@@ -1,4 +1,4 @@
-"""A sweep measures the blocks that a width reaches, comparably, and offers widths that a job file takes."""
+"""A sweep measures the blocks that depend on a width, comparably, and proposes widths for a job file."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.mobile_cnn.spec import StageSpec
 from supernets.graph import INPUT
+from tests.errors import raises
 
 PROFILE = HardwareProfile("cpu-1-thread-batch-4", batch_size=4)
 STAGE = StageSpec(stride=1, depth=(1, 2), width=(12, 16), kernel=(3,), expand=(2, 3, 4))
@@ -45,7 +46,7 @@ def convolutions(deployment: Deployment) -> list[tuple[int, ...]]:
 
 
 class Drifting:
-    """A profiler for which latency is the rounded width, and each session is 10 % slower than the one before."""
+    """A profiler whose latency is the rounded width, and whose sessions are 10 % slower than the previous one."""
 
     def __init__(self) -> None:
         self.sessions: list[list[Deployment]] = []
@@ -60,7 +61,7 @@ class Drifting:
             if self.fails:
                 yield LatencyFailure("it does not run")
                 continue
-            hidden = convolutions(deployment)[-1][1]  # what the last block reads is the width, or expands it
+            hidden = convolutions(deployment)[-1][1]  # the last block reads the width, or expands it
             first = self.replaced_after is None or len(self.sessions) <= self.replaced_after
             cpu = "a board's" if first else "another board's"
             yield _measured(1.1 ** len(self.sessions) * -(-hidden // 16), 0.01, {"cpu": cpu})
@@ -76,18 +77,20 @@ class Drifting:
 
 
 def _measured(latency_ms: float, resolution: float, environment: dict[str, Any]) -> LatencyMeasurement:
-    figures: dict[str, Any] = dict.fromkeys(LatencyMeasurement.__dataclass_fields__)
-    figures |= {"latency_ms": latency_ms, "resolution": resolution, "environment": environment}
-    return LatencyMeasurement(**figures)
+    values: dict[str, Any] = dict.fromkeys(LatencyMeasurement.__dataclass_fields__)
+    values |= {"latency_ms": latency_ms, "resolution": resolution, "environment": environment}
+    return LatencyMeasurement(**values)
 
 
-def test_what_is_measured_is_all_that_the_width_reaches(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_measures_all_blocks_that_depend_on_the_width(
+    prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
-    told: list[tuple[int, int]] = []
-    first, second = sweep(prepared, PROFILE, on_progress=lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    first, second = sweep(prepared, PROFILE, on_progress=lambda done, total: reported.append((done, total)))
     assert (first.widths, second.widths) == (tuple(range(2, 33)), tuple(range(4, 49)))
-    assert told == [(0, 76), (31, 76), (76, 76)]
+    assert reported == [(0, 76), (31, 76), (76, 76)]
     # The preset's middle options: depth 2, expand 2, widths 8 and 16; its stem has 8 channels, its head 64.
     of_stage = profiler.sessions[0][10]
     assert first.widths[10] == 12
@@ -103,7 +106,7 @@ def test_what_is_measured_is_all_that_the_width_reaches(prepared: PreparedJob, m
     assert convolutions(of_last)[-2:] == [(5, 10, 1, 1), (64, 5, 1, 1)]
 
 
-def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
+def test_blocks_are_measured_completely_at_the_middle_resolution(
     prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = replace(STAGE, stride=2, squeeze=True, activation="hardswish")
@@ -119,12 +122,12 @@ def test_blocks_are_measured_with_all_that_is_in_them_at_the_middle_resolution(
     assert operations.count("HardSwish") == 4
 
 
-def test_sessions_are_put_on_one_scale(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_scaled_to_the_first(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     first, second = sweep(prepared, PROFILE)
     assert [len(session) for session in profiler.sessions] == [20, 13, 20, 20, 9]
-    # Of the second stage the head reads the width itself; its first session is the third of all.
+    # In the second stage the head reads the width itself; its first session is the third of all.
     expected = 1.1**3 * np.ceil(np.array(second.widths) / 16)
     np.testing.assert_allclose(second.latency_ms, expected, rtol=1e-12)
     np.testing.assert_allclose(second.errors_ms, 0.01 * expected, rtol=1e-12)
@@ -137,15 +140,15 @@ def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatc
     profiler = Drifting()
     profiler.fails = True
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
-    with pytest.raises(EvaluationError, match="profile cpu-1-thread-batch-4: stage 0: it does not run"):
+    with raises("latency.not-measured", "profile cpu-1-thread-batch-4", "stage 0", "it does not run"):
         sweep(prepared, PROFILE)
 
 
-def test_another_board_that_takes_over_is_refused(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_machine_is_rejected(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     profiler.replaced_after = 2
     monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
-    with pytest.raises(EvaluationError, match=r"another environment .cpu: was a board's, is another board's"):
+    with pytest.raises(EvaluationError, match=r"cpu: was a board's, is another board's"):
         sweep(prepared, PROFILE)
     assert len(profiler.sessions) == 3
 
@@ -159,26 +162,26 @@ def test_a_sweep_on_this_machine(prepared: PreparedJob) -> None:
     assert [row["widths"] for row in to_json(found)] == [[16, 32], [16, 32, 48]]
 
 
-def test_widths_reach_from_half_the_least_to_the_vector_beyond_the_largest() -> None:
+def test_widths_range_from_half_the_least_to_the_vector_above_the_largest() -> None:
     assert swept_widths((12, 16)) == tuple(range(6, 33))
     assert swept_widths((48, 64, 80)) == tuple(range(24, 97, 2))
     assert swept_widths((1,)) == tuple(range(1, 17))
     assert swept_widths((64, 256)) == tuple(range(32, 273, 8))
-    assert swept_widths((4000, 4096))[-1] == 4096  # what a stage may have
+    assert swept_widths((4000, 4096))[-1] == 4096  # the maximum of a stage
     assert swept_widths((48, 80), step=10) == (30, 40, 50, 60, 70, 80, 90)
     for step in (0, -1, 97):
-        with pytest.raises(EvaluationError, match=f"a step between widths from 1 to 96, got {step}"):
+        with raises("sweep.invalid-step", "from 1 to 96", f"got {step}"):
             swept_widths((48, 80), step=step)
 
 
 def test_each_option_has_its_nearest_width() -> None:
-    assert nearest((8, 16, 24, 32), (12, 16)) == (8, 16)  # the narrower of two as near
+    assert nearest((8, 16, 24, 32), (12, 16)) == (8, 16)  # the narrower of two at equal distance
     assert nearest((8, 16, 24, 32), (15, 17, 30)) == (16, 32)
     assert nearest((16,), (4, 8, 16)) == (16,)
 
 
 @pytest.mark.parametrize("change", [{}, {"squeeze": True, "activation": "hardswish"}])
-def test_the_snippet_is_a_space_that_a_job_takes(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_the_snippet_is_a_valid_space_of_a_job(tmp_path: Path, change: dict[str, Any]) -> None:
     own = replace(STAGE, **change)
     stepped = WidthSweep(0, own, (6, 7, 8, 9, 10), (1.0, 1.0, 1.0, 2.0, 2.0), (0.1,) * 5, (8,), (8,))
     level = WidthSweep(1, own, (6, 7), (1.0, 1.0), (0.1,) * 2, (6, 7), (12, 16))

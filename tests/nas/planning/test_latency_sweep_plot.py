@@ -1,4 +1,4 @@
-"""The plot of a sweep shows every width where it was measured, and marks the right ones."""
+"""The plot of a sweep shows every width with its latency, and highlights the aligned and proposed ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nas.errors import NasError
 from nas.planning.latency_sweep import WidthSweep
 from nas.planning.latency_sweep_plot import plot_sweep, sweep_figure
 from supernets.families.mobile_cnn.spec import StageSpec
+from tests.errors import raises
 
 SPEC = StageSpec(stride=1, depth=(1,), width=(12, 16), kernel=(3,), expand=(2,))
 WIDTHS = tuple(range(6, 25))
@@ -34,15 +35,15 @@ def points(axis: Axes) -> dict[str, list[list[float]]]:
     return found
 
 
-def test_every_width_is_shown_once_and_the_aligned_apart() -> None:
+def test_every_width_is_shown_once_in_its_series() -> None:
     stepped, level = sweep_figure([STEPPED, LEVEL], "cpu-1-thread").axes
     shown = points(stepped)
-    figures = dict(zip(WIDTHS, TIMES, strict=True))
+    times = dict(zip(WIDTHS, TIMES, strict=True))
     assert shown["aligned: the end of a step"] == [[8, 1.0], [16, 2.0]]
-    assert shown["measured (± error)"] == [[w, figures[w]] for w in WIDTHS if w not in (8, 16)]
+    assert shown["measured (± error)"] == [[w, times[w]] for w in WIDTHS if w not in (8, 16)]
     lines = {str(line.get_label()): line for line in stepped.get_lines()}
-    assert np.asarray(lines["offered for the job file"].get_xydata()).tolist() == [[8, 1.0], [16, 2.0]]
-    assert np.asarray(lines["the job's widths now"].get_xdata()).tolist() == [12, 16]
+    assert np.asarray(lines["proposed for the job file"].get_xydata()).tolist() == [[8, 1.0], [16, 2.0]]
+    assert np.asarray(lines["widths in the job"].get_xdata()).tolist() == [12, 16]
     least = np.asarray(lines["fastest of this width or wider"].get_ydata())
     assert least.tolist() == [min(TIMES[i:]) for i in range(len(WIDTHS))]
     assert (stepped.get_yscale(), level.get_yscale()) == ("log", "linear")
@@ -56,7 +57,7 @@ def test_bands_change_at_the_ends_of_steps() -> None:
     assert boxes == [(5.5, 8.5), (16.5, 24.5)]
 
 
-def test_the_files_are_whole_and_repeatable(tmp_path: Path) -> None:
+def test_the_files_are_complete_and_repeatable(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     paths = plot_sweep([STEPPED, LEVEL], "cpu-$1", folder)
     assert [path.name for path in paths] == ["sweep.png", "sweep.svg"]
@@ -68,9 +69,9 @@ def test_the_files_are_whole_and_repeatable(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in plot_sweep([STEPPED, LEVEL], "cpu-$1", folder)] == before
 
 
-def test_what_cannot_be_drawn_or_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NasError, match="no sweep to plot"):
+def test_missing_sweeps_and_unusable_folders_are_rejected(tmp_path: Path) -> None:
+    with raises("sweep.empty"):
         plot_sweep([], "cpu-1-thread", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(NasError, match=r"cannot be made: .*name another folder"):
+    with pytest.raises(NasError, match=str(tmp_path / "file")):
         plot_sweep([LEVEL], "cpu-1-thread", tmp_path / "file" / "in")

@@ -1,0 +1,27 @@
+"""Measures deployments of which every one must succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from nas.errors import EvaluationError
+
+
+def measure_all(
+    profiler: LatencyProfiler, deployments: Sequence[Deployment], names: Sequence[str]
+) -> list[LatencyMeasurement]:
+    """The measurements of all deployments, in order.
+
+    Args:
+        names: of the deployments, for messages.
+
+    Raises:
+        EvaluationError: a deployment cannot be measured.
+    """
+    found = []
+    for name, result in zip(names, profiler.measure(deployments), strict=True):
+        if isinstance(result, LatencyFailure):
+            raise EvaluationError(f"cannot measure {name}: {result.message}", code="latency.not-measured")
+        found.append(result)
+    return found
