@@ -1,4 +1,4 @@
-"""What the service needs to know of the Ray cluster that its jobs run on, whoever started that."""
+"""Protocol of the Ray cluster that jobs run on, and a cluster that was started by others."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ class Cluster(Protocol):
     """A Ray cluster, or one that is being started.
 
     Raises:
-        ServiceError: from `address`, `jobs_url` and `headers`, with what is missing, while there is none.
+        ServiceError: from `address`, `jobs_url` and `headers`, while the cluster is not ready.
     """
 
     def start(self) -> None:
-        """Begins to look after it, in the background."""
+        """Starts to supervise it, in the background."""
         ...
 
     def close(self) -> None:
-        """Ends to look after it; it lives on. Idempotent."""
+        """Ends the supervision; the cluster keeps running. Idempotent."""
         ...
 
     @property
     def problem(self) -> str:
-        """What keeps jobs from running, as far as is known; "" where nothing does."""
+        """Why no job can run, as far as is known; "" where jobs can run."""
         ...
 
     @property
     def address(self) -> str:
-        """``HOST:PORT``, for drivers to join."""
+        """``HOST:PORT`` that drivers join."""
         ...
 
     @property
     def jobs_url(self) -> str:
-        """Of its job server."""
+        """The URL of its job server."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What its job server must be shown with every request; secret."""
+        """Headers that its job server needs with every request; secret."""
         ...
 
 
 @dataclass(frozen=True)
 class GivenCluster:
-    """A cluster that others started; if it asks for a token, Ray takes that from its own environment variables."""
+    """A cluster that others started; if it needs a token, Ray reads that from its environment variables."""
 
     address: str
     jobs_url: str
 
     def start(self) -> None:
-        """Others look after it."""
+        """Does nothing: others supervise it."""
 
     def close(self) -> None:
-        """Others look after it."""
+        """Does nothing: others supervise it."""
 
     @property
     def problem(self) -> str:
-        """Nothing is known of it beforehand."""
+        """Nothing is known."""
         return ""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """None but Ray's own."""
+        """None but those of Ray's client."""
         return {}

@@ -1,4 +1,4 @@
-"""What the service needs of whatever runs its jobs: the protocol."""
+"""Protocol of job runners, which run the commands of drivers and tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class JobState(StrEnum):
-    """Where a job's process stands; whether its work succeeded is told by what it wrote."""
+    """The state of a job's process; its store or result file records whether its work succeeded."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -19,26 +19,26 @@ class JobRunner(Protocol):
     """Runs commands that outlive the server.
 
     Raises:
-        ServiceError: from any method, where what runs the jobs does not answer (now).
+        ServiceError: from any method, where the runner does not answer now.
     """
 
     def start(self, job: str, argv: Sequence[str]) -> None:
-        """Starts a command; does nothing where a job of this id was started before.
+        """Starts a command, unless a job of this id was started before.
 
         Args:
             job: an id of letters, digits, ``.``, ``_`` and ``-``.
-            argv: the program and its arguments; never seen by a shell.
+            argv: the program and its arguments, which no shell interprets.
         """
         ...
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
-        """Of those of these jobs that are known, by id; asked of none, it only looks whether there is an answer."""
+        """By id, the states of those of these jobs that are known; without jobs, a check that the runner answers."""
         ...
 
     def stop(self, job: str) -> None:
-        """Asks a job to end (SIGTERM, then SIGKILL); does nothing where it has ended or is not known."""
+        """Stops a job (SIGTERM, then SIGKILL), unless it has ended or is not known."""
         ...
 
     def logs(self, job: str) -> str:
-        """What a job wrote so far, stdout and stderr together; empty where it is not known."""
+        """The output of a job so far, stdout and stderr together; empty where it is not known."""
         ...

@@ -1,4 +1,4 @@
-"""The Ray head that a server keeps: an earlier server's where that still lives, else a new one; in the background."""
+"""Supervises the server's Ray head in the background: reuses one that still runs, or starts another."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_versi
 from nas.service.settings import ServiceSettings
 
 _START_S = 120.0
-"""For a head to answer; it takes 5 to 10 s on an idle machine."""
+"""Timeout of the start of a head, which takes 5 to 10 s on an idle machine."""
 _LOOK_S, _AGAIN_S, _POLL_S = 3.0, 30.0, 0.2
-"""Between two looks at a head; before another try to start one; between two looks at one that starts."""
+"""Intervals: of checks of a head, of attempts to start one, and of checks of one that starts."""
 
 logger = logging.getLogger(__name__)
 
 
 class RayHead:
-    """A `Cluster` of one node: a detached process, which outlives the server. Safe to use from several threads.
+    """A `Cluster` of one node: a detached process that outlives the server. Safe to use from several threads.
 
     Args:
-        folder: the server's own; heads are found again by it.
+        folder: the server's own, which records its head.
         cpus: that jobs may reserve; None for all.
         store_bytes: of Ray's object store; None for Ray's own choice.
     """
@@ -40,18 +40,18 @@ class RayHead:
         self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
 
     def start(self) -> None:
-        """Begins to look after the head, in the background."""
+        """Starts the supervision, in the background."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends to look after the head, which lives on; idempotent."""
+        """Ends the supervision; the head keeps running. Idempotent."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @property
     def problem(self) -> str:
-        """What keeps jobs from running; "" where nothing does."""
+        """Why no job can run; "" where jobs can run."""
         return self._problem
 
     @property
@@ -73,7 +73,7 @@ class RayHead:
         return ready
 
     def _keep(self) -> None:
-        """Has a head, and another one when it is gone, until the server closes."""
+        """Starts a head, and another one when it is gone, until the server closes."""
         while not self._closing.is_set():
             pause = _LOOK_S
             try:
@@ -92,12 +92,12 @@ class RayHead:
         """A head that answers; None where the server closes before it does.
 
         Raises:
-            ServiceError: there is none, and none can be started.
+            ServiceError: it cannot be started.
         """
-        with _alone(self._folder):
+        with _exclusive(self._folder):
             found = RayHeadProcess.find(self._folder)
             if found is not None and (stale := _stale(found)):
-                logger.info("Ray's head %s; ending what is left of it", stale)
+                logger.info("Ray's head %s; ending its remaining processes", stale)
                 found.end(self._folder)
                 found = None
             if found is None:
@@ -117,28 +117,28 @@ class RayHead:
 
 
 def _stale(found: RayHeadProcess) -> str:
-    """What keeps new drivers from a head that was started before; "" where nothing does."""
+    """Why new drivers cannot use a head that was started before; "" where they can."""
     if not found.lives():
         return "is gone"
     return "" if found.version == this_version() else f"is {found.version or 'older'}, and drivers are {this_version()}"
 
 
 def cluster_of(settings: ServiceSettings) -> Cluster:
-    """The cluster that a server's jobs run on; a head of its own is still to be started."""
+    """The cluster of a server's jobs, given or a head of its own, which is not started yet."""
     if settings.ray_address is not None and settings.ray_jobs_url is not None:
         return GivenCluster(settings.ray_address, settings.ray_jobs_url)
     return RayHead(settings.folder)
 
 
 def end_head(folder: Path) -> bool:
-    """Ends the head that servers of a folder keep, with all of its jobs; whether there was one.
+    """Ends the head of a folder's servers with all of its jobs; whether one was running.
 
     Raises:
-        ServiceError: it cannot be told which it is.
+        ServiceError: the file that records it is damaged.
     """
     if not folder.is_dir():
         return False
-    with _alone(folder):
+    with _exclusive(folder):
         found = RayHeadProcess.find(folder)
         if found is None:
             return False
@@ -148,8 +148,8 @@ def end_head(folder: Path) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps others from starting or ending a head of the folder meanwhile."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Excludes other processes from starting or ending a head of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "ray.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

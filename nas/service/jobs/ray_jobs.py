@@ -1,4 +1,4 @@
-"""Jobs of a Ray cluster: processes that outlive whoever asked for them."""
+"""Jobs of a Ray cluster: processes that outlive the server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from nas.service.jobs.cluster import Cluster
 from nas.service.jobs.job_runner import JobState
 
 _ANSWER_S = (5.0, 30.0)
-"""For the job server to be connected, and to answer; Ray's own client would wait for ever."""
+"""Timeouts of connecting to the job server and of its answer; Ray's own client has none."""
 _STATES = {"PENDING": JobState.PENDING, "RUNNING": JobState.RUNNING}
-"""All others are ends."""
+"""All other states are final."""
 _FEW = 20
-"""Jobs that are asked for one by one, in some milliseconds each; the list of all is never shortened, and takes a second when
-there have been 3,000."""
+"""At most this many jobs are queried one by one, in some milliseconds each; the list of all jobs only grows, and takes a second
+once there have been 3,000."""
 _NO_JOB = "-"
-"""An id that no job has."""
+"""An id of no job."""
 _RAYS_OWN = ("job_manager.py:", "Running entrypoint for job ")
-"""Words of the lines that Ray writes before a job's own."""
+"""Parts of the lines that Ray writes before a job's output."""
 
 
 class RayJobs:
@@ -36,7 +36,7 @@ class RayJobs:
         self._client: tuple[str, Any] | None = None  # with the URL that it is for
 
     def start(self, job: str, argv: Sequence[str]) -> None:
-        with self._asking() as client:
+        with self._requests() as client:
             try:
                 client.submit_job(entrypoint=_entrypoint(argv), submission_id=job, entrypoint_num_cpus=0)
             except RuntimeError:
@@ -44,15 +44,15 @@ class RayJobs:
                     raise
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
-        with self._asking() as client:
+        with self._requests() as client:
             if len(jobs) > _FEW:
-                told = {job.submission_id: str(job.status.value) for job in client.list_jobs()}
+                found = {job.submission_id: str(job.status.value) for job in client.list_jobs()}
             else:
-                told = {job: client.status(job) for job in jobs or [_NO_JOB]}
-        return {job: _STATES.get(status, JobState.ENDED) for job in jobs if (status := told.get(job)) is not None}
+                found = {job: client.status(job) for job in jobs or [_NO_JOB]}
+        return {job: _STATES.get(status, JobState.ENDED) for job in jobs if (status := found.get(job)) is not None}
 
     def stop(self, job: str) -> None:
-        with self._asking() as client:
+        with self._requests() as client:
             try:
                 client.stop_job(job)
             except RuntimeError:
@@ -60,7 +60,7 @@ class RayJobs:
                     raise
 
     def logs(self, job: str) -> str:
-        with self._asking() as client:
+        with self._requests() as client:
             try:
                 lines = str(client.get_job_logs(job)).splitlines(keepends=True)
             except RuntimeError:
@@ -70,8 +70,8 @@ class RayJobs:
         return "".join(line for line in lines if not any(words in line for words in _RAYS_OWN))
 
     @contextmanager
-    def _asking(self) -> Iterator[Any]:
-        """A client of the job server; whatever keeps it from answering is a `ServiceError`."""
+    def _requests(self) -> Iterator[Any]:
+        """A client of the job server, whose failures are raised as `ServiceError`."""
         try:
             yield self._connected()
         except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:  # requests' errors are OSErrors
@@ -90,9 +90,9 @@ class RayJobs:
 
 
 def _entrypoint(argv: Sequence[str]) -> str:
-    """A command for the shell that Ray hands it to: quoted, and taking the shell's place, so that signals find it.
+    """A quoted command line for the shell that Ray starts, which it replaces so that it gets the signals.
 
-    A job that reserves no core is given one thread by Ray; drivers are to have as many as they would by hand.
+    Ray limits a job without a reserved core to one thread; drivers use as many as commands do.
     """
     threads = "" if "OMP_NUM_THREADS" in os.environ else "env -u OMP_NUM_THREADS "
     return f"exec {threads}{shlex.join(argv)}"
@@ -102,14 +102,14 @@ def _client(url: str, headers: Mapping[str, str]) -> Any:
     from ray.job_submission import JobSubmissionClient  # takes a second to load
 
     class PatientClient(JobSubmissionClient):  # type: ignore[misc]
-        """One that gives up, and takes a job that is not there for no error."""
+        """One with timeouts, for which an unknown job is no error."""
 
         def _do_request(self, *args: Any, **kwargs: Any) -> Any:
-            """Every request goes through this method, and its keywords to `requests`."""
+            """Sends a request; all go through this method, and its keywords to `requests`."""
             return super()._do_request(*args, **{"timeout": _ANSWER_S, **kwargs})
 
         def status(self, job: str) -> str | None:
-            """Ray's word for where a job stands; None where it is not known."""
+            """Ray's name for the state of a job; None where it is not known."""
             answer = self._do_request("GET", f"/api/jobs/{job}")
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 return None

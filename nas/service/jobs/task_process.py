@@ -1,4 +1,4 @@
-"""Runs a task's command, and keeps what it printed and how it ended in a file, whole or not at all."""
+"""The process of a task: runs its command, and writes its output and exit code to a result file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nas.errors import ServiceError
 from nas.store.folder import write_atomically
 
 _ERROR = "error: "
-"""How the command line begins what it tells its user."""
+"""Prefix of the error messages of `nas`."""
 _STDERR_LINES = 20
 _GRACE_S = 5.0
-"""Between asking a command to end and ending it."""
+"""Between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a command ended.
+    """The outcome of a command.
 
     Attributes:
-        exit_code: negative for a signal; None where it took too long.
+        exit_code: negative for a signal; None where it exceeded its time limit.
         stderr: its last lines.
     """
 
@@ -35,10 +35,10 @@ class TaskResult:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The result kept in a file; None where there is none yet.
+        """The result in a file; None where there is none yet.
 
         Raises:
-            ServiceError: the file holds something else.
+            ServiceError: the file is damaged.
         """
         try:
             return cls(**json.loads(path.read_bytes()))
@@ -57,7 +57,7 @@ class TaskResult:
         """The JSON object that the command printed.
 
         Raises:
-            ServiceError: it failed, or printed something else.
+            ServiceError: it failed, or printed no JSON object.
         """
         if self.exit_code != 0:
             raise ServiceError(self.reason)
@@ -66,28 +66,28 @@ class TaskResult:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ServiceError(f"expected a JSON object from the command; it printed {self.stdout[:200]!r}")
+            raise ServiceError(f"the command printed {self.stdout[:200]!r}; expected a JSON object")
         return found
 
     @property
     def reason(self) -> str:
-        """Why it failed: its error, or the last line that it wrote."""
+        """Why it failed: its error message, or the last line that it wrote."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        told = next((line for line in reversed(lines) if line.startswith(_ERROR)), lines[-1] if lines else "")
-        told = told.removeprefix(_ERROR)
+        message = next((line for line in reversed(lines) if line.startswith(_ERROR)), lines[-1] if lines else "")
+        message = message.removeprefix(_ERROR)
         if self.exit_code is not None and self.exit_code > 0:
-            return told or f"ended with exit code {self.exit_code} and no word"
-        how = "it took too long" if self.exit_code is None else f"{signal.Signals(-self.exit_code).name} ended it"
-        return f"{how}; it last wrote: {told}" if told else how
+            return message or f"ended with exit code {self.exit_code} and no error message"
+        cause = "it took too long" if self.exit_code is None else f"{signal.Signals(-self.exit_code).name} ended it"
+        return f"{cause}; it last wrote: {message}" if message else cause
 
 
 def run_task(path: Path, argv: Sequence[str], *, time_limit_s: float) -> TaskResult:
-    """Runs a command without a shell and keeps its result; what is kept already stands, and is not done again.
+    """The result of a command, run without a shell and written to a file; a result that exists is returned as it is.
 
-    While it runs, what it writes to stderr can be read in a file beside the result's, named ``.log``.
+    While the command runs, its stderr can be read in a file of the same name with the suffix ``.log``.
 
     Args:
-        path: of the result's file.
+        path: of the result file.
     """
     if (known := TaskResult.read(path)) is not None:
         return known
@@ -99,7 +99,7 @@ def run_task(path: Path, argv: Sequence[str], *, time_limit_s: float) -> TaskRes
             code = process.wait(time_limit_s)
         except subprocess.TimeoutExpired:
             code = None
-        finally:  # this process may be told to end, too
+        finally:  # this process may get a signal, too
             _end(process)
     tail = log.read_text(errors="replace").splitlines()[-_STDERR_LINES:]
     result = TaskResult(code, printed.read_text(errors="replace"), "\n".join(tail))
@@ -109,7 +109,7 @@ def run_task(path: Path, argv: Sequence[str], *, time_limit_s: float) -> TaskRes
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a command that has not ended by itself: asked first, then made to."""
+    """Terminates a command that still runs, and kills it after a while."""
     process.terminate()
     try:
         process.wait(_GRACE_S)

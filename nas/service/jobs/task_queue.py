@@ -1,4 +1,4 @@
-"""Runs tasks (exports, measurements), one at a time, each once, in a process of its own."""
+"""The queue of tasks (exports, measurements): one runs at a time, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from nas.service.jobs.task_process import TaskResult
 from nas.service.state import ServiceState, Task, TaskStatus
 
 TIME_LIMIT_S = 1800.0
-"""Of a task whose request sets none."""
+"""Time limit of a task whose request has none."""
 
 logger = logging.getLogger(__name__)
 
 
 class TaskQueue:
-    """The queue of tasks.
+    """The tasks of a server.
 
-    What is asked for of a task: ``argv``, its command, which prints a JSON object; ``result``, the path of the file that
-    keeps what it printed and how it ended; ``time_limit_s``, if it may take longer or less long than others; and ``uses``,
-    paths of files that nothing needs once it is done.
+    Keys of a task's request: ``argv``, its command, which prints a JSON object; ``result``, the path of its result file;
+    ``time_limit_s``, where it has another limit than the default; and ``uses``, paths of files to remove when it has ended.
     """
 
     def __init__(self, state: ServiceState, runner: JobRunner) -> None:
@@ -32,21 +31,21 @@ class TaskQueue:
 
     @property
     def open(self) -> bool:
-        """Whether one waited or ran when it was last looked."""
+        """Whether a task waited or ran at the last `look`."""
         return bool(self._open)
 
     @property
     def jobs(self) -> list[str]:
-        """Those of the tasks that ran when it was last looked."""
+        """The jobs of the tasks that ran at the last `look`."""
         return [job_of(task) for task in self._open if task.status is TaskStatus.RUNNING]
 
     def look(self) -> bool:
-        """Whether one waits or runs."""
+        """Reads the open tasks; whether there are some."""
         self._open = self._state.open_tasks()
         return self.open
 
     def tick(self, jobs: Mapping[str, JobState]) -> list[tuple[str, str]]:
-        """One round over the tasks last looked at: what was done, by task. A failure of one is its own, and logged."""
+        """Runs one round over the open tasks; their new statuses, by task. A failure affects one task, and is logged."""
         did: list[tuple[str, str]] = []
         for task in self._open:
             try:
@@ -55,7 +54,7 @@ class TaskQueue:
                 logger.warning("%s", error, extra={"task": task.task})
                 break
             except Exception:
-                logger.exception("cannot be done", extra={"task": task.task})
+                logger.exception("the task failed", extra={"task": task.task})
                 continue
             if now is not task.status:
                 did.append((task.task, str(now)))
@@ -64,9 +63,9 @@ class TaskQueue:
         return did
 
     def _advance(self, task: Task, jobs: Mapping[str, JobState]) -> TaskStatus:
-        """Does for a task what is next; where it stands then."""
+        """Takes a task's next step; its new status."""
         if task.status is TaskStatus.QUEUED:
-            # First the job, which is the same one however often it is started: a task that runs has one.
+            # The job first: starting it again has no effect, and every running task has one.
             self._runner.start(job_of(task), task_command(task))
             self._state.change_task(task.task, TaskStatus.RUNNING)
             return TaskStatus.RUNNING
@@ -86,12 +85,12 @@ class TaskQueue:
 
 
 def job_of(task: Task) -> str:
-    """The id of a task's job; no run has one like it."""
+    """The id of a task's job, different from those of all runs."""
     return f"{task.task}.task"
 
 
 def task_command(task: Task) -> list[str]:
-    """The command that runs a task's own and keeps its result."""
+    """The command line of a task's process."""
     limit = float(task.request.get("time_limit_s", TIME_LIMIT_S))
     own = [str(argument) for argument in task.request["argv"]]
     return [

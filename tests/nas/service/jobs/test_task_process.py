@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import ServiceError
 from nas.service.jobs.task_process import TaskResult, run_task
 from tests.errors import raises
 
@@ -38,17 +37,16 @@ def test_arguments_are_no_shells(tmp_path: Path) -> None:
     [
         ("import sys; print('error: no such network\\nbye', file=sys.stderr); sys.exit(1)", "no such network"),
         ("raise ValueError('x')", "ValueError: x"),
-        ("import sys; sys.exit(3)", "ended with exit code 3 and no word"),
-        ("import os; os.kill(os.getpid(), 9)", "SIGKILL ended it"),
-        ("print('no json')", "expected a JSON object from the command; it printed 'no json\\n'"),
-        ("print([1])", "expected a JSON object from the command; it printed '[1]\\n'"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("print('no json')", "'no json\\n'"),
+        ("print([1])", "'[1]\\n'"),
     ],
 )
-def test_why_it_failed_is_told(tmp_path: Path, code: str, reason: str) -> None:
+def test_the_reason_of_a_failure_is_reported(tmp_path: Path, code: str, reason: str) -> None:
     made = run_task(tmp_path / "r.json", python(code), time_limit_s=60)
-    with pytest.raises(ServiceError) as told:
+    with raises("service.unavailable", reason):
         _ = made.data
-    assert str(told.value) == reason
 
 
 def test_one_that_takes_too_long_is_ended_even_where_it_does_not_want_to(
