@@ -1,4 +1,4 @@
-"""What a server is told when it starts."""
+"""Settings and limits of a server."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may ask of the server.
+    """Limits of requests.
 
     Attributes:
-        body_bytes: of a request; uploads have a bound of their own.
+        body_bytes: of a request other than an upload.
         upload_bytes: of an uploaded archive or model.
         archive_members: files in an uploaded archive.
         archive_bytes: of an uploaded archive's files, unpacked.
-        archive_ratio: of a member's unpacked size to its packed size.
+        archive_ratio: of a member's unpacked size to its compressed size.
         queued: runs that wait at once.
-        requests_per_minute: of one token; of one address where no token is asked for.
+        requests_per_minute: of one token; of one address for requests without a token.
         watchers: progress streams at once.
     """
 
@@ -41,16 +41,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """A server's settings; made by the command line, checked here.
+    """A server's settings, which are checked when they are created.
 
     Attributes:
         host: address to listen on; any but a loopback address needs a token.
-        names: by which clients reach the server, beside its address and the machine's name; requests to others are refused.
+        names: further host names of the server; requests to other names than these, its address and the machine's name are
+            rejected.
         certificate, key: PEM files for TLS; both or none.
-        data_roots: folders below which job files from the network may name data sets.
-        jobs_at_once: runs that are driven at the same time.
-        resumes: how often a run whose driver dies is resumed without having got any further in between.
-        ray_address: ``HOST:PORT`` of a Ray cluster's head for drivers to join, or None for a head of the server's own.
+        data_roots: folders below which submitted jobs may name data sets.
+        jobs_at_once: runs that have a driver at the same time.
+        resumes: times in a row that a run whose driver died without progress is resumed.
+        ray_address: ``HOST:PORT`` of a Ray cluster's head that drivers join, or None for a head of the server's own.
         ray_jobs_url: of that cluster's job server, e.g. ``http://127.0.0.1:8265``; given with `ray_address`.
     """
 
@@ -89,27 +90,27 @@ class ServiceSettings:
 
     @property
     def needs_token(self) -> bool:
-        """Whether clients must show a token: others than this machine's may come, perhaps through a proxy of that name."""
+        """Whether requests need a token: they may come from other machines, perhaps through a proxy with one of the names."""
         return not self.on_loopback or bool(self.names)
 
     @property
     def folder(self) -> Path:
-        """Where the server keeps what is its own; no run has such a name."""
+        """The server's own folder; no run can have this name."""
         return self.runs.root / ".service"
 
     @property
     def database(self) -> Path:
-        """What was submitted, and what became of it."""
+        """The database of submissions and tasks."""
         return self.runs.root / "service.db"
 
     @property
     def tokens_file(self) -> Path:
-        """Digests of the tokens that clients may show."""
+        """Digests of the valid tokens."""
         return self.folder / "tokens.json"
 
     @property
     def trash(self) -> Path:
-        """Runs that were deleted, until their files are."""
+        """Deleted runs, until their files are removed."""
         return self.folder / "deleted"
 
     @property

@@ -1,4 +1,4 @@
-"""What was asked of the service, kept in ``runs/service.db``; where a run stands is its own store's to say."""
+"""Submissions and tasks of the service, stored in ``runs/service.db``; the status of a run is in the run's own store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from nas.store.sqlite import explain, writing_engine
 
 
 class Wanted(StrEnum):
-    """What its owner wants of a run."""
+    """What clients want of a run."""
 
     DRIVEN = "driven"
     CANCELLED = "cancelled"
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands; it moves one way."""
+    """The status of a task, which only moves forward."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -39,7 +39,7 @@ class TaskStatus(StrEnum):
 
 
 class TaskKind(StrEnum):
-    """What a task makes."""
+    """The kind of a task."""
 
     EXPORT = "export"
     """Of a run."""
@@ -53,13 +53,13 @@ class Submission:
 
     Attributes:
         submitted: seconds since the epoch.
-        submitter: name of the token that it came with; "" where none was asked for.
+        submitter: name of the client's token; "" where none is needed.
         attempt: number of the last driver that was started; 0 before the first.
-        started: whether one was since the run was last asked for, by submitting or resuming it.
-        deaths: drivers that died in a row without the run having got any further.
-        progress: how far the run was (epochs and evaluations) when the last driver was started.
-        options: what `resume` was asked for: ``evaluations`` and ``minutes``, for the next drivers; and ``extension``, by
-            which a driver knows whether an earlier one has added those.
+        started: whether a driver was started since the run was last submitted or resumed.
+        deaths: drivers that died in a row without progress of the run.
+        progress: epochs and measurements of the run when the last driver was started.
+        options: of the last `resume`, for the next drivers: ``evaluations`` and ``minutes``; and ``extension``, an id by which
+            a driver knows whether an earlier one has applied them.
     """
 
     run: str
@@ -75,16 +75,16 @@ class Submission:
 
     @property
     def waits(self) -> bool:
-        """Whether it is in the queue, whatever its store says of an earlier driver."""
+        """Whether it is in the queue, even if its store has the status of an earlier driver."""
         return self.wanted is Wanted.DRIVEN and not self.started
 
     def job_of(self, attempt: int) -> str:
-        """The id of a driver's job; a run of the same name that was removed had others."""
+        """The id of a driver's job, different from those of a removed run of the same name."""
         return f"{self.run}.{round(self.submitted * 1000):x}.{attempt}"
 
     @property
     def job(self) -> str | None:
-        """The id of the last driver's job; None where none was started since the run was last asked for."""
+        """The id of the last driver's job; None where none was started since the run was last submitted or resumed."""
         return self.job_of(self.attempt) if self.started else None
 
     @property
@@ -95,12 +95,12 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something short that is done once, in a process of its own: an export, a measurement.
+    """A short command that runs once, in a process of its own: an export or a measurement.
 
     Attributes:
-        of: what it is of: a run, a hardware profile.
-        request: what was asked for.
-        result: what its command printed as JSON; None until it is finished.
+        of: the run or the hardware profile that it belongs to.
+        request: see `nas.service.jobs.task_queue.TaskQueue`.
+        result: the JSON object that its command printed; None until it is finished.
     """
 
     task: str
@@ -118,13 +118,13 @@ def _submission(row: Mapping[Any, Any]) -> Submission:
 
 
 def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is given beyond its budget, with an id of its own; empty where that is nothing."""
+    """An extension of a run's budget with a new id; empty where it adds nothing."""
     kept = {name: value for name, value in options.items() if value is not None}
     return {**kept, "extension": uuid.uuid4().hex} if kept else {}
 
 
 def _is_still(connection: Connection, submission: Submission) -> bool:
-    """Whether a submission is as it was read."""
+    """Whether a submission is unchanged since it was read."""
     row = (
         connection.execute(select(tables.submissions).where(tables.submissions.c.run == submission.run))
         .mappings()
@@ -135,14 +135,14 @@ def _is_still(connection: Connection, submission: Submission) -> bool:
 
 def _forget(connection: Connection, run: str) -> None:
     connection.execute(delete(tables.submissions).where(tables.submissions.c.run == run))
-    # A hardware profile, of which measurements are, may have a run's name.
+    # Measurements belong to a hardware profile, which may have the name of a run.
     connection.execute(
         delete(tables.tasks).where(tables.tasks.c.of == run, tables.tasks.c.kind == str(TaskKind.EXPORT))
     )
 
 
 class ServiceState:
-    """The service's own database; safe to use from several threads of the one server that has it open."""
+    """The service's own database. Safe to use from several threads, and by one server at a time."""
 
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
         self._path, self._engine, self._clock = path, engine, clock
@@ -151,10 +151,10 @@ class ServiceState:
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
-        """The state kept in a file, which is made where there is none; one of an earlier version is brought up to this one.
+        """The database in a file, which is created where there is none, and migrated from earlier versions.
 
         Raises:
-            StoreError: damaged, of another version, or it cannot be written.
+            StoreError: it is damaged, of a later version, or cannot be written.
         """
         state = cls(path, writing_engine(path, create=True), clock)
         try:
@@ -168,10 +168,10 @@ class ServiceState:
         return state
 
     def submit(self, run: str, kind: str, submitter: str, options: Mapping[str, Any] | None = None) -> Submission:
-        """Keeps a run that was never submitted here to be driven.
+        """A new submission, for a run that has none.
 
         Args:
-            options: as `resume` takes them, where it goes on with one that has begun.
+            options: as for `resume`, for a run that has begun.
         """
         made = Submission(run, kind, self._clock(), submitter, options=_kept(options or {}))
         with self._writing() as connection:
@@ -184,7 +184,7 @@ class ServiceState:
         return made
 
     def submissions(self) -> list[Submission]:
-        """All of them, oldest first; read only where the database has changed, since every summary asks for them."""
+        """All submissions, oldest first; cached until the database changes, since every summary needs them."""
         now, stamp = time.time(), ChangeStamp.of(self._path)
         if self._kept is not None and self._kept[0] == stamp:
             return list(self._kept[1])
@@ -211,7 +211,7 @@ class ServiceState:
             connection.execute(update(tables.submissions).where(tables.submissions.c.run == run).values(**values))
 
     def change_if(self, submission: Submission, **values: Any) -> bool:
-        """Sets attributes as `change` does where the submission is still as it was read; whether it was."""
+        """Sets attributes as `change` does if the submission is unchanged since it was read; whether it was."""
         with self._writing() as connection:
             if not _is_still(connection, submission):
                 return False
@@ -221,14 +221,14 @@ class ServiceState:
         return True
 
     def cancel(self, run: str) -> None:
-        """Wants a run to have no driver, now and after any restart."""
+        """Records that a run shall have no driver, now and after any restart."""
         self.change(run, wanted=str(Wanted.CANCELLED))
 
     def resume(self, run: str, options: Mapping[str, Any]) -> None:
-        """Wants a run that has no driver to be driven on.
+        """Records that a run without a driver shall be resumed.
 
         Args:
-            options: ``evaluations`` and ``minutes`` as `nas resume` takes them, where it is to have more of them.
+            options: ``evaluations`` and ``minutes`` as for `nas resume`, to extend the budget.
         """
         self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_kept(options))
 
@@ -238,7 +238,7 @@ class ServiceState:
             _forget(connection, run)
 
     def forget_if(self, submission: Submission) -> bool:
-        """Removes a submission and its run's tasks where it is still as it was read; whether it was."""
+        """Removes a submission and its run's tasks if it is unchanged since it was read; whether it was."""
         with self._writing() as connection:
             if not _is_still(connection, submission):
                 return False
@@ -246,7 +246,7 @@ class ServiceState:
         return True
 
     def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
-        """Keeps a new task to be done."""
+        """A new task, queued."""
         made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
         with self._writing() as connection:
             connection.execute(
@@ -258,14 +258,14 @@ class ServiceState:
         return made
 
     def tasks(self, of: str | None = None) -> list[Task]:
-        """All of them, or those of one run or profile; oldest first."""
+        """All tasks, or those of one run or profile; oldest first."""
         query = select(tables.tasks).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
         if of is not None:
             query = query.where(tables.tasks.c.of == of)
         return self._tasks_of(query)
 
     def open_tasks(self) -> list[Task]:
-        """Those that wait or run; the running ones first, then the oldest."""
+        """The tasks that wait or run; the running ones first, then the oldest."""
         is_open = tables.tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
         query = select(tables.tasks).where(is_open).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
         return sorted(self._tasks_of(query), key=lambda task: task.status is TaskStatus.QUEUED)
@@ -278,7 +278,7 @@ class ServiceState:
     def change_task(
         self, task: str, status: TaskStatus, *, reason: str = "", result: Mapping[str, Any] | None = None
     ) -> None:
-        """Records where a task stands."""
+        """Records the status of a task."""
         values = {"status": str(status), "reason": reason, "result": None if result is None else dict(result)}
         with self._writing() as connection:
             connection.execute(update(tables.tasks).where(tables.tasks.c.task == task).values(**values))

@@ -36,4 +36,4 @@ tasks = Table(
 )
 
 SCHEMA = Schema(METADATA, version, migrations=())
-"""Every change to the tables above comes with a migration that makes it in databases of before."""
+"""A change to the tables above needs a migration of existing databases."""

@@ -1,4 +1,4 @@
-"""What servers left that were killed in the middle of deleting or unpacking: found, and removed."""
+"""Removes stale files of servers that were killed while they deleted or unpacked something."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
-    """What nothing needs any more, of a server that is not answering yet: then nothing of it is in the making.
+    """Deleted runs, partly unpacked archives, and models without an open measurement.
 
-    Runs that were deleted, archives that were being unpacked, and models that no measurement is still to be made of.
+    Only to be called before the server answers requests: none of them is in use then.
     """
     needed = {task.task for task in state.open_tasks()}
     found = [*settings.trash.glob("*"), *settings.uploaded_data.glob(f"{UNPACKING}*")]
@@ -28,7 +28,7 @@ def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
 
 def remove(paths: Sequence[Path]) -> threading.Thread:
     """Removes files and folders in the background, which may take minutes."""
-    thread = threading.Thread(target=_remove, args=(paths,), name="leftovers", daemon=True)
+    thread = threading.Thread(target=_remove, args=(paths,), name="cleanup", daemon=True)
     thread.start()
     return thread
 

@@ -1,4 +1,4 @@
-"""Whether the disk of the runs folder has room for more: what runs already must not be the one that finds it full."""
+"""Checks the free space on the disk of the runs folder, so that new requests leave enough to runs in progress."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from nas.errors import StoreError
 
 _LEAST_FREE = 256 * 1024 * 1024
-"""Bytes: some hours of searches' rows, and a few checkpoints."""
+"""Bytes: the rows of some hours of searches, and a few checkpoints."""
 
 
 def check_disk_space(folder: Path) -> None:
-    """Returns if what clients ask for may take more of the disk that an existing folder is on.
+    """Returns if the disk of an existing folder has enough free space for new requests.
 
     Raises:
-        StoreError: too little of it is free.
+        StoreError: it has not.
     """
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:

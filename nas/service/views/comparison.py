@@ -1,4 +1,4 @@
-"""Several searches side by side, in the objectives that all of them have and from one reference point."""
+"""Comparison of searches in their common objectives, from one reference point."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nas.problem.pareto import hypervolume_history
 from nas.service.views.networks import networks, objective_info
 
 _MOST_STEPS = 500
-"""Of a curve: more are not seen."""
+"""Points of a curve."""
 
 
 def compared(reports: Sequence[RunReport]) -> schemas.Comparison:
-    """The searches of some reports in their common objectives, each with the front of what keeps its own constraints.
+    """The searches in their common objectives, each with the front of the networks within its own constraints.
 
-    The reference point is, in each objective, the worst of the runs' own; a run without one yet has no say.
+    The reference point is, in each objective, the worst of the runs' own; a run without one yet is left out of it.
 
     Raises:
         SelectionError: they have no objective in common.
@@ -74,13 +74,13 @@ def _curve(
     values[broken_by(report.evaluated, report.constraints) > 0] = np.nan
     corner = np.array([o.sign * reference[o.name] for o in common])
     volumes = hypervolume_history(values, corner).tolist()
-    # Failed networks count as evaluations, too; the run's own curve knows how many there were.
+    # Failed networks count as evaluations, too; the run's own curve includes them.
     numbers = [n for n, _ in report.hypervolume] or range(1, len(volumes) + 1)
     return thinned(list(zip(numbers, volumes, strict=True)))
 
 
 def thinned(curve: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """The steps at which a curve that never falls rises, with its ends; evenly some of them where there are too many."""
+    """The points where a non-decreasing curve rises, with its ends; an even selection where there are too many."""
     rises = [i for i in range(len(curve)) if i in (0, len(curve) - 1) or curve[i][1] > curve[i - 1][1]]
     if len(rises) > _MOST_STEPS:
         rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MOST_STEPS)]

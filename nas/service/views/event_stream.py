@@ -1,4 +1,4 @@
-"""Streams where runs stand to any number of watchers: each run is looked at once, however many watch it."""
+"""Streams of server-sent events with the status of runs; each run is polled once for all of its subscribers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.errors import StoreError, TooManyError, UnknownNameError
 
 _INTERVAL_S = 0.5
 _KEEP_ALIVE_S = 15.0
-"""After so long without a change a comment is sent, so that neither side takes the other for gone."""
+"""Without a change for this long, a comment is sent, which keeps the connection open."""
 _RETRY_MS = 2000
 _ENDED = ("finished", "failed", "cancelled")
 
@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Topic:
-    """A run that is watched.
+    """A run with subscribers.
 
     Attributes:
-        frame: the last event, encoded once for all watchers.
-        over: nothing will follow.
+        frame: the last event, encoded once for all subscribers.
+        over: no other event follows.
         changed: set, and replaced, at each change.
     """
 
-    watchers: int = 0
+    subscribers: int = 0
     frame: bytes = b""
     over: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, frame: bytes, *, over: bool) -> None:
+    def publish(self, frame: bytes, *, over: bool) -> None:
         if frame != self.frame or over != self.over:
             self.frame, self.over = frame, over
             self.changed.set()
@@ -45,12 +45,12 @@ class _Topic:
 
 
 class EventStreams:
-    """The watched runs of one server; used within one event loop.
+    """The event streams of one server; used within one event loop.
 
     Args:
-        look: where a run stands; called in another thread.
-        most: watchers at once.
-        changed: told of the number of watchers.
+        look: the status of a run; called in another thread.
+        most: streams at once.
+        changed: called with the number of streams when it changes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EventStreams:
         interval_s: float = _INTERVAL_S,
         keep_alive_s: float = _KEEP_ALIVE_S,
     ) -> None:
-        self._look, self._most, self._told = look, most, changed
+        self._look, self._most, self._changed = look, most, changed
         self._interval_s, self._keep_alive_s = interval_s, keep_alive_s
         self._topics: dict[str, _Topic] = {}
         self._n = 0
@@ -70,30 +70,30 @@ class EventStreams:
         self._closed = False
 
     def follow(self, run: str, first: RunSummary) -> AsyncIterator[bytes]:
-        """Server-sent events: where a run stands now, and each time that it stands otherwise, until it has ended.
+        """Server-sent events: the status of a run now, and after each change, until it has ended.
 
         Args:
-            first: where it stands now.
+            first: its status now.
 
         Raises:
-            TooManyError: as many watch already as may.
+            TooManyError: the limit of streams is reached.
         """
         if self._n >= self._most:
-            raise TooManyError(f"{self._n} clients watch runs already, the limit; poll the status instead")
+            raise TooManyError(f"{self._n} event streams are open already, the limit; poll the status instead")
         return self._events(run, first)
 
     def close(self) -> None:
         """Ends all streams."""
         self._closed = True
         for topic in self._topics.values():
-            topic.tell(topic.frame, over=True)
+            topic.publish(topic.frame, over=True)
 
     async def _events(self, run: str, first: RunSummary) -> AsyncIterator[bytes]:
         topic = self._topics.get(run)
-        if topic is None or topic.over:  # its last watchers may still be reading that it had ended, and it was resumed
+        if topic is None or topic.over:  # it had ended, as its last subscribers are still reading, and was resumed
             topic = self._topics[run] = _Topic()
-            topic.tell(_frame(first), over=first.status in _ENDED)
-        topic.watchers += 1
+            topic.publish(_frame(first), over=first.status in _ENDED)
+        topic.subscribers += 1
         self._count(1)
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
@@ -112,13 +112,13 @@ class EventStreams:
                     yield b": nothing has changed\n\n"
         finally:
             self._count(-1)
-            topic.watchers -= 1
-            if topic.watchers == 0 and self._topics.get(run) is topic:
+            topic.subscribers -= 1
+            if topic.subscribers == 0 and self._topics.get(run) is topic:
                 del self._topics[run]
 
     def _count(self, more: int) -> None:
         self._n += more
-        self._told(self._n)
+        self._changed(self._n)
 
     def _keep_polling(self) -> None:
         if self._poller is None or self._poller.done():
@@ -133,12 +133,12 @@ class EventStreams:
                 if topic is None:
                     continue
                 if found is None:
-                    topic.tell(topic.frame, over=True)
+                    topic.publish(topic.frame, over=True)
                 else:
-                    topic.tell(_frame(found), over=found.status in _ENDED)
+                    topic.publish(_frame(found), over=found.status in _ENDED)
 
     def _look_at(self, runs: Sequence[str]) -> Mapping[str, RunSummary | None]:
-        """Where runs stand; None for one that is gone. One that cannot be read now is left out."""
+        """The status of runs; None for one that is gone. One that cannot be read now is left out."""
         found: dict[str, RunSummary | None] = {}
         for run in runs:
             try:

@@ -1,4 +1,4 @@
-"""Networks and objectives as the service tells them."""
+"""Networks and objectives as the API describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def objectives_of(report: RunReport) -> tuple[schemas.ObjectiveInfo, ...]:
 
 
 def objective_info(objective: Objective) -> schemas.ObjectiveInfo:
-    """An objective as the service tells it."""
+    """An objective as the API describes it."""
     goal = cast(Literal["maximize", "minimize"], str(objective.goal))
     return schemas.ObjectiveInfo(name=objective.name, unit=objective.unit, goal=goal)
 
@@ -25,10 +25,10 @@ def objective_info(objective: Objective) -> schemas.ObjectiveInfo:
 def networks(
     points: Sequence[Point], constraints: Sequence[Constraint], numbers: Mapping[str, int]
 ) -> list[schemas.Network]:
-    """Points as the service tells them.
+    """Points as the API describes them.
 
     Args:
-        constraints: what `within_limits` is told by; of predicted points none.
+        constraints: those that `within_limits` checks.
         numbers: of the front's members, by key.
     """
     kept: Iterable[bool] = (broken_by(points, constraints) == 0).tolist() if points else []
