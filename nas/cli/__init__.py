@@ -1,10 +1,10 @@
-"""The command line: parse, call, print, exit code. Data go to stdout, progress and errors to stderr."""
+"""The command line. Data go to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
 import sys
 
-# Their commands register themselves, in the order that help lists them in.
+# Importing a module registers its commands, in the order of the help text.
 from nas.cli import benchmarks, doctor, finetune, hardware, jobs, remote, results, service, worker  # noqa: F401
 from nas.cli.app import INTERRUPTED, app
 
@@ -24,7 +24,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("interrupted; runs and calibrations keep what they have done until now", file=sys.stderr)
+            print("interrupted; all finished measurements are kept", file=sys.stderr)
         raise
     except Exception as error:
         if not is_user_error(error):

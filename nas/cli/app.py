@@ -1,4 +1,4 @@
-"""The Typer application, and the options that several commands share."""
+"""The Typer application and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-# Everything heavy is imported inside the commands: `nas --help` answers in a blink.
+# Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder that runs are kept in.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder of the runs.")]
 Job = Annotated[Path, typer.Argument(help="A job file; `nas init` makes one.", show_default=False)]
 RunId = Annotated[str, typer.Argument(help="A run; `nas runs` lists them.", show_default=False)]
 Inline = Annotated[bool, typer.Option("--inline", help="Score in this process, without Ray.")]
@@ -27,31 +27,29 @@ Store = Annotated[
     str | None,
     typer.Option(
         "--store", envvar="NAS_STORE", show_default=False,
-        help="Keep the run's rows in this PostgreSQL database, postgresql+psycopg://user@host/database, instead of a file.",
+        help="Store the run in this PostgreSQL database, postgresql+psycopg://user@host/database, instead of a file.",
     ),
 ]  # fmt: skip
 Replay = Annotated[
     str | None,
-    typer.Option(
-        "--replay", help="Take measurements of this run, of the same supernet, where it has them.", show_default=False
-    ),
+    typer.Option("--replay", help="Reuse the measurements of this run of the same supernet.", show_default=False),
 ]
 Select = Annotated[
     str | None,
     typer.Option(
         "--select",
-        help='The most accurate of all measured networks within limits, e.g. "latency_ms<=1.0"; the job\'s constraints '
-        "count no more. Of nested networks that were trained alone, the largest.",
+        help='The most accurate measured network within limits, e.g. "latency_ms<=1.0"; the limits replace the job\'s '
+        "constraints. For a training of nested networks: the largest within limits.",
         show_default=False,
     ),
 ]
 Index = Annotated[int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)]
-Knee = Annotated[bool, typer.Option("--knee", help="The front's knee (the default).")]
+Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front (the default).")]
 LogTo = Annotated[
     list[str] | None,
     typer.Option(
         "--log-to", envvar="NAS_LOG_TO", show_default=False,
-        help="Write figures as they come to tensorboard:FOLDER or mlflow:URI, too; may be repeated.",
+        help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated.",
     ),
 ]  # fmt: skip
 DEFAULT_RUNS = Path("runs")

@@ -1,4 +1,4 @@
-"""Commands that judge this project's own parts on published tables: bench predictor, bench search."""
+"""Commands that benchmark predictors and search algorithms on published tables: bench predictor, bench search."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from nas.bench import search as searching
     from nas.bench.predictor import Row
 
-bench = typer.Typer(no_args_is_help=True, help="Judge this project's parts on tables of published measurements.")
+bench = typer.Typer(no_args_is_help=True, help="Benchmark predictors and search algorithms on published tables.")
 app.add_typer(bench, name="bench")
 
 TablePath = Annotated[
-    Path, typer.Argument(metavar="TABLE", help="A table's .yaml file, its .csv(.gz) beside it.", show_default=False)
+    Path,
+    typer.Argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).", show_default=False),
 ]
 
 
 @bench.callback()
 def _bench() -> None:
-    """Judge this project's parts on tables of published measurements."""
+    """Benchmark predictors and search algorithms on tables of published measurements."""
 
 
 @bench.command()
@@ -38,9 +39,9 @@ def predictor(
     target: Annotated[str, typer.Option("--target", help="The column to predict.", show_default=False)],
     train: Annotated[str, typer.Option("--train", help="Numbers of training rows.")] = "25,50,100,200",
     test: Annotated[int, typer.Option("--test", help="Rows to predict.")] = 500,
-    seeds: Annotated[int, typer.Option("--seeds", help="Draws of the rows.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", help="Random splits of the rows.")] = 5,
     tune: Annotated[
-        float, typer.Option("--tune", min=0, help="Seconds for tuning the search's predictor, as one more row.")
+        float, typer.Option("--tune", min=0, help="Seconds to tune the search's predictor, shown as an additional row.")
     ] = 0,
     as_json: Json = False,
 ) -> None:
@@ -70,40 +71,40 @@ def search(
     table: TablePath,
     maximize: Annotated[
         list[str] | None,
-        typer.Option("--maximize", metavar="COL[,COL]", help="Columns of figures to maximize.", show_default=False),
+        typer.Option("--maximize", metavar="COL[,COL]", help="Columns to maximize.", show_default=False),
     ] = None,
     minimize: Annotated[
         list[str] | None,
-        typer.Option("--minimize", metavar="COL[,COL]", help="Columns of figures to minimize.", show_default=False),
+        typer.Option("--minimize", metavar="COL[,COL]", help="Columns to minimize.", show_default=False),
     ] = None,
     exact: Annotated[
         list[str] | None,
         typer.Option(
             "--exact",
             metavar="COL[,COL]",
-            help="Those of them that need no measuring (parameters, MACs): algorithms may use them of any architecture.",
+            help="Columns that are computed, not measured (parameters, MACs): known for every architecture.",
             show_default=False,
         ),
     ] = None,
     algorithms: Annotated[
         str, typer.Option("--algorithms", metavar="A,B", help="Names as in job files.")
     ] = "guided,nsga2,random",
-    evaluations: Annotated[int, typer.Option("--evaluations", help="Evaluations of a run at most.")] = 400,
+    evaluations: Annotated[int, typer.Option("--evaluations", help="Most evaluations per run.")] = 400,
     seeds: Annotated[int, typer.Option("--seeds", help="Runs of each algorithm.")] = 5,
     target: Annotated[
         float | None,
         typer.Option(
-            "--target", help="End a run at this share of the exact front's hypervolume, e.g. 0.99.", show_default=False
+            "--target", help="Stop a run at this share of the exact front's hypervolume, e.g. 0.99.", show_default=False
         ),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", help="Evaluations between two asks.")] = 10,
+    batch: Annotated[int, typer.Option("--batch", help="Evaluations per batch.")] = 10,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .html.", show_default=False),
+        typer.Option("--plot", metavar="FILE", help="Plot to this file: .png, .svg or .html.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count the evaluations that search algorithms need for the front of a table whose every architecture is known."""
+    """Count the evaluations that search algorithms need to find the front of a complete table."""
     from nas.bench.search import Replay, bench_search
     from nas.bench.table import Table
 
@@ -133,7 +134,7 @@ def search(
         shares = list(rows[0].evaluations_to)
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
-    if plot is not None:  # last: a full disk costs the plot, not what took hours
+    if plot is not None:  # last: a full disk must not lose hours of results
         from nas.bench.search_plot import plot_search
 
         plot_search(rows, line, plot)
@@ -144,7 +145,7 @@ def search(
 def _progress(
     evaluations: int,
 ) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[searching.Row], None]]]:
-    """What shows a run that goes on, and one that has ended: a bar on a terminal, else a line a run."""
+    """Callbacks that show a run in progress and a finished run: a bar on a terminal, else a line per run."""
     from rich.progress import Progress
 
     console = stderr()
@@ -155,14 +156,14 @@ def _progress(
             progress.update(task, completed=done, description=f"{algorithm}, seed {seed}: {share:.2%}")
 
         def end(row: searching.Row) -> None:
-            told = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
-            print(f"{told}, {row.own_seconds:.1f} s", file=sys.stderr)
+            line = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
+            print(f"{line}, {row.own_seconds:.1f} s", file=sys.stderr)
 
         yield update, end
 
 
 def _names(given: list[str] | None, option: str) -> list[str]:
-    """Names from ``A,B``, however often the option was given.
+    """Names from ``A,B``; the option may be repeated.
 
     Raises:
         SelectionError: a name is empty.
@@ -171,7 +172,10 @@ def _names(given: list[str] | None, option: str) -> list[str]:
 
     names = [name.strip() for text in given or () for name in text.split(",")]
     if "" in names:
-        raise SelectionError(f"--{option} {','.join(given or ())!r}: expected names with commas between, as in A,B")
+        raise SelectionError(
+            f"--{option} {','.join(given or ())!r}: expected names separated by commas, as in A,B",
+            code="option.invalid",
+        )
     return names
 
 
@@ -192,7 +196,7 @@ def _search_summary(rows: list[searching.Row], shares: list[str]) -> list[list[s
 
 
 def _spread(found: tuple[float, float, float], most: int) -> str:
-    """A median and its quartiles; what was not reached is more than all evaluations."""
+    """A median with its quartiles; a share that was not reached counts as more than all evaluations."""
     low, middle, high = (f"{number:.0f}" if number < float("inf") else f"> {most}" for number in found)
     return middle if low == high else f"{middle} ({low} to {high})"
 
@@ -201,14 +205,16 @@ def _counts(text: str) -> list[int]:
     """Numbers from ``25,50,100``.
 
     Raises:
-        SelectionError: the text is no such list.
+        SelectionError: the text is not a list of whole numbers.
     """
     from nas.errors import SelectionError
 
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise SelectionError(f"--train {text!r}: expected whole numbers with commas between, as in 25,50,100") from None
+        raise SelectionError(
+            f"--train {text!r}: expected whole numbers separated by commas, as in 25,50,100", code="option.invalid"
+        ) from None
 
 
 def _summary(rows: list[Row]) -> list[list[str]]:
@@ -217,13 +223,13 @@ def _summary(rows: list[Row]) -> list[list[str]]:
     for n in dict.fromkeys(row.train for row in rows):
         for model in dict.fromkeys(row.model for row in rows):
             own = [row for row in rows if (row.train, row.model) == (n, model)]
-            figures = [
+            values = [
                 _mean([row.mape for row in own], ".2%"),
                 _mean([row.kendall_tau for row in own], ".3f"),
                 _mean([row.coverage for row in own], ".1%"),
                 _mean([row.fit_s for row in own], ".2f"),
             ]
-            cells.append([str(n), model, *figures])
+            cells.append([str(n), model, *values])
     return cells
 
 

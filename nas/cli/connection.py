@@ -1,4 +1,4 @@
-"""The options by which commands name a server, and the client that these lead to."""
+"""The options that select a server, and the client for it."""
 
 from __future__ import annotations
 
@@ -23,37 +23,35 @@ Token = Annotated[
     str | None,
     typer.Option(
         "--token", show_default=False,
-        help="Shown to the server. Other users of this machine can see what a command was given: set NAS_TOKEN instead.",
+        help="The token for the server. Other users of this machine can see command lines: prefer NAS_TOKEN.",
     ),
 ]  # fmt: skip
-TokenFile = Annotated[
-    Path | None, typer.Option("--token-file", help="A file that holds the token.", show_default=False)
-]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="A file with the token.", show_default=False)]
 
 
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
-    """A client with the token of the option, of the file, or of the environment."""
+    """A client with the token from the option, the file or the environment."""
     from nas.client import NasClient
     from nas.errors import ServiceError
 
     if token is not None and token_file is not None:
-        raise ServiceError("give one of --token and --token-file")
+        raise ServiceError("--token and --token-file exclude each other; give one", code="service.invalid-token")
     if token_file is not None:
         try:
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             raise ServiceError(
-                f"--token-file {token_file}: cannot be read; expected a file that holds a token"
+                f"--token-file {token_file}: cannot be read; expected a file with a token", code="service.invalid-token"
             ) from None
         if not token:
-            raise ServiceError(f"--token-file {token_file}: is empty; expected a file that holds a token")
+            raise ServiceError(f"--token-file {token_file}: is empty", code="service.invalid-token")
     with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
         yield client
 
 
-def standing(summary: RunSummary) -> str:
-    """Where a run stands, in the words of all commands: its status, and its place in the queue."""
+def status_text(summary: RunSummary) -> str:
+    """The status of a run and its position in the queue, as all commands print it."""
     if summary.status == "queued" and summary.queue_position is not None:
         return f"queued, number {summary.queue_position}"
     return summary.status

@@ -19,17 +19,17 @@ def doctor(
     address: Address = None,
     jobs_url: Annotated[
         str | None,
-        typer.Option("--jobs-url", help="Of that cluster's job server, http://HOST:8265.", show_default=False),
+        typer.Option("--jobs-url", help="Job server of that cluster, http://HOST:8265.", show_default=False),
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option("--server", envvar="NAS_SERVER", help="A server to look at, too.", show_default=False),
+        typer.Option("--server", envvar="NAS_SERVER", help="Also check this server.", show_default=False),
     ] = None,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Check versions, the machine, the runs, Ray and the server: what is wrong (exit code 1), and what to do about it."""
+    """Check versions, the machine, the runs, Ray and the server; print problems (exit code 1) with their remedies."""
     from contextlib import nullcontext
 
     from nas.doctor import State, Targets, examine
@@ -39,33 +39,33 @@ def doctor(
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
-        marks = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
-        rows = [[marks[f.state], f.check, f.found, f.remedy] for f in findings]
-        print_table(["", "what", "found", "what to do"], rows)
+        labels = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
+        rows = [[labels[f.state], f.check, f.found, f.remedy] for f in findings]
+        print_table(["", "check", "result", "remedy"], rows)
         counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
-        print(f"{counts[0]} wrong, {counts[1]} to look at" if any(counts) else "all is well")
+        print(f"{counts[0]} wrong, {counts[1]} warnings" if any(counts) else "no problems found")
     if any(f.state is State.WRONG for f in findings):
         raise typer.Exit(1)
 
 
 @app.command()
 def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
-    """Bring the databases of all runs that an earlier version made up to date; exit code 1 unless all of them are then."""
+    """Upgrade the databases of runs that an earlier version made; exit code 1 unless all are up to date."""
     from nas.errors import RunHeldError, StoreError
     from nas.store.opening import upgrade_store
 
     made: dict[str, str] = {}
-    left = False
+    failed = False
     for run in folder(runs).list():
         try:
             made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
         except RunHeldError:
             made[run.id] = "left to its live driver"
         except StoreError as error:
-            made[run.id], left = str(error), True
+            made[run.id], failed = str(error), True
     if as_json:
         print_json(made)
     else:
         print_table(["run", ""], [[run, said] for run, said in made.items()])
-    if left:
+    if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The command that trains one network of a run further: finetune."""
+"""The command that fine-tunes one network of a run: finetune."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def finetune(
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 5,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="The learning rate's peak; a tenth of the supernet's by default.", show_default=False),
+        typer.Option(help="Peak learning rate; a tenth of the supernet's by default.", show_default=False),
     ] = None,
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,
@@ -28,7 +28,7 @@ def finetune(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Train one network of a run further, taught by the largest one, and measure it again: a run of its own, to export."""
+    """Fine-tune one network of a run, distilled from the largest, and measure it: a new run, to be exported."""
     from nas.engine.driver import search as search_job
     from nas.engine.run import Run
     from nas.finetuning.job import finetuning_job

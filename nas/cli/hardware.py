@@ -29,7 +29,7 @@ def profiles(as_json: Json = False) -> None:
     if as_json:
         return print_json([asdict(p) for p in found])
     rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in found]
-    return print_table(["profile", "threads", "batch", "provider", "what it stands for"], rows)
+    return print_table(["profile", "threads", "batch", "provider", "description"], rows)
 
 
 @app.command()
@@ -44,35 +44,33 @@ def profile(
     ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option("--shape", help="Of an input with dynamic dimensions, e.g. input=1x3x224x224.", show_default=False),
+        typer.Option("--shape", help="Shape of an input with dynamic dimensions, e.g. input=1x3x224x224.", show_default=False),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32 measures the model as it is; int8, fp16 and bf16 convert it first.")
+        str, typer.Option("--precision", help="fp32 measures the model unchanged; int8, fp16 and bf16 convert it first.")
     ] = "fp32",
     sweep: Annotated[
         Path | None,
         typer.Option(
-            "--sweep", help="A job file: find the widths of its stages that cost no more than narrower ones.",
+            "--sweep", help="A job file: find widths of its stages that are as fast as narrower ones.",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="With --sweep, the folder to draw into.")
+        Path, typer.Option("-o", "--output", help="With --sweep, the folder for the plots.")
     ] = Path("sweep"),
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure an ONNX model on a hardware profile; or, with --sweep JOB, latency against the widths of a job's blocks."""
+    """Measure an ONNX model on a hardware profile; with --sweep JOB, latency against the widths of a job's stages."""
     from hardware_profiles.catalog import load_profile
     from nas.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
     if sweep is not None and (shape or precision != "fp32"):
-        raise typer.BadParameter(
-            "--shape and --precision belong to a model; a sweep measures a job's own blocks in fp32"
-        )
+        raise typer.BadParameter("--shape and --precision are for a model; a sweep measures the job's blocks in fp32")
     given = None if name is None else load_profile(name)
     if model is not None:
         chosen = given or load_profile(DEFAULT_PROFILE)
@@ -102,7 +100,7 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
     print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
     return print(
-        f"session made in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
+        f"session created in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
         f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
         f"drift {made['drift']:.2%}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
     )
@@ -148,15 +146,15 @@ def calibrate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="The table to write; JOB.PROFILE.lookup.json by default.", show_default=False
+            "-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.", show_default=False
         ),
     ] = None,
-    subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the table's scale on.", min=5)] = 30,
+    subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=5)] = 30,
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Measure the blocks of a job's space, so that few subnets are enough to predict the latency of all."""
+    """Measure the blocks of a job's search space into a lookup table that predicts the latency of all subnets."""
     from hardware_profiles.catalog import load_profile
     from nas.build.prepared_job import prepare_job
     from nas.config import load_job
@@ -177,6 +175,6 @@ def calibrate(
     for precision, fit in table.fits.items():
         print(
             f"{precision}: {len(table.entries[precision])} blocks; latency = {fit.scale:.3f} x sum + {fit.offset_ms:.4f} "
-            f"ms, off by {fit.mape:.2%} (each of {fit.n} subnets by the fit to the others)"
+            f"ms, MAPE {fit.mape:.2%} (leave-one-out over {fit.n} subnets)"
         )
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")

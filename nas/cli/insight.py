@@ -1,4 +1,4 @@
-"""What `nas show` tells people of a search beyond its front."""
+"""Prints the analysis of a search: convergence, predictor accuracy, importance of genes, diversity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_SHARE = 0.01
 
 
 def print_insight(report: RunReport, insight: Insight) -> None:
-    """Convergence, how predictions came out, which genes matter and how different the front's members are."""
+    """Prints convergence, predictor accuracy, importance of genes and diversity of the front."""
     lines = [_course(report, insight)]
     lines += [_predictor_accuracy(name, found) for name, found in insight.predictor_accuracy.items()]
     lines += [_importance(name, found) for name, found in insight.importance.items()]
@@ -34,7 +34,9 @@ def _course(report: RunReport, insight: Insight) -> str:
     if not timeline.found:
         return close
     last = max(timeline.found.values())
-    found = f"the front's newest member came with evaluation {timeline.evaluations[last]}{_after(insight, last)}"
+    found = (
+        f"the newest member of the front was found at evaluation {timeline.evaluations[last]}{_after(insight, last)}"
+    )
     return f"{close}; {found}"
 
 
@@ -44,21 +46,23 @@ def _after(insight: Insight, position: int) -> str:
 
 
 def _predictor_accuracy(name: str, found: PredictorAccuracy) -> str:
-    figures = [
+    metrics = [
         "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}",
-        "" if math.isnan(found.mape) else f"off by {found.mape:.2%}",
+        "" if math.isnan(found.mape) else f"MAPE {found.mape:.2%}",
         f"{found.coverage:.0%} within their 90 % interval",
     ]
-    told = ", ".join(figure for figure in figures if figure)
-    return f"{name} as predicted and then measured: {told} ({len(found.step)} networks, asked for as they looked good)"
+    shown = ", ".join(metric for metric in metrics if metric)
+    return (
+        f"predicted against measured {name}: {shown} ({len(found.step)} networks, chosen because they were promising)"
+    )
 
 
 def _importance(name: str, found: Importance) -> str:
     if found.refused:
-        return f"genes that matter for {name}: not told, {found.refused}"
-    told = [f"{gene} {lost:.2f}" for gene, lost in found.by_gene.items() if lost >= _LEAST_SHARE][:_GENES]
+        return f"important genes for {name}: unknown, {found.refused}"
+    genes = [f"{gene} {lost:.2f}" for gene, lost in found.by_gene.items() if lost >= _LEAST_SHARE][:_GENES]
     return (
-        f"genes that matter for {name}: {', '.join(told)} (shares of its variance; an additive model of "
+        f"important genes for {name}: {', '.join(genes)} (shares of its variance; an additive model of "
         f"{found.n} evaluations, R² {found.r2:.2f} cross-validated)"
     )
 

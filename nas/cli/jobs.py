@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, LogTo, Replay, RunId, Runs, Store, app
-from nas.cli.connection import Token, TokenFile, server_client, standing
+from nas.cli.connection import Token, TokenFile, server_client, status_text
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
 
@@ -19,14 +19,14 @@ def init(
     recipe: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes, or write one as a commented job file into this folder."""
+    """List the recipes, or write one as a commented job file to the current folder."""
     from nas.recipes import list_recipes, read_recipe
 
     if recipe is None:
         recipes = list_recipes()
         if as_json:
             return print_json([{"name": r.name, "title": r.title} for r in recipes])
-        return print_table(["recipe", "what it does"], [[r.name, r.title] for r in recipes])
+        return print_table(["recipe", "description"], [[r.name, r.title] for r in recipes])
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
     from nas.errors import JobError
 
@@ -34,9 +34,11 @@ def init(
         with path.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise JobError(f"{path} exists already and was left alone; move it, or work elsewhere") from None
+        raise JobError(
+            f"{path} exists and was not changed; move it, or use another folder", code="file.exists"
+        ) from None
     except OSError as error:
-        raise JobError(f"{path} cannot be written: {error.strerror}") from None
+        raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
     if as_json:
         return print_json({"path": str(path)})
     return print(f"wrote {path}; next: nas plan {path}")
@@ -48,10 +50,10 @@ def plan(
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,
     address: Address = None,
-    time: Annotated[bool, typer.Option(help="Measure a little of everything, to estimate the job's time.")] = True,
+    time: Annotated[bool, typer.Option(help="Estimate the duration of the job from short measurements.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Show what a job's space holds and costs and how long the job will take, before anything is paid for."""
+    """Show the size of a job's search space, the cost of its networks and the expected duration."""
     from nas.analysis.formatting import duration
     from nas.build.prepared_job import prepare_job
     from nas.config import load_job
@@ -78,8 +80,8 @@ def plan(
     print(f"{made.noun}s: {parts}")
     if made.warning:
         print(made.warning)
-    trained = "the supernet is trained already" if made.epochs is None else f"{made.epochs} epochs of training"
-    print(f"then: {trained}, {made.evaluations} evaluations")
+    training = "the supernet is already trained" if made.epochs is None else f"{made.epochs} epochs of training"
+    print(f"then: {training}, {made.evaluations} evaluations")
     if made.times is not None:
         rows = [
             [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
@@ -98,7 +100,7 @@ def train(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Train a job's supernet and keep it, to search it as often as you like (supernet: {from: RUN})."""
+    """Train the supernet of a job, for any number of searches (supernet: {from: RUN})."""
     from nas.config import load_job
     from nas.engine.driver import train as train_job
 
@@ -118,7 +120,7 @@ def search(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Train the supernet (or take the one that the job names), search it, and measure the front again."""
+    """Train the supernet (or load the one that the job names), search it, and re-measure the front."""
     from nas.config import load_job
     from nas.engine.driver import search as search_job
 
@@ -137,14 +139,14 @@ def resume(
     evaluations: Annotated[
         str | None,
         typer.Option(
-            "--evaluations", help="A new budget of evaluations, or +N for so many more; a finished run goes on, too.",
+            "--evaluations", help="A new total of evaluations, or +N to add N; a finished run continues.",
             show_default=False,
         ),
     ] = None,
     minutes: Annotated[
         str | None,
         typer.Option(
-            "--minutes", help="A new budget of minutes of searching, or +N for so many more.", show_default=False
+            "--minutes", help="A new total of minutes of searching, or +N to add N.", show_default=False
         ),
     ] = None,
     log_to: LogTo = None,
@@ -152,26 +154,25 @@ def resume(
         str | None,
         typer.Option(
             "--server", show_default=False,
-            help="Have this server go on with a run of its own. NAS_SERVER does not count here, where a run of this machine "
-            "may be meant.",
+            help="Resume a run of this server. NAS_SERVER is ignored here, because the run may be on this machine.",
         ),
     ] = None,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Go on with a run that was interrupted, killed or failed; or, with more to spend, with a finished one."""
+    """Continue a run that was interrupted, killed or failed, or a finished run with a larger budget."""
     here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
-    of_other_place = [name for name in (there if server is None else here) if _is_given(context, name)]
-    if of_other_place:
-        option = f"--{of_other_place[0].replace('_', '-')}"
-        raise typer.BadParameter(f"{option} is for a run {'of a server' if server is None else 'of this machine'}")
+    misplaced = [name for name in (there if server is None else here) if _is_given(context, name)]
+    if misplaced:
+        option = f"--{misplaced[0].replace('_', '-')}"
+        raise typer.BadParameter(f"{option} is for runs {'on a server' if server is None else 'on this machine'}")
     if server is not None:
         with server_client(server, token, token_file) as client:
             queued = client.resume(run, evaluations=evaluations, minutes=minutes)
         if as_json:
             return print_json(queued.model_dump(mode="json"))
-        return print(f"{queued.run}: {standing(queued)}\nnext: nas watch {queued.run} --server {server}")
+        return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
     from nas.engine.driver import resume as resume_run
     from nas.errors import UnknownNameError
 
@@ -181,12 +182,12 @@ def resume(
             resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
     except UnknownNameError as error:
         if elsewhere:
-            error.add_note(f"for a run of your server: nas resume {run} --server {elsewhere}")
+            error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")
         raise
     return finish(resumed, as_json)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was written, and is neither its default nor of the environment."""
+    """Whether an option was given on the command line, and not by its default or the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -1,4 +1,4 @@
-"""What commands print: JSON for scripts, tables and sentences for people."""
+"""Output of commands: JSON for scripts, tables and sentences for people."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def print_training(made: dict[str, Any]) -> None:
 
 
 def print_nested(found: Any, expression: str) -> None:
-    """The largest nested network within limits, and the few below it."""
+    """Prints the largest nested networks within limits."""
     kept = found.satisfying(expression)
     print(
-        f"{found.run}: {len(kept)} of {len(found.networks)} nested networks keep {expression.strip()}; the largest first "
-        "(costs are computed; nothing is measured yet)"
+        f"{found.run}: {len(kept)} of {len(found.networks)} nested networks are within {expression.strip()}, largest first "
+        "(computed costs; nothing is measured yet)"
     )
     rows = [
         ["best" if i == 0 else "", *(f"{value:,}" for value in costs.values()), network.key,
          ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items())]
         for i, (network, costs) in enumerate(kept[::-1][:10])
     ]  # fmt: skip
-    print_table(["", *kept[0][1], "architecture", "what it is"], rows)
+    print_table(["", *kept[0][1], "architecture", "options"], rows)
     print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}" -o model.onnx')
     print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
 
@@ -51,7 +51,7 @@ def print_report(report: Any, *, live: bool = False) -> None:
     if report.constraints:
         print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
     if report.nearest is not None and report.nearest.miss.broken:
-        print(f"no network keeps them; the nearest has {miss_text(report.nearest.miss)}")
+        print(f"no network satisfies them; the nearest has {miss_text(report.nearest.miss)}")
     points = [(str(i), point) for i, point in enumerate(report.front)]
     if report.nearest is not None:
         points.append(("nearest", report.nearest.point))
@@ -63,39 +63,39 @@ def print_report(report: Any, *, live: bool = False) -> None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
         print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference})")
     if not report.predictors:
-        print("predictors: none (only the guided search fits them, once it has its first evaluations)")
+        print("predictors: none (only the guided search fits them, after its first evaluations)")
     for name, predictor in report.predictors.items():
         quality = predictor.latest
         values = [
             f"{label} {quality[key]:{form}}"
-            for key, label, form in (("kendall_tau", "Kendall tau", ".2f"), ("mape", "off by", ".2%"))
+            for key, label, form in (("kendall_tau", "Kendall tau", ".2f"), ("mape", "MAPE", ".2%"))
             if quality.get(key) is not None
         ]
         print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *values])} (cross-validated)")
 
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
-    """The best network within limits, and the front within them; numbers are those of the run's own front."""
+    """Prints the best network within limits and the front within them; numbers are those of the run's front."""
     from nas.analysis.formatting import constraint_text
 
     text = ", ".join(constraint_text(c) for c in selected.constraints)
-    print(f"{report.run}: of {len(report.candidates)} measured networks, the best with {text}, then the front with it")
+    print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")
     replaced = ", ".join(constraint_text(c) for c in report.constraints)
     if replaced:
-        print(f"in place of the job's constraints: {replaced}")
+        print(f"replaces the job's constraints: {replaced}")
     print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
 
 
 def number(report: Any, point: Any) -> str:
-    """The number of a member of the front, which `--index` takes; a dash for other networks."""
+    """The index of a member of the front, as `--index` takes it; a dash for other networks."""
     keys = [member.key for member in report.front]
     return str(keys.index(point.key)) if point.key in keys else "–"
 
 
 def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
-    """A table of points: measured figures with their errors, and the accuracy on the test part.
+    """Prints points as a table: measured values with their errors, and the accuracy on the test part.
 
-    Once networks were measured again, timed figures of others have a star: the search's shorter protocol took them.
+    A star marks latencies measured only by the shorter protocol of the search.
     """
     from nas.analysis.formatting import format_value
     from nas.analysis.report import SHORT, is_short
@@ -147,9 +147,9 @@ def stderr() -> Console:
 
 
 def print_improvement(run: str, improvement: Improvement) -> None:
-    """A network's accuracies before and after, and whether they can be told apart."""
+    """Prints a network's accuracies before and after fine-tuning, and whether they are distinguishable."""
     of = improvement.of
-    print(f"{run}: network {of.network.key} of {of.run}, trained further")
+    print(f"{run}: network {of.network.key} of {of.run}, fine-tuned")
     rows = []
     for part, change in improvement.parts.items():
         compared = change.comparison
@@ -160,32 +160,28 @@ def print_improvement(run: str, improvement: Improvement) -> None:
                 f"{verdict}{100 * compared.difference:+.2f} ± {100 * compared.threshold:.2f} points ({compared.method})",
             ]
         )  # fmt: skip
-    print_table(["", "before", "after", "gain, and two standard errors of it"], rows)
+    print_table(["", "before", "after", "improvement ± two standard errors"], rows)
     if improvement.best_epoch is None:
         print(f"kept: the weights after the last of {improvement.epochs} epochs")
     elif improvement.best_epoch == 0:
-        print(
-            f"none of {improvement.epochs} epochs made it better on the validation part: its weights are what they were"
-        )
+        print(f"none of {improvement.epochs} epochs improved it on the validation part: its weights are unchanged")
     else:
         print(
             f"kept: the weights after epoch {improvement.best_epoch} of {improvement.epochs}, the best on the validation part"
         )
     if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
-        better = (
-            "its weights got better in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
-        )
-        print(f"{better} no better in {of.precision}; keep the network as it was{_export_before(improvement)}")
+        better = "its weights improved in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
+        print(f"{better} no better in {of.precision}; keep the original{_export_before(improvement)}")
 
 
 def _export_before(improvement: Improvement) -> str:
-    """The command that exports a network as it was, after a colon; nothing where its run is a training."""
+    """The command that exports the original network, after a colon; empty if its run is a training."""
     of = improvement.of
     return "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
 
 
 def print_finetunings(found: Sequence[Finetuning]) -> None:
-    """What was made of a run's networks by training them further, beside what they were; nothing where none was."""
+    """Prints the fine-tuned networks of a run beside the originals; nothing if there are none."""
     if not found:
         return
     from nas.analysis.formatting import format_value
@@ -205,4 +201,4 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
         ]
         rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *values, one.summary[-1]])
     header = ["validation accuracy", "test accuracy", *(o.name for o in timed)]
-    print_table(["trained further by", "network", *header, "what it came to"], rows)
+    print_table(["fine-tuned by", "network", *header, "result"], rows)

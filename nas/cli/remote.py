@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.app import INTERRUPTED, Job, Json, Select, app
-from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_client, standing
+from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_client, status_text
 from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
@@ -26,27 +26,29 @@ RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status
 @app.command()
 def submit(
     job: Job,
-    kind: Annotated[str, typer.Option("--kind", help="search, or training: of the supernet alone.")] = "search",
+    kind: Annotated[str, typer.Option("--kind", help="search, or training (only trains the supernet).")] = "search",
     hardware: Annotated[
         list[str] | None,
-        typer.Option("--hardware", help="A hardware profile in place of the job's own; may be repeated.", show_default=False),
+        typer.Option("--hardware", help="A hardware profile that replaces the job's; may be repeated.", show_default=False),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Submit a job to a server, which queues it and runs it. With --watch --json: a line of JSON for each change."""
+    """Submit a job to a server, which queues and runs it. With --watch --json: one line of JSON per change."""
     from nas.errors import JobError
 
     if kind not in ("search", "training"):
-        raise JobError(f"--kind {kind!r}: expected search or training")
+        raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     try:
         text = job.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise JobError(f"{job}: cannot be read: {why}; `nas init` makes a job file") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise JobError(
+            f"{job}: cannot be read: {why}; `nas init` writes a job file", code="file.not-readable"
+        ) from None
     with server_client(server, token, token_file) as client:
         made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
         if watch:
@@ -54,20 +56,20 @@ def submit(
             return _watch(client, made.run, as_json)
     if as_json:
         return print_json(made.model_dump(mode="json"))
-    return print(f"{made.run}: {standing(made)}\nnext: nas watch {made.run}")
+    return print(f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
 
 
 @app.command()
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run; without, all of them.", show_default=False)
+        str | None, typer.Argument(metavar="[RUN]", help="A run; all runs by default.", show_default=False)
     ] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a server's runs stand, the newest first, or one of them."""
+    """Show the status of a server's runs, newest first, or of one run."""
     with server_client(server, token, token_file) as client:
         found = [client.status(run)] if run is not None else list(_all_runs(client))
     if as_json:
@@ -76,7 +78,7 @@ def status(
     if not found:
         return print(f"no runs at {server}; submit one with: nas submit JOB.yaml")
     header = ["run", "kind", "status", "progress", "submitted by", "reason"]
-    rows = [[s.run, s.kind, standing(s), _progress(s), s.submitter, s.reason] for s in found]
+    rows = [[s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason] for s in found]
     return print_table(header, rows)
 
 
@@ -88,7 +90,7 @@ def watch(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Follow a run until it has ended; exit code 1 unless it finished. With --json: a line of JSON for each change."""
+    """Follow a run until it ends; exit code 1 unless it finished. With --json: one line of JSON per change."""
     with server_client(server, token, token_file) as client:
         _watch(client, run, as_json)
 
@@ -96,14 +98,14 @@ def watch(
 @app.command()
 def logs(
     run: RunThere,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the run ends.")] = False,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Print what a run's drivers wrote. With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece."""
-    with server_client(server, token, token_file) as client, _left_alone(run, "nas logs --follow"):
+    with server_client(server, token, token_file) as client, _detached(run, "nas logs --follow"):
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
@@ -123,13 +125,13 @@ def cancel(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """End a run on a server; what it has done is kept, and it can be resumed."""
+    """Cancel a run on a server; its measurements are kept, and it can be resumed."""
     with server_client(server, token, token_file) as client:
         made = client.cancel(run)
     if as_json:
         return print_json(made.model_dump(mode="json"))
     return print(
-        f"{made.run}: {_ending(made)}; what it has done is kept\nnext: nas resume {made.run} --server {server}"
+        f"{made.run}: {_ending(made)}; its measurements are kept\nnext: nas resume {made.run} --server {server}"
     )
 
 
@@ -138,7 +140,7 @@ def fetch(
     run: RunThere,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The folder to write to; one of the run's name by default.", show_default=False),
+        typer.Option("-o", "--output", help="The folder to write to; the run's id by default.", show_default=False),
     ] = None,
     select: Select = None,
     index: Annotated[
@@ -149,20 +151,20 @@ def fetch(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Have a network exported as checked ONNX (the front's knee by default), and download it with its manifest."""
+    """Export a network on the server as verified ONNX (the knee by default) and download it with its manifest."""
     from nas.errors import SelectionError
 
     if select is not None and index is not None:
-        raise SelectionError("give one of --select and --index")
-    with server_client(server, token, token_file) as client, _left_alone(run, "nas fetch"):
-        made = client.export(run, select=select, index=index, on_change=_tell)
+        raise SelectionError("--select and --index exclude each other; give one", code="selection.ambiguous")
+    with server_client(server, token, token_file) as client, _detached(run, "nas fetch"):
+        made = client.export(run, select=select, index=index, on_change=_print_status)
         paths = _download(client, made, output or Path(run))
     if as_json:
         return print_json({**made.model_dump(mode="json"), "paths": [str(path) for path in paths]})
     return print("\n".join(f"wrote {path}" for path in paths))
 
 
-def _tell(export: Export) -> None:
+def _print_status(export: Export) -> None:
     if export.status in ("queued", "running"):
         print(f"export {export.export}: {export.status}", file=sys.stderr)
 
@@ -180,12 +182,12 @@ def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ..
 
 
 @contextmanager
-def _left_alone(run: str, again: str) -> Iterator[None]:
-    """Says, when Ctrl-C ends the command, that the run goes on."""
+def _detached(run: str, again: str) -> Iterator[None]:
+    """On Ctrl-C, prints that the run continues on the server."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"{run} is left alone and goes on at the server; look again with: {again} {run}", file=sys.stderr)
+        print(f"{run} continues on the server; follow it again with: {again} {run}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -200,14 +202,15 @@ def _all_runs(client: NasClient) -> Iterator[RunSummary]:
 
 
 def _watch(client: NasClient, run: str, as_json: bool) -> None:
-    """Shows where a run stands until it has ended; raises where it did not finish."""
+    """Shows the status of a run until it ends; raises unless it finished."""
     from nas.errors import ServiceError
 
-    with _left_alone(run, "nas watch"):
+    with _detached(run, "nas watch"):
         last = _shown(client, run, as_json)
     if last is None or last.status != "finished":
-        how = "was not seen to end" if last is None else last.status
-        raise ServiceError(f"{run}: {how}{f': {last.reason}' if last is not None and last.reason else ''}")
+        end = "no status received" if last is None else last.status
+        reason = f": {last.reason}" if last is not None and last.reason else ""
+        raise ServiceError(f"{run}: {end}{reason}", code="run.not-finished")
     if not as_json:
         print(f"{run}: finished, {_progress(last)}\nnext: nas fetch {run}")
 
@@ -215,11 +218,11 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
 def _gone(run: str, error: ServiceError) -> str:
     from nas.client.calls import PATIENCE_S
 
-    return f"{run} goes on, and its server may be gone for {PATIENCE_S / 60:g} minutes: {error}"
+    return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
 
 
 def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
-    """Progress on stderr, or JSON on stdout; gives the last summary."""
+    """Shows progress on stderr or JSON on stdout; returns the last summary."""
     from nas.engine.console import ConsoleDisplay
 
     last: RunSummary | None = None
@@ -227,8 +230,8 @@ def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
         for summary in client.watch(run, on_gone=lambda error: display.note(_gone(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
-            elif last is None or standing(last) != standing(summary) or last.reason != summary.reason:
-                display.note(f"{summary.run}: {standing(summary)}{f' ({summary.reason})' if summary.reason else ''}")
+            elif last is None or status_text(last) != status_text(summary) or last.reason != summary.reason:
+                display.note(f"{summary.run}: {status_text(summary)}{f' ({summary.reason})' if summary.reason else ''}")
             if not as_json and summary.epochs and summary.status != "queued":
                 display.count("training, epoch", summary.epoch, summary.epochs)
             if not as_json and summary.kind == "search" and summary.evaluations:
@@ -238,7 +241,7 @@ def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
 
 
 def _ending(summary: RunSummary) -> str:
-    """How a run stands that was cancelled a moment ago: its driver may take some seconds to end."""
+    """The status of a run that was just cancelled: its driver may take some seconds to end."""
     return summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
 
 

@@ -24,12 +24,12 @@ from nas.cli.running import check_one_choice, folder, no_collector
 
 @app.command("runs")
 def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
-    """List all runs, trainings and searches, with where they stand."""
+    """List all runs (trainings and searches) with their status and progress."""
     from nas.engine.run_table import overview
     from nas.errors import StoreError
 
     if runs != DEFAULT_RUNS and not runs.is_dir():
-        raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names a folder that holds runs")
+        raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names one", code="store.no-folder")
     rows = overview(folder(runs))
     if as_json:
         return print_json([row.to_json() for row in rows])
@@ -45,11 +45,11 @@ def show(
     select: Select = None,
     profile: Annotated[
         str | None,
-        typer.Option("--profile", help="The front of one of the run's hardware profiles alone.", show_default=False),
+        typer.Option("--profile", help="Show only the front of this hardware profile of the run.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a run: its front, its anchors, its predictors, which genes matter; or, by --select, what it has within limits."""
+    """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
     no_collector()
     from nas.analysis.insight import insight_json
     from nas.analysis.report_json import selection_json, show_json
@@ -104,13 +104,13 @@ def plot(
     select: Annotated[
         str | None,
         typer.Option(
-            "--select", help='Limits to draw with what keeps them, e.g. "latency_ms<=1.0".', show_default=False
+            "--select", help='Limits to draw, with the front within them, e.g. "latency_ms<=1.0".', show_default=False
         ),
     ] = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Draw the front, the convergence, predictions and genes: PNG, SVG, and one page to look around in."""
+    """Plot the front, convergence, predictions and importance of genes: PNG, SVG and an interactive HTML page."""
     no_collector()
     from nas.engine.run import Run
 
@@ -131,7 +131,7 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write one network as ONNX, checked against torch, with its manifest and weights."""
+    """Export one network as ONNX, verified against torch, with its manifest and weights."""
     from nas.export.onnx_export import export_onnx
 
     check_one_choice(select, index, knee)
@@ -141,9 +141,11 @@ def export(
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
     same = made["as_measured"]
     noun = "sentences" if "tokenizer" in made else "images"
-    answers = "" if same is None else f", {same:.2%} of validation {noun} answered as when it was measured"
+    answers = "" if same is None else f", {same:.2%} of validation {noun} classified as when it was measured"
     timed = any("@" in name for name in made["values"])
-    short = "" if made["fidelity"] == "final" or not timed else "timed by the search's shorter protocol alone\n"
+    short = (
+        "" if made["fidelity"] == "final" or not timed else "latency measured only by the search's shorter protocol\n"
+    )
     files = [made[name] for name in ("weights", "tokenizer", "manifest") if name in made]
     return print(
         f"{short}wrote {made['path']} ({figures}, {made['precision']})\n"
@@ -155,16 +157,16 @@ def export(
 @app.command("export-transformers")
 def export_transformers(
     run: RunId,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to create.", show_default=False)],
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write an encoder of sentences or images whose layers are alike as a folder that the transformers library loads.
+    """Export an encoder with uniform layers as a folder that the transformers library loads.
 
-    Of a training, it is the whole network.
+    For a training: the largest network.
     """
     from nas.export.transformers_export import export_transformers as write
 
@@ -173,7 +175,7 @@ def export_transformers(
     if as_json:
         return print_json(made)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
-    return print(f"wrote {made['path']} ({figures}): load it by {made['loader']}.from_pretrained({made['path']!r})")
+    return print(f"wrote {made['path']} ({figures}); load it with {made['loader']}.from_pretrained({made['path']!r})")
 
 
 @app.command("export-study")
@@ -186,13 +188,13 @@ def export_study(
         ),
     ] = "sqlite:///study.db",
     name: Annotated[
-        str | None, typer.Option("--name", help="The study's name; the run's by default.", show_default=False)
+        str | None, typer.Option("--name", help="Name of the study; the run's id by default.", show_default=False)
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a study of the same name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a study with the same name.")] = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write a run as an Optuna study, for `optuna-dashboard` and Optuna's own analyses."""
+    """Export a run as an Optuna study, for `optuna-dashboard` and Optuna's analyses."""
     from nas.engine.run import Run
     from nas.export.optuna_study import export_study as write_study
 

@@ -1,4 +1,4 @@
-"""How a command drives a run: progress on stderr, signals, and what it prints at the end."""
+"""Runs a driver from a command: progress on stderr, signal handling, final output."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def folder(runs: Path) -> RunsFolder:
 
 
 def check_one_choice(select: str | None, index: int | None, knee: bool) -> None:
-    """Raises `SelectionError` where a network is chosen in more than one way."""
+    """Raises `SelectionError` if a network is selected in more than one way."""
     from nas.errors import SelectionError
 
     if (select is not None) + (index is not None) + knee > 1:
-        raise SelectionError("give one of --select, --index and --knee")
+        raise SelectionError("--select, --index and --knee exclude each other; give one", code="selection.ambiguous")
 
 
 def no_collector() -> None:
-    """Keeps the garbage collector from looking, again and again, through what a command loads and reads before it ends.
+    """Turns garbage collection off for a short command, which loads many objects and then ends.
 
-    Called first, before modules are loaded, and looks through nothing at the end, when all memory is given back at once.
+    Call it before modules are loaded.
     """
     gc.freeze()
     gc.set_threshold(1_000_000)
@@ -58,7 +58,7 @@ def driving(
     store: str | None = None,
     log_to: Sequence[str] | None = None,
 ) -> Iterator[RunOptions]:
-    """How to run a job from here, with its progress shown; SIGTERM ends it like Ctrl-C, leaving a run to resume."""
+    """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed."""
     from nas.engine.console import ConsoleDisplay
     from nas.engine.driver import RunOptions
     from nas.engine.loggers import opened
@@ -67,7 +67,7 @@ def driving(
     interruption = Interruption()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interruption.handle)
-    # Ray tells of dead workers on stdout, which belongs to the data that scripts read.
+    # Ray reports dead workers on stdout, which is reserved for data.
     try:
         with (
             redirect_stdout(sys.stderr),
@@ -83,8 +83,7 @@ def driving(
 
 
 def finish(run: Run, as_json: bool) -> None:
-    """Prints what a driver's command ends with: the training, the gain of a network that was trained further, or the front and
-    the paths of its plots."""
+    """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
     from nas.analysis.report_json import search_json
     from nas.engine.run_table import training_json
     from nas.finetuning.improvement import is_finetuning
@@ -93,7 +92,7 @@ def finish(run: Run, as_json: bool) -> None:
         made = training_json(run)
         return print_json(made) if as_json else print_training(made)
     if is_finetuning(run):
-        return _tell_gain(run, as_json)
+        return _print_finetuning(run, as_json)
     report = run.report
     paths = run.plot()
     if as_json:
@@ -101,11 +100,11 @@ def finish(run: Run, as_json: bool) -> None:
     print_report(report)
     print("\n".join(str(path) for path in paths))
     if not report.front:
-        return print(f'next: nas show {run.id} --select "LIMITS" (others than the job\'s), or change the job')
+        return print(f'next: nas show {run.id} --select "LIMITS" (to relax the limits), or change the job')
     return print(f"next: nas export {run.id} -o model.onnx")
 
 
-def _tell_gain(run: Run, as_json: bool) -> None:
+def _print_finetuning(run: Run, as_json: bool) -> None:
     from nas.analysis.report_json import search_json
     from nas.engine.run import Run
     from nas.finetuning.improvement import improvement_of
@@ -114,8 +113,8 @@ def _tell_gain(run: Run, as_json: bool) -> None:
     origin = Run.open(run.runs, improvement.of.run)
     report = origin.report if origin.kind == "search" else None
     if as_json:
-        told = next(one for one in origin.finetunings(report) if one.run == run.id)
-        record = replace(told, improvement=improvement).to_json()  # where it is of a training, told alone has none
+        found = next(one for one in origin.finetunings(report) if one.run == run.id)
+        record = replace(found, improvement=improvement).to_json()  # missing if the original run is a training
         print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
         return
     if report is not None:
@@ -123,6 +122,6 @@ def _tell_gain(run: Run, as_json: bool) -> None:
         print()
     print_improvement(run.id, improvement)
     if report is not None:
-        print(f"beside the front: nas plot {origin.id}")
+        print(f"plot it with the front: nas plot {origin.id}")
     if improvement.improved:
         print(f"next: nas export {run.id} -o model.onnx")

@@ -15,57 +15,57 @@ from nas.cli.running import folder
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens
 
-token = typer.Typer(no_args_is_help=True, help="Tokens that clients of a server show.")
+token = typer.Typer(no_args_is_help=True, help="Access tokens for clients of a server.")
 
-TokenName = Annotated[str, typer.Argument(help="Whose token it is.", show_default=False)]
+TokenName = Annotated[str, typer.Argument(help="The owner of the token.", show_default=False)]
 
 
 @app.command()
 def serve(
     runs: Runs = DEFAULT_RUNS,
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen on; any but this machine's own needs a token.")
+        str, typer.Option("--host", help="The address to listen on; clients of any but a loopback address need a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8700,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 selects a free port.")] = 8700,
     name: Annotated[
         list[str] | None,
         typer.Option(
-            "--name", help="A name by which clients reach the server, through a proxy too.", show_default=False
+            "--name", help="A host name by which clients reach the server, e.g. through a proxy.", show_default=False
         ),
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="A PEM file, for TLS.", show_default=False)
+        Path | None, typer.Option("--certificate", help="TLS certificate, a PEM file.", show_default=False)
     ] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="The certificate's PEM file.", show_default=False)] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Its private key, a PEM file.", show_default=False)] = None,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(
             "--data-root", exists=True, file_okay=False, show_default=False,
-            help="A folder below which jobs may name data sets.",
+            help="A folder whose data sets jobs may use.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Runs that are driven at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Number of concurrent runs.")] = 1,
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", help="A Ray cluster's head, HOST:PORT, in place of one of its own.", show_default=False
+            "--address", help="Head of an existing Ray cluster, HOST:PORT, instead of an own one.", show_default=False
         ),
     ] = None,
     jobs_url: Annotated[
         str | None,
-        typer.Option("--jobs-url", help="That cluster's job server, e.g. http://127.0.0.1:8265.", show_default=False),
+        typer.Option("--jobs-url", help="Job server of that cluster, e.g. http://127.0.0.1:8265.", show_default=False),
     ] = None,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Of the lines on stderr.")
+        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
     ] = "info",
     stop_ray: Annotated[
         bool,
         typer.Option(
-            "--stop-ray", help="Serve nothing: end the Ray that servers of this folder left running, and its jobs."
+            "--stop-ray", help="Only stop the Ray cluster that servers of this folder started, with its jobs."
         ),
     ] = False,
 ) -> None:  # fmt: skip
-    """Serve the API and the pages; submitted jobs run beside the server, and outlive it."""
+    """Serve the REST API and the web pages; submitted jobs run in processes of their own and survive the server."""
     if stop_ray:
         return _stop_ray(runs)
     from nas.service.http.logs import log_to_stderr
@@ -93,7 +93,7 @@ def _stop_ray(runs: Path) -> None:
     from nas.service.settings import ServiceSettings
 
     ended = end_head(ServiceSettings(folder(runs.absolute())).folder)
-    print("ended Ray; runs go on where they were once a server starts it again" if ended else "no Ray was running")
+    print("stopped Ray; runs continue when a server starts it again" if ended else "Ray was not running")
 
 
 app.add_typer(token, name="token")
@@ -103,10 +103,10 @@ app.add_typer(token, name="token")
 def make_token(
     name: TokenName,
     runs: Runs = DEFAULT_RUNS,
-    days: Annotated[float, typer.Option("--days", min=0, max=36_500, help="How long it is valid; 0 is for ever.")] = 90,
+    days: Annotated[float, typer.Option("--days", min=0, max=36_500, help="Days until it expires; 0 for never.")] = 90,
     as_json: Json = False,
 ) -> None:
-    """Make a token, and print it: it is shown this once, and kept as a digest."""
+    """Create a token and print it once; only its digest is stored."""
     made = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
     if as_json:
         return print_json({"name": name, "token": made, "days": days})
@@ -115,7 +115,7 @@ def make_token(
 
 @token.command("list")
 def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
-    """List the tokens that were made, without what they are."""
+    """List the tokens by owner, without their values."""
     from time import time
 
     now, kept = time(), _tokens(runs).kept()
@@ -135,7 +135,7 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
 @token.command("revoke")
 def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
-    """Revoke a token; a server that runs refuses it from now on."""
+    """Revoke a token; a running server rejects it from now on."""
     _tokens(runs).revoke(name)
     print(f"revoked {name}")
 

@@ -1,4 +1,4 @@
-"""Commands that the service gives its jobs, hidden from people: drive, task."""
+"""Hidden commands that the service runs: drive, task."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def drive(
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,
     address: Address = None,
-    kind: Annotated[Literal["search", "training"], typer.Option(help="What the run is to be.")] = "search",
-    evaluations: Annotated[str | None, typer.Option(help="A new budget of evaluations, or +N.")] = None,
-    minutes: Annotated[str | None, typer.Option(help="A new budget of minutes, or +N.")] = None,
+    kind: Annotated[Literal["search", "training"], typer.Option(help="The kind of run to create.")] = "search",
+    evaluations: Annotated[str | None, typer.Option(help="A new total of evaluations, or +N.")] = None,
+    minutes: Annotated[str | None, typer.Option(help="A new total of minutes, or +N.")] = None,
     extension: Annotated[
-        str, typer.Option(help="An id of the new budget, which is added once however often this is called.")
+        str, typer.Option(help="Id of the new budget; a budget with the same id is applied once.")
     ] = "",
     log_to: LogTo = None,
 ) -> None:
-    """Drive a run that waits or was left, whatever it has of it already; do nothing once it has ended."""
+    """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
     from nas.engine.budget_extension import Extension
     from nas.engine.driver import drive as drive_run
 
@@ -39,10 +39,10 @@ def drive(
 @app.command(hidden=True)
 def task(
     command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
-    result: Annotated[Path, typer.Option(help="The file to keep what it printed and how it ended in.")],
-    time_limit: Annotated[float, typer.Option(help="Seconds that it may take.")] = 3600.0,
+    result: Annotated[Path, typer.Option(help="The file for its output and exit code.")],
+    time_limit: Annotated[float, typer.Option(help="Time limit in seconds.")] = 3600.0,
 ) -> None:
-    """Run a command, and keep what it printed and how it ended in a file."""
+    """Run a command and write its output and exit code to a file."""
     import signal
     import sys
 
