@@ -40,6 +40,8 @@ class Answer:
     code: int
     out: str
     err: str
+    error: str | None = None
+    """The stable code of the error that ended it."""
 
     @property
     def data(self) -> Any:
@@ -59,13 +61,14 @@ class Shell:
         self.capsys.readouterr()
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setattr(sys, "argv", ["nas", *map(str, args)])
-        code = 0
+        code, error = 0, None
         try:
             main()
         except SystemExit as exit_:
+            error = getattr(exit_.__context__, "code", None)
             code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
         captured = self.capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
+        return Answer(code, captured.out, captured.err, error if isinstance(error, str) else None)
 
     def job(self, text: str = SMALL_JOB, name: str = "job.yaml") -> Path:
         path = self.folder / name
@@ -78,9 +81,10 @@ class Shell:
         return {p.name for p in root.iterdir()} if root.is_dir() else set()
 
 
-def assert_error(answer: Answer, *parts: str) -> None:
-    """One or two lines on stderr that hold all parts, nothing on stdout, a non-zero exit."""
+def assert_error(answer: Answer, *parts: str, code: str | None = None) -> None:
+    """One or two lines on stderr that hold all parts, nothing on stdout, exit code 1, and this error code if given."""
     assert answer.code == 1, answer
+    assert code in (None, answer.error), answer
     assert answer.out == ""
     message = answer.err.strip().splitlines()
     assert len(message) <= 2, answer.err

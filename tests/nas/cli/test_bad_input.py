@@ -89,7 +89,7 @@ def test_a_constraint_that_nothing_meets_names_the_nearest(after: Shell) -> None
 def test_export_into_nowhere(after: Shell) -> None:
     assert_error(after.nas("export", "small-1", "-o", "no/folder/x.onnx"), "no folder")
     assert_error(after.nas("export", "small-1", "-o", "x.pt"), ".onnx")
-    assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), "one of")
+    assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), code="selection.ambiguous")
 
 
 def test_a_truncated_checkpoint(after: Shell) -> None:

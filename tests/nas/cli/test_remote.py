@@ -90,19 +90,19 @@ class TestSubmit:
         assert found.err == "error: the job cannot be run\n  search.evaluations: expected at least 1, got 0\n"
 
     @pytest.mark.parametrize(
-        ("arguments", "words"),
+        ("arguments", "code", "value"),
         [
-            (["none.yaml"], "none.yaml: cannot be read: No such file"),
-            (["latin.yaml"], "latin.yaml: cannot be read: it is no UTF-8 text"),
-            (["job.yaml", "--kind", "both"], "--kind 'both': expected search or training"),
-            (["job.yaml", "--server", "here"], "'here' is no URL of a server"),
-            (["job.yaml", "--token", "a", "--token-file", "b"], "give one of --token and --token-file"),
-            (["job.yaml", "--token-file", "empty"], "--token-file empty: is empty"),
-            (["job.yaml", "--token-file", "none"], "--token-file none: cannot be read"),
+            (["none.yaml"], "file.not-readable", "none.yaml"),
+            (["latin.yaml"], "file.not-readable", "UTF-8"),
+            (["job.yaml", "--kind", "both"], "job.invalid-value", "'both'"),
+            (["job.yaml", "--server", "here"], "service.invalid-url", "'here'"),
+            (["job.yaml", "--token", "a", "--token-file", "b"], "service.invalid-token", "--token-file"),
+            (["job.yaml", "--token-file", "empty"], "service.invalid-token", "empty"),
+            (["job.yaml", "--token-file", "none"], "service.invalid-token", "none"),
         ],
     )
-    def test_what_is_wrong_is_told_before_anything_is_sent(
-        self, shell: Shell, serve: Callable[..., Script], arguments: list[str], words: str
+    def test_invalid_arguments_are_an_error_before_anything_is_sent(
+        self, shell: Shell, serve: Callable[..., Script], arguments: list[str], code: str, value: str
     ) -> None:
         script = serve(runs=[lambda: as_json(QUEUED)])
         shell.job()
@@ -110,7 +110,8 @@ class TestSubmit:
         (shell.folder / "latin.yaml").write_bytes(b"name: \xe9\n")
         found = shell.nas("submit", *arguments)
         assert found.code == 1
-        assert words in found.err
+        assert found.error == code
+        assert value in found.err
         assert script.asked == []
 
 
@@ -169,7 +170,7 @@ class TestWatch:
         script = serve(events=[*course(QUEUED), interrupted])
         found = shell.nas("watch", "small-1")
         assert found.code == 130
-        assert "small-1 is left alone and goes on at the server; look again with: nas watch small-1" in found.err
+        assert "nas watch small-1" in found.err
         assert {request.method for request in script.asked} == {"GET"}
 
     @pytest.mark.parametrize("extra", [[], ["--json"]])
@@ -179,10 +180,10 @@ class TestWatch:
         serve(events=[*course(QUEUED), gone, gone, *course(COURSE[3])])
         found = shell.nas("watch", "small-1", *extra)
         assert found.code == 0
-        told = [line for line in found.err.splitlines() if "its server may be gone" in line]
-        assert len(told) == 1
-        assert told[0].startswith(
-            "small-1 goes on, and its server may be gone for 5 minutes: no server answers at http"
+        notes = [line for line in found.err.splitlines() if "waiting up to" in line]
+        assert len(notes) == 1
+        assert notes[0].startswith(
+            "small-1 continues; waiting up to 5 minutes for its server: no server answers at http"
         )
 
     def test_no_server(self, shell: Shell, serve: Callable[..., Script]) -> None:
@@ -217,7 +218,7 @@ class TestLogs:
 
 def test_cancel(shell: Shell, serve: Callable[..., Script]) -> None:
     script = serve(cancel=[lambda: as_json(summary("cancelled"))])
-    kept = "; what it has done is kept\nnext: nas resume small-1 --server http://127.0.0.1:8700\n"
+    kept = "; its measurements are kept\nnext: nas resume small-1 --server http://127.0.0.1:8700\n"
     assert shell.nas("cancel", "small-1").out == f"small-1: cancelled{kept}"
     assert shell.nas("cancel", "small-1", "--json").data["status"] == "cancelled"
     script.answers["cancel"] = [lambda: as_json(summary())]
@@ -244,7 +245,7 @@ class TestResume:
         found = shell.nas("resume", "small-1")
         assert found.code == 1
         assert "unknown run 'small-1'" in found.err
-        assert found.err.splitlines()[-1] == "for a run of your server: nas resume small-1 --server https://team.test"
+        assert found.err.splitlines()[-1] == "for a run on your server: nas resume small-1 --server https://team.test"
         assert script.asked == []
 
     @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ class TestResume:
         script = serve(resume=[lambda: as_json(QUEUED)])
         found = shell.nas("resume", "small-1", *options)
         assert found.code == 2
-        assert "is for a run of" in found.err
+        assert "is for runs on" in found.err
         assert script.asked == []
 
 
@@ -310,7 +311,7 @@ class TestFetch:
 
     def test_one_choice_is_taken(self, shell: Shell, script: Script) -> None:
         found = shell.nas("fetch", "small-1", "--select", "latency_ms<=1", "--index", "0")
-        assert (found.code, found.err) == (1, "error: give one of --select and --index\n")
+        assert (found.code, found.error) == (1, "selection.ambiguous")
         assert script.asked == []
 
 

@@ -104,7 +104,7 @@ def test_an_export_comes_with_the_tokenizer_and_answers_raw_sentences(shell: She
     again = shell.nas("export", "topics-1", "-o", tmp_path / "topics.onnx")
     assert again.code == 0
     assert f"wrote {tmp_path / 'topics.tokenizer.json'}\n" in again.out
-    assert "of validation sentences answered" in again.out
+    assert "of validation sentences classified" in again.out
 
 
 def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_show_says_more_of_the_same(after: Shell) -> None:
     assert set(insight["importance"]) == {"accuracy", "latency_ms@cpu-1-thread"}
     text = after.nas("show", "small-1")
     assert "hypervolume" in text.out
-    assert "as predicted and then measured" in text.out
-    assert "genes that matter for latency_ms@cpu-1-thread" in text.out
+    assert "predicted against measured" in text.out
+    assert "important genes for latency_ms@cpu-1-thread" in text.out
     assert "test accuracy" in text.out
 
 
@@ -288,7 +288,7 @@ def test_init_lists_and_writes_recipes(shell: Shell) -> None:
     assert {"digits-cnn", "fashion-mnist-cnn", "fashion-mnist-vit"} <= names
     assert shell.nas("init", "digits-cnn").code == 0
     assert (shell.folder / "digits-cnn.yaml").is_file()
-    assert_error(shell.nas("init", "digits-cnn"), "exists already")
+    assert_error(shell.nas("init", "digits-cnn"), "digits-cnn.yaml", code="file.exists")
 
 
 def test_profiles_are_listed(shell: Shell) -> None:
