@@ -1,4 +1,4 @@
-"""Modules that the convolutional families are made of."""
+"""Layers that several families are made of, and the dimensions of their tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from supernets.axes import Dim
 from supernets.families.convolutional_spec import Activation
 from supernets.resizing import resize
 
@@ -85,3 +86,8 @@ def resized(image_size: int, resolution: int | None, stem: nn.Sequential) -> nn.
     if resolution is None:
         return stem
     return nn.Sequential(OrderedDict([("resize", Resize(image_size, resolution)), *stem.named_children()]))
+
+
+def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:
+    """The dimensions of a module with a weight and a bias."""
+    return {f"{prefix}.weight": (outputs, *inputs), f"{prefix}.bias": (outputs,)}

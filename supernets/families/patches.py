@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from supernets.axes import Dim
 from supernets.errors import SpaceError
-from supernets.families.transformer import weighted
+from supernets.families.layers import weighted
 
 
 class PatchEmbedding(nn.Module):

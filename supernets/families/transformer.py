@@ -1,4 +1,4 @@
-"""What elastic transformers have in common: their modules, and how a stack of layers is cut to size."""
+"""Base of the transformer families: their modules, and the choice of layers by depth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, TypeVar, cast
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
+from supernets.families.layers import weighted
 from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.tokens import attend
 
@@ -17,9 +18,9 @@ INITIAL_STD, _OF_WIDTH = 0.02, 768
 
 
 class Attention(nn.Module):
-    """Self-attention of (n, tokens, width), perhaps under a mask, of as many heads as its `qkv` has channels for.
+    """Self-attention of (n, tokens, width), perhaps under a mask.
 
-    It keeps no number of heads that a live subnet's smaller tensors would have to correct.
+    The number of heads follows from the channels of `qkv`, so that a live subnet's smaller tensors need no correction.
     """
 
     def __init__(self, width: int, heads: int, *, head_size: int) -> None:
@@ -84,7 +85,9 @@ class TransformerFamily(ABC):
     n_classes: int
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
-    """What a layer is called in the names of choices and axes; with an s, in those of modules."""
+    """Name of a layer in the names of choices and axes; with an s, in those of modules."""
+    elastic: ClassVar[tuple[str, ...]] = ("heads", "hidden")
+    """Dimensions that each layer chooses."""
 
     def __init__(self, spec: TransformerSpec) -> None:
         self.spec = spec
@@ -97,13 +100,13 @@ class TransformerFamily(ABC):
             f"{name}.attention": (f"{self.layer}{i}.heads", spec.head_size) for i, name in enumerate(self._layers)
         }
 
-    @abstractmethod
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
-        """The options that each layer has, by the names of its choices; ``heads`` among them."""
+        """The options that each layer has, by the names of its choices."""
+        return {name: getattr(self.spec, name) for name in self.elastic}
 
-    @abstractmethod
     def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
         """Hidden channels of the MLP of a layer with these options."""
+        return cast(int, chosen["hidden"])
 
     @abstractmethod
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -170,7 +173,7 @@ class TransformerFamily(ABC):
         width, options = cast(int, values["width"]), self.layer_options()
         sizes = {"width": width}
         for i in range(self.spec.depth[-1]):
-            # A layer that the depth drops gets the smallest options: its sizes are read by nobody.
+            # A layer that the depth drops gets the smallest options: its sizes are never read.
             chosen = {name: values.get(f"{self.layer}{i}.{name}", own[0]) for name, own in options.items()}
             sizes[f"{self.layer}{i}.heads"] = cast(int, chosen["heads"])
             sizes[f"{self.layer}{i}.hidden"] = self.hidden(chosen, width)
@@ -179,7 +182,7 @@ class TransformerFamily(ABC):
     @property
     def spread(self) -> bool:
         """Whether a smaller depth keeps layers spread from the first to the last."""
-        return False
+        return getattr(self.spec, "kept", "first") == "spread"
 
     def kept(self, architecture: Architecture) -> tuple[int, ...]:
         """The numbers of an architecture's layers, in their order."""
@@ -219,8 +222,3 @@ def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
         nearest = min(range(len(gaps)), key=lambda i: (gaps[i], -i)) + 1 if gaps else len(kept) - 1
         del kept[nearest]
     return tuple(kept)
-
-
-def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:
-    """The dimensions of a module with a weight and a bias."""
-    return {f"{prefix}.weight": (outputs, *inputs), f"{prefix}.bias": (outputs,)}

@@ -4,17 +4,19 @@ layer by layer (InstaTune, arXiv 2308.15609)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from supernets.axes import Dim
-from supernets.errors import CheckpointError, SpaceError
+from supernets.errors import SpaceError
+from supernets.families.described import DescribedFamily, Numbers
 from supernets.families.encoder.spec import EncoderSpec
+from supernets.families.layers import weighted
 from supernets.families.spec import Number
-from supernets.families.transformer import INITIAL_STD, Attention, TransformerFamily, mlp, weighted
-from supernets.space import Architecture, Option
+from supernets.families.transformer import INITIAL_STD, Attention, TransformerFamily, mlp
+from supernets.space import Architecture
 from supernets.tokens import first_rows, padding_mask
 
 _TABLES = ("embedding.words.weight", "embedding.positions")
@@ -88,7 +90,7 @@ class Encoder(nn.Module):
         return f"padding={self.padding}"
 
 
-class EncoderFamily(TransformerFamily):
+class EncoderFamily(TransformerFamily, DescribedFamily):
     """The family of all networks that an `EncoderSpec` spans, for sentences of token ids.
 
     Departures from BERT: there is one type of tokens, whose embedding is part of the words'; no dropout.
@@ -105,6 +107,8 @@ class EncoderFamily(TransformerFamily):
     """
 
     name = "encoder"
+    spec_type = EncoderSpec
+    numbers: ClassVar[Numbers] = {**dict.fromkeys((*_LIMITS, "padding"), int), "epsilon": float}
     spec: EncoderSpec
 
     def __init__(
@@ -128,16 +132,6 @@ class EncoderFamily(TransformerFamily):
         self.vocabulary, self.positions, self.padding, self.tokens = vocabulary, positions, padding, tokens
         self.n_classes, self.epsilon = n_classes, epsilon
         super().__init__(spec)
-
-    @property
-    def spread(self) -> bool:
-        return self.spec.kept == "spread"
-
-    def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
-        return {"heads": self.spec.heads, "hidden": self.spec.hidden}
-
-    def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
-        return cast(int, chosen["hidden"])
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         words: tuple[Dim, ...] = (self.vocabulary, "width")
@@ -163,23 +157,3 @@ class EncoderFamily(TransformerFamily):
     def example(self, batch_size: int = 1) -> Tensor:
         token = 1 if self.padding == 0 else 0  # a sentence without padding
         return torch.full((batch_size, self.tokens), token)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "family": self.name,
-            "spec": self.spec.to_json(),
-            **{name: getattr(self, name) for name in (*_LIMITS, "padding", "epsilon")},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> EncoderFamily:
-        """The family that `to_json` wrote.
-
-        Raises:
-            CheckpointError: the data are those of no such family.
-        """
-        try:
-            sizes = {name: int(data[name]) for name in (*_LIMITS, "padding")}
-            return cls(EncoderSpec.from_json(data["spec"]), epsilon=float(data["epsilon"]), **sizes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the description of an {cls.name} is malformed: {error!r}") from None

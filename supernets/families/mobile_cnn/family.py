@@ -8,12 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Dim
+from supernets.families.convolutional import ConvolutionalFamily, conv_norm_dims
 from supernets.families.convolutional_spec import Activation, make_divisible
-from supernets.families.images import ImageFamily
-from supernets.families.layers import ConvNormAct, SqueezeExcite, conv_norm, resized
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.space import Architecture, Choice, SearchSpace
+from supernets.families.layers import ConvNormAct, SqueezeExcite, conv_norm, weighted
+from supernets.families.mobile_cnn.spec import CNNSpec
+from supernets.space import Architecture
 
 
 class InvertedResidual(nn.Module):
@@ -73,7 +73,7 @@ class MobileCNN(nn.Module):
         return cast(Tensor, self.classifier(self.mix(features)))
 
 
-class MobileCNNFamily(ImageFamily):
+class MobileCNNFamily(ConvolutionalFamily):
     """The family of all networks that a `CNNSpec` spans: MobileNetV2's (arXiv 1801.04381), or V3's (arXiv 1905.02244).
 
     The first block of a stage changes the width and has no skip; the others keep it and have one. The hidden width of a
@@ -90,105 +90,47 @@ class MobileCNNFamily(ImageFamily):
 
     name = "mobile-cnn"
     spec_type = CNNSpec
+    elastic = ("kernel", "expand")
     spec: CNNSpec
-    attention: Mapping[str, Dim] = {}
 
-    def __init__(self, spec: CNNSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
-        elastic = spec.resolution is not None
-        if not elastic:
-            spec.check_side(image_size)
-        self.geometry: tuple[str, ...] = ("resolution",) if elastic else ()
-        resolution = [] if spec.resolution is None else [Choice("resolution", spec.resolution)]
-        stages = [c for s, stage in enumerate(spec.stages) for c in _stage_choices(s, stage)]
-        self.space = SearchSpace([*resolution, *stages])
-        self.axes: Axes = {axis.name: axis for axis in self._axes()}
-        self._dims = self._make_dims()
-        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1])]
-        after = ("head", "classifier") if spec.mix is None else ("head", "mix", "classifier")
-        self.blocks: tuple[str, ...] = ("stem", *blocks, *after)
+    def after_stages(self) -> tuple[str, ...]:
+        return ("head", "classifier") if self.spec.mix is None else ("head", "mix", "classifier")
 
-    def _axes(self) -> list[Axis]:
-        axes, inputs = [], self.spec.stem
-        if self.spec.resolution is not None:
-            axes.append(Axis("resolution", self.spec.resolution[-1]))
-        for s, stage in enumerate(self.spec.stages):
-            axes.append(Axis(f"stage{s}.width", stage.width[-1]))
+    def layer_dims(self) -> dict[str, tuple[Dim, ...]]:
+        spec = self.spec
+        dims = conv_norm_dims("stem", spec.stem, self.channels, 3)
+        inputs: Dim = spec.stem
+        for s, stage in enumerate(spec.stages):
             for b in range(stage.depth[-1]):
-                hidden = _hidden(stage.expand[-1], inputs)
-                axes.append(Axis(f"stage{s}.block{b}.hidden", hidden))
+                block, axis = f"stages.{s}.{b}", f"stage{s}.block{b}"
+                hidden, squeeze = f"{axis}.hidden", f"{axis}.squeeze"
+                dims |= conv_norm_dims(f"{block}.expand", hidden, inputs, 1)
+                dims |= conv_norm_dims(f"{block}.filter", hidden, 1, f"{axis}.kernel")
                 if stage.squeeze:
-                    axes.append(Axis(f"stage{s}.block{b}.squeeze", _squeeze(hidden)))
-                axes.append(Axis(f"stage{s}.block{b}.kernel", stage.kernel[-1], slice="centre"))
-                inputs = stage.width[-1]
-        return axes
-
-    def _make_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        dims: dict[str, tuple[Dim, ...]] = {}
-
-        def conv_norm(prefix: str, outputs: Dim, inputs: Dim, kernel: Dim) -> None:
-            dims[f"{prefix}.conv.weight"] = (outputs, inputs, kernel, kernel)
-            for tensor in ("weight", "bias", "running_mean", "running_var"):
-                dims[f"{prefix}.norm.{tensor}"] = (outputs,)
-            dims[f"{prefix}.norm.num_batches_tracked"] = ()
-
-        def layer(prefix: str, outputs: Dim, inputs: Dim, *kernel: int) -> None:
-            dims[f"{prefix}.weight"], dims[f"{prefix}.bias"] = (outputs, inputs, *kernel), (outputs,)
-
-        if self.spec.resolution is not None:
-            dims["stem.resize.pixels"] = ("resolution",)
-        conv_norm("stem", self.spec.stem, self.channels, 3)
-        inputs: Dim = self.spec.stem
-        for s, stage in enumerate(self.spec.stages):
-            for b in range(stage.depth[-1]):
-                block, hidden = f"stages.{s}.{b}", f"stage{s}.block{b}.hidden"
-                conv_norm(f"{block}.expand", hidden, inputs, 1)
-                conv_norm(f"{block}.filter", hidden, 1, f"stage{s}.block{b}.kernel")
-                if stage.squeeze:
-                    squeeze = f"stage{s}.block{b}.squeeze"
-                    layer(f"{block}.squeeze.reduce", squeeze, hidden, 1, 1)
-                    layer(f"{block}.squeeze.expand", hidden, squeeze, 1, 1)
-                conv_norm(f"{block}.project", f"stage{s}.width", hidden, 1)
+                    dims |= weighted(f"{block}.squeeze.reduce", squeeze, hidden, 1, 1)
+                    dims |= weighted(f"{block}.squeeze.expand", hidden, squeeze, 1, 1)
+                dims |= conv_norm_dims(f"{block}.project", f"stage{s}.width", hidden, 1)
                 inputs = f"stage{s}.width"
-        conv_norm("head", self.spec.head, inputs, 1)
-        if self.spec.mix is not None:
-            layer("mix.linear", self.spec.mix, self.spec.head)
-        layer("classifier", self.n_classes, self.spec.mix or self.spec.head)
-        return dims
-
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return self._dims
-
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        largest = self.space.largest
-        if like is not None and self.geometry:
-            largest = Architecture((like.genes[0], *largest.genes[1:]))  # the resolution is the first choice
-        return self.build(largest)
+        dims |= conv_norm_dims("head", spec.head, inputs, 1)
+        if spec.mix is not None:
+            dims |= weighted("mix.linear", spec.mix, spec.head)
+        return dims | weighted("classifier", self.n_classes, spec.mix or spec.head)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
-        sizes, inputs = {}, self.spec.stem
-        if self.geometry:
-            sizes["resolution"] = cast(int, values["resolution"])
+        sizes, inputs = {name: cast(int, values[name]) for name in self.geometry}, self.spec.stem
         for s, stage in enumerate(self.spec.stages):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
             for b in range(stage.depth[-1]):
-                # A layer that the depth drops gets the smallest options: its sizes are read by nobody.
-                expand = cast(float, values.get(f"stage{s}.block{b}.expand", stage.expand[0]))
-                hidden = sizes[f"stage{s}.block{b}.hidden"] = _hidden(expand, inputs)
+                axis = f"stage{s}.block{b}"
+                hidden = sizes[f"{axis}.hidden"] = _hidden(
+                    cast(float, self.block_option(values, s, b, "expand")), inputs
+                )
                 if stage.squeeze:
-                    sizes[f"stage{s}.block{b}.squeeze"] = _squeeze(hidden)
-                sizes[f"stage{s}.block{b}.kernel"] = cast(int, values.get(f"stage{s}.block{b}.kernel", stage.kernel[0]))
+                    sizes[f"{axis}.squeeze"] = _squeeze(hidden)
+                sizes[f"{axis}.kernel"] = cast(int, self.block_option(values, s, b, "kernel"))
                 inputs = width
         return sizes
-
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        values = self.space.values(architecture)
-        return frozenset(
-            f"stages.{s}.{b}"
-            for s, stage in enumerate(self.spec.stages)
-            for b in range(cast(int, values[f"stage{s}.depth"]), stage.depth[-1])
-        )
 
     def build(self, architecture: Architecture) -> nn.Module:
         values, spec = self.space.values(architecture), self.spec
@@ -213,7 +155,7 @@ class MobileCNNFamily(ImageFamily):
                 inputs = width
         stem = ConvNormAct(self.channels, spec.stem, 3, stride=spec.stem_stride, activation=spec.activation)
         return MobileCNN(
-            resized(self.image_size, cast(int | None, values.get("resolution")), stem),
+            self.with_resizing(stem, values),
             stages,
             ConvNormAct(inputs, spec.head, 1, activation=spec.activation),
             nn.Identity() if spec.mix is None else _mix(spec.head, spec.mix),
@@ -231,14 +173,3 @@ def _hidden(expand: float, inputs: int) -> int:
 
 def _squeeze(hidden: int) -> int:
     return make_divisible(hidden / 4)
-
-
-def _stage_choices(s: int, stage: StageSpec) -> list[Choice]:
-    depth = f"stage{s}.depth"
-    choices = [Choice(depth, stage.depth), Choice(f"stage{s}.width", stage.width)]
-    for b in range(stage.depth[-1]):
-        level = next(i for i, d in enumerate(stage.depth) if d > b)
-        requires = (depth, level) if level > 0 else None
-        choices.append(Choice(f"stage{s}.block{b}.kernel", stage.kernel, requires))
-        choices.append(Choice(f"stage{s}.block{b}.expand", stage.expand, requires))
-    return choices

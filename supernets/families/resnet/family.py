@@ -8,12 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Dim
+from supernets.families.convolutional import ConvolutionalFamily, conv_norm_dims
 from supernets.families.convolutional_spec import make_divisible
-from supernets.families.images import ImageFamily
-from supernets.families.layers import ConvNormAct, conv_norm, resized
-from supernets.families.resnet.spec import BottleneckStage, ResNetSpec, bottleneck
-from supernets.space import Architecture, Choice, SearchSpace
+from supernets.families.layers import ConvNormAct, conv_norm, weighted
+from supernets.families.resnet.spec import ResNetSpec, bottleneck
+from supernets.space import Architecture, Choice
 
 
 class Bottleneck(nn.Module):
@@ -52,7 +52,7 @@ class ResNet(nn.Module):
         return cast(Tensor, self.classifier(self.stages(self.stem(x)).mean((2, 3))))
 
 
-class ResNetFamily(ImageFamily):
+class ResNetFamily(ConvolutionalFamily):
     """The family of all networks that a `ResNetSpec` spans: ResNet-50's (arXiv 1512.03385) in its variant D (1812.01187).
 
     The first block of a stage changes the width and has a projection for a shortcut; the others keep it and have none. So
@@ -68,62 +68,31 @@ class ResNetFamily(ImageFamily):
 
     name = "resnet"
     spec_type = ResNetSpec
+    elastic = ("expand",)
     spec: ResNetSpec
-    attention: Mapping[str, Dim] = {}
 
-    def __init__(self, spec: ResNetSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
-        if spec.resolution is None:
-            spec.check_side(image_size)
-        self.geometry: tuple[str, ...] = () if spec.resolution is None else ("resolution",)
-        resolution = [] if spec.resolution is None else [Choice("resolution", spec.resolution)]
-        stages = [c for s, stage in enumerate(spec.stages) for c in _stage_choices(s, stage)]
-        self.space = SearchSpace([*resolution, Choice("stem.width", spec.stem), *stages])
-        self.axes: Axes = {axis.name: axis for axis in self._axes()}
-        self._dims = self._make_dims()
-        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1])]
-        self.blocks: tuple[str, ...] = ("stem", *blocks, "classifier")
+    def stem_choices(self) -> list[Choice]:
+        return [Choice("stem.width", self.spec.stem)]
 
-    def _axes(self) -> list[Axis]:
-        full = self.sizes(self.space.largest)
-        return [Axis(name, size) for name, size in full.items()]
+    def after_stages(self) -> tuple[str, ...]:
+        return ("classifier",)
 
-    def _make_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        dims: dict[str, tuple[Dim, ...]] = {}
-
-        def conv_norm(prefix: str, outputs: Dim, inputs: Dim, kernel: int) -> None:
-            dims[f"{prefix}.conv.weight"] = (outputs, inputs, kernel, kernel)
-            for tensor in ("weight", "bias", "running_mean", "running_var"):
-                dims[f"{prefix}.norm.{tensor}"] = (outputs,)
-            dims[f"{prefix}.norm.num_batches_tracked"] = ()
-
-        if self.spec.resolution is not None:
-            dims["stem.resize.pixels"] = ("resolution",)
-        conv_norm("stem.first", "stem.inner", self.channels, 3)
-        conv_norm("stem.second", "stem.inner", "stem.inner", 3)
-        conv_norm("stem.third", "stem.width", "stem.inner", 3)
+    def layer_dims(self) -> dict[str, tuple[Dim, ...]]:
+        dims = conv_norm_dims("stem.first", "stem.inner", self.channels, 3)
+        dims |= conv_norm_dims("stem.second", "stem.inner", "stem.inner", 3)
+        dims |= conv_norm_dims("stem.third", "stem.width", "stem.inner", 3)
         inputs = "stem.width"
         for s, stage in enumerate(self.spec.stages):
             width = f"stage{s}.width"
             for b in range(stage.depth[-1]):
                 block, hidden = f"stages.{s}.{b}", f"stage{s}.block{b}.hidden"
-                conv_norm(f"{block}.reduce", hidden, inputs, 1)
-                conv_norm(f"{block}.filter", hidden, hidden, 3)
-                conv_norm(f"{block}.expand", width, hidden, 1)
+                dims |= conv_norm_dims(f"{block}.reduce", hidden, inputs, 1)
+                dims |= conv_norm_dims(f"{block}.filter", hidden, hidden, 3)
+                dims |= conv_norm_dims(f"{block}.expand", width, hidden, 1)
                 if b == 0:
-                    conv_norm(f"{block}.shortcut", width, inputs, 1)
+                    dims |= conv_norm_dims(f"{block}.shortcut", width, inputs, 1)
                 inputs = width
-        dims["classifier.weight"], dims["classifier.bias"] = (self.n_classes, inputs), (self.n_classes,)
-        return dims
-
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return self._dims
-
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        largest = self.space.largest
-        if like is not None and self.geometry:
-            largest = Architecture((like.genes[0], *largest.genes[1:]))  # the resolution is the first choice
-        return self.build(largest)
+        return dims | weighted("classifier", self.n_classes, inputs)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
@@ -132,18 +101,9 @@ class ResNetFamily(ImageFamily):
         for s, stage in enumerate(self.spec.stages):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
             for b in range(stage.depth[-1]):
-                # A layer that the depth drops gets the smallest option: its size is read by nobody.
-                expand = cast(float, values.get(f"stage{s}.block{b}.expand", stage.expand[0]))
+                expand = cast(float, self.block_option(values, s, b, "expand"))
                 sizes[f"stage{s}.block{b}.hidden"] = bottleneck(width, expand)
         return sizes
-
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        values = self.space.values(architecture)
-        return frozenset(
-            f"stages.{s}.{b}"
-            for s, stage in enumerate(self.spec.stages)
-            for b in range(cast(int, values[f"stage{s}.depth"]), stage.depth[-1])
-        )
 
     def build(self, architecture: Architecture) -> nn.Module:
         values = self.space.values(architecture)
@@ -158,8 +118,7 @@ class ResNetFamily(ImageFamily):
                 stride = stage.stride if b == 0 else 1
                 stages[-1].append(Bottleneck(inputs, hidden, width, stride=stride, project=b == 0))
                 inputs = width
-        stem = resized(self.image_size, cast(int | None, values.get("resolution")), stem)
-        return ResNet(stem, stages, nn.Linear(inputs, self.n_classes))
+        return ResNet(self.with_resizing(stem, values), stages, nn.Linear(inputs, self.n_classes))
 
     def _stem(self, width: int) -> nn.Sequential:
         inner = _inner(width)
@@ -175,13 +134,3 @@ class ResNetFamily(ImageFamily):
 
 def _inner(stem: int) -> int:
     return make_divisible(stem / 2)
-
-
-def _stage_choices(s: int, stage: BottleneckStage) -> list[Choice]:
-    depth = f"stage{s}.depth"
-    choices = [Choice(depth, stage.depth), Choice(f"stage{s}.width", stage.width)]
-    for b in range(stage.depth[-1]):
-        level = next(i for i, d in enumerate(stage.depth) if d > b)
-        requires = (depth, level) if level > 0 else None
-        choices.append(Choice(f"stage{s}.block{b}.expand", stage.expand, requires))
-    return choices

@@ -8,9 +8,10 @@ from typing import ClassVar, cast
 from torch import Tensor, nn
 
 from supernets.axes import Dim
-from supernets.families.images import ImageFamily
+from supernets.families.described import ImageFamily
+from supernets.families.layers import weighted
 from supernets.families.patches import PatchEmbedding, n_patches, patch_dims, vision_transformer
-from supernets.families.transformer import PreNormLayer, TransformerFamily, weighted
+from supernets.families.transformer import PreNormLayer, TransformerFamily
 from supernets.families.vit.spec import ViTSpec, hidden_channels
 from supernets.space import Architecture, Option
 
@@ -42,6 +43,7 @@ class ViTFamily(TransformerFamily, ImageFamily):
 
     name = "vit"
     layer: ClassVar[str] = "block"
+    elastic = ("heads", "mlp")
     spec_type = ViTSpec
     spec: ViTSpec
 
@@ -49,9 +51,6 @@ class ViTFamily(TransformerFamily, ImageFamily):
         ImageFamily.__init__(self, spec, image_size=image_size, channels=channels, n_classes=n_classes)
         self._tokens = n_patches(image_size, spec.patch)
         TransformerFamily.__init__(self, spec)
-
-    def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
-        return {"heads": self.spec.heads, "mlp": self.spec.mlp}
 
     def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
         return hidden_channels(cast(float, chosen["mlp"]), width)

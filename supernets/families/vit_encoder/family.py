@@ -4,16 +4,17 @@ layer by layer (InstaTune, arXiv 2308.15609)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from supernets.axes import Dim
-from supernets.families.images import ImageFamily
+from supernets.families.described import ImageFamily, Numbers
+from supernets.families.layers import weighted
 from supernets.families.patches import PatchEmbedding, n_patches, patch_dims, vision_transformer
-from supernets.families.transformer import PreNormLayer, TransformerFamily, weighted
+from supernets.families.transformer import PreNormLayer, TransformerFamily
 from supernets.families.vit_encoder.spec import ViTEncoderSpec
-from supernets.space import Architecture, Option
+from supernets.space import Architecture
 
 
 class Head(nn.Module):
@@ -42,6 +43,7 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
 
     name = "vit-encoder"
     spec_type = ViTEncoderSpec
+    numbers: ClassVar[Numbers] = {**ImageFamily.numbers, "epsilon": float}
     spec: ViTEncoderSpec
 
     def __init__(
@@ -51,16 +53,6 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
         self.epsilon = epsilon
         self.tokens = 1 + n_patches(image_size, spec.patch)
         TransformerFamily.__init__(self, spec)
-
-    @property
-    def spread(self) -> bool:
-        return self.spec.kept == "spread"
-
-    def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
-        return {"heads": self.spec.heads, "hidden": self.spec.hidden}
-
-    def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
-        return cast(int, chosen["hidden"])
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return patch_dims(self.channels, patch=self.spec.patch, tokens=self.tokens)
@@ -73,10 +65,3 @@ class ViTEncoderFamily(TransformerFamily, ImageFamily):
         layers = self.stack(architecture, PreNormLayer, epsilon=self.epsilon)
         embedding = PatchEmbedding(self.channels, width, patch=self.spec.patch, tokens=self.tokens, class_token=True)
         return vision_transformer(embedding, layers, Head(width, self.n_classes, epsilon=self.epsilon), stack="layers")
-
-    def to_json(self) -> dict[str, Any]:
-        return {**super().to_json(), "epsilon": self.epsilon}
-
-    @classmethod
-    def numbers(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        return {**super().numbers(data), "epsilon": float(data["epsilon"])}
