@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from nas.config.errors import problem, show
+from nas.config.errors import conflict, missing_key, problem, show
 from nas.config.section import Section
 from nas.problem.objectives import Constraint, Objective
 
@@ -38,13 +38,9 @@ class BoundsConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min is None and self.max is None:
-            raise problem("", "has no bound; expected min, max or both, e.g. {max: 2.0}", code="job.missing-key")
+            raise missing_key("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise problem(
-                "",
-                f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max",
-                code="job.conflict",
-            )
+            raise conflict("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
         return self
 
     def constraint(self, metric: Objective, key: str) -> Constraint:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config.errors import problem, show
+from nas.config.errors import conflict, missing_key, problem, show
 from nas.config.section import Section, whole
 
 TEXT = "text-classification"
@@ -85,36 +85,27 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name == "image-folder" and self.path is None:
-            raise problem(
-                "path", "is missing; expected image-folder's folder, with one folder of images a class",
-                code="job.missing-key",
-            )  # fmt: skip
+            raise missing_key("path", "is missing; expected image-folder's folder, with one folder of images a class")
         if self.name == "digits" and self.path is not None:
-            raise problem(
-                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it",
-                code="job.conflict",
-            )  # fmt: skip
+            raise conflict(
+                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
+            )
         kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
         for key in keys:
             if getattr(self, key) is not None:
-                raise problem(
-                    key, f"is for data of {other}, and {self.name} is of {kind}; remove it", code="job.conflict"
-                )
+                raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text:
             self._check_text()
         self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
-            raise problem(
-                "validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on",
-                code="job.conflict",
-            )  # fmt: skip
+            raise conflict("validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on")
         return self
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
             given, missing = ("std", "mean") if self.mean is None else ("mean", "std")
-            raise problem(missing, f"is missing; expected it beside {given}", code="job.missing-key")
+            raise missing_key(missing, f"is missing; expected it beside {given}")
         if self.mean is None or self.std is None:
             return
         n = self.channels or len(self.mean)
@@ -128,25 +119,20 @@ class DataConfig(Section):
 
     def _check_text(self) -> None:
         if self.path is None:
-            raise problem(
+            raise missing_key(
                 "path",
                 "is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of one text file a class",
-                code="job.missing-key",
             )
         if self.tokenizer is not None and self.vocabulary is not None:
-            raise problem(
-                "vocabulary", "the tokenizer has its own vocabulary; remove one of the two", code="job.conflict"
-            )
+            raise conflict("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
         if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
             raise problem(
-                "timed_tokens", f"expected at most the {self.max_tokens} of max_tokens, got {self.timed_tokens}; longer "
+                "timed_tokens",
+                f"expected at most the {self.max_tokens} of max_tokens, got {self.timed_tokens}; longer "
                 "sentences are cut before they reach a network",
-            )  # fmt: skip
+            )
         if self.text_column is not None and self.text_column == self.label_column:
-            raise problem(
-                "label_column", f"is the text's column, too ({show(self.text_column)}); expected another",
-                code="job.conflict",
-            )  # fmt: skip
+            raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
 
     @property
     def of_text(self) -> bool:

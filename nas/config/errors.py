@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +22,10 @@ _SHOWN = 60
 def problem(key: str, text: str, *, code: str = "job.invalid-value") -> PydanticCustomError:
     """What a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
     return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text, "code": code})
+
+
+conflict = partial(problem, code="job.conflict")
+missing_key = partial(problem, code="job.missing-key")
 
 
 def show(value: object) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nas.config.bounds import BoundsConfig
 from nas.config.data import VOCABULARY, DataConfig
-from nas.config.errors import problem, reported, show, translate
+from nas.config.errors import conflict, problem, reported, show, translate
 from nas.config.section import Section, number, positive, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig
@@ -124,15 +124,13 @@ class SearchJob(Section):
         for key in ("hardware", "warm_start", "precisions"):
             _check_distinct(key, getattr(self, key))
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
-            raise problem(
+            raise conflict(
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
-                "layers; write nested: true, or take another training.strategy", code="job.conflict",
-            )  # fmt: skip
+                "layers; write nested: true, or take another training.strategy")  # fmt: skip
         if self.supernet.pretrained is not None and self.data.vocabulary not in (None, VOCABULARY):
-            raise problem(
+            raise conflict(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
-                "data.tokenizer", code="job.conflict",
-            )  # fmt: skip
+                "data.tokenizer")  # fmt: skip
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
             self._parse_constraints(self.hardware)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from nas.errors import JobError
+
+_unreadable = partial(JobError, code="job.unreadable")
+_invalid = partial(JobError, code="job.invalid-yaml")
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -121,29 +125,25 @@ def read_text(path: Path, *, what: str) -> str:
     Raises:
         JobError: there is no such file, or it is a folder, unreadable, too large or not UTF-8.
     """
-
-    def unreadable(text: str) -> JobError:
-        return JobError(text, code="job.unreadable")
-
     try:
         if path.is_dir():
-            raise unreadable(f"{path}: is a folder; expected a {what} (YAML)")
+            raise _unreadable(f"{path}: is a folder; expected a {what} (YAML)")
         if path.exists() and not path.is_file():  # a pipe or a device could block, or never end
-            raise unreadable(f"{path}: is no regular file; expected a {what} (YAML)")
+            raise _unreadable(f"{path}: is no regular file; expected a {what} (YAML)")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise unreadable(f"{path}: no such file; expected the path of a {what} (YAML)") from None
+        raise _unreadable(f"{path}: no such file; expected the path of a {what} (YAML)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise unreadable(f"{str(path)!r}: cannot be read: {reason}") from None
+        raise _unreadable(f"{str(path)!r}: cannot be read: {reason}") from None
     if len(raw) > MAX_BYTES:
-        raise unreadable(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a {what}; check the path")
+        raise _unreadable(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a {what}; check the path")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise unreadable(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
+        raise _unreadable(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
 
 
 def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
@@ -156,12 +156,8 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
     Raises:
         JobError: the text is not YAML, is no mapping, has a duplicate key, or exceeds the bounds of this module.
     """
-
-    def invalid(text: str) -> JobError:
-        return JobError(f"{source}: {text}", code="job.invalid-yaml")
-
     if len(text) > MAX_BYTES:
-        raise invalid(f"larger than {MAX_BYTES // 1024} KiB; expected a {what}")
+        raise _invalid(f"{source}: larger than {MAX_BYTES // 1024} KiB; expected a {what}")
     try:
         data = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -169,13 +165,13 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         kind = "" if isinstance(error, _Refused) else "is not valid YAML: "
-        raise invalid(f"{where}{kind}{problem}") from None
+        raise _invalid(f"{source}: {where}{kind}{problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise invalid(f"line {line}: is not valid YAML: a character that no text file holds") from None
+        raise _invalid(f"{source}: line {line}: is not valid YAML: a character that no text file holds") from None
     if not isinstance(data, dict):
         came = "nothing" if data is None else {list: "a list"}.get(type(data), "a single value")
-        raise invalid(f"expected a {what} (lines of 'key: value'), got {came}")
+        raise _invalid(f"{source}: expected a {what} (lines of 'key: value'), got {came}")
     return data
 
 

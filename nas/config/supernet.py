@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from nas.config.errors import problem, restated
+from nas.config.errors import conflict, missing_key, problem, restated
 from nas.config.section import Flag, OptionalPath, Section
 from nas.config.sharing import SharingConfig
 from nas.config.space import SpaceConfig, space_config
@@ -88,29 +88,21 @@ class SupernetConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.network is not None and self.from_ is None:
-            raise problem(
-                "network", "is a network of a trained supernet; name that supernet in from", code="job.missing-key"
-            )
+            raise missing_key("network", "is a network of a trained supernet; name that supernet in from")
         if self.network is not None and (self.preset is not None or self.space is not None or self.nested):
-            raise problem("network", "is a space of its own; remove preset, space and nested", code="job.conflict")
+            raise conflict("network", "is a space of its own; remove preset, space and nested")
         presets = self.description.presets
         if self.preset is not None and self.preset not in presets:
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)), code="job.unknown-name")
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
-            raise problem(
-                "", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run); got none",
-                code="job.missing-key",
-            )  # fmt: skip
+            raise missing_key("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run)")
         if self.pretrained is not None and self.description.pretrained is None:
             possible = " and ".join(name for name, family in FAMILIES.items() if family.pretrained is not None)
-            raise problem(
-                "pretrained", f"the families {possible} are made of pretrained networks, got {self.family}; remove one",
-                code="job.conflict",
-            )  # fmt: skip
-        if self.pretrained is not None and self.from_ is not None:
-            raise problem(
-                "pretrained", "a trained supernet cannot start from it; remove pretrained or from", code="job.conflict"
+            raise conflict(
+                "pretrained", f"only {possible} are made of pretrained networks, got {self.family}; remove one"
             )
+        if self.pretrained is not None and self.from_ is not None:
+            raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
         if self.pretrained is not None and self.preset is None:
             return self  # the space is within the pretrained network's, whose sizes are in its folder
         try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config.errors import problem
+from nas.config.errors import conflict, missing_key, problem
 from nas.config.section import Flag, OptionalPath, Section, number, positive, whole
 
 
@@ -84,37 +84,25 @@ class TrainingConfig(Section):
         for key in sorted(self.model_fields_set & _BELONGS.keys()):
             if self.strategy not in _BELONGS[key]:
                 of = " and ".join(_BELONGS[key])
-                raise problem(
-                    key,
-                    f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}",
-                    code="job.conflict",
-                )
+                raise conflict(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
         if self.distill == "largest" and self.strategy in _ALONE:
-            raise problem(
-                "distill", f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
-                "others; expected none or teacher", code="job.conflict",
-            )  # fmt: skip
-        if self.distill == "teacher" and self.teacher is None:
-            raise problem(
-                "teacher", "is missing; name the run, or the folder, of a trained supernet to learn from",
-                code="job.missing-key",
-            )  # fmt: skip
-        if self.distill != "teacher" and self.teacher is not None:
-            raise problem(
-                "teacher",
-                f"is read only with distill: teacher, got distill: {self.distill}; remove one",
-                code="job.conflict",
+            raise conflict(
+                "distill",
+                f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
+                "others; expected none or teacher",
             )
+        if self.distill == "teacher" and self.teacher is None:
+            raise missing_key("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
+        if self.distill != "teacher" and self.teacher is not None:
+            raise conflict("teacher", f"is read only with distill: teacher, got distill: {self.distill}; remove one")
         if self.strategy == "instatune" and self.distill == "none":
-            raise problem(
-                "distill", "instatune needs a teacher: expected largest or teacher; or take the strategy sandwich",
-                code="job.conflict",
-            )  # fmt: skip
+            raise conflict(
+                "distill", "instatune needs a teacher: expected largest or teacher; or take the strategy sandwich"
+            )
         if self.teacher_epochs is not None and self.distill != "teacher":
-            raise problem(
-                "teacher_epochs", f"is read only with distill: teacher, got distill: {self.distill}; remove it",
-                code="job.conflict",
-            )  # fmt: skip
+            raise conflict(
+                "teacher_epochs", f"is read only with distill: teacher, got distill: {self.distill}; remove it"
+            )
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
         parts = self.micro_batches if self.strategy == "sorted" else 1
@@ -122,9 +110,10 @@ class TrainingConfig(Section):
             who = f" of {self.workers} workers" if self.workers > 1 else ""
             each = f"{parts} micro-batches{who}" if parts > 1 else f"{self.workers} workers"
             raise problem(
-                "batch_size", f"a batch of {self.batch_size} has no 2 images for each of {each}; expected at least "
+                "batch_size",
+                f"a batch of {self.batch_size} has no 2 images for each of {each}; expected at least "
                 f"{2 * parts * self.workers}",
-            )  # fmt: skip
+            )
         return self
 
     @property

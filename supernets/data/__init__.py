@@ -1,9 +1,4 @@
-"""Data sets as three parts that never mix: `load_data` reads a source, splits it, and turns its examples into tensors.
-
-A source (`digits`, `fashion_mnist`, `image_folder`, `text_classification`) gives a `source.Source`; `splitting` makes three
-parts of its examples without looking at what they are; `pixels` turns images into tensors, `sentences` texts, by a tokenizer
-(`tokenizing`). Data of another kind has its place beside these two.
-"""
+"""Data sets in memory, as three parts that never mix; `load_data` makes them."""
 
 from supernets.data.batching import augment, batches, by_length, typical_batches
 from supernets.data.loading import NAMES, load_data

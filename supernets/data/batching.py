@@ -13,17 +13,17 @@ _WINDOW = 50
 """Batches whose sentences are sorted by length together: long enough to save most of the padding, short enough to mix."""
 
 _TYPICAL = 5
-"""Batches of sentences that stand for all."""
+"""Batches of sentences that represent all lengths."""
 
 
 def batches(part: Part, batch_size: int, *, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs (n, ...) and labels (n,) of each batch, each example once; one batch may be smaller.
 
-    Sentences of a batch are of about one length, and padded to the longest of them.
+    Sentences of similar length share a batch, which is padded to its longest sentence.
 
     Args:
-        generator: shuffles; None keeps the part's order and gives views. When shuffling, a rest of one example is left
-            out (another one in each epoch), since batch norm learns nothing from one.
+        generator: shuffles; None keeps the part's order and gives views. A shuffled batch of one example is left out
+            (another example in each epoch), since batch norm learns nothing from it.
     """
     if generator is None:
         yield from zip(part.split(batch_size), part.labels.split(batch_size), strict=True)
@@ -34,7 +34,7 @@ def batches(part: Part, batch_size: int, *, generator: torch.Generator | None) -
 
 
 def _shuffled(part: Part, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """The indices of each batch, shuffled; sentences of about one length come together."""
+    """The indices of each batch, shuffled; sentences of similar length share a batch."""
     order = torch.randperm(len(part), generator=generator)
     if part.padding is None:
         return list(order.split(batch_size))
@@ -46,12 +46,12 @@ def _shuffled(part: Part, batch_size: int, generator: torch.Generator) -> list[T
 
 
 def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
-    """Which examples (n,) and their inputs (n, ...), of batches that hold each example once.
+    """Indices (n,) and inputs (n, ...) of batches that hold each example once.
 
-    Sentences come by ascending length, each batch padded to its longest, so that little is computed for padding; images come
-    in the part's order.
+    Sentences are ordered by length, each batch padded to its longest, so that little is computed for padding; images keep the
+    part's order.
     """
-    images = part.padding is None  # views will do for these
+    images = part.padding is None  # views suffice for these
     order = torch.arange(len(part)) if images else part.lengths().argsort(stable=True)
     return [
         (chosen, part.inputs[chosen[0] : chosen[-1] + 1] if images else trimmed(part.inputs[chosen], part.padding))
@@ -60,14 +60,14 @@ def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list[Tensor]:
-    """Inputs (size, ...) that stand for what a deployment is asked: one batch of images; some batches of sentences, as what
-    they cost depends on their lengths.
+    """Inputs (size, ...) that represent the requests of a deployment: one batch of images, or several batches of sentences,
+    since their cost depends on their lengths.
 
-    Sentences that are asked one by one are the deciles of the part's lengths, the odd ones; batches are as they come,
-    each padded to its longest. Examples are repeated where there are too few.
+    With a size of 1 the sentences are the odd deciles of the part's lengths; larger batches keep the part's order, each padded
+    to its longest. Examples are repeated if there are too few.
 
     Args:
-        tokens: of each sentence, in one batch; longer ones are cut, shorter ones repeated. None takes their own lengths.
+        tokens: of each sentence, in one batch; longer ones are cut, shorter ones repeated. None keeps their own lengths.
     """
     if part.padding is None:
         return [part.inputs[torch.arange(size) % len(part)]]
@@ -83,10 +83,9 @@ def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list
 
 
 def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:
-    """The images, each shifted by up to `pad` pixels both ways and, with `flip`, mirrored half of the time.
+    """The images, each shifted by up to `pad` pixels both ways and, with `flip`, mirrored with probability 1/2.
 
-    What a shift uncovers takes the colour of the nearest pixel of the edge: images are normalised, so zeros would not
-    be their background.
+    Uncovered pixels take the colour of the nearest pixel of the edge: in normalised images, zero is not the background.
 
     Args:
         images: (n, c, h, w), unchanged.

@@ -1,8 +1,9 @@
-"""Fashion-MNIST: where its files are found, or fetched to, and what they hold."""
+"""Fashion-MNIST, from files that are found on this machine or downloaded."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from supernets.data.idx import read_idx
 from supernets.data.source import Examples, Source
 from supernets.errors import DataError
 
+_missing = partial(DataError, code="data.missing")
+_unreadable = partial(DataError, code="data.unreadable")
 CLASS_NAMES = (
     "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
@@ -25,8 +28,8 @@ def fashion_mnist(path: Path | None) -> Source:
     """60,000 grey images of 28 x 28 pixels and 10,000 to test on (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747).
 
     Args:
-        path: the folder of the four IDX files, gzipped or not; None looks for Debian's package, then in the cache
-            folder, and then has torchvision download them there.
+        path: the folder of the four IDX files, gzipped or not; None takes those of Debian's package or of the cache folder,
+            to which torchvision downloads them if they are in neither.
 
     Raises:
         DataError: the files are missing, cannot be downloaded, or are damaged.
@@ -35,7 +38,7 @@ def fashion_mnist(path: Path | None) -> Source:
     missing = [name for name in _FILES if _file(folder, name) is None]
     if missing:
         state = f"lacks {', '.join(f'{name}.gz' for name in missing)}" if folder.is_dir() else "is no folder"
-        raise DataError(
+        raise _missing(
             f"{folder}: {state}; expected the four files of Fashion-MNIST; correct the path, or leave it out to use "
             "Debian's package dataset-fashion-mnist or a download"
         )
@@ -52,15 +55,15 @@ def _file(folder: Path, name: str) -> Path | None:
 def _examples(folder: Path, part: str) -> Examples:
     images_file, labels_file = (_file(folder, name) for name in _FILES if name.startswith(part))
     if images_file is None or labels_file is None:
-        raise DataError(f"{folder}: the files of {part} are gone; restore them")
+        raise _missing(f"{folder}: the files of {part} are gone; restore them")
     images, labels = read_idx(images_file, n_dims=3), read_idx(labels_file, n_dims=1)
     if len(images) != len(labels) or images.shape[1] != images.shape[2]:
-        raise DataError(
+        raise _unreadable(
             f"{images_file}: holds {'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} "
             "labels; expected square images and one label for each; replace both files"
         )
     if len(labels) and labels.max() >= len(CLASS_NAMES):
-        raise DataError(
+        raise _unreadable(
             f"{labels_file}: holds the label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it"
         )
     return Examples(
@@ -69,7 +72,7 @@ def _examples(folder: Path, part: str) -> Examples:
 
 
 def find() -> Path | None:
-    """The folder that has the four files, of Debian's package or downloaded earlier; None where none has."""
+    """The folder with the four files, of Debian's package or downloaded before; None if neither is there."""
     folders = (DEBIAN_FOLDER, _cache() / _DOWNLOADED)
     return next((folder for folder in folders if all(_file(folder, name) for name in _FILES)), None)
 
@@ -90,14 +93,14 @@ def _download(base: Path) -> None:
     try:
         from torchvision.datasets import FashionMNIST
     except ImportError:
-        raise DataError(
+        raise _missing(
             f"fashion-mnist: its files are neither in {DEBIAN_FOLDER} nor in {base}; install Debian's package "
             "(apt install dataset-fashion-mnist), or install subnet-nas[download] to have torchvision fetch them"
         ) from None
     try:
         FashionMNIST(base, download=True)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError when every mirror failed
-        raise DataError(
+        raise _missing(
             f"fashion-mnist: the download to {base} failed ({error}); try again, or install Debian's package "
             "(apt install dataset-fashion-mnist) or put the four files in a folder and name it as path"
         ) from None

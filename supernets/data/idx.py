@@ -1,4 +1,4 @@
-"""Reads files of the IDX format, in which the MNIST family of data sets comes."""
+"""Reads files of the IDX format, the format of the MNIST data sets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from supernets.errors import DataError
 
+_unreadable = partial(DataError, code="data.unreadable")
 _BYTES = 0x08
 """The type code of unsigned bytes; http://yann.lecun.com/exdb/mnist lists the others."""
 
@@ -26,17 +28,17 @@ def read_idx(path: Path, *, n_dims: int) -> NDArray[np.uint8]:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); replace it with a whole copy") from None
+        raise _unreadable(f"{path}: cannot be read ({error}); replace it with a whole copy") from None
     header = 4 + 4 * n_dims
     if raw[:4] != bytes((0, 0, _BYTES, n_dims)) or len(raw) < header:
-        raise DataError(
+        raise _unreadable(
             f"{path}: begins with {raw[:4].hex(' ') or 'nothing'}; expected an IDX file of bytes with {n_dims} "
             f"dimensions (00 00 08 0{n_dims}); replace it"
         )
     shape = struct.unpack(f">{n_dims}I", raw[4:header])
     expected = header + math.prod(shape)
     if len(raw) != expected:
-        raise DataError(
+        raise _unreadable(
             f"{path}: holds {len(raw)} bytes, but its header says {'x'.join(map(str, shape))}, which takes {expected}; "
             "replace it with a whole copy"
         )

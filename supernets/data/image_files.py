@@ -1,4 +1,4 @@
-"""Reads image files with PIL, each error naming its file."""
+"""Reads image files with PIL; every error names its file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,20 +16,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supernets.errors import DataError
 
+_unreadable = partial(DataError, code="data.unreadable")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("I", "F")
-"""Beginnings of the modes with more than 8 bits a channel, which a conversion would clip."""
+"""Prefixes of the modes with more than 8 bits a channel, which a conversion would clip."""
 _UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, struct.error,
     Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
-"""What PIL raises for damaged files, by format."""
+"""Exceptions that PIL raises for damaged files, by format."""
 
 
 class Shape(NamedTuple):
-    """What an image's header tells."""
+    """Size and kind of an image, from its header."""
 
     long_side: int
     short_side: int
@@ -36,14 +38,14 @@ class Shape(NamedTuple):
 
 
 def read_shape(file: Path) -> Shape:
-    """The size and kind of an image, from its header.
+    """The size and kind of an image.
 
     Raises:
         DataError: it cannot be read, or has more than 8 bits a channel.
     """
     with _opened(file) as image:
         if image.mode.startswith(_DEEP_MODES):
-            raise DataError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+            raise _unreadable(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
         return Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
 
 
@@ -83,7 +85,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
                 yield image
     except _UNREADABLE as error:
         reason = "no image of a known format" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(
+        raise _unreadable(
             f"{file}: cannot be read as an image ({reason}); expected a whole {', '.join(_FORMATS[:-1])} or "
             f"{_FORMATS[-1]} file; replace or remove it"
         ) from None

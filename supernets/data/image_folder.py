@@ -1,7 +1,8 @@
-"""The user's own images: one folder a class, divided into parts by the user or not."""
+"""The user's own images, in one folder for each class, divided into parts or not."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from supernets.data.image_files import SUFFIXES, Shape, read_images, read_shape
 from supernets.data.pixels import check_memory
-from supernets.data.source import Examples, Source
+from supernets.data.source import CLUTTER, PARTS, Examples, Source, listed
 from supernets.errors import DataError
 
-_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
-"""What systems leave in folders of images, beside hidden files."""
+_misplaced = partial(DataError, code="data.layout")
+_missing = partial(DataError, code="data.missing")
+_unreadable = partial(DataError, code="data.unreadable")
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
 
 
@@ -33,7 +34,7 @@ def image_folder(path: Path, *, image_size: int | None, channels: int | None) ->
         channels: 1 or 3; None gives 1 if all images are grey, else 3.
 
     Raises:
-        DataError: the folder is missing, empty or otherwise laid out; an image cannot be read; the sizes differ and
+        DataError: the folder is missing, empty or laid out in another way; an image cannot be read; the sizes differ and
             `image_size` is None; or the images would take too much memory.
     """
     parts, class_names = _find(path)
@@ -57,14 +58,14 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
     """The files of each part, and the names of the classes."""
     folders = _folders(path)
     # A folder named `train` that holds images itself is a class of trains.
-    divided = [folder for folder in folders if folder.name in _PARTS and any(f.is_dir() for f in _entries(folder))]
+    divided = [folder for folder in folders if folder.name in PARTS and any(f.is_dir() for f in _entries(folder))]
     if not divided:
         class_names = tuple(folder.name for folder in folders)
         return {"train": _collect(folders, class_names)}, class_names
     names = [folder.name for folder in folders]
-    if "train" not in names or len({_PARTS.get(name, "") for name in names} - {""}) != len(names):
-        raise DataError(
-            f"{path}: holds the folders {_listed(names)}; expected train, with val (or validation) and test beside it "
+    if "train" not in names or len({PARTS.get(name, "") for name in names} - {""}) != len(names):
+        raise _misplaced(
+            f"{path}: holds the folders {listed(names)}; expected train, with val (or validation) and test beside it "
             "if you have them, and nothing else"
         )
     train = next(folder for folder in folders if folder.name == "train")
@@ -74,23 +75,23 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
         classes = _folders(folder)
         unknown = [c.name for c in classes if c.name not in class_names]
         if unknown:
-            raise DataError(
-                f"{folder}: holds the classes {_listed(unknown)}, which {train} lacks; give it the same classes"
+            raise _misplaced(
+                f"{folder}: holds the classes {listed(unknown)}, which {train} lacks; give it the same classes"
             )
-        parts[_PARTS[folder.name]] = _collect(classes, class_names)
+        parts[PARTS[folder.name]] = _collect(classes, class_names)
     return parts, class_names
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted by name, without hidden files and clutter."""
+    """The entries of a folder, sorted by name, without hidden files and clutter."""
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"{folder}: {state}; expected a folder with one folder of images for each class")
+        raise _missing(f"{folder}: {state}; expected a folder with one folder of images for each class")
     try:
         found = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
-    return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER]
+        raise _unreadable(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
+    return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in CLUTTER]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -99,12 +100,12 @@ def _folders(folder: Path) -> list[Path]:
     folders = [entry for entry in entries if entry.is_dir()]
     loose = [entry.name for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
     if loose:
-        raise DataError(
-            f"{folder}: holds {len(loose)} images outside of class folders ({_listed(loose)}); expected {_LAYOUT}; "
+        raise _misplaced(
+            f"{folder}: holds {len(loose)} images outside of class folders ({listed(loose)}); expected {_LAYOUT}; "
             "move each into the folder of its class"
         )
     if not folders:
-        raise DataError(f"{folder}: holds no folders; expected {_LAYOUT}")
+        raise _misplaced(f"{folder}: holds no folders; expected {_LAYOUT}")
     return folders
 
 
@@ -115,11 +116,11 @@ def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
         entries = _entries(folder)
         for entry in entries:
             if entry.is_dir():
-                raise DataError(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
+                raise _misplaced(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
             if entry.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
+                raise _misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
         if not entries:
-            raise DataError(
+            raise _misplaced(
                 f"{folder}: holds no images; expected {', '.join(SUFFIXES)} files; add some or remove the folder"
             )
         found.files.extend(entries)
@@ -132,10 +133,7 @@ def _common_size(path: Path, shapes: list[Shape]) -> int:
     if len(sizes) > 1:
         raise DataError(
             f"{path}: its images have {len(sizes)} sizes, from {sizes[0][0]}x{sizes[0][1]} to "
-            f"{sizes[-1][0]}x{sizes[-1][1]} pixels; give the image_size to bring them to"
+            f"{sizes[-1][0]}x{sizes[-1][1]} pixels; give the image_size to resize them to",
+            code="data.invalid-option",
         )
     return sizes[0][1]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

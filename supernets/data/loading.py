@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from supernets.data.digits import digits
@@ -16,6 +17,9 @@ from supernets.data.splitting import Split, split
 from supernets.data.text_classification import text_classification
 from supernets.errors import DataError
 
+_invalid = partial(DataError, code="data.invalid-option")
+_wrong_kind = partial(DataError, code="data.wrong-kind")
+_missing = partial(DataError, code="data.missing")
 NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
 
 
@@ -30,16 +34,16 @@ def load_data(
 ) -> DataSet:
     """A data set in memory, as three parts that never mix.
 
-    Where no mean and deviation are given, images are normalised by the training part's; where no tokenizer is given for
-    sentences, one is trained on the training part.
+    Images are normalised by the mean and deviation of the training part, and sentences tokenized by a tokenizer that is trained
+    on it, unless others are given.
 
     Args:
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
             `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`) or
             ``text-classification`` (the user's own sentences in `path`).
-        options: how they are to come; of the data set's kind. None for the defaults.
+        options: of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
-            data set's own way. A data set that has such a part itself refuses another.
+            data set's default. It is an error to ask for a part that the data set has itself.
         seed: of the split, at least 0; the parts depend on it and on the data alone.
 
     Raises:
@@ -48,14 +52,14 @@ def load_data(
     """
     if name == "text-classification":
         if isinstance(options, ImageOptions):
-            raise DataError(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
+            raise _wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
         if path is None:
-            raise DataError(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
+            raise _missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
         asked = options or TextOptions()
         source = text_classification(path, asked)
         return tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
     if isinstance(options, TextOptions):
-        raise DataError(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
+        raise _wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
     wanted = options or ImageOptions()
     source = _images(name, path, wanted.image_size, wanted.channels)
     n_channels, native_size = source.train.inputs.shape[1:3]
@@ -71,11 +75,11 @@ def load_data(
 
 
 def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The mean and deviation that are asked for; None where none are."""
+    """The mean and deviation of the options, if they have any."""
     if options.mean is None or options.std is None:
         return None
     if len(options.mean) != channels:
-        raise DataError(
+        raise _invalid(
             f"mean and std: {len(options.mean)} numbers each, and the images have {channels} channels; give as many numbers, "
             f"or set channels to {len(options.mean)}"
         )
@@ -86,13 +90,13 @@ def _images(name: str, path: Path | None, image_size: int | None, channels: int 
     match name:
         case "digits":
             if path is not None:
-                raise DataError(f"digits ships with scikit-learn and has no files; got path={path}, leave it out")
+                raise _invalid(f"digits ships with scikit-learn and has no files; got path={path}, leave it out")
             return digits()
         case "fashion-mnist":
             return fashion_mnist(path)
         case "image-folder":
             if path is None:
-                raise DataError("image-folder needs a path: the folder that holds one folder of images for each class")
+                raise _missing("image-folder needs a path: the folder that holds one folder of images for each class")
             return image_folder(path, image_size=image_size, channels=channels)
         case _:
-            raise DataError(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
+            raise _invalid(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")

@@ -1,33 +1,35 @@
-"""What a caller may ask of data of each kind, beside its name, its path and its split."""
+"""Options of images and of sentences, beside the name, path and split of their data set."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from supernets.errors import DataError
 
+_invalid = partial(DataError, code="data.invalid-option")
 ENCODINGS = (
     "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
     "euc-jp", "euc-kr", "big5", "gb18030",
 )  # fmt: skip
-"""Of text files. Python knows more, some of which are no encodings of text."""
+"""Of text files. Python knows more, some of which do not encode text."""
 MAX_VOCABULARY = 100_000
 MIN_VOCABULARY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """How images are to come.
+    """Preprocessing of images.
 
     Attributes:
         image_size: pixels to resize to; None keeps the size that all images have.
-        channels: 1 (grey) or 3 (colour); None keeps what they have.
-        mean, std: of each channel on the scale from 0 to 1, that images are normalised by; None takes the training part's.
+        channels: 1 (grey) or 3 (colour); None keeps theirs.
+        mean, std: of each channel on the scale from 0 to 1, used to normalise images; None takes the training part's.
 
     Raises:
-        DataError: there are no such images.
+        DataError: a value is out of its range.
     """
 
     image_size: int | None = None
@@ -37,16 +39,16 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
-            raise DataError(f"image_size={self.image_size}: expected a number of pixels, at least 1")
+            raise _invalid(f"image_size={self.image_size}: expected a number of pixels, at least 1")
         if self.channels not in (None, 1, 3):
-            raise DataError(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
+            raise _invalid(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
         if (self.mean is None) != (self.std is None):
-            raise DataError(f"mean={self.mean} and std={self.std}: expected both or neither")
+            raise _invalid(f"mean={self.mean} and std={self.std}: expected both or neither")
         if self.mean is not None and self.std is not None:
             if not len(self.mean) == len(self.std) > 0 or not all(math.isfinite(x) for x in (*self.mean, *self.std)):
-                raise DataError(f"mean={self.mean} and std={self.std}: expected a finite number each for every channel")
+                raise _invalid(f"mean={self.mean} and std={self.std}: expected a finite number each for every channel")
             if min(self.std) <= 0:
-                raise DataError(f"std={self.std}: expected numbers above 0")
+                raise _invalid(f"std={self.std}: expected numbers above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class TextOptions:
     Attributes:
         tokenizer: a ``tokenizer.json``, or the folder of a pretrained model with one; None trains a small WordPiece
             tokenizer on the training part.
-        max_tokens: the most of a sentence, those that the tokenizer adds included; longer ones are cut.
-        vocabulary: how many tokens a trained tokenizer may have.
-        text_column, label_column: of a table; None takes the one with an obvious name.
+        max_tokens: the most of a sentence, with those that the tokenizer adds; longer ones are cut.
+        vocabulary: the most tokens of a trained tokenizer.
+        text_column, label_column: of a table; None takes the column with a usual name.
         encoding: of the files, one of `ENCODINGS`; ``utf-8`` may begin with a byte order mark.
 
     Raises:
@@ -74,12 +76,12 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
-            raise DataError(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
+            raise _invalid(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
         if not MIN_VOCABULARY <= self.vocabulary <= MAX_VOCABULARY:
-            raise DataError(
+            raise _invalid(
                 f"vocabulary={self.vocabulary}: expected a number of tokens from {MIN_VOCABULARY} to {MAX_VOCABULARY}"
             )
         if self.encoding not in ENCODINGS:
-            raise DataError(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
+            raise _invalid(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
         if self.text_column is not None and self.text_column == self.label_column:
-            raise DataError(f"text_column and label_column are both {self.text_column!r}; expected two columns")
+            raise _invalid(f"text_column and label_column are both {self.text_column!r}; expected two columns")

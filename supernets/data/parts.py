@@ -11,7 +11,7 @@ from torch import Tensor
 from supernets.errors import DataError
 
 _DIGEST_CHARACTERS = 16
-"""64 bits: enough to tell data sets apart; this guards against mix-ups, not against forgers."""
+"""64 bits: enough to distinguish data sets by accident, not against forgery."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,10 +70,10 @@ def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """What the images of a data set are.
+    """Format of the images of a data set.
 
     Attributes:
-        mean, std: of each channel on the scale from 0 to 1, the training part's where no others were asked for; images are
+        mean, std: of each channel on the scale from 0 to 1, by default the training part's; images are
             ``(pixel - mean) / std``.
         image_size: height and width in pixels.
     """
@@ -88,15 +88,15 @@ class ImageFormat:
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """What the sentences of a data set are.
+    """Format of the sentences of a data set.
 
     Attributes:
         vocabulary: number of different tokens: every id is below it.
         padding: the token that fills up short sentences.
         max_tokens: the most that a sentence may have; longer ones were cut.
         tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
-        typical_tokens: the mean length of the validation part's sentences, rounded up: what costs are counted for.
-        n_cut: how many sentences, of all parts, were longer than `max_tokens`.
+        typical_tokens: the mean length of the validation part's sentences, rounded up; costs are counted for it.
+        n_cut: number of sentences, of all parts, that were longer than `max_tokens`.
     """
 
     noun: ClassVar[str] = "sentence"
@@ -111,7 +111,7 @@ class TextFormat:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DataSet:
-    """Three parts that never mix: to train on, for all that a search sees, and for the final front only."""
+    """Three parts that never mix: for training, for the search, and for the final front only."""
 
     name: str
     train: Part
@@ -127,7 +127,7 @@ class DataSet:
 
     @property
     def warning(self) -> str:
-        """What of its sentences no network sees, in a line; "" where all are whole."""
+        """One line on the sentences that were cut; "" if all are whole."""
         if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
             return ""
         n = sum(map(len, (self.train, self.validation, self.test)))
@@ -145,7 +145,10 @@ class DataSet:
         """
         if isinstance(self.format, ImageFormat):
             return self.format
-        raise DataError(f"{self.name} is a data set of sentences, and images are needed; take data of images")
+        raise DataError(
+            f"{self.name} is a data set of sentences, and images are needed; take data of images",
+            code="data.wrong-kind",
+        )
 
     @property
     def sentences(self) -> TextFormat:
@@ -156,9 +159,12 @@ class DataSet:
         """
         if isinstance(self.format, TextFormat):
             return self.format
-        raise DataError(f"{self.name} is a data set of images, and sentences are needed; take text-classification")
+        raise DataError(
+            f"{self.name} is a data set of images, and sentences are needed; take text-classification",
+            code="data.wrong-kind",
+        )
 
 
 def head(part: Part, n: int) -> Part:
-    """The first `n` examples of a part (all of a smaller one): always the same, every class with its share."""
+    """The first `n` examples of a part (all of a smaller one): always the same ones, with every class in its share."""
     return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding)

@@ -14,11 +14,11 @@ from supernets.data.source import Examples
 from supernets.errors import DataError
 
 MAX_GIB = 4
-"""The most memory that a data set's images may take as float32; all of them are held in memory."""
+"""The most memory that the images of a data set may take as float32; all are held in memory."""
 _LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, as PIL's conversion to grey has it."""
+"""ITU-R BT.601, as in PIL's conversion to grey."""
 _CHUNK = 4096
-"""Images that are worked on at once, to bound temporary memory."""
+"""Images that are processed at once, to bound temporary memory."""
 
 
 def check_memory(n: int, *, channels: int, image_size: int, where: str) -> None:
@@ -27,7 +27,8 @@ def check_memory(n: int, *, channels: int, image_size: int, where: str) -> None:
     if gib > MAX_GIB:
         raise DataError(
             f"{where}: {n} images of {image_size}x{image_size} pixels and {channels} channels take {gib:.1f} GiB of "
-            f"memory; expected at most {MAX_GIB} GiB; lower image_size or use fewer images"
+            f"memory; expected at most {MAX_GIB} GiB; lower image_size or use fewer images",
+            code="data.too-large",
         )
 
 
@@ -59,7 +60,7 @@ def statistics(pixels: NDArray[np.uint8], max_value: int) -> tuple[tuple[float, 
     for channel in range(pixels.shape[1]):
         total = squares = 0
         for start in range(0, len(pixels), _CHUNK):
-            # Sums of whole numbers below 2**53 are exact in any order, so the figures are equal on every machine.
+            # Sums of whole numbers below 2**53 are exact in any order, so the values are equal on every machine.
             flat = pixels[start : start + _CHUNK, channel].ravel().astype(np.float64)
             total += int(flat.sum())
             squares += int(np.dot(flat, flat))
@@ -74,7 +75,7 @@ def normalise(examples: Examples, *, max_value: int, mean: Sequence[float], std:
     pixels = examples.inputs
     images = np.empty(pixels.shape, dtype=np.float32)
     for channel, (m, s) in enumerate(zip(mean, std, strict=True)):
-        # A table of the 256 values is quicker than arithmetic, and rounds once.
+        # A table of the 256 values is faster than arithmetic, and rounds once.
         table = ((np.arange(256) / max_value - m) / s).astype(np.float32)
         for start in range(0, len(pixels), _CHUNK):
             images[start : start + _CHUNK, channel] = table[pixels[start : start + _CHUNK, channel]]

@@ -1,4 +1,4 @@
-"""Turns sentences into parts of token ids."""
+"""Turns split sentences into a data set of token ids."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from supernets.data.tokenizing import Encoded, SentenceTokenizer
 
 
 def tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:
-    """The data set of sentences that are split already: a tokenizer that is trained here sees the training part alone.
+    """The data set of split sentences; a tokenizer that is trained here sees the training part only.
 
     Raises:
-        DataError: the tokenizer cannot be used, or a sentence not be tokenized; they take too much memory.
+        DataError: the tokenizer cannot be used, a sentence cannot be tokenized, or they take too much memory.
     """
     if options.tokenizer is not None:
         tokenizer = SentenceTokenizer.load(options.tokenizer, max_tokens=options.max_tokens)

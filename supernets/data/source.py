@@ -1,13 +1,19 @@
-"""What a source of data gives, whatever its kind: labelled examples, divided by the source or not."""
+"""Labelled examples as the files of a data set hold them, already divided into parts or not."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+"""The parts by the names that files and folders may have."""
+CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+"""Files that operating systems leave beside those of a data set, apart from hidden files."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -17,7 +23,7 @@ class Examples:
     Attributes:
         inputs: images (n, c, h, w), uint8; or sentences (n,), texts as objects.
         labels: (n,), int64.
-        names: of each example, for errors; empty where they have none but their position.
+        names: of each example, for errors; empty if the position is their only name.
     """
 
     inputs: NDArray[Any]
@@ -28,11 +34,11 @@ class Examples:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        """What to call an example in an error."""
+        """The name of an example in errors."""
         return self.names[index] if self.names else f"example {index}"
 
     def digests(self) -> list[bytes]:
-        """Of each example's inputs: equal ones have equal digests."""
+        """A digest of each example's input; equal inputs have equal digests."""
         if self.inputs.dtype == np.object_:
             rows = (text.encode() for text in self.inputs.tolist())
         else:
@@ -51,11 +57,11 @@ class Source:
 
     Attributes:
         where: the file, folder or name that errors point to.
-        train: the examples to train on, and to take from what the source does not set apart itself.
-        validation, test: where the source has such a part of its own.
-        default_validation, default_test: how much to take from `train` unless asked otherwise, as a count or a share.
-        max_value: the inputs' value that stands for 1, of images.
-        noun: what errors call an example.
+        train: the examples to train on, from which the missing parts are taken.
+        validation, test: None if the source has no such part.
+        default_validation, default_test: default sizes of the parts taken from `train`, as a count or a share.
+        max_value: of pixels, the value that is scaled to 1.
+        noun: the word for an example in errors.
     """
 
     where: str
@@ -67,3 +73,8 @@ class Source:
     default_test: int | float = 0.2
     max_value: int = 255
     noun: str = "image"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and the number of the others."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

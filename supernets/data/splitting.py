@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from supernets.data.source import Examples, Source
 from supernets.errors import DataError
 
+_unsplittable = partial(DataError, code="data.unsplittable")
+_duplicate = partial(DataError, code="data.duplicate")
+
 
 class Split(NamedTuple):
-    """The three parts, each in an order whose every stretch holds the classes in their shares."""
+    """The three parts; any stretch of each holds the classes in their shares."""
 
     train: Examples
     validation: Examples
@@ -20,20 +24,20 @@ class Split(NamedTuple):
 
 
 def split(source: Source, *, validation: int | float | None, test: int | float | None, seed: int) -> Split:
-    """The three parts of a source: its own where it has them, the others taken from its training examples.
+    """The three parts of a source: its own if it has them, the others taken from its training examples.
 
-    Every class comes in every part, in proportion. Copies (equal inputs) stay in one part and count once. The same seed
+    Every part holds every class, in proportion. Copies (equal inputs) stay in one part and count once. The same seed
     and data give the same parts in every process and with every version of numpy.
 
     Args:
         validation, test: a number of examples, or a share (below 1) of the source's training examples, rounded.
 
     Raises:
-        DataError: a part is asked for that the source has itself, or is too small or too large; there are fewer than
-            two classes or too few examples of one; the source's parts share an example; copies differ in their class.
+        DataError: a part is requested that the source has itself, or is too small or too large; there are fewer than
+            two classes or too few examples of one; the source's parts share an example; copies have different classes.
     """
     if len(source.class_names) < 2:
-        raise DataError(
+        raise _unsplittable(
             f"{source.where}: holds {len(source.class_names)} class ({', '.join(source.class_names)}: "
             f"{len(source.train)} {source.noun}(s)); expected at least 2 classes to tell apart; add another class"
         )
@@ -59,32 +63,31 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
 
 
 def _counts(source: Source, validation: int | float | None, test: int | float | None, n: int) -> dict[str, int]:
-    """How many of `n` different examples to take for each part that the source has not."""
+    """The number of examples, of `n` different ones, to take for each part that the source lacks."""
     counts = {}
     for part, amount, own, default in (
         ("test", test, source.test, source.default_test),
         ("validation", validation, source.validation, source.default_validation),
     ):
         if own is None and amount is None:
-            counts[part] = max(
-                _count(part, default, n, source.noun), len(source.class_names)
-            )  # a share of a small folder is too few
+            # The default share of a small folder may be less than one example of each class.
+            counts[part] = max(_count(part, default, n, source.noun), len(source.class_names))
         elif own is None and amount is not None:
             counts[part] = _count(part, amount, n, source.noun)
         elif amount is not None:
-            raise DataError(
+            raise _unsplittable(
                 f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own; leave {part} out"
             )
     return counts
 
 
 def _random_keys(seed: int, n: int) -> NDArray[np.uint64]:
-    """Random numbers to sort by; raw ones, since numpy keeps their stream over versions, but not its shuffles'."""
+    """Random numbers to sort by; raw ones, since their stream, unlike shuffles, is the same in all versions of numpy."""
     return np.asarray(np.random.PCG64(seed).random_raw(n), dtype=np.uint64)
 
 
 def _first_copies(source: Source) -> NDArray[np.int64]:
-    """For each training example, the index of the first with equal inputs (mostly its own), (n,)."""
+    """For each training example, the index of the first one with equal inputs, (n,)."""
     examples = source.train
     seen: dict[bytes, int] = {}
     out = np.empty(len(examples), dtype=np.int64)
@@ -92,7 +95,7 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
         first = seen.setdefault(digest, i)
         if examples.labels[first] != examples.labels[i]:
             classes = [source.class_names[examples.labels[j]] for j in (first, i)]
-            raise DataError(
+            raise _duplicate(
                 f"{source.where}: {examples.name(first)} and {examples.name(i)} are the same {source.noun} in two classes "
                 f"({classes[0]}, {classes[1]}); remove the wrong one"
             )
@@ -101,7 +104,7 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
 
 
 def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
-    """Each class must be in each of the source's parts, with enough left to split; no example may be in two."""
+    """Checks that each of the source's parts has every class, with enough left to split, and that no example is in two."""
     own = {"train": source.train, "validation": source.validation, "test": source.test}
     missing = [part for part, examples in own.items() if examples is None]
     for part, examples in own.items():
@@ -115,7 +118,7 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
             why = (
                 f"one each for train, {' and '.join(missing)}" if part == "train" and missing else f"in the {part} part"
             )
-            raise DataError(
+            raise _unsplittable(
                 f"{source.where}: class {source.class_names[few]!r} has {counts[few]} different {source.noun}s in the {part} "
                 f"part; expected at least {needed} ({why}); add {source.noun}s or remove the class"
             )
@@ -126,7 +129,7 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
         for i, digest in enumerate(examples.digests()):
             first_part, first = seen.setdefault(digest, (part, examples.name(i)))
             if first_part != part:
-                raise DataError(
+                raise _duplicate(
                     f"{source.where}: {first} ({first_part}) and {examples.name(i)} ({part}) are the same {source.noun}, so "
                     f"the {part} part would not be unseen; remove one of them"
                 )
@@ -134,7 +137,9 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
 
 def _count(part: str, amount: int | float, n: int, noun: str) -> int:
     if isinstance(amount, bool) or not (0 < amount < 1 if isinstance(amount, float) else amount >= 1):
-        raise DataError(f"{part}={amount!r}: expected a number of {noun}s (a whole number) or a share between 0 and 1")
+        raise _unsplittable(
+            f"{part}={amount!r}: expected a number of {noun}s (a whole number) or a share between 0 and 1"
+        )
     return round(amount * n) if isinstance(amount, float) else amount
 
 
@@ -146,12 +151,12 @@ def _take(
     labels = source.train.labels[pool]
     most = len(pool) - (n_parts - 1) * n_classes
     if not n_classes <= count <= most:
-        raise DataError(
+        raise _unsplittable(
             f"{source.where}: the {part} part would have {count} of {len(pool)} different {source.noun}s; expected "
             f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part; change {part}"
         )
     counts = np.bincount(labels, minlength=n_classes)
-    # One of each class for each part is set apart first; the rest goes by largest remainder.
+    # One of each class is reserved for each part; the rest is distributed by largest remainder.
     spare = counts - n_parts
     ideal = (count - n_classes) * spare / max(1, int(spare.sum()))
     quota = np.floor(ideal).astype(np.int64)
@@ -165,7 +170,7 @@ def _take(
 
 
 def _mixed(examples: Examples, keys: NDArray[np.uint64]) -> Examples:
-    """The examples, shuffled with each class spread evenly: any head holds every class in its share."""
+    """The examples, shuffled with each class spread evenly: any prefix holds every class in its share."""
     order = np.lexsort((keys, examples.labels))
     counts = np.bincount(examples.labels)
     starts = np.cumsum(counts) - counts

@@ -1,26 +1,28 @@
-"""The user's own sentences: tables, or one text file a class, divided into parts by the user or not."""
+"""The user's own sentences: tables, or one text file for each class, divided into parts or not."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from supernets.data.options import TextOptions
-from supernets.data.source import Examples, Source
+from supernets.data.source import PARTS, Examples, Source, listed
 from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, read_table
 from supernets.errors import DataError
 
+_misplaced = partial(DataError, code="data.layout")
+_malformed = partial(DataError, code="data.malformed-table")
 MAX_CHARACTERS = 100_000
-"""Of a sentence: what is longer is a file that was not divided, or a quote that was not closed."""
+"""Of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""
 _MAX_CLASS_NAME = 200
 _MAX_CLASSES = 10_000
-"""More are no classes, but numbers or texts."""
-_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+"""More than these are not classes but numbers or texts."""
 _LAYOUT = (
     "a .csv, .tsv or .jsonl table; a .zip or a folder of one text file a class, one sentence a line; or one of train, "
     "validation and test, each a table or a folder of such files"
@@ -34,14 +36,14 @@ class _Labelled(NamedTuple):
 
 
 def text_classification(path: Path, options: TextOptions) -> Source:
-    """The sentences of a table, or of a folder or a zip archive (`_LAYOUT` tells how these are laid out).
+    """The sentences of a table, or of a folder or a zip archive with the layout of `_LAYOUT`.
 
-    Sentences are stripped of white space at both ends. Classes are sorted by name, as numbers where all of them are. A text
-    file's class is its name without what all of them have in common: ``rt.neg`` and ``rt.pos`` are ``neg`` and ``pos``.
+    Sentences are stripped of white space at both ends. Classes are sorted by name, or as numbers if all of them are numbers.
+    A text file's class is its name without the parts that all names share: ``rt.neg`` and ``rt.pos`` are ``neg`` and ``pos``.
 
     Raises:
-        DataError: nothing is there, it is laid out otherwise, damaged, in another encoding or too large; a sentence is
-            empty or too long; a class has none, or is in no training part.
+        DataError: the path does not exist, or is laid out in another way, damaged, in another encoding or too large; a
+            sentence is empty or too long; a class has none, or is in no training part.
     """
     parts = {part: _labelled(files, options) for part, files in _divided(path, options).items()}
     for row in itertools.chain.from_iterable(parts.values()):
@@ -54,7 +56,7 @@ def text_classification(path: Path, options: TextOptions) -> Source:
 
 
 class _File(NamedTuple):
-    """A text file, its part of the source (None: of none) and its class (None: a table)."""
+    """A text file, its part of the source (None: no part) and its class (None: a table)."""
 
     file: TextFile
     part: str | None
@@ -62,51 +64,51 @@ class _File(NamedTuple):
 
 
 def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
-    """The files of each part; those of a source that is not divided are all for training."""
+    """The files of each part; those of an undivided source are all for training."""
     files = _found(path, options)
     loose = [file.file.name for file in files if file.part is None]
     if loose and len(loose) != len(files):
-        raise DataError(
-            f"{path}: holds {_listed(loose)} beside train, validation or test; expected {_LAYOUT}; remove it"
+        raise _misplaced(
+            f"{path}: holds {listed(loose)} beside train, validation or test; expected {_LAYOUT}; remove it"
         )
     parts: dict[str, list[_File]] = {}
     for file in files:
         parts.setdefault(file.part or "train", []).append(file)
     for part, members in parts.items():
         if len(members) > 1 and any(member.label is None for member in members):
-            names = _listed([member.file.name for member in members])
-            raise DataError(f"{path}: holds {names} for the {part} part; expected one table; put them together")
+            names = listed([member.file.name for member in members])
+            raise _misplaced(f"{path}: holds {names} for the {part} part; expected one table; put them together")
     if "train" not in parts:
-        names = _listed([file.file.name for file in files])
-        raise DataError(f"{path}: holds {names} and no train part; expected one; add it, or rename a file to it")
+        names = listed([file.file.name for file in files])
+        raise _misplaced(f"{path}: holds {names} and no train part; expected one; add it, or rename a file to it")
     return parts
 
 
 def _found(path: Path, options: TextOptions) -> list[_File]:
-    """The files, each with what its name says."""
+    """The files, each with the part and the class that follow from its name."""
     if path.is_file() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
-        raise DataError(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
+        raise _misplaced(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
     files = _without_top(read_texts(path, encoding=options.encoding))
-    if path.is_file() and path.suffix.lower() != ".zip":  # a table by itself, whatever its name
+    if path.is_file() and path.suffix.lower() != ".zip":  # a single table, with any name
         return [_File(files[0], None, None)]
     if not files:
-        raise DataError(f"{path}: holds no text files; expected {_LAYOUT}")
+        raise _misplaced(f"{path}: holds no text files; expected {_LAYOUT}")
     labels = _stems({_name(file).name for file in files if not _is_table(file)})
     found = []
     for file in files:
         name = _name(file)
-        divided = len(name.parts) == 2 and name.parts[0].lower() in _PARTS
+        divided = len(name.parts) == 2 and name.parts[0].lower() in PARTS
         if len(name.parts) > 1 and not divided:
-            raise DataError(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
+            raise _misplaced(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
         part = name.parts[0] if divided else name.stem if _is_table(file) else ""  # test.txt is a class
-        found.append(_File(file, _PARTS.get(part.lower()), labels.get(name.name)))
+        found.append(_File(file, PARTS.get(part.lower()), labels.get(name.name)))
     return found
 
 
 def _without_top(files: list[TextFile]) -> list[TextFile]:
-    """The files without a folder around all of them, as most packers make one."""
+    """The files without a folder around all of them, which most packers add."""
     tops = {file.name.partition("/")[0].lower() for file in files}
-    if len(tops) != 1 or tops <= _PARTS.keys() or not all("/" in file.name for file in files):
+    if len(tops) != 1 or tops <= PARTS.keys() or not all("/" in file.name for file in files):
         return files
     return [file._replace(name=file.name.partition("/")[2]) for file in files]
 
@@ -120,7 +122,7 @@ def _is_table(file: TextFile) -> bool:
 
 
 def _stems(names: set[str]) -> dict[str, str]:
-    """Each name without the parts between dots that all of them begin or end with; a name by itself without its end."""
+    """Each name without the dot-separated parts that all names begin or end with; a single name without its suffix."""
     if len(names) < 2:
         return {name: PurePosixPath(name).stem for name in names}
     split = {name: name.split(".") for name in names}
@@ -149,22 +151,22 @@ def _labelled(files: Sequence[_File], options: TextOptions) -> list[_Labelled]:
 
 
 def _of_class(file: TextFile, label: str) -> list[_Labelled]:
-    """The sentences of a text file; empty lines are none."""
+    """The sentences of a text file, one a line, without empty lines."""
     lines = ((i, line.strip()) for i, line in enumerate(file.lines(), 1))
     found = [_Labelled(line, label, f"{file.name}:{i}") for i, line in lines if line]
     if not found:
-        raise DataError(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
+        raise _misplaced(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
     return found
 
 
 def _check(row: _Labelled, *, where: str) -> None:
     if len(row.text) > MAX_CHARACTERS:
-        raise DataError(
+        raise _malformed(
             f"{where}: {row.name} has a text of {len(row.text)} characters; expected at most {MAX_CHARACTERS}; divide it into "
             "lines, or close the quote before it"
         )
     if len(row.label) > _MAX_CLASS_NAME or not row.label.isprintable():
-        raise DataError(
+        raise _malformed(
             f"{where}: {row.name} has the class {row.label[:40]!r}; expected at most {_MAX_CLASS_NAME} "
             "printable characters"
         )
@@ -172,14 +174,14 @@ def _check(row: _Labelled, *, where: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
-            raise DataError(f"{where}: {row.name} holds half of a character (a lone surrogate); mend it") from None
+            raise _malformed(f"{where}: {row.name} holds half of a character (a lone surrogate); correct it") from None
 
 
 def _class_names(labels: Sequence[str], *, where: str) -> tuple[str, ...]:
     names = sorted(set(labels))
     if len(names) > _MAX_CLASSES:
-        raise DataError(
-            f"{where}: has {len(names)} classes, such as {_listed(names)}; expected at most {_MAX_CLASSES}; is label_column "
+        raise _malformed(
+            f"{where}: has {len(names)} classes, such as {listed(names)}; expected at most {_MAX_CLASSES}; is label_column "
             "the right one?"
         )
     if all(name.isascii() and name.isdecimal() for name in names):
@@ -191,15 +193,11 @@ def _examples(rows: Sequence[_Labelled], class_names: Sequence[str], *, part: st
     numbers = {name: i for i, name in enumerate(class_names)}
     unknown = sorted({row.label for row in rows} - numbers.keys())
     if unknown:
-        raise DataError(
-            f"{where}: the {part} part holds the classes {_listed(unknown)}, which the train part lacks; give it the same "
+        raise _misplaced(
+            f"{where}: the {part} part holds the classes {listed(unknown)}, which the train part lacks; give it the same "
             "classes"
         )
     inputs = np.empty(len(rows), dtype=np.object_)
     inputs[:] = [row.text for row in rows]
     labels = np.array([numbers[row.label] for row in rows], dtype=np.int64)
     return Examples(inputs, labels, tuple(row.name for row in rows))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Reads text files, one by one or all those of a folder or a zip archive: within bounds, each error naming its file."""
+"""Reads the text files of a folder, a zip archive or a single path, within bounds; every error names its file."""
 
 from __future__ import annotations
 
@@ -7,40 +7,44 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from supernets.data.source import CLUTTER
 from supernets.errors import DataError
 
+_unreadable = partial(DataError, code="data.unreadable")
+_missing = partial(DataError, code="data.missing")
+_too_large = partial(DataError, code="data.too-large")
+_misplaced = partial(DataError, code="data.layout")
 MAX_MIB = 512
-"""The most text that is read; all of it is held in memory."""
+"""The most text that is read; all is held in memory."""
 MAX_FILES = 1000
-"""Of a folder or an archive: more are no files of many sentences each."""
+"""Of a folder or an archive; each file is expected to hold many sentences."""
 MAX_RATIO = 200
-"""The most that a file of an archive may unpack to, as a multiple of its packed size: prose packs to a third or less."""
+"""The most that a file of an archive may unpack to, as a multiple of its packed size; prose packs to a third or less."""
 _RATIO_FROM = 2**20
-"""Bytes unpacked from which the ratio is looked at."""
+"""Unpacked bytes from which the ratio is checked."""
 _CHUNK = 2**20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-"""What systems leave in folders and archives, beside hidden files."""
 _OTHER = frozenset({".zip", ".gz", ".xz", ".bz2", ".zst", ".7z", ".tar", ".xlsx", ".xls", ".parquet", ".json", ".pdf"})
-"""How the names of files end that are often beside text files, and are none."""
+"""Suffixes of files that are often beside text files, and are not text."""
 _OF_ONE_BYTE = ("latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r")
-"""Encodings in which (almost) all bytes are text: nothing of another encoding fails in them."""
+"""Encodings in which (almost) all bytes are text, so that text of any encoding can be decoded, wrongly."""
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_DEPTH = 4
-"""Folders inside of each other: no layout needs more."""
+"""Nested folders; no layout needs more."""
 _ABOUT = ("readme", "license", "licence")
-"""How the names of files begin that tell about the others."""
+"""Prefixes of the names of files that describe the others."""
 
 
 class TextFile(NamedTuple):
     """A file's text.
 
     Attributes:
-        name: below the folder or the archive, with slashes; of a file by itself its own name.
-        where: what errors call it.
+        name: path below the folder or the archive, with slashes; the own name of a single file.
+        where: its name in errors.
     """
 
     name: str
@@ -48,32 +52,32 @@ class TextFile(NamedTuple):
     text: str
 
     def lines(self) -> list[str]:
-        """Its lines by the three usual ends; not by `str.splitlines`, which divides texts at characters that they may hold."""
+        """Its lines by the three usual ends; `str.splitlines` would also divide at characters that sentences may hold."""
         return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
     """The text of a file, or of every file in a folder or a zip archive, by name.
 
-    Hidden files and those that tell about the others (``README``, ``LICENSE``) are left out.
+    Hidden files and descriptions (``README``, ``LICENSE``) are left out.
 
     Raises:
-        DataError: nothing is there, it cannot be read, is damaged or larger than the bounds, or not in the encoding.
+        DataError: the path does not exist, cannot be read, is damaged, exceeds the bounds, or has another encoding.
     """
     try:
         if path.is_dir():
             return _read_folder(path, encoding)
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path}: is no file; expected a file or a folder of sentences")
+            raise _misplaced(f"{path}: is no file; expected a file or a folder of sentences")
         if path.suffix.lower() == ".zip":
             return _read_archive(path, encoding)
         with path.open("rb") as file:
             data = _read(file, limit=MAX_MIB * 2**20, where=str(path))
         return [TextFile(path.name, str(path), _decoded(data, where=str(path), encoding=encoding))]
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: does not exist; expected a file or a folder of sentences") from None
+        raise _missing(f"{error.filename}: does not exist; expected a file or a folder of sentences") from None
     except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
+        raise _unreadable(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
 
 
 def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
@@ -96,7 +100,7 @@ def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
 def _files(folder: Path, depth: int = 1) -> list[Path]:
     """The files in a folder and the folders in it, links followed."""
     if depth > _MAX_DEPTH:
-        raise DataError(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
+        raise _misplaced(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
     found: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if _is_clutter(entry.name) or _is_about(entry.name):
@@ -115,7 +119,7 @@ def _read_archive(path: Path, encoding: str) -> list[TextFile]:
         with zipfile.ZipFile(path) as opened:
             return list(_members(opened, path, encoding))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
+        raise _unreadable(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
 
 
 def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[TextFile]:
@@ -130,10 +134,10 @@ def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[Tex
         where = f"{path}/{info.filename}"
         _check_kind(parts[-1], where=where, regular=True)
         if info.filename in seen:
-            raise DataError(f"{where}: comes twice; pack the archive again")
+            raise _unreadable(f"{where}: comes twice; pack the archive again")
         seen.add(info.filename)
         if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
-            raise DataError(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
+            raise _unreadable(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
         with opened.open(info) as member:
             data = _read(member, limit=left, where=str(path), packed=info.compress_size)
         left -= len(data)
@@ -141,7 +145,7 @@ def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[Tex
 
 
 def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None) -> bytes:
-    """All bytes of a file; what an archive says of its size is not believed.
+    """All bytes of a file, counted while they are read: the size in an archive may be false.
 
     Raises:
         DataError: there are more than the limit, or far more than were packed.
@@ -150,9 +154,9 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
     while chunk := file.read(_CHUNK):
         size += len(chunk)
         if size > limit:
-            raise DataError(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
+            raise _too_large(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
         if packed is not None and size > max(_RATIO_FROM, MAX_RATIO * packed):
-            raise DataError(
+            raise _too_large(
                 f"{where}: unpacks to more than {MAX_RATIO} times its size; expected an archive of text; replace it"
             )
         chunks.append(chunk)
@@ -161,9 +165,9 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
 
 def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
-        raise DataError(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
+        raise _unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
-        raise DataError(
+        raise _unreadable(
             f"{where}: is utf-8 and not {encoding} (which has a letter for any byte); leave its encoding out"
         )
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
@@ -174,19 +178,19 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
         line = 1 + data.count(b"\n", 0, at)
         marked = data.startswith(_UTF16_MARKS)
         other = ("utf16", "utf-16") if marked else ("latin1", "latin-1")
-        raise DataError(
+        raise _unreadable(
             f"{where}: is not {encoding}: byte 0x{data[at]:02x} at offset {at} (line {line}); convert the file, e.g. by "
             f"`iconv -f {other[0]} -t utf-8`, or give its encoding, e.g. {other[1]}"
         ) from None
     if (at := text.find("\0")) >= 0:
-        raise DataError(
+        raise _unreadable(
             f"{where}: holds a zero character at {at}; expected text; give its encoding (utf-16?), or replace the file"
         )
     return text
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Whether bytes are text in UTF-8; that of Latin letters in UTF-16 is not: every other byte is zero."""
+    """Whether bytes are text in UTF-8; Latin letters in UTF-16 are not: every other byte is zero."""
     try:
         return "\0" not in data.decode()
     except UnicodeDecodeError:
@@ -195,7 +199,7 @@ def _is_utf8(data: bytes) -> bool:
 
 def _check_number(n: int, *, where: str) -> None:
     if n > MAX_FILES:
-        raise DataError(
+        raise _too_large(
             f"{where}: holds more than {MAX_FILES} files; expected a few files of many sentences; put the sentences of a class "
             "into one file, one a line"
         )
@@ -203,11 +207,11 @@ def _check_number(n: int, *, where: str) -> None:
 
 def _check_kind(name: str, *, where: str, regular: bool) -> None:
     if not regular or PurePosixPath(name).suffix.lower() in _OTHER:
-        raise DataError(f"{where}: is no text file; expected text files alone; unpack or convert it, or remove it")
+        raise _unreadable(f"{where}: is no text file; expected text files alone; unpack or convert it, or remove it")
 
 
 def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
+    return name.startswith(".") or name.lower() in CLUTTER
 
 
 def _is_about(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSONL tables: a text and a label each, each error naming its line."""
+"""Rows of CSV, TSV and JSONL tables, each a text and a label; every error names its line."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from supernets.data.text_files import TextFile
 from supernets.errors import DataError
 
+_malformed = partial(DataError, code="data.malformed-table")
 _TEXTS = ("text", "sentence", "review", "content", "message")
 _LABELS = ("label", "class", "category", "sentiment", "target")
-"""Columns that are taken where none is named."""
+"""Names of columns that are taken if none is given."""
 _SHOWN = 5
 
 
 class Row(NamedTuple):
-    """A sentence as a table has it; `line` counts from 1."""
+    """A sentence of a table; `line` counts from 1."""
 
     text: str
     label: str
@@ -26,7 +28,7 @@ class Row(NamedTuple):
 
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-"""Of the names of tables."""
+"""Of tables."""
 
 
 def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_column: str | None) -> list[Row]:
@@ -35,20 +37,20 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     Args:
         suffix: one of `SUFFIXES`: a CSV or TSV table begins with the names of its columns; a JSONL table is an object a
             line.
-        text_column, label_column: None takes the one column whose name is among the usual ones, in whatever case.
+        text_column, label_column: None takes the one column with a usual name, in upper or lower case.
 
     Raises:
-        DataError: it is malformed, lacks a column, or has rows without a text or a label, or labels that are none.
+        DataError: it is malformed, lacks a column, or has rows without a text or a usable label.
     """
     rows = _json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv")
     first = next(rows, None)
     if first is None:
-        raise DataError(f"{file.where}: holds no rows; expected a text and a label in each; add some")
+        raise _malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
     columns = list(first[1])
     text = _column("text", text_column, columns, _TEXTS, file)
     label = _column("label", label_column, columns, _LABELS, file)
     if text == label:
-        raise DataError(f"{file.where}: text and label are both the column {text!r}; expected two columns")
+        raise _malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
     found = [_row(file, line, row, text, label) for line, row in (first, *rows)]
     for column, empty in (
         (text, [row.line for row in found if not row.text]),
@@ -56,7 +58,7 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     ):
         if empty:
             lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
-            raise DataError(
+            raise _malformed(
                 f"{file.where}: {len(empty)} row(s) have nothing in the column {column!r} (line {lines}); fill or remove "
                 "them"
             )
@@ -64,10 +66,10 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
 
 
 def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each row by its columns' names, with the line on which it begins.
+    """The line on which each row begins, and its cells by column.
 
-    There are no quotes between tabs: https://www.iana.org/assignments/media-types/text/tab-separated-values knows none, and a
-    quotation at the beginning of a sentence would swallow the lines after it.
+    TSV has no quoting (https://www.iana.org/assignments/media-types/text/tab-separated-values); with it, a quotation mark at
+    the beginning of a sentence would swallow the lines after it.
     """
     lines = io.StringIO(file.text, newline="")
     reader = (
@@ -84,7 +86,7 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
             elif names is None:
                 names = _names(file, cells)
             elif len(cells) != len(names):
-                raise DataError(
+                raise _malformed(
                     f"{file.where}:{line}: has {len(cells)} columns; expected {len(names)} ({', '.join(names)}) as in the "
                     "first line; a text with a delimiter in it needs quotes in a CSV file"
                 )
@@ -92,7 +94,7 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(
+        raise _malformed(
             f"{file.where}:{line}: {error}; perhaps a quote is not closed, or not doubled in a text"
         ) from None
 
@@ -101,35 +103,35 @@ def _names(file: TextFile, cells: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{file.where}: has two columns {twice[0]!r}; give each another name in the first line")
+        raise _malformed(f"{file.where}: has two columns {twice[0]!r}; give each another name in the first line")
     return names
 
 
 def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each line's object, with the line."""
+    """The number and the object of each line."""
     for line, text in enumerate(file.lines(), 1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{file.where}:{line}: is no JSON ({error}); expected an object a line") from None
+            raise _malformed(f"{file.where}:{line}: is no JSON ({error}); expected an object a line") from None
         if not isinstance(row, dict):
-            raise DataError(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
+            raise _malformed(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
         yield line, row
 
 
 def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile) -> str:
-    """The column that is asked for, or the one with a usual name."""
+    """The column that is given, or the one with a usual name."""
     listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
     if asked is not None:
         if asked not in columns:
-            raise DataError(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
+            raise _malformed(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
         return asked
     found = [column for column in columns if column.lower() in usual]
     if len(found) != 1:
         state = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
-        raise DataError(
+        raise _malformed(
             f"{file.where}: has {state} among {listed}; expected one of {', '.join(usual)}; name the columns in the first "
             f"line, or give {what}_column"
         )
@@ -139,15 +141,15 @@ def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequenc
 def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: str) -> Row:
     missing = [column for column in (text, label) if column not in row]
     if missing:
-        raise DataError(f"{file.where}:{line}: lacks {missing[0]!r}, which other rows have; add it, or remove the row")
+        raise _malformed(f"{file.where}:{line}: lacks {missing[0]!r}, which other rows have; add it, or remove the row")
     sentence = row[text]
     if not isinstance(sentence, str):
-        raise DataError(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
+        raise _malformed(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
     return Row(sentence.strip(), _label(file, line, label, row[label]), line)
 
 
 def _label(file: TextFile, line: int, column: str, value: object) -> str:
-    """A label as a class's name: words, whole numbers, true or false."""
+    """A label as the name of a class: text, a whole number, true or false."""
     match value:
         case str():
             return value.strip()
@@ -156,7 +158,7 @@ def _label(file: TextFile, line: int, column: str, value: object) -> str:
         case int():
             return str(value)
         case _:
-            raise DataError(
+            raise _malformed(
                 f"{file.where}:{line}: {column!r} is {_kind(value)}; expected one class: a word, a whole number, true or "
                 "false"
             )

@@ -1,10 +1,11 @@
-"""Turns sentences into token ids, by a pretrained model's tokenizer or by one trained on the sentences (Hugging Face's)."""
+"""Tokenizes sentences by the tokenizer of a pretrained model or by one trained on the sentences (Hugging Face's library)."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,19 +17,21 @@ from torch import Tensor
 
 from supernets.errors import DataError
 
+_unusable = partial(DataError, code="data.tokenizer-unusable")
+_too_large = partial(DataError, code="data.too-large")
 FILE = "tokenizer.json"
 """A tokenizer's name in the folder of a pretrained model."""
 MAX_FILE_MIB = 64
-"""The largest known vocabularies take a third of it."""
+"""Three times the size of the largest known vocabularies."""
 MAX_GIB = 2
-"""The most memory that the token ids of a part may take; all of them are held in memory."""
+"""The most memory that the token ids of a part may take; all are held in memory."""
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-"""Of trained tokenizers, in the order of their ids; BERT's."""
+"""Special tokens of trained tokenizers, in the order of their ids, as in BERT."""
 _USUAL_PADDING = ("[PAD]", "<pad>", "<PAD>", "<|pad|>")
 _MAX_CHARACTERS = 1000
-"""Of the alphabet of a trained tokenizer, the most frequent ones; words with others become ``[UNK]``."""
+"""Size of the alphabet of a trained tokenizer: the most frequent characters; words with others become ``[UNK]``."""
 _MIN_FREQUENCY = 2
-"""Pieces that come once would be learned by heart."""
+"""Of a piece: the network would memorise pieces that occur once."""
 
 
 class Encoded(NamedTuple):
@@ -36,7 +39,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: (n, longest), int64, padded at the end.
-        cut: which of them were longer than they may be, (n,), bool.
+        cut: whether each was longer than allowed, (n,), bool.
     """
 
     ids: Tensor
@@ -44,16 +47,16 @@ class Encoded(NamedTuple):
 
 
 class SentenceTokenizer:
-    """Makes token ids of sentences, those of special tokens added, cut to `max_tokens` and padded at the end.
+    """Turns sentences into token ids with special tokens added, cut to `max_tokens` and padded at the end.
 
     A special token that is written in a sentence is tokenized like other words.
 
     Args:
-        where: what errors call it.
+        where: its name in errors.
         text: of the file that it was read from.
 
     Raises:
-        DataError: it has no token to pad with, or none for a sentence's own fits `max_tokens`.
+        DataError: it has no padding token, or `max_tokens` leaves no room for a sentence's own tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, where: str, text: str | None = None) -> None:
@@ -61,11 +64,11 @@ class SentenceTokenizer:
         self.padding = _padding(tokenizer, where)
         added = tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= added:
-            raise DataError(
+            raise _unusable(
                 f"max_tokens={max_tokens}: {where} adds {added} special tokens to each sentence; expected at least {added + 1}"
             )
         tokenizer.enable_truncation(max_length=max_tokens)
-        tokenizer.no_padding()  # the texts of a file are padded together here, not one by one
+        tokenizer.no_padding()  # `encode` pads all sentences of a part together
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
 
@@ -74,31 +77,31 @@ class SentenceTokenizer:
         """The tokenizer of a ``tokenizer.json``, or of the folder that holds one.
 
         Raises:
-            DataError: the file is missing, damaged or far too large, or the tokenizer cannot be used as above.
+            DataError: the file is missing, damaged or too large, or the tokenizer cannot be used.
         """
         file = path / FILE if path.is_dir() else path
         try:
             if file.stat().st_size > MAX_FILE_MIB * 2**20:
-                raise DataError(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
+                raise _unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise DataError(
+            raise _unusable(
                 f"{file}: cannot be read ({reason}); expected the {FILE} of a pretrained model (transformers writes one by "
                 "AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)); correct the path"
             ) from None
         try:
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises no narrower one
-            raise DataError(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
+            raise _unusable(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
         return cls(tokenizer, max_tokens=max_tokens, where=str(file), text=text)
 
     @classmethod
     def train(cls, sentences: Iterable[str], *, vocabulary: int, max_tokens: int) -> SentenceTokenizer:
         """A WordPiece tokenizer with BERT's normaliser, pre-tokenizer and special tokens, for these sentences.
 
-        The same sentences give the same tokenizer in every process. Sentences of few words give fewer tokens than asked
-        for.
+        The same sentences give the same tokenizer in every process. Sentences of few words give fewer tokens than
+        `vocabulary`.
 
         Args:
             vocabulary: the most tokens, at least 100.
@@ -116,12 +119,12 @@ class SentenceTokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """One more than the largest id of a token, added ones included: the rows that a table of embeddings needs."""
+        """One more than the largest id of a token, with added ones: the rows of a table of embeddings."""
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
     def json(self) -> str:
-        """Its whole description, as a ``tokenizer.json``: that which was read; or one that cuts and pads as here does."""
+        """Its whole description as a ``tokenizer.json``: the file that was read, or one that cuts and pads like this object."""
         if self._text is not None:
             return self._text
         described = Tokenizer.from_str(self._tokenizer.to_str())
@@ -135,22 +138,22 @@ class SentenceTokenizer:
             names: of each sentence, for errors.
 
         Raises:
-            DataError: a sentence has no tokens, or holds the token that pads; all take too much memory.
+            DataError: a sentence has no tokens, or holds the padding token; or all take too much memory.
         """
         flat = array("q")
         lengths = np.empty(len(sentences), dtype=np.int64)
         cut = np.zeros(len(sentences), dtype=np.bool_)
         for i, sentence in enumerate(sentences):
-            # One by one: the library's threads do not survive a fork, and would take cores that were not granted.
+            # One by one: the library's threads do not survive a fork, and would use cores that were not granted.
             try:
                 found = self._tokenizer.encode(sentence)
             except Exception as error:  # the library raises no narrower one
-                raise DataError(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
+                raise _unusable(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
             flat.extend(found.ids)
             lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
         gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
         if gib > MAX_GIB:
-            raise DataError(
+            raise _too_large(
                 f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory; expected at most "
                 f"{MAX_GIB} GiB; lower max_tokens or use fewer sentences"
             )
@@ -161,29 +164,29 @@ class SentenceTokenizer:
         return Encoded(torch.from_numpy(ids), torch.from_numpy(cut))
 
     def _check(self, ids: NDArray[np.int64], there: NDArray[np.bool_], names: Sequence[str]) -> None:
-        """The token that pads is no word's, and every sentence has another."""
+        """Checks that every sentence has tokens, and that none of them is the padding token."""
         empty = np.flatnonzero(~there.any(axis=1))
         if len(empty):
-            raise DataError(
+            raise _unusable(
                 f"{names[empty[0]]}: {self._where} makes no token of it; remove it, or take a tokenizer that marks the ends of "
                 "sentences"
             )
         padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
         if len(padded):
             token = self._tokenizer.id_to_token(self.padding)
-            raise DataError(
-                f"{names[padded[0]]}: {self._where} makes {token!r} of a part of it, with which it pads, too; expected a token "
+            raise _unusable(
+                f"{names[padded[0]]}: {self._where} makes its padding token {token!r} of a part of it; expected a token "
                 "for padding alone; give the tokenizer one"
             )
 
 
 def _padding(tokenizer: Tokenizer, where: str) -> int:
-    """The id that pads: of the tokenizer's own padding, or of the token with a usual name."""
+    """The id of the padding token: the tokenizer's own, or the one with a usual name."""
     own = tokenizer.padding
     tokens = [str(own["pad_token"])] if own else list(_USUAL_PADDING)
     found = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
     if found is None:
-        raise DataError(
+        raise _unusable(
             f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; add it to the tokenizer, and a row to the "
             "model's embeddings"
         )
@@ -191,7 +194,7 @@ def _padding(tokenizer: Tokenizer, where: str) -> int:
 
 
 def _untrained() -> Tokenizer:
-    """BERT's way to words, without a vocabulary."""
+    """A tokenizer with BERT's division into words, without a vocabulary."""
     tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -200,7 +203,7 @@ def _untrained() -> Tokenizer:
 
 
 def _words(sentences: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
-    """How often each word comes, as the model is given them."""
+    """The count of each word, in the form that the model gets."""
     found: Counter[str] = Counter()
     for sentence in sentences:
         normalised = tokenizer.normalizer.normalize_str(sentence)
@@ -209,10 +212,10 @@ def _words(sentences: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
 
 
 def _vocabulary(words: Counter[str], size: int) -> dict[str, int]:
-    """The pieces of words, by the library's trainer: special tokens, characters, then merged pairs by how often they come.
+    """The pieces of words, by the library's trainer: special tokens, characters, then merged pairs by frequency.
 
-    Left to itself the trainer numbers the characters inside of words, and drops rare ones, in an order that differs between
-    processes; so both are settled before.
+    The alphabet and the characters inside words are fixed here, since the trainer would number them, and drop rare ones, in an
+    order that differs between processes.
     """
     counts: Counter[str] = Counter()
     for word, count in words.items():

@@ -28,14 +28,6 @@ class Kind(ABC):
     def checked(self, name: str, value: Any) -> Any:
         """The value in its one form, e.g. ratios as floats; raises `DimensionError` for any other value."""
 
-    def read(self, data: Any) -> Any:
-        """The value that a spec's JSON holds; raises `TypeError` if it is malformed."""
-        return data
-
-    def single(self, value: Any) -> bool:
-        """Whether a value leaves no choice."""
-        return True
-
 
 @dataclass(frozen=True)
 class Number(Kind):
@@ -68,12 +60,6 @@ class Options(Kind):
     def option(self, name: str, value: Any) -> float:
         """One of the options in its one form; raises `DimensionError` for any other value."""
         return int(Number(self.most).checked(name, value))
-
-    def read(self, data: Any) -> Any:
-        return tuple(data)
-
-    def single(self, value: Any) -> bool:
-        return len(value) == 1
 
 
 @dataclass(frozen=True)
@@ -132,12 +118,6 @@ class Stages(Kind):
             raise DimensionError(name, f"expected 1 to {MAX_STAGES} stages, got {len(value)}")
         return value
 
-    def read(self, data: Any) -> Any:
-        return tuple(self.spec.from_json(stage) for stage in data)
-
-    def single(self, value: Any) -> bool:
-        return all(stage.single for stage in value)
-
 
 @dataclass(frozen=True)
 class Dimension:
@@ -193,8 +173,8 @@ class Spec:
     @property
     def single(self) -> bool:
         """Whether the space holds one network."""
-        values = ((dimension.kind, getattr(self, dimension.name)) for dimension in dimensions(type(self)))
-        return all(value is None or kind.single(value) for kind, value in values)
+        values = [value for value in vars(self).values() if isinstance(value, tuple)]
+        return all(item.single if isinstance(item, Spec) else len(value) == 1 for value in values for item in value)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads (after a trip through JSON too), for checkpoints.
@@ -202,12 +182,10 @@ class Spec:
         What is at its default is left out, so that a space keeps its digest when a version brings new dimensions.
         """
         values = {d.name: getattr(self, d.name) for d in dimensions(type(self)) if getattr(self, d.name) != d.default}
-        return {
-            name: tuple(item.to_json() if isinstance(item, Spec) else item for item in value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in values.items()
+        stages = {
+            name: value for name, value in values.items() if isinstance(value, tuple) and isinstance(value[0], Spec)
         }
+        return values | {name: tuple(stage.to_json() for stage in value) for name, value in stages.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -218,7 +196,10 @@ class Spec:
         """
         try:
             values = {d.name: data[d.name] for d in dimensions(cls) if d.required or data.get(d.name) is not None}
-            return cls(**{d.name: d.kind.read(values[d.name]) for d in dimensions(cls) if d.name in values})
+            for d in dimensions(cls):
+                if isinstance(d.kind, Stages):
+                    values[d.name] = tuple(map(d.kind.spec.from_json, values[d.name]))
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise SpaceError(f"the description of a {cls.__name__} is malformed: {error!r}") from None
 
