@@ -19,6 +19,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "checkpoint.damaged": "A checkpoint's files are truncated, missing, or do not match its index.",
     "checkpoint.invalid": "A checkpoint is missing, damaged or belongs to another supernet.",
     "checkpoint.missing": "There is no checkpoint in this folder.",
+    "checkpoint.other-data": "A checkpoint was trained on other examples than the job's, or its networks take other inputs.",
     "checkpoint.other-supernet": "The checkpoint's supernet is of another family, space or sharing than the job's.",
     "checkpoint.other-training": "A checkpoint was trained with another space, sharing, data set or settings than the job's.",
     "checkpoint.unfinished": "A checkpoint is of a training that is not finished.",

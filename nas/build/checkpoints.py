@@ -66,7 +66,7 @@ def _of_run(runs: RunsFolder, run: str) -> Path:
     return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
 
 
-def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
+def check_training_data(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
     """Rejects a checkpoint that was trained on other examples than the job's training part.
 
     Args:
@@ -81,10 +81,11 @@ def check_images(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
         text = isinstance(data.format, TextFormat)
         keys = "data.tokenizer" if text else "data.image_size, channels, mean and std"
         raise CheckpointError(
-            f"{key}: it was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
-            f"job's training part ({data.name}, {ours.digest}); its validation {noun}s may be among them; "
-            f"write the data section of the job that trained it, shares included (outside of its run's folder, {keys}, "
-            "too, if it was made of a pretrained network: as that has them)"
+            f"{key}: the checkpoint was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
+            f"job's training part ({data.name}, {ours.digest}), and this job's validation {noun}s may be among them; copy the "
+            f"data section of the job that trained it, shares included (of a checkpoint outside of its run's folder that "
+            f"started from a pretrained network, add that network's {keys})",
+            code="checkpoint.other-data",
         )
 
 
@@ -100,7 +101,8 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
     given, ours = (_of_inputs(one.to_json()) for one in (checkpoint.supernet.family, family))
     if given != ours:
         raise CheckpointError(
-            f"{key}: {source} is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
+            f"{key}: {source} is for {given}, and the job's networks for {ours}; name one that was trained on this data set",
+            code="checkpoint.other-data",
         )
 
 

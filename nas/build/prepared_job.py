@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from nas.build.checkpoints import check_images, named_checkpoint
+from nas.build.checkpoints import check_training_data, named_checkpoint
 from nas.build.family import find_family, find_sharing
 from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import load_pretrained
@@ -57,7 +57,7 @@ def prepare_job(
     folder = None if pretrained_config is None else pretrained_config.folder
     data = load_job_data(config, runs, pretrained=folder, source=source)
     if named is not None:
-        check_images(named, data.dataset, key="supernet.from")
+        check_training_data(named, data.dataset, key="supernet.from")
     family = find_family(config.supernet, data.dataset, checkpoint=named, pretrained=pretrained_config, source=source)
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(

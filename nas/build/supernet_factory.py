@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from nas.build.checkpoints import check_images, check_outputs, find_checkpoint
+from nas.build.checkpoints import check_outputs, check_training_data, find_checkpoint
 from nas.build.family import pretrained_weights
 from nas.build.job_data import JobData
 from nas.build.pretrained import Pretrained
@@ -109,7 +109,7 @@ class SupernetFactory:
         where = f"{self.source}: {key}"
         checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
         check_outputs(checkpoint, self.family, source=training.teacher, key=key)
-        check_images(checkpoint, self.data.dataset, key=key)
+        check_training_data(checkpoint, self.data.dataset, key=key)
         network = checkpoint.supernet.extract(checkpoint.supernet.space.largest)
         return TeacherNetwork(self._recalibrated(network), checkpoint.weights_digest)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.build.checkpoints import check_images, named_checkpoint
+from nas.build.checkpoints import check_training_data, named_checkpoint
 from nas.build.compatibility_facts import network_facts
 from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import preprocessing_folder
@@ -35,7 +35,7 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     folder = preprocessing_folder(config.supernet, run.folder, source=source)
     data = load_job_data(config, run.runs, pretrained=folder, source=source)
     if named is not None:
-        check_images(named, data.dataset, key="supernet.from")
+        check_training_data(named, data.dataset, key="supernet.from")
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
     with run.store() as store:
         facts, weights = store.facts(), store.state().weights

@@ -17,7 +17,7 @@ from nas.engine.run import Run
 from nas.errors import JobError
 from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
-from supernets.errors import CheckpointError
+from tests.errors import raises
 from tests.nas.moods import JOB, write_moods
 
 
@@ -95,9 +95,7 @@ def test_a_pretrained_network_that_is_gone_is_told_where_the_run_keeps_nothing_o
 def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path, own: Path) -> None:
     shutil.copytree(own / "runs" / "moods-1" / "checkpoint", own / "bare")
     runs = RunsFolder(own / "runs")
-    with pytest.raises(
-        CheckpointError, match=r"outside of its run's folder, data.tokenizer, too, if it was made of a pretrained"
-    ):
+    with raises("checkpoint.other-data", "supernet.from: ", "data.tokenizer"):
         prepare_job(job(own, supernet={"from": "./bare"}), runs)
     data = {**JOB["data"], "tokenizer": str(trained / "bert")}
     named = prepare_job(job(own, supernet={"from": "./bare"}, data=data), runs)
