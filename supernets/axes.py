@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Literal
+from functools import reduce
+from operator import add, mul
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -39,32 +40,20 @@ class Concat:
 Dim = int | str | tuple["Dim", ...] | Concat
 """One tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
 
+Size = TypeVar("Size", int, NDArray[np.int64])
 Axes = Mapping[str, Axis]
 Sizes = Mapping[str, int]
 
 
-def size_of(dim: Dim, sizes: Sizes) -> int:
-    """The size of a dimension when its axes have these sizes."""
+def size_of(dim: Dim, sizes: Mapping[str, Size]) -> Size | int:
+    """The size of a dimension for these axis sizes: an int, or (n,) for n networks at once (an int if it is fixed)."""
     if isinstance(dim, int):
         return dim
     if isinstance(dim, str):
         return sizes[dim]
     if isinstance(dim, Concat):
-        return sum(size_of(part, sizes) for part in dim.parts)
-    return prod(size_of(part, sizes) for part in dim)
-
-
-def sizes_of_many(dim: Dim, sizes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64] | int:
-    """`size_of` for n networks at once: `sizes` has (n,) sizes by axis."""
-    if isinstance(dim, int):
-        return dim
-    if isinstance(dim, str):
-        return sizes[dim]
-    total: NDArray[np.int64] | int = 0 if isinstance(dim, Concat) else 1
-    for part in dim.parts if isinstance(dim, Concat) else dim:
-        size = sizes_of_many(part, sizes)
-        total = total + size if isinstance(dim, Concat) else total * size
-    return total
+        return reduce(add, (size_of(part, sizes) for part in dim.parts), 0)
+    return reduce(mul, (size_of(part, sizes) for part in dim), 1)
 
 
 def full_sizes(axes: Axes) -> dict[str, int]:

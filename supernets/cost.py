@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import Dim, sizes_of_many
+from supernets.axes import Dim, size_of
 from supernets.space import Architecture
 
 Counts = NDArray[np.int64]
@@ -142,12 +142,12 @@ class CostModel:
         for layer in self._layers:
             here = present[self.blocks[layer.block]]
             for dims in layer.parameters:
-                parameters[:, layer.block] += here * sizes_of_many(dims, sizes)
+                parameters[:, layer.block] += here * size_of(dims, sizes)
             if layer.products is not None:
                 there = here * np.array([positions[layer.module] for positions in recorded], dtype=np.int64)[which]
-                macs[:, layer.block] += there * sizes_of_many(layer.products, sizes)
+                macs[:, layer.block] += there * size_of(layer.products, sizes)
                 if layer.outputs is not None:
-                    channels = sizes_of_many(layer.outputs, sizes)
+                    channels = size_of(layer.outputs, sizes)
                     activations[:, layer.block] += there * channels * _BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 

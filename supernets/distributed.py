@@ -17,8 +17,9 @@ from supernets.checkpoint import INDEX, load_checkpoint, write_files
 from supernets.data import DataSet
 from supernets.errors import SupernetError, TrainingError
 from supernets.gradients import CPU
+from supernets.loop import TrainingSettings
 from supernets.reduction import Group
-from supernets.trainer import Epoch, TrainingSettings, train
+from supernets.trainer import Epoch, train
 
 _POLL_S = 0.2
 _STEP_INTERVAL_S = 0.5
@@ -36,15 +37,11 @@ class _Mailbox:
         self._files = files
         self._events: list[tuple[Any, ...]] = []
 
-    def step(self, step: int, steps: int, loss: float) -> None:
-        self._events.append(("step", step, steps, loss))
-
-    def epoch(self, epoch: Epoch, files: _Files) -> None:
-        self._files = files
-        self._events.append(("epoch", epoch, files))
-
-    def failed(self, error: SupernetError) -> None:
-        self._events.append(("failed", error))
+    def put(self, *event: Any) -> None:
+        """Adds ("step", step, steps, loss), ("epoch", epoch, files) or ("failed", error)."""
+        self._events.append(event)
+        if event[0] == "epoch":
+            self._files = event[2]
 
     def files(self) -> _Files:
         return self._files
@@ -148,7 +145,7 @@ def _work(config: Mapping[str, Any]) -> None:
         nonlocal reported
         if time.monotonic() - reported > _STEP_INTERVAL_S or step == steps:
             reported = time.monotonic()
-            mailbox.step.remote(step, steps, loss)
+            mailbox.put.remote("step", step, steps, loss)
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -156,7 +153,7 @@ def _work(config: Mapping[str, Any]) -> None:
 
         def on_epoch(epoch: Epoch) -> None:
             # Waits, so that the checkpoint is safe before the next epoch begins.
-            ray.get(mailbox.epoch.remote(epoch, _read(folder)))
+            ray.get(mailbox.put.remote("epoch", epoch, _read(folder)))
 
         try:
             train(
@@ -166,7 +163,7 @@ def _work(config: Mapping[str, Any]) -> None:
         except SupernetError as error:
             # Reported, not raised: Ray Train would restart the workers, which would all fail again.
             if workers.rank == 0:
-                ray.get(mailbox.failed.remote(error))
+                ray.get(mailbox.put.remote("failed", error))
 
 
 def check_workers(workers: int, threads: int, device: torch.device) -> None:
@@ -199,18 +196,13 @@ def check_capacity(nodes: Sequence[Mapping[str, float]], workers: int, each: Map
     Raises:
         TrainingError: they do not.
     """
-    remedy = "lower training.workers, or add nodes"
-    for name, needed in each.items():
-        total = sum(node.get(name, 0) for node in nodes)
-        if workers * needed > total:
-            raise _unavailable(
-                f"{workers} workers need {name}s: {workers * needed} ({needed} each), and the cluster has {total:g}; {remedy}"
-            )
     capacity = sum(min(int(node.get(name, 0) // needed) for name, needed in each.items()) for node in nodes)
     if workers > capacity:
         needs = " and ".join(f"{needed} {name}" for name, needed in each.items())
+        totals = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in each)
         raise _unavailable(
-            f"{workers} workers need {needs} each, on one node; the cluster's nodes have resources for {capacity}; {remedy}"
+            f"{workers} workers need {needs} each, on one node; the cluster has {totals} in total, enough for {capacity}; "
+            "lower training.workers, or add nodes"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,9 +47,28 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
     return module
 
 
-def _fit_conv(conv: nn.Module, own: Mapping[str, Tensor]) -> None:
-    assert isinstance(conv, nn.Conv2d)
-    weight = own["weight"]
+def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
+    """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
+    fit = getattr(module, "fit", None)
+    if callable(fit):
+        fit(own)
+        return
+    match module:
+        case nn.Conv2d():
+            _fit_conv(module, own["weight"])
+        case nn.Linear():
+            module.out_features, module.in_features = own["weight"].shape
+        case nn.BatchNorm2d():
+            module.num_features = own["running_mean"].shape[0]
+        case nn.LayerNorm():
+            module.normalized_shape = tuple(own["weight"].shape)
+        case nn.Embedding():
+            module.num_embeddings, module.embedding_dim = own["weight"].shape
+        case _:
+            raise TypeError(f"no rule to fit {type(module).__name__} to sliced weights; give it a fit(weights) method")
+
+
+def _fit_conv(conv: nn.Conv2d, weight: Tensor) -> None:
     depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1
     conv.out_channels = weight.shape[0]
     if depthwise:
@@ -63,43 +82,3 @@ def _fit_conv(conv: nn.Module, own: Mapping[str, Tensor]) -> None:
         conv.padding = tuple(p - d * (a - b) // 2 for p, d, a, b in zip(padding, conv.dilation, old, new, strict=True))
         # Read by padding modes other than zeros.
         conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]
-
-
-def _fit_linear(linear: nn.Module, own: Mapping[str, Tensor]) -> None:
-    assert isinstance(linear, nn.Linear)
-    linear.out_features, linear.in_features = own["weight"].shape
-
-
-def _fit_batch_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
-    assert isinstance(norm, nn.BatchNorm2d)
-    norm.num_features = own["running_mean"].shape[0]
-
-
-def _fit_layer_norm(norm: nn.Module, own: Mapping[str, Tensor]) -> None:
-    assert isinstance(norm, nn.LayerNorm)
-    norm.normalized_shape = tuple(own["weight"].shape)
-
-
-def _fit_embedding(embedding: nn.Module, own: Mapping[str, Tensor]) -> None:
-    assert isinstance(embedding, nn.Embedding)
-    embedding.num_embeddings, embedding.embedding_dim = own["weight"].shape
-
-
-_FIT: Mapping[type[nn.Module], Callable[[nn.Module, Mapping[str, Tensor]], None]] = {
-    nn.Conv2d: _fit_conv,
-    nn.Linear: _fit_linear,
-    nn.BatchNorm2d: _fit_batch_norm,
-    nn.LayerNorm: _fit_layer_norm,
-    nn.Embedding: _fit_embedding,
-}
-
-
-def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
-    """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
-    fit = getattr(module, "fit", None)
-    if callable(fit):
-        fit(own)
-    elif type(module) in _FIT:
-        _FIT[type(module)](module, own)
-    else:
-        raise TypeError(f"no rule to fit {type(module).__name__} to sliced weights; give it a fit(weights) method")

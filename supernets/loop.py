@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,27 +25,32 @@ _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
 
 
-class Settings(Protocol):
-    """The settings of `supernets.trainer.TrainingSettings` that the loop reads."""
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The hyperparameters of a training.
 
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def divergence(self) -> Divergence: ...
-    @property
-    def shift(self) -> int: ...
-    @property
-    def flip(self) -> bool: ...
-    @property
-    def calibration_images(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+    Attributes:
+        learning_rate: the peak of the one-cycle schedule.
+        divergence: the loss of distillation.
+        shift: pixels of random translation; 0 for none.
+        flip: random horizontal flips.
+        calibration_images: training images for batch-norm statistics.
+        keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
+            validation accuracy (0, before the first epoch, included).
+        threads: torch's threads; the weights are bitwise repeatable for a given number.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    divergence: Divergence = "kl"
+    shift: int = 0
+    flip: bool = False
+    calibration_images: int = 1000
+    keep: Literal["last", "best"] = "last"
+    threads: int = 1
+    seed: int = 0
 
 
 class Loop:
@@ -64,7 +70,7 @@ class Loop:
         supernet: Supernet,
         part: Part,
         strategy: TrainingStrategy,
-        settings: Settings,
+        settings: TrainingSettings,
         *,
         teacher: nn.Module | None = None,
         device: torch.device = CPU,

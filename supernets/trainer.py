@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from supernets.data import DataSet, head
-from supernets.divergence import Divergence
 from supernets.errors import CheckpointError
 from supernets.gradients import CPU
-from supernets.loop import ALONE, Loop
+from supernets.loop import ALONE, Loop, TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.reduction import Reduction
 from supernets.scoring import correct_predictions
@@ -26,34 +25,6 @@ from supernets.space import Architecture
 
 _SHOWN_VALIDATION_IMAGES = 2000
 """For progress display (standard error about 0.7 points at 90 %)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """The hyperparameters of a training.
-
-    Attributes:
-        learning_rate: the peak of the one-cycle schedule.
-        divergence: the loss of distillation.
-        shift: pixels of random translation; 0 for none.
-        flip: random horizontal flips.
-        calibration_images: training images for batch-norm statistics.
-        keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
-            validation accuracy (0, before the first epoch, included).
-        threads: torch's threads; the weights are bitwise repeatable for a given number.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
-    divergence: Divergence = "kl"
-    shift: int = 0
-    flip: bool = False
-    calibration_images: int = 1000
-    keep: Literal["last", "best"] = "last"
-    threads: int = 1
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet
 from supernets.families.single import SingleFamily
+from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
-from supernets.trainer import TrainingSettings
 
 
 @dataclass(frozen=True, eq=False, repr=False)

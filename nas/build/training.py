@@ -15,6 +15,7 @@ from nas.config import SearchJob
 from nas.config.training import TrainingConfig
 from nas.errors import JobError
 from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.loop import TrainingSettings
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.instatune import InstaTuneStrategy
@@ -24,7 +25,6 @@ from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
 from supernets.strategies.terms import Teacher
-from supernets.trainer import TrainingSettings
 
 
 def make_strategy(training: TrainingConfig, family: Family, untrained: Callable[[], Supernet]) -> TrainingStrategy:

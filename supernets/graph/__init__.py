@@ -82,7 +82,7 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
     Raises:
         LoweringError: the module is in training mode, or has an operation without a rule; the message names it.
     """
-    return _serialise(whole(walk(module, input_shape)))
+    return serialise(whole(walk(module, input_shape)), [INPUT])
 
 
 def lower_blocks(
@@ -99,8 +99,7 @@ def lower_blocks(
         LoweringError: as in `lower`; or a block returns more than one tensor, or is called twice.
     """
     pieces = cut(walk(module, input_shape, names))
-    wanted = [piece for piece in pieces if only is None or piece.name in only]
-    return [BlockModel(piece.name, piece.key, _serialise(piece), _inputs(piece)) for piece in wanted]
+    return [_block_model(piece) for piece in pieces if only is None or piece.name in only]
 
 
 def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[str]) -> dict[str, str]:
@@ -112,21 +111,9 @@ def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[st
     return {piece.name: piece.key for piece in cut(walk(module, input_shape, names))}
 
 
-def _inputs(piece: Piece) -> tuple[BlockInput, ...]:
-    return tuple(
+def _block_model(piece: Piece) -> BlockModel:
+    inputs = tuple(
         BlockInput(f"{INPUT}_{i}" if i else INPUT, value.shape[1:], value.name in piece.integers)
         for i, value in enumerate(piece.inputs)
     )
-
-
-def _serialise(piece: Piece) -> bytes:
-    named = zip(piece.inputs, _inputs(piece), strict=True)
-    return serialise(
-        piece.nodes,
-        piece.arrays,
-        inputs=[(value.name, own.name, value.shape) for value, own in named],
-        output=(piece.output.name, OUTPUT, piece.output.shape),
-        batch=BATCH,
-        length=LENGTH_NAME,
-        integers=piece.integers,
-    )
+    return BlockModel(piece.name, piece.key, serialise(piece, [own.name for own in inputs]), inputs)

@@ -43,11 +43,6 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
     return tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
 
 
-def _binary(graph: Graph, op: str, a: Operand, b: Operand) -> Value:
-    left, right = _operand(graph, a, b), _operand(graph, b, a)
-    return graph.add(op, [left, right], _broadcast(left.shape, right.shape))
-
-
 def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
     """A value, or a number as a constant of the type in which torch computes."""
     if isinstance(x, Value):
@@ -57,24 +52,17 @@ def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
     return graph.scalar(x)
 
 
-def add(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a + b."""
-    return _binary(graph, "Add", a, b)
+def _arithmetic(op: str) -> Callable[[Graph, Operand, Operand], Value]:
+    """The rule of an arithmetic operator."""
+
+    def rule(graph: Graph, a: Operand, b: Operand) -> Value:
+        left, right = _operand(graph, a, b), _operand(graph, b, a)
+        return graph.add(op, [left, right], _broadcast(left.shape, right.shape))
+
+    return rule
 
 
-def subtract(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a - b."""
-    return _binary(graph, "Sub", a, b)
-
-
-def multiply(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a * b."""
-    return _binary(graph, "Mul", a, b)
-
-
-def divide(graph: Graph, a: Operand, b: Operand) -> Value:
-    """a / b."""
-    return _binary(graph, "Div", a, b)
+add, subtract, multiply, divide = (_arithmetic(op) for op in ("Add", "Sub", "Mul", "Div"))
 
 
 def in_place(rule: Callable[[Graph, Operand, Operand], Value]) -> Callable[[Graph, Operand, Operand], Value]:
@@ -87,9 +75,17 @@ def _in_place(graph: Graph, old: Operand, new: Value, *, inplace: bool = True) -
     return graph.overwrite(old, new) if inplace and isinstance(old, Value) else new
 
 
-def relu(graph: Graph, x: Value, inplace: bool = False) -> Value:
-    """max(x, 0)."""
-    return _in_place(graph, x, graph.add("Relu", [x], x.shape), inplace=inplace)
+def _elementwise(op: str, **attributes: float) -> Callable[..., Value]:
+    """The rule of a function of one tensor, which may be in place."""
+
+    def rule(graph: Graph, x: Value, inplace: bool = False) -> Value:
+        return _in_place(graph, x, graph.add(op, [x], x.shape, **attributes), inplace=inplace)
+
+    return rule
+
+
+relu, sigmoid, tanh, hardswish = (_elementwise(op) for op in ("Relu", "Sigmoid", "Tanh", "HardSwish"))
+hardsigmoid = _elementwise("HardSigmoid", alpha=1 / 6, beta=0.5)
 
 
 def relu6(graph: Graph, x: Value, inplace: bool = False) -> Value:
@@ -97,29 +93,9 @@ def relu6(graph: Graph, x: Value, inplace: bool = False) -> Value:
     return _in_place(graph, x, graph.add("Clip", [x, graph.scalar(0.0), graph.scalar(6.0)], x.shape), inplace=inplace)
 
 
-def sigmoid(graph: Graph, x: Value) -> Value:
-    """1 / (1 + exp(-x))."""
-    return graph.add("Sigmoid", [x], x.shape)
-
-
-def tanh(graph: Graph, x: Value) -> Value:
-    """The hyperbolic tangent."""
-    return graph.add("Tanh", [x], x.shape)
-
-
 def silu(graph: Graph, x: Value, inplace: bool = False) -> Value:
     """x * sigmoid(x)."""
     return _in_place(graph, x, multiply(graph, x, sigmoid(graph, x)), inplace=inplace)
-
-
-def hardswish(graph: Graph, x: Value, inplace: bool = False) -> Value:
-    """x * hardsigmoid(x)."""
-    return _in_place(graph, x, graph.add("HardSwish", [x], x.shape), inplace=inplace)
-
-
-def hardsigmoid(graph: Graph, x: Value, inplace: bool = False) -> Value:
-    """x / 6 + 1/2, between 0 and 1."""
-    return _in_place(graph, x, graph.add("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5), inplace=inplace)
 
 
 def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:

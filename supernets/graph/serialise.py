@@ -1,15 +1,17 @@
-"""Serialisation of nodes and arrays to the bytes of an ONNX model."""
+"""Serialisation of a piece of a graph to an ONNX model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from supernets.graph.ir import BATCH_SIZE, LENGTH, Attribute, Node, Shape
+from supernets.graph.ir import BATCH_SIZE, LENGTH, Attribute
+from supernets.graph.pieces import Piece
+from supernets.graph.walk import BATCH, LENGTH_NAME, OUTPUT
 
 OPSET = 18
 """The default of torch's exporter."""
@@ -19,47 +21,34 @@ Buffer = bytes | memoryview
 _TYPES = {np.dtype(np.float32): onnx.TensorProto.FLOAT, np.dtype(np.int64): onnx.TensorProto.INT64}
 
 
-def serialise(
-    nodes: Sequence[Node],
-    arrays: Mapping[str, NDArray[np.generic]],
-    *,
-    inputs: Sequence[tuple[str, str, Shape]],
-    output: tuple[str, str, Shape],
-    batch: str,
-    length: str,
-    integers: Collection[str],
-) -> bytes:
-    """The bytes of a model with one output.
+def serialise(piece: Piece, names: Sequence[str]) -> bytes:
+    """The bytes of a piece as a model.
 
     Args:
-        inputs: the name in the nodes, the name in the model and the shape of each.
-        output: the same for the output.
-        batch, length: names of the dynamic batch size and number of tokens.
-        integers: names (in the nodes) of integer inputs.
+        names: of the inputs in the model; the output is named `OUTPUT`.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
     graph = onnx.GraphProto(name="network")
-    renamed = {inner: name for inner, name, _ in (*inputs, output)}
-    for node in nodes:
+    renamed = {value.name: name for value, name in zip(piece.inputs, names, strict=True)} | {piece.output.name: OUTPUT}
+    for node in piece.nodes:
         proto = graph.node.add(op_type=node.op, name=node.outputs[0])
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
         proto.output.extend([renamed.get(name, name) for name in node.outputs])
-        for key, value in node.attributes.items():
-            _write_attribute(proto, key, value)
-    dynamic = {BATCH_SIZE: batch, LENGTH: length}
-    ends = [*((graph.input, one) for one in inputs), (graph.output, output)]
-    for values, (inner, name, shape) in ends:
-        tensor = values.add(name=name).type.tensor_type
-        tensor.elem_type = onnx.TensorProto.INT64 if inner in integers else onnx.TensorProto.FLOAT
-        for size in shape:
+        for key, attribute in node.attributes.items():
+            _write_attribute(proto, key, attribute)
+    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME}
+    for declared, value in [*((graph.input, value) for value in piece.inputs), (graph.output, piece.output)]:
+        tensor = declared.add(name=renamed[value.name]).type.tensor_type
+        tensor.elem_type = onnx.TensorProto.INT64 if value.name in piece.integers else onnx.TensorProto.FLOAT
+        for size in value.shape:
             if size in dynamic:
                 tensor.shape.dim.add(dim_param=dynamic[size])
             else:
                 tensor.shape.dim.add(dim_value=size)
     body: list[Buffer] = [graph.SerializeToString()]
     size = len(body[0])
-    for name, array in arrays.items():
+    for name, array in piece.arrays.items():
         head = _initializer_head(name, array)
         # In C order. An array already in C order is copied only once, by the final join.
         body += [head, array.data if array.flags.c_contiguous else array.tobytes()]

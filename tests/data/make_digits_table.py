@@ -24,9 +24,10 @@ from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.loop import TrainingSettings
 from supernets.onnx_export import INPUT
 from supernets.strategies.sandwich import SandwichStrategy
-from supernets.trainer import TrainingSettings, train
+from supernets.trainer import train
 
 HERE = Path(__file__).parent
 SPEC = CNNSpec(

@@ -13,8 +13,9 @@ from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
 from supernets.distributed import check_capacity, train_on_workers
+from supernets.loop import TrainingSettings
 from supernets.strategies.sandwich import SandwichStrategy
-from supernets.trainer import Epoch, TrainingSettings, train
+from supernets.trainer import Epoch, train
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.ray_cluster import actors_of, kill, running_cluster
@@ -62,7 +63,7 @@ def test_two_workers_train_and_resume_after_one_dies(cluster: Cluster, digits: D
 def test_errors_are_those_of_training_without_workers(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
     supernet = fresh(digits)
     strategy = SandwichStrategy(supernet.space, 1)
-    with raises("training.workers-unavailable", "5 workers", "CPUs: 5", "has 2"):
+    with raises("training.workers-unavailable", "5 workers", "1 CPU each", "2 CPU in total"):
         train_on_workers(supernet, digits, strategy, SETTINGS, tmp_path, workers=5)
     train(fresh(digits), digits, strategy, TrainingSettings(epochs=1, seed=1), tmp_path)
     with raises("checkpoint.other-training", "epochs: 1", "has 3"):
@@ -78,12 +79,22 @@ ONE = {"CPU": 1.0, "memory": 1e9}
         ([{"CPU": 4}], 4, {"CPU": 1}, None),
         ([{"CPU": 3}, {"CPU": 5}], 3, {"CPU": 2}, None),
         ([{"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1}], 2, {"CPU": 2, "GPU": 1}, None),
-        ([ONE, ONE], 3, {"CPU": 1}, ["3 workers", "CPUs: 3 (1 each)", "has 2"]),
-        ([{"CPU": 8}], 2, {"CPU": 1, "GPU": 1}, ["2 workers", "GPUs: 2 (1 each)", "has 0"]),
+        ([ONE, ONE], 3, {"CPU": 1}, ["3 workers", "1 CPU each", "2 CPU in total", "for 2;"]),
+        (
+            [{"CPU": 8}],
+            2,
+            {"CPU": 1, "GPU": 1},
+            ["2 workers", "1 CPU and 1 GPU each", "8 CPU and 0 GPU in total", "for 0;"],
+        ),
         # Enough in total, but no node has enough for one worker.
-        ([ONE] * 4, 2, {"CPU": 2}, ["2 workers", "2 CPU each, on one node", "for 0;"]),
-        ([{"CPU": 8}, {"GPU": 2}], 2, {"CPU": 1, "GPU": 1}, ["1 CPU and 1 GPU each, on one node", "for 0;"]),
-        ([{"CPU": 3}, {"CPU": 3}], 3, {"CPU": 2}, ["3 workers", "2 CPU each, on one node", "for 2;"]),
+        ([ONE] * 4, 2, {"CPU": 2}, ["2 workers", "2 CPU each", "4 CPU in total", "for 0;"]),
+        (
+            [{"CPU": 8}, {"GPU": 2}],
+            2,
+            {"CPU": 1, "GPU": 1},
+            ["1 CPU and 1 GPU each", "8 CPU and 2 GPU in total", "for 0;"],
+        ),
+        ([{"CPU": 3}, {"CPU": 3}], 3, {"CPU": 2}, ["3 workers", "2 CPU each", "6 CPU in total", "for 2;"]),
     ],
 )
 def test_check_capacity_compares_workers_with_the_nodes_resources(

@@ -17,12 +17,11 @@ from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.presets import VIT
-from supernets.loop import ALONE, Loop
+from supernets.loop import ALONE, Loop, TrainingSettings
 from supernets.reduction import Reduction
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.sorted import SortedStrategy
-from supernets.trainer import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 

@@ -15,12 +15,13 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.largest import LargestStrategy
-from supernets.trainer import TrainingSettings, train
+from supernets.trainer import train
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.supernets import invariants

@@ -19,7 +19,7 @@ from supernets.axes import slice_tensor
 from supernets.base import BatchLoss, Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, head
-from supernets.loop import Loop
+from supernets.loop import Loop, TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
@@ -27,7 +27,7 @@ from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
-from supernets.trainer import Epoch, TrainingSettings, time_training, train
+from supernets.trainer import Epoch, time_training, train
 from tests.conftest import Trained, digits_family
 from tests.errors import raises
 

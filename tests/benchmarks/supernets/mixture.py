@@ -35,10 +35,9 @@ from rich.table import Table
 from supernets.checkpoint import make_supernet
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
-from supernets.loop import Loop
+from supernets.loop import Loop, TrainingSettings
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.strategies.sandwich import SandwichStrategy
-from supernets.trainer import TrainingSettings
 from tests.benchmarks.supernets.study import Study, console, fashion_mnist, spread
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

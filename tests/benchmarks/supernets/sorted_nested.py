@@ -32,10 +32,10 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.nested import NestedFamily
+from supernets.loop import TrainingSettings
 from supernets.sharing.chain import ChainSharing
 from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.sorted import SortedStrategy
-from supernets.trainer import TrainingSettings
 from tests.benchmarks.supernets.study import Study, Trained, console, fashion_mnist, spread
 
 SHARE = 0.96

@@ -23,7 +23,7 @@ from supernets.base import Family, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import head
 from supernets.families.nested import NestedFamily
-from supernets.loop import Loop
+from supernets.loop import Loop, TrainingSettings
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.largest import LargestStrategy
@@ -31,7 +31,6 @@ from supernets.strategies.progressive import ProgressiveStrategy
 from supernets.strategies.sandwich import SandwichStrategy
 from supernets.strategies.single_path import SinglePathStrategy
 from supernets.strategies.sorted import SortedStrategy
-from supernets.trainer import TrainingSettings
 from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

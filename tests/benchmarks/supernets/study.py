@@ -27,12 +27,13 @@ from supernets.families.resnet.presets import RESNET
 from supernets.families.single import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.presets import VIT
+from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
 from supernets.strategies.single_path import SinglePathStrategy
-from supernets.trainer import TrainingSettings, train
+from supernets.trainer import train
 
 CALIBRATION = 1000
 console = Console(stderr=True)

@@ -58,7 +58,7 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
 
     monkeypatch.setattr(driver, "connected", cluster)
     monkeypatch.setattr(driver, "check_workers", check)
-    with raises("training.workers-unavailable", "training.workers: 3", "CPUs: 3 (1 each)", "has 2"):
+    with raises("training.workers-unavailable", "training.workers: 3", "1 CPU each", "2 CPU in total"):
         drive(job_of(3), RunOptions(RunsFolder(tmp_path / "runs")))
     assert spreads == [True]
     assert not list(tmp_path.rglob("small-*"))
@@ -66,7 +66,7 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
 
 @pytest.mark.slow
 def test_so_are_more_than_a_cluster_of_this_machine_has(tmp_path: Path) -> None:
-    with raises("training.workers-unavailable", "1024 workers", "CPUs: 1024"):
+    with raises("training.workers-unavailable", "1024 workers", "1 CPU each"):
         train(job_of(1024), RunOptions(RunsFolder(tmp_path / "runs")))
     assert not list(tmp_path.rglob("small-*"))
 
