@@ -1,4 +1,4 @@
-"""What the service says and understands, as JSON: the models of the API, for the server and its clients alike."""
+"""The JSON models of the REST API, for the server and its clients."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CurvePoint = Annotated[
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "examples": [[60, 0.83]]}
     ),
 ]
-"""(evaluations, hypervolume); described without tuples, which few generators of clients know."""
+"""(evaluations, hypervolume); described without tuples, which few client generators support."""
 
 
 class Schema(BaseModel):
-    """A frozen model that refuses what it does not know."""
+    """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FieldProblem(Schema):
-    """What is wrong with one field of what was sent."""
+    """An error in one field of a request."""
 
     field: str
     """Its path, e.g. ``search.evaluations``; "" for the whole."""
@@ -53,7 +53,7 @@ class JobSubmission(Schema):
     """A job to run."""
 
     job: Annotated[
-        str | dict[str, Any], Field(description="The job file: its text (YAML), or what it says as an object.")
+        str | dict[str, Any], Field(description="The job file: its text (YAML), or its content as an object.")
     ]
     kind: Annotated[RunKind, Field(description="A search, or the training of its supernet alone.")] = "search"
     hardware: Annotated[
@@ -62,14 +62,14 @@ class JobSubmission(Schema):
 
 
 class JobCheck(Schema):
-    """What is wrong with a job, before it is submitted."""
+    """The errors in a job, before it is submitted."""
 
     ok: bool
     errors: tuple[FieldProblem, ...] = ()
 
 
 class Recipe(Schema):
-    """A ready job file."""
+    """A built-in job file."""
 
     name: str
     title: str
@@ -78,28 +78,28 @@ class Recipe(Schema):
 
 
 class RunSummary(Schema):
-    """Where a run stands."""
+    """The status and progress of a run."""
 
     run: str
     name: str
     kind: RunKind
     status: RunStatusName
     reason: str
-    """Why it ended, or what keeps it waiting; "" where there is nothing to say."""
+    """Why it ended, or why it waits; "" where there is no reason."""
     live: bool
-    """Whether a driver has it now."""
+    """Whether it has a driver now."""
     submitted: datetime | None
-    """When, and by whom; None and "" where it was started by a command on the server's machine."""
+    """When, and with which token; None and "" where a command on the server's machine started it."""
     submitter: str
     queue_position: int | None
-    """1 for the run that starts next; None for those that do not wait."""
+    """1 for the run that starts next; None for those that are not queued."""
     started: datetime | None
     ended: datetime | None
     evaluations: int
     evaluations_wanted: int
     epoch: int
     epochs: int
-    """0 where the supernet was trained before."""
+    """0 where the job starts from a trained supernet."""
 
 
 class RunsPage(Schema):
@@ -111,7 +111,7 @@ class RunsPage(Schema):
 
 
 class ObjectiveInfo(Schema):
-    """What a search optimises, or is limited by."""
+    """An objective or a constrained metric of a search."""
 
     name: str
     unit: str
@@ -119,7 +119,7 @@ class ObjectiveInfo(Schema):
 
 
 class ConstraintInfo(Schema):
-    """A bound on a figure."""
+    """A bound on a metric."""
 
     figure: str
     minimum: float | None
@@ -127,7 +127,7 @@ class ConstraintInfo(Schema):
 
 
 class RunDetail(RunSummary):
-    """A run, with what it is made of."""
+    """A run with its job, objectives, front and events."""
 
     job: str
     """Its job file, as it was submitted."""
@@ -147,31 +147,31 @@ class RunDetail(RunSummary):
 
 
 class Figure(Schema):
-    """A figure with its error: one standard error (accuracy), the noise floor (latency), 0 (exact)."""
+    """A value with its error: one standard error (accuracy), the noise floor (latency), 0 (exact)."""
 
     value: float
     error: float
 
 
 class Network(Schema):
-    """One architecture with its figures."""
+    """One architecture with its metrics."""
 
     key: str
     number: int | None
-    """Its place on the run's front, from 0; None for others."""
+    """Its position on the run's front, from 0; None for others."""
     architecture: dict[str, Any]
     """Option values by the names of the choices."""
     figures: dict[str, Figure]
     source: Literal["measured", "predicted"]
     fidelity: Literal["search", "final"]
     test: Figure | None
-    """Accuracy on the test part, which no search sees."""
+    """Accuracy on the test split, which no search uses."""
     within_limits: bool
-    """Whether it keeps the job's constraints."""
+    """Whether it satisfies the job's constraints."""
 
 
 class Front(Schema):
-    """A run's front, the cheapest first, and its two ends of the space."""
+    """A run's front, the cheapest first, and the smallest and largest networks of its space."""
 
     run: str
     profile: str | None
@@ -181,7 +181,7 @@ class Front(Schema):
     smallest: Network | None
     largest: Network | None
     nearest: Network | None
-    """What comes nearest to keeping the constraints where nothing keeps them."""
+    """The network with the least violation of the constraints where none satisfies them."""
 
 
 class NetworksPage(Schema):
@@ -210,7 +210,7 @@ class ComparedRun(Schema):
     hypervolume: float | None
     """Of its front from the common reference point, in the common objectives."""
     curve: tuple[CurvePoint, ...]
-    """(evaluations, hypervolume) as it went, from the common reference point."""
+    """(evaluations, hypervolume) over the search, from the common reference point."""
 
 
 class Comparison(Schema):
@@ -222,7 +222,7 @@ class Comparison(Schema):
 
 
 class ResumeRequest(Schema):
-    """How much more a run may spend; empty to go on with what it had."""
+    """A larger budget of a run; empty to continue with its budget."""
 
     evaluations: Annotated[
         str | None, Field(description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$")
@@ -234,7 +234,7 @@ class ResumeRequest(Schema):
 
 
 class ExportRequest(Schema):
-    """Which network to export: by limits, by its place on the front, or (neither) the front's knee."""
+    """The network to export: by limits, by its position on the front, or (neither) the front's knee."""
 
     select: Annotated[
         str | None, Field(max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key")
@@ -261,7 +261,7 @@ class Export(Schema):
     request: ExportRequest
     files: tuple[FileInfo, ...]
     result: dict[str, Any] | None
-    """What `nas export --json` prints, less paths: the network, its figures, the parity with torch."""
+    """The output of `nas export --json` without paths: the network, its metrics, the parity with torch."""
 
 
 class Drift(Schema):
@@ -318,14 +318,14 @@ class DataUpload(Schema):
 
 
 class Health(Schema):
-    """That the server answers, and which it is."""
+    """That the server answers, and its version."""
 
     status: Literal["ok"] = "ok"
     version: str
 
 
 class Readiness(Schema):
-    """Whether jobs can be run now, by part: "ok", or what is wrong."""
+    """Whether jobs can be run now, by part: "ok", or the error."""
 
     ready: bool
     parts: dict[str, str]

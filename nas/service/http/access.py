@@ -1,4 +1,4 @@
-"""Who a client is, by the token that it shows, and how often it may ask."""
+"""Authentication by token, and rate limits."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
 _MOST_CLIENTS = 10_000
 _BURST_S = 10.0
-"""Of requests may come at once."""
+"""Length of the bursts that the rate limit allows."""
 
 
 class RateLimit:
-    """So many requests a minute for each client, evenly or some at once: a token bucket.
+    """A token bucket for each client: a rate with bursts.
 
     Args:
-        clock: seconds, of any beginning.
+        clock: seconds, of any origin.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,30 +41,30 @@ class RateLimit:
         self._most = max(1.0, _BURST_S * self._per_second)
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def takes(self, client: str) -> bool:
-        """Whether a client may ask now; counts it where so."""
+    def allows(self, client: str) -> bool:
+        """Whether a request of a client is within the limit; if so, it is counted."""
         now = self._clock()
         left, last = self._clients.pop(client, (self._most, now))
         left = min(self._most, left + (now - last) * self._per_second)
-        may = left >= 1
-        self._clients[client] = (left - 1 if may else left, now)
+        allowed = left >= 1
+        self._clients[client] = (left - 1 if allowed else left, now)
         if len(self._clients) > _MOST_CLIENTS:
             self._clients.popitem(last=False)
-        return may
+        return allowed
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What a request shows: a token, or that it shows one in a way that cannot be understood."""
+    """The token of a request, or that its header is malformed."""
 
     token: str | None
-    broken: bool = False
+    malformed: bool = False
 
 
 class Access:
-    """Lets through clients that show a valid token where one is needed, each as often as it may ask.
+    """Rejects requests without a valid token where one is needed, and those above the rate limit.
 
-    The token's name is kept in the request's state, for submissions and the log; the token itself nowhere.
+    The name of the token is set in the request's state, for submissions and the log; the token itself is not stored.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
@@ -74,13 +74,13 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        answer = self._refusal(scope)
+        answer = self._rejection(scope)
         if answer is not None:
             return await answer(scope, receive, send)
         return await self._app(scope, receive, self._ending(scope, send))
 
     def _ending(self, scope: Scope, send: Send) -> Send:
-        """Ends a stream of events, which may take days, once its token is valid no more."""
+        """Ends a stream of events, which may last days, once its token is no longer valid."""
         token = _shown(Headers(scope=scope)).token
         if token is None or not scope["state"]["token"]:
             return send
@@ -102,7 +102,7 @@ class Access:
             return self._tokens.holder(token) is not None
         return False
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _rejection(self, scope: Scope) -> Response | None:
         path, headers = scope["path"], Headers(scope=scope)
         shown = _shown(headers)
         try:
@@ -110,15 +110,15 @@ class Access:
         except ServiceError as error:
             return response_of(make_problem(503, str(error), instance=path))
         client = scope.get("client")
-        if not self._rate.takes(f"token {name}" if name else f"address {client[0] if client else ''}"):
-            detail = "too many requests; wait a little before the next"
+        if not self._rate.allows(f"token {name}" if name else f"address {client[0] if client else ''}"):
+            detail = "too many requests; wait before the next one"
             return response_of(make_problem(429, detail, instance=path))
         scope.setdefault("state", {})["token"] = name or ""
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
         if name is not None or open_to_all:
             return None
         if not self._needed and "authorization" not in headers:
-            return None  # a cookie of another server on this machine's name says nothing
+            return None  # a cookie may be that of another server on this machine
         return _unauthorized(path, _wanted(scope), headers, shown)
 
 
@@ -126,8 +126,8 @@ def login_page(wanted: str, *, refused: bool = False) -> str:
     """The address of the page for signing in.
 
     Args:
-        wanted: a path of this server, with its query, to lead on to.
-        refused: whether a token was shown that is none.
+        wanted: path and query of the page to go to afterwards.
+        refused: whether an invalid token was entered.
     """
     return f"/login?next={quote(wanted, safe='/')}{'&refused=1' if refused else ''}"
 
@@ -137,14 +137,14 @@ def _shown(headers: Headers) -> _Shown:
     if given is not None:
         scheme, _, token = given.partition(" ")
         understood = scheme.lower() == "bearer" and bool(token.strip())
-        return _Shown(token.strip() if understood else None, broken=not understood)
-    # As browsers write them, one by one: Python's own reader leaves out all that follow one which it does not understand,
-    # and browsers send a server the cookies of all others of its name, whatever their ports.
+        return _Shown(token.strip() if understood else None, malformed=not understood)
+    # Not with Python's parser, which drops all cookies after one that it cannot parse: browsers send the cookies of all
+    # servers with the same host name, on any port.
     return _Shown(cookie_parser(headers.get("cookie", "")).get(COOKIE) or None)
 
 
 def _wanted(scope: Scope) -> str:
-    """The page that a request wants, to be led on to; the first page, where it wants something done: that is asked anew."""
+    """The page to go to after signing in: the requested one, or the first page where the request was a change."""
     path, query = quote(scope["path"]), scope.get("query_string", b"").decode("latin-1")
     if scope["method"] != "GET":
         return "/"
@@ -155,8 +155,8 @@ def _unauthorized(path: str, wanted: str, headers: Headers, shown: _Shown) -> Re
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
         return RedirectResponse(login_page(wanted), 303)
     detail = (
-        "the token is none, or unknown, expired or revoked; `nas token make NAME` makes one"
-        if shown.token is not None or shown.broken
-        else "show a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on the server's machine"
+        "the token is malformed, unknown, expired or revoked; `nas token make NAME` makes one"
+        if shown.token is not None or shown.malformed
+        else "this server needs a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on its machine"
     )
     return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

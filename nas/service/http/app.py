@@ -1,4 +1,4 @@
-"""The application: the API's routes and the pages over one service, with everything that keeps them safe."""
+"""The application: the API's routes and the pages of one service, and the middleware that protects them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from nas.service.views.event_stream import EventStreams
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
-choose as verified ONNX. Errors are problem details (RFC 9457). Where the server asks for a token, show it as
-`Authorization: Bearer TOKEN`.
+choose as verified ONNX. Errors are problem details (RFC 9457), whose type is a code that `/problems` explains. Where the
+server needs a token, send it as `Authorization: Bearer TOKEN`.
 """
 _ALL_RUNS = 10**9
 
 
 def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | None = None) -> FastAPI:
-    """The ASGI application of a server; `app.state.streams.close()` ends its streams, which nothing else does.
+    """The ASGI application of a server; `app.state.streams.close()` ends its event streams.
 
     Args:
-        tokens: that clients may show; those of the settings' file by default.
+        tokens: valid tokens; those of the settings' file by default.
     """
     known = tokens or Tokens(settings.tokens_file)
     metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
@@ -52,7 +52,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         description=_DESCRIPTION,
         version=version("subnet-nas"),
         openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=None,  # they load scripts from elsewhere
+        docs_url=None,  # they load scripts from other sites
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -68,7 +68,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, known))
     app.include_router(pages.router(service, settings))
-    # The last one added comes first.
+    # The last one added is the outermost.
     app.add_middleware(BodyLimits, limits=settings.limits)
     app.add_middleware(Access, settings=settings, tokens=known)
     app.add_middleware(OriginCheck, settings=settings)
@@ -81,7 +81,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
 
 
 def _complete_description(app: FastAPI) -> None:
-    """Has the OpenAPI description name what routes refer to by hand, show an example of all, and tell how to show a token."""
+    """Adds hand-written references, examples of all schemas and the security scheme to the OpenAPI description."""
     describe = app.openapi
 
     def complete() -> dict[str, Any]:

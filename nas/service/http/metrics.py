@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""Metrics of the server for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAM = f"{PREFIX}/runs/{{run}}/events"
 
 
 class Metrics:
-    """One server's counts, in a registry of its own."""
+    """One server's metrics, in a registry of its own."""
 
     def __init__(self, runs: Callable[[], Iterable[schemas.RunSummary]]) -> None:
         self._registry = CollectorRegistry()
@@ -36,22 +36,22 @@ class Metrics:
         self._registry.register(_Runs(runs))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts an answer.
+        """Counts a response.
 
         Args:
-            route: as it is declared, with names in place of values: of those there could be any number.
+            route: as declared, with names in place of values, of which there could be any number.
         """
         self._requests.labels(method if method in _METHODS else "other", route or "none", str(status)).inc()
         if route != STREAM:
             self._seconds.labels(route or "none").observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _Runs(Collector):
-    """Runs by status, counted when they are asked for."""
+    """Runs by status, counted when they are collected."""
 
     def __init__(self, runs: Callable[[], Iterable[schemas.RunSummary]]) -> None:
         self._runs = runs

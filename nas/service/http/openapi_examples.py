@@ -1,4 +1,4 @@
-"""What the API's description shows of each schema: one value of it, checked by being one."""
+"""Examples of the API's description: one validated value of each schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every request has an id, a line in the log and a place in the metrics; and an answer, whatever breaks."""
+"""Gives every request an id, a log line, an entry in the metrics and a response, also where the server fails."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """The outermost part of the application. A failure of the server's own is logged with the request's id, and answered
-    with nothing of it but that id."""
+    """The outermost middleware. An internal error is logged with the request's id; the response has only this id."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -30,7 +29,7 @@ class RequestLog:
         state["request_id"] = name = secrets.token_hex(8)
         begun, status = time.perf_counter(), 0
 
-        async def told(message: Message) -> None:
+        async def logged(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -38,32 +37,32 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, logged)
         except ClientDisconnect:
             status = status or 499
         except Exception:
             logger.exception("a request failed", extra={"request": name, "path": scope["path"]})
             if status:
-                raise  # the answer has begun, and must not seem whole
-            detail = f"something broke that should not; the server's log has it under the request {name}"
-            await response_of(make_problem(500, detail, instance=scope["path"]))(scope, receive, told)
+                raise  # the response has begun, and must not seem complete
+            detail = f"internal error; the server's log has details under the request {name}"
+            await response_of(make_problem(500, detail, instance=scope["path"]))(scope, receive, logged)
         finally:
-            self._tell(scope, status, time.perf_counter() - begun)
+            self._record(scope, status, time.perf_counter() - begun)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", ""))
         if route and scope["path"].startswith(PREFIX) and not route.startswith(PREFIX):
-            route = PREFIX + route  # the framework tells it without
+            route = PREFIX + route  # the framework gives it without
         self._metrics.answered(scope["method"], route, status, seconds)
-        state, told = scope["state"], {"method": scope["method"], "path": scope["path"], "status": status}
-        told |= {"request": state["request_id"], "ms": round(1000 * seconds, 1), "token": state.get("token", "")}
+        state, fields = scope["state"], {"method": scope["method"], "path": scope["path"], "status": status}
+        fields |= {"request": state["request_id"], "ms": round(1000 * seconds, 1), "token": state.get("token", "")}
         if (run := scope.get("path_params", {}).get("run")) is not None:
-            told["run"] = run
-        logger.info("request", extra=told)
+            fields["run"] = run
+        logger.info("request", extra=fields)
 
 
 class HeadRequests:
-    """Answers HEAD as GET, less the body, as every server must (RFC 9110, 9.3.2); a stream ends before it begins."""
+    """Answers HEAD as GET without the body (RFC 9110, 9.3.2); a stream ends before it begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -86,4 +85,4 @@ class HeadRequests:
         try:
             await self._app(scope, receive, without_body)
         finally:
-            scope["method"] = "HEAD"  # as it is logged
+            scope["method"] = "HEAD"  # for the log

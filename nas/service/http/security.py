@@ -1,4 +1,4 @@
-"""Keeps browsers from being used against the server: whom a request is for, whose page it comes from, what answers allow."""
+"""Protects the server from attacks through browsers: checks of host and origin, and security headers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nas.service.settings import ServiceSettings
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"content-type")
-"""Headers of which a second one would be understood otherwise by somebody else."""
+"""Headers that must not be repeated: servers and proxies differ in which one they use."""
 _POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",  # charts place their parts by it
+        "style-src 'self' 'unsafe-inline'",  # charts set styles
         "img-src 'self' data: blob:",
         "font-src 'self'",
         "connect-src 'self'",
@@ -33,7 +33,7 @@ HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not "no-referrer": without TLS, forms of the pages would come with the origin "null", as those of strangers do.
+    # Not "no-referrer": without TLS, forms of the pages would have the origin "null", as those of other sites.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -42,7 +42,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds to every answer what browsers are to keep to."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,11 +59,11 @@ class SecurityHeaders:
 
 
 class OriginCheck:
-    """Lets through only requests that mean this server, and changes only where no other site's page asks for them.
+    """Rejects requests for unknown hosts, and changes that another site's page requests.
 
-    A name that leads here and that nobody gave the server is an attack by rebinding: the browser takes a stranger's page
-    for one of this server. Addresses cannot be rebound. A change that a browser is made to send by another site's page
-    says so in its headers; programs that are no browsers send none of these.
+    An unknown host name that resolves to this server is DNS rebinding: the browser takes another site's page for one of this
+    server. Addresses cannot be rebound. Browsers mark requests of another site's page in headers, which other programs do
+    not send.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
@@ -75,30 +75,28 @@ class OriginCheck:
         self._names = frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refused := self._refusal(scope)) is not None:
-            status, detail = refused
-            # What cannot be understood leaves in doubt where the next request begins.
+        if scope["type"] == "http" and (rejected := self._rejection(scope)) is not None:
+            status, detail = rejected
+            # After a malformed request it is unclear where the next one begins.
             headers = {"Connection": "close"} if status == 400 else {}
             answer = response_of(make_problem(status, detail, instance=scope["path"]), headers)
             return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _rejection(self, scope: Scope) -> tuple[int, str] | None:
         raw, headers = scope["headers"], Headers(scope=scope)
         for name in _ONCE:
             if sum(key == name for key, _ in raw) > 1:
-                return 400, f"the header {name.decode()} comes twice"
+                return 400, f"the header {name.decode()} is repeated; send it once"
         if "content-length" in headers and "transfer-encoding" in headers:
-            return 400, "content-length and transfer-encoding exclude each other"
+            return 400, "content-length and transfer-encoding exclude each other; send one of them"
         host = _HOST.fullmatch(headers.get("host", ""))
         if host is None or not self._is_ours(host["name"]):
-            return 400, (
-                "the Host header names another server than this one; reach it by its address, or start it with --name NAME"
-            )
-        if scope["method"] not in _SAFE and not _from_here(headers):
+            return 400, ("the Host header has an unknown name; use the server's address, or start it with --name NAME")
+        if scope["method"] not in _SAFE and not _is_same_site(headers):
             return (
                 403,
-                "a page of another site asked for this change; send it from this server's pages, or without a browser",
+                "a page of another site sent this request; send it from this server's pages, or without a browser",
             )
         return None
 
@@ -113,8 +111,8 @@ class OriginCheck:
         return address.is_loopback or not self._loopback
 
 
-def _from_here(headers: Headers) -> bool:
-    """Whether no page of another site is behind a request (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)."""
+def _is_same_site(headers: Headers) -> bool:
+    """Whether a request is not from another site's page (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
@@ -126,5 +124,5 @@ def _from_here(headers: Headers) -> bool:
 
 
 def is_local_path(path: str) -> bool:
-    """Whether a text is a path of this server, whatever a browser makes of it: not another server's address."""
+    """Whether every browser resolves a text to a path of this server, and never to another server's address."""
     return re.fullmatch(r"/(?![/\\])[^\x00-\x20\x7f\\]*", path) is not None

@@ -1,4 +1,4 @@
-"""Serves: one process a runs folder, its socket, its signals, and the parts that it is made of."""
+"""The server process: one for each runs folder, with its socket, signals and parts."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ _BACKLOG = 2048
 _MOST_CONNECTIONS = 2000
 _KEEP_ALIVE_S = 20
 _SWITCH_S = 0.0005
-"""Between threads. What lists runs looks at many small files, and after each waits this long for its turn beside streams."""
+"""Switch interval of threads: listing runs reads many small files, and after each may wait this long for event streams."""
 _COLLECT = (50_000, 20, 20)
-"""Objects made between two looks for cycles: a run of 10,000 networks makes hundreds of thousands that stay, and Python's own
-700 has it look through them for a quarter of the time that reading the run takes."""
+"""Thresholds of the garbage collector: a report of 10,000 networks has hundreds of thousands of objects, and with Python's 700
+a quarter of the time of reading it would be collection."""
 _GRACE_S = 10
-"""For requests that are being answered when the server is told to end."""
+"""For open requests when the server ends."""
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
-    """Answers requests until the process is told to end (SIGTERM, Ctrl-C); jobs go on without it.
+    """Answers requests until SIGTERM or Ctrl-C; jobs continue without it.
 
     Args:
-        announce: told of the URL once connections are taken.
+        announce: called with the URL once connections are accepted.
 
     Raises:
-        ServiceError: another server has the runs folder, the address is taken, or there is no token where one is needed.
+        ServiceError: another server has the runs folder, the address is in use, or there is no token where one is needed.
         StoreError: the runs folder cannot be written.
     """
     settings.runs.check_writable()
@@ -63,10 +63,10 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
     tokens = Tokens(settings.tokens_file)
     _check_tokens(settings, tokens)
     _check_certificate(settings)
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        stack.enter_context(_alone(settings))
+        stack.enter_context(_exclusive(settings))
         listening = stack.enter_context(_listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
@@ -81,7 +81,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         dispatcher.start()
         stack.callback(dispatcher.close)
         server = _Server(_config(app, settings), app.state.streams)
-        gc.freeze()  # all of that stays
+        gc.freeze()  # these objects stay
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()
         announce(_url(settings, listening))
@@ -90,7 +90,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends streams when it is told to end; it would wait for them otherwise, and they for it."""
+    """Closes event streams on shutdown, which would otherwise wait for them."""
 
     def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
         super().__init__(config)
@@ -109,7 +109,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # anybody could claim any address by them
+        proxy_headers=False,  # clients could claim any address with them
         limit_concurrency=_MOST_CONNECTIONS,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
@@ -143,8 +143,8 @@ def _check_certificate(settings: ServiceSettings) -> None:
 
 
 @contextmanager
-def _alone(settings: ServiceSettings) -> Iterator[None]:
-    """Keeps other servers from the same runs folder; the operating system ends it with the process."""
+def _exclusive(settings: ServiceSettings) -> Iterator[None]:
+    """Excludes other servers from the runs folder; the operating system releases the lock with the process."""
     path = settings.folder / "server.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -168,7 +168,7 @@ def _alone(settings: ServiceSettings) -> Iterator[None]:
 
 @contextmanager
 def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
-    """A socket that takes connections."""
+    """A socket that accepts connections."""
     where = f"{settings.host}, port {settings.port}"
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -196,5 +196,5 @@ def _url(settings: ServiceSettings, listening: socket.socket) -> str:
     return f"{scheme}://{host}:{listening.getsockname()[1]}"
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

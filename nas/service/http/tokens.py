@@ -1,4 +1,4 @@
-"""Tokens that clients show: made once, kept as digests."""
+"""Access tokens of clients, stored as digests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nas.service.uploads.names import checked_name
 from nas.store.folder import write_atomically
 
 _PREFIX = "nas_"
-"""Lets people, and scanners for leaked secrets, tell what such a text is."""
+"""Identifies a token to people and to scanners for leaked secrets."""
 _BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token.
+    """The stored part of a token.
 
     Attributes:
         digest: SHA-256 of the token, which is random enough to need no salt.
@@ -44,7 +44,7 @@ class Token:
 
 
 class Tokens:
-    """The tokens of a server's file, which is read again when it has changed. Safe to use from several threads.
+    """The tokens in a file, which is read again when it has changed. Safe to use from several threads.
 
     Args:
         clock: seconds since the epoch.
@@ -56,11 +56,11 @@ class Tokens:
         self._read: tuple[tuple[int, int, int] | None, tuple[Token, ...]] = (None, ())
 
     def make(self, name: str, *, lifetime_s: float | None) -> str:
-        """A new token, which is told this once.
+        """A new token, which cannot be read again.
 
         Raises:
             ServiceError: one of this name is valid, or the file cannot be written.
-            JobError: the name is none.
+            JobError: the name is invalid.
         """
         checked_name("token", name)
         secret = _PREFIX + secrets.token_urlsafe(_BYTES)
@@ -76,7 +76,7 @@ class Tokens:
         return secret
 
     def revoke(self, name: str) -> None:
-        """Removes a token; a server that runs refuses it from now on.
+        """Removes a token; a running server rejects it from now on.
 
         Raises:
             UnknownNameError: there is none of this name.
@@ -87,7 +87,7 @@ class Tokens:
             self._write([token for token in known if token.name != name])
 
     def kept(self) -> tuple[Token, ...]:
-        """All that are kept, expired ones among them, as they were made."""
+        """All tokens, also expired ones, in the order of their creation."""
         stamp = self._stamp()
         with self._lock:
             if stamp is None or stamp != self._read[0]:
@@ -95,9 +95,9 @@ class Tokens:
             return self._read[1]
 
     def holder(self, shown: str) -> str | None:
-        """The name of the token that was shown; None where there is no valid one like it.
+        """The name of a client's token; None where it is not valid.
 
-        Every comparison takes the same time, whatever was shown.
+        The time of a comparison does not depend on the token.
         """
         digest, now, found = _digest(shown), self._clock(), None
         for token in self.kept():
@@ -106,7 +106,7 @@ class Tokens:
         return found
 
     def seconds_left(self, name: str) -> float | None:
-        """Until a token expires; None for one that never does, 0 for one that is not there."""
+        """Until a token expires; None for one that never does, 0 for an unknown one."""
         for token in self.kept():
             if token.name == name:
                 return None if token.expires is None else max(0.0, token.expires - self._clock())
@@ -117,7 +117,7 @@ class Tokens:
             about = self._path.stat()
         except FileNotFoundError:
             return None
-        return about.st_ino, about.st_size, about.st_mtime_ns  # every change makes a new file
+        return about.st_ino, about.st_size, about.st_mtime_ns  # every change creates a new file
 
     def _load(self) -> tuple[Token, ...]:
         try:
@@ -140,7 +140,7 @@ class Tokens:
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[Token, ...]]:
-        """What is kept, while no other process changes it."""
+        """The tokens, while no other process can change them."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,1 +1,1 @@
-"""Running jobs: the dispatcher, the Ray job queue, the cluster, short tasks."""
+"""Jobs: the dispatcher, job runners, the Ray cluster and short tasks."""

@@ -1,1 +1,1 @@
-"""The API's routes, a file for each kind of thing that they are about."""
+"""The API's routes, a module for each kind of resource."""

@@ -1,4 +1,4 @@
-"""Exports of networks, and their files."""
+"""Routes of exports and their files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ZIP: Answers = {200: {"description": "All files of the export.", "content": {"a
 
 
 def routes(service: Service) -> APIRouter:
-    """All routes about exports."""
+    """All routes of exports."""
     router = APIRouter(tags=["exports"])
 
     @router.post("/runs/{run}/exports", status_code=202, responses=answers(404, 409, 413))
     def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
-        """Ask for a measured network as checked ONNX, with its manifest and weights."""
+        """Export a measured network as verified ONNX, with its manifest and weights."""
         return service.exports.request(run, request)
 
     @router.get("/runs/{run}/exports", responses=answers(404))
@@ -38,7 +38,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/runs/{run}/exports/{export}", responses=answers(404))
     def show_export(run: RunId, export: ExportId) -> schemas.Export:
-        """Tell where an export stands, and what its files are."""
+        """Show the status of an export, and its files."""
         return service.exports.get(run, export)
 
     @router.get(
@@ -59,7 +59,7 @@ def routes(service: Service) -> APIRouter:
         made = service.exports.get(run, export)
         if not made.files:
             raise RunStateError(f"the export {export!r} is {made.status} and has no files", code="export.no-files")
-        # Stored, not packed: weights do not pack. On disk, since they may be large.
+        # Stored, not compressed: weights do not compress. On disk, since they may be large.
         file = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 - closed, and so removed, once it was sent
         try:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

@@ -1,4 +1,4 @@
-"""Hardware profiles and measurements on them, recipes, and uploaded data sets."""
+"""Routes of hardware profiles, measurements on them, recipes and uploaded data sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RecipeName = Annotated[
 
 
 def routes(service: Service) -> APIRouter:
-    """All routes about what jobs are made of."""
+    """All routes of what jobs refer to."""
     router = APIRouter()
 
     @router.get("/profiles", tags=["hardware"], responses=answers())
@@ -36,29 +36,29 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
-        """One profile, with the noise and the drift of its measurements run by run."""
+        """Show a profile, with the noise and the drift of its measurements by run."""
         return service.hardware.get(profile)
 
     @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
     def measure_model(
         profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
     ) -> schemas.ModelMeasurement:
-        """Ask for the latency of an ONNX model on a profile."""
+        """Measure the latency of an ONNX model on a profile."""
         return service.hardware.measure(profile, model.file)
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
-        """Tell where a measurement stands, and its figures."""
+        """Show the status of a measurement, and its result."""
         return service.hardware.measurement(profile, measurement)
 
     @router.get("/recipes", tags=["recipes"], responses=answers())
     def list_recipes() -> tuple[schemas.Recipe, ...]:
-        """List the ready jobs."""
+        """List the built-in jobs."""
         return recipes.recipes()
 
     @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
     def show_recipe(recipe: RecipeName) -> schemas.Recipe:
-        """One ready job, with its text."""
+        """Show a built-in job with its text."""
         return recipes.recipe(recipe)
 
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))

@@ -1,4 +1,4 @@
-"""Signing in and out of the pages: a token is shown once, and kept in a cookie that no script reads."""
+"""Signing in to and out of the pages: the token is stored in a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONGEST_S = 30 * 24 * 3600
 
 
 def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
-    """``POST /login`` and ``POST /logout``; the page with the form is the pages' own."""
+    """``POST /login`` and ``POST /logout``; the form is one of the pages."""
     router = APIRouter(include_in_schema=False)
 
     def is_secure(request: Request) -> bool:
-        """Whether the cookie is for TLS alone: the server's own, or that of a proxy, which the browser's page tells of."""
+        """Whether the cookie is for TLS only: of the server, or of a proxy, which the browser's origin shows."""
         return settings.certificate is not None or request.headers.get("origin", "").startswith("https://")
 
     @router.post("/login")

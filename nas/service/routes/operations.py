@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it can work, and what it counts."""
+"""Routes for the operation of the server: health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _METRICS = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"}
 
 
 def routes(service: Service, metrics: Metrics) -> APIRouter:
-    """All routes for whoever runs the server."""
+    """All routes for the server's administrator."""
     router = APIRouter(tags=["operations"])
     installed = version("subnet-nas")
 
     @router.get("/health", responses=answers())
     async def health() -> schemas.Health:
-        """Tell that the server answers; no token is asked for."""
+        """Show that the server answers; needs no token."""
         return schemas.Health(version=installed)
 
     not_ready: Answers = {503: {"description": "Jobs cannot be run now.", "model": schemas.Readiness}}
 
     @router.get("/ready", responses={**answers(), **not_ready})
     def ready(response: Response) -> schemas.Readiness:
-        """Tell whether jobs can be run now, part by part."""
+        """Show whether jobs can be run now, by part."""
         found = service.readiness.now()
         if not found.ready:
             response.status_code = 503
@@ -46,7 +46,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
         },
     )
     def show_metrics() -> Response:
-        """What the server counts, for Prometheus."""
+        """Show the server's metrics for Prometheus."""
         return Response(metrics.text(), media_type=_TEXT)
 
     return router

@@ -1,4 +1,4 @@
-"""Parameters that several routes take, and what their descriptions say."""
+"""Parameters of several routes, with their descriptions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ OneProfile = Annotated[
     str | None,
     Query(max_length=80, description="Of this hardware profile alone.", examples=["cpu-1-thread"]),
 ]
-Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to leave out.")]
+Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to skip.")]
 MOST_NETWORKS = 10_000
 
 
 def client_name(request: Request) -> str:
-    """The name of the token that a request shows; "" where it shows none."""
+    """The name of a request's token; "" where it has none."""
     return str(getattr(request.state, "token", ""))

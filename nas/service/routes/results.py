@@ -1,4 +1,4 @@
-"""What searches found."""
+"""Routes of the results of searches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nas.service.views.csv_table import networks_csv
 
 _TABLE = {"schema": {"type": "string"}, "example": "number,key,accuracy,accuracy error\n0,1-0-2-x,0.967,0.008\n"}
 _CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": _TABLE}}}
-Sort = Annotated[str | None, Query(max_length=120, description="A figure to sort by.", examples=["latency_ms"])]
+Sort = Annotated[str | None, Query(max_length=120, description="A metric to sort by.", examples=["latency_ms"])]
 Descending = Annotated[bool, Query(description="The largest, or the last, first.")]
 
 
 def routes(service: Service) -> APIRouter:
-    """All routes about results."""
+    """All routes of results."""
     router = APIRouter(tags=["results"])
 
     @router.get("/runs/{run}/front", responses=answers(404, 409))
@@ -41,7 +41,7 @@ def routes(service: Service) -> APIRouter:
         sort: Sort = None,
         descending: Descending = False,
     ) -> Response:
-        """Evaluated networks, in the order in which they were evaluated or by a figure."""
+        """Evaluated networks, in the order in which they were evaluated or by a metric."""
         return _json(service.results.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending))
 
     @router.get("/runs/{run}/evaluations.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
@@ -54,7 +54,7 @@ def routes(service: Service) -> APIRouter:
     def run_predicted(
         run: RunId, limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 2000
     ) -> Response:
-        """Networks that the last models predicted and nobody measured."""
+        """Networks that the last predictors predicted and that were not measured."""
         return _json(service.results.predicted(run, limit=limit))
 
     @router.get("/runs/{run}/predictors", responses=answers(404, 409))
@@ -64,14 +64,14 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/runs/{run}/convergence", responses=answers(404, 409))
     def run_convergence(run: RunId) -> tuple[schemas.CurvePoint, ...]:
-        """(evaluations, hypervolume) as the search went."""
+        """(evaluations, hypervolume) over the search."""
         return service.results.convergence(run)
 
     @router.get("/runs/{run}/pick", responses=answers(404, 409))
     def pick_network(
         run: RunId,
         select: Annotated[
-            str, Query(max_length=500, description="Limits that it must keep.", examples=["latency_ms<=1.0"])
+            str, Query(max_length=500, description="Limits that it must satisfy.", examples=["latency_ms<=1.0"])
         ],
         profile: OneProfile = None,
     ) -> schemas.Network:
@@ -87,14 +87,14 @@ def routes(service: Service) -> APIRouter:
             ),
         ],
     ) -> schemas.Comparison:
-        """Searches side by side, in the objectives that all of them have and from one reference point."""
+        """Searches compared in their common objectives, from one reference point."""
         return service.results.compare(run)
 
     return router
 
 
 def _json(page: schemas.NetworksPage) -> Response:
-    # As it is: the framework would look through thousands of networks once more.
+    # Serialized here: the framework would validate thousands of networks once more.
     return Response(page.model_dump_json(), media_type="application/json")
 
 

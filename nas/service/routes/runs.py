@@ -1,4 +1,4 @@
-"""Runs: submitted, listed, watched, cancelled, resumed, deleted."""
+"""Routes of runs: submit, list, watch, cancel, resume, delete."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ _STREAM: Answers = {
         "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
         "content": {
             "text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}
-        },  # OpenAPI 3.2's word for what a stream is made of
+        },  # the keyword of OpenAPI 3.2 for the items of a stream
     }
 }
 
 
 def routes(service: Service, streams: EventStreams) -> APIRouter:
-    """All routes about runs as such."""
+    """All routes of runs."""
     router = APIRouter(tags=["runs"])
 
     @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
     def check_job(submission: Annotated[schemas.JobSubmission, Depends(submitted)]) -> schemas.JobCheck:
-        """Tell what is wrong with a job, by field, without submitting it."""
+        """Check a job without submitting it; errors are listed by field."""
         return service.submissions.check(submission)
 
     @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
     def submit_job(
         request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(submitted)]
     ) -> schemas.RunSummary:
-        """Submit a job: it waits in the queue as a run of its own."""
+        """Submit a job, which is queued as a new run."""
         made = service.submissions.submit(submission, client_name(request))
         response.headers["Location"] = f"/api/v1/runs/{made.run}"
         return made
 
     @router.get("/runs", responses=answers())
     def list_runs(
-        status: Annotated[schemas.RunStatusName | None, Query(description="Of this status alone.")] = None,
-        kind: Annotated[schemas.RunKind | None, Query(description="Of this kind alone.")] = None,
+        status: Annotated[schemas.RunStatusName | None, Query(description="Only runs of this status.")] = None,
+        kind: Annotated[schemas.RunKind | None, Query(description="Only runs of this kind.")] = None,
         name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
@@ -71,39 +71,39 @@ def routes(service: Service, streams: EventStreams) -> APIRouter:
 
     @router.get("/runs/{run}", responses=answers(404))
     def show_run(run: RunId) -> schemas.RunDetail:
-        """Tell where a run stands and what it is made of."""
+        """Show a run: its status, job, objectives, front and events."""
         return service.runs.detail(run)
 
     @router.delete("/runs/{run}", status_code=204, responses=answers(404, 409))
     def delete_run(run: RunId) -> None:
-        """Delete a run that no driver has, with all its files."""
+        """Delete a run that has no driver, with all of its files."""
         service.submissions.delete(run)
 
     @router.get("/runs/{run}/status", responses=answers(404))
     def run_status(run: RunId) -> schemas.RunSummary:
-        """Tell where a run stands."""
+        """Show the status and progress of a run."""
         return service.runs.summary(run)
 
     @router.get("/runs/{run}/events", response_class=StreamingResponse, responses={**_STREAM, **answers(404)})
     async def watch_run(run: RunId) -> Response:
-        """Stream where a run stands, now and each time that this changes, until it has ended."""
+        """Stream the status of a run, now and after each change, until it has ended."""
         first = await run_in_threadpool(service.runs.summary, run)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(streams.follow(run, first), media_type="text/event-stream", headers=headers)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
     def run_logs(run: RunId) -> str:
-        """What the run's drivers wrote, the oldest first: the last million characters."""
+        """Show the output of the run's drivers, the oldest first: the last million characters."""
         return service.submissions.logs(run).encode(errors="replace").decode()
 
     @router.post("/runs/{run}/cancel", responses=answers(404, 409))
     def cancel_run(run: RunId) -> schemas.RunSummary:
-        """Cancel a run; it keeps what it has, and can be resumed."""
+        """Cancel a run; its results stay, and it can be resumed."""
         return service.submissions.cancel(run)
 
     @router.post("/runs/{run}/resume", responses=answers(404, 409, 413))
     def resume_run(request: Request, run: RunId, budget: schemas.ResumeRequest | None = None) -> schemas.RunSummary:
-        """Put a run that has ended into the queue again, with more to spend if it is finished."""
+        """Queue a run again that has ended, with a larger budget if it is finished."""
         return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
     return router

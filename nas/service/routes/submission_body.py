@@ -1,4 +1,4 @@
-"""Reads a submission from a request: JSON, or a job file as it is."""
+"""Parses the body of a submission: JSON, or a plain job file."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ BODY: dict[str, Any] = {
         },
     }
 }
-"""What the description of a route says of such a body."""
+"""The description of such a body."""
 
 
 async def submitted(
     request: Request,
-    kind: Annotated[RunKind, Query(description="For a job file that is sent as it is.")] = "search",
+    kind: Annotated[RunKind, Query(description="For a plain job file.")] = "search",
     hardware: Annotated[
         list[str] | None,
-        Query(max_length=16, description="For a job file that is sent as it is: profiles in place of its own."),
+        Query(max_length=16, description="For a plain job file: profiles in place of its own."),
     ] = None,
 ) -> JobSubmission:
     """The submission in a request.
 
     Raises:
-        RequestValidationError: it is none.
-        HTTPException: it is of another media type.
+        RequestValidationError: it is invalid.
+        HTTPException: it has another media type.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()

@@ -1,1 +1,1 @@
-"""What clients send: job files, data sets, models; checked and stored within limits."""
+"""Job files, data sets and models of clients, validated and stored within limits."""

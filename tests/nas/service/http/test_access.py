@@ -238,9 +238,9 @@ def test_requests_are_counted_by_token(service: Service, settings: ServiceSettin
 
 def test_a_rate_allows_some_at_once_and_then_one_by_one(clock: Clock) -> None:
     rate = RateLimit(60, clock)
-    assert [rate.takes("a") for _ in range(11)] == [True] * 10 + [False]
-    assert rate.takes("b")
+    assert [rate.allows("a") for _ in range(11)] == [True] * 10 + [False]
+    assert rate.allows("b")
     clock.now += 1.0
-    assert [rate.takes("a"), rate.takes("a")] == [True, False]
+    assert [rate.allows("a"), rate.allows("a")] == [True, False]
     clock.now += 3600
-    assert sum(rate.takes("a") for _ in range(50)) == 10
+    assert sum(rate.allows("a") for _ in range(50)) == 10
