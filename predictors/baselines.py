@@ -8,19 +8,7 @@ from predictors.base import Predictor
 from predictors.conformal import ConformalPredictor
 from predictors.kernel_process import KernelProcess
 from predictors.lightgbm import BASELINE, BASELINE_ROUNDS, LightGBMPredictor
-from predictors.linear import RidgePredictor
-from predictors.mean import MeanPredictor
 from predictors.scale import LabelScale
-
-
-def mean() -> Predictor:
-    """The average."""
-    return MeanPredictor()
-
-
-def ridge() -> Predictor:
-    """Ridge regression on the labels as they are, its penalty by leave-one-out."""
-    return RidgePredictor()
 
 
 def gaussian_process(n_columns: int) -> Predictor:

@@ -18,7 +18,7 @@ from predictors.kernel_likelihood import WEIGHT_SIGMA, Posterior
 from predictors.scale import LabelScale
 from predictors.standardise import Standardiser
 from predictors.subsample import evenly_spaced
-from predictors.warp import LogWarp, PlainWarp, WarpedLabels
+from predictors.warp import LOG, PLAIN, WarpedLabels
 
 LIKELIHOOD_ROWS = 200
 """Rows that parameters are learnt from at most; each likelihood costs n³."""
@@ -79,7 +79,7 @@ class KernelProcess:
             PredictorError: see `training_arrays`; fewer than 3 rows.
         """
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
-        self._labels = WarpedLabels.of(y, LogWarp() if self.scale is LabelScale.LOG else PlainWarp())
+        self._labels = WarpedLabels.of(y, LOG if self.scale is LabelScale.LOG else PLAIN)
         self._scalers = [Standardiser.of(x[:, block]) for block in self._blocks]
         self._lines, self._smooth = self._rows(x)
         self._x, self._y = x, y

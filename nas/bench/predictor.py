@@ -15,7 +15,9 @@ from nas.bench.table import Table
 from nas.bench.table_features import TableFeatures
 from nas.errors import UnknownNameError
 from predictors.base import Predictor
-from predictors.baselines import gaussian_process, lightgbm, mean, ridge
+from predictors.baselines import gaussian_process, lightgbm
+from predictors.linear import RidgePredictor
+from predictors.mean import MeanPredictor
 from predictors.quality import Scores
 from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from predictors.threads import one_thread
@@ -108,8 +110,8 @@ def _models(features: TableFeatures, seed: int, *, positive: bool, tune_seconds:
     plain = features.plain
     auto = partial(AutoPredictor, layout=features.layout(), positive=positive, seed=seed)
     found: Models = {
-        "mean": (plain, mean),
-        "ridge": (plain, ridge),
+        "mean": (plain, MeanPredictor),
+        "ridge": (plain, RidgePredictor),
         "lightgbm": (features.raw, lambda: lightgbm(positive=positive, seed=seed)),
         "gp": (plain, lambda: gaussian_process(features.plain(()).shape[1])),
         "auto": (features, auto),

@@ -59,14 +59,14 @@ class GeneRows:
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         """`n` rows that differ from one of `rows` in one gene (and in those that it activates or blanks).
 
-        Inactive genes are not picked on purpose; where one is, the row comes back unchanged.
+        If an inactive gene is drawn, the row comes back unchanged.
         """
         return self.mutants(rows[rng.integers(len(rows), size=n)], rng) if len(rows) else rows
 
     def mutants(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """One row each, which differs in one gene (and in those that it activates or blanks); none where no gene can.
 
-        Inactive genes are not picked on purpose; where one is, the row comes back unchanged.
+        If an inactive gene is drawn, the row comes back unchanged.
         """
         movable = np.flatnonzero(self.levels > 1)
         if not len(movable):
@@ -79,7 +79,7 @@ class GeneRows:
         return self.canonical(out)
 
     def all_neighbours(self, row: NDArray[np.int64], rng: np.random.Generator) -> Rows:
-        """Every row that differs from this one, (n_choices,), in one active gene; what that activates is random."""
+        """Every row that differs from this one, (n_choices,), in one active gene; genes that it activates are random."""
         active = [i for i in np.flatnonzero(self.levels > 1) if row[i] != INACTIVE]
         moves = [(i, level) for i in active for level in range(self.levels[i]) if level != row[i]]
         out = self.filled(np.repeat(row[None, :], len(moves), axis=0), rng)

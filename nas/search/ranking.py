@@ -1,4 +1,4 @@
-"""Which of the networks told are better: feasible before infeasible, then by front, then by crowding."""
+"""Ranks of evaluated architectures: feasible before infeasible, then by front, then by crowding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def survivors(values: Array, n: int, violations: Array | None = None) -> NDArray
     algorithms"), then by front, and by crowding within one (Deb et al. 2002).
 
     Args:
-        values: (m, k) figures to minimise, all finite; m may be 0.
+        values: (m, k), minimised, all finite; m may be 0.
         violations: (m,), 0 for feasible rows; None where there are no constraints.
     """
     if violations is None:
@@ -40,7 +40,7 @@ def survivors(values: Array, n: int, violations: Array | None = None) -> NDArray
 
 
 def first_front(values: Array, violations: Array) -> NDArray[np.bool_]:
-    """Which rows no other beats, (n,): the front of the feasible; where there are none, that of the least violation."""
+    """Which rows are the front of the feasible ones, (n,); if none is feasible, that of the least violation."""
     keep = np.zeros(len(values), dtype=bool)
     if len(values):
         least = violations == violations.min()

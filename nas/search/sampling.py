@@ -1,4 +1,4 @@
-"""Random architectures that a search does not know yet."""
+"""Random architectures that are unknown to a search."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from supernets.space import Architecture, SearchSpace
 
 ENUMERABLE = 50_000
-"""Spaces up to this size are listed when chance no longer finds an unknown architecture."""
+"""Spaces up to this size are listed when random draws no longer find an unknown architecture."""
 _TRIES_SMALL = 30
 _TRIES_LARGE = 2_000
-"""Draws for each architecture wanted before giving up: after so many, nearly all of a large space's draws are known."""
+"""Draws for each architecture requested, at most: if all of them are known, nearly the whole space is."""
 
 
 def draw_unknown(
@@ -20,11 +20,11 @@ def draw_unknown(
 ) -> list[Architecture]:
     """Up to `n` different architectures outside `known`, each a `SearchSpace.sample`.
 
-    Fewer than `n` come back only when the space has no more. Draws are bounded: a small space's rest is then listed
-    and drawn from evenly. (In a space above `ENUMERABLE` of which nearly every draw is known, fewer can come back too.)
+    Fewer than `n` come back only when the space has no more. Draws are bounded: after them, the rest of a small space is
+    listed and sampled evenly. (In a space above `ENUMERABLE`, nearly all of which is known, fewer can come back too.)
 
     Args:
-        known: a set or a mapping; it is searched once a draw.
+        known: a set or a mapping; every draw is looked up in it.
     """
     found: dict[Architecture, None] = {}
     tries = n * (_TRIES_SMALL if space.size <= ENUMERABLE else _TRIES_LARGE)

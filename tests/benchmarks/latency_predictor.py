@@ -40,7 +40,7 @@ from nas.planning.calibrate import calibrate
 from nas.store.folder import RunsFolder
 from predictors import baselines
 from predictors.base import Predictor
-from predictors.linear import ColumnLinearPredictor
+from predictors.linear import ColumnLinearPredictor, RidgePredictor
 from predictors.scale import LabelScale
 from predictors.selection import AutoPredictor
 from supernets.graph import INPUT, lower
@@ -142,7 +142,7 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
         "auto without table": (plain, lambda s: AutoPredictor(layout=without.layout, positive=True, seed=s)),
         "lookup": (rich, lambda s: ColumnLinearPredictor(lookup, scale=LabelScale.RELATIVE)),
         "MACs": (plain, lambda s: ColumnLinearPredictor(0, scale=LabelScale.RELATIVE)),
-        "ridge": (genes, lambda s: baselines.ridge()),
+        "ridge": (genes, lambda s: RidgePredictor()),
         "LightGBM": (genes, lambda s: baselines.lightgbm(positive=True, seed=s)),
     }
     half = len(architectures) // 2

@@ -1,6 +1,6 @@
-"""How well the search's predictor learns published tables, beside the best of the usual ones.
+"""Benchmark of the search's predictor on published tables, against the best baseline.
 
-Run: ``python -m tests.benchmarks.predictors_on_tables ROWS.jsonl TABLE.yaml...``; run again, it goes on where it ended.
+Run: ``python -m tests.benchmarks.predictors_on_tables ROWS.jsonl TABLE.yaml...``; a second run continues the first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas.bench.predictor import bench_predictor
 from nas.bench.table import Table
 
 METHOD = """\
-A cell is a table, a column and a number of training rows; its figures are means over {seeds} seeds, on {test} held-out
+A cell is a table, a column and a number of training rows; its values are means over {seeds} seeds, on {test} held-out
 rows. Ratio: auto's MAPE over the least of the baselines' (mean, ridge, lightgbm, gp). Means over cells are geometric."""
 
 
@@ -46,7 +46,7 @@ class Cell:
 
 
 def measure(path: Path, rows: Path, *, train: Sequence[int], test: int, seeds: int) -> None:
-    """Adds the rows that the file lacks, a table's column and a seed at a time."""
+    """Adds the rows that the file lacks, by column of the table and seed."""
     table = Table.load(path)
     known = {(r["table"], r["target"], r["seed"]) for r in read(rows)}
     for target in table.values:

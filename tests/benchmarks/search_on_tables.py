@@ -1,8 +1,8 @@
-"""How many evaluations each search algorithm needs for a table's exact front: the shelf's own, side by side.
+"""Benchmark of the registry's search algorithms: evaluations to a share of a table's exact hypervolume.
 
 Run: ``python -m tests.benchmarks.search_on_tables ../shared/data/tables --cache runs/benchmarks/search-on-tables``, a folder
-with NAS-Bench-201 and NAS-Bench-Macro; run again, it goes on where it ended, and repeats what was changed since. Or a table
-of one's own: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each).
+with NAS-Bench-201 and NAS-Bench-Macro. A second run continues the first and repeats what has changed since. Or another
+table: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from nas.search.registry import ALGORITHMS
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 
 METHOD = """\
-Evaluations to a share of the exact hypervolume, by the loop of real searches with the shelf's algorithms as `nas search` makes
-them. Reference point: the exact front's nadir, moved out by 10 % of the front's range. The smallest and the largest network
+Evaluations to a share of the exact hypervolume, by the loop of real searches with the algorithms that `nas search` makes.
+Reference point: the exact front's nadir, moved out by 10 % of the front's range. The smallest and the largest network
 come first and are counted; then batches of {batch}. guided has {guided_seeds} seeds from {first_seed} on, the others {seeds}.
-Each run ends at the share or at its budget, and one that does not get there counts as its budget: {budgets}.
+Each run ends at the share or at its budget, and counts as its budget if it does not reach the share: {budgets}.
 Cells: median over seeds (least to most); "> N": not within the budget.
 Ratio: guided's median over the least median of {baselines}."""
 
 BUDGETS = {"guided": 400, "linas": 500, "optuna-tpe": 500}
 _BUDGET = 1000
 BASELINES = ("nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas")
-"""The best of these is what guided is compared with."""
+"""guided is compared with the best of these."""
 LINES = ("guided", "guided-exact", *BASELINES, "random")
-"""In the order printed. ``guided-exact`` is guided that is told a task's exact columns, as a real search
-tells the parameters and MACs of any network."""
+"""In the order printed. ``guided-exact`` is guided with functions of a problem's exact columns, as a real search has for
+parameters and MACs."""
 _SLOW = ("guided", "guided-exact", "optuna-tpe", "linas")
-"""They are run after all others, in this order."""
+"""These run after all others, in this order."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Problem:
     """A column of the comparison.
 
     Attributes:
-        group: columns that are summed up together.
-        exact: columns that ``guided-exact`` is told.
+        group: columns that are summarised together.
+        exact: columns that ``guided-exact`` can compute.
     """
 
     name: str
@@ -82,10 +82,10 @@ def published(folder: Path) -> list[Problem]:
 
 def own(table: Path, maximize: str, minimize: Sequence[str], target: float, exact: str) -> list[Problem]:
     """A column for each list of columns to minimise."""
-    told = tuple(exact.split(",")) if exact else ()
+    computed = tuple(exact.split(",")) if exact else ()
     return [
         Problem(text, table.stem, table, tuple(maximize.split(",")), tuple(text.split(",")), target,
-                tuple(name for name in told if name in (*maximize.split(","), *text.split(","))))
+                tuple(name for name in computed if name in (*maximize.split(","), *text.split(","))))
         for text in minimize
     ]  # fmt: skip
 
@@ -126,7 +126,7 @@ def _budget(line: str, budgets: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True)
 class Cell:
-    """What the runs of one algorithm needed; a run that did not get there counts as its budget."""
+    """The evaluations of one algorithm's runs; one that did not reach the share counts as its budget."""
 
     counts: tuple[int, ...]
     budget: int
@@ -146,7 +146,7 @@ class Cell:
 
     @property
     def median(self) -> float:
-        """Over seeds, with a run that did not get there as its budget."""
+        """Over seeds; a run that did not reach the share counts as its budget."""
         return float(np.median(np.minimum(self.counts, self.budget)))
 
     def __str__(self) -> str:
@@ -159,7 +159,7 @@ class Cell:
 
 
 def print_table(problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None]) -> None:
-    """A line an algorithm, a column a problem; then the ratios."""
+    """One line per algorithm, one column per problem; then the ratios."""
     lines = [line for line in LINES if any(found.get((p, line)) for p in problems)]
     print("| algorithm | " + " | ".join(f"{p.name} ({p.target:.0%})" for p in problems) + " | CPU s a run |")
     print("|---" * (len(problems) + 2) + "|")
@@ -199,7 +199,7 @@ def print_summary(problems: Sequence[Problem], found: Mapping[tuple[Problem, str
 
 
 def main() -> None:
-    """Parses the command line, does what is missing and prints the comparison."""
+    """Parses the command line, runs what is missing and prints the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, help="the folder of published tables, or a table's YAML file")
     parser.add_argument("--cache", type=Path, required=True, help="folder that keeps each run")
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], metavar="COLUMN/ALGORITHM", help="e.g. raspi4/, /linas")
     parser.add_argument("--budget", action="append", default=[], metavar="ALGORITHM=N")
-    parser.add_argument("--cached", action="store_true", help="print what is done, do nothing")
+    parser.add_argument("--cached", action="store_true", help="print the finished runs only")
     parser.add_argument("--maximize", default="", metavar="COL[,COL]")
     parser.add_argument("--minimize", action="append", default=[], metavar="COL[,COL]")
     parser.add_argument("--exact", default="", metavar="COL[,COL]")
@@ -221,14 +221,14 @@ def main() -> None:
     elif args.maximize and args.minimize:
         problems = own(args.tables, args.maximize, args.minimize, args.target, args.exact)
     else:
-        parser.error("a table of one's own needs --maximize and --minimize")
+        parser.error("a table needs --maximize and --minimize")
     cells, kept = plan(problems, args.seeds, args.guided_seeds, args.only, budgets, args.first_seed), Cache(args.cache)
     if not args.cached:
         names = {spec: f"{problem.name}/{line}" for (problem, line), specs in cells.items() for spec in specs}
         for spec, row in run_missing(list(names), kept, args.jobs):
             reached = row.evaluations_to[f"{spec.target:g}"]
-            told = f"{names[spec]}, seed {spec.seed}: {reached or f'> {spec.budget}'}, {row.own_seconds:.1f} s"
-            print(told, file=sys.stderr, flush=True)
+            line = f"{names[spec]}, seed {spec.seed}: {reached or f'> {spec.budget}'}, {row.own_seconds:.1f} s"
+            print(line, file=sys.stderr, flush=True)
     found = {cell: Cell.of(specs, [kept.find(spec) for spec in specs]) for cell, specs in cells.items()}
     shown = ", ".join(f"{name} {n}" for name, n in budgets.items()) + f", others {_BUDGET}"
     print(

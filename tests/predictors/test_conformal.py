@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 
 from predictors.base import Predictor
-from predictors.baselines import gaussian_process, lightgbm, mean, ridge
+from predictors.baselines import gaussian_process, lightgbm
 from predictors.conformal import ConformalPredictor
 from predictors.folds import held_out, make_folds
 from predictors.linear import RidgePredictor
+from predictors.mean import MeanPredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 
@@ -41,8 +42,8 @@ def test_baselines_rank_as_expected_on_a_sum() -> None:
     x, new = rows(60), rows(200, seed=9)
     errors = {}
     for name, model in {
-        "mean": mean(),
-        "ridge": ridge(),
+        "mean": MeanPredictor(),
+        "ridge": RidgePredictor(),
         "gp": gaussian_process(D),
         "lightgbm": lightgbm(positive=True, seed=0),
     }.items():

@@ -1,4 +1,4 @@
-"""AGE-MOEA's survival: distances in the geometry that the front is found to have."""
+"""AGE-MOEA's survival: distances in the estimated geometry of the front."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LEAST_P, _MOST_P = 0.1, 20.0
 
 
 class AgeSurvival(Survival):  # type: ignore[misc]
-    """Survival by front, then by how far from its neighbours and how near to the ideal point (AGE-MOEA).
+    """Survival by front, then by distance to neighbours over distance to the ideal point (AGE-MOEA).
 
     Panichella 2019, "An adaptive evolutionary algorithm based on non-Euclidean geometry for many-objective
-    optimization" (doi 10.1145/3321707.3321839). pymoo's own version needs numba, a compiler, for what numpy does in a
+    optimization" (doi 10.1145/3321707.3321839). pymoo's own version needs numba; numpy takes a
     millisecond. Sets ``rank`` and ``crowding`` (the paper's survival score), which tournaments compare.
     """
 
@@ -53,7 +53,7 @@ def first_scores(front: Array) -> tuple[Array, float, Array]:
     Infinite for the ends; else the distance to the two nearest of those scored before, over the distance to the ideal point.
 
     Args:
-        front: (n, m) figures less the ideal point.
+        front: (n, m) values minus the ideal point.
     """
     ends = _ends(front)
     scale = _intercepts(front, ends)
@@ -85,7 +85,7 @@ def _ends(front: Array) -> list[int]:
 
 
 def _intercepts(front: Array, ends: list[int]) -> Array:
-    """Where the plane through the ends cuts the axes, (m,); each objective's largest figure where it does not."""
+    """Where the plane through the ends cuts the axes, (m,); each objective's largest value if it does not."""
     m = front.shape[1]
     largest = front.max(axis=0)
     found = largest

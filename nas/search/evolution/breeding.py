@@ -29,7 +29,7 @@ from nas.search.evolution.decomposition import DecomposedEvolution
 from nas.search.evolution.mating import ArrayMating, tournament
 
 ETA = 3.0
-"""Distribution index of both operators, as pymoo's documentation proposes for integers: larger ones round to no change."""
+"""Distribution index of both operators, from pymoo's documentation for integers: larger ones round to no change."""
 
 Operators = Callable[[], dict[str, Any]]
 _Mate = Callable[[Selection], ArrayMating]
@@ -49,7 +49,7 @@ def linas_operators() -> dict[str, Any]:
 
 
 def uniform_operators() -> dict[str, Any]:
-    """Each gene from one parent or the other, then redrawn with probability 1/n: the order of levels plays no part."""
+    """Each gene from one parent or the other, then redrawn with probability 1/n: the order of levels has no effect."""
     return {"crossover": UniformCrossover(), "mutation": _Redraw()}
 
 
@@ -67,7 +67,7 @@ def evolve(
 
     Args:
         levels: number of options of each choice.
-        score: minimised figures (n, n_objectives) and violations (n,) of rows of levels.
+        score: minimised values (n, n_objectives) and violations (n,) of rows of levels.
         seed: from 0 to 2**32 - 1.
     """
     n_genes = len(levels)
@@ -79,7 +79,7 @@ def evolve(
     algorithm.setup(problem, termination=NoTermination(), seed=seed)
     for _ in range(generations):
         bred = algorithm.ask()
-        if bred is None:  # nothing new can be bred
+        if bred is None:  # no new child can be bred
             break
         values, violations = score(bred.get("X").astype(np.int64))
         bred.set("F", values, "G", violations[:, None])
@@ -93,8 +93,8 @@ class Method:
     """One way of evolving.
 
     Attributes:
-        make: given how to mate who was selected, a size of the population and a number of objectives, an algorithm.
-        population: how many survive.
+        make: makes an algorithm of a mating, a size of the population and a number of objectives.
+        population: number of survivors.
     """
 
     make: Callable[[_Mate, int, int], GeneticAlgorithm]
@@ -154,7 +154,7 @@ def _by_niche(
 ) -> NDArray[np.int64]:
     """U-NSGA-III's tournament (Seada and Deb 2014), winners (n, 1), by the algorithm's generator.
 
-    pymoo's own draws from a fresh generator where two violations are equal, so that it is not repeatable.
+    pymoo's own uses a fresh generator if two violations are equal, so that it is not repeatable.
     """
     violation = pop.get("CV")[:, 0]
     winners = np.empty((len(pairs), 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""MOEA/D for batches: one subproblem a weight vector, each with its best network."""
+"""MOEA/D for batches: one subproblem per weight vector, each with its best network."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ NEIGHBOURS = 10
 NEAR = 0.9
 """The probability that parents are neighbours (Li and Zhang 2009); else they are any two."""
 REPLACED = 2
-"""How many subproblems a network may serve (Li and Zhang 2009): more, and the population loses its variety."""
+"""Subproblems that a network may serve, at most (Li and Zhang 2009): with more, the population loses diversity."""
 _LEAST_WEIGHT = 1e-3
 
 
 class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
     """MOEA/D with Chebyshev decomposition (Zhang and Li 2007, doi 10.1109/TEVC.2007.892759).
 
-    pymoo's `MOEAD` evaluates child by child, and its `ParallelMOEAD` takes back only what it bred itself, in order; neither
-    takes constraints. Departures, so that any networks can be told in any batch: the children of a batch are bred from one
-    population, those of different subproblems; a child goes to the subproblem that suits it best and may replace that
-    one's neighbours (global replacement: Wang, Zhang, Zhou, Gong, Jiao 2016, doi 10.1109/TCYB.2015.2403849), not those of
-    the subproblem it was bred for. Figures are scaled by the ideal and the nadir point of the population's front before
-    each batch. The smaller violation wins before the better figure.
+    pymoo's `MOEAD` evaluates child by child, and its `ParallelMOEAD` accepts only the children that it bred, in order;
+    neither has constraints. Departures, so that a batch can be any networks: the children of a batch are bred from one
+    population, for different subproblems; a child joins the subproblem that suits it best and may replace that one's
+    neighbours (global replacement: Wang, Zhang, Zhou, Gong, Jiao 2016, doi 10.1109/TCYB.2015.2403849), not those of the
+    subproblem that it was bred for. Values are scaled by the ideal and the nadir point of the population's front before
+    each batch. The smaller violation wins, then the better value.
 
     Args:
-        weights: (k, m), one a subproblem; the population has one member each, and a member may serve several.
-        mate: makes the mating of a selection.
+        weights: (k, m), one per subproblem; the population has one member each, and a member may serve several.
+        mate: makes the mating for a selection.
     """
 
     def __init__(self, weights: Array, mate: Callable[[Selection], Any]) -> None:
@@ -44,13 +44,13 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
         super().__init__(pop_size=len(weights), mating=mate(_Neighbours(self._near)))
 
     def _initialize_advance(self, infills: Any = None, **kwargs: Any) -> None:
-        """Each subproblem takes the best of what is there and serves fewer than `REPLACED` others."""
+        """Each subproblem takes the best network that serves fewer than `REPLACED` others."""
         scaled, violation = self._scaled(infills), infills.get("CV")[:, 0]
         serves = np.zeros(len(infills), dtype=np.int64)
         slots = np.empty(len(self._weights), dtype=np.int64)
         for slot in self.random_state.permutation(len(self._weights)):
             costs = (scaled * self._weights[slot]).max(axis=1)
-            # Where there are too few for all, the full ones serve on.
+            # If there are too few for all, networks serve more.
             slots[slot] = np.lexsort((costs, violation, serves >= REPLACED))[0]
             serves[slots[slot]] += 1
         self.pop = infills[slots]
@@ -70,7 +70,7 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
         self.pop = merged[slots]
 
     def _scaled(self, pop: Any) -> Array:
-        """Figures (n, m) with 0 at the ideal point of the best front, and 1 at its nadir."""
+        """Values (n, m) with 0 at the ideal point of the best front, and 1 at its nadir."""
         values = pop.get("F")
         front = values[first_front(values, pop.get("CV")[:, 0])]
         ideal, nadir = front.min(axis=0), front.max(axis=0)
@@ -80,7 +80,7 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
 
 
 class _Neighbours(Selection):  # type: ignore[misc]
-    """Parents from the neighbourhoods of subproblems, each of which has its turn."""
+    """Parents from the neighbourhoods of subproblems, in turns."""
 
     def __init__(self, near: NDArray[np.int64]) -> None:
         super().__init__()

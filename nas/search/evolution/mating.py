@@ -1,4 +1,4 @@
-"""pymoo's mating on whole arrays: the same children by the same draws, of which large litters take far less time."""
+"""pymoo's mating on whole arrays: the same children from the same random numbers, in far less time for large litters."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _Array = NDArray[np.float64]
 
 
 class ArrayMating(InfillCriterion):  # type: ignore[misc]
-    """Breeds as pymoo's `Mating` does, without making an object of each parent and child between its steps.
+    """Breeds like pymoo's `Mating`, without an object for each parent and child between its steps.
 
     Args:
         selection: gives indices of parents.
-        crossover, mutation: of levels; what they give is rounded, by their own repair or by nature.
+        crossover, mutation: of levels; their results are whole numbers, by repair or by construction.
     """
 
     def __init__(self, selection: Selection, *, crossover: Crossover, mutation: Mutation, **parts: Any) -> None:
@@ -30,19 +30,19 @@ class ArrayMating(InfillCriterion):  # type: ignore[misc]
         self._selection, self._crossover, self._mutation = selection, crossover, mutation
 
     def litter(self, algorithm: Any, n: int) -> NDArray[np.int64]:
-        """Levels of `n` children (n, n_choices), or of one more, of an algorithm's population; known ones among them."""
-        problem, draws = algorithm.problem, algorithm.random_state
+        """Levels of `n` children (n, n_choices), or of one more, of an algorithm's population; some may be known."""
+        problem, rng = algorithm.problem, algorithm.random_state
         pairs = self._selection.do(
-            problem, algorithm.pop, math.ceil(n / 2), n_parents=2, to_pop=False, random_state=draws, algorithm=algorithm
+            problem, algorithm.pop, math.ceil(n / 2), n_parents=2, to_pop=False, random_state=rng, algorithm=algorithm
         )
         parents = np.swapaxes(algorithm.pop.get("X")[pairs], 0, 1).astype(np.float64)
-        crossed = draws.random(len(pairs)) < get(self._crossover.prob, size=len(pairs))
+        crossed = rng.random(len(pairs)) < get(self._crossover.prob, size=len(pairs))
         children = parents
         if crossed.any():
-            children = np.where(crossed[:, None], self._crossover._do(problem, parents, random_state=draws), parents)
+            children = np.where(crossed[:, None], self._crossover._do(problem, parents, random_state=rng), parents)
         children = _repaired(self._crossover, problem, children.reshape(-1, parents.shape[-1]))
-        mutants = self._mutation._do(problem, children, random_state=draws)
-        mutated = draws.random(len(children)) <= get(self._mutation.prob, size=len(children))
+        mutants = self._mutation._do(problem, children, random_state=rng)
+        mutated = rng.random(len(children)) <= get(self._mutation.prob, size=len(children))
         return _repaired(self._mutation, problem, np.where(mutated[:, None], mutants, children)).astype(np.int64)
 
     def _do(
@@ -54,12 +54,12 @@ class ArrayMating(InfillCriterion):  # type: ignore[misc]
 def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any) -> NDArray[np.int64]:
     """NSGA-II's binary tournament, the winners of pairs (n, 2) as (n, 1): pymoo's `binary_tournament`, of all pairs at once.
 
-    The smaller violation wins; of two feasible ones that which dominates (or has the lower rank, as the algorithm's
-    ``tournament_type`` says), then the less crowded one, then chance.
+    The smaller violation wins; of two feasible rows the dominating one (or the one of lower rank, by the algorithm's
+    ``tournament_type``), then the less crowded one, then a random one.
     """
     one, two = pairs.T
     violation = pop.get("CV")[:, 0]
-    # Where nothing is feasible, nobody has a rank: None, which loses to none and beats none.
+    # If nothing is feasible, ranks are None, which becomes NaN: it neither wins nor loses.
     rank, crowding = (pop.get(name).astype(np.float64) for name in ("rank", "crowding"))
     if algorithm.tournament_type == "comp_by_rank_and_crowding":
         ahead = _lead(rank[one], rank[two])

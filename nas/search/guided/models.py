@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -32,25 +32,6 @@ class ScoredPredictor(Predictor, Protocol):
     @property
     def quality(self) -> Quality:
         """Of the last fit."""
-        ...
-
-
-class ModelKind(Protocol):
-    """One way of modelling a metric of architectures."""
-
-    @property
-    def minimum_rows(self) -> int:
-        """Labels that a fit needs."""
-        ...
-
-    def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """A model fitted to labels.
-
-        Args:
-            architectures: at least `minimum_rows`.
-            labels: in natural sign (n,), all finite.
-            ratio: whether errors count as ratios, as those of positive costs do.
-        """
         ...
 
 
@@ -85,7 +66,13 @@ class GeneKind:
         self._wired = [GeneFeatures(space, wiring) for wiring in wirings(space)]
 
     def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """See `ModelKind`."""
+        """A model fitted to labels.
+
+        Args:
+            architectures: at least `minimum_rows`.
+            labels: in natural sign (n,), all finite.
+            ratio: whether errors count as ratios, as those of positive costs do.
+        """
         some = evenly_spaced(len(labels), CELL_ROWS)
         features = self._likeliest([architectures[i] for i in some], labels[some], ratio=ratio)
         process = self._process(features, ratio=ratio)
@@ -124,14 +111,10 @@ class AutoKind:
     source: FeatureSource
     seed: int
     tune_seconds: float = 0.0
-
-    @property
-    def minimum_rows(self) -> int:
-        """See `ModelKind`."""
-        return AutoPredictor.minimum_rows
+    minimum_rows: ClassVar[int] = AutoPredictor.minimum_rows
 
     def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """See `ModelKind`."""
+        """See `GeneKind.fit`."""
         predictor = AutoPredictor(
             layout=self.source.layout, positive=ratio, seed=self.seed, tune_seconds=self.tune_seconds
         )
@@ -149,7 +132,7 @@ class MetricModel:
 
     @staticmethod
     def choose(
-        kinds: Sequence[ModelKind], metric: Objective, architectures: Sequence[Architecture], labels: Array
+        kinds: Sequence[GeneKind | AutoKind], metric: Objective, architectures: Sequence[Architecture], labels: Array
     ) -> MetricModel:
         """The kind of least cross-validated error, fitted to labels in natural sign (n,), all finite."""
         ratio = metric.goal is Goal.MINIMIZE and bool((labels > 0).all())

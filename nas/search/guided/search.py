@@ -13,7 +13,7 @@ from nas.problem.pareto import MARGIN, non_dominated
 from nas.search.guided.acquisition import select_batch
 from nas.search.guided.candidates import Effort, candidates, relatives
 from nas.search.guided.goals import Goals
-from nas.search.guided.models import AutoKind, FeatureSource, GeneKind, MetricModel, ModelKind, SurrogateModels, Values
+from nas.search.guided.models import AutoKind, FeatureSource, GeneKind, MetricModel, SurrogateModels, Values
 from nas.search.guided.start import spread_out
 from nas.search.history import HistorySearch
 from nas.search.ranking import first_front, survivors
@@ -53,10 +53,7 @@ class GuidedSearch(HistorySearch):
         features: analytic features by the name of each metric that has some; the others are modelled by the Gaussian
             process over genes alone.
         exact: functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
-        reference: bounds the volume that candidates are judged by, minimised, (m,); None takes, at each ask, the nadir of a
-            front, moved out by 10 % of its range: the measured front, or that of measurements and predictions, the larger.
         initial: successful evaluations, those before the first ask included, before the first model.
-        kinds: models to choose from for each metric; None takes the two above.
         constraints: on objectives or on further metrics, which every evaluation then has too.
         warm_start: evaluations of other runs: models learn from them, and the promising architectures are candidates.
         tune_seconds: for tuning each model on analytic features, at each fit; if the time ends before the trials, an ask is
@@ -74,9 +71,7 @@ class GuidedSearch(HistorySearch):
         seed: int,
         features: Mapping[str, FeatureSource] | None = None,
         exact: Mapping[str, Values] | None = None,
-        reference: NDArray[np.float64] | None = None,
         initial: int = INITIAL,
-        kinds: Sequence[ModelKind] | None = None,
         effort: Effort | None = None,
         tune_seconds: float = 0.0,
         warm_start: Sequence[Evaluation] = (),
@@ -93,14 +88,12 @@ class GuidedSearch(HistorySearch):
                 f"exact functions are given for {stray}, which are not among the metrics searched: {names}"
             )
         genes = GeneKind(space, seed=seed)
-        analytic = {name: [AutoKind(source, seed, tune_seconds)] for name, source in (features or {}).items()}
-        self._kinds: dict[str, Sequence[ModelKind]] = {
-            m.name: [genes, *analytic.get(m.name, [])] if kinds is None else kinds for m in metrics
-        }
-        self._least_whole = max(min(kind.minimum_rows for kind in kinds) for kinds in self._kinds.values())
+        self._kinds: dict[str, list[GeneKind | AutoKind]] = {m.name: [genes] for m in metrics}
+        for name, source in (features or {}).items():
+            self._kinds.setdefault(name, []).append(AutoKind(source, seed, tune_seconds))
         if len(warm_start) >= initial:
             initial = min(initial, WARM_INITIAL)
-        self._reference, self._initial, self._effort = reference, max(initial, _LEAST_MODELLED), effort or Effort()
+        self._initial, self._effort = max(initial, _LEAST_MODELLED), effort or Effort()
         self._prior = PriorObservations(warm_start, metrics, constraints)
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
@@ -136,7 +129,7 @@ class GuidedSearch(HistorySearch):
     def _is_ready(self) -> bool:
         """Whether there are enough labels to model; staged evaluations that stopped early have some of them."""
         n_whole = sum(bool(np.isfinite(row).all()) for row in self._evaluated.values())
-        return len(self._history) >= self._initial and n_whole >= self._least_whole
+        return len(self._history) >= self._initial and n_whole >= GeneKind.minimum_rows
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         models, surrogate = self._models()
@@ -195,14 +188,12 @@ class GuidedSearch(HistorySearch):
         return [*prior, *own], self._goals.metrics[j].sign * np.concatenate([values, list(own.values())])
 
     def _bounds(self, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The reference point: beyond the measured front (n, m), and beyond the front with predictions (k, m).
+        """The reference point of improvements, (m,): beyond the measured front (n, m), and beyond that with predictions (k, m).
 
         With the measured front alone, a larger and better network than all of it would improve nothing, and the search
         would extend the front by a tenth at a time: on NAS-Bench-201 it needed an eighth to a third more evaluations, and
         some runs stagnated for 100 of them. Predictions that dominate the measured front must not shrink the volume either.
         """
-        if self._reference is not None:
-            return self._reference
         bounds = _reach(np.vstack([measured, predicted]))
         return np.maximum(bounds, _reach(measured)) if len(measured) else bounds
 

@@ -20,7 +20,7 @@ from predictors.quality import Quality, Scores
 from predictors.scale import Bounds, LabelScale
 from predictors.subsample import evenly_spaced
 from predictors.threads import one_thread
-from predictors.warp import BestWarp, LogWarp, WarpedLabels
+from predictors.warp import LOG, WarpedLabels, best_warp
 
 LIKELIHOOD_ROWS = 200
 """Rows from which the weights are learnt, at most; each likelihood costs n³."""
@@ -53,7 +53,7 @@ class HammingProcess:
     Args:
         groups: for each feature column the number of its weight, 0, 1, 2, ...; a column of -1 is not used.
         trend: columns in which the label also has a linear trend; may be none.
-        goal: MINIMIZE learns the logarithm of positive labels; MAXIMIZE learns them by `BestWarp`.
+        goal: MINIMIZE learns the logarithm of positive labels; MAXIMIZE learns them by `best_warp`.
         seed: of the folds that `quality` is taken on.
         name: of the model, for `quality`.
     """
@@ -116,7 +116,7 @@ class HammingProcess:
         return training_arrays(features, labels, minimum=self.minimum_rows, positive=self.goal is Goal.MINIMIZE)
 
     def _warped(self, labels: Array) -> WarpedLabels:
-        return WarpedLabels.of(labels, LogWarp() if self.goal is Goal.MINIMIZE else BestWarp(labels))
+        return WarpedLabels.of(labels, LOG if self.goal is Goal.MINIMIZE else best_warp(labels))
 
     def predict(self, features: Array) -> Prediction:
         """Predictions for (m, d); noise is part of the deviation. The mean is the label of the process's mean."""
