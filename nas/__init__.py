@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.config import load_job as load_job
-    from nas.engine.driver import RunOptions as RunOptions
     from nas.engine.driver import resume as resume
     from nas.engine.driver import search as run
     from nas.engine.driver import train as train
     from nas.engine.run import open_run as open_run
+    from nas.engine.run_options import RunOptions as RunOptions
 
 __all__ = ["RunOptions", "load_job", "open_run", "resume", "run", "train"]
 
 _HOMES = {
-    "RunOptions": ("nas.engine.driver", "RunOptions"),
+    "RunOptions": ("nas.engine.run_options", "RunOptions"),
     "load_job": ("nas.config", "load_job"),
     "open_run": ("nas.engine.run", "open_run"),
     "resume": ("nas.engine.driver", "resume"),

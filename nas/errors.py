@@ -108,7 +108,7 @@ class ExportFailedError(NasError):
     code = "export.failed"
 
 
-class SinkError(NasError):
+class LoggerError(NasError):
     """What a run tells cannot be written to where `--log-to` says."""
 
     code = "logger.failed"

@@ -156,7 +156,7 @@ def build_report(
         raise StoreError(
             f"run {run!r} is no search, so it has no front; search a training by a job with   "
             f"supernet: {{from: {run}}}",
-            code="run.not-a-search",
+            code="run.is-training",
         )
     search = facts.search
     space, every, constraints = search.space, search.objectives, search.constraints

@@ -142,7 +142,7 @@ class Replay:
             start = time.process_time()
             evaluated = search(
                 self.table.space, self.objectives, make_algorithm(algorithm, self.problem(seed)), evaluator, store,
-                Budget(evaluations), batch=batch, enough=watch,
+                Budget(evaluations), batch=batch, stop_when=watch,
             )  # fmt: skip
             seconds = time.process_time() - start - watch.seconds
         shares = watch.update(evaluated)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.scoring import Scoring
@@ -69,19 +69,19 @@ def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSou
 
 def build_evaluator(
     prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
-    screen_images: int | None = None, seed: int, note: Callable[[str], None], machines: Machines,
+    screen_images: int | None = None, seed: int, note: Callable[[str], None], environments: Environments,
 ) -> Measured:  # fmt: skip
     """The evaluator of this supernet's subnets, which takes accuracy on one part of the data."""
     profiles = {
         profile.name: Timed(
-            open_profiler(profile, seed=seed, on_wait=note, levels=machines.levels(profile.name)),
+            open_profiler(profile, seed=seed, on_wait=note, levels=environments.levels(profile.name)),
             prepared.data.timed_batches(profile),
         )
         for profile in prepared.job.profiles
     }
     return Measured(
         scoring, supernet.cost, profiles,
-        n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, machines=machines,
+        n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from nas.build.checkpoints import check_training_data, named_checkpoint
 from nas.build.compatibility_facts import network_facts
 from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import preprocessing_folder
-from nas.store.compatibility import check_conditions, check_weights
+from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.stored_run import StoredRun
 from supernets.checkpoint import Checkpoint, load_checkpoint
 
@@ -39,7 +39,7 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
     with run.store() as store:
         facts, weights = store.facts(), store.state().weights
-    check_conditions(
+    check_compatibility(
         f"run {run.id}", facts.compatibility if facts else {}, network_facts(checkpoint.supernet.family, data)
     )
     check_weights(run.id, weights, checkpoint.weights_digest)

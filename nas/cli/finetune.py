@@ -36,6 +36,6 @@ def finetune(
     check_one_choice(select, index, knee)
     opened = Run.open(folder(runs), run)
     job = finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
-    with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as how:
-        made = search_job(job, how, source=f"run {run}")
+    with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
+        made = search_job(job, options, source=f"run {run}")
     return finish(made, as_json)

@@ -117,9 +117,9 @@ def _sweep(
 
     prepared = prepare_job(load_job(job), folder(runs), source=str(job))
     chosen = given or prepared.job.profiles[0]
-    with connected(address, spread=False, profiles=[chosen]), driving(runs) as how:
-        count = partial(how.display.count, "measuring widths")
-        found = sweep(prepared, chosen, on_progress=count, on_wait=how.display.note)
+    with connected(address, spread=False, profiles=[chosen]), driving(runs) as options:
+        count = partial(options.observer.count, "measuring widths")
+        found = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
     paths = plot_sweep(found, chosen.name, output)
     if as_json:
         made: dict[str, Any] = {
@@ -164,10 +164,10 @@ def calibrate(
     chosen, loaded = load_profile(name), load_job(job)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     prepared = prepare_job(loaded, folder(runs), source=str(job))
-    with driving(runs) as how, connected(address, spread=False, profiles=[chosen]):
+    with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
             prepared, chosen, path,
-            subnets=subnets, on_progress=partial(how.display.count, "measuring blocks"), on_wait=how.display.note,
+            subnets=subnets, on_progress=partial(options.observer.count, "measuring blocks"), on_wait=options.observer.note,
         )  # fmt: skip
     if as_json:
         fits = {name: {"blocks": len(table.entries[name]), **asdict(fit)} for name, fit in table.fits.items()}

@@ -104,8 +104,8 @@ def train(
     from nas.config import load_job
     from nas.engine.driver import train as train_job
 
-    with driving(runs, address=address, store=store, log_to=log_to) as how:
-        run = train_job(load_job(job), how, source=str(job))
+    with driving(runs, address=address, store=store, log_to=log_to) as options:
+        run = train_job(load_job(job), options, source=str(job))
     finish(run, as_json)
 
 
@@ -124,8 +124,8 @@ def search(
     from nas.config import load_job
     from nas.engine.driver import search as search_job
 
-    with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as how:
-        run = search_job(load_job(job), how, source=str(job))
+    with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
+        run = search_job(load_job(job), options, source=str(job))
     finish(run, as_json)
 
 
@@ -178,8 +178,8 @@ def resume(
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
-        with driving(runs, inline=inline, address=address, log_to=log_to) as how:
-            resumed = resume_run(run, how, evaluations=evaluations, minutes=minutes)
+        with driving(runs, inline=inline, address=address, log_to=log_to) as options:
+            resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes)
     except UnknownNameError as error:
         if elsewhere:
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")

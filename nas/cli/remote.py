@@ -223,19 +223,21 @@ def _gone(run: str, error: ServiceError) -> str:
 
 def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Shows progress on stderr or JSON on stdout; returns the last summary."""
-    from nas.engine.console import ConsoleDisplay
+    from nas.engine.console import ConsoleProgress
 
     last: RunSummary | None = None
-    with ConsoleDisplay(stderr()) as display:
-        for summary in client.watch(run, on_gone=lambda error: display.note(_gone(run, error))):
+    with ConsoleProgress(stderr()) as observer:
+        for summary in client.watch(run, on_gone=lambda error: observer.note(_gone(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
             elif last is None or status_text(last) != status_text(summary) or last.reason != summary.reason:
-                display.note(f"{summary.run}: {status_text(summary)}{f' ({summary.reason})' if summary.reason else ''}")
+                observer.note(
+                    f"{summary.run}: {status_text(summary)}{f' ({summary.reason})' if summary.reason else ''}"
+                )
             if not as_json and summary.epochs and summary.status != "queued":
-                display.count("training, epoch", summary.epoch, summary.epochs)
+                observer.count("training, epoch", summary.epoch, summary.epochs)
             if not as_json and summary.kind == "search" and summary.evaluations:
-                display.count("searching", summary.evaluations, summary.evaluations_wanted)
+                observer.count("searching", summary.evaluations, summary.evaluations_wanted)
             last = summary
     return last
 

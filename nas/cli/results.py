@@ -25,12 +25,12 @@ from nas.cli.running import check_one_choice, folder, no_collector
 @app.command("runs")
 def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List all runs (trainings and searches) with their status and progress."""
-    from nas.engine.run_table import overview
+    from nas.engine.run_table import run_rows
     from nas.errors import StoreError
 
     if runs != DEFAULT_RUNS and not runs.is_dir():
         raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names one", code="store.no-folder")
-    rows = overview(folder(runs))
+    rows = run_rows(folder(runs))
     if as_json:
         return print_json([row.to_json() for row in rows])
     if not rows:

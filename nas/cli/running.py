@@ -19,8 +19,8 @@ from nas.cli.app import INTERRUPTED
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
-    from nas.engine.driver import RunOptions
     from nas.engine.run import Run
+    from nas.engine.run_options import RunOptions
     from nas.store.folder import RunsFolder
 
 
@@ -59,10 +59,10 @@ def driving(
     log_to: Sequence[str] | None = None,
 ) -> Iterator[RunOptions]:
     """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed."""
-    from nas.engine.console import ConsoleDisplay
-    from nas.engine.driver import RunOptions
+    from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
-    from nas.engine.progress import Interruption, Several
+    from nas.engine.progress import CompositeObserver, Interruption
+    from nas.engine.run_options import RunOptions
 
     interruption = Interruption()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -71,13 +71,15 @@ def driving(
     try:
         with (
             redirect_stdout(sys.stderr),
-            ConsoleDisplay(stderr()) as console,
+            ConsoleProgress(stderr()) as console,
             opened(
                 log_to or (), console.note, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
             ) as sinks,
         ):
-            display = Several([console, *sinks, interruption])
-            yield RunOptions(folder(runs), inline=inline, address=address, replay=replay, store=store, display=display)
+            observer = CompositeObserver([console, *sinks, interruption])
+            yield RunOptions(
+                folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer
+            )
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -26,14 +26,14 @@ def drive(
     log_to: LogTo = None,
 ) -> None:
     """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
-    from nas.engine.budget_extension import Extension
+    from nas.engine.budget_extension import BudgetExtension
     from nas.engine.driver import drive as drive_run
 
     with driving(runs, inline=inline, address=address, log_to=log_to) as how:
-        driven = drive_run(run, how, kind=kind, more=Extension(evaluations, minutes, extension))
+        driven = drive_run(run, how, kind=kind, more=BudgetExtension(evaluations, minutes, extension))
         with driven.store() as store:
             reason = store.reason()
-            how.display.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
+            how.observer.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
 
 
 @app.command(hidden=True)

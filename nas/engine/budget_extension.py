@@ -11,7 +11,7 @@ from nas.store.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)
-class Extension:
+class BudgetExtension:
     """What a run is given beyond its budget: new totals (``150``), or more of them (``+50``).
 
     Attributes:
@@ -35,7 +35,7 @@ class Extension:
         state = store.state()
         if state.budget is None:
             raise NasError(
-                f"run {run} is a training; --evaluations and --minutes are a search's", code="run.not-a-search"
+                f"run {run} is a training; --evaluations and --minutes are a search's", code="run.is-training"
             )
         spent = Spent(sum(map(len, store.asks())), state.searched_seconds, ended=state.stop is not None)
         try:

@@ -21,7 +21,7 @@ from rich.progress import (
 from nas.analysis.formatting import duration, miss_text
 
 if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
-    from nas.engine.loop import Progress as SearchProgress
+    from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
     from nas.store.run_facts import RunFacts
@@ -58,7 +58,7 @@ class Pace:
         return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
 
 
-class ConsoleDisplay:
+class ConsoleProgress:
     """Progress bars of training and search; the figures shown are committed or checkpointed.
 
     Args:

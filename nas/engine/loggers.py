@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from nas.errors import SinkError
+from nas.errors import LoggerError
 
 if TYPE_CHECKING:
-    from nas.engine.loop import Progress
-    from nas.engine.progress import Display
+    from nas.engine.progress import ProgressObserver
+    from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
     from nas.store.run_facts import RunFacts
@@ -56,7 +56,7 @@ class Log(Protocol):
         ...
 
 
-class Sink:
+class ProgressLogger:
     """A display whose figures go to a log; closed by ``with``.
 
     A log that fails ends no run: that is told once, and nothing more is written.
@@ -72,7 +72,7 @@ class Sink:
         self._kept: list[tuple[str, int, float]] = []
         self._written = clock()
         self._known = 0
-        self._latest: Progress | None = None
+        self._latest: SearchProgress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +101,7 @@ class Sink:
         self._keep(epoch.epoch, figures)
         self._flush()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SearchProgress) -> None:
         """Keeps what the search has come to by each evaluation, once that is all told."""
         if progress.phase != "searching" or progress.done <= self._known:
             return
@@ -139,12 +139,12 @@ class Sink:
     def _failing_once(self) -> Iterator[None]:
         try:
             yield
-        except SinkError as error:
+        except LoggerError as error:
             self._log = None
             self._tell(f"{error}; the run goes on, and nothing more is logged there")
 
 
-class TensorBoardLog:
+class TensorBoardWriter:
     """Event files for TensorBoard, in a folder of the run's name.
 
     Args:
@@ -158,7 +158,7 @@ class TensorBoardLog:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
-            raise SinkError(_missing("tensorboard", error)) from None
+            raise LoggerError(_missing("tensorboard", error)) from None
         self._make, self._folder = SummaryWriter, folder
         self._writer: Any = None
         with self._writing():
@@ -187,10 +187,10 @@ class TensorBoardLog:
         try:
             yield
         except OSError as error:
-            raise SinkError(f"tensorboard:{self._folder}: cannot be written: {error.strerror or error}") from error
+            raise LoggerError(f"tensorboard:{self._folder}: cannot be written: {error.strerror or error}") from error
 
 
-class MLflowLog:
+class MLflowWriter:
     """A run of MLflow's, found again by where ours is kept.
 
     Args:
@@ -209,7 +209,7 @@ class MLflowLog:
             from mlflow.exceptions import MlflowException
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise SinkError(_missing("mlflow", error)) from None
+            raise LoggerError(_missing("mlflow", error)) from None
         self._uri, self._errors, self._metric, self._param = uri, (MlflowException, OSError), Metric, Param
         self._run: str | None = None
         with self._asking():
@@ -251,11 +251,11 @@ class MLflowLog:
             yield
         except self._errors as error:
             said = " ".join(str(error).split())[:300]
-            raise SinkError(f"mlflow:{self._uri}: cannot be written ({said})") from error
+            raise LoggerError(f"mlflow:{self._uri}: cannot be written ({said})") from error
 
 
 @contextmanager
-def opened(wanted: Sequence[str], tell: Callable[[str], None], *, experiment: str) -> Iterator[list[Display]]:
+def opened(wanted: Sequence[str], tell: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
     """Sinks by what ``--log-to`` says, closed at the end.
 
     Args:
@@ -267,19 +267,19 @@ def opened(wanted: Sequence[str], tell: Callable[[str], None], *, experiment: st
         SinkError: one is malformed, or cannot be opened.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(Sink(_log(text, experiment), tell)) for text in wanted]
+        yield [stack.enter_context(ProgressLogger(_log(text, experiment), tell)) for text in wanted]
 
 
 def _log(text: str, experiment: str) -> Log:
     kind, _, where = text.partition(":")
     if not where:
-        raise SinkError(f"--log-to {text!r}: expected {FORMS}")
+        raise LoggerError(f"--log-to {text!r}: expected {FORMS}")
     match kind:
         case "tensorboard":
-            return TensorBoardLog(Path(where))
+            return TensorBoardWriter(Path(where))
         case "mlflow":
-            return MLflowLog(where, experiment)
-    raise SinkError(f"--log-to {text!r}: unknown kind {kind!r}; expected {FORMS}")
+            return MLflowWriter(where, experiment)
+    raise LoggerError(f"--log-to {text!r}: unknown kind {kind!r}; expected {FORMS}")
 
 
 def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:

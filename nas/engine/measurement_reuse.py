@@ -1,4 +1,4 @@
-"""Other runs whose measurements a run takes where it has use for them: the one that it replays, and its warm start's."""
+"""Reuse of other runs' measurements: of a run that is replayed (``--replay``), and of a warm start's (``warm_start``)."""
 
 from __future__ import annotations
 
@@ -14,114 +14,113 @@ from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status
 from nas.store.base import RunStore
-from nas.store.compatibility import check_conditions, check_weights
+from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.folder import RunsFolder
 from nas.store.run_facts import ReusedRun, RunFacts, SearchFacts
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
 
-Lookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
-"""The known measurements among some requests."""
-_REPLAY, _WARM = "--replay", "warm_start"
+MeasurementLookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
+"""Returns the known measurements among some requests."""
+_REPLAY, _WARM_START = "--replay", "warm_start"
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """All runs that a run takes measurements from, as they were when it began.
+class Reuse:
+    """What a new run takes from other runs, as they are when it begins; see `nas.store.run_facts.SearchFacts`.
 
     Attributes:
-        machines: the environments that the run's own figures must come from, to stand beside those.
-        learnt: by network, in the order measured: its ``key`` and its ``figures``, name -> [value, error], both null where
-            the run has none (it failed, or was not worth taking). Kept, so that a resumed search begins from the same,
-            whatever became of the runs.
+        environments: those that the run's own measurements must come from to be combined with the others'.
     """
 
     runs: tuple[ReusedRun, ...] = ()
-    machines: Mapping[str, Any] = field(default_factory=dict)
-    learnt: tuple[Mapping[str, Any], ...] = ()
+    environments: Mapping[str, Any] = field(default_factory=dict)
+    prior_results: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        """For people, what is begun with."""
-        warm = [source.run for source in self.runs if not source.failures]
-        return f"warm start: figures of {len(self.learnt)} networks from {', '.join(warm)}" if warm else ""
+        """A line for people; "" without a warm start."""
+        warm = [reused.run for reused in self.runs if not reused.failures]
+        n = len(self.prior_results)
+        return f"warm start: measurements of {n} networks from {', '.join(warm)}" if warm else ""
 
 
-def find_sources(
-    runs: RunsFolder, prepared: PreparedJob, replay: str | None, environments: Mapping[str, Mapping[str, Any]]
-) -> Sources:
-    """What a new run takes from others.
+def find_reuse(
+    runs: RunsFolder, prepared: PreparedJob, replay: str | None, current: Mapping[str, Mapping[str, Any]]
+) -> Reuse:
+    """What a new run takes from other runs.
 
     Args:
-        replay: a run to take every measurement of; the job's ``warm_start`` names others.
-        environments: of the job's profiles as they are now, by name.
+        replay: a run whose every measurement is taken; the job's ``warm_start`` names others.
+        current: the environments of the job's profiles now, by name.
 
     Raises:
         NasError: one of them is gone, or no search of the same supernet and data.
     """
-    sources: list[ReusedRun] = []
-    machines: dict[str, Any] = {}
-    learnt: list[dict[str, Any]] = []
-    for run, option in [
-        *([(replay, _REPLAY)] if replay else []),
-        *((run, _WARM) for run in prepared.config.warm_start),
-    ]:
-        with _open(runs, run, option).store() as store:
-            facts, theirs = _checked(run, store, prepared, option), store.state().environments
-            if option == _REPLAY:
-                sources.append(ReusedRun(run, tuple(facts.compatibility["profiles"]), failures=True))
-                machines = {**theirs, **machines}
-                continue
-            source = _comparable(run, facts.compatibility, theirs, prepared, environments, machines)
-            usable = [f"profile {name}" for name in source.profiles] + ["accuracy"] * source.accuracy
-            machines = {**{of: theirs[of] for of in usable if of in theirs}, **machines}
-            sources.append(source)
-            learnt += _figures(store, source, prepared)
-    return Sources(tuple(sources), machines, tuple(learnt))
+    reused: list[ReusedRun] = []
+    environments: dict[str, Any] = {}
+    prior_results: list[dict[str, Any]] = []
+    if replay:
+        with _open(runs, replay, _REPLAY).store() as store:
+            facts = _checked(replay, store, prepared, _REPLAY)
+            reused.append(ReusedRun(replay, tuple(facts.compatibility["profiles"]), failures=True))
+            environments |= store.state().environments
+    for run in prepared.config.warm_start:
+        with _open(runs, run, _WARM_START).store() as store:
+            facts, theirs = _checked(run, store, prepared, _WARM_START), store.state().environments
+            ours = {f"profile {name}": environment for name, environment in current.items()}
+            ours |= {"accuracy": scoring_environment()} | environments
+            same = {of for of, was in theirs.items() if of in ours and not differences(was, ours[of])}
+            source = _comparable(run, facts.compatibility, prepared, same)
+            valid = {f"profile {name}" for name in source.profiles} | ({"accuracy"} if source.accuracy else set())
+            environments = {of: theirs[of] for of in theirs if of in valid} | environments
+            reused.append(source)
+            prior_results += _results(store, source, prepared)
+    return Reuse(tuple(reused), environments, tuple(prior_results))
 
 
 @contextmanager
-def lookup(runs: RunsFolder, sources: Sequence[ReusedRun], weights: str) -> Iterator[Lookup | None]:
-    """What finds the measurements of the runs that a run reuses; None where it reuses none.
+def open_lookup(runs: RunsFolder, reused: Sequence[ReusedRun], weights: str) -> Iterator[MeasurementLookup | None]:
+    """The lookup of measurements in the runs that a run reuses, open within the context; None where it reuses none.
 
     Raises:
         UnknownNameError: one of them is gone.
         CheckpointError: one of them is of other weights.
     """
-    if not sources:
+    if not reused:
         yield None
         return
     with ExitStack() as stack:
-        stores = [stack.enter_context(StoredRun.open(runs, source.run).store()) for source in sources]
-        for source, store in zip(sources, stores, strict=True):
+        stores = [(source, stack.enter_context(StoredRun.open(runs, source.run).store())) for source in reused]
+        for source, store in stores:
             check_weights(source.run, store.state().weights, weights)
 
         def find(requests: Sequence[Request]) -> dict[Request, Measurement]:
             found: dict[Request, Measurement] = {}
-            for source, store in zip(sources, stores, strict=True):
+            for source, store in stores:
                 found |= _found(source, store, [r for r in requests if r not in found])
             return found
 
         yield find
 
 
-def _found(reused: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, Measurement]:
+def _found(source: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, Measurement]:
     """The valid measurements that a reused run's store holds of some requests, with samples."""
-    found = store.find([r for r in requests if reused.has(r)])
+    found = store.find([r for r in requests if source.has(r)])
     return {
         r: replace(m, samples=store.samples(r))
         for r, m in found.items()
-        if m.status is not Status.SKIPPED and (reused.failures or m.status is not Status.FAILED)
+        if m.status is not Status.SKIPPED and (source.failures or m.status is not Status.FAILED)
     }
 
 
-def earlier_evaluations(facts: SearchFacts) -> list[Evaluation]:
-    """What a search's algorithm learns before it begins."""
+def prior_evaluations(facts: SearchFacts) -> list[Evaluation]:
+    """The evaluations of a warm start, with which a search's algorithm begins."""
     found = []
-    for learnt in facts.prior_results:
-        candidate = Architecture.parse(learnt["key"])
+    for result in facts.prior_results:
+        candidate = Architecture.parse(result["key"])
         network, precision = facts.precisions.split(candidate)
         measured = {}
-        for name, (value, error) in learnt["figures"].items():
+        for name, (value, error) in result["figures"].items():
             metric, _, profile = name.partition("@")
             request = Request(network, metric, profile or None, Fidelity.SEARCH, precision)
             status = Status.SKIPPED if value is None else Status.OK
@@ -134,19 +133,20 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
     try:
         return StoredRun.open(runs, run)
     except UnknownNameError as error:
-        raise NasError(f"{option}: {error}") from None
+        raise NasError(f"{option}: {error}", code=error.code) from None
 
 
 def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
     """The facts of a run whose measurements a search of this job could have made.
 
     Raises:
-        NasError: it is no search, or was made under other conditions.
+        NasError: it is no search, or is not compatible with the job.
     """
     facts = store.facts()
     if facts is None or facts.search is None:
         raise NasError(
-            f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
+            f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches",
+            code="run.is-training",
         )
     theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
     profiles = ours.pop("profiles")
@@ -159,45 +159,37 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
         if was not in (None, now):
             raise NasError(
                 f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
-                "figures go with the weights; name a run that searched this one, or none"
+                "measurements are valid for their weights alone; name a run that searched this one, or none",
+                code="run.incompatible",
             )
         del ours["supernet"]
     elif "weights" in theirs["supernet"]:
         raise NasError(
             f"{option} {run}: it searched a trained supernet, and this job trains its own; "
-            "name the same one with supernet.from"
+            "name the same one with supernet.from",
+            code="run.incompatible",
         )
-    check_conditions(f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none")
+    check_compatibility(
+        f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none"
+    )
     return facts
 
 
-def _comparable(
-    run: str,
-    compatibility: Mapping[str, Any],
-    known: Mapping[str, Any],
-    prepared: PreparedJob,
-    environments: Mapping[str, Mapping[str, Any]],
-    machines: Mapping[str, Any],
-) -> ReusedRun:
-    """A warm start's run, with what of it was measured as this job will measure."""
+def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:
+    """A warm start's run, with the profiles that both measure by the same protocol and in the same environment.
+
+    Args:
+        same: what is measured in the same environment now.
+    """
     theirs, ours = compatibility["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
-
-    def agrees(of: str, now: Mapping[str, Any]) -> bool:
-        was = known.get(of)
-        return was is not None and not differences(was, machines.get(of, now))
-
-    equal = [
-        name
-        for name, profile in ours.items()
-        if theirs.get(name) == profile and agrees(f"profile {name}", environments[name])
-    ]
-    return ReusedRun(run, tuple(equal), accuracy=agrees("accuracy", scoring_environment()))
+    equal = [name for name in ours if theirs.get(name) == ours[name] and f"profile {name}" in same]
+    return ReusedRun(run, tuple(equal), accuracy="accuracy" in same)
 
 
-def _figures(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[dict[str, Any]]:
-    """The figures of a run's search, by candidate of this job; those of another machine under names of their own.
+def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[dict[str, Any]]:
+    """The results of a run's search, by candidate of this job; those of another environment under names of their own.
 
-    What a candidate lacks is told too: one that was left for being slow is the fastest of those without accuracy, maybe.
+    Missing values are included: a candidate that was skipped for its latency must not count as the fastest without accuracy.
     """
     precisions = prepared.job.precisions
     found: dict[Architecture, dict[str, list[float | None]]] = {}
@@ -208,10 +200,10 @@ def _figures(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[
         name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
         if not source.has(request):
             name = f"{name} of {source.run}" if request.profile else f"{name}@{source.run}"
-        figures = found.setdefault(precisions.candidate(request), {})
-        figures[name] = [measurement.value, measurement.error]
+        values = found.setdefault(precisions.candidate(request), {})
+        values[name] = [measurement.value, measurement.error]
     return [
-        {"key": candidate.key, "figures": figures}
-        for candidate, figures in found.items()
-        if any(value is not None for value, _ in figures.values())
+        {"key": candidate.key, "figures": values}
+        for candidate, values in found.items()
+        if any(value is not None for value, _ in values.values())
     ]

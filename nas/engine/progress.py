@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
-    from nas.engine.loop import Progress
+    from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
     from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 
-class Display(Protocol):
+class ProgressObserver(Protocol):
     """Told of progress; everything that `progress` counts is committed."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
@@ -33,7 +33,7 @@ class Display(Protocol):
         """One training epoch is done and checkpointed."""
         ...
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SearchProgress) -> None:
         """The search went on."""
         ...
 
@@ -46,7 +46,7 @@ class Display(Protocol):
         ...
 
 
-class Silent:
+class NullObserver:
     """A display that shows nothing."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
@@ -58,7 +58,7 @@ class Silent:
     def epoch(self, epoch: Epoch, epochs: int) -> None:
         """Shows nothing."""
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SearchProgress) -> None:
         """Shows nothing."""
 
     def count(self, phase: str, done: int, total: int) -> None:
@@ -68,7 +68,7 @@ class Silent:
         """Shows nothing."""
 
 
-class Interruption(Silent):
+class Interruption(NullObserver):
     """Ends a driver that a signal interrupts: at once, or else where it next tells how far it is.
 
     A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
@@ -86,7 +86,7 @@ class Interruption(Silent):
     def step(self, step: int, steps: int, loss: float) -> None:
         self._check()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SearchProgress) -> None:
         self._check()
 
     def count(self, phase: str, done: int, total: int) -> None:
@@ -97,32 +97,32 @@ class Interruption(Silent):
             raise KeyboardInterrupt
 
 
-class Several:
+class CompositeObserver:
     """Tells several displays the same."""
 
-    def __init__(self, displays: Sequence[Display]) -> None:
-        self._displays = tuple(displays)
+    def __init__(self, observers: Sequence[ProgressObserver]) -> None:
+        self._displays = tuple(observers)
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        for display in self._displays:
-            display.begin(run, facts, budget, n_evaluations)
+        for observer in self._displays:
+            observer.begin(run, facts, budget, n_evaluations)
 
     def step(self, step: int, steps: int, loss: float) -> None:
-        for display in self._displays:
-            display.step(step, steps, loss)
+        for observer in self._displays:
+            observer.step(step, steps, loss)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        for display in self._displays:
-            display.epoch(epoch, epochs)
+        for observer in self._displays:
+            observer.epoch(epoch, epochs)
 
-    def progress(self, progress: Progress) -> None:
-        for display in self._displays:
-            display.progress(progress)
+    def progress(self, progress: SearchProgress) -> None:
+        for observer in self._displays:
+            observer.progress(progress)
 
     def count(self, phase: str, done: int, total: int) -> None:
-        for display in self._displays:
-            display.count(phase, done, total)
+        for observer in self._displays:
+            observer.count(phase, done, total)
 
     def note(self, text: str) -> None:
-        for display in self._displays:
-            display.note(text)
+        for observer in self._displays:
+            observer.note(text)

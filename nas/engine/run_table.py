@@ -119,7 +119,7 @@ class Row:
         return [self.run, self.kind, status, progress, reason]
 
 
-def overview(runs: RunsFolder) -> list[Row]:
+def run_rows(runs: RunsFolder) -> list[Row]:
     """One row a run, oldest first; a damaged run is a row that says so."""
     return [_row(runs, folder) for folder in runs.list()]
 

@@ -11,7 +11,7 @@ from nas.errors import EvaluationError
 Environment = Mapping[str, Any]
 
 
-class Machines:
+class Environments:
     """The environments of a run, of accuracies and of each profile: the first figure sets its own, the others must agree.
 
     Args:
@@ -23,7 +23,7 @@ class Machines:
     def __init__(
         self,
         known: Mapping[str, Environment] | None = None,
-        keep: Callable[[Mapping[str, Environment]], None] = lambda machines: None,
+        keep: Callable[[Mapping[str, Environment]], None] = lambda environments: None,
         levels: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._known, self._keep = dict(known or {}), keep

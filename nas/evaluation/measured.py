@@ -13,7 +13,7 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import Scored, Scoring, Task
 from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
 from nas.problem.precision import exact_value
@@ -57,13 +57,13 @@ class Measured:
         weights: str,
         data: str,
         screen_images: int | None = None,
-        machines: Machines | None = None,
+        environments: Environments | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._n_images, self._weights, self._data = n_images, weights, data
         self._screen_images = screen_images
         self._built: dict[_Variant, bytes] = {}
-        self._machines = machines or Machines()
+        self._environments = environments or Environments()
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
@@ -119,7 +119,7 @@ class Measured:
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
             return self._failed(request, scored.failure, scored.seconds, scored.environment)
-        self._machines.check("accuracy", scored.environment)
+        self._environments.check("accuracy", scored.environment)
         n_images = scored.task.images or self._n_images
         share = scored.n_correct / n_images
         return Measurement(
@@ -171,7 +171,7 @@ class Measured:
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
-            self._machines.check(f"profile {requests[0].profile}", result.environment)
+            self._environments.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:

@@ -14,7 +14,7 @@ from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_
 from hardware_profiles.lookup_table import Entry, Subnet
 from hardware_profiles.quantize import convert
 from nas.build.prepared_job import PreparedJob
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import in_precision
 from nas.planning.latencies import measure_all
 from supernets.base import Supernet
@@ -48,7 +48,7 @@ class BlockLatency:
         self._prepared, self._profile, self._profiler, self._supernet = prepared, profile, profiler, supernet
         self._rng = rng
         self._of = f"profile {profile.name}"
-        self._machines = Machines({self._of: profiler.environment()})
+        self._environments = Environments({self._of: profiler.environment()})
 
     def sentinel_ms(self) -> float:
         """The current latency of the sentinel, from a session with a minimal model."""
@@ -120,7 +120,7 @@ class BlockLatency:
         deployments = [Deployment.single(model, *feeds) for model, feeds in zip(models, inputs, strict=True)]
         found = []
         for result in measure_all(self._profiler, deployments, [f"{name} on {self._of}" for name in names]):
-            self._machines.check(self._of, result.environment)
+            self._environments.check(self._of, result.environment)
             latency_ms = result.latency_ms * (sentinel_ms / float(result.environment["sentinel_ms"]))
             found.append(Subnet(latency_ms, latency_ms * result.resolution))
         return found

@@ -16,7 +16,7 @@ from hardware_profiles.latency_steps import step_ends
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.planning.latencies import measure_all
 from supernets.families.convolutional_spec import MAX_WIDTH
 from supernets.families.mobile_cnn.family import MobileCNN, MobileCNNFamily
@@ -94,14 +94,14 @@ def sweep(
     widths = [swept_widths(stage.width, step) for stage in stages]
     total, done = sum(map(len, widths)), 0
     found = []
-    machines = Machines()
+    environments = Environments()
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         for s, stage in enumerate(stages):
             on_progress(done, total)
             (examples,) = prepared.data.timed_batches(profile)  # images have one shape
             images = torch.from_numpy(examples)
             deployments = [_deployment(family, s, width, images, prepared.config.seed) for width in widths[s]]
-            latency, errors = _measure(profiler, deployments, f"profile {profile.name}", f"stage {s}", machines)
+            latency, errors = _measure(profiler, deployments, f"profile {profile.name}", f"stage {s}", environments)
             found.append(_swept(s, stage, widths[s], latency, errors))
             done += len(widths[s])
         on_progress(done, total)
@@ -197,7 +197,7 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
 
 
 def _measure(
-    profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, machines: Machines
+    profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, environments: Environments
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Latencies and errors in ms, (n,) each, comparable with each other.
 
@@ -209,7 +209,7 @@ def _measure(
     for batch in _batches(len(deployments)):
         results = measure_all(profiler, [deployments[i] for i in batch], [f"{stage} on {profile}"] * len(batch))
         for result in results:
-            machines.check(profile, result.environment)
+            environments.check(profile, result.environment)
         found = np.array([result.latency_ms for result in results])
         anchors = found[[0, -1]]
         first = anchors if first is None else first

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nas.api import schemas
-from nas.engine.budget_extension import Extension
+from nas.engine.budget_extension import BudgetExtension
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
 from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
@@ -126,7 +126,7 @@ class Submissions:
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
             if submission is not None and snapshot.open and submission.wanted is Wanted.DRIVEN:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
-            self._check_extension(run, snapshot, Extension(request.evaluations, request.minutes))
+            self._check_extension(run, snapshot, BudgetExtension(request.evaluations, request.minutes))
             options = {"evaluations": request.evaluations, "minutes": request.minutes}
             if submission is None:
                 self._state.submit(run, snapshot.kind, submitter, options)
@@ -182,7 +182,7 @@ class Submissions:
                 break
         return "".join(texts)[-_LOG_CHARACTERS:]
 
-    def _check_extension(self, run: str, snapshot: RunSnapshot, more: Extension) -> None:
+    def _check_extension(self, run: str, snapshot: RunSnapshot, more: BudgetExtension) -> None:
         if more and not snapshot.begun:
             raise RunStateError(
                 f"run {run!r} has not begun, so its budget is its job's; resume it without a new one",

@@ -17,7 +17,7 @@ _UNKNOWN: Mapping[str, tuple[str, ...]] = {
 """What runs of earlier versions did not record and nobody can tell now: it is not compared; by section."""
 
 
-def check_conditions(
+def check_compatibility(
     run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "put it back, or start a new run"
 ) -> None:
     """Lets pass what was made under conditions that have all of `ours`, as far as its version recorded them.

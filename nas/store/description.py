@@ -37,7 +37,7 @@ class DescribedRun(ABC):
     def search_facts(self) -> SearchFacts:
         facts = self.facts()
         if facts is None or facts.search is None:
-            raise StoreError(f"{self._name}: the run is not a search", code="run.not-a-search")
+            raise StoreError(f"{self._name}: the run is not a search", code="run.is-training")
         return facts.search
 
     def state(self) -> RunState:

@@ -118,7 +118,7 @@ def fill(
     store.describe(RunFacts(name="big", compatibility={}, search=search_facts), budget=Budget(n))
     store.set_status(RunStatus.RUNNING)
     guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), Figures(space))
-    search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, enough=enough)
+    search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, stop_when=enough)
     store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     store.close()
     stamps.append((n, time.perf_counter()))

@@ -80,7 +80,7 @@ def engine(name: str, folder: Path) -> list[Stamp]:
     store = SqlStore.open(folder / f"{name}.db", create=True, driver=True)
     search(
         space, OBJECTIVES, make_algorithm(name, SearchProblem(space, OBJECTIVES, 0)), Instant(space), store, Budget(2 * _TO),
-        batch=_BATCH, enough=enough,
+        batch=_BATCH, stop_when=enough,
     )  # fmt: skip
     store.close()
     return stamps

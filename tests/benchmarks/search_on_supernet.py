@@ -31,10 +31,11 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.config import SearchJob, load_job
-from nas.engine.loop import finalists, search
+from nas.engine.finalists import choose_finalists
+from nas.engine.loop import search
 from nas.evaluation.cached import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.scoring import InlineScoring, Scored, Task
 from nas.problem.budget import Budget
@@ -106,7 +107,7 @@ class Bench:
         prepared, weights = self.prepared, self.checkpoint.weights_digest
         measured = build_evaluator(
             prepared, self.checkpoint.supernet, weights, prepared.data.dataset.validation, Shared(self.pool),
-            seed=seed, note=print, machines=Machines(),
+            seed=seed, note=print, environments=Environments(),
         )  # fmt: skip
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
         with closing(store), closing(measured):
@@ -127,7 +128,7 @@ class Bench:
         if measurement.request.metric == "accuracy" and measurement.status is Status.OK:
             self.accuracies.add(measurement)
 
-    def measure_again(
+    def measure_finalists(
         self, architectures: Sequence[Architecture], seed: int
     ) -> dict[Architecture, tuple[float, float]]:
         """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
@@ -153,9 +154,9 @@ def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
     space, objectives = bench.prepared.supernets.family.space, bench.prepared.job.objectives
     ends = [space.smallest, space.largest]
     told = {name: bench.search(job, name, seed) for name in ALGORITHMS}
-    chosen = {name: finalists(evaluations, objectives, ends) for name, evaluations in told.items()}
+    chosen = {name: choose_finalists(evaluations, objectives, ends) for name, evaluations in told.items()}
     union = list(dict.fromkeys(a for found in chosen.values() for a in found))
-    again = bench.measure_again(union, seed)
+    again = bench.measure_finalists(union, seed)
     validation = {e.architecture: e.value(objectives[0]) for found in told.values() for e in found}
     row: dict[str, Any] = {"seed": seed, "evaluations": {name: len(found) for name, found in told.items()}}
     for label, accuracy in (("validation", validation), ("test", {a: figures[0] for a, figures in again.items()})):

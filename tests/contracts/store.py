@@ -130,7 +130,7 @@ class StoreContract:
 
     def test_a_training_has_no_facts_of_a_search(self, store: RunStore) -> None:
         for _ in range(2):
-            with raises("run.not-a-search"):
+            with raises("run.is-training"):
                 store.search_facts()
             store.describe(TRAINING)
         store.describe(SEARCH)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import Progress, search
+from nas.engine.loop import search
+from nas.engine.search_progress import SearchProgress
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget, Plateau
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request
@@ -61,7 +62,7 @@ def run_search(
     """
     table = Table.load(TABLE)
 
-    def count(progress: Progress) -> None:
+    def count(progress: SearchProgress) -> None:
         if counter is not None:
             os.write(counter, f"{progress.done}\n".encode())
 

@@ -10,16 +10,18 @@ from typing import Any, TypeVar
 import pytest
 
 from nas.config import load_job
-from nas.engine import driver
-from nas.engine.budget_extension import Extension
-from nas.engine.driver import RunOptions, drive
-from nas.errors import ClusterError, JobError, NasError, RunHeldError, StoreAwayError
+from nas.engine import driver, execution
+from nas.engine.budget_extension import BudgetExtension
+from nas.engine.driver import drive
+from nas.engine.run_options import RunOptions
+from nas.errors import ClusterError, NasError, RunHeldError, StoreAwayError
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from nas.store.run_facts import RunFacts
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
+from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
 _TINY = (
@@ -86,8 +88,8 @@ def test_a_search_that_is_killed_at_any_update_is_the_same_in_the_end(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, killed = queue_search(base), queue_search(base)
-    how = RunOptions(base, inline=True)
-    drive(whole.id, how)
+    options = RunOptions(base, inline=True)
+    drive(whole.id, options)
     assert (statuses_of(whole), n_asked(whole)) == ([RUNNING, FINISHED], 4)
     kept = SqlStore._set_values
     for n in (0, 1, 2, 4):  # before it is described, once it is, before its search, and in it
@@ -101,11 +103,11 @@ def test_a_search_that_is_killed_at_any_update_is_the_same_in_the_end(
 
         monkeypatch.setattr(SqlStore, "_set_values", stop_at)
         with pytest.raises(StoppedError):
-            drive(killed.id, how)
+            drive(killed.id, options)
         monkeypatch.undo()
         assert (with_store(killed, SqlStore.facts) is None) is (n == 0)
     assert statuses_of(killed)[-1] in (QUEUED, RUNNING)
-    drive(killed.id, how)
+    drive(killed.id, options)
     assert (statuses_of(killed)[-1], n_asked(killed)) == (FINISHED, 4)
     assert description(killed) == description(whole)
 
@@ -114,18 +116,18 @@ def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = queue_search(base)
-    how = RunOptions(base, inline=True)
-    drive(folder.id, how)
+    options = RunOptions(base, inline=True)
+    drive(folder.id, options)
     for number, more in enumerate(("+3", "+2")):
         with_store(folder, lambda store: store.set_status(QUEUED))
-        extension = Extension(more, None, f"id-{number}")
-        monkeypatch.setattr(driver, "_go_on", stop)
+        extension = BudgetExtension(more, None, f"id-{number}")
+        monkeypatch.setattr(execution.RunExecution, "execute", stop)
         for _ in range(2):
             with pytest.raises(StoppedError):
-                drive(folder.id, how, more=extension)
+                drive(folder.id, options, more=extension)
         monkeypatch.undo()
-        drive(folder.id, how, more=extension)
-        drive(folder.id, how, more=extension)  # it has ended
+        drive(folder.id, options, more=extension)
+        drive(folder.id, options, more=extension)  # it has ended
     budget = with_store(folder, SqlStore.state).budget
     assert budget is not None
     assert (statuses_of(folder)[-1], budget.evaluations, n_asked(folder)) == (FINISHED, 9, 9)
@@ -140,9 +142,9 @@ def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> Non
     assert "digitz" in with_store(folder, SqlStore.reason)
     assert with_store(folder, SqlStore.facts) is None
     search = queue_search(base)
-    with pytest.raises(JobError, match="nothing to train"):
+    with raises("job.nothing-to-train", "supernet.from"):
         drive(search.id, RunOptions(base, inline=True), kind="training")
-    assert "nothing to train" in with_store(search, SqlStore.reason)
+    assert "supernet.from" in with_store(search, SqlStore.reason)
 
 
 def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFolder) -> None:
@@ -155,7 +157,7 @@ def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFol
         seen.append(open_store(folder).state().retry_failures)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(driver, "_go_on", look)
+        patched.setattr(execution.RunExecution, "execute", look)
         drive(folder.id, RunOptions(base, inline=True))
     assert seen == [True]
 
@@ -165,17 +167,19 @@ def interrupted(*args: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("part", "left"), [("load_job", []), ("_search", [RUNNING])])
+@pytest.mark.parametrize(
+    ("of", "part", "left"), [(driver, "load_job", []), (execution._SearchExecution, "execute", [RUNNING])]
+)
 def test_sigterm_ends_no_run(
-    base: RunsFolder, monkeypatch: pytest.MonkeyPatch, part: str, left: list[RunStatus]
+    base: RunsFolder, monkeypatch: pytest.MonkeyPatch, of: object, part: str, left: list[RunStatus]
 ) -> None:
-    folder, how = queue_search(base), RunOptions(base, inline=True)
-    monkeypatch.setattr(driver, part, interrupted)
+    folder, options = queue_search(base), RunOptions(base, inline=True)
+    monkeypatch.setattr(of, part, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drive(folder.id, how)
+        drive(folder.id, options)
     monkeypatch.undo()
     assert statuses_of(folder) == left  # as a kill leaves it: to be driven on, unless a cancel is wanted
-    drive(folder.id, how)
+    drive(folder.id, options)
     assert statuses_of(folder) == [*left, RUNNING, FINISHED]
 
 
@@ -197,20 +201,20 @@ def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatc
     def lost(*args: Any) -> None:
         raise StoreAwayError("the connection was lost")
 
-    monkeypatch.setattr(driver, "_search", lost)
+    monkeypatch.setattr(execution._SearchExecution, "execute", lost)
     with pytest.raises(StoreAwayError):
         drive(folder.id, RunOptions(base, inline=True))
     assert statuses_of(folder) == [RUNNING]
 
 
 def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_search", interrupted)
+    monkeypatch.setattr(execution._SearchExecution, "execute", interrupted)
     job = load_job(queue_search(base).job_file)
     with pytest.raises(KeyboardInterrupt):
         driver.search(job, RunOptions(base, inline=True))
     folder = base.list()[-1]
     assert statuses_of(folder) == [RUNNING, RunStatus.CANCELLED]
-    assert with_store(folder, SqlStore.reason) == f"interrupted; go on with: nas resume {base.list()[-1].id}"
+    assert with_store(folder, SqlStore.reason) == f"interrupted; continue with: nas resume {base.list()[-1].id}"
 
 
 def test_a_driver_that_comes_late_revives_nothing(base: RunsFolder) -> None:

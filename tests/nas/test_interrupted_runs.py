@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nas.engine.run import Run
-from nas.engine.run_table import overview
+from nas.engine.run_table import run_rows
 from nas.errors import NasError
 from nas.store.folder import RunsFolder
 from nas.store.run_state import RunState
@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def progress_of(folder: Path, run: str) -> tuple[str, int]:
-    rows = overview(RunsFolder(folder / "runs")) if (folder / "runs").is_dir() else []
+    rows = run_rows(RunsFolder(folder / "runs")) if (folder / "runs").is_dir() else []
     return next(((row.status, row.done) for row in rows if row.run == run), ("absent", 0))
 
 

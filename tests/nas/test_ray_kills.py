@@ -15,7 +15,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from nas.bench.table import Table
-from nas.engine.loop import Progress, search
+from nas.engine.loop import search
+from nas.engine.search_progress import SearchProgress
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget
 from nas.search.registry import SearchProblem, make_algorithm
@@ -46,7 +47,7 @@ def drive(database: Path, address: str, counter: Path) -> None:
     store.set_status(RunStatus.RUNNING)
     table = Table.load(TABLE)
 
-    def count(progress: Progress) -> None:
+    def count(progress: SearchProgress) -> None:
         os.write(descriptor, f"{progress.done}\n".encode())
 
     evaluator = PooledTable(0.1)

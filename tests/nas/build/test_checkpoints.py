@@ -12,8 +12,9 @@ import yaml
 
 from nas.build.prepared_job import prepare_job
 from nas.config import SearchJob, load_job
-from nas.engine.driver import RunOptions, search, train
+from nas.engine.driver import search, train
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.errors import JobError
 from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder

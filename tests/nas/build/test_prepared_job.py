@@ -15,7 +15,7 @@ from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.build.search_objects import build_algorithm, exact_values
 from nas.config import parse_job
 from nas.errors import JobError, NasError
-from nas.store.compatibility import check_conditions
+from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunsFolder
 from supernets.base import Distillation, Family, LabelLoss, Supernet
 from supernets.checkpoint import make_supernet, save_checkpoint
@@ -178,9 +178,9 @@ def test_figures_of_weights_that_are_shared_otherwise_are_of_other_conditions(tm
     )
     assert plain == compatibility_facts(prepared(tmp_path, ""), measured=False)
     with pytest.raises(NasError, match=r"made under other conditions: supernet, sharing: was None, is .*layer"):
-        check_conditions("run a", plain, layer)
+        check_compatibility("run a", plain, layer)
     with pytest.raises(NasError, match=r"other conditions: supernet, sharing: was .*layer.*, is .*neuron"):
-        check_conditions("run a", layer, neuron)
+        check_compatibility("run a", layer, neuron)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 import nas
-from nas.engine.driver import RunOptions, search
+from nas.engine.driver import search
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
@@ -137,7 +138,7 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
 
     before = set(shell.runs())
     with monkeypatch.context() as patched:
-        patched.setattr("nas.engine.driver.measure_again", interrupted)
+        patched.setattr("nas.engine.execution.measure_finalists", interrupted)
         assert shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline").code == 130
     (run,) = set(shell.runs()) - before
     (row,) = [line for line in shell.nas("show", "small-1").out.splitlines() if line.startswith(run)]

@@ -15,8 +15,9 @@ import yaml
 from hardware_profiles.runtime import run_model
 from nas.build.prepared_job import prepare_job
 from nas.config import load_job
-from nas.engine.driver import RunOptions, search
+from nas.engine.driver import search
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.errors import JobError
 from nas.export import transformers_export as exports
 from nas.store.folder import RunsFolder

@@ -30,11 +30,11 @@ def test_a_signal_ends_what_goes_on_though_a_library_may_lose_it(
     reached = []
 
     def drive() -> None:
-        with driving(tmp_path, inline=True) as how:
+        with driving(tmp_path, inline=True) as options:
             with contextlib.suppress(*([KeyboardInterrupt] if lost else [])):  # as in a finalizer
                 signal.raise_signal(number)
             reached.append("the next step")
-            how.display.step(1, 2, 0.5)
+            options.observer.step(1, 2, 0.5)
             reached.append("the one after it")
 
     with pytest.raises(typer.Exit) as ended:

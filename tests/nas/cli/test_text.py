@@ -17,10 +17,11 @@ from hardware_profiles.runtime import run_model
 from nas.build.compatibility_facts import compatibility_facts
 from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import parse_job
-from nas.engine.driver import RunOptions, search
+from nas.engine.driver import search
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.errors import NasError
-from nas.store.compatibility import check_conditions
+from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
 from supernets.families.encoder.pretrained import read_bert
@@ -195,12 +196,12 @@ def test_latency_is_of_sentences_of_the_length_that_the_job_says(shell: Shell) -
     assert [inputs.shape for inputs in fixed.data.timed_batches(fixed.job.profiles[0])] == [(1, 24)]
     theirs = compatibility_facts(own, measured=True)
     with pytest.raises(NasError, match="other conditions: timed_tokens: was None, is 24"):
-        check_conditions("run a", theirs, compatibility_facts(fixed, measured=True))
+        check_compatibility("run a", theirs, compatibility_facts(fixed, measured=True))
     with pytest.raises(NasError, match="other conditions: timed_tokens: was 24, is None"):
-        check_conditions("run a", compatibility_facts(fixed, measured=True), theirs)
-    check_conditions("run a", compatibility_facts(own, measured=False), compatibility_facts(fixed, measured=False))
+        check_compatibility("run a", compatibility_facts(fixed, measured=True), theirs)
+    check_compatibility("run a", compatibility_facts(own, measured=False), compatibility_facts(fixed, measured=False))
     del theirs["timed_tokens"]  # a run of before there was a choice
-    check_conditions("run a", theirs, compatibility_facts(own, measured=True))
+    check_compatibility("run a", theirs, compatibility_facts(own, measured=True))
 
 
 def test_how_many_sentences_were_cut_is_told_where_data_are_described_and_once_in_a_run(shell: Shell) -> None:

@@ -13,7 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.engine.driver import RunOptions, search
+from nas.engine.driver import search
+from nas.engine.run_options import RunOptions
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS

@@ -16,8 +16,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.engine.budget_extension import Extension
-from nas.engine.measurement_reuse import earlier_evaluations
+from nas.engine.budget_extension import BudgetExtension
+from nas.engine.measurement_reuse import prior_evaluations
 from nas.problem.objectives import Fidelity
 from nas.store.sql import SqlStore
 from supernets.data import load_data
@@ -214,7 +214,7 @@ def test_a_finished_run_goes_on_with_more_to_spend(after: Shell) -> None:
     folder = after.folder / "runs" / "small-1"
     with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
         asked = store.asks()
-        Extension("+4").apply(store, "small-1")  # and the driver was killed
+        BudgetExtension("+4").apply(store, "small-1")  # and the driver was killed
         assert not store.state().finalists  # the front is chosen from all again
     (row,) = after.nas("runs", "--json").data
     assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
@@ -254,7 +254,7 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
         first, *_ = warm.asks()
         assert set(first) <= {a for step in earlier.asks() for a in step}
         # Killed and resumed, it learns the same: from its own store.
-        learnt = earlier_evaluations(warm.search_facts())
+        learnt = prior_evaluations(warm.search_facts())
         assert len(learnt) == 30
         assert all(set(e.measurements) == {"accuracy", "latency_ms@cpu-1-thread"} for e in learnt)
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from nas.engine.console import ConsoleDisplay, Pace
-from nas.engine.loop import Progress
+from nas.engine.console import ConsoleProgress, Pace
+from nas.engine.search_progress import SearchProgress
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 from supernets.space import Architecture
@@ -62,9 +62,9 @@ def test_what_a_resumed_search_had_done_is_no_pace() -> None:
 
 def test_lines_tell_it_where_there_is_no_terminal() -> None:
     clock, text = Clock(), io.StringIO()
-    with ConsoleDisplay(Console(file=text, width=200), clock) as display:
+    with ConsoleProgress(Console(file=text, width=200), clock) as observer:
         for done in range(0, 101, 10):
-            display.progress(Progress("searching", done, 100, 0.5, 7))
+            observer.progress(SearchProgress("searching", done, 100, 0.5, 7))
             clock.now += 30.0
     lines = text.getvalue().splitlines()
     assert "searching: 50 of 100  2.5 min left  front 7  hypervolume 0.5" in lines
@@ -76,9 +76,9 @@ def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
     limit = Constraint(latency, maximum=2.0)
     miss = NearestInfeasible.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
     out = io.StringIO()
-    with ConsoleDisplay(Console(file=out, width=200)) as display:
-        display.progress(Progress("searching", 10, 20, 0.0, 0, 0, miss))
-        display.progress(Progress("searching", 20, 20, 0.1, 3))
+    with ConsoleProgress(Console(file=out, width=200)) as observer:
+        observer.progress(SearchProgress("searching", 10, 20, 0.0, 0, 0, miss))
+        observer.progress(SearchProgress("searching", 20, 20, 0.1, 3))
     told = out.getvalue()
     assert "nothing keeps the limits yet, nearest: latency_ms@cpu 3 ms (at most 2 ms: 50.0 % over)" in told
     assert "front 3" in told.splitlines()[-1]

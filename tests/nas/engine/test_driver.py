@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from nas.config import SearchJob, parse_job
-from nas.engine import driver
-from nas.engine.driver import RunOptions, calm_levels, resume, search, train
+from nas.engine import preparation
+from nas.engine.driver import resume, search, train
+from nas.engine.execution import calm_levels
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.errors import JobError
 from nas.problem.objectives import Measurement, Request, Status
 from nas.store.base import RunStatus
@@ -56,8 +58,8 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
     def check(workers: int, threads: int, device: Any) -> None:
         check_capacity([{"CPU": 2}], workers, {"CPU": threads})
 
-    monkeypatch.setattr(driver, "connected", cluster)
-    monkeypatch.setattr(driver, "check_workers", check)
+    monkeypatch.setattr(preparation, "connected", cluster)
+    monkeypatch.setattr(preparation, "check_workers", check)
     with raises("training.workers-unavailable", "training.workers: 3", "1 CPU each", "2 CPU in total"):
         drive(job_of(3), RunOptions(RunsFolder(tmp_path / "runs")))
     assert spreads == [True]

@@ -13,11 +13,12 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from nas.config import parse_job
-from nas.engine.driver import RunOptions, resume, search
-from nas.engine.loggers import FORMS, Sink, opened
-from nas.engine.loop import Progress
-from nas.engine.progress import Several
-from nas.errors import SinkError
+from nas.engine.driver import resume, search
+from nas.engine.loggers import FORMS, ProgressLogger, opened
+from nas.engine.progress import CompositeObserver
+from nas.engine.run_options import RunOptions
+from nas.engine.search_progress import SearchProgress
+from nas.errors import LoggerError
 from nas.problem.budget import Budget
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.trainer import Epoch
@@ -40,7 +41,7 @@ class Remembered:
 
     def _tell(self, *what: Any) -> None:
         if self.fails:
-            raise SinkError("the server is gone")
+            raise LoggerError("the server is gone")
         self.told.append(what)
 
     def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
@@ -67,17 +68,17 @@ class TestSink:
         return [100.0]
 
     @pytest.fixture
-    def sink(self, log: Remembered, notes: list[str], now: list[float]) -> Sink:
-        return Sink(log, notes.append, lambda: now[0])
+    def sink(self, log: Remembered, notes: list[str], now: list[float]) -> ProgressLogger:
+        return ProgressLogger(log, notes.append, lambda: now[0])
 
-    def test_figures_by_step_epoch_and_evaluation(self, sink: Sink, log: Remembered) -> None:
+    def test_figures_by_step_epoch_and_evaluation(self, sink: ProgressLogger, log: Remembered) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
             sink.step(1, 10, 2.5)
             sink.epoch(epoch(1), 4)
-            sink.progress(Progress("searching", 1, 30))
-            sink.progress(Progress("searching", 2, 30, hypervolume=0.5, front=2, failures=1))
-            sink.progress(Progress("measuring the front again", 1, 9))
+            sink.progress(SearchProgress("searching", 1, 30))
+            sink.progress(SearchProgress("searching", 2, 30, hypervolume=0.5, front=2, failures=1))
+            sink.progress(SearchProgress("measuring the front again", 1, 9))
             sink.count("measuring blocks", 1, 2)
             sink.note("hello")
         assert log.told == [
@@ -89,16 +90,16 @@ class TestSink:
             ("close", "FINISHED"),
         ]  # fmt: skip
 
-    def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: Sink, log: Remembered) -> None:
+    def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: ProgressLogger, log: Remembered) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 2)
             for done in range(1, 5):
-                sink.progress(Progress("searching", done, 4))
+                sink.progress(SearchProgress("searching", done, 4))
         steps = {step for what in log.told if what[0] == "write" for _, step, _ in what[1]}
         assert steps == {3, 4}
 
     def test_figures_are_kept_back_for_a_while_and_no_longer(
-        self, sink: Sink, log: Remembered, now: list[float]
+        self, sink: ProgressLogger, log: Remembered, now: list[float]
     ) -> None:
         sizes = []
         for step in range(1, 1201):
@@ -109,13 +110,15 @@ class TestSink:
         sink.step(1201, 1201, 1.0)
         assert [len(what[1]) for what in log.told] == [500, 500, 201]
 
-    def test_a_figure_that_is_none_is_left_out(self, sink: Sink, log: Remembered) -> None:
+    def test_a_figure_that_is_none_is_left_out(self, sink: ProgressLogger, log: Remembered) -> None:
         with sink:
             sink.step(1, 10, math.nan)
             sink.step(2, 10, 1.0)
         assert log.told[0] == ("write", [("training/loss", 2, 1.0)])
 
-    def test_a_log_that_fails_is_told_once_and_left_alone(self, sink: Sink, log: Remembered, notes: list[str]) -> None:
+    def test_a_log_that_fails_is_told_once_and_left_alone(
+        self, sink: ProgressLogger, log: Remembered, notes: list[str]
+    ) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
             log.fails = True
@@ -127,7 +130,7 @@ class TestSink:
         assert log.told == [("begin", "small-1")]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-    def test_how_it_ended(self, sink: Sink, log: Remembered, error: type[BaseException], status: str) -> None:
+    def test_how_it_ended(self, sink: ProgressLogger, log: Remembered, error: type[BaseException], status: str) -> None:
         with pytest.raises(error), sink:
             raise error
         assert log.told == [("close", status)]
@@ -135,12 +138,12 @@ class TestSink:
 
 def test_several_displays_are_told_the_same() -> None:
     logs = [Remembered(), Remembered()]
-    sinks = [Sink(log, print) for log in logs]
-    several = Several(sinks)
+    sinks = [ProgressLogger(log, print) for log in logs]
+    several = CompositeObserver(sinks)
     several.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
     several.step(1, 2, 0.5)
     several.epoch(epoch(1), 1)
-    several.progress(Progress("searching", 1, 1))
+    several.progress(SearchProgress("searching", 1, 1))
     several.count("x", 1, 1)
     several.note("x")
     for sink in sinks:
@@ -151,7 +154,7 @@ def test_several_displays_are_told_the_same() -> None:
 
 @pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "wandb:project", ":x", ""])
 def test_what_is_no_sink(text: str) -> None:
-    with pytest.raises(SinkError, match=FORMS), opened([text], print, experiment="e"):
+    with pytest.raises(LoggerError, match=FORMS), opened([text], print, experiment="e"):
         pass
 
 
@@ -183,7 +186,7 @@ class TestTensorBoard:
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with (
-            pytest.raises(SinkError, match="cannot be written"),
+            pytest.raises(LoggerError, match="cannot be written"),
             opened([f"tensorboard:{tmp_path / 'file' / 'logs'}"], print, experiment="e"),
         ):
             pass
@@ -197,12 +200,12 @@ class TestTensorBoard:
         )
         logs, runs = f"tensorboard:{tmp_path / 'logs'}", RunsFolder(tmp_path / "runs")
         with opened([logs], print, experiment="e") as (sink,):
-            search(job, RunOptions(runs, inline=True, display=sink))
+            search(job, RunOptions(runs, inline=True, observer=sink))
         first = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in first["search/front"]] == [1, 2, 3, 4]
         assert [step for step, _ in first["epoch/loss"]] == [1]
         with opened([logs], print, experiment="e") as (sink,):
-            resume("small-1", RunOptions(runs, inline=True, display=sink), evaluations="+2")
+            resume("small-1", RunOptions(runs, inline=True, observer=sink), evaluations="+2")
         both = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in both["search/front"]] == [1, 2, 3, 4, 5, 6]
         assert both["training/loss"] == first["training/loss"]
@@ -237,8 +240,8 @@ class TestMLflow:
             sink.epoch(epoch(1), 4)
         with suppress(KeyboardInterrupt), opened(where, print, experiment="team") as (sink,):
             sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, Budget(4), 1)
-            sink.progress(Progress("searching", 1, 2, front=1))
-            sink.progress(Progress("searching", 2, 2, front=2))
+            sink.progress(SearchProgress("searching", 1, 2, front=1))
+            sink.progress(SearchProgress("searching", 2, 2, front=2))
             raise KeyboardInterrupt
         with opened(where, print, experiment="team") as (sink,):
             sink.begin(RunFolder(tmp_path / "other" / "small-1"), FACTS, Budget(4), 0)
@@ -255,7 +258,7 @@ class TestMLflow:
 
     def test_a_server_that_is_not_there(self) -> None:
         with (
-            pytest.raises(SinkError, match=r"mlflow:http://127\.0\.0\.1:9: cannot be written"),
+            pytest.raises(LoggerError, match=r"mlflow:http://127\.0\.0\.1:9: cannot be written"),
             opened(["mlflow:http://127.0.0.1:9"], print, experiment="e"),
         ):
             pass

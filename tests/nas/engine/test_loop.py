@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import Progress, finalists, measure_again, search
-from nas.errors import EvaluationError
+from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.loop import search
+from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget, Plateau
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.problem.pareto import hypervolume_history
@@ -21,6 +22,7 @@ from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search
 
 OBJECTIVES_SIGN = np.array([o.sign for o in OBJECTIVES])
@@ -82,7 +84,7 @@ def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Ta
 
 
 def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, evaluator: Counting) -> None:
-    shown: list[Progress] = []
+    shown: list[SearchProgress] = []
     store = MemoryStore()
     told = search(
         table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(20), batch=8,
@@ -181,7 +183,7 @@ def test_a_search_that_has_enough_ends_before_the_next_ask(table: Table, evaluat
         return "that will do" if len(told) >= 15 else ""
 
     algorithm = RandomSearch(table.space, seed=1)
-    told = search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(40), batch=8, enough=enough)
+    told = search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(40), batch=8, stop_when=enough)
     assert len(told) == 18
     assert seen == [2, 10, 18]
     assert store.state().stop == Stop(StopReason.CALLBACK, message="that will do")
@@ -197,15 +199,13 @@ def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) ->
 
 def test_an_evaluator_that_always_fails_ends_a_search_with_its_message(table: Table, evaluator: Counting) -> None:
     evaluator.fail_all_but = {table.space.smallest, table.space.largest}
-    with pytest.raises(
-        EvaluationError, match=r"20 candidates failed one after another, the first with: it broke at 5;"
-    ):
+    with raises("evaluation.failures-in-a-row", "20", "it broke at 5;"):
         run(table, evaluator, MemoryStore(), 100)
 
 
 def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Counting) -> None:
     evaluator.failing = {table.space.largest}
-    with pytest.raises(EvaluationError, match=r"largest network.*it broke"):
+    with raises("evaluation.anchor-failed", "largest", table.space.largest.key, "it broke"):
         run(table, evaluator, MemoryStore(), 100)
 
 
@@ -255,19 +255,19 @@ def test_finalists_are_the_front_its_ties_and_the_anchors(table: Table) -> None:
         )
 
     evaluations = [evaluation(a, *f) for a, f in zip(chosen, figures, strict=True)]
-    found = finalists(evaluations, OBJECTIVES, [chosen[3]])
+    found = choose_finalists(evaluations, OBJECTIVES, [chosen[3]])
     assert found == [chosen[0], chosen[1], chosen[2], chosen[3]]
 
 
 def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     told = run(table, evaluator, store, 12)
-    chosen = finalists(told, OBJECTIVES, [table.space.smallest, table.space.largest])
+    chosen = choose_finalists(told, OBJECTIVES, [table.space.smallest, table.space.largest])
     evaluator.asked.clear()
-    measure_again(chosen, OBJECTIVES, evaluator, store)
+    measure_finalists(chosen, OBJECTIVES, evaluator, store)
     fidelities = {(r.metric, r.fidelity) for r in evaluator.asked}
     assert fidelities == {("accuracy", Fidelity.TEST), ("latency_ms", Fidelity.FINAL)}
     assert store.state().finalists == tuple(chosen)
     evaluator.asked.clear()
-    measure_again(chosen, OBJECTIVES, evaluator, store)
+    measure_finalists(chosen, OBJECTIVES, evaluator, store)
     assert evaluator.asked == []

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from nas.build.prepared_job import PreparedJob
-from nas.engine.measurement_reuse import _figures, earlier_evaluations
+from nas.engine.measurement_reuse import _results, prior_evaluations
 from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.search.warm_start import promising
@@ -30,13 +30,13 @@ def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -
     store.add(Measurement(request(BROKEN, accuracy), Status.FAILED, None, None, message="it broke"))
     store.add(Measurement(request(BROKEN, latency), Status.FAILED, None, None, message="it broke"))
 
-    learnt = _figures(
+    learnt = _results(
         store,
         ReusedRun("earlier-1", ("cpu",)),
         cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(precisions=Precisions()))),
     )
     store.describe(search_facts(prior_results=tuple(learnt)))
-    evaluations = earlier_evaluations(store.search_facts())
+    evaluations = prior_evaluations(store.search_facts())
     assert [e.architecture for e in evaluations] == [GOOD, FAST, POOR]
     assert evaluations[2].value(latency) == 2.0
     assert evaluations[2].screened_out

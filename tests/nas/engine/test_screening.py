@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from nas.analysis.report import build_report
 from nas.analysis.report_json import show_json
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import finalists, search
-from nas.engine.screening import Stages, partial, screened_first, worth
-from nas.errors import EvaluationError
+from nas.engine.finalists import choose_finalists
+from nas.engine.loop import search
+from nas.engine.screening import Stages, accuracy_is_cheaper, known_evaluation, reasons_to_skip
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised
@@ -26,6 +26,7 @@ from nas.search.registry import SearchProblem, make_algorithm
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.nas.store.descriptions import search_facts
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, Killed
 
@@ -113,7 +114,7 @@ class TestOnTheTable:
             assert (accuracy.request.fidelity, accuracy.status) == (Fidelity.SCREEN, Status.OK)
             assert 0 < evaluation.value(ACCURACY) <= 1
             assert evaluation.value(LATENCY) > 0
-        assert not {e.architecture for e in left} & set(finalists(told, OBJECTIVES, []))
+        assert not {e.architecture for e in left} & set(choose_finalists(told, OBJECTIVES, []))
         report = build_report(store, run="run")
         shown = show_json(report)
         assert shown["evaluations"] == 100
@@ -202,7 +203,7 @@ class TestOnTheTable:
 
         ends = {table.space.smallest, table.space.largest}
         evaluator = Breaking(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
-        with pytest.raises(EvaluationError, match="20 candidates failed one after another, the first with: it broke"):
+        with raises("evaluation.failures-in-a-row", "20", "it broke"):
             search(
                 table.space, OBJECTIVES, Hopeless(table.space, seed=1), evaluator, MemoryStore(), Budget(60),
                 batch=8, screen_images=50,
@@ -245,7 +246,7 @@ class TestWorth:
 
     def verdict(self, table: Table, evaluation: Evaluation, algorithm: object = None) -> str:
         plain = RandomSearch(table.space, seed=1) if algorithm is None else algorithm
-        (found,) = worth([evaluation], OBJECTIVES, (), self.front, plain)  # type: ignore[arg-type]
+        (found,) = reasons_to_skip([evaluation], OBJECTIVES, (), self.front, plain)  # type: ignore[arg-type]
         return found
 
     @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ class TestWorth:
     def test_no_image_right_or_all_right_is_no_certainty(self, table: Table) -> None:
         front = np.array([[-0.03, 1.0]])
         none_right = made(table, 0.0, 1.5, few=True)
-        assert worth([none_right], OBJECTIVES, (), front, RandomSearch(table.space, seed=1)) == [""]
+        assert reasons_to_skip([none_right], OBJECTIVES, (), front, RandomSearch(table.space, seed=1)) == [""]
 
     def test_models_bound_what_was_not_taken(self, table: Table) -> None:
         slow = made(table, None, 3.0)
@@ -284,13 +285,15 @@ class TestWorth:
         )
         assert not self.verdict(table, failed, Bounding((0.0, 9.0)))
         nothing = np.empty((0, 2))
-        assert worth([made(table, 0.1, 9.0)], OBJECTIVES, (), nothing, RandomSearch(table.space, seed=1)) == [""]
+        assert reasons_to_skip([made(table, 0.1, 9.0)], OBJECTIVES, (), nothing, RandomSearch(table.space, seed=1)) == [
+            ""
+        ]
 
 
 def test_the_cheaper_of_timing_and_screening_comes_first(table: Table) -> None:
     anchors, _ = run(table, MemoryStore(), "random", 2)
-    assert not screened_first(anchors, OBJECTIVES, IMAGES)  # 2 s x 100 / 449 against 0.3 s
-    assert screened_first(anchors, OBJECTIVES, 50)
+    assert not accuracy_is_cheaper(anchors, OBJECTIVES, IMAGES)  # 2 s x 100 / 449 against 0.3 s
+    assert accuracy_is_cheaper(anchors, OBJECTIVES, 50)
     figures = [*OBJECTIVES, MACS]
     few, search_ = Fidelity.SCREEN, Fidelity.SEARCH
     exact, timed, whole = ((MACS, search_),), ((LATENCY, search_),), ((ACCURACY, search_),)
@@ -307,7 +310,7 @@ def test_a_candidate_is_seen_by_the_best_figures_that_it_has(table: Table) -> No
     whole = Measurement(request(architecture, ACCURACY), Status.OK, 0.85, 0.01)
 
     def seen(*found: Measurement) -> Evaluation:
-        return partial(architecture, OBJECTIVES, {m.request: m for m in found}, Precisions())
+        return known_evaluation(architecture, OBJECTIVES, {m.request: m for m in found}, Precisions())
 
     assert seen(few).measurements == {ACCURACY.name: few}
     assert seen(few, left).measurements == {ACCURACY.name: few}

@@ -16,7 +16,7 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
-from nas.evaluation.environments import Machines
+from nas.evaluation.environments import Environments
 from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, Task
 from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
@@ -54,7 +54,7 @@ def supernet() -> Supernet:
 
 def measured(
     supernet: Supernet,
-    machines: Machines | None = None,
+    environments: Environments | None = None,
     *,
     screen_images: int | None = None,
     scoring: type = InlineScoring,
@@ -70,7 +70,7 @@ def measured(
         weights="w",
         data=part.digest,
         screen_images=screen_images,
-        machines=machines,
+        environments=environments,
     )
 
 
@@ -131,15 +131,15 @@ LATENCY = ("latency_ms", PROFILE.name)
 def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
     kept: dict[str, Any] = {}
     request = Request(supernet.space.smallest, *LATENCY)
-    first = measured(supernet, Machines({}, lambda machines: kept.update(machines)))
+    first = measured(supernet, Environments({}, lambda environments: kept.update(environments)))
     (found,) = first.evaluate([request])
     first.close()
     of = f"profile {PROFILE.name}"
     assert kept[of]["cpu"] == found.environment["cpu"]
-    again = measured(supernet, Machines(kept))
+    again = measured(supernet, Environments(kept))
     assert next(iter(again.evaluate([request]))).value is not None
     again.close()
-    elsewhere = measured(supernet, Machines({of: {**kept[of], "cpu": "Another CPU"}}))
+    elsewhere = measured(supernet, Environments({of: {**kept[of], "cpu": "Another CPU"}}))
     with pytest.raises(EvaluationError, match=rf"{of}: .*another environment \(cpu: was Another CPU, is .*start anew"):
         list(elsewhere.evaluate([request]))
     elsewhere.close()
@@ -148,11 +148,11 @@ def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
 def test_accuracies_of_another_runtime_are_refused(supernet: Supernet) -> None:
     kept: dict[str, Any] = {}
     request = Request(supernet.space.smallest, "accuracy")
-    first = measured(supernet, Machines({}, lambda machines: kept.update(machines)))
+    first = measured(supernet, Environments({}, lambda environments: kept.update(environments)))
     (found,) = first.evaluate([request])
     first.close()
     assert kept["accuracy"]["onnxruntime"] == found.environment["onnxruntime"] == onnxruntime.__version__
-    later = measured(supernet, Machines({"accuracy": {**kept["accuracy"], "onnxruntime": "0.9"}}))
+    later = measured(supernet, Environments({"accuracy": {**kept["accuracy"], "onnxruntime": "0.9"}}))
     with pytest.raises(EvaluationError, match=r"accuracy: .*\(ONNX Runtime: was 0.9, is "):
         list(later.evaluate([request]))
     later.close()

@@ -12,9 +12,10 @@ from onnxruntime import InferenceSession
 
 from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
-from nas.engine.driver import RunOptions, train
-from nas.engine.progress import Silent
+from nas.engine.driver import train
+from nas.engine.progress import NullObserver
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.export.cost_selection import networks_by_cost
 from nas.store.folder import RunsFolder
 from supernets.recalibration import recalibrate
@@ -131,13 +132,13 @@ def test_a_training_that_is_not_done_has_nothing_to_choose(trained: Run, tmp_pat
     class Killed(BaseException):
         pass
 
-    class Display(Silent):
+    class Display(NullObserver):
         def step(self, *args: object) -> None:
             raise Killed
 
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
-        train(parse_job(JOB, source="job.yaml"), RunOptions(runs, display=Display()))
+        train(parse_job(JOB, source="job.yaml"), RunOptions(runs, observer=Display()))
     with raises("checkpoint.unfinished", "nas resume small-1"):
         networks_by_cost(Run.open(runs, "small-1"))
 

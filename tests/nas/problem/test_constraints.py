@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import Progress, finalists, measure_again, search
+from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.loop import search
+from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
 from nas.problem.constraints import (
     NearestInfeasible,
@@ -68,8 +70,8 @@ def table() -> Table:
 def run(
     table: Table, store: MemoryStore | SqlStore, n: int, constraints: Sequence[Constraint], *,
     objectives: Sequence[Objective] = OBJECTIVES, evaluator: Asked | None = None,
-) -> tuple[list[Evaluation], list[Progress]]:  # fmt: skip
-    shown: list[Progress] = []
+) -> tuple[list[Evaluation], list[SearchProgress]]:  # fmt: skip
+    shown: list[SearchProgress] = []
     told = search(
         table.space, objectives, RandomSearch(table.space, seed=1), evaluator or Asked(table), store, Budget(n), batch=8,
         constraints=constraints, on_progress=shown.append,
@@ -126,7 +128,7 @@ def test_the_nearest_is_reported_while_nothing_is_feasible(table: Table) -> None
     assert miss.broken == ((impossible, fastest.value(LATENCY)),)
     assert miss.violation == pytest.approx((fastest.value(LATENCY) - 0.001) / 0.001)
     assert (shown[-1].hypervolume, shown[-1].front) == (0.0, 0)
-    chosen = finalists(told, OBJECTIVES, [table.space.largest], [impossible])
+    chosen = choose_finalists(told, OBJECTIVES, [table.space.largest], [impossible])
     by_latency = sorted(told, key=lambda e: e.value(LATENCY))
     assert chosen == [*(e.architecture for e in by_latency[:8]), table.space.largest]
 
@@ -149,7 +151,7 @@ def test_the_finalists_are_feasible_but_for_noise(table: Table) -> None:
         for e, (accuracy, latency) in zip(told, metric_values, strict=True)
     ]
     limit = Constraint(LATENCY, maximum=2.0)
-    chosen = finalists(evaluations, OBJECTIVES, [], [limit])
+    chosen = choose_finalists(evaluations, OBJECTIVES, [], [limit])
     # 1.96 may break the limit when it is timed longer (then 1.9 is the best within it), and 2.01 may keep it
     assert {told.index(e) for e in told if e.architecture in chosen} == {0, 1, 2, 4}
     assert feasible_within_noise(evaluations, [limit], floors=0).tolist() == [True, True, False, False, True]
@@ -162,7 +164,7 @@ def test_the_finalists_are_feasible_but_for_noise(table: Table) -> None:
 def test_one_objective_under_a_limit_gives_the_best_that_keeps_it(table: Table) -> None:
     told, shown = run(table, MemoryStore(), 60, [FAST], objectives=[ACCURACY])
     best = max((e for e in told if e.value(LATENCY) <= 0.08), key=lambda e: e.value(ACCURACY))
-    assert best.architecture in finalists(told, [ACCURACY], [], [FAST])
+    assert best.architecture in choose_finalists(told, [ACCURACY], [], [FAST])
     assert shown[-1].front >= 1
     assert shown[-1].hypervolume == pytest.approx(best.value(ACCURACY) - (told[0].value(ACCURACY)) + 0.1 * abs(
         told[1].value(ACCURACY) - told[0].value(ACCURACY)), abs=1e-9)  # fmt: skip
@@ -171,9 +173,9 @@ def test_one_objective_under_a_limit_gives_the_best_that_keeps_it(table: Table) 
 def test_constrained_metrics_are_measured_again_like_objectives(table: Table) -> None:
     store, evaluator = MemoryStore(), Asked(table)
     told, _ = run(table, store, 20, [FAST], objectives=[ACCURACY], evaluator=evaluator)
-    chosen = finalists(told, [ACCURACY], [], [FAST])
+    chosen = choose_finalists(told, [ACCURACY], [], [FAST])
     evaluator.asked.clear()
-    measure_again(chosen, metrics_of([ACCURACY], [FAST]), evaluator, store)
+    measure_finalists(chosen, metrics_of([ACCURACY], [FAST]), evaluator, store)
     assert {(r.metric, r.profile, r.fidelity) for r in evaluator.asked} == {
         ("accuracy", None, Fidelity.TEST),
         ("latency_ms", PROFILE, Fidelity.FINAL),
@@ -233,7 +235,7 @@ def test_failures_are_neither_feasible_nor_near(table: Table, n_failed: int) -> 
     assert np.isnan(feasible_values(evaluations, OBJECTIVES, [limit])).all()
     assert (np.isnan(feasible_values(evaluations, OBJECTIVES, [])).all(axis=1)).sum() == n_failed
     usable = [e.architecture for e in told[n_failed:]]
-    assert set(finalists(evaluations, OBJECTIVES, [], [limit])) == set(usable)
+    assert set(choose_finalists(evaluations, OBJECTIVES, [], [limit])) == set(usable)
 
 
 def test_violations_add_up_as_shares_of_their_bounds() -> None:

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from nas.bench.table import Table
-from nas.engine.loop import Progress, search
+from nas.engine.loop import search
+from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
 from nas.search.registry import SearchProblem, make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
@@ -64,7 +65,7 @@ def drive(run: str, root: Path, address: str) -> None:
     store.set_status(RunStatus.RUNNING)
     counted = os.open(folder.path / COUNTED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def count(progress: Progress) -> None:
+    def count(progress: SearchProgress) -> None:
         os.write(counted, f"{progress.done}\n".encode())
 
     table, evaluator = Table.load(TABLE), PooledTable(0.05, workers=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nas.engine.budget_extension import Extension
+from nas.engine.budget_extension import BudgetExtension
 from nas.errors import RunHeldError, ServiceError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Request, Status
@@ -58,7 +58,7 @@ class Driver:
             return
         if self.store.facts() is None:
             self.store.describe(search_facts(), budget=Budget(BUDGET))
-        more = Extension(self._option("--evaluations"), None, self._option("--extension") or "")
+        more = BudgetExtension(self._option("--evaluations"), None, self._option("--extension") or "")
         if more and not more.is_applied(self.store.state()):
             more.apply(self.store, self.run)
         self.store.set_status(RunStatus.RUNNING)

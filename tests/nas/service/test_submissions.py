@@ -10,7 +10,8 @@ import pytest
 
 from nas.api.schemas import JobSubmission, ResumeRequest
 from nas.config import load_job
-from nas.engine.driver import RunOptions, drive
+from nas.engine.driver import drive
+from nas.engine.run_options import RunOptions
 from nas.errors import (
     JobError,
     NasError,

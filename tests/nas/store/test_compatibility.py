@@ -12,11 +12,12 @@ import pytest
 from nas.build.compatibility_facts import compatibility_facts
 from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
-from nas.engine.driver import RunOptions, resume, train
-from nas.engine.progress import Silent
+from nas.engine.driver import resume, train
+from nas.engine.progress import NullObserver
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
 from nas.errors import NasError
-from nas.store.compatibility import check_conditions
+from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from supernets.checkpoint import save_checkpoint
@@ -62,15 +63,15 @@ CHANGES = [
 @pytest.mark.parametrize(("was", "now", "said"), CHANGES, ids=[said for *_, said in CHANGES])
 def test_a_key_that_changes_the_weights_is_refused_by_name(tmp_path: Path, was: str, now: str, said: str) -> None:
     theirs = conditions(tmp_path, text_of(was))
-    check_conditions("run a", theirs, conditions(tmp_path, text_of(was)))
+    check_compatibility("run a", theirs, conditions(tmp_path, text_of(was)))
     with pytest.raises(NasError, match=rf"^run a was made under other conditions: {said}; put it back, or start a new"):
-        check_conditions("run a", theirs, conditions(tmp_path, text_of(now)))
+        check_compatibility("run a", theirs, conditions(tmp_path, text_of(now)))
 
 
 def test_so_are_micro_batches(tmp_path: Path) -> None:
     was, now = (text_of(f", strategy: sorted, micro_batches: {n}", nested=True) for n in (2, 4))
     with pytest.raises(NasError, match="other conditions: supernet, micro_batches: was 2, is 4"):
-        check_conditions("run a", conditions(tmp_path, was), conditions(tmp_path, now))
+        check_compatibility("run a", conditions(tmp_path, was), conditions(tmp_path, now))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_so_are_sizes_that_are_no_choice_of_the_space(tmp_path: Path, was: str, 
     theirs, ours = (conditions(tmp_path, text) for text in (SMALL_JOB, SMALL_JOB.replace(was, now, 1)))
     assert theirs["space"] == ours["space"]
     with pytest.raises(NasError, match=f"made under other conditions: {said}"):
-        check_conditions("run a", theirs, ours)
+        check_compatibility("run a", theirs, ours)
 
 
 @pytest.mark.parametrize(
@@ -96,19 +97,19 @@ def test_what_an_earlier_version_did_not_record_is_not_held_against_its_run(tmp_
     now = conditions(tmp_path, text_of(training))
     earlier = as_before(now)
     assert earlier["supernet"].keys() < now["supernet"].keys()
-    check_conditions("run a", earlier, now)
+    check_compatibility("run a", earlier, now)
     # What it did record still is, and what it was too early to have.
     with pytest.raises(NasError, match=r"supernet, learning_rate: was 0\.003, is 0\.1"):
-        check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", learning_rate: 0.1")))
+        check_compatibility("run a", earlier, conditions(tmp_path, text_of(training + ", learning_rate: 0.1")))
     with pytest.raises(NasError, match="supernet, divergence: was kl, is alpha"):
-        check_conditions("run a", earlier, conditions(tmp_path, text_of(training + ", divergence: alpha")))
+        check_compatibility("run a", earlier, conditions(tmp_path, text_of(training + ", divergence: alpha")))
 
 
 class Killed(BaseException):
     pass
 
 
-class KillAfterAnEpoch(Silent):
+class KillAfterAnEpoch(NullObserver):
     """A display at whose first epoch the driver dies."""
 
     def epoch(self, *args: object) -> None:
@@ -116,9 +117,9 @@ class KillAfterAnEpoch(Silent):
 
 
 def killed_training(runs: RunsFolder, text: str) -> Run:
-    display = KillAfterAnEpoch()
+    observer = KillAfterAnEpoch()
     with pytest.raises(Killed):
-        train(parse_job(text, source="job.yaml"), RunOptions(runs, display=display))
+        train(parse_job(text, source="job.yaml"), RunOptions(runs, observer=observer))
     return Run.open(runs, "small-1")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas.engine.run_table import RunSnapshot, overview
+from nas.engine.run_table import RunSnapshot, run_rows
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Measurement, Objective, Request, Status
@@ -82,7 +82,7 @@ def test_a_constraint_on_another_figure_is_one_more_to_wait_for(runs: RunsFolder
     assert RunIndex(runs).snapshot("tiny-1").evaluations == 0
     add(store, 1, "macs")
     assert RunIndex(runs).snapshot("tiny-1").evaluations == 1
-    assert overview(runs)[0].done == 1
+    assert run_rows(runs)[0].done == 1
 
 
 def test_a_database_is_read_again_only_once_it_has_changed(

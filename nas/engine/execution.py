@@ -1,0 +1,185 @@
+"""The work of a run: its training, its search, and the measurement of its finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nas.build.prepared_job import PreparedJob
+from nas.build.search_objects import build_algorithm, build_evaluator
+from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.loop import search
+from nas.engine.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
+from nas.engine.run_options import RunOptions
+from nas.evaluation.base import Evaluator
+from nas.evaluation.cached import Cached
+from nas.evaluation.cluster import connected
+from nas.evaluation.environments import Environments
+from nas.evaluation.scoring import InlineScoring, Scoring
+from nas.problem.objectives import Evaluation
+from nas.store.base import RunStatus, RunStore
+from nas.store.compatibility import check_teacher, check_weights
+from nas.store.folder import RunFolder
+from supernets.base import Supernet
+from supernets.data import Part
+from supernets.distributed import train_on_workers
+from supernets.trainer import Epoch
+from supernets.trainer import train as train_supernet
+
+
+@dataclass(frozen=True)
+class RunExecution:
+    """A described run with what its work needs; `execute` does what is left of it."""
+
+    folder: RunFolder
+    store: RunStore
+    prepared: PreparedJob
+    options: RunOptions
+
+    def execute(self) -> None:
+        """Trains the supernet where it is not trained, then searches it where the run is a search."""
+        self.store.set_status(RunStatus.RUNNING)
+        facts, state = self.store.facts(), self.store.state()
+        if facts is None:
+            raise ValueError("a run is described before it is executed")
+        n_evaluations = self.store.n_whole(len(facts.search.metrics)) if facts.search else 0
+        self.options.observer.begin(self.folder, facts, state.budget, n_evaluations)
+        supernet, weights = self._trained_supernet()
+        check_weights(self.folder.id, self.store.state().weights, weights)
+        self.store.update_state(weights=weights)
+        if facts.search is not None:
+            torch.set_num_threads(1)
+            cluster = connected(
+                self.options.address, spread=not self.options.inline, profiles=self.prepared.job.profiles
+            )
+            with open_lookup(self.options.runs, facts.search.reused, weights) as known, cluster:
+                environments = Environments(
+                    state.environments,
+                    lambda found: self.store.update_state(environments=found),
+                    calm_levels(self.store),
+                )
+                _SearchExecution(self, supernet, weights, known, environments).execute()
+
+    def _trained_supernet(self) -> tuple[Supernet, str]:
+        """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of it) here."""
+        supernets, data, state = self.prepared.supernets, self.prepared.data.dataset, self.store.state()
+        if supernets.checkpoint is not None:
+            return supernets.checkpoint.supernet, supernets.checkpoint.weights_digest
+        supernet, settings, observer = supernets.untrained(), supernets.settings(), self.options.observer
+
+        def on_epoch(epoch: Epoch) -> None:
+            self.store.update_state(epoch=epoch.epoch, best_epoch=epoch.best)
+            observer.epoch(epoch, settings.epochs)
+
+        workers, trained = self.prepared.config.training.workers, state.epoch == settings.epochs
+        teacher = None if trained else supernets.teacher()  # which may be gone once the training is done
+        if teacher is not None:
+            check_teacher(self.folder.id, state.teacher, teacher.weights_digest)
+            self.store.update_state(teacher=teacher.weights_digest)
+        training = (supernet, data, supernets.strategy(), settings, self.folder.checkpoint)
+        common: dict[str, Any] = {
+            "teacher": None if teacher is None else teacher.network,
+            "device": supernets.device(),
+            "on_step": observer.step,
+            "on_epoch": on_epoch,
+        }
+        if workers == 1 or trained:
+            digest = train_supernet(*training, **common)
+        else:
+            with connected(self.options.address, spread=True):
+                digest = train_on_workers(*training, workers=workers, **common)
+        self.store.update_state(epoch=settings.epochs)  # a kill may have come between the checkpoint and its record
+        return supernet, digest
+
+
+@dataclass(frozen=True)
+class _SearchExecution:
+    """The search of a trained supernet.
+
+    Attributes:
+        known: measurements of other runs, which are not measured again.
+    """
+
+    run: RunExecution
+    supernet: Supernet
+    weights: str
+    known: MeasurementLookup | None
+    environments: Environments
+
+    def execute(self) -> None:
+        """Searches, then measures the finalists again."""
+        prepared, space = self.run.prepared, self.run.prepared.space
+        evaluations = self._search()
+        chosen = choose_finalists(
+            evaluations, prepared.job.objectives, [space.smallest, space.largest], prepared.job.constraints
+        )
+        # Only after the search does an evaluator get the test part, so that no search can depend on it.
+        test = prepared.data.dataset.test
+        with self._evaluator(test, InlineScoring(self.supernet, prepared.data.calibration, test)) as evaluator:
+            measure_finalists(
+                chosen, prepared.job.metrics, evaluator, self.run.store,
+                precisions=prepared.job.precisions, on_progress=self.run.options.observer.progress,
+            )  # fmt: skip
+
+    def _search(self) -> list[Evaluation]:
+        prepared, store = self.run.prepared, self.run.store
+        state, validation = store.state(), prepared.data.dataset.validation
+        if state.budget is None:
+            raise ValueError("a search has a budget")
+        few = prepared.config.search.screen_images
+        with self._evaluator(validation, self._scoring(validation), screen_images=few) as evaluator:
+            return search(
+                space=prepared.space,
+                objectives=prepared.job.objectives,
+                algorithm=build_algorithm(prepared, self.supernet, prior_evaluations(store.search_facts())),
+                evaluator=evaluator,
+                store=store,
+                budget=state.budget,
+                batch=prepared.config.search.batch,
+                constraints=prepared.job.constraints,
+                precisions=prepared.job.precisions,
+                retry_failures=state.retry_failures,
+                screen_images=few,
+                on_progress=self.run.options.observer.progress,
+            )
+
+    @contextmanager
+    def _evaluator(self, part: Part, scoring: Scoring, *, screen_images: int | None = None) -> Iterator[Evaluator]:
+        """Measures this run's subnets, with accuracy on a part of the data."""
+        prepared = self.run.prepared
+        measured = build_evaluator(
+            prepared, self.supernet, self.weights, part, scoring,
+            screen_images=screen_images, seed=prepared.config.seed, note=self.run.options.observer.note,
+            environments=self.environments,
+        )  # fmt: skip
+        try:
+            yield measured if self.known is None else Cached(measured, self.known, replay_failures=True)
+        finally:
+            measured.close()
+
+    def _scoring(self, part: Part) -> Scoring:
+        """Scoring on the validation part: here, or by Ray actors."""
+        options, calibration = self.run.options, self.run.prepared.data.calibration
+        if options.inline:
+            return InlineScoring(self.supernet, calibration, part)
+        from nas.evaluation.ray_pool import RayPool
+
+        settings = self.run.prepared.config.search
+        return RayPool(
+            self.supernet, calibration, part,
+            workers=settings.workers, time_limit_s=settings.time_limit_s, note=options.observer.note,
+        )  # fmt: skip
+
+
+def calm_levels(store: RunStore) -> dict[str, list[float]]:
+    """By profile, the sentinel's levels in the sessions in which a run measured, one per session."""
+    found: dict[str, dict[float, None]] = {}
+    for measurement in store.measurements():
+        level = measurement.environment.get("level_ms")
+        if level is not None:  # a batch's rows may come from several sessions in turns
+            found.setdefault(str(measurement.request.profile), {})[float(level)] = None
+    return {profile: list(levels) for profile, levels in found.items()}

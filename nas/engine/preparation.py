@@ -1,0 +1,117 @@
+"""Preparation of a run: the checks before it begins or resumes, and the description of a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.build.checks import check_measurable, check_trainable
+from nas.build.compatibility_facts import compatibility_facts
+from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.config import SearchJob, load_job
+from nas.engine.measurement_reuse import Reuse, find_reuse
+from nas.engine.run_options import RunOptions
+from nas.errors import JobError
+from nas.evaluation.cluster import connected
+from nas.problem.budget import Budget, Plateau
+from nas.store.base import RunStore
+from nas.store.compatibility import check_compatibility
+from nas.store.folder import RunFolder
+from nas.store.run_facts import Kind, RunFacts, SearchFacts
+from supernets.distributed import check_workers
+
+
+def prepare_new(job: SearchJob, kind: Kind, options: RunOptions, *, source: str) -> tuple[PreparedJob, Reuse]:
+    """A job with what it takes from other runs, once everything that it needs is known to be there.
+
+    Raises:
+        NasError: something is not: a teacher, a board, a cluster, CPUs for workers, another run.
+    """
+    if kind == "training" and not job.supernet.trains:
+        raise JobError(
+            f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it",
+            code="job.nothing-to-train",
+        )
+    prepared = prepare_job(job, options.runs, source=source)
+    check_trainable(prepared.supernets)
+    environments = _check_reachable(prepared, kind, options, source=source)
+    return prepared, find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
+
+
+def prepare_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> PreparedJob:
+    """The job of a run that has begun, once it is known to be compatible with what the run has.
+
+    Raises:
+        NasError: it is not, or something that it needs is not there.
+    """
+    source = str(folder.job_file)
+    prepared = prepare_job(load_job(folder.job_file), options.runs, run=folder, source=source)
+    ours = compatibility_facts(prepared, measured=facts.search is not None)
+    check_compatibility(f"run {folder.id}", facts.compatibility, ours)
+    trained = store.state().epoch == prepared.config.training.epochs
+    _check_reachable(prepared, facts.kind, options, source=source, trained=trained)
+    return prepared
+
+
+def describe(
+    folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, reuse: Reuse, options: RunOptions
+) -> None:
+    """Records what a new run is, and keeps what it needs of its pretrained network."""
+    if prepared.supernets.pretrained is not None:
+        prepared.supernets.pretrained.keep(folder)
+    config, job, search = prepared.config, prepared.job, None
+    if kind == "search":
+        search = SearchFacts(
+            space=prepared.space,
+            objectives=tuple(job.objectives),
+            constraints=tuple(job.constraints),
+            profiles=tuple(profile.name for profile in job.profiles),
+            precisions=job.precisions,
+            algorithm=config.search.algorithm,
+            reused=reuse.runs,
+            prior_results=reuse.prior_results,
+        )
+    facts = RunFacts(
+        name=config.name,
+        seed=config.seed,
+        compatibility=compatibility_facts(prepared, measured=search is not None),
+        epochs=config.training.epochs if prepared.supernets.checkpoint is None else 0,
+        search=search,
+    )
+    if search is None:
+        store.describe(facts)
+    else:
+        store.describe(facts, budget=_budget(config), environments=reuse.environments)
+    for note in (str(reuse), prepared.data.dataset.warning):
+        if note:
+            options.observer.note(note)
+
+
+def _budget(job: SearchJob) -> Budget:
+    search, plateau = job.search, job.search.plateau
+    return Budget(search.evaluations, search.minutes, Plateau(plateau.evaluations, plateau.gain) if plateau else None)
+
+
+def _check_reachable(
+    prepared: PreparedJob, kind: Kind, options: RunOptions, *, source: str, trained: bool = False
+) -> dict[str, Mapping[str, Any]]:
+    """Checks that the cluster, the workers' CPUs and the profiles' machines are there.
+
+    Args:
+        trained: whether the run has trained its supernet already.
+
+    Returns:
+        The environment of each profile that a search measures on, by its name.
+    """
+    training, measured = prepared.config.training, kind == "search"
+    workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
+    if options.inline and workers > 1:
+        raise JobError(
+            f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker",
+            code="job.workers-need-ray",
+        )
+    spread = workers > 1 or (measured and options.address is not None)
+    with connected(options.address, spread=spread, profiles=prepared.job.profiles if measured else ()):
+        if workers > 1:
+            check_workers(workers, training.threads, prepared.supernets.device())
+        return check_measurable(prepared) if measured else {}

@@ -1,0 +1,29 @@
+"""The options of a run that are not part of its job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.engine.progress import NullObserver, ProgressObserver
+from nas.store.folder import RunsFolder
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a job is run, as opposed to what it is.
+
+    Attributes:
+        inline: score in this process, without Ray.
+        address: a running Ray cluster to join; None starts one here.
+        store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
+        replay: another run of the same supernet whose measurements are reused where it has them.
+        observer: its methods are called with the progress.
+    """
+
+    runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
+    inline: bool = False
+    address: str | None = None
+    store: str | None = None
+    replay: str | None = None
+    observer: ProgressObserver = field(default_factory=NullObserver)
