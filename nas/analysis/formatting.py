@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 
@@ -100,3 +102,10 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def score_text(test: Mapping[str, float] | None, *, missing: str = "–") -> str:
+    """Accuracy on the test part with its error, see `Point.test`."""
+    if test is None:
+        return missing
+    return format_value(Objective.parse("accuracy", ()), test["accuracy"], test["error"])

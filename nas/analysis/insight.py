@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nas.analysis.convergence import Timeline, timeline_of
 from nas.analysis.diversity import Diversity, diversity_of
 from nas.analysis.importance import Importance, importance_of
 from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport
 from nas.analysis.run_measurements import Guidance
+from nas.analysis.timeline import Timeline, timeline_of
 from nas.store.base import RunStore
 from predictors.threads import one_thread
 from supernets.space import SearchSpace

@@ -1,39 +1,41 @@
-"""The read-only view of a run that `nas show`, `nas plot` and `nas export` share."""
+"""The read-only view of a run that commands, the service and exports share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas.analysis.points import Point, Points, minimised_of, values_of
-from nas.analysis.run_measurements import Guidance, MeasuredRun, predicted_figures, predictor_history
+from nas.analysis.formatting import format_value
+from nas.analysis.fronts import (
+    Nearest,
+    best,
+    broken_by,
+    comparable,
+    cost_objective,
+    front_hypervolume,
+    front_of,
+    hypervolumes,
+    nearest_of,
+    of_profile,
+    primary_objective,
+)  # fmt: skip
+from nas.analysis.points import Point, Points
+from nas.analysis.run_measurements import Guidance, MeasuredRun, predicted_values, predictor_history
 from nas.analysis.significance import distinguishable
 from nas.errors import StoreError, UnknownNameError
-from nas.problem.constraints import NearestInfeasible, total_violation
-from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Goal, Objective, metrics_of
-from nas.problem.pareto import hypervolume, hypervolume_history, non_dominated
+from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.store.base import Fit, RunStatus, RunStore
 from supernets.space import Architecture, SearchSpace
 
 Anchor = Literal["smallest", "largest"]
-SHORT = "by the search's shorter protocol alone: not measured again, nor scored on the test part"
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The network that comes nearest to keeping all constraints, and how it misses them."""
-
-    point: Point
-    miss: NearestInfeasible
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorReport:
-    """How well one objective was predicted: quality of the latest fit, and of every fit as (step, quality)."""
+    """Quality of the predictors of one objective: of the latest fit, and of every fit as (step, quality)."""
 
     latest: Mapping[str, Any]
     history: tuple[tuple[int, Mapping[str, Any]], ...]
@@ -41,32 +43,32 @@ class PredictorReport:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything that is shown of a run, from its stored rows alone.
+    """A run's networks, fronts and predictors, read from its stored rows alone.
 
     Attributes:
         run: the run's id.
         name: the job's name; the id where it has none.
-        space: what was searched; with precisions as a last choice where there are several.
+        space: the search space; with the precisions as its last choice where there are several.
+        metrics: what every measured network has a value of: the objectives, and what only constraints are on.
+        constraints: what a network must satisfy to be on a front.
         n_evaluations: architectures evaluated, failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
-        metrics: all that every measured network has: the run's objectives, and what its constraints alone are on.
-        constraints: what a network must keep to be on a front.
-        evaluated: measured architectures in the order told, with their search figures.
-        candidates: measured architectures in the order told, with their final figures where they were measured again
+        evaluated: measured architectures in the order evaluated, with their search values.
+        candidates: measured architectures in the order evaluated, with their final values where they were measured again
             (without those where that failed): what a selection chooses from.
-        measured_again: whether any candidate has final figures.
-        failed: why, by key of each architecture of which a figure could not be taken.
-        screened_out: why, by key of each architecture that was left before all of its figures were taken.
-        front: the measured non-dominated architectures that keep the constraints, best first objective-to-minimise first
-            (the fastest, as a rule); once candidates were measured again, those only and with their final figures.
+        measured_again: whether any candidate has final values.
+        failed: reasons by key of each architecture with a failed measurement.
+        screened_out: reasons by key of each architecture that was skipped before all of its measurements.
+        front: the measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
+            were measured again, those only and with their final values.
         fronts: where several profiles have objectives, by profile the front in its own objectives and those without
             profile, of the same candidates as `front`, its cheapest first.
-        nearest: what comes nearest to keeping the constraints, where nothing that the front is chosen from does.
+        nearest: the network of least violation, where none satisfies the constraints.
         anchors: the smallest and the largest network, as far as they are measured.
         reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
-        hypervolume: (evaluations, value) after each evaluation, of search figures of feasible networks, in the objectives'
+        hypervolume: (evaluations, value) after each evaluation, of search values of feasible networks, in the objectives'
             units multiplied.
-        front_hypervolume: of `front`, from the figures it shows; None until the reference is set.
+        front_hypervolume: of `front`; None until the reference is set.
         predictors: by objective name.
         predicted: architectures never measured whose every measured objective the latest models predicted.
         distinguishable: by objective name, whether the front's fastest and most accurate members differ; empty while
@@ -102,40 +104,42 @@ class RunReport:
 
     @property
     def primary(self) -> Objective:
-        """What quality means here: accuracy if it is an objective, else the first objective."""
-        return next((o for o in self.objectives if o.metric == "accuracy"), self.objectives[0])
+        """The objective that stands for quality."""
+        return primary_objective(self.objectives)
 
     @property
     def columns(self) -> tuple[Objective, ...]:
-        """The figures to show of a network: the objectives, and what constraints alone are on."""
+        """The metrics to show of a network: the objectives, and what only constraints are on."""
         return tuple(metrics_of(self.objectives, self.constraints))
 
     @property
     def cost(self) -> Objective:
-        """What it is traded for: the first latency, else the first objective to minimise, else the first."""
+        """The objective that quality is traded for."""
         return cost_objective(self.objectives)
 
+    def is_short(self, point: Point) -> bool:
+        """Whether timed values of a measured point come from the search's shorter protocol, while others' are final."""
+        return (
+            self.measured_again
+            and point.source == "measured"
+            and point.fidelity is Fidelity.SEARCH
+            and any(o.profile is not None for o in self.columns)
+        )
 
-def is_short(report: RunReport, point: Point) -> bool:
-    """Whether timed figures of a measured point come from the search's shorter protocol, while others' are final."""
-    return (
-        report.measured_again
-        and point.source == "measured"
-        and point.fidelity is Fidelity.SEARCH
-        and any(o.profile is not None for o in report.columns)
-    )
+    def value_text(self, point: Point, metric: Objective) -> str:
+        """A point's value with its error; with a star where it comes from the shorter protocol while others are final."""
+        text = format_value(metric, point.values[metric.name], point.errors.get(metric.name))
+        return f"{text} *" if metric.profile is not None and self.is_short(point) else text
 
+    def note_on(self, points: Iterable[Point]) -> str:
+        """The footnote of the stars of `value_text`; "" where no point has one."""
+        if not any(self.is_short(point) for point in points):
+            return ""
+        return "* by the search's shorter protocol alone: not measured again, nor scored on the test part"
 
-def cost_objective(objectives: Sequence[Objective]) -> Objective:
-    """The first latency, else the first objective to minimise, else the first."""
-    latencies = [o for o in objectives if o.metric == "latency_ms"]
-    costs = [o for o in objectives if o.goal is Goal.MINIMIZE]
-    return [*latencies, *costs, *objectives][0]
-
-
-def best(points: Sequence[Point], objective: Objective) -> Point:
-    """The point with the best figure in one objective; the first of equals. `points` must not be empty."""
-    return min(points, key=lambda point: objective.sign * point.values[objective.name])
+    def profiles_of(self, point: Point) -> list[str]:
+        """The profiles on whose fronts a network is."""
+        return [name for name, front in self.fronts.items() if any(p.key == point.key for p in front)]
 
 
 def build_report(
@@ -144,17 +148,17 @@ def build_report(
     """The report of a run in any state, from its store.
 
     Args:
-        profile: that of one hardware profile alone: in its objectives and those without profile. None for the joint one.
-        guidance: of this store, where it was read already.
+        profile: report on the objectives of one hardware profile and those without profile; None for all objectives.
+        guidance: of this store, if it was read already.
 
     Raises:
         UnknownNameError: the run has no objective on such a profile.
-        StoreError: the store lacks the facts of a search (for instance, the run is a training), or is damaged.
+        StoreError: the run is not a search but a training, or its store is damaged.
     """
     facts, state = store.facts(), store.state()
     if facts is None or facts.search is None:
         raise StoreError(
-            f"run {run!r} is no search, so it has no front; search a training by a job with   "
+            f"run {run!r} is not a search, so it has no front; to search a trained supernet, write a job with   "
             f"supernet: {{from: {run}}}",
             code="run.is-training",
         )
@@ -205,51 +209,6 @@ def build_report(
     )
 
 
-def of_profile(objectives: Sequence[Objective], profile: str) -> tuple[Objective, ...]:
-    """The objectives on one profile, and those on none."""
-    return tuple(o for o in objectives if o.profile in (None, profile))
-
-
-def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> tuple[Point, ...]:
-    """The non-dominated of some points, the cheapest first."""
-    if not points:
-        return ()
-    front = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, objectives))).tolist()]
-    cost = cost_objective(objectives)
-    return tuple(sorted(front, key=lambda p: (cost.sign * p.values[cost.name], p.key)))
-
-
-def comparable(points: Points, searched: Points, objectives: Sequence[Objective]) -> Points:
-    """The points that a front may be chosen from: those measured again, and others that lead in search figures.
-
-    Both kinds of figures differ by more than their errors tell; so a point that was not measured again stays only where
-    none of the points leads it when all are compared as the search saw them.
-
-    Args:
-        searched: these and others with their search figures.
-    """
-    if len(set(points.final.tolist())) < 2:
-        return points
-    as_searched = searched.take([searched.places[key] for key in points.keys])
-    leading = {p.key for p in front_of(as_searched, objectives)}
-    pairs = enumerate(zip(points.keys, points.final.tolist(), strict=True))
-    return points.take([place for place, (key, final) in pairs if final or key in leading])
-
-
-def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
-    """`total_violation` of each point, (n,); infinite where a value is missing."""
-    found = total_violation(constraints, lambda metric: values_of(points, metric.name), len(points))
-    return np.where(np.isnan(found), np.inf, found)
-
-
-def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
-    """The point of least violation, the first of equals; None without points."""
-    if not points:
-        return None
-    point = points[int(np.argmin(broken_by(points, constraints)))]
-    return Nearest(point, NearestInfeasible.of(point.architecture, point.values, constraints))
-
-
 def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
     known: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
     found = {name: architecture for name, architecture in known.items() if architecture in measured.complete}
@@ -257,28 +216,13 @@ def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
 
 
 def _history(
-    measured: MeasuredRun,
-    evaluated: Points,
-    objectives: Sequence[Objective],
-    constraints: Sequence[Constraint],
+    measured: MeasuredRun, evaluated: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint],
     reference: Mapping[str, float],
-) -> tuple[tuple[int, float], ...]:
+) -> tuple[tuple[int, float], ...]:  # fmt: skip
     if not reference or not evaluated:
         return ()
     numbers = [n for n, architecture in enumerate(measured.evaluated, start=1) if architecture in measured.complete]
-    values = minimised_of(evaluated, objectives)
-    values[broken_by(evaluated, constraints) > 0] = np.nan
-    volumes = hypervolume_history(values, _corner(objectives, reference))
-    return tuple(zip(numbers, volumes.tolist(), strict=True))
-
-
-def front_hypervolume(
-    front: Sequence[Point], objectives: Sequence[Objective], reference: Mapping[str, float]
-) -> float | None:
-    """The hypervolume of a front from the figures it shows; None without front or reference point."""
-    if not reference or not front:
-        return None
-    return float(hypervolume(minimised_of(front, objectives), _corner(objectives, reference)))
+    return tuple(zip(numbers, hypervolumes(evaluated, objectives, constraints, reference), strict=True))
 
 
 def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
@@ -291,33 +235,18 @@ def _predicted(
 ) -> tuple[Point, ...]:
     needed = [o.name for o in objectives if o.metric not in EXACT_METRICS]
     points = []
-    for architecture, predicted in predicted_figures(fits).items():
+    for architecture, predicted in predicted_values(fits).items():
         if architecture in measured.evaluated or any(name not in predicted for name in needed):
             continue
-        values = dict(predicted)
-        for objective in objectives:
-            exact = measured.exact(architecture, objective) if objective.metric in EXACT_METRICS else None
-            if exact is not None:
-                values[objective.name] = (exact, 0.0)
-        points.append(
-            Point(
-                architecture,
-                space,
-                values={name: mean for name, (mean, _) in values.items()},
-                errors={name: std for name, (_, std) in values.items()},
-                source="predicted",
-            )
-        )
+        exact = {o.name: measured.exact(architecture, o) for o in objectives if o.metric in EXACT_METRICS}
+        both = predicted | {name: (value, 0.0) for name, value in exact.items() if value is not None}
+        means, deviations = ({name: pair[i] for name, pair in both.items()} for i in (0, 1))
+        points.append(Point(architecture, space, means, deviations, source="predicted"))
     return tuple(points)
 
 
 def _ends_differ(store: RunStore, front: Sequence[Point], objectives: Sequence[Objective]) -> dict[str, bool]:
     if not front:
         return {}
-    primary = next((o for o in objectives if o.metric == "accuracy"), objectives[0])
-    fastest, most_accurate = best(front, cost_objective(objectives)), best(front, primary)
+    fastest, most_accurate = best(front, cost_objective(objectives)), best(front, primary_objective(objectives))
     return {o.name: distinguishable(store, fastest.architecture, most_accurate.architecture, o) for o in objectives}
-
-
-def _corner(objectives: Sequence[Objective], reference: Mapping[str, float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([o.sign * reference[o.name] for o in objectives], dtype=np.float64)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nas.analysis.fronts import Nearest
 from nas.analysis.points import Point
-from nas.analysis.report import Nearest, RunReport
+from nas.analysis.report import RunReport
 from nas.analysis.selection import Limit
 
 

@@ -173,7 +173,7 @@ def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Ma
     return {fit.step: fit.quality["quality"] for fit in sorted(own, key=lambda fit: fit.step)}
 
 
-def predicted_figures(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
+def predicted_values(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
     """Means and standard deviations by architecture and objective name, as the last step's models predicted them.
 
     Earlier steps are left out: their models knew less.

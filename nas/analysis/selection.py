@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.analysis.formatting import format_value, miss_text
+from nas.analysis.fronts import best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.analysis.points import Point, minimised_of, values_of
-from nas.analysis.report import RunReport, best, comparable, front_hypervolume, front_of, nearest_of, of_profile
+from nas.analysis.report import RunReport
 from nas.errors import SelectionError
 from nas.problem import pareto
 from nas.problem.objectives import Constraint, Objective

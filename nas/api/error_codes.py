@@ -174,6 +174,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.not-begun": "No driver has begun the run yet, so that it has no results and no budget of its own.",
     "run.not-finished": "A run that was followed ended without finishing.",
     "run.not-submitted": "A command on the server's machine started the run, so that the service cannot cancel it.",
+    "run.nothing-measured": "The run has measured no network yet.",
     "run.queued": "The run is in the queue, or is being resumed already.",
     "run.unknown": "There is no run with this name; the message lists the known ones.",
     "run.wrong-state": "The state of the run does not allow this: it is running, has ended, or is of the other kind.",

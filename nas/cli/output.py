@@ -97,27 +97,19 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
     A star marks latencies measured only by the shorter protocol of the search.
     """
-    from nas.analysis.formatting import format_value
-    from nas.analysis.report import SHORT, is_short
-    from nas.problem.objectives import Objective
+    from nas.analysis.formatting import score_text
 
-    accuracy = Objective.parse("accuracy", [])
     several = any(point.precision for _, point in points)
     precision = ["precision"] if several else []
     header = ["#", *precision, *(o.name for o in report.columns), "test accuracy", "architecture"]
-    rows, starred = [], False
+    rows = []
     for label, point in points:
-        short = is_short(report, point)
-        values = []
-        for o in report.columns:
-            star = " *" if short and o.profile is not None else ""
-            values.append(format_value(o, point.values[o.name], point.errors.get(o.name, 0.0)) + star)
-            starred |= bool(star)
-        test = "" if point.test is None else format_value(accuracy, point.test["accuracy"], point.test["error"])
+        values = [report.value_text(point, o) for o in report.columns]
+        test = score_text(point.test, missing="")
         rows.append([label, *([point.precision] if several else []), *values, test, point.key])
     print_table(header, rows)
-    if starred:
-        print(f"* {SHORT}")
+    if note := report.note_on(point for _, point in points):
+        print(note)
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

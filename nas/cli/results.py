@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -114,8 +113,7 @@ def plot(
     no_collector()
     from nas.engine.run import Run
 
-    processes = len(os.sched_getaffinity(0))
-    paths = Run.open(folder(runs), run).plot(output, select=select, processes=processes)
+    paths = Run.open(folder(runs), run).plot(output, select=select)
     if as_json:
         return print_json({"paths": [str(path) for path in paths]})
     return print("\n".join(str(path) for path in paths))

@@ -60,33 +60,29 @@ class Run(StoredRun):
         """The measured front, the fastest first."""
         return self.report.front
 
-    def plot(self, folder: Path | None = None, *, select: str | None = None, processes: int = 1) -> list[Path]:
-        """Writes the plots and the page, with the networks that were trained further; returns their paths.
+    def plot(self, folder: Path | None = None, *, select: str | None = None) -> list[Path]:
+        """Writes the plots and the page, with the networks that were fine-tuned; returns their paths.
 
         Args:
             folder: where; None is the run's own folder for them.
             select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
-            processes: from 2 on, so many others draw the pictures, a fork of this one and forks of it: quicker, for a
-                program of one thread.
         """
         from nas.analysis.finetuned_runs import finetunings_of
         from nas.analysis.insight import insight_of
         from nas.analysis.selection import limits_of, parse_limits, within
-        from nas.visualization.plot_files import drawing_beside, write_plots
+        from nas.visualization.plot_files import write_plots
 
-        with drawing_beside(processes) as draw:
-            with self.store() as store:
-                guidance = Guidance.of(store)
-                report = build_report(store, run=self.id, guidance=guidance)
-                limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
-                if select is not None:
-                    report = within(report, limits)
-                insight = insight_of(report, store, guidance)
-                further = finetunings_of(self.runs, self.id, report, store)
-            return write_plots(
-                report, folder or self.folder.plots, limits=limits, insight=insight, further=further, draw=draw
-            )
+        with self.store() as store:
+            guidance = Guidance.of(store)
+            report = build_report(store, run=self.id, guidance=guidance)
+            limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+            if select is not None:
+                report = within(report, limits)
+            insight = insight_of(report, store, guidance)
+            finetunings = finetunings_of(self.runs, self.id, report, store)
+        folder = folder or self.folder.plots
+        return write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
 
     def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.export.onnx_export.export_onnx`."""

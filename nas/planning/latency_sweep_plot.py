@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from hardware_profiles.latency_steps import least_latency
 from nas.errors import NasError
 from nas.store.folder import write_all
-from nas.visualization import chart_data as charts
+from nas.visualization import colours
+from nas.visualization.chart_data import LOG_SPAN
 from nas.visualization.style import SOFT, STYLE, add_heading, files_of
 
 if TYPE_CHECKING:  # it is above this package
@@ -74,15 +75,15 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
             found.widths,
             least_latency(found.latency_ms),
             drawstyle="steps-pre",  # a width costs as much as the next measured one
-            color=charts.FRONT_COLOUR,
+            color=colours.FRONT.light,
             linewidth=1.2,
             alpha=0.55,
             label="fastest of this width or wider",
             zorder=2,
         )
     for label, colour, size, widths in (
-        ("measured (± error)", charts.EVALUATED_COLOUR, 4.0, set(found.widths) - set(found.aligned)),
-        ("aligned: the end of a step", charts.FRONT_COLOUR, 6.5, set(found.aligned)),
+        ("measured (± error)", colours.MEASURED.light, 4.0, set(found.widths) - set(found.aligned)),
+        ("aligned: the end of a step", colours.FRONT.light, 6.5, set(found.aligned)),
     ):
         _draw_points(axis, found, widths, label=label, colour=colour, size=size)
     _draw_chosen(axis, found)
@@ -91,7 +92,7 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
 
 def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str, colour: str, size: float) -> None:
     if not found.stepped:  # then no width ends a step
-        label, colour, size = "measured (± error)", charts.EVALUATED_COLOUR, 4.0
+        label, colour, size = "measured (± error)", colours.MEASURED.light, 4.0
     shown = [(w, t, e) for w, t, e in zip(found.widths, found.latency_ms, found.errors_ms, strict=True) if w in widths]
     if not shown:
         return
@@ -108,7 +109,7 @@ def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str,
         markeredgecolor="white",
         markeredgewidth=0.6,
         label=label,
-        zorder=3 if colour == charts.EVALUATED_COLOUR else 4,
+        zorder=3 if colour == colours.MEASURED.light else 4,
     )
 
 
@@ -122,7 +123,7 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
         "o",
         markersize=12,
         markerfacecolor="none",
-        markeredgecolor=charts.PREDICTED_COLOUR,
+        markeredgecolor=colours.PREDICTED.light,
         markeredgewidth=1.6,
         label="proposed for the job file",
         zorder=5,
@@ -136,7 +137,7 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
             ha="center",
             va="top",
             fontsize=9,
-            color=charts.PREDICTED_COLOUR,
+            color=colours.PREDICTED.light,
         )
     axis.plot(
         found.spec.width,
@@ -144,7 +145,7 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
         "^",
         transform=axis.get_xaxis_transform(),
         clip_on=False,
-        color=charts.SMALLEST_COLOUR,
+        color=colours.SMALLEST.light,
         markersize=8,
         label="widths in the job",
         zorder=6,
@@ -160,7 +161,7 @@ def _draw_bands(axis: Axes, found: WidthSweep) -> None:
 
 
 def _set_axes(axis: Axes, found: WidthSweep) -> None:
-    if max(found.latency_ms) >= charts.LOG_SPAN * min(found.latency_ms):
+    if max(found.latency_ms) >= LOG_SPAN * min(found.latency_ms):
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_minor_formatter(NullFormatter())

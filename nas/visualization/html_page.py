@@ -1,19 +1,20 @@
-"""One self-contained HTML page of a run (plotly): both charts with hover, and the front as a table."""
+"""A self-contained interactive HTML page of a run: charts with hover texts (plotly), pictures, and the front as a table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
+from types import MappingProxyType
 
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.formatting import constraint_text, format_value, miss_text, title_of
+from nas.analysis.formatting import constraint_text, format_value, miss_text, score_text, title_of
 from nas.analysis.points import Point
-from nas.analysis.report import SHORT, RunReport, is_short
-from nas.analysis.selection import Limit
-from nas.visualization import chart_data as charts
-from nas.visualization.plotly_charts import convergence_chart, front_chart, test_text
+from nas.analysis.report import RunReport
+from nas.visualization.chart_data import heading
+from nas.visualization.front_panels import Panel
+from nas.visualization.plotly_charts import convergence_chart, front_chart
 from nas.visualization.plotly_embedding import script
 
 _PAGE = Template("""<!doctype html>
@@ -89,59 +90,60 @@ $pictures
 """)
 
 
-def page(report: RunReport, *, limits: Sequence[Limit] = ()) -> str:
-    """The page as text, without further pictures; see `prepare`."""
-    return prepare(report, limits=limits)({})
+def page(
+    report: RunReport,
+    panels: Sequence[Panel],
+    *,
+    finetunings: Sequence[Finetuning] = (),
+    pictures: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The page as text; it needs no network and holds plotly's script (about 5 MB).
 
-
-def prepare(
-    report: RunReport, *, limits: Sequence[Limit] = (), further: Sequence[Finetuning] = ()
-) -> Callable[[Mapping[str, str]], str]:
-    """What makes the page of further pictures, SVG files by their titles, which may still be drawn when the rest is done.
-
-    The page needs no network and holds plotly's script (about 5 MB).
-
-    Raises:
-        NasError: as `charts.panels`.
+    Args:
+        panels: of the report, see `front_panels`.
+        pictures: further pictures, as the texts of SVG files by their titles.
     """
-    title, line = charts.heading(report)
-    drawn, curve = front_chart(report, limits, further), convergence_chart(report)
-    front = "" if drawn is None else f"<h2>The front</h2>\n{drawn.div('front')}"
+    title, line = heading(report)
+    front, curve = front_chart(report, panels, finetunings), convergence_chart(report)
     convergence = ""
     if curve is not None:
         reference = ", ".join(f"{o.name} {format_value(o, report.reference[o.name])}" for o in report.objectives)
-        told = f"Hypervolume of the figures seen while searching, from the reference point {reference}."
+        note = f"Hypervolume of the values measured while searching; reference point: {reference}."
         if len(report.objectives) == 1:
-            told = "The best figure seen while searching."
-        convergence = f"<h2>Convergence</h2>\n<p>{escape(told)}</p>\n{curve.div('convergence')}"
-    parts = {
-        "title": escape(title), "line": escape(line), "notes": _notes(report, further), "script": script(), "front": front,
-        "convergence": convergence, "table": _table(report),
-    }  # fmt: skip
-    return lambda pictures: _PAGE.substitute(parts, pictures=_pictures(pictures))
+            note = "The best value measured while searching."
+        convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{curve.div('convergence')}"
+    return _PAGE.substitute(
+        title=escape(title),
+        line=escape(line),
+        notes=_notes(report, finetunings),
+        script=script(),
+        front="" if front is None else f"<h2>Pareto front</h2>\n{front.div('front')}",
+        convergence=convergence,
+        pictures=_pictures(pictures),
+        table=_table(report),
+    )
 
 
 def _pictures(pictures: Mapping[str, str]) -> str:
     """SVG files as parts of the page, each of a width at which its text can be read, on white paper."""
     parts = []
     for number, (title, file) in enumerate(pictures.items()):
-        svg = file[file.index("<svg") :]
-        # Names inside are the page's now: each picture's own.
-        svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{number}-", svg)
+        # The ids of a picture are ids of the page now, and must differ from those of the other pictures.
+        svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{number}-", file[file.index("<svg") :])
         parts.append(f'<h2>{escape(title)}</h2>\n<div class="scroll picture">{svg}</div>')
     return "\n".join(parts)
 
 
-def _notes(report: RunReport, further: Sequence[Finetuning]) -> str:
-    """What the networks must keep, the nearest where none does, and what was trained further."""
+def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
+    """The limits, the nearest network where none satisfies them, and the fine-tuned networks."""
     lines = []
     if report.constraints:
         lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
     if report.nearest is not None and report.nearest.miss.broken:
-        lines.append(f"No network keeps them; the nearest has {miss_text(report.nearest.miss)}.")
-    for one in further:
+        lines.append(f"No network satisfies them; the nearest has {miss_text(report.nearest.miss)}.")
+    for one in finetunings:
         network = one.of.key or one.of.network.key
-        lines.append(f"Network {network} was trained further by {one.run}: {', '.join(one.summary)}.")
+        lines.append(f"Network {network} was fine-tuned by {one.run}: {', '.join(one.summary)}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
@@ -154,19 +156,14 @@ def _table(report: RunReport) -> str:
         points.append(("nearest", report.nearest.point))
     rows = "\n".join(_row(report, label, point) for label, point in points)
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    short = any(is_short(report, point) for _, point in points)
-    return f"{table}\n<p>* {SHORT}</p>" if short else table
+    note = report.note_on(point for _, point in points)
+    return f"{table}\n<p>{note}</p>" if note else table
 
 
 def _row(report: RunReport, label: str, point: Point) -> str:
-    short = is_short(report, point)
-    figures = [
-        format_value(o, point.values[o.name], point.errors[o.name]) + (" *" if short and o.profile is not None else "")
-        for o in report.columns
-    ]
-    profiles = [p for p, front in report.fronts.items() if point.key in {member.key for member in front}]
-    own = [", ".join(profiles) or "–"] if report.fronts else []
-    cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *figures, test_text(point), *own])
+    values = [report.value_text(point, metric) for metric in report.columns]
+    profiles = [", ".join(report.profiles_of(point)) or "–"] if report.fronts else []
+    cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *values, score_text(point.test), *profiles])
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
         f"<tr>{cells}<td><details><summary><code>{escape(point.key)}</code></summary>"

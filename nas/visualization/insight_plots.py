@@ -1,9 +1,9 @@
-"""The pictures of what a run tells beyond its front: its course by the clock, its predictions and its genes."""
+"""Pictures of a run's insight: its convergence over time, its predictions and its genes (matplotlib)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from textwrap import fill
 from typing import Any
@@ -20,19 +20,19 @@ from nas.analysis.insight import Insight
 from nas.analysis.predictor_accuracy import PredictorAccuracy
 from nas.analysis.report import PredictorReport, RunReport
 from nas.problem.objectives import Objective
-from nas.visualization import chart_data as charts
-from nas.visualization.drawing import Makers
+from nas.visualization import colours
+from nas.visualization.chart_data import MANY, PICTURES, convergence, heading
 from nas.visualization.style import INK, SOFT, add_heading, thin_ticks
 
 MOST_GENES = 24
-"""More genes than this are cut to those that matter most, for any objective."""
+"""At most this many genes are drawn: the most important ones for any objective."""
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
-"""From the first fifth of the predictions to the last: of viridis (Smith and van der Walt 2015)."""
+"""Of the predictions in five equal parts, the oldest first: from viridis (Smith and van der Walt 2015)."""
 _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "seconds", 1.0))
 
 
-def insight_makers(report: RunReport, insight: Insight) -> Makers:
-    """What makes the pictures of `charts.TITLES`."""
+def insight_figures(report: RunReport, insight: Insight) -> dict[str, Callable[[], Figure | None]]:
+    """What makes the pictures of `PICTURES`, by their names; each gives None where there is nothing to show."""
     return {
         "course": partial(_timeline_figure, report, insight),
         "predictors": partial(_predictors_figure, report, insight),
@@ -41,7 +41,7 @@ def insight_makers(report: RunReport, insight: Insight) -> Makers:
 
 
 def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
-    curve, timeline = charts.convergence(report), insight.timeline
+    curve, timeline = convergence(report), insight.timeline
     if curve is None:
         return None
     places = {int(n): i for i, n in enumerate(timeline.evaluations)}
@@ -50,21 +50,21 @@ def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
     figure = Figure(figsize=(8.0, 4.4))
     axis = figure.subplots()
     axis.plot(
-        seconds / factor, curve.share, drawstyle="steps-post", color=charts.FRONT_COLOUR, linewidth=2, label=curve.name
+        seconds / factor, curve.values, drawstyle="steps-post", color=colours.FRONT.light, linewidth=2, label=curve.name
     )
-    found = sorted(i for i in timeline.found.values() if i < len(curve.share))
+    found = sorted(i for i in timeline.found.values() if i < len(curve.values))
     if found:
         axis.plot(
             seconds[found] / factor,
-            curve.share[found],
+            curve.values[found],
             "o",
-            color=charts.PREDICTED_COLOUR,
+            color=colours.PREDICTED.light,
             markersize=6 if len(found) < 40 else 3.5,
             markeredgecolor="white",
             markeredgewidth=0.6,
-            label="a member of the front is measured for the first time",
+            label="first measurement of a member of the front",
         )
-    axis.set_xlabel(f"Searching, {unit} (without pauses between drivers)")
+    axis.set_xlabel(f"Search time, {unit} (without pauses between drivers)")
     axis.set_ylabel(curve.title)
     _finish(figure, report, "course")
     figure.legend(loc="outside lower center", ncols=2)
@@ -89,23 +89,23 @@ def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
 def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | None) -> None:
     title = title_of(objective)
     axis.set_xlabel(f"Predicted: {title}")
-    axis.set_ylabel("Measured then (darker: later)")
+    axis.set_ylabel("Measured (darker: later steps)")
     if found is None:
-        return _say(axis, "nothing was predicted and then measured")
+        return _write(axis, "no predicted network was measured")
     scale = shown_scale(objective)
     x, y = found.predicted * scale, found.measured * scale
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     axis.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    # A line a shade: thousands of points of colours of their own would take seconds to draw.
+    # One line per shade: thousands of points with colours of their own would take seconds to draw.
     for shade, rows in zip(_SHADES, np.array_split(np.argsort(found.step, kind="stable"), len(_SHADES)), strict=True):
         axis.plot(
             x[rows], y[rows], "o", color=shade, markersize=4, markeredgewidth=0, alpha=0.8,
-            rasterized=len(x) > charts.MANY, zorder=2,
+            rasterized=len(x) > MANY, zorder=2,
         )  # fmt: skip
     tau = found.kendall_tau
     agreement = "" if math.isnan(tau) else f"τ {tau:.2f}, "
     axis.set_title(
-        f"{len(x)} networks: {agreement}{100 * found.coverage:.0f} % in their 90 % interval", loc="left", color=SOFT
+        f"{len(x)} networks: {agreement}{100 * found.coverage:.0f} % within the 90 % interval", loc="left", color=SOFT
     )
     return None
 
@@ -113,15 +113,15 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
 def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | None) -> None:
     axis.set_xlabel("Step")
     axis.set_ylabel("Cross-validated")
-    axis.set_ylim(-0.05, 1.05)  # a τ below 0 opens it further
+    axis.set_ylim(-0.05, 1.05)  # extended below for a negative τ
     if found is None:
-        return _say(axis, "no model was fitted")
+        return _write(axis, "no model was fitted")
     steps = [step for step, _ in found.history]
     history = [quality for _, quality in found.history]
     lines = (
-        ("Kendall's τ", charts.FRONT_COLOUR, "-", [q.get("kendall_tau") for q in history]),
-        ("τ of ridge", charts.EVALUATED_COLOUR, "-", _baseline(history, "ridge", "kendall_tau")),
-        ("90 % coverage", charts.PREDICTED_COLOUR, (0, (4, 2.5)), [q.get("coverage") for q in history]),
+        ("Kendall's τ", colours.FRONT.light, "-", [q.get("kendall_tau") for q in history]),
+        ("τ of ridge", colours.MEASURED.light, "-", _baseline(history, "ridge", "kendall_tau")),
+        ("90 % coverage", colours.PREDICTED.light, (0, (4, 2.5)), [q.get("coverage") for q in history]),
     )
     for name, colour, style, values in lines:
         known = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
@@ -131,7 +131,7 @@ def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | Non
             axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(known)) - 0.05))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.legend(loc="lower right", fontsize=9)
-    axis.set_title(_beaten(found, objective), loc="left", color=SOFT)
+    axis.set_title(_errors(found, objective), loc="left", color=SOFT)
     return None
 
 
@@ -139,10 +139,10 @@ def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | Non
     return [q.get("baselines", {}).get(name, {}).get(score) for q in history]
 
 
-def _beaten(found: PredictorReport, objective: Objective) -> str:
-    """The latest model's error beside those of the baselines."""
+def _errors(found: PredictorReport, objective: Objective) -> str:
+    """The error of the latest model and of the baselines."""
     score = "rmse" if objective.metric == "accuracy" else "mape"
-    errors = {"off by": found.latest.get(score)} | {
+    errors = {score.upper(): found.latest.get(score)} | {
         name: found.latest.get("baselines", {}).get(name, {}).get(score) for name in ("ridge", "mean")
     }
     return ", ".join(f"{name} {100 * error:.3g} %" for name, error in errors.items() if error is not None)
@@ -163,7 +163,7 @@ def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
     axes[0].set_ylim(len(genes) - 0.5, -0.5)
     axes[0].tick_params(axis="y", length=0)
     for axis in axes[1:]:
-        axis.yaxis.set_visible(False)  # nothing of it is seen, and its ticks would be laid out and drawn
+        axis.yaxis.set_visible(False)  # not seen, but its ticks would be laid out and drawn
     _finish(figure, report, "genes")
     return figure
 
@@ -180,21 +180,21 @@ def _draw_importance(axis: Axes, objective: Objective, found: Importance, genes:
     axis.set_title(fill(title_of(objective), 26), loc="left")
     axis.grid(visible=False, axis="y")
     if found.refused:
-        axis.set_xlabel("not told")
+        axis.set_xlabel("not available")
         axis.set_xticks([])
-        return _say(axis, fill(found.refused, 26))
-    axis.barh(range(len(genes)), [100 * found.by_gene[gene] for gene in genes], color=charts.FRONT_COLOUR, height=0.7)
-    axis.set_xlabel(f"% of its variance\n(additive model, R² {found.r2:.2f}\nheld out, n = {found.n})")
+        return _write(axis, fill(found.refused, 26))
+    axis.barh(range(len(genes)), [100 * found.by_gene[gene] for gene in genes], color=colours.FRONT.light, height=0.7)
+    axis.set_xlabel(f"Share of variance (%)\nadditive model, held-out\nR² {found.r2:.2f}, n = {found.n}")
     return None
 
 
 def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
-    """A cell an option, darker the more members have it."""
+    """One cell per option, darker the more members have it."""
     axis.grid(visible=False)
     axis.set_xticks([])
     axis.set_title("Options of the front's members", loc="left")
     if insight.diversity is None:
-        return _say(axis, fill("the front has fewer than two members", 26))
+        return _write(axis, fill("the front has fewer than two members", 26))
     options = insight.diversity.options
     shares = _grid([list(options[gene].values()) for gene in genes])
     axis.pcolormesh(
@@ -205,7 +205,7 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
         active = insight.diversity.active[gene]
         for column, (option, share) in enumerate(options[gene].items()):
             colour = "white" if share > 0.6 else INK if share > 0 else "#A9B0B8"
-            # A text within its cell asks for no room, which is long to find out for each of them.
+            # A text within its cell needs no place in the layout, which would take long to measure for each of them.
             axis.text(column, row, str(option), ha="center", va="center", fontsize=7, color=colour, in_layout=False)
         if active < 1:
             at = shares.shape[1] - 0.4
@@ -213,24 +213,24 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
     axis.set_xlim(-0.5, shares.shape[1] + 0.4)
     least, most = insight.diversity.least, insight.diversity.most
     axis.set_xlabel(
-        f"white: none has it, dark: all\ndiffer in {insight.diversity.mean:.1f} of {insight.diversity.n_genes} genes\n"
-        f"({least} to {most}; evaluated {insight.diversity.evaluated:.1f})"
+        f"Shade: share of members\nmean distance {insight.diversity.mean:.1f} of {insight.diversity.n_genes} genes\n"
+        f"({least} to {most}; all evaluated: {insight.diversity.evaluated:.1f})"
     )
     return None
 
 
 def _grid(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Rows of different lengths in one array, NaN beyond their ends."""
+    """Rows of different lengths as one array, padded with NaN."""
     out = np.full((len(rows), max(map(len, rows))), np.nan)
     for row, values in zip(out, rows, strict=True):
         row[: len(values)] = values
     return out
 
 
-def _say(axis: Axes, text: str) -> None:
+def _write(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
 
 
 def _finish(figure: Figure, report: RunReport, name: str) -> None:
-    title, line = charts.heading(report)
-    add_heading(figure, f"{title}: {charts.TITLES[name].lower()}" if len(title) < 30 else charts.TITLES[name], line)
+    title, line = heading(report)
+    add_heading(figure, f"{title}: {PICTURES[name].lower()}" if len(title) < 30 else PICTURES[name], line)

@@ -1,64 +1,25 @@
-"""The plots of a run as files, and the page that holds them; matplotlib is loaded where the pictures are drawn alone."""
+"""The plots of a run as files: pictures as PNG and SVG, and the HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.insight import Insight
 from nas.analysis.report import RunReport
 from nas.analysis.selection import Limit
 from nas.store.folder import write_all
-from nas.visualization.chart_data import TITLES
-from nas.visualization.forks import Fork, forked
-from nas.visualization.html_page import prepare
-
-Files = dict[str, bytes]
-Draw = Callable[[RunReport, Sequence[Limit], Insight | None, Sequence[Finetuning]], Callable[[], Files]]
-"""Begins to draw `plots.draw_plots`, or does it all later: what it gives waits for the files."""
-
-
-def draw_here(
-    report: RunReport, limits: Sequence[Limit], insight: Insight | None, further: Sequence[Finetuning]
-) -> Callable[[], Files]:
-    """A `Draw` by this process alone."""
-    from nas.visualization.plots import draw_plots
-
-    return partial(draw_plots, report, limits, insight, further)
-
-
-@contextmanager
-def drawing_beside(processes: int) -> Iterator[Draw]:
-    """A context in which so many other processes draw, see `forked`; with fewer than two, this one does.
-
-    The first of them loads matplotlib right away, which takes as long as it takes this one to read thousands of networks.
-    """
-    if processes < 2:
-        yield draw_here
-        return
-    with forked(partial(_draw_what_comes, processes)) as fork:
-        yield partial(_draw_there, fork)
-
-
-def _draw_there(
-    fork: Fork[Files],
-    report: RunReport,
-    limits: Sequence[Limit],
-    insight: Insight | None,
-    further: Sequence[Finetuning],
-) -> Callable[[], Files]:
-    fork.send((report, limits, insight, further))
-    return fork.result
-
-
-def _draw_what_comes(processes: int, connection: Connection) -> Files:
-    from nas.visualization.plots import draw_plots
-
-    return draw_plots(*connection.recv(), processes=processes)
+from nas.visualization.chart_data import PICTURES
+from nas.visualization.front_panels import front_panels
+from nas.visualization.html_page import page
+from nas.visualization.insight_plots import insight_figures
+from nas.visualization.plots import convergence_figure, front_figure
+from nas.visualization.style import STYLE, files_of
 
 
 def write_plots(
@@ -67,27 +28,36 @@ def write_plots(
     *,
     limits: Sequence[Limit] = (),
     insight: Insight | None = None,
-    further: Sequence[Finetuning] = (),
-    draw: Draw = draw_here,
+    finetunings: Sequence[Finetuning] = (),
 ) -> list[Path]:
     """Writes ``front`` and ``convergence`` as ``.png`` and ``.svg``, and ``front.html``; returns their paths.
 
-    With the run's insight, its pictures too (see `charts.TITLES`), which the page then holds.
-
-    Each file appears whole or not at all. The convergence is left out while there is no hypervolume, and the front
-    where a single objective has no limited figure beside it.
+    With the run's insight, also the pictures of `PICTURES`, which the page then holds. Each file appears whole or not at
+    all. The convergence is left out while there is no hypervolume, and the front where a single objective has no limited
+    metric beside it.
 
     Args:
-        further: what trained the run's networks further, drawn beside the front.
-        draw: what draws, for instance `drawing_beside`'s.
+        finetunings: runs that fine-tuned networks of this run, drawn beside the front.
 
     Raises:
-        NasError: there is nothing to plot (see `charts.panels`).
+        NasError: nothing is measured yet.
         StoreError: the folder cannot be made, or a file not be written.
     """
-    drawn = draw(report, limits, insight, further)
-    page = prepare(report, limits=limits, further=further)
-    contents = drawn()
-    pictures = {title: contents[f"{name}.svg"].decode() for name, title in TITLES.items() if f"{name}.svg" in contents}
-    contents["front.html"] = page(pictures).encode()
+    panels = front_panels(report, limits, finetunings)
+    figures: dict[str, Callable[[], Figure | None]] = {
+        "front": partial(front_figure, report, panels),
+        "convergence": partial(convergence_figure, report),
+    }
+    if insight is not None:
+        figures |= insight_figures(report, insight)
+    contents: dict[str, bytes] = {}
+    for name, make in figures.items():
+        with matplotlib.rc_context(STYLE):
+            figure = make()
+        if figure is not None:
+            contents |= files_of(name, figure)
+    pictures = {
+        title: contents[f"{name}.svg"].decode() for name, title in PICTURES.items() if f"{name}.svg" in contents
+    }
+    contents["front.html"] = page(report, panels, finetunings=finetunings, pictures=pictures).encode()
     return write_all(folder, contents)

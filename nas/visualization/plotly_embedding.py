@@ -1,7 +1,7 @@
-"""Plotly's charts as parts of a page, from plain data.
+"""Plotly charts as parts of a page, from plain data.
 
-Plotly's own Python is left out: to load it, and to have it check what a page draws, takes longer than to read a run of
-thousands of networks. The tests have it check the same data.
+Plotly's Python package is not imported: importing it and validating a chart takes longer than reading a run of thousands
+of networks. The tests validate the same data with it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ style="height:100%; width:100%;"></div>
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What `Plotly.newPlot` draws: traces back to front, the layout around them, and the height as CSS has it."""
+    """The arguments of `Plotly.newPlot`: traces in drawing order, the layout, and the height as a CSS length."""
 
     traces: Sequence[dict[str, Any]]
     layout: dict[str, Any]
     height: str
 
     def div(self, name: str) -> str:
-        """The chart as a part of a page that holds `script` before it; `name` is the page's only one."""
+        """The chart as a part of a page that has `script` before it; `name` must be unique in the page."""
         parts = {"traces": self.traces, "layout": self.layout, "config": _CONFIG}
         return _DIV.substitute(name=name, height=self.height, **{part: _json(value) for part, value in parts.items()})
 
@@ -44,13 +44,13 @@ def script() -> str:
 
 
 def array(values: NDArray[np.float64] | NDArray[np.int64]) -> dict[str, str]:
-    """Many numbers (n,) as plotly's script reads them fastest: their bytes; NaN is a gap.
+    """Numbers (n,) as bytes, which plotly's script reads fastest; NaN is a gap.
 
-    JavaScript has no whole numbers of 64 bits, so these go as floats, which are exact up to 2 ** 53.
+    JavaScript has no 64-bit integers, so integers become floats, which are exact up to 2 ** 53.
     """
     return {"dtype": "f8", "bdata": b64encode(values.astype("<f8").tobytes()).decode()}
 
 
 def _json(value: Any) -> str:
-    """JSON in which no text ends the script that it is in."""
+    """JSON in which no text ends the script element that holds it."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

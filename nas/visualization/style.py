@@ -1,4 +1,4 @@
-"""How the figures of this package look, and a figure as the bytes of a file (matplotlib, no global state)."""
+"""The style of figures, and figures as files (matplotlib, without global state)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from PIL import Image
 
 INK, SOFT, RULE = "#22262B", "#5F6770", "#E4E7EA"
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.hashsalt": "subnet-nas",  # the same figure gives the same bytes
+    "text.parse_math": False,  # a name may contain a dollar sign
+    "svg.hashsalt": "subnet-nas",  # equal figures give equal bytes
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -29,8 +29,8 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.titlesize": 10,
-    # Titles stay right above their axes: to look for a place, matplotlib would measure all tick labels again. What might be
-    # in their way, a factor of the tick labels, is therefore not split off.
+    # Titles stay right above their axes: to find a place, matplotlib would measure all tick labels again. So tick labels must
+    # not have a common factor or offset, which would be written there.
     "axes.titley": 1.0,
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-6, 9),
@@ -41,13 +41,13 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _DPI = 150
-_COMPRESS_LEVEL = 2
-"""In place of Pillow's own 6: up to a third less time, for files that are a tenth larger."""
+_COMPRESS_LEVEL = 1
+"""Instead of Pillow's 6: less than half the time, for files that are a tenth larger."""
 _HEAD_INCHES = 0.62
 
 
 def add_heading(figure: Figure, title: str, line: str) -> None:
-    """Writes a title and a line below it at the top left, and keeps the axes clear of them."""
+    """Writes a title and a line below it at the top left, above the axes."""
     height = figure.get_figheight()
     figure.text(0.015, 1 - 0.14 / height, title, va="top", fontsize=13, fontweight="bold")
     figure.text(0.015, 1 - 0.42 / height, line, va="top", color=SOFT)
@@ -55,21 +55,21 @@ def add_heading(figure: Figure, title: str, line: str) -> None:
 
 
 def thin_ticks(axis: Axes) -> None:
-    """At most seven ticks along each side, as a panel among others needs: each takes as long to draw as a line of text."""
+    """Limits each side to seven ticks, for small panels: a tick takes as long to draw as a line of text."""
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 4, 5, 10]))
 
 
 def files_of(name: str, figure: Figure) -> dict[str, bytes]:
-    """The figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
+    """The figure as ``NAME.png`` and ``NAME.svg``; equal figures give equal bytes."""
     png, svg = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        # `savefig` would draw everything twice, the first time for a layout that the drawing itself makes.
+        # `savefig` would draw everything twice, the first time for the layout, which drawing makes anyway.
         figure.set_dpi(_DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         opaque = np.asarray(canvas.buffer_rgba())[:, :, :3]  # type: ignore[no-untyped-call]
         Image.fromarray(opaque).save(png, format="png", dpi=(_DPI, _DPI), compress_level=_COMPRESS_LEVEL)
-        figure.set_layout_engine("none")  # laying out costs as much as drawing, and is done
+        figure.set_layout_engine("none")  # done above; it takes as long as drawing
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return {f"{name}.png": png.getvalue(), f"{name}.svg": svg.getvalue()}

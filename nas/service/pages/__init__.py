@@ -1,4 +1,4 @@
-"""The web pages: server-rendered first, kept up to date by small scripts through the API."""
+"""The web pages: rendered on the server, kept up to date by small scripts that call the API."""
 
 from nas.service.pages.errors import ReadableErrors
 from nas.service.pages.rendering import prepare

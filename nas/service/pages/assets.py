@@ -1,4 +1,4 @@
-"""Styles, scripts and plotly's script, all from installed packages."""
+"""Styles and scripts of the pages, and plotly's script, from installed packages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PLOTLY = f"plotly-{version('plotly')}.js"
-"""Its address names its version, so that a browser need never ask again."""
+"""The name holds the version, so that a browser may keep the file for ever."""
 EAGERLY = b"//# allFunctionsCalledOnLoad\n"
-"""Has Chromium compile a script beside the page, all at once (https://v8.dev/blog/explicit-compile-hints): plotly's, function
-by function when each is first called, keeps a page from anything else for twice as long. Others read a comment."""
+"""Makes Chromium compile a script at once in the background (https://v8.dev/blog/explicit-compile-hints): compiled lazily,
+plotly's blocks a page for twice as long. Other browsers read a comment."""
 
 
 @cache
@@ -27,34 +27,32 @@ def _texts() -> dict[str, bytes]:
 
 @cache
 def _digest() -> str:
-    """Of all own files together: scripts import each other, so that one's change is every one's."""
+    """The digest of all own files together: scripts import each other, so a change of one is a change of all."""
     joined = b"".join(name.encode() + content for name, content in sorted(_texts().items()))
     return hashlib.sha256(joined).hexdigest()[:12]
 
 
 @cache
 def _plotly() -> bytes:
-    """Compressed once: it has 5 MB, which not every connection carries at once."""
+    """Plotly's script (5 MB), compressed once."""
     script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     return gzip.compress(EAGERLY + script, compresslevel=4)
 
 
 def address(name: str) -> str:
-    """Where a page finds one of these files."""
+    """The path of one of these files for a page."""
     return f"/static/{PLOTLY}" if name == "plotly" else f"/static/{_digest()}/{name}"
 
 
 def own_file(digest: str, name: str) -> Response:
-    """One of this package's files, as it is now.
-
-    An address of an older version is answered with the new one, which is not to be kept then.
+    """One of this package's files in its present version; not cached where the digest in the path is another version's.
 
     Raises:
         HTTPException: 404, there is no such file.
     """
     content = _texts().get(name)
     if content is None:
-        raise HTTPException(404, f"there is no file {name!r} here")
+        raise HTTPException(404, f"there is no static file {name!r}")
     kind = next(kind for suffix, kind in _TYPES.items() if name.endswith(suffix))
     kept = "public, max-age=31536000, immutable" if digest == _digest() else "no-cache"
     return Response(content, media_type=kind, headers={"Cache-Control": kept})

@@ -1,4 +1,4 @@
-"""What the scripts of a run's page draw: its networks by columns, which 10,000 of them need to travel quickly."""
+"""The data of a run's charts as JSON for the page's scripts: by columns, so that 10,000 networks travel quickly."""
 
 from __future__ import annotations
 
@@ -12,43 +12,39 @@ from nas.analysis.formatting import shown_scale, shown_unit, title_of
 from nas.analysis.points import Point, errors_of, keys_of, values_of
 from nas.analysis.report import RunReport
 from nas.problem.objectives import Objective
-from nas.visualization import chart_data as charts
-from supernets.space import SearchSpace
+from nas.visualization.chart_data import convergence
+from nas.visualization.front_panels import MEASURED_NAME, PREDICTED_NAME, Networks, Series
 
 
-def figure_info(objective: Objective) -> dict[str, Any]:
-    """How a figure is shown: ``scale`` turns the stored figure into the one of ``unit``."""
+def metric_info(metric: Objective) -> dict[str, Any]:
+    """How a metric is shown: ``scale`` turns a stored value into one of ``unit``."""
     return {
-        "name": objective.name,
-        "profile": objective.profile,
-        "goal": str(objective.goal),
-        "title": title_of(objective),
-        "unit": shown_unit(objective),
-        "scale": shown_scale(objective),
+        "name": metric.name,
+        "profile": metric.profile,
+        "goal": str(metric.goal),
+        "title": title_of(metric),
+        "unit": shown_unit(metric),
+        "scale": shown_scale(metric),
     }
 
 
 def chart_data(report: RunReport) -> dict[str, Any]:
     """A search's networks and curves as JSON.
 
-    ``measured`` are all networks that a selection chooses from, in the order told, with their final figures where they
-    were measured again (``final`` has their positions, and ``searched`` what the search saw of those); fronts and anchors
-    are positions among them. Architectures are told by key: a gene is the position of its option in ``choices``.
+    ``measured`` are all networks that a selection chooses from, in the order evaluated, with their final values where they
+    were measured again (``final`` has their positions, and ``searched`` their search values); the front and the places of
+    series are positions among them. A gene in a key is the position of its option in ``choices``.
     """
     candidates = report.candidates
-    places = candidates.places
     final = np.flatnonzero(candidates.final).tolist()
     searched = report.evaluated.take([report.evaluated.places[candidates.keys[i]] for i in final])
-    nearest = None if report.nearest is None or not report.nearest.miss.broken else report.nearest.point.key
     return {
-        "run": report.run,
-        "status": str(report.status),
-        "figures": [figure_info(figure) for figure in report.columns],
+        "metrics": [metric_info(metric) for metric in report.columns],
         "objectives": [objective.name for objective in report.objectives],
         "primary": report.primary.name,
         "cost": report.cost.name,
-        "constraints": [constraint.to_json() for constraint in report.constraints],
-        "choices": _choices(report.space),
+        "constraints": [{"metric": c.metric.name, "min": c.minimum, "max": c.maximum} for c in report.constraints],
+        "choices": [{"name": choice.name, "options": list(choice.options)} for choice in report.space.choices],
         "measured": {
             **_columns(candidates, report.columns),
             "final": final,
@@ -60,68 +56,112 @@ def chart_data(report: RunReport) -> dict[str, Any]:
             },
         },
         "predicted": _columns(report.predicted, report.columns),
-        "front": [places[point.key] for point in report.front],
-        "fronts": {profile: [places[point.key] for point in front] for profile, front in report.fronts.items()},
-        "smallest": places.get(report.space.smallest.key),
-        "largest": places.get(report.space.largest.key),
+        "front": [candidates.places[point.key] for point in report.front],
+        "views": _views(report),
         "largest_key": report.space.largest.key,
-        "nearest": None if nearest is None else places.get(nearest),
         "convergence": _convergence(report),
         "predictors": _predictors(report),
     }
 
 
-def _choices(space: SearchSpace) -> list[dict[str, Any]]:
-    return [{"name": choice.name, "options": list(choice.options)} for choice in space.choices]
-
-
-def _columns(points: Sequence[Point], figures: Sequence[Objective]) -> dict[str, Any]:
-    """Keys, and by figure its values and errors; None for what a predicted network lacks."""
+def _columns(points: Sequence[Point], metrics: Sequence[Objective]) -> dict[str, Any]:
+    """Keys, and values and errors by metric; None for what a predicted network lacks."""
     return {
         "keys": list(keys_of(points)),
-        "figures": {
-            figure.name: {
-                "values": _known(values_of(points, figure.name)),
-                "errors": _known(errors_of(points, figure.name)),
+        "metrics": {
+            metric.name: {
+                "values": _known(values_of(points, metric.name)),
+                "errors": _known(errors_of(points, metric.name)),
             }
-            for figure in figures
+            for metric in metrics
         },
     }
 
 
-def _known(figures: NDArray[np.float64]) -> list[float | None]:
+def _known(values: NDArray[np.float64]) -> list[float | None]:
     """JSON has no NaN."""
-    return [None if figure != figure else figure for figure in figures.tolist()]
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _views(report: RunReport) -> list[dict[str, Any]]:
+    """What can be drawn against the primary objective: each other metric, and one metric on all profiles at once.
+
+    The views of several profiles come first, then the cost. Each has ``metrics``, of which the first stands for their unit
+    and goal, and the ``series`` of its panel in drawing order.
+    """
+    networks = Networks.of(report, report.candidates)
+    positions = report.candidates.places, {point.key: place for place, point in enumerate(report.predicted)}
+    costs = sorted((m for m in report.columns if m != report.primary), key=lambda m: m != report.cost)
+    series = {cost: networks.series((cost, report.primary)) for cost in costs}
+    views = [
+        {
+            "title": title_of(cost),
+            "metrics": [metric_info(cost)],
+            "series": [_series(one, cost, *positions) for one in series[cost]],
+        }
+        for cost in costs
+    ]
+    for metric in dict.fromkeys(cost.metric for cost in costs if cost.profile is not None):
+        own = [cost for cost in costs if cost.metric == metric]
+        if len(own) > 1:
+            joint = [
+                _series(one, cost, *positions) | {"name": f"{one.name}, {cost.profile}", "colour": number}
+                for number, cost in enumerate(own)
+                for one in series[cost]
+                if one.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
+            ]
+            title = f"{title_of(own[0]).partition(',')[0]}, every profile"
+            views.insert(0, {"title": title, "metrics": [metric_info(cost) for cost in own], "series": joint})
+    return views
+
+
+def _series(
+    series: Series, metric: Objective, measured: Mapping[str, int], predicted: Mapping[str, int]
+) -> dict[str, Any]:
+    """A series with the positions of its networks in ``part``; a number in place of its colours is one of the palette."""
+    look = series.look
+    is_predicted = series.points[0].source == "predicted"
+    positions = predicted if is_predicted else measured
+    return {
+        "name": series.name,
+        "metric": metric.name,
+        "part": "predicted" if is_predicted else "measured",
+        "places": [positions[key] for key in keys_of(series.points) if key in positions],
+        "colour": [look.colour.light, look.colour.dark],
+        "symbol": look.symbol,
+        "size": look.size,
+        "hollow": look.hollow,
+        "opacity": look.opacity,
+        "line": look.line,
+        "errors": look.errors,
+    }
 
 
 def _convergence(report: RunReport) -> dict[str, Any] | None:
-    curve = charts.convergence(report)
+    curve = convergence(report)
     if curve is None:
         return None
     return {
         "evaluations": curve.evaluations.tolist(),
-        "values": _known(curve.share),
+        "values": _known(curve.values),
         "name": curve.name,
         "title": curve.title,
         "close_at": curve.close_at,
         "close_text": curve.close_text if curve.close_at is not None else "",
+        "close_late": curve.close_late,
     }
 
 
 def _predictors(report: RunReport) -> dict[str, Any]:
-    """Rank agreement after each fit, by objective, with the ridge baseline's beside it."""
-    found: dict[str, Any] = {}
-    for name, predictor in report.predictors.items():
-        steps = [step for step, _ in predictor.history]
-        found[name] = {
-            "steps": steps,
+    """Rank agreement after each fit, by objective, with that of the ridge baseline."""
+    return {
+        name: {
+            "steps": [step for step, _ in predictor.history],
             "kendall_tau": [quality.get("kendall_tau") for _, quality in predictor.history],
-            "ridge": [_baseline(quality, "ridge").get("kendall_tau") for _, quality in predictor.history],
+            "ridge": [
+                ((quality.get("baselines") or {}).get("ridge") or {}).get("kendall_tau")
+                for _, quality in predictor.history
+            ],
         }
-    return found
-
-
-def _baseline(quality: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    baselines: Mapping[str, Any] = quality.get("baselines") or {}
-    found: Mapping[str, Any] = baselines.get(name) or {}
-    return found
+        for name, predictor in report.predictors.items()
+    }

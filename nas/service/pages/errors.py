@@ -1,4 +1,4 @@
-"""Errors as pages that people can read, wherever they come from."""
+"""Problem details as HTML pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TITLES = {
 
 
 class ReadableErrors:
-    """Puts problem details that a browser would show to a person into a page; the API's stay as they are."""
+    """Middleware that turns problem details into pages for browsers; responses of the API stay as they are."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,16 +50,16 @@ class ReadableErrors:
             else:
                 body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    await _tell(start, body, scope, receive, send)
+                    await _send_page(start, body, scope, receive, send)
 
         return await self._app(scope, receive, read)
 
 
-async def _tell(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+async def _send_page(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
     problem = json.loads(body)
     title = _TITLES.get(problem["status"], problem["title"])
     answer = page("error.html", status=problem["status"], title=title, detail=problem["detail"], about=problem["type"])
     headers = MutableHeaders(raw=answer.raw_headers)
     for name, value in Headers(raw=start["headers"]).items():
-        headers.setdefault(name, value)  # when to come again, and the like
+        headers.setdefault(name, value)  # Retry-After, for example
     await answer(scope, receive, send)

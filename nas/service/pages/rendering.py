@@ -1,4 +1,4 @@
-"""Templates, and the words in which they tell of runs."""
+"""Templates of the pages, and their filters and functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, title_of
-from nas.analysis.points import Point
-from nas.analysis.report import RunReport, is_short
+from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, score_text, title_of
 from nas.api import schemas
 from nas.api.schemas import RunSummary
 from nas.errors import NasError
@@ -30,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def environment() -> Environment:
-    """Templates that escape everything, and fail on a name that nobody gave."""
+    """Jinja's environment: everything is escaped, and an undefined name is an error."""
     made = Environment(
         loader=PackageLoader("nas.service.pages"),
         autoescape=True,
@@ -42,15 +40,14 @@ def environment() -> Environment:
         "bytes": bytes_text,
         "clock": clock_text,
         "constraint": constraint_text,
-        "figure": figure_of,
         "instant": instant,
         "iso": iso,
         "percent": percent_text,
         "progress": progress_text,
         "title": title_of,
         "number": number_text,
-        "shown": shown_figure,
-        "test": test_text,
+        "shown": shown_value,
+        "score": score_text,
         "words": words,
     }
     made.globals |= {
@@ -61,29 +58,29 @@ def environment() -> Environment:
         "miss_text": miss_text,
     }
     made.globals |= {"best_of": best_of, "where": where, "elapsed": elapsed, "objective": objective}
-    made.globals |= {"profiles_of": profiles_of, "baseline": baseline}
+    made.globals |= {"baseline": baseline}
     return made
 
 
 def prepare() -> None:
-    """Does what is done once, so that who comes first need not wait for it."""
+    """Compiles templates and compresses plotly's script, so that the first request need not wait."""
     assets.plotly_file()
     for name in environment().list_templates():
         environment().get_template(name)
 
 
 def page(template: str, *, status: int = 200, signs_in: bool = False, **values: object) -> HTMLResponse:
-    """A page of a template; ``no-store`` keeps it out of shared caches and of the way back after signing out.
+    """A page of a template; ``no-store`` keeps it out of shared caches and of the history after signing out.
 
     Args:
-        signs_in: whether people show the server a token, so that they can sign out.
+        signs_in: whether the server requires a token, so that the page offers to sign out.
     """
     text = environment().get_template(template).render(signs_in=signs_in, **values)
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
 
 
 def page_in_parts(template: str, *, signs_in: bool = False, **values: object) -> StreamingResponse:
-    """A page whose head is sent before the rest of it is made: what cannot be told then is told in its place, under 200."""
+    """A page whose head is sent before the rest is rendered; an error in the rest is shown in its place, with status 200."""
     return StreamingResponse(
         _parts(template, signs_in=signs_in, **values), media_type="text/html", headers={"Cache-Control": "no-store"}
     )
@@ -102,21 +99,21 @@ def _parts(template: str, **values: object) -> Iterator[str]:
                 waiting = [after]
     except NasError as error:
         logger.warning("%s", error)
-        told = page("error.html", title="Not shown", detail=str(error), signs_in=bool(values["signs_in"]))
-        waiting = [bytes(told.body).decode().partition(_END_OF_HEAD)[2]]
+        answer = page("error.html", title="Not shown", detail=str(error), signs_in=bool(values["signs_in"]))
+        waiting = [bytes(answer.body).decode().partition(_END_OF_HEAD)[2]]
     yield "".join(waiting)
 
 
 def shown_status(run: RunSummary) -> str:
-    """The status for people: a run whose driver was killed is ``interrupted``."""
+    """The status to show: a run whose driver was killed is ``interrupted``."""
     status = RunStatus(run.status)
     return INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
 
 
 def may(run: RunSummary, what: str) -> bool:
-    """Whether it makes sense to ``cancel``, ``resume`` or ``delete`` a run now."""
+    """Whether a run can be ``cancel``led, ``resume``d or ``delete``d now."""
     ended = RunStatus(run.status) in _ENDED
-    by_hand = shown_status(run) == INTERRUPTED and run.submitted is None  # nothing starts it again on its own
+    by_hand = shown_status(run) == INTERRUPTED and run.submitted is None  # nothing restarts it
     match what:
         case "cancel":
             return not ended and not by_hand
@@ -128,7 +125,7 @@ def may(run: RunSummary, what: str) -> bool:
 
 
 def progress_text(run: RunSummary) -> str:
-    """How far a run is: ``12 of 60 evaluations``."""
+    """The progress of a run: ``12 of 60 evaluations``."""
     if run.kind == "training" or run.epoch < run.epochs:
         return f"{run.epoch:,} of {run.epochs:,} epochs"
     if run.evaluations_wanted:
@@ -137,42 +134,29 @@ def progress_text(run: RunSummary) -> str:
 
 
 def share(run: RunSummary) -> float | None:
-    """How far a run's present phase (training, or searching) is, 0 to 1; None where its end is not known."""
+    """The progress of a run's present phase (training or searching), 0 to 1; None where its end is not known."""
     training = run.kind == "training" or run.epoch < run.epochs
     done, total = (run.epoch, run.epochs) if training else (run.evaluations, run.evaluations_wanted)
     return min(1.0, done / total) if total else None
 
 
-def figure_of(point: Point, figure: Objective, report: RunReport) -> str:
-    """A network's figure with its error; a star where it is of the shorter protocol while others' are final."""
-    text = format_value(figure, point.values[figure.name], point.errors[figure.name])
-    return f"{text} *" if figure.profile is not None and is_short(report, point) else text
-
-
-def test_text(point: Point) -> str:
-    """Accuracy on the test part, which no search saw; a dash where it was not scored."""
-    if point.test is None:
-        return "–"
-    return format_value(Objective.parse("accuracy", ()), point.test["accuracy"], point.test["error"])
-
-
 def instant(seconds: float) -> datetime:
-    """The moment so many seconds after the epoch."""
+    """The time of a number of seconds since the epoch."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def words(value: object) -> str:
-    """A value that an event tells, as JSON where it is no text."""
+    """A value of an event's detail: text as it is, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def iso(moment: datetime) -> str:
-    """A moment as scripts read it."""
+    """A time in ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def clock_text(moment: datetime) -> str:
-    """A moment for people, to be put into local time by a script."""
+    """A time to show until a script replaces it by local time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -185,17 +169,17 @@ def bytes_text(size: int) -> str:
 
 
 def number_text(value: float | None, digits: int = 3) -> str:
-    """A number to so many significant digits; a dash for what is not known."""
+    """A number with this many significant digits; a dash for None."""
     return "–" if value is None else f"{value:.{digits}g}"
 
 
 def percent_text(share: float | None) -> str:
-    """A share in per cent; a dash for what is not known."""
+    """A share in per cent; a dash for None."""
     return "–" if share is None else f"{100 * share:.3g} %"
 
 
 def elapsed(run: RunSummary) -> str:
-    """How long a run took, where both its ends are known."""
+    """The duration of a run; "" until it has ended."""
     if run.started is None or run.ended is None:
         return ""
     return duration((run.ended - run.started).total_seconds())
@@ -206,30 +190,25 @@ def objective(name: str, run: schemas.RunDetail) -> Objective:
     return Objective.parse(name, run.profiles)
 
 
-def profiles_of(report: RunReport, point: Point) -> Sequence[str]:
-    """On which profiles' fronts a network is."""
-    return [name for name, front in report.fronts.items() if any(p.key == point.key for p in front)]
-
-
 def baseline(info: schemas.PredictorInfo, name: str, score: str) -> float | None:
     """A baseline's score in the latest fit; None where it was not defined."""
     found: float | None = info.latest.get("baselines", {}).get(name, {}).get(score)
     return found
 
 
-def best_of(front: Sequence[schemas.Network], figure: Objective) -> schemas.Figure | None:
-    """The best figure on a front; None where that is empty."""
-    found = [network.figures[figure.name] for network in front]
-    return min(found, key=lambda f: figure.sign * f.value, default=None)
+def best_of(front: Sequence[schemas.Network], metric: Objective) -> schemas.Figure | None:
+    """The best value on a front; None for an empty one."""
+    found = [network.figures[metric.name] for network in front]
+    return min(found, key=lambda f: metric.sign * f.value, default=None)
 
 
-def shown_figure(figure: schemas.Figure | None, objective: Objective) -> str:
-    """A figure with its error; a dash for none."""
-    return "–" if figure is None else format_value(objective, figure.value, figure.error)
+def shown_value(found: schemas.Figure | None, metric: Objective) -> str:
+    """A value with its error; a dash for None."""
+    return "–" if found is None else format_value(metric, found.value, found.error)
 
 
 def where(profile: schemas.Profile) -> str:
-    """The machine that a profile stands for."""
+    """Where a profile measures."""
     if profile.ssh:
         return f"over ssh, {profile.ssh}"
     if profile.placement:

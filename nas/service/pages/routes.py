@@ -1,4 +1,4 @@
-"""The addresses of the pages."""
+"""The routes of the pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
-from nas.service.pages.chart_data import chart_data, figure_info
+from nas.service.pages.chart_data import chart_data, metric_info
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.recipes import recipe as one_recipe
@@ -24,11 +24,11 @@ _SHOWN = 50
 _COMPARED = 100
 """Runs to choose from for a comparison: the newest."""
 _LARGE = 1000
-"""Evaluations from which reading a run takes longer than a browser needs to fetch and understand the scripts."""
+"""Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
 
 
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
-    """All pages of a service, with their styles and scripts; who may see them is the application's to say."""
+    """All pages of a service, with their styles and scripts; access to them is checked by the application."""
     pages = APIRouter(include_in_schema=False)
     page = partial(rendering.page, signs_in=settings.needs_token)
     most = settings.limits.upload_bytes
@@ -37,7 +37,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     def runs(
         status: str = "", kind: str = "", name: str = "", offset: Annotated[int, Query(ge=0, le=10**6)] = 0
     ) -> Response:
-        """All runs at a glance."""
+        """All runs, the newest first."""
         found = service.runs.page(
             status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN
         )
@@ -46,7 +46,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
 
     @pages.get("/runs/{run}")
     def run(run: str) -> Response:
-        """One run; of a large one, what the browser has to fetch is told while its results are read."""
+        """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts."""
         summary = service.runs.summary(run)
         has_results, later = _has_results(summary), partial(_results, service, run)
         if has_results and summary.evaluations >= _LARGE:
@@ -58,7 +58,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
 
     @pages.get("/runs/{run}/networks.json")
     def networks(run: str) -> Response:
-        """What the run's charts draw."""
+        """The data of the run's charts."""
         return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
 
     @pages.get("/compare")
@@ -69,18 +69,18 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         if len(chosen) > 1:
             try:
                 comparison = service.results.compare(chosen)
-            except NasError as error:  # shown above the form, with what was chosen
+            except NasError as error:  # shown above the form, which keeps the selection
                 problem = str(error)
         known = service.runs.page(kind="search", limit=_COMPARED).runs
-        figures = [] if comparison is None else [_objective(o) for o in comparison.objectives]
+        metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
             "compare.html",
             chosen=chosen,
             known=known,
             comparison=comparison,
             problem=problem,
-            figures=figures,
-            data=None if comparison is None else _comparison_data(comparison, figures),
+            metrics=metrics,
+            data=None if comparison is None else _comparison_data(comparison, metrics),
         )
 
     @pages.get("/submit")
@@ -97,7 +97,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
 
     @pages.get("/hardware/{name}")
     def profile(name: str) -> Response:
-        """One profile, with its noise and drift."""
+        """One profile with its noise and drift."""
         found = service.hardware.get(name)
         drift = [drift.model_dump(mode="json") for drift in found.drift]
         return page("profile.html", profile=found, data=drift, most=most)
@@ -109,7 +109,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:
-        """Where a token is shown to the server."""
+        """The form for a token."""
         return page("login.html", next=next, refused=refused)
 
     @pages.get(f"/static/{assets.PLOTLY}")
@@ -128,12 +128,12 @@ def _statuses() -> list[str]:
 
 
 def _has_results(run: schemas.RunSummary) -> bool:
-    """Whether there is a search to tell of: it has measured something."""
+    """Whether the run is a search that has measured something."""
     return run.kind == "search" and run.evaluations > 0
 
 
 def _results(service: Service, run: str) -> dict[str, object]:
-    """What a run's page tells beyond where the run stands."""
+    """What a run's page shows beside its status."""
     detail = service.runs.detail(run)
     report = service.results.report(run) if _has_results(detail) and detail.objectives else None
     return {
@@ -149,5 +149,5 @@ def _objective(info: schemas.ObjectiveInfo) -> Objective:
     return Objective.parse(info.name, [profile] if profile else [])
 
 
-def _comparison_data(comparison: schemas.Comparison, figures: list[Objective]) -> dict[str, Any]:
-    return {"figures": [figure_info(o) for o in figures], **comparison.model_dump(mode="json", exclude={"objectives"})}
+def _comparison_data(comparison: schemas.Comparison, metrics: list[Objective]) -> dict[str, Any]:
+    return {"metrics": [metric_info(o) for o in metrics], **comparison.model_dump(mode="json", exclude={"objectives"})}

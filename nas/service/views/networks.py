@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
+from nas.analysis.fronts import broken_by
 from nas.analysis.points import Point
-from nas.analysis.report import RunReport, broken_by
+from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.problem.objectives import Constraint, Objective
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nas.analysis.points import Point
-from nas.analysis.report import RunReport, build_report, is_short
+from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import selection_json
 from nas.analysis.selection import by_index, knee, limits_of, parse_limits, select, within
 from nas.errors import SelectionError, UnknownNameError
@@ -193,16 +193,16 @@ def test_figures_of_the_shorter_protocol_are_told_and_compared_with_their_like()
     found = build_report(example_run(n_final=12), run="x")
     again = {p.key for p in found.candidates if p.fidelity is Fidelity.FINAL}
     assert len(again) == 12
-    assert [is_short(found, p) for p in found.candidates] == [p.key not in again for p in found.candidates]
+    assert [found.is_short(p) for p in found.candidates] == [p.key not in again for p in found.candidates]
     # no limit: the final figures of all are 10 % lower, yet only what leads in search figures may come on the front
     inside = within(found, parse_limits(found, "latency_ms<=1000"))
     search = {p.key: p for p in found.evaluated}
     signs = {"accuracy": -1.0, LATENCY: 1.0}
     leading = {p.key for p in found.evaluated if not any(leads(q, p, signs) for q in search.values())}
     assert {p.key for p in inside.front} <= again | leading
-    assert any(is_short(inside, p) for p in inside.front)
+    assert any(inside.is_short(p) for p in inside.front)
     unfinished = build_report(example_run(final=False), run="x")
-    assert not any(is_short(unfinished, p) for p in unfinished.candidates)
+    assert not any(unfinished.is_short(p) for p in unfinished.candidates)
 
 
 def test_a_selection_keeps_to_each_profile() -> None:

@@ -116,7 +116,7 @@ class TestExport:
         refused = shell.nas("export", "small-1", "--select", "macs<=1", "-o", "none.onnx")
         assert (refused.code, "small-1" in refused.err and "'macs<=1'" in refused.err) == (1, True)
         knee = shell.nas("export", "small-1", "-o", "none.onnx")
-        assert (knee.code, "run 'small-1' is no search" in knee.err) == (1, True)
+        assert (knee.code, "run 'small-1' is not a search" in knee.err) == (1, True)
         assert not (shell.folder / "none.onnx").exists()
 
     def test_a_job_that_deploys_otherwise_is_told(self, trained: Run, tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_no_network_of_a_training_is_shown_by_a_profile(
     assert "8 of 8 nested networks keep macs<=1e9" in shell.nas(*select).out
     answer = shell.nas(*select, "--profile", "cpu-1-thread")
     assert answer.code == 1
-    assert "run 'small-1' is no search" in answer.err
+    assert "run 'small-1' is not a search" in answer.err

@@ -1,17 +1,19 @@
-"""The page is whole by itself, and what it shows is escaped."""
+"""The page is self-contained, and escapes what it shows."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.report import RunReport, build_report
-from nas.analysis.selection import parse_limits
-from nas.visualization import chart_data as charts
-from nas.visualization.html_page import page, prepare
+from nas.analysis.selection import Limit, parse_limits
+from nas.visualization import chart_data, html_page
+from nas.visualization.front_panels import FINETUNED_NAME, Networks, front_panels
 from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import FOUR, example_run, trained_further
 
@@ -39,6 +41,11 @@ class Outline(HTMLParser):
             self.cells[-1] += data
 
 
+def page(report: RunReport, *, limits: Sequence[Limit] = (), finetunings: Sequence[Finetuning] = ()) -> str:
+    panels = front_panels(report, limits, finetunings)
+    return html_page.page(report, panels, finetunings=finetunings)
+
+
 def outline(text: str) -> Outline:
     parser = Outline()
     parser.feed(text)
@@ -56,13 +63,14 @@ def test_the_page_fetches_nothing(report: RunReport) -> None:
     assert {attrs.get("id") for tag, attrs in found.tags if tag == "div"} >= {"front", "convergence"}
 
 
-def test_what_was_trained_further_is_told_and_joined_to_what_it_was(report: RunReport) -> None:
+def test_finetuned_networks_are_listed_and_drawn(report: RunReport) -> None:
     done, left = trained_further(report)
-    text = prepare(report, further=[done, left])({})
-    assert f"Network {done.of.key} was trained further by b-1: validation accuracy" in text
-    interrupted = "interrupted after 1 of 3 epochs; go on with: nas resume b-2"
-    assert f"Network {left.of.key} was trained further by b-2: {interrupted}" in text
-    assert text.count(f'"name":"{charts.FURTHER_NAME}"') == 1
+    text = page(report, finetunings=[done, left])
+    assert f"Network {done.of.key} was fine-tuned by b-1: validation accuracy" in text
+    assert f"Network {left.of.key} was fine-tuned by b-2: interrupted after 1 of 3 epochs" in text
+    assert "nas resume b-2" in text
+    assert text.count(f'"name":"{FINETUNED_NAME}"') == 2  # the line and the ring of one network
+    assert f"{FINETUNED_NAME} by b-1" in text
 
 
 def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:
@@ -75,7 +83,7 @@ def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunRepo
     assert "depth 1" in rows[0][4]
 
 
-def test_hover_tells_figures_errors_and_source(report: RunReport) -> None:
+def test_hover_texts_have_values_errors_and_source(report: RunReport) -> None:
     text = page(report)
     assert "number 3 on the front" in text
     assert "accuracy on the test part" in text
@@ -87,7 +95,7 @@ def test_hover_tells_figures_errors_and_source(report: RunReport) -> None:
 def test_limits_and_the_reference_point_are_shown(report: RunReport) -> None:
     text = page(report, limits=parse_limits(report, "latency_ms<=1.0"))
     assert re.search(r"(\\u2264|≤) 1 ms", text)
-    assert "from the reference point accuracy 69.96 %" in text
+    assert "reference point: accuracy 69.96 %" in text
     assert "99 % after" in text
 
 
@@ -107,16 +115,14 @@ def test_a_page_of_four_objectives_has_six_panels() -> None:
     assert '"xaxis7"' not in text
 
 
-def test_of_many_points_off_the_front_the_page_tells_in_short(
-    report: RunReport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_points_off_the_front_have_short_hover_texts(report: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = page(report)
-    monkeypatch.setattr(charts, "MANY", 5)
+    monkeypatch.setattr(chart_data, "MANY", 5)
     text = page(report)
     assert '"type":"scattergl"' not in whole
     assert '"type":"scattergl"' in text
     assert len(text) < len(whole)
-    for point in charts.unshown(report).muted:
+    for point in Networks.of(report, report.evaluated).within:
         assert point.key not in whole
         assert point.key in text
     assert "number 3 on the front" in text

@@ -1,4 +1,4 @@
-"""The pictures of a run's insight show its figures, in any state of a run, and stand in its page."""
+"""The pictures of a run's insight show its values, in any state of a run, and are part of its page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nas.analysis.insight import Insight, insight_of
 from nas.analysis.report import RunReport, build_report
 from nas.problem.objectives import Objective
 from nas.store.memory import MemoryStore
-from nas.visualization.chart_data import TITLES
-from nas.visualization.insight_plots import insight_makers
-from nas.visualization.plot_files import drawing_beside, write_plots
+from nas.visualization import insight_plots
+from nas.visualization.chart_data import PICTURES
+from nas.visualization.plot_files import write_plots
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 from tests.nas.store.descriptions import search_facts
 
@@ -26,7 +26,7 @@ BOARDS = (*TWO, f"latency_ms@{BOARD}")
 
 def insight_figures(report: RunReport, insight: Insight) -> dict[str, Figure]:
     """Those that there is something to show in."""
-    made = {name: make() for name, make in insight_makers(report, insight).items()}
+    made = {name: make() for name, make in insight_plots.insight_figures(report, insight).items()}
     return {name: figure for name, figure in made.items() if figure is not None}
 
 
@@ -79,7 +79,7 @@ def test_any_number_of_objectives_and_profiles_is_drawn(names: Sequence[str]) ->
     store = example_run(names)
     report = build_report(store, run="x")
     figures = insight_figures(report, insight_of(report, store))
-    assert set(figures) == set(TITLES)
+    assert set(figures) == set(PICTURES)
     assert len(figures["genes"].axes) == len(names) + 1
 
 
@@ -92,29 +92,16 @@ def test_where_there_is_nothing_to_tell_nothing_is_drawn() -> None:
     assert insight_figures(report, insight_of(report, store)) == {}
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_other_processes_draw_the_same(tmp_path: Path, processes: int) -> None:
-    store = example_run()
-    report = build_report(store, run="x")
-    insight = insight_of(report, store)
-    alone = write_plots(report, tmp_path / "alone", insight=insight)
-    with drawing_beside(processes) as draw:
-        paths = write_plots(report, tmp_path / "others", insight=insight, draw=draw)
-    assert [path.name for path in paths] == [path.name for path in alone]
-    for one, other in zip(paths, alone, strict=True):
-        assert one.read_bytes() == other.read_bytes(), one.name
-
-
 def test_the_page_holds_the_pictures_with_names_of_their_own(tmp_path: Path) -> None:
     store = example_run()
     report = build_report(store, run="x")
     paths = write_plots(report, tmp_path, insight=insight_of(report, store))
     names = [path.name for path in paths]
-    assert {f"{name}.{kind}" for name in TITLES for kind in ("png", "svg")} < set(names)
+    assert {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")} < set(names)
     text = paths[-1].read_text()
-    start = text.index(f"<h2>{TITLES['course']}</h2>")
+    start = text.index(f"<h2>{PICTURES['course']}</h2>")
     pictures = text[start : text.index("<h2>Members of the front</h2>")]
-    assert pictures.count("<svg") == len(TITLES)
+    assert pictures.count("<svg") == len(PICTURES)
     assert "<?xml" not in pictures
     own = re.findall(r'\bid="([^"]*)"', pictures)
     assert len(own) == len(set(own)) > 0

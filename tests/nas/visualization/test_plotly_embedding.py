@@ -1,4 +1,4 @@
-"""What pages have plotly draw is what plotly's own Python would have it draw."""
+"""Charts of pages are valid for plotly's own Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from nas.analysis.report import build_report
 from nas.analysis.selection import parse_limits
 from nas.bench.search import Row
 from nas.bench.search_plot import search_page
-from nas.visualization import chart_data as charts
+from nas.visualization import chart_data
+from nas.visualization.front_panels import front_panels
 from nas.visualization.plotly_charts import convergence_chart, front_chart
 from nas.visualization.plotly_embedding import Chart, array, script
 from tests.nas.export.runs import BOARD, FOUR, TWO, example_run, trained_further
@@ -40,12 +41,14 @@ def check(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("names", [TWO, FOUR, BOARDS], ids=["two", "four", "boards"])
-def test_plotly_takes_every_chart_of_a_page(names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plotly_accepts_every_chart_of_a_page(names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     report = build_report(example_run(names), run="x")
     limits = parse_limits(report, "accuracy>=0.5")
-    for many in (charts.MANY, 5):
-        monkeypatch.setattr(charts, "MANY", many)
-        front, convergence = front_chart(report, limits, trained_further(report)), convergence_chart(report)
+    finetunings = trained_further(report)
+    panels = front_panels(report, limits, finetunings)
+    for many in (chart_data.MANY, 5):
+        monkeypatch.setattr(chart_data, "MANY", many)
+        front, convergence = front_chart(report, panels, finetunings), convergence_chart(report)
         assert front is not None
         assert convergence is not None
         check(front)
@@ -53,7 +56,8 @@ def test_plotly_takes_every_chart_of_a_page(names: Sequence[str], monkeypatch: p
 
 
 def test_panels_lie_beside_and_below_each_other() -> None:
-    chart = front_chart(build_report(example_run(FOUR), run="x"), ())
+    report = build_report(example_run(FOUR), run="x")
+    chart = front_chart(report, front_panels(report))
     assert chart is not None
     places = [(chart.layout[f"xaxis{n}"]["domain"], chart.layout[f"yaxis{n}"]["domain"]) for n in ("", 2, 3, 4, 5, 6)]
     columns, rows = [[0, 0.45], [0.55, 1]], [[0.7377777, 1], [0.3688888, 0.6311111], [0, 0.2622222]]
@@ -63,19 +67,19 @@ def test_panels_lie_beside_and_below_each_other() -> None:
     assert {trace["xaxis"] for trace in chart.traces} == {"x", "x2", "x3", "x4", "x5", "x6"}
 
 
-def test_plotly_takes_the_chart_of_a_benchmark() -> None:
+def test_plotly_accepts_the_chart_of_a_benchmark() -> None:
     page = search_page([Row("a", 0, {"0.9": None}, ((2, 0.5), (700, 1.0)), 0.1)], "a table")
     _, traces, layout, _ = shown(page)
     assert go.Figure(data=traces, layout=layout).layout.xaxis.type == "log"
 
 
 def test_an_array_is_its_bytes() -> None:
-    told = array(np.array([1, 2**40]))
-    assert told["dtype"] == "f8"
-    assert np.frombuffer(base64.b64decode(told["bdata"]), "<f8").tolist() == [1.0, 2.0**40]
+    encoded = array(np.array([1, 2**40]))
+    assert encoded["dtype"] == "f8"
+    assert np.frombuffer(base64.b64decode(encoded["bdata"]), "<f8").tolist() == [1.0, 2.0**40]
 
 
-def test_no_text_ends_the_script_that_it_is_in() -> None:
+def test_no_text_ends_the_script_that_holds_it() -> None:
     name = "</script><!--"
     text = Chart([{"type": "scatter", "name": name}], {}, "1px").div("x")
     assert len(re.findall("</script>", text)) == 1

@@ -1,4 +1,4 @@
-"""Charts show every series where it is measured, and their files are whole and repeatable."""
+"""Pictures show every series at its values, and their files are complete and reproducible."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from PIL import Image
 
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.selection import Limit, parse_limits, within
-from nas.errors import NasError
 from nas.problem.precision import Precisions
-from nas.visualization import chart_data as charts
+from nas.visualization import chart_data, front_panels
+from nas.visualization.chart_data import convergence, heading
+from nas.visualization.front_panels import Networks, front_of_pair, is_joined, pairs
 from nas.visualization.plot_files import write_plots
 from nas.visualization.plots import convergence_figure, front_figure
+from tests.errors import raises
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, example_run, trained_further
 
 LATENCY = f"latency_ms@{PROFILE}"
@@ -37,28 +39,31 @@ def series(axis: Axes, label: str) -> NDArray[np.float64]:
     return np.asarray(line.get_xydata(), dtype=np.float64)
 
 
-def test_a_network_trained_further_is_joined_to_what_it_was(report: RunReport) -> None:
-    done, left = trained_further(report)
-    figure = front_figure(report, further=[done, left])
+def test_a_finetuned_network_is_connected_to_its_values_before(report: RunReport) -> None:
+    done, unfinished = trained_further(report)
+    panels = front_panels.front_panels(report, finetunings=[done, unfinished])
+    figure = front_figure(report, panels)
     assert figure is not None
-    line = series(figure.axes[0], charts.FURTHER_NAME)  # one alone: the other has come to nothing yet
+    drawn = [found for found in figure.axes[0].get_lines() if found.get_label() == front_panels.FINETUNED_NAME]
+    line, ring = (np.asarray(found.get_xydata()) for found in drawn)  # nothing of the unfinished one
     assert done.before is not None
     assert done.after is not None
     expected = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in (done.before, done.after)]
     assert line == pytest.approx(np.array(expected))
-    assert charts.FURTHER_NAME in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert charts.FURTHER_NAME not in legend_of(report)
+    assert ring == pytest.approx(np.array(expected[1:]))
+    assert front_panels.FINETUNED_NAME in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert front_panels.FINETUNED_NAME not in legend_of(report)
 
 
 def drawn(report: RunReport, *, limits: Sequence[Limit] = ()) -> list[Axes]:
     """The axes of the front's figure that are shown."""
-    figure = front_figure(report, limits=limits)
+    figure = front_figure(report, front_panels.front_panels(report, limits))
     assert figure is not None
     return [axis for axis in figure.axes if axis.get_visible()]
 
 
 def legend_of(report: RunReport) -> list[str]:
-    figure = front_figure(report)
+    figure = front_figure(report, front_panels.front_panels(report))
     assert figure is not None
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -93,14 +98,16 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
     counts = {}
     for precision, marker in (("fp32", "o"), ("int8", "s")):
         names = [f"front, measured (± error), {precision}", f"measured, {precision}"]
-        lines = [line for line in axis.get_lines() if line.get_label() in names]
+        lines = [line for line in axis.get_lines() if line.get_label() in names and line.get_marker()]
         assert {line.get_marker() for line in lines} == {marker}
         counts[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
-    muted = {p.architecture for p in [*found.front, *charts.unshown(found).muted]}
+    muted = {p.architecture for p in [*found.front, *Networks.of(found, found.evaluated).within]}
     assert sum(counts.values()) == len(muted)
     assert counts == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
-    (panel,) = charts.panels(found)
-    for precision, points in charts.precision_fronts(found, panel).items():
+    for precision in counts:
+        line = series(axis, f"front of {precision} alone, while searching")
+        points = [p for p in found.evaluated if [p.values[LATENCY], 100 * p.values["accuracy"]] in line.tolist()]
+        assert len(points) >= len(line)
         rivals = [p for p in found.evaluated if p.precision == precision]
         for point in points:
             better = [
@@ -111,7 +118,7 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
                 and r.values != point.values
             ]
             assert not better
-    assert charts.precision_fronts(build_report(example_run(), run="x"), panel) == {}
+    assert not [name for name in legend_of(build_report(example_run(), run="x")) if "alone" in name]
 
 
 def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
@@ -146,9 +153,9 @@ def test_limits_are_dashed_lines_with_their_bounds(report: RunReport) -> None:
 
 def test_every_pair_of_objectives_has_a_panel_with_costs_along_x() -> None:
     found = build_report(example_run(FOUR), run="x")
-    pairs = [(p.x.metric, p.y.metric) for p in charts.panels(found)]
-    assert pairs[:3] == [("latency_ms", "accuracy"), ("macs", "accuracy"), ("parameters", "accuracy")]
-    assert len({frozenset(pair) for pair in pairs}) == 6
+    shown = [(x.metric, y.metric) for x, y in pairs(found)]
+    assert shown[:3] == [("latency_ms", "accuracy"), ("macs", "accuracy"), ("parameters", "accuracy")]
+    assert len({frozenset(pair) for pair in shown}) == 6
     assert len(drawn(found)) == 6
 
 
@@ -159,7 +166,7 @@ def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
     assert curve[:, 0].tolist() == list(range(1, 41))
     assert curve[-1, 1] == 100.0
     assert len(series(figure.axes[0], "smallest and largest network")) == 2
-    facts = charts.convergence(report)
+    facts = convergence(report)
     assert facts is not None
     assert facts.close_at is not None
     assert curve[facts.close_at - 1, 1] >= 99 > curve[facts.close_at - 2, 1]
@@ -193,7 +200,7 @@ def test_many_points_off_the_front_are_one_image_of_the_drawing(
     report: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "<image" not in write_plots(report, tmp_path)[1].read_text()
-    monkeypatch.setattr(charts, "MANY", 5)
+    monkeypatch.setattr(chart_data, "MANY", 5)
     assert "<image" in write_plots(report, tmp_path)[1].read_text()
 
 
@@ -208,48 +215,51 @@ def test_without_a_reference_there_is_no_convergence(report: RunReport, tmp_path
     assert [p.name for p in write_plots(early, tmp_path)] == ["front.png", "front.svg", "front.html"]
 
 
-def test_nothing_to_plot_is_said(report: RunReport, tmp_path: Path) -> None:
-    with pytest.raises(NasError, match="no measured network to plot"):
+def test_a_run_without_measurements_is_rejected(report: RunReport, tmp_path: Path) -> None:
+    with raises("run.nothing-measured", "example-1"):
         write_plots(replace(report, evaluated=report.evaluated[:0], front=()), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(report: RunReport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NasError, match="cannot be made"):
+    with raises("store.unusable", str(tmp_path / "file" / "plots")):
         write_plots(report, tmp_path / "file" / "plots")
 
 
 def test_each_profile_has_a_panel_with_its_own_front() -> None:
     board = f"latency_ms@{BOARD}"
     found = build_report(example_run((*TWO, board)), run="x")
-    panels = charts.panels(found)
-    assert [(p.x.name, p.y.name) for p in panels] == [(LATENCY, "accuracy"), (board, "accuracy"), (LATENCY, board)]
+    shown = pairs(found)
+    assert [(x.name, y.name) for x, y in shown] == [(LATENCY, "accuracy"), (board, "accuracy"), (LATENCY, board)]
     axes = drawn(found)
-    for profile, panel, axis in zip((PROFILE, BOARD), panels, axes, strict=False):
+    for profile, pair, axis in zip((PROFILE, BOARD), shown, axes, strict=False):
         own = found.fronts[profile]
-        expected = [[p.values[panel.x.name], 100 * p.values["accuracy"]] for p in own]
-        np.testing.assert_allclose(series(axis, charts.PROFILE_FRONT_NAME), expected, rtol=1e-12)
-        assert len(series(axis, charts.JOINT_NAME)) == len(found.front) - len(own) > 0
-        assert charts.front_in(found, panel).joined
-    assert not charts.front_in(found, panels[2]).joined
-    assert len(series(axes[2], charts.FRONT_NAME)) == len(found.front)
+        expected = [[p.values[pair[0].name], 100 * p.values["accuracy"]] for p in own]
+        np.testing.assert_allclose(series(axis, front_panels.PROFILE_FRONT_NAME), expected, rtol=1e-12)
+        assert len(series(axis, front_panels.JOINT_NAME)) == len(found.front) - len(own) > 0
+        assert front_of_pair(found, pair)[0] == own
+        assert is_joined(found, pair)
+    assert not is_joined(found, shown[2])
+    assert len(series(axes[2], front_panels.FRONT_NAME)) == len(found.front)
     names = legend_of(found)
-    assert {charts.PROFILE_FRONT_NAME, charts.JOINT_NAME, charts.FRONT_NAME} <= set(names)
+    assert {front_panels.PROFILE_FRONT_NAME, front_panels.JOINT_NAME, front_panels.FRONT_NAME} <= set(names)
     assert len(names) == len(set(names))
 
 
 def test_what_breaks_a_limit_is_crossed_out(tmp_path: Path) -> None:
     found = build_report(example_run(limits={"latency_ms": (None, 0.5), "macs": (None, 1e7)}), run="x")
-    panels = charts.panels(found)
-    assert [(p.x.metric, p.y.metric) for p in panels] == [("latency_ms", "accuracy"), ("macs", "accuracy")]
+    shown = pairs(found)
+    assert [(x.metric, y.metric) for x, y in shown] == [("latency_ms", "accuracy"), ("macs", "accuracy")]
     broken = [p for p in found.evaluated if p.values[LATENCY] > 0.5 or p.values["macs"] > 1e7]
-    shown = {p.architecture for p in [*found.front, *found.anchors.values()]}  # on the front: by final figures
+    elsewhere = {p.architecture for p in [*found.front, *found.anchors.values()]}  # on the front: by final values
     for axis in drawn(found):
-        assert len(series(axis, charts.BREAKING_NAME)) == len([p for p in broken if p.architecture not in shown])
-    assert charts.front_in(found, panels[0]).joined
-    assert not charts.front_in(found, panels[1]).joined
-    assert charts.NEAREST_NAME not in legend_of(found)
+        assert len(series(axis, front_panels.BREAKING_NAME)) == len(
+            [p for p in broken if p.architecture not in elsewhere]
+        )
+    assert is_joined(found, shown[0])
+    assert not is_joined(found, shown[1])
+    assert front_panels.NEAREST_NAME not in legend_of(found)
     text = write_plots(within(found, parse_limits(found, "latency_ms<=0.6")), tmp_path)[-1].read_text()
     assert "Limits: latency_ms@cpu-1-thread at most 0.6 ms." in text
 
@@ -258,10 +268,10 @@ def test_the_nearest_is_a_star_where_nothing_keeps_the_limits(tmp_path: Path) ->
     found = build_report(example_run(limits={"latency_ms": (None, 0.001)}), run="x")
     (axis,) = drawn(found)
     fastest = min(found.candidates, key=lambda p: p.values[LATENCY])
-    assert series(axis, charts.NEAREST_NAME)[0, 0] == fastest.values[LATENCY]
-    assert "none keeps the limits" in charts.heading(found)[1]
+    assert series(axis, front_panels.NEAREST_NAME)[0, 0] == fastest.values[LATENCY]
+    assert "none satisfies the limits" in heading(found)[1]
     text = write_plots(found, tmp_path)[-1].read_text()
-    assert "No network keeps them; the nearest has latency_ms@cpu-1-thread 0.07779 ms (at most 0.001 ms" in text
+    assert "latency_ms@cpu-1-thread 0.07779 ms (at most 0.001 ms" in text
     assert "<td>nearest</td>" in text
 
 
@@ -277,16 +287,16 @@ def test_one_objective_shows_its_best_so_far(tmp_path: Path) -> None:
     accuracies = [100 * p.values["accuracy"] for p in alone.evaluated]
     np.testing.assert_allclose(series(axis, "best so far")[:, 1], np.maximum.accumulate(accuracies), rtol=1e-12)
     limited = build_report(example_run(("accuracy",), limits={"latency_ms": (None, 0.5)}), run="x")
-    assert [(p.x.name, p.y.name) for p in charts.panels(limited)] == [(LATENCY, "accuracy")]
+    assert [(x.name, y.name) for x, y in pairs(limited)] == [(LATENCY, "accuracy")]
     assert [p.name for p in write_plots(limited, tmp_path / "limited")] == FILES
-    curve = charts.convergence(limited)
+    curve = convergence(limited)
     assert curve is not None
     kept = [p.values["accuracy"] for p in limited.evaluated if p.values[LATENCY] <= 0.5]
-    assert curve.share[-1] == pytest.approx(100 * max(kept))
+    assert curve.values[-1] == pytest.approx(100 * max(kept))
     impossible = build_report(example_run(("accuracy",), limits={"latency_ms": (None, 0.001)}), run="x")
-    assert charts.convergence(impossible) is None
+    assert convergence(impossible) is None
 
 
 def test_more_than_four_objectives_are_drawn_against_quality_alone() -> None:
     found = build_report(example_run((*FOUR, "activation_bytes", f"latency_ms@{BOARD}")), run="x")
-    assert [p.y.metric for p in charts.panels(found)] == ["accuracy"] * 5
+    assert [y.metric for _, y in pairs(found)] == ["accuracy"] * 5

@@ -1,8 +1,8 @@
 // The buttons that cancel, resume and delete a run.
 
-import { call, runPath, tell } from "./api.js";
+import { call, notify, runPath } from "./api.js";
 
-/** Makes all such buttons of the page work, those that come later too. `after(action)` is told when one has worked. */
+/** Wires all such buttons of the page, also those added later. `after(action, run)` is called after each success. */
 export function actions(after) {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-action]");
@@ -12,7 +12,7 @@ export function actions(after) {
     try {
       if (await act(action, run)) await after(action, run);
     } catch (error) {
-      tell(`${run}: ${error.message}`);
+      notify(`${run}: ${error.message}`);
     } finally {
       button.disabled = false;
     }
@@ -22,7 +22,7 @@ export function actions(after) {
 async function act(action, run) {
   if (action === "cancel") {
     await call(runPath(run, "cancel"), { method: "POST" });
-    tell(`${run} is being cancelled; it can be resumed.`);
+    notify(`${run} is being cancelled; it can be resumed.`);
     return true;
   }
   if (action === "delete") return ask("ask-delete", run, () => call(runPath(run), { method: "DELETE" }));
@@ -32,7 +32,7 @@ async function act(action, run) {
   });
 }
 
-/** Opens a dialog; true once its work was done, false where it was left. A refusal is told inside the dialog. */
+/** Opens a dialog; resolves to true once `work` succeeded, to false if the user closes it. An error is shown in the dialog. */
 function ask(id, run, work) {
   const dialog = document.getElementById(id);
   const form = dialog.querySelector("form");

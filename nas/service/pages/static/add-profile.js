@@ -7,10 +7,10 @@ const KEYS = /^profile: (name|threads|batch_size|provider|placement|description)
 
 sent(document.getElementById("add-profile"), {
   work(fields) {
-    const told = Object.fromEntries([...fields].map(([key, value]) => [key, value.trim()]).filter(([, value]) => value !== ""));
+    const entered = Object.fromEntries([...fields].map(([key, value]) => [key, value.trim()]).filter(([, value]) => value !== ""));
     const profile = {
-      ...told, threads: Number(told.threads), batch_size: Number(told.batch_size),
-      ...(told.placement ? { placement: { [told.placement]: 1 } } : {}),
+      ...entered, threads: Number(entered.threads), batch_size: Number(entered.batch_size),
+      ...(entered.placement ? { placement: { [entered.placement]: 1 } } : {}),
     };
     return call("/profiles", { method: "POST", body: { profile: JSON.stringify(profile) } }); // JSON is YAML
   },

@@ -1,10 +1,10 @@
-// Calls of the service's API, and what several pages do with it.
+// Calls of the service's API, and helpers that several pages share.
 
 const API = "/api/v1";
 const ASK_AGAIN_MS = 3000;
-const AWAY = "the server does not answer; look whether it still runs, and try again";
+const AWAY = "the server does not answer; check that it is running, and try again";
 
-/** What the service refused: its problem details (RFC 9457). */
+/** An error response of the service: its problem details (RFC 9457). */
 export class Refused extends Error {
   constructor(problem) {
     super(problem.detail || problem.title);
@@ -13,27 +13,27 @@ export class Refused extends Error {
   }
 }
 
-/** Calls the API; gives back its JSON, or null where it has none. Throws `Refused`. */
+/** Calls the API; returns its JSON, or null for an empty response. Throws `Refused`. */
 export async function call(path, { method = "GET", body } = {}) {
   const answer = await fetch(API + path, {
     method,
     headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   }).catch(() => { throw new Refused({ status: 0, title: AWAY }); });
-  return understood(answer.status, answer.headers.get("Content-Type"), await answer.text());
+  return parsed(answer.status, answer.headers.get("Content-Type"), await answer.text());
 }
 
-/** Sends a form with its files; `onProgress(share)` is told how much of it was sent. Gives and throws as `call` does. */
+/** Sends a form with its files; calls `onProgress(share)` while it is sent. Returns and throws as `call` does. */
 export function upload(path, form, onProgress) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // of what it sends, `fetch` tells nothing
+    const request = new XMLHttpRequest(); // `fetch` does not report the progress of an upload
     request.open("POST", API + path);
     request.setRequestHeader("Accept", "application/json");
     request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total ? loaded / total : 1));
     request.addEventListener("error", () => reject(new Refused({ status: 0, title: AWAY })));
     request.addEventListener("load", () => {
       try {
-        resolve(understood(request.status, request.getResponseHeader("Content-Type"), request.responseText));
+        resolve(parsed(request.status, request.getResponseHeader("Content-Type"), request.responseText));
       } catch (error) {
         reject(error);
       }
@@ -42,19 +42,19 @@ export function upload(path, form, onProgress) {
   });
 }
 
-function understood(status, kind, said) {
+function parsed(status, kind, body) {
   if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-  const found = (kind || "").includes("json") ? JSON.parse(said) : null;
+  const found = (kind || "").includes("json") ? JSON.parse(body) : null;
   if (status < 200 || status > 299) throw new Refused(found || { status, title: `the server answered ${status}` });
   return found;
 }
 
-/** A text of the API, such as a log. */
+/** A text resource of the API, such as a log. */
 export async function text(path) {
   const answer = await fetch(API + path, { headers: { Accept: "text/plain" } }).catch(() => { throw new Refused({ status: 0, title: AWAY }); });
-  const said = await answer.text();
-  if (!answer.ok) understood(answer.status, answer.headers.get("Content-Type"), said);
-  return said;
+  const body = await answer.text();
+  if (!answer.ok) parsed(answer.status, answer.headers.get("Content-Type"), body);
+  return body;
 }
 
 /** The path of a run below the API. */
@@ -62,8 +62,8 @@ export function runPath(run, ...rest) {
   return ["/runs", ...[run, ...rest].map(encodeURIComponent)].join("/");
 }
 
-/** Shows a message for some seconds, read out by screen readers. */
-export function tell(message) {
+/** Shows a message for some seconds; screen readers read it out. */
+export function notify(message) {
   const place = document.getElementById("messages");
   const line = document.createElement("p");
   line.textContent = message;
@@ -71,7 +71,7 @@ export function tell(message) {
   setTimeout(() => line.remove(), 8000);
 }
 
-/** Writes times in the reader's own zone. */
+/** Shows times in the user's time zone. */
 export function localTimes(root = document) {
   const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -81,8 +81,8 @@ export function localTimes(root = document) {
 }
 
 /**
- * Tells when a run changes, through the service's event stream; where that is refused (by a proxy, or since too many watch),
- * by asking now and then, until a stream is let through again. Gives back what ends it.
+ * Calls `onChange` when a run changes, through the service's event stream; where that is refused (by a proxy, or because there
+ * are too many clients), polls until a stream is accepted again. Returns a function that ends it.
  */
 export function watch(run, onChange) {
   let stream = null;
@@ -91,14 +91,14 @@ export function watch(run, onChange) {
   function open() {
     stream = new EventSource(`${API}${runPath(run, "events")}`);
     stream.onmessage = (event) => onChange(JSON.parse(event.data));
-    stream.onerror = () => { // a broken connection is made anew by the browser, a refused one is closed for good
+    stream.onerror = () => { // the browser reopens a broken connection, but not a refused one
       if (stream.readyState === EventSource.CLOSED && !isOver) timer = setTimeout(ask, ASK_AGAIN_MS);
     };
   }
   async function ask() {
     try {
       onChange(await call(runPath(run, "status")));
-    } catch { /* it is away: asked again below */ }
+    } catch { /* the server does not answer: tried again below */ }
     if (!isOver) open();
   }
   open();

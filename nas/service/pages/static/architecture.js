@@ -1,11 +1,11 @@
-// A network as a picture: its stages and blocks, filled, in the outline of the largest network of the space.
+// A network as a picture: its stages and blocks, filled, within the outline of the largest network of the space.
 
-import { described } from "./figures.js";
+import { described } from "./metrics.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [BLOCK, TALL, LINE, GAP, LETTER] = [78, 56, 14, 14, 6.1]; // pixels; a block is as wide as its longest line needs
 
-/** Draws the architecture of a key beside that of `largest`; both are keys of the space that `choices` tells. */
+/** Draws the architecture of a key within that of `largest`; both are keys of a space with these `choices`. */
 export function drawArchitecture(place, key, largest, choices) {
   const own = described(key, choices);
   const most = described(largest, choices);
@@ -33,7 +33,7 @@ export function drawArchitecture(place, key, largest, choices) {
   place.replaceChildren(svg);
 }
 
-/** What a space's choices are of: the whole network, its stages, and their blocks, by the parts of their names. */
+/** A space's choices by what they belong to (the whole network, its stages, their blocks), from the parts of their names. */
 function partsOf(choices) {
   const whole = [];
   const stages = new Map();
@@ -53,7 +53,7 @@ function partsOf(choices) {
     else at.others.push(name);
   }
   for (const stage of stages.values()) {
-    if (stage.blocks.size === 0) stage.blocks.set("block", []); // all of it alike
+    if (stage.blocks.size === 0) stage.blocks.set("block", []); // all blocks are alike
   }
   const alone = stages.get("blocks"); // of a network without stages: its depth and width are the whole's
   if (alone && stages.size === 1) {
@@ -67,7 +67,7 @@ function partsOf(choices) {
   return { whole, stages };
 }
 
-/** Options of the whole network, each as a bar that is filled as far as its level is. */
+/** Options of the whole network, each as a bar filled up to its level. */
 function drawWhole(svg, names, own, most, choices, width) {
   const perRow = Math.max(1, Math.floor(width / 190));
   names.forEach((name, i) => {
@@ -86,7 +86,7 @@ function drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block })
   const depth = stage.depth === null ? stage.blocks.size : amount(own.get(stage.depth));
   const nLines = Math.max(1, ...[...stage.blocks.values()].map((options) => options.length));
   const height = TALL + LINE * nLines + 10;
-  // Widths span far, from the first stage to the last: heights go with their square roots.
+  // Widths differ much between the first stage and the last: heights are proportional to their square roots.
   const tall = (value) => (stage.width === null ? TALL : Math.max(6, TALL * Math.sqrt(amount(value) / widest)));
   [...stage.blocks.values()].forEach((options, i) => {
     const [left, top] = [x + block * (i % perRow), y + 20 + height * Math.floor(i / perRow)];
@@ -100,15 +100,15 @@ function drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block })
   return 20 + height * Math.ceil(stage.blocks.size / perRow) + 8;
 }
 
-/** What a block has chosen: `kernel 3 of 7`. */
+/** An option of a block: `kernel 3 of 7`. */
 function lineOf([option, full], own, most) {
   return own.has(full) ? `${option} ${own.get(full)}${ofMost(own.get(full), most.get(full))}` : "";
 }
 
 function headOf(name, stage, own, most) {
   const facts = [stage.depth, stage.width, ...stage.others].filter((full) => full !== null);
-  const told = facts.map((full) => `${full.split(".").pop()} ${own.get(full) ?? "–"}${ofMost(own.get(full), most.get(full))}`);
-  return [spaced(name), ...told].join(" · ");
+  const texts = facts.map((full) => `${full.split(".").pop()} ${own.get(full) ?? "–"}${ofMost(own.get(full), most.get(full))}`);
+  return [spaced(name), ...texts].join(" · ");
 }
 
 /** ` of 32`, where the largest network has more. */
@@ -121,8 +121,8 @@ function wordsOf({ whole, stages }, own, most) {
   const parts = whole.map((name) => `${name} ${own.get(name) ?? "none"}${ofMost(own.get(name), most.get(name))}`);
   for (const [name, stage] of stages) {
     const blocks = [...stage.blocks].filter(([, options]) => options.length).map(([block, options]) => {
-      const told = options.filter(([, full]) => own.has(full)).map(([option, full]) => `${option} ${own.get(full)}`);
-      return `${spaced(block)} ${told.length ? told.join(" ") : "left out"}`;
+      const texts = options.filter(([, full]) => own.has(full)).map(([option, full]) => `${option} ${own.get(full)}`);
+      return `${spaced(block)} ${texts.length ? texts.join(" ") : "left out"}`;
     });
     parts.push([headOf(name, stage, own, most).replaceAll(" · ", ", "), blocks.join(", ")].filter(Boolean).join(": "));
   }

@@ -1,15 +1,15 @@
-// Which network is the most accurate within limits: the same rule as `nas show --select` and the API's pick.
+// The most accurate network within limits, by the rule of `nas show --select` and the API's pick.
 
-/** Whether a figure keeps a limit `{figure, sign, bound}`. */
+/** Whether a value satisfies a limit `{metric, sign, bound}`. */
 function keeps(value, { sign, bound }) {
   return sign === "<=" ? value <= bound : value >= bound;
 }
 
-/** Prepares a run's networks; gives back a function from limits to the position of the chosen network, or null. */
+/** Prepares a run's networks; returns a function from limits to the position of the chosen network, or null. */
 export function chooser(data) {
   const { measured, objectives } = data;
-  const signs = new Map(data.figures.map((f) => [f.name, f.goal === "minimize" ? 1 : -1]));
-  const values = new Map(objectives.map((name) => [name, measured.figures[name].values]));
+  const signs = new Map(data.metrics.map((m) => [m.name, m.goal === "minimize" ? 1 : -1]));
+  const values = new Map(objectives.map((name) => [name, measured.metrics[name].values]));
   const again = new Set(measured.final);
   const searched = new Map(objectives.map((name) => {
     const column = [...values.get(name)];
@@ -19,7 +19,7 @@ export function chooser(data) {
   const by = (name, column) => (a, b) => signs.get(name) * (column.get(name)[a] - column.get(name)[b]);
   const byQuality = by(data.primary, values);
   const byCost = by(data.cost, values);
-  // The best first, so that the first that may be chosen is the one.
+  // The best first: the first candidate is chosen.
   const order = measured.keys.map((_, i) => i).sort((a, b) => byQuality(a, b) || byCost(a, b));
 
   function dominates(a, b, column) {
@@ -28,9 +28,9 @@ export function chooser(data) {
   }
 
   return function choose(limits) {
-    const kept = order.filter((i) => limits.every((limit) => keeps(measured.figures[limit.figure].values[i], limit)));
+    const kept = order.filter((i) => limits.every((limit) => keeps(measured.metrics[limit.metric].values[i], limit)));
     const nAgain = kept.filter((i) => again.has(i)).length;
-    // What was not measured again counts only where nothing leads it as the search saw both.
+    // A network that was not measured again counts only where no other one dominates it in search values.
     const mixed = nAgain > 0 && nAgain < kept.length;
     const counts = (i) => !mixed || again.has(i) || !kept.some((other) => dominates(other, i, searched));
     const first = kept.find(counts);

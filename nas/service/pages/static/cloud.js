@@ -3,7 +3,7 @@
 
 const SPRITE = 24; // pixels of a drawn symbol, before the screen's own scale
 
-/** Draws series `{x, y, symbol, colour, size, opacity, hollow}` in shown units; `chart` tells where these are. */
+/** Draws series `{x, y, symbol, colour, size, opacity, hollow}` in shown units; `chart` maps these to pixels. */
 export class Cloud {
   constructor(box) {
     this.canvas = Object.assign(document.createElement("canvas"), { className: "cloud" });
@@ -45,10 +45,10 @@ function spriteOf({ symbol, colour, size, hollow }, scale) {
     circle: `M${r} 0A${r} ${r} 0 1 1 ${-r} 0A${r} ${r} 0 1 1 ${r} 0`, square: `M${-r} ${-r}h${size}v${size}h${-size}z`,
     diamond: `M0 ${-1.2 * r}L${1.2 * r} 0L0 ${1.2 * r}L${-1.2 * r} 0z`, x: `M${-r} ${-r}L${r} ${r}M${r} ${-r}L${-r} ${r}`,
     cross: `M${-r} 0H${r}M0 ${-r}V${r}`,
-  }[symbol]);
+  }[symbol.replace("-thin", "")]);
   context.fillStyle = context.strokeStyle = colour;
   context.lineWidth = hollow ? 1.6 : symbol === "cross" ? 3 : 1.2;
-  if (hollow || symbol === "x" || symbol === "cross") context.stroke(path);
+  if (hollow || ["x", "x-thin", "cross"].includes(symbol)) context.stroke(path);
   else context.fill(path);
   return sprite;
 }

@@ -1,13 +1,13 @@
-// Several searches side by side: their fronts, and how their hypervolumes grew.
+// Several searches side by side: their Pareto fronts and the growth of their hypervolumes.
 
 import * as charts from "./charts.js";
-import { figureText } from "./figures.js";
+import { valueText } from "./metrics.js";
 import { sortable } from "./table.js";
 
 const at = (id) => document.getElementById(id);
 const data = JSON.parse(at("data").textContent);
-const quality = data.figures.find((f) => f.name === "accuracy") ?? data.figures[0];
-const costs = data.figures.filter((f) => f !== quality);
+const quality = data.metrics.find((f) => f.name === "accuracy") ?? data.metrics[0];
+const costs = data.metrics.filter((f) => f !== quality);
 const axis = at("axis");
 
 sortable();
@@ -29,11 +29,11 @@ function look(i) {
 
 function showFronts() {
   const cost = costs[Number(axis.value)];
-  const joined = data.figures.length === 2;
-  const value = (network, figure) => network.figures[figure.name].value * figure.scale;
+  const joined = data.metrics.length === 2;
+  const value = (network, metric) => network.figures[metric.name].value * metric.scale;
   const traces = data.runs.map((run, i) => {
-    const bars = (figure) => ({
-      type: "data", array: run.front.map((n) => n.figures[figure.name].error * figure.scale), color: look(i).colour, thickness: 1.1, width: 0,
+    const bars = (metric) => ({
+      type: "data", array: run.front.map((n) => n.figures[metric.name].error * metric.scale), color: look(i).colour, thickness: 1.1, width: 0,
     });
     return {
       type: "scatter", mode: joined ? "lines+markers" : "markers", name: run.run,
@@ -41,9 +41,9 @@ function showFronts() {
       line: { color: look(i).colour, width: 2 }, marker: { color: look(i).colour, symbol: look(i).symbol, size: 8 },
       error_x: bars(cost), error_y: bars(quality),
       customdata: run.front.map((n) => [
-        charts.escapeText(run.run), ...data.figures.map((f) => {
+        charts.escapeText(run.run), ...data.metrics.map((f) => {
           const { value: v, error } = n.figures[f.name];
-          return `${charts.escapeText(f.title)}: <b>${charts.escapeText(figureText(f, v, error))}</b>`;
+          return `${charts.escapeText(f.title)}: <b>${charts.escapeText(valueText(f, v, error))}</b>`;
         }), charts.escapeText(n.key),
       ].join("<br>")),
       hovertemplate: "%{customdata}<extra></extra>",
@@ -51,7 +51,7 @@ function showFronts() {
   });
   charts.legend(at("legend"), data.runs.map((run, i) => ({ name: run.run, ...look(i) })));
   Plotly.react(at("fronts"), traces, charts.layout(at("fronts"), {
-    xaxis: charts.figureAxis(cost, traces.flatMap((t) => t.x)), yaxis: charts.figureAxis(quality, traces.flatMap((t) => t.y)),
+    xaxis: charts.metricAxis(cost, traces.flatMap((t) => t.x)), yaxis: charts.metricAxis(quality, traces.flatMap((t) => t.y)),
   }), charts.CONFIG);
 }
 

@@ -1,15 +1,14 @@
-// How a search went: its hypervolume, and how well its models came to predict.
+// The progress of a search: its hypervolume and the quality of its predictors.
 
 import * as charts from "./charts.js";
 
-export function showConvergence(place, { name, title, evaluations, values, close_at, close_text }) {
-  const isLate = close_at > 0.6 * evaluations.at(-1);
+export function showConvergence(place, { name, title, evaluations, values, close_at, close_text, close_late }) {
   const close = close_at === null ? {} : {
     shapes: [{
       type: "line", x0: close_at, x1: close_at, y0: 0, y1: 1, yref: "paper", line: { color: charts.colour("--edge"), dash: "dash", width: 1.2 },
     }],
     annotations: [{
-      x: close_at, y: 0.04, yref: "paper", text: close_text, showarrow: false, xanchor: isLate ? "right" : "left", xshift: isLate ? -5 : 5,
+      x: close_at, y: 0.04, yref: "paper", text: close_text, showarrow: false, xanchor: close_late ? "right" : "left", xshift: close_late ? -5 : 5,
     }],
   };
   const curve = charts.steps(name, evaluations, values, charts.colour("--front"), {
@@ -18,10 +17,10 @@ export function showConvergence(place, { name, title, evaluations, values, close
   Plotly.react(place, [curve], charts.layout(place, { xaxis: charts.axis("Evaluations"), yaxis: charts.axis(title), ...close }), charts.CONFIG);
 }
 
-/** Rank agreement after each fit, by objective; dotted is the ridge baseline that the models must beat. */
-export function showPredictors(place, list, predictors, figures) {
+/** Rank agreement after each fit, by objective; the dotted lines are the ridge baseline. */
+export function showPredictors(place, list, predictors, metrics) {
   const series = Object.entries(predictors).map(([name, { steps, kendall_tau, ridge }], i) => ({
-    name: figures.find((f) => f.name === name)?.title ?? name, steps, kendall_tau, ridge,
+    name: metrics.find((m) => m.name === name)?.title ?? name, steps, kendall_tau, ridge,
     colour: charts.palette()[i % charts.N_COLOURS], symbol: charts.SYMBOLS[i % charts.SYMBOLS.length],
   }));
   const traces = series.flatMap(({ name, steps, kendall_tau, ridge, colour, symbol }) => [
@@ -44,7 +43,7 @@ export function showPredictors(place, list, predictors, figures) {
   }), charts.CONFIG);
 }
 
-/** How far apart the first and the last step are. */
+/** The distance between the first and the last step. */
 function stepsOf(series) {
   const [first, last] = charts.extremes(series.flatMap(({ steps }) => steps));
   return last - first;

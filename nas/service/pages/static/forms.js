@@ -1,21 +1,21 @@
-// Forms that are sent to the API: what is wrong is told beside its field, and what is under way is shown.
+// Forms that are sent to the API: errors are shown beside their fields, and the progress below the form.
 
 /**
- * Sends a form by `work(fields, onProgress)`, and gives `done` what came back. What the server says of a field that
- * `fieldOf(error)` names is told beside it, all else below the form.
+ * Sends a form by `work(fields, onProgress)` and calls `done` with the result. An error of the server is shown beside the
+ * field that `fieldOf(error)` names, or else below the form.
  */
 export function sent(form, { work, done, fieldOf = ({ field }) => field }) {
   const [button, problem, sending] = ["[type=submit]", "[data-problem]", "[data-sending]"].map((one) => form.querySelector(one));
   const controls = [...form.querySelectorAll("input[aria-describedby]")];
-  form.addEventListener("input", ({ target }) => tell(target, ""));
+  form.addEventListener("input", ({ target }) => setProblem(target, ""));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") return;
     problem.textContent = "";
-    for (const control of controls) tell(control, wrongWith(control));
+    for (const control of controls) setProblem(control, problemOf(control));
     const first = controls.find((control) => control.getAttribute("aria-invalid") === "true");
     if (first) return first.focus();
-    button.setAttribute("aria-disabled", "true"); // not `disabled`, which takes the keyboard's place away
+    button.setAttribute("aria-disabled", "true"); // not `disabled`, which would lose the keyboard focus
     show(sending, 0);
     try {
       await done(await work(new FormData(form), (share) => show(sending, share)));
@@ -28,32 +28,32 @@ export function sent(form, { work, done, fieldOf = ({ field }) => field }) {
   });
 }
 
-/** What a control says of itself that the browser's own checks do not hold for; "" for nothing. */
-function wrongWith(control) {
+/** The problem with a control's value; "" for none. */
+function problemOf(control) {
   const [file] = control.files ?? [];
-  if (file && file.size > Number(control.dataset.most)) return "This file is larger than the server takes.";
+  if (file && file.size > Number(control.dataset.most)) return "This file is larger than the server accepts.";
   return control.validity.patternMismatch ? control.title : control.validationMessage;
 }
 
-function tell(control, text) {
+function setProblem(control, text) {
   control.setAttribute("aria-invalid", String(text !== ""));
   const place = document.getElementById(`${control.id}-problem`);
   if (place) place.textContent = text;
 }
 
 function refused(error, controls, problem, fieldOf) {
-  const told = (error.errors ?? []).map((one) => [controls.find(({ name }) => name === fieldOf(one)), one.message]);
-  for (const [control, text] of told) if (control) tell(control, text);
-  const rest = told.filter(([control]) => !control).map(([, text]) => text);
-  problem.textContent = told.length ? rest.join("; ") : error.message;
-  told.find(([control]) => control)?.[0].focus();
+  const found = (error.errors ?? []).map((one) => [controls.find(({ name }) => name === fieldOf(one)), one.message]);
+  for (const [control, text] of found) if (control) setProblem(control, text);
+  const rest = found.filter(([control]) => !control).map(([, text]) => text);
+  problem.textContent = found.length ? rest.join("; ") : error.message;
+  found.find(([control]) => control)?.[0].focus();
 }
 
-/** How much was sent; once all of it was, the server looks at it, for as long as that takes. */
+/** Shows the share that was sent; once all of it was, the server processes it for an unknown time. */
 function show(sending, share) {
   const [bar, words] = [sending.querySelector("progress"), sending.querySelector("span")];
   sending.hidden = false;
   if (share < 1) bar.value = share;
   else bar.removeAttribute("value");
-  words.textContent = share < 1 ? `${Math.round(100 * share)} % sent` : "The server looks at it.";
+  words.textContent = share < 1 ? `${Math.round(100 * share)} % sent` : "The server is processing it.";
 }

@@ -1,31 +1,14 @@
-// The chart of a run's networks: measured, predicted, and the front.
+// The chart of a run's networks: measured, predicted, and the Pareto front.
 
 import * as charts from "./charts.js";
 import { Cloud } from "./cloud.js";
-import { architectureLines, described, figureText } from "./figures.js";
+import { architectureLines, valueText } from "./metrics.js";
 
 const MANY = 1500; // more points than this are drawn as an image
-const NEAR = 14; // pixels from a point at which it is told of
-const PRECISIONS = { fp32: "circle", int8: "square", fp16: "cross", bf16: "x" };
-
-/**
- * What can be drawn along the accuracy: one cost each, and where several profiles have the same cost, all of them at once.
- * Each view has `figures`, the first of which stands for their unit and goal.
- */
-export function viewsOf(data) {
-  const costs = data.figures.filter((f) => f.name !== data.primary);
-  costs.sort((a, b) => (b.name === data.cost) - (a.name === data.cost));
-  const views = costs.map((figure) => ({ title: figure.title, figures: [figure] }));
-  const metrics = new Set(costs.filter((f) => f.profile).map((f) => f.name.split("@")[0]));
-  for (const metric of metrics) {
-    const figures = costs.filter((f) => f.profile && f.name.split("@")[0] === metric);
-    if (figures.length > 1) views.unshift({ title: `${figures[0].title.split(",")[0]}, every profile`, figures });
-  }
-  return views;
-}
+const NEAR = 14; // pixels around a point in which its network is described
 
 export class FrontChart {
-  /** Draws into elements of the page: the chart itself, the box that holds it and what lies over it, and its legend. */
+  /** Draws into elements of the page: the chart, the box that holds it and its overlays, and its legend. */
   constructor({ chart, box, legend }) {
     Object.assign(this, { chart, box, legendList: legend, marks: [], series: [], chosen: null });
     this.cloud = new Cloud(box);
@@ -35,20 +18,21 @@ export class FrontChart {
     box.addEventListener("pointerleave", () => { this.tip.hidden = true; });
   }
 
-  /** Draws everything anew. */
+  /** Draws everything anew. A view has `metrics`, of which the first stands for their unit and goal, and `series`. */
   draw(data, view) {
     Object.assign(this, { data, view });
-    this.quality = data.figures.find((f) => f.name === data.primary);
-    this.series = view.figures.flatMap((figure, i) => this.seriesOf(figure, view.figures.length > 1 ? i : null));
-    charts.legend(this.legendList, this.series.filter((one) => one.places.length).sort((a, b) => rank(a) - rank(b)));
-    const figures = (part, figure) => part.figures[figure.name].values.map((v) => (v === null ? null : v * figure.scale));
-    const bounds = ({ name, scale }) => data.constraints.filter((c) => c.figure === name).flatMap(({ min, max }) => (
+    this.quality = data.metrics.find((metric) => metric.name === data.primary);
+    this.series = view.series.map((one) => this.located(one));
+    const entries = new Map(this.series.map((one) => [one.name, one])); // the last of a name stands for all
+    charts.legend(this.legendList, [...entries.values()].sort((a, b) => rank(a) - rank(b)));
+    const values = (part, { name, scale }) => part.metrics[name].values.map((v) => (v === null ? null : v * scale));
+    const bounds = ({ name, scale }) => data.constraints.filter((c) => c.metric === name).flatMap(({ min, max }) => (
       [min, max].filter((bound) => bound !== null).map((bound) => bound * scale)
     ));
-    const extent = (figure) => [...figures(data.measured, figure), ...figures(data.predicted, figure), ...bounds(figure)];
+    const extent = (metric) => [...values(data.measured, metric), ...values(data.predicted, metric), ...bounds(metric)];
     const layout = charts.layout(this.chart, {
-      xaxis: charts.figureAxis({ ...view.figures[0], title: view.title }, view.figures.flatMap(extent)),
-      yaxis: charts.figureAxis(this.quality, extent(this.quality)),
+      xaxis: charts.metricAxis({ ...view.metrics[0], title: view.title }, view.metrics.flatMap(extent)),
+      yaxis: charts.metricAxis(this.quality, extent(this.quality)),
       hovermode: false,
     });
     const isWired = Boolean(this.chart.on);
@@ -59,75 +43,34 @@ export class FrontChart {
     this.place(this.chosen);
   }
 
-  /** The series along one figure, back to front; the i-th of several figures has a colour of its own. */
-  seriesOf(figure, i) {
-    const { data } = this;
-    const several = i !== null;
-    const own = data.fronts[figure.profile];
-    const front = own ?? data.front;
-    const [suffix, look] = [several ? `, ${figure.profile}` : "", several ? charts.palette()[i % charts.N_COLOURS] : null];
-    const isShown = new Set([...front, ...(several ? [] : [data.smallest, data.largest])]);
-    const rest = [...data.measured.keys.keys()].filter((place) => !isShown.has(place));
-    const breaks = (place) => data.constraints.some(({ figure: name, min, max }) => {
-      const value = data.measured.figures[name].values[place];
-      return (min !== null && value < min) || (max !== null && value > max);
-    });
-    // A line through the front is its staircase only where the chart's two figures are all that decide it.
-    const others = data.objectives.filter((name) => name !== figure.name && name !== data.primary);
-    const isOfAnother = (name) => name.includes("@") && !name.endsWith(`@${figure.profile}`);
-    const joined = data.objectives.includes(figure.name) && (own ? others.every(isOfAnother) : others.length === 0);
-    const grey = look ?? charts.colour("--measured");
-    const ends = several ? [] : [
-      { name: "smallest network", places: [data.smallest], symbol: "triangle-down", size: 13, colour: charts.colour("--smallest") },
-      { name: "largest network", places: [data.largest], symbol: "triangle-up", size: 13, colour: charts.colour("--largest") },
-    ];
-    const series = [
-      { name: `measured, breaks a limit${suffix}`, places: rest.filter(breaks), symbol: "x", size: 6, colour: grey },
-      { name: `measured${suffix}`, places: rest.filter((p) => !breaks(p)), symbol: "circle", size: 7, colour: grey, opacity: several ? 0.35 : 0.75, precise: true },
-      { name: `predicted, not measured${suffix}`, part: data.predicted, places: [...data.predicted.keys.keys()], symbol: "diamond", hollow: true, size: 8, colour: look ?? charts.colour("--predicted") },
-      { name: `front, measured (± error)${suffix}`, places: front, symbol: "circle", size: 9, colour: look ?? charts.colour("--front"), joined, precise: true, bars: true },
-      ...ends.map((end) => ({ ...end, places: end.places.filter((place) => place !== null) })),
-    ];
-    return series.flatMap((one) => this.byPrecision(one)).map((one) => this.located({ part: data.measured, ...one }, figure));
-  }
-
-  /** A series of measured networks, divided by precision where the run has several. */
-  byPrecision(one) {
-    const several = this.data.choices.some((choice) => choice.name === "precision");
-    if (!several || !one.precise || one.joined) return [one];
-    const groups = new Map();
-    for (const place of one.places) {
-      const precision = described(this.data.measured.keys[place], this.data.choices).get("precision");
-      groups.set(precision, [...(groups.get(precision) ?? []), place]);
-    }
-    return [...groups].map(([precision, places]) => ({ ...one, places, name: `${one.name}, ${precision}`, symbol: PRECISIONS[precision] ?? "circle" }));
-  }
-
-  /** A series with its figures in shown units. */
-  located(one, figure) {
+  /** A series with its networks, its values in shown units and its colour on this page. */
+  located(one) {
+    const part = this.data[one.part];
+    const metric = this.view.metrics.find(({ name }) => name === one.metric);
     const shown = ({ name, scale }) => one.places.map((place) => {
-      const value = one.part.figures[name].values[place];
+      const value = part.metrics[name].values[place];
       return value === null ? null : value * scale;
     });
-    return { ...one, figure, x: shown(figure), y: shown(this.quality) };
+    return { ...one, part, metric, colour: charts.shade(one.colour), x: shown(metric), y: shown(this.quality) };
   }
 
   trace(one) {
     const bars = ({ name, scale }) => ({
-      type: "data", array: one.places.map((place) => one.part.figures[name].errors[place] * scale), color: one.colour, thickness: 1.2, width: 0,
+      type: "data", array: one.places.map((place) => one.part.metrics[name].errors[place] * scale), color: one.colour, thickness: 1.2, width: 0,
     });
-    const thin = one.symbol === "x";
+    const isThin = one.symbol === "x-thin";
     return {
-      type: "scatter", mode: one.joined ? "lines+markers" : "markers", x: one.x, y: one.y, line: { color: one.colour, width: 2 },
+      type: "scatter", mode: [one.line && "lines", one.symbol && "markers"].filter(Boolean).join("+"), x: one.x, y: one.y,
+      line: { color: one.colour, width: one.errors ? 2 : 1.4, dash: one.line || "solid" },
       marker: {
-        color: one.colour, size: one.size, opacity: one.opacity ?? 1, symbol: one.hollow ? `${one.symbol}-open` : thin ? "x-thin-open" : one.symbol,
-        line: { width: one.hollow ? 1.6 : thin ? 1.2 : 0, color: one.colour },
+        color: one.colour, size: one.size, opacity: one.opacity, symbol: `${one.symbol || "circle"}${one.hollow || isThin ? "-open" : ""}`,
+        line: { width: one.hollow ? 1.6 : isThin ? 1.2 : 0, color: one.colour },
       },
-      ...(one.bars ? { error_x: bars(one.figure), error_y: bars(this.quality) } : {}),
+      ...(one.errors ? { error_x: bars(one.metric), error_y: bars(this.quality) } : {}),
     };
   }
 
-  /** Tells of the network nearest to the pointer; of equally near ones, of what is drawn last. */
+  /** Describes the network nearest to the pointer; of equally near ones, the one drawn last. */
   hover(event) {
     if (!this.data) return;
     const { left, top } = this.box.getBoundingClientRect();
@@ -143,17 +86,17 @@ export class FrontChart {
       }
     }
     this.tip.hidden = best === null || !this.contains(best.px, best.py) || event.buttons !== 0;
-    if (!this.tip.hidden) this.tell(best);
+    if (!this.tip.hidden) this.describe(best);
   }
 
-  tell({ one, i, px, py }) {
+  describe({ one, i, px, py }) {
     const { data, tip, box } = this;
     const place = one.places[i];
     const number = one.part === data.measured ? data.front.indexOf(place) : -1;
     const lines = [number < 0 ? one.name : `number ${number} on the front`];
-    for (const figure of data.figures) {
-      const { values, errors } = one.part.figures[figure.name];
-      if (values[place] !== null) lines.push(`${figure.title}: ${figureText(figure, values[place], errors[place])}`);
+    for (const metric of data.metrics) {
+      const { values, errors } = one.part.metrics[metric.name];
+      if (values[place] !== null) lines.push(`${metric.title}: ${valueText(metric, values[place], errors[place])}`);
     }
     const test = one.part === data.measured ? data.measured.test.places.indexOf(place) : -1;
     if (test >= 0) lines.push(`Test accuracy: ${testText(data, test)}`);
@@ -172,7 +115,7 @@ export class FrontChart {
     return { left: l, top: t, width: this.chart.clientWidth - l - r, height: this.chart.clientHeight - t - b };
   }
 
-  /** A function from figures in shown units to pixels in the box. */
+  /** A function from values in shown units to pixels in the box. */
   placer() {
     const { left, top, width, height } = this.plotArea();
     const [across, up] = [this.chart.layout.xaxis, this.chart.layout.yaxis].map(({ range: [from, to], type }) => (value) => (
@@ -181,7 +124,7 @@ export class FrontChart {
     return (x, y) => [left + width * across(x), top + height * (1 - up(y))];
   }
 
-  /** The figure along x, in shown units, at so many pixels from the box's left. */
+  /** The value along x, in shown units, at a distance in pixels from the box's left side. */
   shownAt(pixels) {
     const { left, width } = this.plotArea();
     const { range: [from, to], type } = this.chart.layout.xaxis;
@@ -194,7 +137,7 @@ export class FrontChart {
     return x >= left - 1 && x <= left + width + 1 && y >= top - 1 && y <= top + height + 1;
   }
 
-  /** Puts the image of many points, the rings around the network `chosen` and the line of a limit where they belong. */
+  /** Places the image of many points, the rings around the network `chosen` and the line of a limit. */
   place(chosen) {
     this.chosen = chosen;
     this.cloud.draw(this.series.filter(isMany), this);
@@ -208,9 +151,9 @@ export class FrontChart {
     for (const ring of this.marks) ring.remove();
     this.marks = [];
     if (chosen === null) return;
-    const value = ({ name, scale }) => this.data.measured.figures[name].values[chosen] * scale;
-    for (const figure of this.view.figures) {
-      const [x, y] = this.placer()(value(figure), value(this.quality));
+    const value = ({ name, scale }) => this.data.measured.metrics[name].values[chosen] * scale;
+    for (const metric of this.view.metrics) {
+      const [x, y] = this.placer()(value(metric), value(this.quality));
       if (!this.contains(x, y)) continue;
       const ring = Object.assign(document.createElement("div"), { className: "ring" });
       Object.assign(ring.style, { left: `${x}px`, top: `${y}px` });
@@ -220,13 +163,13 @@ export class FrontChart {
   }
 }
 
-/** What is told of a measured network: pairs of a title and a text. */
+/** The facts of a measured network: pairs of a title and a text. */
 export function factsOf(data, place) {
   const again = data.measured.final.length > 0;
   const isShort = again && !data.measured.final.includes(place);
-  const facts = data.figures.map((figure) => {
-    const { values, errors } = data.measured.figures[figure.name];
-    return [figure.title, figureText(figure, values[place], errors[place]) + (isShort && figure.profile ? " *" : "")];
+  const facts = data.metrics.map((metric) => {
+    const { values, errors } = data.measured.metrics[metric.name];
+    return [metric.title, valueText(metric, values[place], errors[place]) + (isShort && metric.profile ? " *" : "")];
   });
   const test = data.measured.test.places.indexOf(place);
   if (test >= 0) facts.push(["Test accuracy", testText(data, test)]);
@@ -237,15 +180,15 @@ export function factsOf(data, place) {
 }
 
 function testText(data, at) {
-  return figureText({ scale: 100, unit: "%" }, data.measured.test.values[at], data.measured.test.errors[at]);
+  return valueText({ scale: 100, unit: "%" }, data.measured.test.values[at], data.measured.test.errors[at]);
 }
 
 function isMany(one) {
   return one.places.length > MANY;
 }
 
-/** What matters most is told first. */
-function rank({ bars, hollow, symbol }) {
-  if (bars) return 0;
-  return hollow ? 2 : symbol === "x" ? 3 : symbol.startsWith("triangle") ? 4 : 1;
+/** The order of a legend: what matters most first. */
+function rank({ errors, hollow, symbol }) {
+  if (errors) return 0;
+  return hollow ? 2 : symbol === "x-thin" ? 3 : symbol.startsWith("triangle") ? 4 : 1;
 }

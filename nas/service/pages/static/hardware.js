@@ -1,4 +1,4 @@
-// How the sentinel's latency and the noise of a hardware profile went from run to run.
+// The sentinel's latency and the noise of a hardware profile by run.
 
 import { localTimes } from "./api.js";
 import * as charts from "./charts.js";
@@ -17,7 +17,7 @@ if (place) {
 function show(drift) {
   const times = drift.map((d) => localText(d.time));
   const runs = drift.map((d) => charts.escapeText(d.run));
-  // The noise floor is relative: what differs by less from the level is a tie.
+  // The noise floor is relative to the level.
   const floor = drift.map((d) => (d.level_ms === null || d.noise === null ? 0 : d.level_ms * d.noise));
   const level = {
     type: "scatter", mode: "lines+markers", name: "level of the sentinel", x: times, y: drift.map((d) => d.level_ms), customdata: runs,
@@ -36,7 +36,7 @@ function show(drift) {
   }), charts.CONFIG);
 }
 
-/** A moment in the reader's own zone, as plotly takes it: without a zone. */
+/** A time in the user's time zone, without its offset, as plotly expects it. */
 function localText(time) {
   const at = new Date(time);
   return new Date(at.getTime() - 60000 * at.getTimezoneOffset()).toISOString().replace("Z", "");

@@ -1,6 +1,6 @@
-// A limit on a cost: a line in the chart, a slider and a number, all of which say the same.
+// A limit on a cost: a line in the chart, a slider and a number that show the same bound.
 
-import { boundText } from "./figures.js";
+import { boundText } from "./metrics.js";
 import { extremes, isLog } from "./charts.js";
 
 const STEPS = 1000;
@@ -27,40 +27,40 @@ export class Limit {
     });
   }
 
-  /** Takes a run's data and the view that is shown; a limit that nobody moved yet is the job's own, or allows everything. */
+  /** Takes a run's data and the view that is shown; until the user moves the limit, it is the job's own, or allows everything. */
   take(data, view) {
     const isOther = this.view?.title !== view.title;
-    const [figure] = view.figures;
+    const [metric] = view.metrics;
     this.view = view;
-    this.figure = figure;
-    this.sign = figure.goal === "minimize" ? "<=" : ">=";
-    const shown = view.figures.flatMap(({ name, scale }) => [
-      ...data.measured.figures[name].values, ...data.constraints.filter((c) => c.figure === name).flatMap((c) => [c.min ?? [], c.max ?? []].flat()),
+    this.metric = metric;
+    this.sign = metric.goal === "minimize" ? "<=" : ">=";
+    const shown = view.metrics.flatMap(({ name, scale }) => [
+      ...data.measured.metrics[name].values, ...data.constraints.filter((c) => c.metric === name).flatMap((c) => [c.min ?? [], c.max ?? []].flat()),
     ].map((v) => v * scale));
     const [low, high] = extremes(shown);
     this.ends = [outward(low, -1), outward(high, 1)];
-    this.isLog = isLog(figure, shown);
+    this.isLog = isLog(metric, shown);
     this.nameLabel.textContent = this.sign === "<=" ? "At most" : "At least";
-    this.unitLabel.textContent = figure.unit;
+    this.unitLabel.textContent = metric.unit;
     this.number.step = 10 ** Math.floor(Math.log10((high - low || high || 1) / 50));
     if (isOther || !this.isTouched) {
-      const own = data.constraints.find((c) => view.figures.some((f) => f.name === c.figure));
+      const own = data.constraints.find((c) => view.metrics.some((m) => m.name === c.metric));
       const bound = own && (this.sign === "<=" ? own.max : own.min);
       this.isTouched = false;
-      this.shown = bound === null || bound === undefined ? this.ends[this.sign === "<=" ? 1 : 0] : stored(bound, 1 / figure.scale);
+      this.shown = bound === null || bound === undefined ? this.ends[this.sign === "<=" ? 1 : 0] : stored(bound, 1 / metric.scale);
     }
     this.write();
   }
 
-  /** The limits that it states, with bounds in stored units. */
+  /** The limits with their bounds in stored units. */
   limits() {
-    const bound = stored(this.shown, this.figure.scale);
-    return this.view.figures.map((figure) => ({ figure: figure.name, sign: this.sign, bound }));
+    const bound = stored(this.shown, this.metric.scale);
+    return this.view.metrics.map((metric) => ({ metric: metric.name, sign: this.sign, bound }));
   }
 
   text() {
     const word = this.sign === "<=" ? "at most" : "at least";
-    return `${word} ${boundText(this.figure, this.shown / this.figure.scale)}`;
+    return `${word} ${boundText(this.metric, this.shown / this.metric.scale)}`;
   }
 
   move(shown, typed = null) {
@@ -70,7 +70,7 @@ export class Limit {
     this.onChange();
   }
 
-  /** Shows the limit everywhere but in the field in which it is being typed. */
+  /** Shows the limit everywhere but in the field in which the user types. */
   write(typed = null) {
     if (typed !== this.number) this.number.value = String(this.shown);
     this.range.value = String(this.stepOfShown(this.shown));
@@ -88,7 +88,7 @@ export class Limit {
     line.style.top = `${top}px`;
     line.style.height = `${height}px`;
     line.classList.toggle("late", left > chart.box.clientWidth - 110);
-    line.firstElementChild.textContent = `${this.sign === "<=" ? "≤" : "≥"} ${boundText(this.figure, this.shown / this.figure.scale)}`;
+    line.firstElementChild.textContent = `${this.sign === "<=" ? "≤" : "≥"} ${boundText(this.metric, this.shown / this.metric.scale)}`;
   }
 
   clamped(shown) {
@@ -111,12 +111,12 @@ export class Limit {
   }
 }
 
-/** A shown figure in the unit that it is stored in: 30 M is 30,000,000, not a hair more. */
+/** A shown value in the unit in which it is stored; rounded, so that 30 M is exactly 30,000,000. */
 function stored(shown, scale) {
   return scale === 1 ? shown : Number((shown / scale).toPrecision(15));
 }
 
-/** A number to four digits, rounded away from what lies between the ends. */
+/** A number to four digits, rounded outwards. */
 function outward(value, direction) {
   if (value === 0) return 0;
   const unit = 10 ** (Math.floor(Math.log10(Math.abs(value))) - 3);

@@ -1,21 +1,21 @@
-// Takes over what changed on the server: every part of the page marked `data-live` is replaced by what the server says now.
+// Live parts of a page: every element marked `data-live` is replaced when the server renders it differently.
 
 import { localTimes } from "./api.js";
 
-/** What the server last said of each part, before any script changed it. */
-const said = new WeakMap([...document.querySelectorAll("[data-live]")].map((part) => [part, part.outerHTML]));
+/** Each part as the server rendered it, before scripts changed it. */
+const rendered = new WeakMap([...document.querySelectorAll("[data-live]")].map((part) => [part, part.outerHTML]));
 
-/** Fetches the page anew and replaces its live parts; a part in which nothing changed is left alone. */
+/** Fetches the page again and replaces the live parts that changed; returns the new ones. */
 export async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  if (answer.redirected) location.assign(answer.url); // the token ran out: one signs in again
+  if (answer.redirected) location.assign(answer.url); // the token has expired: the user signs in again
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const changed = [];
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(part.id);
-    if (now === null || now.outerHTML === said.get(part)) continue;
-    said.set(now, now.outerHTML);
+    if (now === null || now.outerHTML === rendered.get(part)) continue;
+    rendered.set(now, now.outerHTML);
     localTimes(now);
     keep(part, now);
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
@@ -26,7 +26,7 @@ export async function refresh() {
   return changed;
 }
 
-/** Carries over what the reader did in a part: boxes checked, details opened. */
+/** Keeps the state of controls in a part: checked boxes, opened details. */
 function keep(part, now) {
   for (const box of part.querySelectorAll("input[type=checkbox]")) {
     const same = now.querySelector(`[id="${CSS.escape(box.id)}"]`);
@@ -42,7 +42,7 @@ function keep(part, now) {
   }
 }
 
-/** Calls `work` again and again while the page is seen, `seconds` after it ended; failures wait longer, up to a minute. */
+/** Calls `work` repeatedly while the page is visible, `seconds` after it ended; after failures it waits longer, up to a minute. */
 export function repeat(work, seconds) {
   let wait = seconds;
   async function turn() {
@@ -50,7 +50,7 @@ export function repeat(work, seconds) {
       if (!document.hidden) await work();
       wait = seconds;
     } catch {
-      wait = Math.min(60, 2 * wait); // the server is away: it may come back
+      wait = Math.min(60, 2 * wait); // the server does not answer: it may come back
     }
     setTimeout(turn, 1000 * wait);
   }

@@ -1,4 +1,4 @@
-// The form of a model to measure, and what came of it: it is found again by the page's address.
+// The form of a model to measure, and the measurement's result, which the page's address names.
 
 import { call, upload } from "./api.js";
 import { sent } from "./forms.js";
@@ -26,7 +26,7 @@ async function look() {
   try {
     show(await call(`${path}/${encodeURIComponent(asked)}`));
   } catch (error) {
-    if (error.status !== 404) throw error; // the server is away: it is asked again
+    if (error.status !== 404) throw error; // the server does not answer: tried again later
     asked = null;
     show({ status: "unknown", reason: error.message });
   }
@@ -35,7 +35,7 @@ async function look() {
 function show({ status, reason, result }) {
   if (ENDED.includes(status)) asked = null;
   const badge = place.querySelector(".badge");
-  const words = reason || (status === "queued" ? "It waits for what is measured before it." : "");
+  const words = reason || (status === "queued" ? "Waiting for other measurements." : "");
   if (badge.textContent === status && place.querySelector(".reason").textContent === words) return;
   place.hidden = false;
   badge.textContent = status;
@@ -48,15 +48,15 @@ function show({ status, reason, result }) {
   }));
 }
 
-/** The figures that `nas profile --json` tells, those that there are. */
+/** The values that `nas profile --json` prints, as far as they were measured. */
 function facts(result) {
   const ms = (value) => `${Number(value.toPrecision(4))} ms`;
   const shares = ["p50", "p90", "p99"].filter((name) => result[`${name}_ms`] != null);
   return [
     ["Latency", `${ms(result.latency_ms)} ± ${Number((result.latency_ms * result.resolution).toPrecision(2))} ms${result.noisy ? ", noisy" : ""}`],
     ...shares.map((name) => [name, ms(result[`${name}_ms`])]),
-    ["Throughput", `${Number(result.throughput_per_s.toPrecision(4))} images a second`],
-    ["Session made in", `${result.session_ms.toFixed(1)} ± ${result.session_error_ms.toFixed(1)} ms`],
+    ["Throughput", `${Number(result.throughput_per_s.toPrecision(4))} images per second`],
+    ["Session created in", `${result.session_ms.toFixed(1)} ± ${result.session_error_ms.toFixed(1)} ms`],
     ["Peak memory", `${result.peak_mib.toFixed(1)} ± ${result.peak_error_mib.toFixed(1)} MiB`],
     ["Runs", result.samples.toLocaleString("en")],
   ];

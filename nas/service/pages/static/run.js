@@ -1,12 +1,12 @@
-// A run's page: its charts, the network chosen by a limit, its exports and its log; all of it live while the run goes on.
+// A run's page: its charts, the network chosen by a limit, its exports and its log, updated while the run is live.
 
-import { call, localTimes, runPath, tell, text, watch } from "./api.js";
+import { call, localTimes, notify, runPath, text, watch } from "./api.js";
 import { actions } from "./actions.js";
 import { drawArchitecture } from "./architecture.js";
 import * as charts from "./charts.js";
 import { chooser } from "./choose.js";
 import { showConvergence, showPredictors } from "./curves.js";
-import { FrontChart, factsOf, viewsOf } from "./front.js";
+import { FrontChart, factsOf } from "./front.js";
 import { Limit } from "./limit.js";
 import { refresh, repeat } from "./live.js";
 import { order, sort, sortable } from "./table.js";
@@ -40,14 +40,14 @@ function follow() {
     const now = JSON.stringify([summary.status, summary.live, summary.evaluations, summary.epoch, summary.reason]);
     if (now === last || waiting) return;
     last = now;
-    // Showing a large run costs the server something: most of the time is to be left for others.
+    // Reading a large run takes the server a while: at most a sixth of the time is spent on it.
     waiting = setTimeout(async () => {
       const start = performance.now();
       try {
         await update();
       } catch (error) {
-        tell(`This page is not up to date: ${error.message}`);
-        last = ""; // what is told next counts, even if it is the same
+        notify(`This page is not up to date: ${error.message}`);
+        last = ""; // try again with the next event, even if it is the same
       }
       due = performance.now() + Math.max(2000, 5 * (performance.now() - start));
       waiting = null;
@@ -66,12 +66,12 @@ function showProgress(summary) {
   document.querySelector("#head .progress-text").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${what}`;
 }
 
-/** Takes over what changed on the server. */
+/** Shows what changed on the server. */
 async function update() {
   const sorted = document.querySelector("#members table[data-sortable]");
   const was = sorted && order(sorted);
   const changed = await refresh();
-  if (at("head").dataset.charts && !results) return location.reload(); // the first results: the page gets its other parts
+  if (at("head").dataset.charts && !results) return location.reload(); // the first results: the page has other parts now
   const members = changed.find((part) => part.id === "members");
   if (members) {
     sortable(members);
@@ -87,52 +87,51 @@ async function fetchNetworks() {
   return answer.json();
 }
 
-/** Draws the charts; gives back what keeps them up to date. */
+/** Draws the charts; returns an object whose `update` fetches the data anew and redraws them. */
 async function showResults() {
   const loaded = new Promise((resolve, reject) => {
     if (window.Plotly) resolve();
     at("plotly").addEventListener("load", resolve, { once: true });
-    at("plotly").addEventListener("error", () => reject(new Error("the charts' script did not come")), { once: true });
+    at("plotly").addEventListener("error", () => reject(new Error("the script that draws charts could not be loaded")), { once: true });
   });
   let [data] = await Promise.all([fetchNetworks(), loaded]);
   let choose = chooser(data);
-  let views = viewsOf(data);
   let chosen = null;
   const chart = new FrontChart({ chart: at("front-chart"), box: at("front-box"), legend: at("legend") });
   const limit = new Limit({
     line: at("limit-line"), number: at("limit-number"), range: at("limit-range"), name: at("limit-name"), unit: at("limit-unit"), chart,
   }, showChosen);
   const axis = at("axis");
-  axis.replaceChildren(...views.map((view, i) => new Option(view.title, i)));
+  axis.replaceChildren(...data.views.map((view, i) => new Option(view.title, i)));
   axis.addEventListener("change", show);
 
   function view() {
-    return views[Number(axis.value)];
+    return data.views[Number(axis.value)];
   }
 
-  /** The limit that is set, and those of the job on other figures. */
+  /** The limit that is set, and those of the job on other metrics. */
   function limits() {
-    const own = views.length ? limit.limits() : [];
-    const others = data.constraints.flatMap(({ figure, min, max }) => [
-      ...(max === null ? [] : [{ figure, sign: "<=", bound: max }]), ...(min === null ? [] : [{ figure, sign: ">=", bound: min }]),
+    const own = data.views.length ? limit.limits() : [];
+    const others = data.constraints.flatMap(({ metric, min, max }) => [
+      ...(max === null ? [] : [{ metric, sign: "<=", bound: max }]), ...(min === null ? [] : [{ metric, sign: ">=", bound: min }]),
     ]);
-    return [...own, ...others.filter((o) => !own.some((l) => l.figure === o.figure && l.sign === o.sign))];
+    return [...own, ...others.filter((o) => !own.some((l) => l.metric === o.metric && l.sign === o.sign))];
   }
 
   function expression() {
-    return limits().map(({ figure, sign, bound }) => `${figure}${sign}${bound}`).join(" and ");
+    return limits().map(({ metric, sign, bound }) => `${metric}${sign}${bound}`).join(" and ");
   }
 
-  let toldLater = null;
+  let announcement = null;
   function showChosen() {
     chosen = choose(limits());
     const isNone = chosen === null;
-    const words = views.length ? ` with ${view().title} ${limit.text()}` : "";
+    const words = data.views.length ? ` with ${view().title} ${limit.text()}` : "";
     at("chosen-none").hidden = !isNone;
-    at("chosen-none").textContent = `No measured network keeps this limit${data.constraints.length ? " and those of the job" : ""}.`;
-    at("chosen-figures").replaceChildren(...(isNone ? [] : factsOf(data, chosen)).map(([title, told]) => {
+    at("chosen-none").textContent = `No measured network satisfies this limit${data.constraints.length ? " and those of the job" : ""}.`;
+    at("chosen-values").replaceChildren(...(isNone ? [] : factsOf(data, chosen)).map(([title, value]) => {
       const fact = document.createElement("li");
-      fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${told}`);
+      fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${value}`);
       return fact;
     }));
     at("chosen-key").textContent = isNone ? "" : data.measured.keys[chosen];
@@ -140,10 +139,10 @@ async function showResults() {
     at("architecture-box").hidden = isNone;
     if (!isNone) drawArchitecture(at("architecture"), data.measured.keys[chosen], data.largest_key, data.choices);
     markRow();
-    if (views.length) chart.mark(chosen);
-    clearTimeout(toldLater);
-    toldLater = setTimeout(() => {
-      at("chosen-told").textContent = isNone ? `No network${words}` : `Chosen${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
+    if (data.views.length) chart.mark(chosen);
+    clearTimeout(announcement);
+    announcement = setTimeout(() => {
+      at("chosen-text").textContent = isNone ? `No network${words}` : `Chosen${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
     }, 600);
   }
 
@@ -154,7 +153,7 @@ async function showResults() {
 
   function show() {
     at("chosen").hidden = false;
-    if (views.length) {
+    if (data.views.length) {
       at("controls").hidden = false;
       limit.take(data, view());
       chart.draw(data, view());
@@ -164,14 +163,14 @@ async function showResults() {
 
   function showCurves() {
     const isPredicted = Object.keys(data.predictors).length > 0;
-    at("convergence-part").hidden = data.convergence === null; // before any is drawn: they share the width
+    at("convergence-part").hidden = data.convergence === null; // before drawing: both share the width
     for (const id of ["predictors-part", "predictors-latest"]) at(id).hidden = !isPredicted;
     if (data.convergence) showConvergence(at("convergence"), data.convergence);
-    if (isPredicted) showPredictors(at("predictors"), at("predictors-legend"), data.predictors, data.figures);
+    if (isPredicted) showPredictors(at("predictors"), at("predictors-legend"), data.predictors, data.metrics);
   }
 
   charts.drawn(at("front-chart"), show);
-  // The front is seen first, and the rest of the page answers while curves are drawn.
+  // The front is drawn first, and the page stays responsive while the curves are drawn.
   requestAnimationFrame(() => setTimeout(() => charts.drawn(at("head"), showCurves)));
   at("export").addEventListener("click", async () => {
     const [button, problem] = [at("export"), at("export-problem")];
@@ -180,7 +179,7 @@ async function showResults() {
     try {
       const body = expression() ? { select: expression() } : { select: `key=${data.measured.keys[chosen]}` };
       await call(runPath(run, "exports"), { method: "POST", body });
-      tell("The network is being exported; its files appear under Exports.");
+      notify("The network is being exported; its files appear under Exports.");
       await update();
     } catch (error) {
       problem.textContent = error.message;
@@ -192,20 +191,19 @@ async function showResults() {
     async update() {
       data = await fetchNetworks();
       choose = chooser(data);
-      views = viewsOf(data);
       show();
       showCurves();
     },
   };
 }
 
-/** The log, fetched once it is opened, and again while it is open and the run goes on. */
+/** The log, fetched when it is opened, and again while it is open and the run is live. */
 function showLog() {
   const [part, place] = [at("log-part"), at("log")];
   async function load() {
     const isAtEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 20;
     try {
-      place.textContent = (await text(runPath(run, "logs"))) || "Nothing was written yet.";
+      place.textContent = (await text(runPath(run, "logs"))) || "Nothing is logged yet.";
     } catch (error) {
       place.textContent = error.message;
     }

@@ -1,4 +1,4 @@
-// All runs at a glance, kept up to date.
+// The list of all runs, kept up to date.
 
 import { localTimes } from "./api.js";
 import { actions } from "./actions.js";

@@ -1,4 +1,4 @@
-// The form of a job: what is wrong is told beside the field, while it is being written.
+// The form of a job: errors are shown beside the fields while the user types.
 
 import { call } from "./api.js";
 
@@ -8,7 +8,7 @@ let written = job.value;
 let latest = 0;
 
 recipe.addEventListener("change", async () => {
-  if (job.value !== written && !confirm("Replace what you wrote by the recipe?")) return;
+  if (job.value !== written && !confirm("Replace your changes by the recipe?")) return;
   try {
     const found = await call(`/recipes/${encodeURIComponent(recipe.value)}`);
     job.value = written = found.job ?? "";
@@ -17,7 +17,7 @@ recipe.addEventListener("change", async () => {
     at("problem").textContent = error.message;
   }
 });
-at("take-recipe").hidden = true; // the list alone does it here
+at("take-recipe").hidden = true; // with scripts, selecting a recipe is enough
 
 let soon = null;
 form.addEventListener("input", () => {
@@ -36,7 +36,7 @@ form.addEventListener("submit", async (event) => {
     location.assign(`/runs/${encodeURIComponent(made.run)}`);
   } catch (error) {
     show(error.errors ?? []);
-    at("problem").textContent = error.errors?.length ? "The job was not submitted: see what is wrong above." : error.message;
+    at("problem").textContent = error.errors?.length ? "The job was not submitted: see the errors above." : error.message;
     document.querySelector("#submit [aria-invalid=true]")?.focus();
     send.disabled = false;
   }
@@ -52,7 +52,7 @@ function submission() {
   return { job: job.value, kind: fields.get("kind"), ...(hardware.length ? { hardware } : {}) };
 }
 
-/** Asks the server what is wrong; of several answers under way, the last question's counts. */
+/** Has the server check the job; of several requests in flight, only the last one counts. */
 async function check() {
   const turn = ++latest;
   try {
@@ -62,17 +62,17 @@ async function check() {
     if (turn !== latest) return;
     if (error.errors?.length) show(error.errors);
     else {
-      state.textContent = `Could not be checked: ${error.message}`;
+      state.textContent = `The job could not be checked: ${error.message}`;
       state.className = "bad";
     }
   }
 }
 
-/** Tells each problem beside the field that it is of. */
+/** Shows each error beside its field. */
 function show(errors) {
   const fieldOf = ({ field }) => {
     if (field === "kind") return "kind";
-    // Profiles that are chosen here stand in place of the job's.
+    // Profiles selected here replace those of the job.
     return /^hardware\b/.test(field) && form.querySelector("[name=hardware]:checked") ? "hardware" : "job";
   };
   const lists = { job: at("job-problems"), hardware: at("hardware-problems"), kind: at("kind-problems") };
@@ -84,7 +84,7 @@ function show(errors) {
   for (const box of form.querySelectorAll("[name=hardware]")) {
     box.setAttribute("aria-invalid", String(lists.hardware.childElementCount > 0 && box.checked));
   }
-  state.textContent = errors.length ? `${errors.length} thing${errors.length > 1 ? "s" : ""} to mend` : "This job can be submitted.";
+  state.textContent = errors.length ? `${errors.length} error${errors.length > 1 ? "s" : ""} to fix` : "This job can be submitted.";
   state.className = errors.length ? "bad" : "good";
 }
 
@@ -103,8 +103,8 @@ function item({ field, message }, isOfJob) {
 
 /** The line (from 1) of a key such as `search.evaluations` in the job's YAML, or of its nearest parent; 0 for none. */
 function lineOf(field, message) {
-  const told = /\bline (\d+)/.exec(message);
-  if (!field) return told ? Number(told[1]) : 0;
+  const stated = /\bline (\d+)/.exec(message);
+  if (!field) return stated ? Number(stated[1]) : 0;
   const lines = job.value.split("\n");
   let [from, indent, found] = [0, -1, 0];
   for (const key of field.split(/[.[\]]+/).filter(Boolean)) {

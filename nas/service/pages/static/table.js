@@ -1,6 +1,6 @@
-// Tables that are sorted by their heads, by mouse and by keyboard.
+// Tables that users sort by their headers, by mouse or keyboard.
 
-/** Makes the tables below `root` sortable; cells tell their value by `data-value`, or by their text. */
+/** Makes the tables below `root` sortable; the value of a cell is its `data-value`, or its text. */
 export function sortable(root = document) {
   for (const table of root.querySelectorAll("table[data-sortable]")) {
     table.querySelectorAll("thead th[data-sort]").forEach((head) => {
@@ -16,7 +16,7 @@ export function sortable(root = document) {
   }
 }
 
-/** How a table is sorted: `[column, direction]`. */
+/** The order of a table: `[column, direction]`. */
 export function order(table) {
   const head = table.querySelector("thead th[aria-sort]");
   return head ? [head.cellIndex, head.getAttribute("aria-sort")] : null;
@@ -33,7 +33,7 @@ export function sort(table, column, direction) {
   };
   const sign = direction === "ascending" ? 1 : -1;
   const compare = (a, b) => {
-    if (a === null || b === null) return (a === null) - (b === null); // what is not known comes last, either way
+    if (a === null || b === null) return (a === null) - (b === null); // missing values come last in both directions
     return sign * (numeric ? a - b : a.localeCompare(b, undefined, { numeric: true }));
   };
   const rows = [...table.tBodies[0].rows].map((row) => [value(row), row]);

@@ -1,4 +1,4 @@
-// The form of a data set: an archive of images is uploaded, and what names it is put into the job.
+// The form of a data set: uploads an archive of images and inserts the lines that name it into the job.
 
 import { upload } from "./api.js";
 import { sent } from "./forms.js";
@@ -13,8 +13,8 @@ sent(form, {
     form.reset();
     const shown = classes.length > 12 ? [...classes.slice(0, 12), "…"] : classes;
     const words = `${name}: ${images.toLocaleString("en")} images of ${classes.length} classes (${shown.join(", ")}). In the job:`;
-    const lines = `data:\n  name: image-folder\n  path: ${path}\n  image_size: 32            # pixels; choose what suits yours\n`;
-    const take = Object.assign(document.createElement("button"), { type: "button", textContent: "Put it into the job" });
+    const lines = `data:\n  name: image-folder\n  path: ${path}\n  image_size: 32            # pixels; set the size of your images\n`;
+    const take = Object.assign(document.createElement("button"), { type: "button", textContent: "Insert it into the job" });
     take.addEventListener("click", () => {
       job.value = withData(job.value, lines);
       job.dispatchEvent(new Event("input", { bubbles: true }));
@@ -27,7 +27,7 @@ sent(form, {
   },
 });
 
-/** A job's text with other lines in the place of its `data`, which ends before the next key or comment at the margin. */
+/** A job's text with its `data` section replaced; the section ends before the next unindented key or comment. */
 function withData(text, lines) {
   const [begin] = /^data\s*:/m.exec(text) ? [/^data\s*:/m.exec(text).index] : [-1];
   if (begin < 0) return `${text.replace(/\n?$/, "\n")}${lines}`;

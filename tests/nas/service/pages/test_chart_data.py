@@ -1,4 +1,4 @@
-"""What scripts draw is what the report says, by columns."""
+"""Data for the scripts agree with the report."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def test_columns_are_the_candidates_in_the_order_told(names: tuple[str, ...]) ->
     measured = data["measured"]
     assert measured["keys"] == [p.key for p in report.candidates]
     for name in names:
-        column = measured["figures"][name]
+        column = measured["metrics"][name]
         assert column["values"] == [p.values[name] for p in report.candidates]
         assert column["errors"] == [p.errors[name] for p in report.candidates]
     assert [measured["keys"][i] for i in data["front"]] == [p.key for p in report.front]
-    for profile, front in report.fronts.items():
-        assert [measured["keys"][i] for i in data["fronts"][profile]] == [p.key for p in front]
+    for view in data["views"]:
+        fronts = {one["metric"]: one["places"] for one in view["series"] if one["errors"]}
+        for metric in view["metrics"]:
+            front = report.fronts.get(metric["profile"], report.front)
+            assert [measured["keys"][i] for i in fronts[metric["name"]]] == [p.key for p in front]
     assert data["predicted"]["keys"] == [p.key for p in report.predicted]
     again = [i for i, p in enumerate(report.candidates) if p.fidelity is Fidelity.FINAL]
     assert measured["final"] == again
@@ -40,13 +43,13 @@ def test_columns_are_the_candidates_in_the_order_told(names: tuple[str, ...]) ->
     assert measured["searched"][latency] == [searched[measured["keys"][i]].values[latency] for i in again]
 
 
-def test_a_key_is_told_by_the_choices() -> None:
+def test_choices_describe_a_key() -> None:
     report = report_of()
     choices = chart_data(report)["choices"]
     for point in report.candidates:
         genes = point.key.split("-")
-        told = {c["name"]: c["options"][int(g)] for c, g in zip(choices, genes, strict=True) if g != "x"}
-        assert told == point.described
+        described = {c["name"]: c["options"][int(g)] for c, g in zip(choices, genes, strict=True) if g != "x"}
+        assert described == point.described
 
 
 def test_test_scores_and_anchors_are_positions() -> None:
@@ -57,7 +60,8 @@ def test_test_scores_and_anchors_are_positions() -> None:
         found = report.candidates[place].test
         assert found is not None
         assert found["accuracy"] == value
-    assert report.candidates[data["smallest"]].architecture == SPACE.smallest
+    [smallest] = [one for one in data["views"][0]["series"] if one["name"] == "smallest network"]
+    assert [report.candidates[i].architecture for i in smallest["places"]] == [SPACE.smallest]
     assert Architecture.parse(data["largest_key"]) == SPACE.largest
 
 
@@ -71,18 +75,19 @@ def test_curves_are_those_of_the_report() -> None:
         assert data["predictors"][name]["kendall_tau"] == [quality["kendall_tau"] for _, quality in predictor.history]
 
 
-def test_a_failed_anchor_has_no_position() -> None:
+def test_a_failed_second_attempt_leaves_the_anchor_in_place() -> None:
     store = MemoryStore()
     example_run(n=12, final=False, store=store)
     report = build_report(store, run="x")
     fail(store, SPACE.smallest, report.objectives)
     data = chart_data(build_report(store, run="x"))
-    assert data["smallest"] == 0  # the first attempt's figures stand
+    [smallest] = [one for one in data["views"][0]["series"] if one["name"] == "smallest network"]
+    assert smallest["places"] == [0]
 
 
-def test_figures_are_told_in_the_unit_shown() -> None:
+def test_metrics_have_the_unit_shown() -> None:
     report = report_of(FOUR)
-    for figure, told in zip(report.columns, chart_data(report)["figures"], strict=True):
-        assert told["scale"] == shown_scale(figure)
-        assert format_value(figure, 1.0).endswith(f" {shown_unit(figure)}")
-        assert told["unit"] == shown_unit(figure)
+    for metric, info in zip(report.columns, chart_data(report)["metrics"], strict=True):
+        assert info["scale"] == shown_scale(metric)
+        assert format_value(metric, 1.0).endswith(f" {shown_unit(metric)}")
+        assert info["unit"] == shown_unit(metric)

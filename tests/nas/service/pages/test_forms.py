@@ -49,9 +49,9 @@ def fill(chromium: Chromium, **values: str) -> None:
         field.send_keys(value or Keys.BACK_SPACE)
 
 
-def told(chromium: Chromium, field: str) -> str:
-    """What is said to be wrong with a field, as far as those who do not see it are told, too."""
-    # In one step: the page goes on in between.
+def problem_of(chromium: Chromium, field: str) -> str:
+    """The error beside a field, which screen readers must announce too."""
+    # In one step: the page may change in between.
     described, invalid, text = chromium.run(
         "const [control, problem] = [arguments[0], `${arguments[0]}-problem`].map((id) => document.getElementById(id));"
         "return [control.getAttribute('aria-describedby'), control.getAttribute('aria-invalid'), problem.textContent];",
@@ -92,7 +92,7 @@ def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
     after = str(chromium.find("#job").get_property("value"))
     assert focused(chromium) == "job"
     assert "path: uploads/insects" in after
-    # The rest of the job is as it was, its comments too.
+    # The rest of the job is unchanged, including its comments.
     rest = before[before.index("# One network that holds all candidates") :]
     assert after.endswith(rest)
     assert after.startswith(before[: before.index("data:")])
@@ -103,26 +103,24 @@ def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
     assert not chromium.complaints()
 
 
-def test_what_is_wrong_with_an_upload_is_told_beside_the_field(
-    chromium: Chromium, server: Server, tmp_path: Path
-) -> None:
+def test_errors_of_an_upload_are_shown_beside_the_field(chromium: Chromium, server: Server, tmp_path: Path) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.find("#upload-part summary").click()
     chromium.click("#upload button")
-    assert told(chromium, "data-name")
-    assert told(chromium, "archive")
+    assert problem_of(chromium, "data-name")
+    assert problem_of(chromium, "archive")
     assert focused(chromium) == "data-name"
-    # The server's own words come as texts.
+    # Messages of the server are shown as text.
     hostile = tmp_path / "hostile.zip"
     with zipfile.ZipFile(hostile, "w") as packed:
         packed.writestr(f"a/{HOSTILE}.exe", b"x")
     fill(chromium, name="../etc", archive=str(hostile))
     chromium.click("#upload button")
-    assert told(chromium, "data-name") == "Letters, digits, - and _; the first no sign."
+    assert problem_of(chromium, "data-name") == "Letters, digits, - and _; the first a letter or digit."
     fill(chromium, name="own")
-    assert told(chromium, "data-name") == ""
+    assert problem_of(chromium, "data-name") == ""
     chromium.click("#upload button")
-    chromium.until(lambda: HOSTILE in told(chromium, "archive"))
+    chromium.until(lambda: HOSTILE in problem_of(chromium, "archive"))
     assert not chromium.all("#upload img")
     assert focused(chromium) == "archive"
     with images(tmp_path / "own.zip").open("rb") as archive:
@@ -139,14 +137,14 @@ def test_a_file_that_is_too_large_is_not_sent(chromium: Chromium, server: Server
     chromium.run("document.querySelector('#archive').dataset.most = 100")
     fill(chromium, name="own", archive=str(images(tmp_path / "own.zip")))
     chromium.click("#upload button")
-    assert told(chromium, "archive") == "This file is larger than the server takes."
+    assert problem_of(chromium, "archive") == "This file is larger than the server accepts."
 
 
 def test_a_profile_is_added(chromium: Chromium, server: Server) -> None:
     chromium.open(f"{server.url}/hardware")
     fill(chromium, name="board", threads="4", placement="hw-board", description=f"Mine: {HOSTILE}", batch_size="")
     chromium.find("#name").send_keys(Keys.ENTER)
-    assert told(chromium, "batch_size")
+    assert problem_of(chromium, "batch_size")
     assert focused(chromium) == "batch_size"
     fill(chromium, batch_size="8")
     chromium.find("#batch_size").send_keys(Keys.ENTER)
@@ -158,21 +156,21 @@ def test_a_profile_is_added(chromium: Chromium, server: Server) -> None:
     fill(chromium, name="board")
     chromium.click("#add-profile [type=submit]")
     chromium.until(lambda: "there is a profile 'board' already" in chromium.text("#add-profile [data-problem]"))
-    # What the browser lets through is refused by the server, and told where it belongs.
+    # What the browser accepts may be rejected by the server; its error is shown beside the field.
     chromium.run("document.querySelector('#name').removeAttribute('pattern')")
     fill(chromium, name="a b")
     chromium.click("#add-profile [type=submit]")
-    chromium.until(lambda: "expected a name of letters" in told(chromium, "name"))
+    chromium.until(lambda: "expected a name of letters" in problem_of(chromium, "name"))
 
 
-def test_a_model_is_measured_and_its_figures_found_again(chromium: Chromium, server: Server, tmp_path: Path) -> None:
+def test_a_model_is_measured_and_its_result_found_again(chromium: Chromium, server: Server, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(conv_net())
     chromium.open(f"{server.url}/hardware/cpu-1-thread")
     (tmp_path / "none.onnx").write_bytes(b"none")
     fill(chromium, model=str(tmp_path / "none.onnx"))
     chromium.click("#measure [type=submit]")
-    chromium.until(lambda: "this is no ONNX model" in told(chromium, "model"))
+    chromium.until(lambda: "this is no ONNX model" in problem_of(chromium, "model"))
     chromium.run("document.querySelector('#model').value = ''")
     fill(chromium, model=str(model))
     chromium.find("#measure [type=submit]").send_keys(Keys.ENTER)

@@ -1,4 +1,4 @@
-"""The pages in a real browser, against a real server: what scripts choose, ask for and keep up to date."""
+"""The pages in a real browser, against a real server: what scripts choose, request and keep up to date."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     searched(runs, name="impossible", limits={LATENCY: (None, 0.01)})
     searched(runs, name="four", names=FOUR, n=80)
     searched(runs, name="two", names=[*TWO, f"latency_ms@{BOARD}"])
-    # Some are measured again, and the search goes on: figures of both protocols are chosen from.
+    # Some are measured again, and the search is not finished: values of both protocols are chosen from.
     folder = runs.create("mixed", "name: mixed\n")
     store = open_store(folder, create=True, driver=True)
     example_run(n=60, n_final=25, store=store)
@@ -75,7 +75,7 @@ def usual_look(chromium: Chromium) -> None:
 
 
 def chosen(chromium: Chromium) -> str:
-    """The key of the network that a page says is chosen; "" for none."""
+    """The key of the chosen network; "" for none."""
     return chromium.text("#chosen-key")
 
 
@@ -101,7 +101,7 @@ def picked(server: Server, run: str, select: str) -> str:
 
 
 def bounds_around(report: RunReport, name: str) -> list[float]:
-    """Limits on each side of some figures, and beyond all."""
+    """Limits on each side of some values, and beyond all."""
     values = sorted(p.values[name] for p in report.candidates)
     some = [values[i] for i in np.linspace(0, len(values) - 1, 20).astype(int)]
     return [0.5 * values[0], *(v * f for v in some for f in (1 - 1e-9, 1, 1.003)), 2 * values[-1]]
@@ -148,8 +148,8 @@ def test_the_slider_moves_the_limit_by_keyboard(chromium: Chromium, made: Server
     assert first != found[0] or len(set(found)) > 1
     slider.send_keys(Keys.END)
     assert chosen(chromium) == first
-    # Screen readers are told once the limit rests.
-    chromium.until(lambda: chromium.text("#chosen-told").startswith("Chosen with Latency (ms), cpu-1-thread at most"))
+    # Screen readers announce the choice once the limit rests.
+    chromium.until(lambda: chromium.text("#chosen-text").startswith("Chosen with Latency (ms), cpu-1-thread at most"))
 
 
 def test_the_line_moves_the_limit_by_dragging(chromium: Chromium, made: Server) -> None:
@@ -166,13 +166,13 @@ def test_the_line_moves_the_limit_by_dragging(chromium: Chromium, made: Server) 
         assert chosen(chromium) == picked(made, "plain-1", f"{LATENCY}<={bound}")
         found.add(chosen(chromium))
     assert len(found) > 1
-    # The line is where its figure is: the chosen network's ring lies on its allowed side, or on it.
+    # The line is at its value: the chosen network's ring lies on its allowed side, or on it.
     middle = line.rect["x"] + line.rect["width"] / 2
     ring = chromium.find(".ring")
     assert ring.rect["x"] + ring.rect["width"] / 2 <= middle + 1
 
 
-def test_the_pointer_is_told_of_the_network_below_it(chromium: Chromium, made: Server) -> None:
+def test_the_network_below_the_pointer_is_described(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "plain-1")
     ActionChains(chromium.driver).move_to_element(chromium.find(".ring")).perform()
     tip = chromium.text(".tip")
@@ -181,12 +181,12 @@ def test_the_pointer_is_told_of_the_network_below_it(chromium: Chromium, made: S
         tip.startswith("number 0 on the front")
         or f"number {len(made.service.results.report('plain-1').front) - 1} on" in tip
     )
-    for figure in made.service.results.report("plain-1").columns:
-        assert format_value(figure, point.values[figure.name], point.errors[figure.name]) in tip
+    for metric in made.service.results.report("plain-1").columns:
+        assert format_value(metric, point.values[metric.name], point.errors[metric.name]) in tip
     assert f"depth {point.described['depth']}" in tip
 
 
-def test_measured_and_predicted_are_told_apart_by_shape_and_name(chromium: Chromium, made: Server) -> None:
+def test_measured_and_predicted_differ_in_shape_and_name(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "plain-1")
     names = {e.text: e for e in chromium.all("#legend li")}
     assert {"front, measured (± error)", "measured", "predicted, not measured"} <= set(names)
@@ -200,14 +200,14 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
     open_run(chromium, made, "plain-1")
     set_limit(chromium, 0.5)
     point = next(p for p in made.service.results.report("plain-1").candidates if p.key == chosen(chromium))
-    told = chromium.find("#architecture svg").get_attribute("aria-label") or ""
+    text = chromium.find("#architecture svg").get_attribute("aria-label") or ""
     largest = SPACE.values(SPACE.largest)
     for name, value in point.described.items():
         short = name.rpartition(".")[2]
         of = "" if value == largest[name] or short == "kernel" else f" of {largest[name]}"
-        assert f"{short} {value}{of}" in told
+        assert f"{short} {value}{of}" in text
     n_left_out = len(largest) - len(point.described)
-    assert told.count("left out") == n_left_out
+    assert text.count("left out") == n_left_out
     assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
 
 
@@ -223,7 +223,9 @@ def test_the_front_is_sorted_by_keyboard(chromium: Chromium, made: Server) -> No
     assert chromium.find("#members thead th:nth-child(4)").get_attribute("aria-sort") == "descending"
 
 
-def test_an_export_is_asked_for_and_followed_until_its_files_can_be_taken(chromium: Chromium, server: Server) -> None:
+def test_an_export_is_requested_and_followed_until_its_files_can_be_downloaded(
+    chromium: Chromium, server: Server
+) -> None:
     folder = searched(server.runs, name="plain")
     open_run(chromium, server, "plain-1")
     set_limit(chromium, 0.5)
@@ -241,7 +243,7 @@ def test_an_export_is_asked_for_and_followed_until_its_files_can_be_taken(chromi
     server.state.change_task(export.export, TaskStatus.FINISHED, result={"key": key})
     chromium.until(lambda: chromium.text("#exports .badge") == "finished")
     links = {e.text: e.get_attribute("href") for e in chromium.all("#exports li li a")}
-    assert list(links) == ["model.json", "model.onnx", "all of them (.zip)"]
+    assert list(links) == ["model.json", "model.onnx", "all files (.zip)"]
     got = chromium.driver.execute_async_script(
         "fetch(arguments[0]).then(a => a.text()).then(arguments[1])", links["model.onnx"]
     )
@@ -249,7 +251,7 @@ def test_an_export_is_asked_for_and_followed_until_its_files_can_be_taken(chromi
     assert not chromium.complaints()
 
 
-def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) -> None:
+def test_a_run_is_followed_while_it_is_live(chromium: Chromium, server: Server) -> None:
     folder = searched(server.runs, name="going", n=20, final=False)
     store = open_store(folder, driver=True)  # this process is its driver
     store.set_status(RunStatus.RUNNING)
@@ -274,7 +276,7 @@ def test_a_run_is_followed_while_it_goes_on(chromium: Chromium, server: Server) 
         server.service.results.report("going-1").predicted
     )
     chromium.until(lambda: chromium.run(keys) >= expected)
-    assert chromium.run("return window.same")  # nothing was loaded anew
+    assert chromium.run("return window.same")  # the page was not reloaded
     assert not chromium.complaints()
 
 
@@ -316,7 +318,7 @@ def test_a_run_gets_its_charts_with_its_first_results(chromium: Chromium, server
     store = open_store(folder, create=True, driver=True)
     store.set_status(RunStatus.RUNNING)
     chromium.open(f"{server.url}/runs/early-1")
-    assert "The front appears here" in chromium.text("#front-later")
+    assert chromium.text("#front-later")
     example_run(n=12, final=False, store=store)
     chromium.until(lambda: chosen(chromium))
     store.set_status(RunStatus.FINISHED)
@@ -354,7 +356,7 @@ def write(chromium: Chromium, field: WebElement, text: str) -> None:
     chromium.run(script, field, text)
 
 
-def test_what_is_wrong_with_a_job_is_told_beside_the_field(chromium: Chromium, server: Server) -> None:
+def test_errors_of_a_job_are_shown_beside_the_field(chromium: Chromium, server: Server) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
     job = chromium.find("#job")
@@ -365,11 +367,11 @@ def test_what_is_wrong_with_a_job_is_told_beside_the_field(chromium: Chromium, s
         job,
         broken,
     )
-    chromium.until(lambda: chromium.text("#job-state").endswith("to mend"))
+    chromium.until(lambda: "error" in chromium.text("#job-state"))
     assert job.get_attribute("aria-invalid") == "true"
-    told = {e.text for e in chromium.all("#job-problems b")}
+    fields = {e.text for e in chromium.all("#job-problems b")}
     line = 1 + broken[: broken.index("name: ../etc")].count("\n")
-    assert f"name (line {line})" in told
+    assert f"name (line {line})" in fields
     chromium.find("#job-problems button").click()
     selected = chromium.run("const j = arguments[0]; return j.value.slice(j.selectionStart, j.selectionEnd)", job)
     assert selected.startswith("name: ../etc")

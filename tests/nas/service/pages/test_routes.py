@@ -1,4 +1,4 @@
-"""Every page shows what the service says, whatever is in it, and runs no script but its own files."""
+"""Every page shows the data of the service, escapes it, and runs no scripts but its own files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from nas import recipes
-from nas.analysis.formatting import format_value
+from nas.analysis.formatting import format_value, miss_text
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import StoreError
@@ -65,14 +65,23 @@ def check_safe(browser: Browser, path: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+def links_in_place_of(browser: Browser, path: str, kind: str) -> list[str | None]:
+    """The links of a page that has nothing of a kind to show in a table."""
+    page = browser.page(path)
+    assert not page.all("table", class_=kind)
+    assert len(page.all("p", class_="empty")) == 1
+    start = next(i for i, e in enumerate(page.elements) if e.attributes.get("class") == "empty")
+    return [e.attributes["href"] for e in page.elements[start:] if e.tag == "a"]
+
+
 def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser, runs: RunsFolder) -> None:
-    assert "No runs yet" in browser.html("/")
+    assert links_in_place_of(browser, "/", "runs") == ["/submit"]
     trained(runs)
     searched(runs)
     searched(runs, name="going-on", final=False)  # its driver is gone
     page = browser.page("/")
     assert [text.split()[0] for text in page.texts("th", scope="row")] == ["going-on-1", "made-1", "supernet-1"]
-    assert page.texts("td", class_="status")[0] == "interrupted no driver has it now"
+    assert [text.split()[0] for text in page.texts("td", class_="status")] == ["interrupted", "finished", "finished"]
     assert page.texts("td", class_="progress") == ["40 of 40 evaluations", "40 of 40 evaluations", "4 of 4 epochs"]
     made = [e.attributes["data-action"] for e in page.all("button", data_run="made-1")]
     assert made == ["resume", "delete"]
@@ -87,7 +96,7 @@ def test_runs_are_filtered_and_what_was_asked_stays_in_the_form(browser: Browser
     assert [text.split()[0] for text in page.texts("th", scope="row")] == ["supernet-1"]
     assert page.all("input", name="name")[0].attributes["value"] == "super"
     assert [e.text.strip() for e in page.all("option") if "selected" in e.attributes] == ["training"]
-    assert "No run is like that" in browser.html("/?name=nothing")
+    assert links_in_place_of(browser, "/?name=nothing", "runs") == ["/"]  # all runs
 
 
 def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
@@ -101,9 +110,9 @@ def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
     [newer] = last.all("a", rel="prev")
     assert "offset=0" in (newer.attributes["href"] or "")
     assert "name=wait" in (newer.attributes["href"] or "")
-    # Those that were there may be deleted meanwhile.
-    assert "There are no more." in browser.html("/?offset=100")
-    assert "No run is like that" in browser.html("/?name=none&offset=100")
+    # Runs may be deleted meanwhile.
+    assert links_in_place_of(browser, "/?name=wait&offset=100", "runs") == ["?status=&kind=&name=wait"]  # the newest
+    assert links_in_place_of(browser, "/?name=none&offset=100", "runs") == ["/"]
 
 
 def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: RunsFolder, service: Service) -> None:
@@ -114,34 +123,39 @@ def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: Runs
     assert rows == [point.key for point in report.front]
     cells = page.texts("td")
     for point in report.front:
-        for figure in report.columns:
-            assert format_value(figure, point.values[figure.name], point.errors[figure.name]) in cells
+        for metric in report.columns:
+            assert format_value(metric, point.values[metric.name], point.errors[metric.name]) in cells
     assert "Limits latency_ms@cpu-1-thread at most 0.5 ms; macs at most 30 M" in page.texts("li")
 
 
-def test_a_run_whose_limits_nothing_keeps_says_what_comes_nearest(browser: Browser, runs: RunsFolder) -> None:
+def test_a_run_without_a_feasible_network_shows_the_nearest(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
     searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.01)})
     page = browser.page("/runs/made-1")
-    assert any(text.startswith("No measured network keeps the limits. The nearest has") for text in page.texts("p"))
-    assert "Nothing is on the front." in page.texts("p")
+    report = service.results.report("made-1")
+    assert report.nearest is not None
+    assert any(miss_text(report.nearest.miss) in text for text in page.texts("p", class_="notice"))
+    assert not [e for e in page.all("tr") if "data-key" in e.attributes]
+    assert page.texts("p", class_="empty")
 
 
-def test_a_run_of_two_profiles_tells_on_whose_front_a_network_is(
+def test_a_run_of_two_profiles_lists_the_fronts_of_each_network(
     browser: Browser, runs: RunsFolder, service: Service
 ) -> None:
     searched(runs, names=["accuracy", f"latency_ms@{PROFILE}", f"latency_ms@{BOARD}"])
     report = service.results.report("made-1")
-    told = browser.page("/runs/made-1").texts("td", class_="text")[: 2 * len(report.front) : 2]
+    shown = browser.page("/runs/made-1").texts("td", class_="text")[: 2 * len(report.front) : 2]
     expected = [", ".join(p for p, front in report.fronts.items() if point in front) or "–" for point in report.front]
-    assert told == expected
-    assert {PROFILE, BOARD, f"{PROFILE}, {BOARD}"} & set(told)
+    assert shown == expected
+    assert {PROFILE, BOARD, f"{PROFILE}, {BOARD}"} & set(shown)
 
 
 def test_trainings_and_runs_that_wait_have_a_page_without_charts(browser: Browser, runs: RunsFolder) -> None:
     trained(runs)
     queued(runs)
     assert not browser.page("/runs/supernet-1").all("div", id="front-chart")
-    assert "The front appears here" in browser.html("/runs/waiting-1")
+    assert browser.page("/runs/waiting-1").all("p", id="front-later")
 
 
 def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:
@@ -181,17 +195,17 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
     [inside] = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
     assert "<" not in inside
     data = json.loads(inside)
-    told = service.results.compare(["made-1", "other-1"])
+    compared = service.results.compare(["made-1", "other-1"])
     assert [run["run"] for run in data["runs"]] == ["made-1", "other-1"]
-    assert data["runs"][0]["curve"] == [list(pair) for pair in told.runs[0].curve]
+    assert data["runs"][0]["curve"] == [list(pair) for pair in compared.runs[0].curve]
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "mentioned"),
     [
         ("/runs/none", 404, "unknown run 'none'"),
         ("/runs/..%2F..%2Fetc", 404, "Not"),
-        ("/runs/supernet-1/networks.json", 409, "is a training"),
+        ("/runs/supernet-1/networks.json", 409, "supernet-1"),
         ("/?offset=-1", 422, "offset"),
         ("/hardware/none", 404, "unknown"),
         ("/submit?recipe=none", 404, "unknown recipe 'none'"),
@@ -200,15 +214,15 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
     ],
 )
 def test_errors_are_pages_that_people_can_read(
-    browser: Browser, runs: RunsFolder, path: str, status: int, told: str
+    browser: Browser, runs: RunsFolder, path: str, status: int, mentioned: str
 ) -> None:
     trained(runs)
     answer = browser.get(path)
     assert answer.status_code == status
-    assert told in answer.text.replace("&#39;", "'")
+    assert mentioned in answer.text.replace("&#39;", "'")
 
 
-def test_runs_that_cannot_be_compared_are_told_above_the_choice(browser: Browser, runs: RunsFolder) -> None:
+def test_an_error_of_a_comparison_is_shown_above_the_form(browser: Browser, runs: RunsFolder) -> None:
     searched(runs)
     page = browser.page("/compare?runs=made-1&runs=none")
     assert any("unknown run 'none'" in text for text in page.texts("p", class_="notice"))
@@ -232,7 +246,7 @@ def test_the_form_holds_the_recipe_as_it_is(browser: Browser) -> None:
         (f"/hardware/{PROFILE}", "measure", ["model"]),
     ],
 )
-def test_every_field_of_a_form_has_a_label_and_a_place_for_what_is_wrong_with_it(
+def test_every_field_of_a_form_has_a_label_and_a_place_for_errors(
     browser: Browser, service: Service, path: str, form: str, fields: list[str]
 ) -> None:
     page = browser.page(path)
@@ -249,7 +263,7 @@ def test_every_field_of_a_form_has_a_label_and_a_place_for_what_is_wrong_with_it
             assert control["data-most"] == str(service.settings.limits.upload_bytes)
 
 
-def test_the_sign_in_form_keeps_where_one_wanted_to_go(browser: Browser) -> None:
+def test_the_sign_in_form_keeps_the_requested_page(browser: Browser) -> None:
     page = browser.page("/login?next=/runs/x%22%3E")
     [field] = page.all("input", name="next")
     assert field.attributes["value"] == '/runs/x">'
@@ -257,7 +271,7 @@ def test_the_sign_in_form_keeps_where_one_wanted_to_go(browser: Browser) -> None
     assert browser.page("/login?refused=1").texts("p", role="alert") == ["This token is unknown, expired or revoked."]
 
 
-def test_figures_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
+def test_values_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
     searched(runs)
     store = open_store(runs.get("made-1"), driver=True)
     report: RunReport = service.results.report("made-1")
@@ -281,7 +295,7 @@ def test_a_large_runs_page_is_the_same_in_parts(
     assert parts.headers["cache-control"] == "no-store"
 
 
-def test_a_page_in_parts_tells_what_to_fetch_before_results_are_read(runs: RunsFolder, service: Service) -> None:
+def test_a_page_in_parts_sends_its_head_before_results_are_read(runs: RunsFolder, service: Service) -> None:
     searched(runs)
 
     def later() -> None:
@@ -297,7 +311,7 @@ def test_a_page_in_parts_tells_what_to_fetch_before_results_are_read(runs: RunsF
     assert assets.PLOTLY in head
 
 
-def test_what_cannot_be_told_of_a_large_run_is_told_in_its_place(
+def test_an_error_in_the_rest_of_a_large_page_is_shown_in_its_place(
     browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched(runs)
@@ -306,7 +320,7 @@ def test_what_cannot_be_told_of_a_large_run_is_told_in_its_place(
         raise StoreError(f"{run}: is <damaged>")
 
     monkeypatch.setattr(routes, "_LARGE", 1)
-    monkeypatch.setattr(service, "detail", damaged)
+    monkeypatch.setattr(service.runs, "detail", damaged)
     page = browser.page("/runs/made-1")
     assert page.texts("p", class_="detail") == ["made-1: is <damaged>"]
     assert len(page.all("head")) == len(page.all("body")) == len(page.all("main")) == 1

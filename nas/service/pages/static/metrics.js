@@ -1,17 +1,17 @@
-// How figures are written: the same words and digits as in the tables that the server writes.
+// Values of metrics as text, in the words and digits of the tables that the server writes.
 
-/** The figure in its shown unit, with its error where that is above 0: `88.95 ± 0.31 %`. */
-export function figureText(figure, value, error) {
-  const shown = value * figure.scale;
-  const spread = (error || 0) * figure.scale;
-  if (!spread) return `${fourDigits(shown)} ${figure.unit}`;
+/** A value in the unit shown, with its error where that is above 0: `88.95 ± 0.31 %`. */
+export function valueText(metric, value, error) {
+  const shown = value * metric.scale;
+  const spread = (error || 0) * metric.scale;
+  if (!spread) return `${fourDigits(shown)} ${metric.unit}`;
   const decimals = decimalsOf(spread);
-  return `${shown.toFixed(decimals)} ± ${spread.toFixed(decimals)} ${figure.unit}`;
+  return `${shown.toFixed(decimals)} ± ${spread.toFixed(decimals)} ${metric.unit}`;
 }
 
-/** A bound that somebody chose, in the shown unit. */
-export function boundText(figure, bound) {
-  return `${Number((bound * figure.scale).toPrecision(6))} ${figure.unit}`;
+/** A bound that a user chose, in the unit shown. */
+export function boundText(metric, bound) {
+  return `${Number((bound * metric.scale).toPrecision(6))} ${metric.unit}`;
 }
 
 /** Decimals that show two significant digits of an error. */
@@ -31,7 +31,7 @@ export function described(key, choices) {
   return new Map(choices.map((choice, i) => [choice.name, choice.options[genes[i]]]).filter(([, value]) => value !== undefined));
 }
 
-/** Lines that tell of an architecture, one a stage: `stage1  depth 2, block1.kernel 3`. */
+/** Lines that describe an architecture, one a stage: `stage1  depth 2, block1.kernel 3`. */
 export function architectureLines(key, choices) {
   const stages = new Map();
   for (const [name, value] of described(key, choices)) {

@@ -1,0 +1,29 @@
+"""The colours of charts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """A colour on a light page and on a dark one."""
+
+    light: str
+    dark: str
+
+
+# Okabe and Ito (2008): distinguishable with every common colour blindness, and by lightness; on a dark page, the lighter ones.
+FRONT = Colour("#0072B2", "#56B4E9")
+MEASURED = Colour("#9AA3AD", "#9AA3AD")
+PREDICTED = Colour("#D55E00", "#E69F00")
+SMALLEST = Colour("#009E73", "#2FC49A")
+LARGEST = Colour("#CC79A7", "#E0A3C4")
+FINETUNED = Colour("#E69F00", "#F0E442")
+NEAREST = Colour("#22262B", "#E8EBEE")
+PRECISION_GREYS = {
+    "int8": Colour("#4D5560", "#D5DBE1"),
+    "fp16": Colour("#6F6455", "#C7BDAE"),
+    "bf16": Colour("#556F64", "#AEC7BD"),
+}
+"""Of networks off the front, by precision; `MEASURED` for the others."""

@@ -1,0 +1,306 @@
+"""The front of a run among all its networks, as panels of series that matplotlib, plotly and the service's pages draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.analysis.finetuned_runs import Finetuning
+from nas.analysis.formatting import bound_text, shown_scale, title_of
+from nas.analysis.fronts import broken_by, of_profile
+from nas.analysis.points import Point, Points, errors_of, minimised_of, taken, values_of
+from nas.analysis.report import RunReport
+from nas.analysis.selection import Limit
+from nas.errors import NasError
+from nas.problem.objectives import Objective
+from nas.problem.pareto import non_dominated
+from nas.visualization import chart_data, colours
+from nas.visualization.colours import Colour
+
+Array = NDArray[np.float64]
+Pair = tuple[Objective, Objective]
+"""The metrics of a panel, along x and along y."""
+
+FRONT_NAME = "front, measured (± error)"
+PROFILE_FRONT_NAME = "front of the profile, measured (± error)"
+JOINT_NAME = "joint front alone"
+MEASURED_NAME = "measured"
+BREAKING_NAME = "measured, breaks a limit"
+PREDICTED_NAME = "predicted, not measured"
+NEAREST_NAME = "nearest to the limits"
+FINETUNED_NAME = "fine-tuned"
+
+_SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "fp16": "cross", "bf16": "x"}
+"""By `Point.precision`."""
+_SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+_PAIRED = 4
+"""Up to this many objectives, every pair has a panel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How points are drawn.
+
+    Attributes:
+        symbol: plotly's name; "" for a line without symbols.
+        size: of a symbol, in CSS pixels.
+        line: through the points in their order; "" for none.
+        errors: whether each point has error bars.
+    """
+
+    colour: Colour
+    symbol: str = ""
+    size: float = 7
+    hollow: bool = False
+    opacity: float = 1.0
+    line: Literal["", "solid", "dash"] = ""
+    errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points of a panel that are drawn alike.
+
+    Attributes:
+        name: for the legend, in which series of one name share an entry with the look of the last.
+        x, y: the points' values in the units shown, (n,) each.
+        x_errors, y_errors: one standard error or the noise floor, (n,) each.
+    """
+
+    name: str
+    points: Sequence[Point]
+    look: Look
+    x: Array
+    y: Array
+    x_errors: Array
+    y_errors: Array
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether these are so many points without lines that they are drawn as an image, with short hover texts."""
+        return len(self.points) > chart_data.MANY and not (self.look.line or self.look.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One side of a panel.
+
+    Attributes:
+        ticks: of a logarithmic axis; empty for a linear one.
+        limits: their positions, in the unit shown, and texts.
+    """
+
+    title: str
+    ticks: Sequence[float]
+    limits: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Two metrics of a run's networks; its series are in drawing order, the last on top."""
+
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+
+
+def front_panels(
+    report: RunReport, limits: Sequence[Limit] = (), finetunings: Sequence[Finetuning] = ()
+) -> list[Panel]:
+    """The panels of a run's front, one for each of `pairs`.
+
+    Raises:
+        NasError: as `pairs`.
+    """
+    shown, networks = pairs(report), Networks.of(report, report.evaluated, finetunings)
+    axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
+    return [Panel(axes[x], axes[y], networks.series((x, y))) for x, y in shown]
+
+
+def pairs(report: RunReport) -> list[Pair]:
+    """Pairs of objectives, costs along x and quality along y; then limited metrics that are no objectives, along x.
+
+    Every pair of up to four objectives; of more, each with quality alone. A single objective has panels with limited
+    metrics only, and none without those: its convergence shows all there is.
+
+    Raises:
+        NasError: nothing is measured yet.
+    """
+    if not report.evaluated:
+        raise NasError(
+            f"run {report.run!r} ({report.status}) has no measured network to plot; continue it with `nas resume {report.run}`",
+            code="run.nothing-measured",
+        )
+    primary = report.primary
+    # Along x: latencies first, as they are what users limit; quality never.
+    ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))
+    found = sorted(combinations(ordered, 2), key=lambda pair: pair[1] != primary)
+    if len(ordered) > _PAIRED:
+        found = [pair for pair in found if primary in pair]
+    return [*found, *((metric, primary) for metric in report.columns if metric not in report.objectives)]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks of a report, from which any panel's series are made.
+
+    Attributes:
+        within, breaking: measured networks on no front that keep all limits, and that break one; no anchors.
+        by_precision: all evaluated networks, where the run has several precisions; else empty.
+    """
+
+    report: RunReport
+    within: Points
+    breaking: Points
+    by_precision: Mapping[str, Sequence[Point]]
+    finetunings: Sequence[Finetuning]
+
+    @classmethod
+    def of(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
+        """The networks of a report.
+
+        Args:
+            measured: the report's `evaluated` (values of the search) or its `candidates` (final ones where there are any).
+        """
+        fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
+        shown = {p.key for p in [*fronts, *report.anchors.values()]}
+        rest = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
+        breaks = broken_by(rest, report.constraints) > 0
+        groups = by_precision(report.evaluated)
+        return cls(
+            report, rest.take(np.flatnonzero(~breaks)), rest.take(np.flatnonzero(breaks)), groups if len(groups) > 1 else {},
+            finetunings,
+        )  # fmt: skip
+
+    def series(self, pair: Pair) -> list[Series]:
+        """The series of a panel, in drawing order."""
+        report, joined = self.report, is_joined(self.report, pair)
+        nearest = [] if report.nearest is None or not report.nearest.miss.broken else [report.nearest.point]
+        made = [
+            _series(pair, BREAKING_NAME, self.breaking, Look(colours.MEASURED, "x-thin", opacity=0.75)),
+            *self._measured(pair, joined=joined),
+            *self._predicted(pair, joined=joined),
+            *self._front(pair, joined=joined),
+        ]
+        ends = {"smallest": (colours.SMALLEST, "triangle-down"), "largest": (colours.LARGEST, "triangle-up")}
+        for name, point in report.anchors.items():
+            made.append(_series(pair, f"{name} network", [point], Look(*ends[name], size=14)))
+        made += [*self._finetuned(pair), _series(pair, NEAREST_NAME, nearest, Look(colours.NEAREST, "star", size=20))]
+        return [series for series in made if len(series.points)]
+
+    def _measured(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """The networks within all limits by precision, and the line of each precision's own front where there are several."""
+        made = []
+        for precision, points in by_precision(self.within).items():
+            grey = colours.PRECISION_GREYS.get(precision, colours.MEASURED)
+            look = Look(grey, _SYMBOLS[precision], opacity=0.75)
+            made.append(_series(pair, _named(MEASURED_NAME, precision), points, look))
+        for precision, points in self.by_precision.items() if joined else ():
+            grey = colours.PRECISION_GREYS.get(precision, colours.MEASURED)
+            name = f"front of {precision} alone, while searching"
+            made.append(_series(pair, name, non_dominated_of(points, pair), Look(grey, line="solid", opacity=0.8)))
+        return made
+
+    def _predicted(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """Predicted networks, and a dashed line through the best of them where the front has a line."""
+        # A predicted network may lack a metric that is computed.
+        points = [p for p in self.report.predicted if all(metric.name in p.values for metric in pair)]
+        look = Look(colours.PREDICTED, "diamond", hollow=True)
+        made = [_series(pair, PREDICTED_NAME, points, look)]
+        if joined:
+            made.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), replace(look, line="dash")))
+        return made
+
+    def _front(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """The panel's front with its errors, and paler the members of the joint front that are not on it."""
+        own, others = front_of_pair(self.report, pair)
+        name = FRONT_NAME if own is self.report.front else PROFILE_FRONT_NAME
+        groups = by_precision(own)
+        look = Look(colours.FRONT, size=9, line="solid" if joined else "", errors=True)
+        made = [_series(pair, JOINT_NAME, others, Look(colours.FRONT, "circle", opacity=0.45))]
+        if joined and len(groups) > 1:  # one line through all precisions
+            made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=False)))
+            look = replace(look, line="")
+        for precision, points in groups.items():
+            made.append(_series(pair, _named(name, precision), points, replace(look, symbol=_SYMBOLS[precision])))
+        return made
+
+    def _finetuned(self, pair: Pair) -> list[Series]:
+        """A line from each fine-tuned network to a ring at its new values."""
+        line, ring = (
+            Look(colours.FINETUNED, line="solid"),
+            Look(colours.FINETUNED, "circle", 14, hollow=True, errors=True),
+        )
+        made = []
+        for one in self.finetunings:
+            points = [p for p in (one.before, one.after) if p is not None and all(m.name in p.values for m in pair)]
+            if len(points) == 2:
+                made += [
+                    _series(pair, FINETUNED_NAME, points, line), _series(pair, FINETUNED_NAME, points[1:], ring)
+                ]  # fmt: skip
+        return made
+
+
+def front_of_pair(report: RunReport, pair: Pair) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The front that a panel shows, and the members of the joint front that are not on it.
+
+    The front is that of the panel's one profile where several profiles have fronts, else the joint one.
+    """
+    own = report.fronts.get(_profile(pair), report.front)
+    keys = {p.key for p in own}
+    return own, tuple(p for p in report.front if p.key not in keys)
+
+
+def is_joined(report: RunReport, pair: Pair) -> bool:
+    """Whether a line connects a panel's front: it is non-dominated in the panel's two metrics alone."""
+    profile = _profile(pair)
+    objectives = of_profile(report.objectives, profile) if profile in report.fronts else report.objectives
+    return set(pair) == set(objectives)
+
+
+def non_dominated_of(points: Sequence[Point], pair: Pair) -> list[Point]:
+    """The non-dominated of some points in two metrics, along x."""
+    if not points:
+        return []
+    kept = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, pair))).tolist()]
+    return sorted(kept, key=lambda p: p.values[pair[0].name])
+
+
+def by_precision(points: Sequence[Point]) -> Mapping[str, Sequence[Point]]:
+    """Points by their precision; one group, "", where the run has a single one."""
+    if not points or not points[0].precision:
+        return {"": points}
+    places: dict[str, list[int]] = {precision: [] for precision in _SYMBOLS}
+    for place, point in enumerate(points):
+        places[point.precision].append(place)
+    return {precision: taken(points, own) for precision, own in places.items() if own}
+
+
+def _profile(pair: Pair) -> str:
+    """The one profile of two metrics; "" for none or two."""
+    found = {metric.profile for metric in pair if metric.profile is not None}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _named(name: str, precision: str) -> str:
+    return f"{name}, {precision}" if precision else name
+
+
+def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Series:
+    x, y = pair
+    values = [values_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
+    errors = [errors_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
+    return Series(name, points, look, values[0], values[1], errors[0], errors[1])
+
+
+def _axis(report: RunReport, metric: Objective, limits: Sequence[Limit]) -> Axis:
+    scale = shown_scale(metric)
+    own = [limit for limit in limits if limit.objective == metric]
+    lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in own]
+    values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)]) * scale
+    return Axis(title_of(metric), [] if metric.metric == "accuracy" else chart_data.log_ticks(values), lines)
