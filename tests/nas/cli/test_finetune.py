@@ -83,8 +83,8 @@ def test_the_run_that_it_is_of_tells_and_draws_it(shell: Shell) -> None:
     assert shell.nas("plot", "small-1").code == 0
     plots = shell.folder / "runs" / "small-1" / "plots"
     page = (plots / "front.html").read_text()
-    assert f"trained further by {run}" in page
-    assert '"name":"trained further"' in page
+    assert f"fine-tuned by {run}" in page
+    assert '"name":"fine-tuned"' in page
     arguments = ["nas", "show", "small-1", "--runs", str(shell.folder / "runs")]
     last = "atexit.register(lambda: print('torch' in sys.modules))"
     code = f"import atexit, sys; {last}; from nas.cli import main; sys.argv = {arguments}; main()"

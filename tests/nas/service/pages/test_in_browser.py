@@ -191,9 +191,10 @@ def test_measured_and_predicted_differ_in_shape_and_name(chromium: Chromium, mad
     names = {e.text: e for e in chromium.all("#legend li")}
     assert {"front, measured (± error)", "measured", "predicted, not measured"} <= set(names)
     shapes = chromium.run(
-        "return Object.fromEntries(document.getElementById('front-chart').data.map(t => [t.marker.symbol, t.x.length]))"
+        "return document.getElementById('front-chart').data.map(t => [t.marker.symbol, t.mode, t.x.length])"
     )
-    assert shapes["diamond-open"] == len(made.service.results.report("plain-1").predicted)
+    assert ["diamond-open", "markers", len(made.service.results.report("plain-1").predicted)] in shapes
+    assert [mode for symbol, mode, _ in shapes if symbol == "diamond-open"] == ["markers", "lines+markers"]  # the best
 
 
 def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made: Server) -> None:
