@@ -124,9 +124,9 @@ class ResidualBooster:
                 corrections[i, fold] = _predict(model, features[fold], rounds)
         losses = np.abs(errors - corrections)  # (rounds, n)
         best = int(np.argmin(losses.mean(axis=1)))
-        gain = losses[0] - losses[best]
+        improvement = losses[0] - losses[best]
         # The least of many noisy errors is below the base's by chance alone.
-        if best == 0 or gain.mean() <= gain.std() / np.sqrt(len(gain)):
+        if best == 0 or improvement.mean() <= improvement.std() / np.sqrt(len(improvement)):
             return none
         self.rounds = ROUNDS[best]
         self._model = self._train(features, errors, self.rounds)

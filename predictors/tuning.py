@@ -52,10 +52,12 @@ class Tuner:
         out, kept = list(offered), []
         for index, suggest in self._tunable(offered, x, y, held):
             found = self._tuned(suggest, x, y)
-            gain = held(offered[index]) - held(found)
-            if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            improvement = held(offered[index]) - held(found)
+            if improvement.mean() > improvement.std() / np.sqrt(len(improvement)):
                 out[index] = found
-                kept.append(f"{found.name} (held-out error {gain.mean() / held(offered[index]).mean():.1%} lower)")
+                kept.append(
+                    f"{found.name} (held-out error {improvement.mean() / held(offered[index]).mean():.1%} lower)"
+                )
         return out, tuple(kept)
 
     def _tunable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,10 +21,12 @@ class SearchAlgorithm(Protocol):
     `lower_confidence_bounds`.
     """
 
+    @abstractmethod
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` architectures to evaluate next, none of them asked for or evaluated before; none: the space is used up."""
         ...
 
+    @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN.
 
@@ -31,6 +34,7 @@ class SearchAlgorithm(Protocol):
         """
         ...
 
+    @abstractmethod
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """Continues as if `ask` had returned these recorded architectures; `tell` follows.
 

@@ -92,7 +92,7 @@ class SearchContract:
     """Inherit and give `make`."""
 
     batches: Sequence[int] = BATCHES
-    """Asks of each test; fewer where models make them slow."""
+    """Asks of each test; fewer if models make them slow."""
     full = True
     """Whether an ask for `n` returns `n` while the space has them."""
 
@@ -140,6 +140,19 @@ class SearchContract:
         if self.full:
             assert len(first) == len(second) == 10
 
+    def test_bounds_are_better_than_predictions_or_absent(self) -> None:
+        """The models of the last ask bound the networks that they were asked for."""
+        space = space_of(6)
+        algorithm = self.make(space, 5)
+        asks_of(algorithm, space, [30])
+        asked, fits = algorithm.ask(5), algorithm.fits()
+        bounds = algorithm.lower_confidence_bounds(asked)
+        assert (bounds is None) == (not fits)
+        if bounds is not None:
+            predicted = [[o.sign * fits[o.name]["predictions"][a.key][0] for o in OBJECTIVES] for a in asked]
+            assert bounds.shape == (5, len(OBJECTIVES))
+            assert (bounds < np.array(predicted)).all()
+
     def test_everything_failing_does_not_stop_it(self) -> None:
         space = space_of(6)
         algorithm = self.make(space, 6)
@@ -160,7 +173,7 @@ class SearchContract:
         assert asked == set(space.enumerate()) - set(anchors(space))
         assert algorithm.ask(10) == []
 
-    def test_a_replayed_search_goes_on_the_same(self) -> None:
+    def test_a_replayed_search_continues_the_same(self) -> None:
         space = space_of(6)
         expected = asks_of(self.make(space, 8), space, self.batches)
         algorithm, half = self.make(space, 8), (len(self.batches) + 1) // 2

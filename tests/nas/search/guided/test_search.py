@@ -27,7 +27,6 @@ from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
 from predictors.selection import FeatureLayout
 from predictors.tuning import Tuner
-from predictors.warp import LOG, PLAIN, best_warp
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import (
     OBJECTIVES,
@@ -280,13 +279,3 @@ def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
     expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], labels.z[rest])
     found = labels.prediction(*model._posterior.held_out([fold, rest])).mean[fold]
     assert found == pytest.approx(model.values(labels.centre + labels.unit * expected), rel=1e-6)
-
-
-@given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))
-def test_warps_increase_and_have_inverses(metric_values: list[float]) -> None:
-    y = np.array(sorted(metric_values))
-    for warp in (PLAIN, LOG, best_warp(y)):
-        warped = warp.forward(y)
-        assert (np.diff(warped) >= 0).all()
-        assert warp.inverse(warped) == pytest.approx(y, rel=1e-6, abs=1e-6)
-        assert (warp.slope(y) > 0).all()
