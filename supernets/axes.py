@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add, mul
 from typing import Literal, TypeVar
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernets.errors import SpaceError
+
+_inconsistent = partial(SpaceError, code="family.inconsistent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +141,11 @@ def _permuted_index(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor | 
 def check_dims(shapes: Mapping[str, Sequence[int]], dims: Mapping[str, Sequence[Dim]], axes: Axes) -> None:
     """Raises `SpaceError` unless `dims` names every tensor and gives its full shape."""
     if differing := sorted(set(shapes) ^ set(dims)):
-        raise SpaceError(
-            f"only one of the family's dims and its template has the tensors {', '.join(differing[:5])}",
-            code="family.inconsistent",
+        raise _inconsistent(
+            f"only one of the family's dims and its template has the tensors {', '.join(differing[:5])}"
         )
     full = full_sizes(axes)
     for name, shape in shapes.items():
         declared = tuple(size_of(dim, full) for dim in dims[name])
         if declared != tuple(shape):
-            raise SpaceError(
-                f"tensor {name} has the shape {tuple(shape)}; the family's dims declare {declared}",
-                code="family.inconsistent",
-            )
+            raise _inconsistent(f"tensor {name} has the shape {tuple(shape)}; the family's dims declare {declared}")

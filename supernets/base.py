@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -20,6 +21,8 @@ from supernets.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from supernets.sharing.spec import SharingSpec
+
+_invalid_order = partial(SpaceError, code="order.invalid")
 
 
 class Family(Protocol):
@@ -162,11 +165,10 @@ class Supernet(nn.Module):
         for name, order in orders.items():
             axis = self.family.axes.get(name)
             if axis is None or axis.slice != "prefix":
-                raise SpaceError(f"{name!r} is not a sortable axis; expected a prefix axis", code="order.invalid")
+                raise _invalid_order(f"{name!r} is not a sortable axis; expected a prefix axis")
             if not torch.equal(order.sort().values.cpu(), torch.arange(axis.size)):
-                raise SpaceError(
-                    f"the order of axis {name} is not a permutation; expected each of 0 to {axis.size - 1} once",
-                    code="order.invalid",
+                raise _invalid_order(
+                    f"the order of axis {name} is not a permutation; expected each of 0 to {axis.size - 1} once"
                 )
         for name, order in orders.items():
             self.sharing.permute(name, order)

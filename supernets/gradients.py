@@ -54,7 +54,7 @@ class StepGradients:
     @torch.no_grad()
     def loss(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:
         """A subnet's mean cross-entropy over all workers' shares, equal for each of them."""
-        loss = functional.cross_entropy(self._logits(images, architecture), labels, reduction="sum")
+        loss = functional.cross_entropy(self._forward(self._supernet, images, architecture), labels, reduction="sum")
         sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([sums])
         return (sums[0] / sums[1]).item()
@@ -90,7 +90,7 @@ class StepGradients:
         for index, p in enumerate(passes):
             i, n_parts = p.part
             x, y = images.tensor_split(n_parts)[i], labels.tensor_split(n_parts)[i]
-            logits = self._logits(x, p.architecture)
+            logits = self._forward(self._supernet, x, p.architecture)
             loss = logits.new_zeros(())
             for term in p.terms:
                 match term:
@@ -107,9 +107,6 @@ class StepGradients:
             if index in teaching:
                 targets[index] = logits.detach()
         return torch.stack(losses)
-
-    def _logits(self, images: Tensor, architecture: Architecture) -> Tensor:
-        return self._forward(self._supernet, images, architecture)
 
     @torch.no_grad()
     def _frozen_logits(self, images: Tensor, like: Tensor) -> Tensor:

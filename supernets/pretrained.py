@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import partial
 from pathlib import Path
 
 from supernets.errors import CheckpointError
+
+_not_found = partial(CheckpointError, code="pretrained.not-found")
 
 PACKAGE, HUB = "package:", "hub:"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -67,7 +70,3 @@ def _on_hub(repository: str, revision: str) -> Path:
                 f"cannot download {repository} from the hub ({reason}); correct its name, or download {CONFIG}, {WEIGHTS} "
                 f"and {TOKENIZER} or {PREPROCESSOR} elsewhere and give their folder's path"
             ) from None
-
-
-def _not_found(message: str) -> CheckpointError:
-    return CheckpointError(message, code="pretrained.not-found")

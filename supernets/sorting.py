@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Dim, axes_in, axis_indices
 from supernets.base import Supernet
 from supernets.errors import SpaceError
+
+_invalid_order = partial(SpaceError, code="order.invalid")
 
 
 @torch.no_grad()
@@ -59,18 +62,13 @@ def orders(importance: Mapping[str, Tensor], groups: Mapping[str, Sequence[int]]
     """
     groups = groups or {}
     if unknown := sorted(groups.keys() - importance.keys()):
-        raise SpaceError(
-            f"groups name the axis {unknown[0]!r}; expected one of {', '.join(importance)}", code="order.invalid"
-        )
+        raise _invalid_order(f"groups name the axis {unknown[0]!r}; expected one of {', '.join(importance)}")
     found = {}
     for axis, values in importance.items():
         size = len(values)
         ends = sorted({0, *groups.get(axis, ()), size})
         if ends[0] < 0 or ends[-1] > size:
-            raise SpaceError(
-                f"groups of axis {axis} end at {list(groups[axis])}; expected 0 to its size {size}",
-                code="order.invalid",
-            )
+            raise _invalid_order(f"groups of axis {axis} end at {list(groups[axis])}; expected 0 to its size {size}")
         parts = [start + values[start:end].argsort(descending=True, stable=True) for start, end in pairwise(ends)]
         found[axis] = torch.cat(parts)
     return found

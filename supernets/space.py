@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supernets.errors import SpaceError
+
+_architecture_error = partial(SpaceError, code="architecture.invalid")
 
 Option = int | float | str
 INACTIVE = -1
@@ -99,10 +101,6 @@ def _parsed(key: str) -> Architecture:
         return Architecture(tuple([_GENES[part] for part in key.split("-")]))
     except KeyError:
         raise _architecture_error(f"{key!r} is not an architecture key; expected levels as in '2-0-1-x'") from None
-
-
-def _architecture_error(message: str) -> SpaceError:
-    return SpaceError(message, code="architecture.invalid")
 
 
 class SearchSpace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod, sqrt
 
 import numpy as np
@@ -11,6 +12,9 @@ from supernets.errors import LoweringError
 from supernets.graph.ir import BATCH_SIZE, LENGTH, Graph, Shape, Value
 from supernets.resizing import onnx_scale
 from supernets.tokens import MASKED
+
+_mismatch = partial(LoweringError, code="export.shape-mismatch")
+_dynamic = partial(LoweringError, code="export.dynamic-dimension")
 
 Operand = Value | int | float
 
@@ -24,14 +28,6 @@ def dimension(dim: int, rank: int) -> int:
     if not -rank <= dim < rank:
         raise _mismatch(f"dimension {dim} of a tensor with {rank} dimensions")
     return int(dim % rank)
-
-
-def _mismatch(message: str) -> LoweringError:
-    return LoweringError(message, code="export.shape-mismatch")
-
-
-def _dynamic(message: str) -> LoweringError:
-    return LoweringError(message, code="export.dynamic-dimension")
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernets.errors import LoweringError
+
+_in_place = partial(LoweringError, code="export.in-place")
+_type_mismatch = partial(LoweringError, code="export.type-mismatch")
 
 Shape = tuple[int, ...]
 BATCH_SIZE = -1
@@ -99,10 +103,7 @@ class Graph:
         if tensor.layout is not torch.strided or tensor.is_meta:
             raise LoweringError(f"{name} is sparse or on the meta device; expected a dense tensor")
         if tensor.dtype not in (torch.float32, torch.int64):
-            raise LoweringError(
-                f"{name} is {tensor.dtype}; expected float32: convert the network by .float()",
-                code="export.type-mismatch",
-            )
+            raise _type_mismatch(f"{name} is {tensor.dtype}; expected float32: convert the network by .float()")
         array = self.parameters[name] = tensor.detach().cpu().numpy()
         if tensor.dtype == torch.int64:
             self.integers.add(name)
@@ -155,11 +156,9 @@ class Graph:
         self.check_read(*names)
         integer = names[0] in self.integers
         if integer and op not in _OF_INTEGERS:
-            raise LoweringError(
-                f"{op} of integers is not supported; convert them to float32", code="export.type-mismatch"
-            )
+            raise _type_mismatch(f"{op} of integers is not supported; convert them to float32")
         if op not in _INDEXED and len(self.integers.intersection(names)) != (len(set(names)) if integer else 0):
-            raise LoweringError(f"{op} mixes integers and floats; convert one of them", code="export.type-mismatch")
+            raise _type_mismatch(f"{op} mixes integers and floats; convert one of them")
         return integer
 
     def check_read(self, *names: str) -> None:
@@ -169,9 +168,8 @@ class Graph:
             LoweringError: an operation in place has overwritten one of them.
         """
         if not self._overwritten.isdisjoint(names):
-            raise LoweringError(
-                "a tensor is read after an operation in place has changed it; use the out-of-place operation",
-                code="export.in-place",
+            raise _in_place(
+                "a tensor is read after an operation in place has changed it; use the out-of-place operation"
             )
 
     def view(self, of: Value, value: Value) -> Value:
@@ -189,11 +187,9 @@ class Graph:
         """
         sharing = self._memory.get(old.name, [old.name])
         if any(name in self.parameters for name in sharing):
-            raise LoweringError("an operation in place changes a tensor of the module itself", code="export.in-place")
+            raise _in_place("an operation in place changes a tensor of the module itself")
         if new.shape != old.shape:
-            raise LoweringError(
-                f"an operation in place changes the shape {old.shape} to {new.shape}", code="export.in-place"
-            )
+            raise _in_place(f"an operation in place changes the shape {old.shape} to {new.shape}")
         self._overwritten.update(sharing)
         self._memory[new.name] = [new.name]
         return new

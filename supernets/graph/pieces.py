@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,8 @@ from supernets.errors import LoweringError
 from supernets.graph.fold import Arrays, fold, names_read
 from supernets.graph.ir import Graph, Node, Value
 from supernets.graph.walk import Span, Walked
+
+_invalid_block = partial(LoweringError, code="export.invalid-block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +105,6 @@ def _apart(spans: Sequence[Span]) -> list[Span]:
         if after.start < before.end:
             raise _invalid_block(f"blocks {before.name} and {after.name} overlap; name one of them")
     return ordered
-
-
-def _invalid_block(message: str) -> LoweringError:
-    return LoweringError(message, code="export.invalid-block")
 
 
 def _end(graph: Graph, span: Span, limit: int) -> int:

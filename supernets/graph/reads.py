@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 Read = tuple[tuple[str, ...], str]
 """The path of a module below the traced one, and the name of the attribute."""
@@ -35,9 +36,9 @@ def frozen(value: object) -> Hashable:
         return (kind, value)
     if kind is float or kind is complex:
         return (kind, repr(value))  # distinguishes 0.0 from -0.0, and nan equals itself
-    if kind in (tuple, list, torch.Size):
+    if kind in (tuple, list, torch.Size, immutable_list):
         return (kind, tuple([frozen(part) for part in value]))  # type: ignore[attr-defined]
-    if kind is dict:
+    if kind is dict or kind is immutable_dict:
         return (kind, tuple([(frozen(key), frozen(part)) for key, part in value.items()]))  # type: ignore[attr-defined]
     if kind is set or kind is frozenset:
         return (kind, frozenset(frozen(part) for part in value))  # type: ignore[attr-defined]

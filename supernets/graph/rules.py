@@ -11,7 +11,7 @@ from torch import nn
 
 from supernets.errors import LoweringError
 from supernets.graph import functions
-from supernets.graph.ir import Graph, Value
+from supernets.graph.ir import Attribute, Graph, Value
 from supernets.graph.trace import join
 
 Rule = Callable[[Graph, Any, str, Value], Value]
@@ -121,8 +121,10 @@ def _embedding(graph: Graph, embedding: nn.Embedding, path: str, x: Value) -> Va
     return graph.add("Gather", [table, x], (*x.shape, int(embedding.embedding_dim)), axis=0)
 
 
-def _pooled(x: Value, pool: Any, dilation: tuple[int, int]) -> list[int]:
-    """Height and width after a pooling."""
+def _pool2d(
+    graph: Graph, op: str, pool: Any, path: str, x: Value, *, dilation: tuple[int, int] = (1, 1), **settings: Attribute
+) -> Value:
+    _check_image(pool, path, x)
     kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
     sides = []
     for i in (0, 1):
@@ -132,39 +134,21 @@ def _pooled(x: Value, pool: Any, dilation: tuple[int, int]) -> list[int]:
         if pool.ceil_mode and (side - 1) * stride[i] >= x.shape[2 + i] + padding[i]:
             side -= 1
         sides.append(side)
-    return sides
+    shape = (*x.shape[:2], *sides)
+    return graph.add(op, [x], shape, kernel_shape=kernel, strides=stride, pads=padding * 2, **settings)
 
 
 def _max_pool2d(graph: Graph, pool: nn.MaxPool2d, path: str, x: Value) -> Value:
-    _check_image(pool, path, x)
     if pool.return_indices:
         raise LoweringError("there is no rule for MaxPool2d(return_indices=True)")
-    dilation = _pair(pool.dilation)
-    return graph.add(
-        "MaxPool",
-        [x],
-        (*x.shape[:2], *_pooled(x, pool, dilation)),
-        kernel_shape=_pair(pool.kernel_size),
-        strides=_pair(pool.stride),
-        pads=_pair(pool.padding) * 2,
-        dilations=dilation,
-        ceil_mode=int(pool.ceil_mode),
-    )
+    dilation, ceil = _pair(pool.dilation), int(pool.ceil_mode)
+    return _pool2d(graph, "MaxPool", pool, path, x, dilation=dilation, dilations=dilation, ceil_mode=ceil)
 
 
 def _avg_pool2d(graph: Graph, pool: nn.AvgPool2d, path: str, x: Value) -> Value:
-    _check_image(pool, path, x)
     if pool.divisor_override is not None or pool.ceil_mode:
         raise LoweringError("there is no rule for AvgPool2d with divisor_override or ceil_mode")
-    return graph.add(
-        "AveragePool",
-        [x],
-        (*x.shape[:2], *_pooled(x, pool, (1, 1))),
-        kernel_shape=_pair(pool.kernel_size),
-        strides=_pair(pool.stride),
-        pads=_pair(pool.padding) * 2,
-        count_include_pad=int(pool.count_include_pad),
-    )
+    return _pool2d(graph, "AveragePool", pool, path, x, count_include_pad=int(pool.count_include_pad))
 
 
 def _adaptive_avg_pool2d(graph: Graph, pool: nn.AdaptiveAvgPool2d, path: str, x: Value) -> Value:

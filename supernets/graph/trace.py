@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from supernets.errors import LoweringError
 from supernets.graph.reads import HOLE, HiddenStateError, Read, Reads, frozen, state, states
@@ -68,7 +67,8 @@ class _OneLevel(fx.Tracer):
         kwargs: dict[str, Any] = {}
         kinds = inspect.signature(root_fn).parameters
         for name, value in concrete_args.items():
-            filled = self._filled(name, value)
+            # Lists and dicts become immutable: the caller, which is walked separately, would not see a change.
+            filled: Any = fx.node.map_aggregate(value, functools.partial(self._placeholder, name))
             match kinds[name].kind:
                 case inspect.Parameter.VAR_POSITIONAL:
                     args.extend(filled)
@@ -81,17 +81,8 @@ class _OneLevel(fx.Tracer):
         self._watching = True
         return (lambda *positional: root_fn(*positional, **kwargs)), args
 
-    def _filled(self, name: str, value: Any) -> Any:
-        # Immutable lists and dicts: the caller, which is walked separately, would not see a change.
-        if value is HOLE:
-            return self.create_proxy("placeholder", name, (), {})
-        if type(value) is tuple:
-            return tuple(self._filled(name, part) for part in value)
-        if type(value) is list:
-            return immutable_list([self._filled(name, part) for part in value])
-        if type(value) is dict:
-            return immutable_dict({key: self._filled(name, part) for key, part in value.items()})
-        return value
+    def _placeholder(self, name: str, part: Any) -> Any:
+        return self.create_proxy("placeholder", name, (), {}) if part is HOLE else part
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A proxy for any tensor of the tree: those of a live subnet are not `nn.Parameter`."""

@@ -152,7 +152,14 @@ class _Walker:
     def _composite(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         bound = bind(module, args, kwargs)
         given: list[Value | BatchSize | Length] = []
-        nodes = trace(module, {name: _opened(value, given) for name, value in bound.items()}).nodes
+
+        def opened(part: Any) -> Any:
+            if isinstance(part, Value | BatchSize | Length):
+                given.append(part)
+                return HOLE
+            return part
+
+        nodes = trace(module, {name: fx.node.map_aggregate(value, opened) for name, value in bound.items()}).nodes
         values: dict[fx.Node, Any] = {}
         placeholders = iter(given)
         for node in nodes:
@@ -203,20 +210,6 @@ class _Walker:
             raise LoweringError(f"{where}: {error}", code=error.code) from None
         except (TypeError, AttributeError, ValueError, IndexError) as error:
             raise LoweringError(f"{where}: there is no rule for this call of {name}: {error}") from None
-
-
-def _opened(value: Any, given: list[Value | BatchSize | Length]) -> Any:
-    """An argument with a `HOLE` for each value of the graph; the values are appended to `given`."""
-    if isinstance(value, Value | BatchSize | Length):
-        given.append(value)
-        return HOLE
-    if type(value) is tuple:
-        return tuple(_opened(part, given) for part in value)
-    if isinstance(value, list):
-        return [_opened(part, given) for part in value]
-    if isinstance(value, dict):
-        return {key: _opened(part, given) for key, part in value.items()}
-    return value
 
 
 def _size(x: Value, dim: int | None = None) -> tuple[Size, ...] | Size:

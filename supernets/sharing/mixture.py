@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from math import sqrt
 from typing import cast
 
@@ -17,6 +18,8 @@ from supernets.cost import lies_in
 from supernets.errors import SpaceError
 from supernets.sharing.spec import MixtureSpec
 from supernets.space import Architecture
+
+_invalid = partial(SpaceError, code="sharing.invalid")
 
 
 class Mixture(nn.Module):
@@ -153,16 +156,12 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
     if not patterns:
         found = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
         if not found:
-            raise SpaceError(
-                "mixture: no convolution or linear layer has an elastic axis; set mixture.layers",
-                code="sharing.invalid",
-            )
+            raise _invalid("mixture: no convolution or linear layer has an elastic axis; set mixture.layers")
         return found
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layers):
-            raise SpaceError(
-                f"mixture.layers: {pattern!r} matches none of the convolutions and linear layers {', '.join(layers[:4])}, ...",
-                code="sharing.invalid",
+            raise _invalid(
+                f"mixture.layers: {pattern!r} matches none of the convolutions and linear layers {', '.join(layers[:4])}, ..."
             )
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
 

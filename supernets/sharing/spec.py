@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 from supernets.errors import SpaceError
+
+_invalid = partial(SpaceError, code="sharing.invalid")
 
 Routing = Literal["layer", "neuron"]
 Kernels = Literal["centre", "transform"]
@@ -95,10 +98,6 @@ class SharingSpec:
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise _invalid(f"the description of a sharing is malformed: {error}") from None
-
-
-def _invalid(message: str) -> SpaceError:
-    return SpaceError(message, code="sharing.invalid")
 
 
 def _check_number(name: str, value: object, least: int, most: int) -> None:
