@@ -1,4 +1,4 @@
-"""What one network of a run gained by being trained further, in a run of its own (no torch, but for trainings)."""
+"""The improvement of a network by fine-tuning in a run of its own; loads torch only where its origin is a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supernets.space import Architecture
 
 
 def is_finetuning(run: StoredRun) -> bool:
-    """Whether a run is of one network of another run of the same folder, which is still there, and is finished."""
+    """Whether a finished run fine-tuned a network of another run that still exists in the folder."""
     if not may_finetune(run.folder):
         return False
     named = run.job.supernet
@@ -21,14 +21,14 @@ def is_finetuning(run: StoredRun) -> bool:
 
 
 def improvement_of(run: StoredRun) -> Improvement:
-    """What a run that trained one network further gained.
+    """The improvement of the network that a run fine-tuned.
 
     Raises:
-        UnknownNameError: the run that its network is of is gone.
-        StoreError: its own figures are not all there yet.
+        UnknownNameError: the run of the network does not exist any more.
+        StoreError: stored answers are damaged.
     """
     named = run.job.supernet
-    assert named.from_ is not None, "a network that is trained further is one of another run"
+    assert named.from_ is not None, "a fine-tuned network is one of another run"
     assert named.network is not None
     origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
     precision = run.job.precisions[0]
@@ -41,7 +41,7 @@ def improvement_of(run: StoredRun) -> Improvement:
 
 
 def _scored(origin: StoredRun, network: Architecture) -> RunStore:
-    """The figures of a network whose run has none, as it is a training: taken now, in fp32."""
+    """Measurements of a network of a training, which has none of its own: scored now, in fp32."""
     from nas.build.trained_run import load_trained_run
     from nas.export.network_scoring import score_network
 

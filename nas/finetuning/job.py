@@ -1,4 +1,4 @@
-"""Trains one network of a run further: the job that does."""
+"""Makes the job that fine-tunes one network of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from nas.export.cost_selection import networks_by_cost
 from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
-"""Of the learning rate that the supernet was trained with: the weights are near a good place already."""
+"""Share of the supernet's learning rate: the weights are near an optimum already."""
 _KEPT = ("batch_size", "weight_decay", "augment", "threads", "device")
-"""Keys of the supernet's training that a network's further training takes over."""
+"""Keys of the supernet's training that fine-tuning keeps."""
 
 
 def finetuning_job(
@@ -23,9 +23,9 @@ def finetuning_job(
     epochs: int,
     learning_rate: float | None = None,
 ) -> SearchJob:
-    """The job that trains one network of a run further, taught by its supernet's largest, and measures it as the run did.
+    """The job that fine-tunes one network of a run, taught by its supernet's largest, and measures it as the run did.
 
-    A network that was trained further already is taught by whom it learnt from then.
+    A network that was fine-tuned already keeps its teacher.
 
     Args:
         select, index: as of `nas.export.onnx_export.export_onnx`.
@@ -35,7 +35,7 @@ def finetuning_job(
         SelectionError: there is no such network.
         JobError: a number is out of its range.
     """
-    network, precision = _chosen(run, select, index)
+    network, precision = _select(run, select, index)
     job = run.job
     data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
     training = {key: data["training"][key] for key in _KEPT}
@@ -56,9 +56,9 @@ def finetuning_job(
 
 
 def _teacher(run: Run) -> str:
-    """The run, or the folder, of the supernet whose largest network teaches those of a run.
+    """The run, or the folder, of the supernet whose largest network is the teacher.
 
-    A run of one network that was trained further has no larger one; what that learnt from does, or what it is of.
+    A run of one fine-tuned network has no larger one: its teacher is used again, or the supernet that the network is of.
     """
     job = run.job
     named = job.supernet
@@ -69,12 +69,13 @@ def _teacher(run: Run) -> str:
     return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
 
 
-def _chosen(run: Run, select: str | None, index: int | None) -> tuple[Architecture, str]:
+def _select(run: Run, select: str | None, index: int | None) -> tuple[Architecture, str]:
     """The network of a run, and the precision that it is deployed in."""
     if run.kind == "training":
         if select is None:
             raise SelectionError(
-                f"run {run.id!r} is a training and has no front; say which network, e.g. --select 'macs<=2e6', or search it"
+                f"run {run.id!r} is a training and has no front; select a network, e.g. --select 'macs<=2e6', or search it",
+                code="run.is-training",
             )
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
     point = pick(run.report, select, index)
