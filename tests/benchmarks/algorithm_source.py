@@ -1,4 +1,4 @@
-"""What an algorithm's results depend on: the definitions that it is made of, and the versions of the libraries they use."""
+"""Digest of the source that an algorithm's results depend on: its definitions, and the versions of its libraries."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from nas.search.registry import ALGORITHMS
 
 _OWN = ("nas.search", "predictors")
-"""Packages whose modules decide what is asked."""
+"""Packages whose modules affect an algorithm's proposals."""
 
 
 @cache
 def source_digest(algorithm: str) -> str:
-    """Changes with every definition of this project that an algorithm reaches, not with comments, docstrings or neighbours.
+    """A digest of all definitions of this project that an algorithm uses, without comments, docstrings and other definitions.
 
-    The versions of other libraries that are imported on the way are part of it.
+    It includes the versions of the other libraries that they import.
 
     Raises:
-        KeyError: there is no such algorithm.
+        KeyError: the algorithm is unknown.
     """
     entry = ALGORITHMS[algorithm]
     module, _, name = entry.path.partition(":")
@@ -35,10 +35,10 @@ def source_digest(algorithm: str) -> str:
 
 @dataclass(frozen=True)
 class _Module:
-    """A file's top level: its definitions and imports by name, and the statements that an import runs."""
+    """The top level of a file: definitions and imports by name, and the statements that run on import."""
 
     definitions: dict[str, list[ast.stmt]]
-    imports: dict[str, tuple[str, str]]  # what a name is: a module, and a name in it ("" for the module itself)
+    imports: dict[str, tuple[str, str]]  # by name: a module, and a name in it ("" for the module itself)
     statements: list[ast.stmt]
 
 
@@ -61,7 +61,7 @@ def _module(name: str) -> _Module:
 
 
 def _reached(module: str, name: str) -> tuple[list[str], set[str]]:
-    """The syntax of all definitions that one refers to, directly or not, and the other libraries' modules."""
+    """The syntax of all definitions that one depends on, and the modules of other libraries."""
     parts: dict[tuple[str, str], str] = {}
     libraries: set[str] = set()
     wanted = [(module, name)]
@@ -85,7 +85,7 @@ def _reached(module: str, name: str) -> tuple[list[str], set[str]]:
 
 
 def _references(module: str, node: ast.stmt) -> set[tuple[str, str]]:
-    """What the names in a statement are, in this module or in others; its own imports count."""
+    """The definitions of the names in a statement, in this module or others, its own imports included."""
     source = _module(module)
     local: dict[str, tuple[str, str]] = {}
     for part in ast.walk(node):
@@ -109,7 +109,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str]]:
 
 
 def _tree(file: Path) -> ast.Module:
-    """The syntax without docstrings; comments are not part of it."""
+    """The syntax tree without docstrings."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -132,7 +132,7 @@ def _file(name: str) -> Path:
 def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # the part before the last dot is no package
+    except ModuleNotFoundError:  # the part before the last dot is not a package
         return False
 
 

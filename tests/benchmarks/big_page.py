@@ -1,4 +1,4 @@
-"""A run of 10,000 evaluations in a browser: how long from its address to its chart.
+"""Loading time of the page of a run with 10,000 evaluations in a browser.
 
 Run: ``python -m tests.benchmarks.big_page [--evaluations 10000]``; needs Debian's chromium and chromium-driver.
 """
@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from nas.store.folder import RunsFolder
-from tests.benchmarks.big_run import _METRICS, Figures, fill
+from tests.benchmarks.big_run import _METRICS, ElasticValues, fill
 from tests.benchmarks.engine_time import elastic_space
 from tests.benchmarks.serving import serving
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 
 METHOD = """\
-A finished search of so many random candidates of a space of 45 genes, with two objectives; its page is opened from `nas serve`
-on this machine. Milliseconds by the browser's clock, from its setting out for the page until the chart and the chosen network
-are in a frame (`shown`): the first time (the server was just started and has read no run, the browser has no file of the
-pages; another window of the server is open), then three times as one comes back to it. `answered` is when the page's first
-byte came, `whole` when its last did, and `networks` when these were there."""
+A finished search of random candidates in a space of 45 genes, with two objectives; its page is opened from `nas serve` on this
+machine. Milliseconds by the browser's clock, from the start of the navigation until a frame has the chart and the selected
+network (`shown`): the first time (the server has just started and has read no run, the browser has cached no file of the
+pages; another window of the server is open), then three times again. `answered` is the page's first byte, `whole` its last
+byte, and `networks` the end of the loading of the networks."""
 _AGAIN = 3
 _NOTES = """\
 new MutationObserver((_, observer) => {
@@ -39,7 +39,7 @@ _COLUMNS = ("shown", "answered", "whole", "networks")
 
 
 def main() -> None:
-    """Fills a run, opens its page again and again, and prints the times."""
+    """Fills a run, opens its page repeatedly, and prints the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--evaluations", type=int, default=10_000)
     parser.add_argument("--times", type=int, default=5, help="servers and browsers to start")
@@ -52,7 +52,7 @@ def main() -> None:
         folder = Path(temporary)
         runs, space = RunsFolder(folder / "runs"), elastic_space()
         runs.check_writable()
-        run = fill(runs, space, _METRICS[:2], Figures(space), given.evaluations, algorithm="random", told=False)
+        run = fill(runs, space, _METRICS[:2], ElasticValues(space), given.evaluations, algorithm="random", report=False)
         for _ in range(given.times):
             with serving(runs) as (_, url, _), running_chromium(folder) as chromium:
                 chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _NOTES})

@@ -1,4 +1,4 @@
-"""A run of 10,000 evaluations: what filling it costs as it grows, and how quickly it is shown and plotted.
+"""A run of 10,000 evaluations: the cost of filling it, and the time to show and plot it.
 
 Run: ``python -m tests.benchmarks.big_run [--table shared/data/tables/nasbench201.yaml --accuracy COLUMN --latency COLUMN]``.
 """
@@ -32,23 +32,23 @@ from tests.benchmarks.engine_time import elastic_space
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
-A search of so many candidates (random ones by default) by the loop of real searches, over the store of real runs (SQLite, WAL,
-synchronous=NORMAL), on figures that cost nothing: of a space of 45 genes, or of a table. At every step it records predictions,
-as guided search does. Then each command is a fresh process: wall and CPU seconds, median of 3, and the peak of its memory (of
-this process's, where that is more: a child inherits it)."""
+A search (random by default) by the loop of real searches with the store of real runs (SQLite, WAL, synchronous=NORMAL), with
+metrics that cost nothing, of a space of 45 genes or of a table. It records predictions at every step, like guided search. Then
+each command runs in a new process: wall and CPU seconds, median of 3, and its peak memory (at least this process's, which a
+child inherits)."""
 _BATCH, _PROFILE, _REPEATS = 10, "board", 3
 _METRICS = ("accuracy", "latency_ms", "parameters", "macs")
 
 
-class Figures:
-    """Figures that cost nothing: additive costs, and an accuracy that saturates, with a little noise."""
+class ElasticValues:
+    """Metrics that cost nothing: additive costs, and an accuracy that saturates, with a little noise."""
 
     def __init__(self, space: SearchSpace) -> None:
         rng = np.random.default_rng(0)
         self._weights = {metric: rng.uniform(0.5, 1.5, len(space)) for metric in _METRICS}
 
-    def figure(self, architecture: Architecture, metric: str) -> float:
-        """In the metric's unit."""
+    def value(self, architecture: Architecture, metric: str) -> float:
+        """The value of a metric, in its unit."""
         levels = np.array(architecture.genes) + 1.0  # 0 for an inactive gene
         size = float((self._weights[metric] * levels).sum())
         if metric == "accuracy":
@@ -56,21 +56,21 @@ class Figures:
         return 1.0 + size if metric == "latency_ms" else 1000.0 * round(size)
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        """One measurement a request, in their order."""
+        """One measurement per request, in order."""
         for request in requests:
-            figure = self.figure(request.architecture, request.metric)
+            value = self.value(request.architecture, request.metric)
             error = 0.0 if request.metric in EXACT_METRICS else 0.001
-            yield Measurement(request, Status.OK, figure, error, protocol="instant", environment={"cpu": "none"})
+            yield Measurement(request, Status.OK, value, error, protocol="instant", environment={"cpu": "none"})
 
     def close(self) -> None:
         """Nothing to close."""
 
 
 class Guessing(SearchAlgorithm):
-    """A search algorithm that records predictions of what it asks for, like one with models: its figures, blurred."""
+    """A search algorithm that records predictions of its proposals, like one with models: exact values with noise."""
 
-    def __init__(self, name: str, task: SearchProblem, figures: Figures) -> None:
-        self._inner, self._figures = make_algorithm(name, task), figures
+    def __init__(self, name: str, task: SearchProblem, values: ElasticValues) -> None:
+        self._inner, self._values = make_algorithm(name, task), values
         self._objectives, self._rng = task.objectives, np.random.default_rng(task.seed)
         self._fits: dict[str, dict[str, object]] = {}
 
@@ -86,8 +86,8 @@ class Guessing(SearchAlgorithm):
         return asked
 
     def _guess(self, architecture: Architecture, metric: str) -> list[float]:
-        figure = self._figures.figure(architecture, metric)
-        return [figure * (1 + 0.02 * float(self._rng.standard_normal())), 0.02 * figure]
+        value = self._values.value(architecture, metric)
+        return [value * (1 + 0.02 * float(self._rng.standard_normal())), 0.02 * value]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         self._inner.tell(evaluations)
@@ -101,29 +101,29 @@ class Guessing(SearchAlgorithm):
 
 def fill(
     runs: RunsFolder, space: SearchSpace, metrics: Sequence[str], evaluator: Evaluator, n: int, *, algorithm: str,
-    told: bool = True,
+    report: bool = True,
 ) -> str:  # fmt: skip
-    """Makes a finished run and returns its id; where wanted, tells milliseconds an evaluation as the run grows."""
+    """The id of a new finished run; if `report`, prints milliseconds per evaluation as the run grows."""
     folder = runs.create("big", SMALL_JOB)
     objectives = [Objective.parse(metric, [_PROFILE]) for metric in metrics]
     stamps = [(0, time.perf_counter())]
 
-    def enough(told: Sequence[Evaluation]) -> str:
-        if len(told) >= stamps[-1][0] + n // 5:
-            stamps.append((len(told), time.perf_counter()))
+    def enough(evaluations: Sequence[Evaluation]) -> str:
+        if len(evaluations) >= stamps[-1][0] + n // 5:
+            stamps.append((len(evaluations), time.perf_counter()))
         return ""
 
     store = SqlStore.open(folder.database, create=True, driver=True)
     search_facts = SearchFacts(space=space, objectives=tuple(objectives), profiles=(_PROFILE,))
     store.describe(RunFacts(name="big", compatibility={}, search=search_facts), budget=Budget(n))
     store.set_status(RunStatus.RUNNING)
-    guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), Figures(space))
+    guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), ElasticValues(space))
     search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, stop_when=enough)
     store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     store.close()
     stamps.append((n, time.perf_counter()))
     for (before, start), (after, end) in itertools.pairwise(stamps):
-        if told and after > before:
+        if report and after > before:
             print(
                 f"  evaluations {before} to {after}: {1000 * (end - start) / (after - before):.2f} ms each", flush=True
             )
@@ -131,10 +131,10 @@ def fill(
 
 
 def timed(arguments: Sequence[str]) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MiB of a fresh Python process, which must succeed."""
+    """Wall seconds, CPU seconds and peak MiB of a new Python process, which must succeed."""
     start = time.perf_counter()
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    # With compiled modules, as a user has them: to compile all of them anew takes as long as the command itself.
+    # With cached modules, as for a user: compiling all of them takes as long as the command itself.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = os.posix_spawn(sys.executable, [sys.executable, *arguments], environment, file_actions=quiet)
     _, status, usage = os.wait4(process, 0)
@@ -144,7 +144,7 @@ def timed(arguments: Sequence[str]) -> tuple[float, float, float]:
 
 
 def report(runs: Path, run: str) -> None:
-    """Times everything that reads the run."""
+    """Times the commands that read the run."""
     front = f"import nas; print(len(nas.open_run({run!r}, {str(runs)!r}).front))"
     nas = ["-m", "nas.cli"]
     commands = {
@@ -170,7 +170,7 @@ def main() -> None:
     """Parses the command line, fills runs of two and of three objectives (or one from a table) and reads them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--evaluations", type=int, default=10_000)
-    parser.add_argument("--algorithm", default="random", help="of the shelf")
+    parser.add_argument("--algorithm", default="random", help="name of a search algorithm")
     parser.add_argument("--objectives", type=int, nargs="+", default=[2, 3], help="2 to 4")
     parser.add_argument("--table", type=Path, help="a table instead of the space of 45 genes; two objectives")
     parser.add_argument("--accuracy", help="its column of accuracies in per cent")
@@ -190,7 +190,7 @@ def main() -> None:
                 space = table.space
             else:
                 space = elastic_space()
-                answers = Figures(space)
+                answers = ElasticValues(space)
             run = fill(runs, space, metrics, answers, given.evaluations, algorithm=given.algorithm)
             print("| command | wall, s | CPU, s | peak, MiB |\n|---|---|---|---|")
             report(runs.root, run)

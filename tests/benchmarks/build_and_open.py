@@ -1,16 +1,16 @@
-"""From a subnet to a session of ONNX Runtime: what building the model and opening it cost, by each way there is.
+"""The cost of building a subnet's ONNX model and opening it in ONNX Runtime, by each exporter.
 
     python -m tests.benchmarks.build_and_open [--subnets 20] [--exported 3] [--seed 0] [--json]
 
-Method. For each preset, the smallest, the largest and random subnets of a freshly initialised supernet (weights make no
-difference to the time). CPU time of this process (`time.process_time`), one thread, median over the subnets; each is built
-once, as in a search, after one subnet that is not counted (it pays for the traces that are kept, and for imports):
+Method. For each preset, the smallest, the largest and random subnets of a freshly initialised supernet (weights do not affect
+the time). CPU time of this process (`time.process_time`), one thread, median over the subnets; each is built once, as in a
+search, after one warm-up subnet (cached traces, imports):
 
-- live: `lower` of a live subnet (the time to place the weights is given beside it);
-- extracted: `lower` of an extracted module (the time to extract it is given beside it);
-- legacy and dynamo: torch's two exporters of the extracted module, on `--exported` of the subnets, being slow.
+- live: `lower` of a live subnet (*place* is the time to place the weights);
+- extracted: `lower` of an extracted module (*extract* is the time to extract it);
+- legacy and dynamo: torch's two exporters of the extracted module, on `--exported` of the subnets, since they are slow.
 
-Opening is the creation of a session of the lowered model, CPU provider, one thread, all optimisations. All ways are checked to
+*Open* is the creation of a session of the lowered model, CPU provider, one thread, all optimisations. All models are checked to
 give the same outputs.
 """
 
@@ -41,21 +41,21 @@ from supernets.onnx_export import to_onnx
 from supernets.space import Architecture
 
 NETWORKS = {"tiny": (28, 1, 10), "mobile": (224, 3, 1000)}
-"""Image size, channels and classes that each preset is made for."""
+"""Image size, channels and classes of each preset."""
 COLUMNS = ("place", "live", "extract", "extracted", "legacy", "dynamo", "open")
 T = TypeVar("T")
 
 
-def timed(figures: dict[str, list[float]], name: str, function: Callable[[], T]) -> T:
-    """What a function gives; its CPU milliseconds are appended to the figures."""
+def timed(values: dict[str, list[float]], name: str, function: Callable[[], T]) -> T:
+    """The result of a function, whose CPU milliseconds are appended to the times."""
     started = time.process_time()
     result = function()
-    figures[name].append(1e3 * (time.process_time() - started))
+    values[name].append(1e3 * (time.process_time() - started))
     return result
 
 
 def legacy(module: nn.Module, example: Tensor) -> bytes:
-    """A model by torch's older exporter, which is deprecated."""
+    """A model by torch's deprecated exporter."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,7 +73,7 @@ def legacy(module: nn.Module, example: Tensor) -> bytes:
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session as the measuring worker makes it, for one thread."""
+    """A session with the settings of the measuring worker, one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -81,21 +81,21 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def measure(net: Supernet, architectures: list[Architecture], n_exported: int) -> dict[str, list[float]]:
-    """CPU milliseconds by column, one figure a subnet; the first subnet warms up and is left out."""
-    figures: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    """CPU milliseconds by column, one per subnet; the first subnet is the warm-up and left out."""
+    values: dict[str, list[float]] = {name: [] for name in COLUMNS}
     example = torch.randn(2, *net.family.example().shape[1:], generator=torch.Generator().manual_seed(0))
     shape = example.shape[1:]
     for i, architecture in enumerate(architectures):
-        live = timed(figures, "place", partial(net.subnet, architecture))
-        model = timed(figures, "live", partial(lower, live, shape))
-        module = timed(figures, "extract", partial(net.extract, architecture))
-        models = [timed(figures, "extracted", partial(lower, module, shape))]
-        timed(figures, "open", partial(open_session, model))
+        live = timed(values, "place", partial(net.subnet, architecture))
+        model = timed(values, "live", partial(lower, live, shape))
+        module = timed(values, "extract", partial(net.extract, architecture))
+        models = [timed(values, "extracted", partial(lower, module, shape))]
+        timed(values, "open", partial(open_session, model))
         if i <= n_exported:
-            models.append(timed(figures, "legacy", partial(legacy, module, example)))
-            models.append(timed(figures, "dynamo", partial(to_onnx, module, example)))
+            models.append(timed(values, "legacy", partial(legacy, module, example)))
+            models.append(timed(values, "dynamo", partial(to_onnx, module, example)))
         check(model, models, example)
-    return {name: values[1:] for name, values in figures.items()}
+    return {name: found[1:] for name, found in values.items()}
 
 
 def check(model: bytes, others: list[bytes], example: Tensor) -> None:
@@ -117,16 +117,16 @@ def row(preset: str, n_subnets: int, n_exported: int, seed: int) -> dict[str, An
     ends = [net.space.smallest, net.space.largest]
     chosen = [net.space.sample(rng), *ends, *(net.space.sample(rng) for _ in range(n_subnets - len(ends)))]
     with torch.no_grad():
-        figures = measure(net, chosen, n_exported)
+        values = measure(net, chosen, n_exported)
     parameters = [net.cost(a).parameters / 1e6 for a in chosen[1:]]
     allowed = [5 + 5 * m for m in parameters]
-    within = [ms <= limit for ms, limit in zip(figures["open"], allowed, strict=True)]
+    within = [ms <= limit for ms, limit in zip(values["open"], allowed, strict=True)]
     return {
         "family": family.name,
         "preset": preset,
         "subnets": n_subnets,
         "parameters_millions": median(parameters),
-        **{f"{name}_ms": median(values) if values else None for name, values in figures.items()},
+        **{f"{name}_ms": median(found) if found else None for name, found in values.items()},
         "opened_within_5_ms_and_5_a_million": sum(within) / len(within),
     }
 
@@ -145,7 +145,7 @@ def main(
         return
     print(__doc__)
     print(f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}; CPU ms, medians over {subnets} subnets")
-    print("| preset | parameters, M | " + " | ".join(COLUMNS) + " | opened within 5 + 5 ms a million |")
+    print("| preset | parameters, M | " + " | ".join(COLUMNS) + " | opened within 5 + 5 ms per million |")
     print("|---" * (len(COLUMNS) + 3) + "|")
     for r in rows:
         cells = ("-" if r[f"{name}_ms"] is None else f"{r[f'{name}_ms']:,.1f}" for name in COLUMNS)

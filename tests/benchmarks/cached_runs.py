@@ -1,4 +1,4 @@
-"""Runs of searches on tables, spread over processes, each kept the moment it ends: what was interrupted goes on."""
+"""Searches on tables in parallel processes, each cached when it ends, so that an interrupted benchmark continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Spec:
-    """One run: all that its row depends on, but the table's content and the algorithm's source."""
+    """One run: everything that its result depends on but the table's content and the algorithm's source."""
 
     table: Path
     maximize: tuple[str, ...]
@@ -37,12 +37,12 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """Changes with anything that could change the row."""
+        """A key that changes with everything that could change the result."""
         parts = {**asdict(self), "table": table_digest(self.table), "source": source_digest(self.algorithm)}
         return json.dumps(parts, sort_keys=True)
 
     def run(self) -> Row:
-        """Does it."""
+        """Executes the run."""
         return _replay(self.table, self.maximize, self.minimize, self.exact).run(
             self.algorithm, self.seed, evaluations=self.budget, target=self.target, batch=self.batch
         )
@@ -50,14 +50,14 @@ class Spec:
 
 @cache
 def table_digest(path: Path) -> str:
-    """Of the bytes of both files of a table."""
+    """Digest of both files of a table."""
     return hashlib.sha256(path.read_bytes() + description(path)[0].read_bytes()).hexdigest()[:16]
 
 
 class Cache:
-    """Rows by `Spec.key`, a file of JSON lines an algorithm.
+    """Results by `Spec.key`, one file of JSON lines per algorithm.
 
-    Only whole lines count: the last one of a process that was killed while it wrote is done again.
+    Incomplete lines, of a process that was killed while it wrote, are ignored and their runs repeated.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,11 +71,11 @@ class Cache:
                     self._rows[kept["key"]] = _row(kept["row"])
 
     def find(self, spec: Spec) -> Row | None:
-        """The row of a run, if it was done."""
+        """The result of a run, if it is cached."""
         return self._rows.get(spec.key)
 
     def keep(self, spec: Spec, row: Row) -> None:
-        """Adds a row."""
+        """Adds a result."""
         key = spec.key
         self._rows[key] = row
         file = self._folder / f"{spec.algorithm}.jsonl"
@@ -86,18 +86,18 @@ class Cache:
 
 
 def run_missing(specs: Sequence[Spec], kept: Cache, jobs: int) -> Iterator[tuple[Spec, Row]]:
-    """Does the runs that the cache lacks, in their order, and keeps and tells each as it ends.
+    """Executes the runs that are not cached, in order, and caches and reports each when it ends.
 
     Args:
         jobs: processes, of one thread each.
 
     Raises:
-        RuntimeError: an algorithm's source changed while this went on, so that a row may be of either.
+        RuntimeError: an algorithm's source changed meanwhile, so that a result may be of either version.
     """
     missing = [spec for spec in dict.fromkeys(specs) if kept.find(spec) is None]
     if not missing:
         return
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # for the processes, which start afresh
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # for the new processes
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         running = {pool.submit(_run, spec): spec for spec in missing}

@@ -1,4 +1,4 @@
-"""What a search costs beside its evaluations: the durable engine's own time an evaluation, beside Optuna in SQLite.
+"""Overhead of a search per evaluation: the engine with a durable store, compared with Optuna in SQLite.
 
 Run: ``python -m tests.benchmarks.engine_time --only nsga2,random,guided,linas,optuna`` (Optuna's takes minutes).
 """
@@ -21,9 +21,9 @@ from nas.store.sql import SqlStore
 from supernets.space import INACTIVE, Choice, SearchSpace
 
 METHOD = """\
-A space of 45 genes (5 depths, 20 kernels, 20 expansions; 2 objectives), figures that cost nothing, batches of 10, one run. Each
-algorithm of the shelf runs in the loop of real searches over the store of real runs (SQLite, WAL, synchronous=NORMAL). Optuna:
-TPE through its own storage in SQLite, `study.optimize`. Milliseconds an evaluation: wall and CPU, over all evaluations to 302,
+A space of 45 genes (5 depths, 20 kernels, 20 expansions; 2 objectives), metrics that cost nothing, batches of 10, one run.
+Each algorithm runs in the loop of real searches with the store of real runs (SQLite, WAL, synchronous=NORMAL). Optuna: TPE
+through its own storage in SQLite, `study.optimize`. Milliseconds per evaluation: wall and CPU, over all evaluations to 302,
 and over those from 252 on."""
 _FROM, _TO, _BATCH = 252, 302, 10
 OBJECTIVES = (Objective.parse("accuracy", ()), Objective.parse("latency_ms@board", ("board",)))
@@ -45,13 +45,13 @@ def elastic_space() -> SearchSpace:
 
 
 class Instant:
-    """Figures that cost nothing: an additive latency, and an accuracy that saturates with it, with a little noise."""
+    """Metrics that cost nothing: an additive latency, and an accuracy that saturates with it, with a little noise."""
 
     def __init__(self, space: SearchSpace) -> None:
         rng = np.random.default_rng(0)
         self._costs, self._gains = (rng.uniform(0.5, 1.5, len(space)) for _ in range(2))
 
-    def figures(self, genes: Sequence[int]) -> tuple[float, float]:
+    def values(self, genes: Sequence[int]) -> tuple[float, float]:
         """Accuracy and latency."""
         levels = np.array(genes) + 1.0  # 0 for an inactive gene
         assert INACTIVE == -1
@@ -60,22 +60,22 @@ class Instant:
         return 0.7 + 0.25 * gain / (gain + 60) + 0.001 * noise, 1.0 + float((self._costs * levels).sum())
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        """One measurement a request, in their order."""
+        """One measurement per request, in order."""
         for request in requests:
-            figure = self.figures(request.architecture.genes)[request.metric == "latency_ms"]
-            yield Measurement(request, Status.OK, figure, 0.001, protocol="instant", environment={"cpu": "none"})
+            value = self.values(request.architecture.genes)[request.metric == "latency_ms"]
+            yield Measurement(request, Status.OK, value, 0.001, protocol="instant", environment={"cpu": "none"})
 
     def close(self) -> None:
         """Nothing to close."""
 
 
 def engine(name: str, folder: Path) -> list[Stamp]:
-    """Time stamps of a search by an algorithm of the shelf."""
+    """Time stamps of a search by one of our algorithms."""
     space, stamps = elastic_space(), [_stamp(0)]
 
-    def enough(told: Sequence[Evaluation]) -> str:
-        stamps.append(_stamp(len(told)))
-        return "that was it" if len(told) >= _TO else ""
+    def enough(evaluations: Sequence[Evaluation]) -> str:
+        stamps.append(_stamp(len(evaluations)))
+        return "that was it" if len(evaluations) >= _TO else ""
 
     store = SqlStore.open(folder / f"{name}.db", create=True, driver=True)
     search(
@@ -96,7 +96,7 @@ def optuna_in_sqlite(folder: Path) -> list[Stamp]:
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         genes = [trial.suggest_int(c.name, 0, n - 1) for c, n in zip(space.choices, levels, strict=True)]
-        return instant.figures(space.canonical(genes).genes)
+        return instant.values(space.canonical(genes).genes)
 
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'optuna.db'}",
@@ -123,14 +123,16 @@ def row(name: str, stamps: Sequence[Stamp]) -> str:
 
 
 def _first(stamps: Sequence[Stamp], n: int) -> Stamp:
-    """The first stamp of at least so many evaluations: an algorithm may ask for fewer than a batch."""
+    """The first stamp with at least this number of evaluations: an algorithm may propose less than a batch."""
     return next(stamp for stamp in stamps if stamp[0] >= n)
 
 
 def main() -> None:
-    """Parses the command line and prints one row an engine."""
+    """Parses the command line and prints one row per engine."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="random,nsga2,guided,linas,optuna", help="optuna, and names of the shelf")
+    parser.add_argument(
+        "--only", default="random,nsga2,guided,linas,optuna", help="optuna, and names of search algorithms"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="on the disk that real runs would be on")
     args = parser.parse_args()
     names = args.only.split(",")

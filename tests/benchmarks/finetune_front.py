@@ -1,9 +1,9 @@
-"""What `nas finetune` makes of members of a run's front: validation accuracy before and after, whatever comes out.
+"""Validation accuracy of a front's members before and after `nas finetune`.
 
     python -m tests.benchmarks.finetune_front RUN [--runs runs] [--members 5] [--epochs 3]
 
-Members are spread over the front by latency, or by cost. Each is trained further by the command itself, in a run of its own;
-those of an earlier call are taken as they are, so that a call that was interrupted goes on.
+Members are spread over the front by latency, or by cost. The command itself fine-tunes each in a run of its own; finished runs
+of a previous call are reused, so that an interrupted call continues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(
     epochs: int = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Trains the members further and prints what they gained."""
+    """Fine-tunes the members and prints their improvements."""
     front = open_run(run, runs).front
     chosen = np.unique(np.linspace(0, len(front) - 1, members).round().astype(int))
     rows = [_finetuned(run, runs, front[i].architecture.key, int(i), epochs) for i in chosen]
@@ -50,23 +50,23 @@ def main(
 
 
 def _finetuned(run: str, runs: Path, network: str, index: int, epochs: int) -> dict[str, Any]:
-    """What one member gained, JSON as `nas show` has it."""
+    """The improvement of one member, in the JSON of `nas show`."""
     arguments = ["finetune", run, "--index", str(index), "--epochs", str(epochs), "--inline"]
     known = _known(run, runs, network, epochs)
     if known is not None:
-        arguments = ["resume", known, "--inline"] if _told(known, runs) is None else []
+        arguments = ["resume", known, "--inline"] if _improvement(known, runs) is None else []
     if arguments:
         console.print(f"nas {' '.join(arguments)}", style="dim")
         done = _nas(*arguments, "--json", runs=runs)
         known = str(json.loads(done)["run"])
     assert known is not None
-    told = _told(known, runs)
-    assert told is not None, f"{known} is finished and tells no gain"
-    return told
+    found = _improvement(known, runs)
+    assert found is not None, f"{known} is finished without an improvement"
+    return found
 
 
 def _known(run: str, runs: Path, network: str, epochs: int) -> str | None:
-    """The run of an earlier call that trains this network further for so long."""
+    """The run of a previous call that fine-tunes this network for these epochs."""
     for folder in RunsFolder(runs).list():
         job = load_job(folder.job_file)
         if (job.supernet.from_, job.supernet.network, job.training.epochs) == (run, network, epochs):
@@ -74,8 +74,8 @@ def _known(run: str, runs: Path, network: str, epochs: int) -> str | None:
     return None
 
 
-def _told(run: str, runs: Path) -> dict[str, Any] | None:
-    """Its gain; None while it is unfinished."""
+def _improvement(run: str, runs: Path) -> dict[str, Any] | None:
+    """The improvement of a run; None while it is unfinished."""
     gain: dict[str, Any] | None = json.loads(_nas("show", run, "--json", runs=runs)).get("gain")
     return gain
 

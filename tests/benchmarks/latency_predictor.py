@@ -1,20 +1,19 @@
-"""How well latency is predicted from few measurements, with a lookup table of the blocks and without.
+"""Accuracy of latency prediction from few measurements, with and without a lookup table of the blocks.
 
     python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5] [--json]
 
-Method. Preset `tiny` on images of 28 x 28 pixels, weights as initialised. For each profile, in one go:
-`nas.planning.calibrate` makes the table (every block twice, 30 random subnets for the affine map); then random subnets, of
-which the table was fitted to none are measured once, and the later half of them a second time, twenty at a time. The earlier
-half is trained from, the later half held out. Each predictor learns from 25, 50, 100 and 200 subnets (the first of a shuffle;
-mean over the draws) and
-is scored by MAPE on the held-out half's first measurements. *Repeatability* is the MAPE between the two measurements of
-the held-out half: what a predictor that knew the first could say of the second. *Scaled* figures are multiplied by the
-sentinel's median over the sentinel's latency in the same rounds, which takes slow drift of the machine out of the labels.
+Method. Preset `tiny` on images of 28 x 28 pixels, initial weights. For each profile, `nas.planning.calibrate` makes the table
+(every block twice, 30 random subnets for the affine map); then other random subnets are measured once, and the second half of
+them again, twenty at a time. The first half is for training, the second half is held out. Each predictor is trained on 25, 50,
+100 and 200 subnets (the first of a shuffle; mean over the samples) and scored by MAPE on the first measurements of the held-out
+half. *Repeatability* is the MAPE between the two measurements of the held-out half: the error of a predictor that knows the
+first. *Scaled* latencies are multiplied by the sentinel's median over the sentinel's latency in the same rounds, which removes
+slow drift of the machine from the labels.
 
-- auto: `AutoPredictor` with the table (what a search uses); auto without table: the same without those columns;
-- lookup: an affine map of the table's sum; MACs: of the MACs; ridge, LightGBM: as others would, on the one-hot genes.
+- auto: `AutoPredictor` with the table, as in a search; auto without table: the same without those columns;
+- lookup: an affine map of the table's sum; MACs: an affine map of the MACs; ridge, LightGBM: on the one-hot genes.
 
-Resumable: the tables and a line for each measurement are kept in --folder; what is there is not measured again.
+Resumable: the tables and a line per measurement are stored in --folder, and not repeated.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ PROFILES = ("cpu-1-thread", "cpu-1-thread-batch-16")
 SIZES = (25, 50, 100, 200)
 _BATCH = 20
 _SEED = 5
-"""Of the subnets measured; another than the job's, by which calibration draws its own."""
+"""Seed of the measured subnets, different from the job's, by which calibration samples its own."""
 
 Array = NDArray[np.float64]
 
@@ -70,20 +69,20 @@ class Labels:
         self._rows = [json.loads(line) for line in lines]
 
     def lacking(self, architectures: Sequence[Architecture], attempt: int) -> list[Architecture]:
-        """Those that have no measurement of this attempt."""
+        """The architectures without a measurement of this attempt."""
         known = {row["architecture"] for row in self._rows if row["attempt"] == attempt}
         return [a for a in architectures if a.key not in known]
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Keeps a batch; its environment must be that of the others."""
+        """Stores a batch, whose environment must be that of the others."""
         for row in rows:
-            if self._rows and (told := differences(self._rows[0]["environment"], row["environment"])):
-                raise SystemExit(f"{self._path} is of another machine ({'; '.join(told)}); give another --folder")
+            if self._rows and (found := differences(self._rows[0]["environment"], row["environment"])):
+                raise SystemExit(f"{self._path} is of another machine ({'; '.join(found)}); give another --folder")
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         self._rows += rows
 
-    def figures(self, architectures: Sequence[Architecture], attempt: int) -> tuple[Array, Array]:
+    def values(self, architectures: Sequence[Architecture], attempt: int) -> tuple[Array, Array]:
         """Latencies and sentinels in milliseconds, (n,) each."""
         rows = {row["architecture"]: row for row in self._rows if row["attempt"] == attempt}
         found = [rows[a.key] for a in architectures]
@@ -96,7 +95,7 @@ class Labels:
 def measure(
     prepared: PreparedJob, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
 ) -> None:
-    """Measures what is lacking: all once, the held-out half twice."""
+    """Measures what is missing: all subnets once, the held-out half twice."""
     supernet = prepared.supernets.untrained().eval()
     inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
     shape = tuple(prepared.supernets.family.example().shape[1:])
@@ -111,14 +110,14 @@ def measure(
                 for a, result in zip(batch, profiler.measure(deployments), strict=True):
                     if isinstance(result, LatencyFailure):
                         raise SystemExit(f"{a.key}: {result.message}")
-                    figures = {"latency_ms": result.latency_ms, "resolution": result.resolution}
+                    values = {"latency_ms": result.latency_ms, "resolution": result.resolution}
                     environment = dict(result.environment)
-                    rows.append({"architecture": a.key, "attempt": attempt, **figures, "environment": environment})
+                    rows.append({"architecture": a.key, "attempt": attempt, **values, "environment": environment})
                 labels.append(rows)
 
 
 def draw(prepared: PreparedJob, n: int, fitted: Sequence[str]) -> list[Architecture]:
-    """Different random architectures, none of those that a table was fitted to."""
+    """Different random architectures, without those that the table is fitted to."""
     rng, found = np.random.default_rng(_SEED), dict[Architecture, None]()
     while len(found) < n:
         if (architecture := prepared.supernets.family.space.sample(rng)).key not in fitted:
@@ -132,7 +131,7 @@ def mape(predicted: Array, measured: Array) -> float:
 
 def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures: Sequence[Architecture], y: Array,
             *, sizes: Sequence[int], draws: int) -> dict[str, dict[str, float]]:  # fmt: skip
-    """MAPE on the later half by predictor and number of subnets learnt from, mean over the draws."""
+    """MAPE on the held-out half by predictor and number of training subnets, mean over the samples."""
     rich, plain = with_table(architectures), without(architectures)
     genes = plain[:, list(without.layout.encoding(plain.shape[1]))]
     lookup = with_table.layout.lookup
@@ -160,7 +159,7 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
 
 
 def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> dict[str, Any]:
-    """Everything about one profile, JSON-able."""
+    """The results of one profile, JSON-able."""
     table = calibrate(prepared, profile, folder / f"{profile.name}.json", on_wait=print)
     architectures = draw(prepared, subnets, list(table.subnets["fp32"]))
     labels = Labels(folder / f"{profile.name}-{subnets}.jsonl")
@@ -170,8 +169,8 @@ def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnet
     half = subnets // 2
     sizes = [n for n in SIZES if n <= half]
     (first, sentinel), (again, sentinel_again) = (
-        labels.figures(architectures, 0),
-        labels.figures(architectures[half:], 1),
+        labels.values(architectures, 0),
+        labels.values(architectures[half:], 1),
     )
     level = float(np.median(sentinel))
     found: dict[str, Any] = {
@@ -218,7 +217,7 @@ def main(
 
 
 def show(row: dict[str, Any], draws: int) -> None:
-    """Prints one profile's figures."""
+    """Prints the results of one profile."""
     table, (low, high) = row["table"], row["latency_ms"]
     print(f"{row['profile']}: {row['subnets']} subnets of {low:.3f} to {high:.3f} ms, {draws} draws")
     print(

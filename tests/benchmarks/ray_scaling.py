@@ -1,7 +1,7 @@
-"""How a search's wall time falls with Ray workers: evaluations of a fixed time, the real loop, store and pool.
+"""Scaling of a search with Ray workers: evaluations of a fixed time, with the real loop, store and pool.
 
 Run: ``python -m tests.benchmarks.ray_scaling``, or with ``--table TABLE.yaml --maximize COLUMN --minimize COLUMN`` (by default
-columns of NAS-Bench-201): in a large space, as real ones are, few of the children that are bred are known already.
+columns of NAS-Bench-201): in a large space, like real ones, few of the offspring are known already.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE
 
 METHOD = """\
-A table's networks (the tests' 480 digits networks if none is named), through the loop and the pool of actors of real searches
-and a durable store (SQLite, WAL): each evaluation is a task for an actor of one CPU that sleeps so long and answers with the
-table's figures. The actors run already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall
-time, the median run; the first two evaluations, the smallest and the largest network, are asked alone, and no batch begins
-before the last one is told. Between batches: from a batch's last result to the next one's first request, while no worker has
-anything to do; median of all runs."""
+A table's networks (by default the tests' 480 digits networks), through the loop and the pool of actors of real searches and a
+durable store (SQLite, WAL): each evaluation is a task for an actor of one CPU that sleeps and answers with the table's
+values. The actors run already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time,
+the median run; the first two evaluations, the smallest and the largest network, are a batch of their own, and each batch
+waits for the results of the previous one. Between batches: from a batch's last result to the next one's first request, while
+all workers are idle; median of all runs."""
 
 
 class Batches:
-    """Passes requests on, and notes how long none is under way."""
+    """Forwards requests, and records the time in which none is in progress."""
 
     def __init__(self, inner: Evaluator) -> None:
         self._inner, self._ended = inner, math.nan
@@ -48,7 +48,7 @@ class Batches:
         if not math.isnan(self._ended):
             self.pauses_ms.append(1e3 * (time.perf_counter() - self._ended))
         for measurement in self._inner.evaluate(requests):
-            self._ended = time.perf_counter()  # before it is kept: that takes a part of the pause
+            self._ended = time.perf_counter()  # before it is stored, which is a part of the pause
             yield measurement
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class Searched:
-    """A table, what is searched for in it, and its answers."""
+    """A table with the objectives of its search, and its answers."""
 
     table: Table
     objectives: Sequence[Objective]
@@ -79,22 +79,22 @@ class Searched:
 def wall_seconds(
     searched: Searched, n_workers: int, evaluations: int, seconds: float, batch: int, algorithm: str
 ) -> tuple[float, list[float]]:
-    """Of one search, from its first ask to its end; and the milliseconds between its batches."""
+    """Wall seconds of one search, from its first ask to its end, and the milliseconds between its batches."""
     space, objectives = searched.table.space, searched.objectives
     evaluator = PooledTable(seconds, searched.answers, workers=n_workers)
     warm_up = [Request(architecture, objectives[0].metric) for architecture in searched.table.architectures[:n_workers]]
-    for _ in range(2):  # the first actor to start may do all tasks of the first call
+    for _ in range(2):  # the first actor to start may execute all tasks of the first call
         list(evaluator.evaluate(warm_up))
     algorithm_ = make_algorithm(algorithm, SearchProblem(space, objectives, 1))
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore.open(Path(folder) / "run.db", create=True, driver=True)
         batches = Batches(evaluator)
         started = time.perf_counter()
-        told = search(space, objectives, algorithm_, batches, store, Budget(evaluations), batch=batch)
+        evaluated = search(space, objectives, algorithm_, batches, store, Budget(evaluations), batch=batch)
         took = time.perf_counter() - started
         store.close()
     evaluator.close()
-    assert len(told) == evaluations
+    assert len(evaluated) == evaluations
     return took, batches.pauses_ms
 
 

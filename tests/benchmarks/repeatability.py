@@ -1,6 +1,6 @@
-"""How well latencies repeat beside a training process: our protocol, and three that are common, on the same networks.
+"""Repeatability of latencies beside a training process: our protocol and three common ones, on the same networks.
 
-Run: ``python -m tests.benchmarks.repeatability``. What is finished is kept in the state file; a second call goes on.
+Run: ``python -m tests.benchmarks.repeatability``. Finished parts are stored in the state file; a second call continues.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Floats = NDArray[np.float64]
 METHOD = """\
 {n} random subnets of the preset tiny (mobile-cnn, 28 x 28), random weights, lowered to ONNX; one thread, pinned; {beside}.
 Every protocol measures all of them twice, in turns (ours, then the others, then all again). A/B: mean of |A - B| over their
-mean. Inverted: pairs whose latencies lie more than 3 % apart (mean of our two), in another order by A than by B. Wrong: the
-same pairs, ordered otherwise by A or B than by the mean of our two. Ours: batches of {batch}, retries counted in."""
+mean. Inverted: pairs whose latencies differ by more than 3 % (mean of our two), ordered differently by A and by B. Wrong: the
+same pairs, ordered differently by A or B than by the mean of our two. Ours: batches of {batch}, retries included."""
 APART = 0.03
 
 
@@ -46,7 +46,7 @@ class Network:
 
 
 def networks(n: int, batch_size: int, seed: int) -> list[Network]:
-    """Random subnets with random weights, always the same for a seed."""
+    """Random subnets with random weights, determined by the seed."""
     import torch
 
     from supernets.base import Supernet
@@ -65,14 +65,14 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
 
 
 def ours(subnets: Sequence[Network], batch_size: int, seed: int) -> tuple[list[float], list[float], dict[str, Any]]:
-    """Latencies and resolutions by this project's protocol (NaN where it gives no figure), and what else it told."""
+    """Latencies and resolutions by this project's protocol (NaN for failures), and more about the session."""
     profile = HardwareProfile("benchmark", batch_size=batch_size)
     with open_profiler(profile, seed=seed) as profiler:
-        profiler.environment()  # starts the worker, which a search does once
+        profiler.environment()  # starts the worker, as a search does once
         found = list(profiler.measure([Deployment.single(net.model, net.inputs) for net in subnets]))
     good = [result for result in found if isinstance(result, LatencyMeasurement)]
-    told = {
-        "seconds": sum(result.seconds for result in good),  # of the wall clock, without waiting for the host's lock
+    session = {
+        "seconds": sum(result.seconds for result in good),  # wall clock, without the wait for the host's lock
         "noisy": sum(result.noisy for result in good),
         "failed": len(found) - len(good),
         "discarded_rounds": float(np.mean([result.discarded_rounds for result in good])),
@@ -80,11 +80,11 @@ def ours(subnets: Sequence[Network], batch_size: int, seed: int) -> tuple[list[f
         "sentinel_ms": [result.environment["sentinel_ms"] for result in good[::MAX_BATCH]],
     }
     pairs = [(r.latency_ms, r.resolution) if isinstance(r, LatencyMeasurement) else (np.nan, np.nan) for r in found]
-    return [a for a, _ in pairs], [b for _, b in pairs], told
+    return [a for a, _ in pairs], [b for _, b in pairs], session
 
 
 def common(subnets: Sequence[Network], warm_up: int, runs: int, middle: Callable[[Floats], Any]) -> list[float]:
-    """Latencies as most tools take them: a session, warm-up runs, timed runs in a row, and one figure of these."""
+    """Latencies as most tools measure them: a session, warm-up runs, timed runs in a row, and one statistic of these."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     found = []
@@ -107,7 +107,7 @@ COMMON: Mapping[str, tuple[int, int, Callable[[Floats], Any]]] = {
 
 
 def train_forever() -> None:
-    """Trains a small network until the input ends; what runs beside the measurements."""
+    """Trains a small network until the input ends; the load beside the measurements."""
     import torch
 
     torch.set_num_threads(1)
@@ -126,13 +126,13 @@ def train_forever() -> None:
 
 @contextlib.contextmanager
 def training(cpu: int | None) -> Iterator[None]:
-    """A training process on one CPU meanwhile; None for none."""
+    """Runs a training process on one CPU meanwhile; None runs none."""
     if cpu is None:
         yield
         return
     command = [sys.executable, "-m", "tests.benchmarks.repeatability", "--train", str(cpu)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        time.sleep(5)  # until it has loaded torch and is at work
+        time.sleep(5)  # until it trains
         if process.poll() is not None:
             raise SystemExit("the training process has ended; look above for why")
         yield
@@ -142,7 +142,7 @@ def training(cpu: int | None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Row:
-    """One protocol's figures at one batch size."""
+    """The results of one protocol at one batch size."""
 
     protocol: str
     batch_size: int
@@ -154,10 +154,12 @@ class Row:
 
 
 def rows(batch_size: int, taken: Mapping[str, Any], n: int) -> list[Row]:
-    """Figures of all protocols from what was measured: by protocol, [A, B] latencies."""
+    """The results of all protocols, from [A, B] latencies by protocol."""
     reference = np.mean(taken["ours"]["latency_ms"], axis=0)
     i, j = np.triu_indices(n, k=1)
-    apart = np.abs(reference[i] - reference[j]) > APART * np.minimum(reference[i], reference[j])  # NaN: not apart
+    apart = np.abs(reference[i] - reference[j]) > APART * np.minimum(
+        reference[i], reference[j]
+    )  # NaN does not count as apart
     i, j = i[apart], j[apart]
     true = np.sign(reference[i] - reference[j])
     made = []
@@ -176,7 +178,7 @@ def rows(batch_size: int, taken: Mapping[str, Any], n: int) -> list[Row]:
 
 
 def measure(args: argparse.Namespace, state: dict[str, Any], batch_size: int, cpus: tuple[int, int]) -> dict[str, Any]:
-    """What every protocol gives, twice; pieces that `state` has are not measured again."""
+    """The latencies of every protocol, twice; parts in `state` are not repeated."""
     subnets = networks(args.networks, batch_size, args.seed)
     done: dict[str, dict[str, list[Any]]] = state.setdefault(str(batch_size), {})
     measuring, training_cpu = cpus
@@ -188,10 +190,10 @@ def measure(args: argparse.Namespace, state: dict[str, Any], batch_size: int, cp
             with training(None if args.alone else training_cpu):
                 started = time.perf_counter()
                 if name == "ours":
-                    latencies, resolutions, told = ours(subnets, batch_size, args.seed + repetition)
+                    latencies, resolutions, session = ours(subnets, batch_size, args.seed + repetition)
                     kept["resolution"].append(resolutions)
-                    kept["told"].append(told)
-                    seconds = told["seconds"]
+                    kept["told"].append(session)
+                    seconds = session["seconds"]
                 else:
                     allowed = os.sched_getaffinity(0)
                     os.sched_setaffinity(0, {measuring})
@@ -262,7 +264,7 @@ def main() -> None:
         a, b = np.array(found["ours"]["latency_ms"])
         within = np.abs(a - b) <= np.maximum(*np.array(found["ours"]["resolution"])) * np.maximum(a, b)
         print(f"\nbatch {size}: {np.nanmin(a):.2f} to {np.nanmax(a):.2f} ms; A ties with B: {within.mean():.0%}")
-        print("\n".join(json.dumps(told) for told in found["ours"]["told"]))
+        print("\n".join(json.dumps(session) for session in found["ours"]["told"]))
     return None
 
 

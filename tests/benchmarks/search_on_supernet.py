@@ -3,14 +3,14 @@
     python -m tests.benchmarks.search_on_supernet JOB.yaml --from RUN_OR_PATH [--seeds 5] [--evaluations 100] [--json]
 
 Method. Each algorithm searches the same trained supernet with the same budget of real evaluations (the smallest and the
-largest network included) through the engine's own loop. Uniform scaling evaluates every distinct architecture whose
-genes all stand at level round(t (n - 1)). Accuracy depends on the weights alone and is taken once an architecture;
-latency is measured anew in every search. Then, seed by seed, the finalists of all three are timed together by the longer
-protocol, in the same shuffled rounds, and scored on the test part. The hypervolume of each one's re-measured front is
-taken to one reference point: the worst figures of the smallest and the largest network, moved out by 10 % of their
-difference; shown as a share of the box between that point and the best figures seen by anyone in that seed.
+largest network included) in the engine's loop. Uniform scaling evaluates every distinct architecture whose genes are all at
+level round(t (n - 1)). Accuracy depends on the weights alone and is measured once per architecture; latency is measured again
+in every search. Then, seed by seed, the finalists of all three are measured together by the longer protocol, in the same
+shuffled rounds, and scored on the test part. The hypervolume of each re-measured front has one reference point: the worst
+values of the smallest and the largest network, moved out by 10 % of their difference. It is shown as a share of the box
+between that point and the best values of all algorithms in that seed.
 
-Resumable: searches and figures are kept in the folder given by --work.
+Resumable: searches and measurements are stored in the folder --work.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _TOGETHER = 24
 
 
 class UniformScaling(SearchAlgorithm):
-    """Asks for all uniformly scaled architectures, smallest first."""
+    """Proposes all uniformly scaled architectures, smallest first."""
 
     def __init__(self, architectures: Sequence[Architecture]) -> None:
-        self._left = list(architectures[1:-1])  # the loop measures the smallest and the largest itself
+        self._left = list(architectures[1:-1])  # the loop itself measures the smallest and the largest
 
     def ask(self, n: int) -> list[Architecture]:
         asked, self._left = self._left[:n], self._left[n:]
@@ -69,7 +69,7 @@ class UniformScaling(SearchAlgorithm):
 
 
 class Shared:
-    """Scoring processes that outlive the evaluator which is given them."""
+    """Scoring processes that outlive their evaluator."""
 
     def __init__(self, pool: RayPool) -> None:
         self._pool = pool
@@ -82,7 +82,7 @@ class Shared:
 
 
 class Bench:
-    """One trained supernet with what the searches share: scoring processes and accuracies already taken."""
+    """One trained supernet with what its searches share: scoring processes and measured accuracies."""
 
     def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int | None) -> None:
         self.runs = RunsFolder(runs)
@@ -96,7 +96,7 @@ class Bench:
         self.test = InlineScoring(supernet, data.calibration, data.dataset.test)
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
-        """One search, or the rest of it."""
+        """One search, continued if it was interrupted."""
         chosen: SearchAlgorithm
         if algorithm == "uniform scaling":
             chosen = UniformScaling(self.prepared.supernets.family.space.uniform_scalings())
@@ -150,16 +150,16 @@ class Bench:
 
 
 def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
-    """All three algorithms of one seed, measured again together."""
+    """All three algorithms of one seed, re-measured together."""
     space, objectives = bench.prepared.supernets.family.space, bench.prepared.job.objectives
     ends = [space.smallest, space.largest]
-    told = {name: bench.search(job, name, seed) for name in ALGORITHMS}
-    chosen = {name: choose_finalists(evaluations, objectives, ends) for name, evaluations in told.items()}
+    searched = {name: bench.search(job, name, seed) for name in ALGORITHMS}
+    chosen = {name: choose_finalists(evaluations, objectives, ends) for name, evaluations in searched.items()}
     union = list(dict.fromkeys(a for found in chosen.values() for a in found))
     again = bench.measure_finalists(union, seed)
-    validation = {e.architecture: e.value(objectives[0]) for found in told.values() for e in found}
-    row: dict[str, Any] = {"seed": seed, "evaluations": {name: len(found) for name, found in told.items()}}
-    for label, accuracy in (("validation", validation), ("test", {a: figures[0] for a, figures in again.items()})):
+    validation = {e.architecture: e.value(objectives[0]) for found in searched.values() for e in found}
+    row: dict[str, Any] = {"seed": seed, "evaluations": {name: len(found) for name, found in searched.items()}}
+    for label, accuracy in (("validation", validation), ("test", {a: values[0] for a, values in again.items()})):
         points = {a: np.array([-accuracy[a], again[a][1]]) for a in union}
         reference = reference_point(points[ends[0]], points[ends[1]])
         ideal: NDArray[np.float64] = np.min(list(points.values()), axis=0)
@@ -180,7 +180,7 @@ def main(
     runs: Path = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Prints one row a seed and who was ahead how often."""
+    """Prints one row per seed, and how often each algorithm was ahead."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     loaded = load_job(job)

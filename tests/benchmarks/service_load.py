@@ -1,4 +1,4 @@
-"""How quickly a server answers under load: many watchers, submissions, a job, and somebody who asks where a run stands.
+"""Response times of a server under load: event streams, submissions, a job, and status requests.
 
 Run: ``python -m tests.benchmarks.service_load [--watchers 200 --submissions 50 --big 10000 --json]``.
 """
@@ -27,26 +27,25 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.store.run_facts import RunFacts
-from tests.benchmarks.big_run import Figures, fill
+from tests.benchmarks.big_run import ElasticValues, fill
 from tests.benchmarks.engine_time import elastic_space
 from tests.benchmarks.serving import serving
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
-`nas serve` over a folder with some finished runs, one of which has so many evaluations, with a cluster that is not there. A
-job runs beside it on the same cores: the training of the digits recipe in a session of its own, at nice 19 once it trains;
-where the kernel shares cores out by session first (autogroup), that session is niced, too. All clients are in one other
-process, whose own time is in all figures. A run that is "driven" by this process commits an event every 50 ms, and ends.
-The watchers stream it; one has all events where it got every one that any got, and the end. Meanwhile jobs are submitted
-one after the other, and the status is asked for every 50 ms over each of four connections. Then the large run is read as
-the pages do, the first time (its report is made) and again."""
+`nas serve` on a folder with some finished runs, one of them large, without a cluster. A job uses the same cores: the training
+of the digits recipe in a session of its own, at nice 19 once it trains; if the kernel schedules by session first (autogroup),
+that session is niced, too. All clients are in one other process, whose time is included. A run that this process drives
+commits an event every 50 ms, and ends. The watchers stream it; one has all events if it received every event that any
+received, and the end. Meanwhile jobs are submitted in sequence, and the status is requested every 50 ms on each of four
+connections. Then the large run is read like the pages do, first without and then with a cached report."""
 _SECONDS = 10.0
 _RUNS = 50
 _ASKING = 4
 _PAUSE_S = 0.05
 _NICE = 19
 _LONG = 100_000
-"""Epochs of the job beside: more than the load lasts."""
+"""Epochs of the job: more than the load lasts."""
 
 
 def main() -> None:
@@ -99,7 +98,7 @@ def _silent(text: str) -> None:
 
 
 def _made(runs: RunsFolder) -> str:
-    """Makes finished runs and one that is to be driven; its id."""
+    """Creates finished runs and one to be driven, whose id it returns."""
     for _ in range(_RUNS):
         store = open_store(runs.create("other", SMALL_JOB), create=True, driver=True)
         store.describe(RunFacts(name="other", compatibility={}, epochs=3), epoch=3)
@@ -113,12 +112,12 @@ def _made(runs: RunsFolder) -> str:
 
 def _large(runs: RunsFolder, n: int) -> str:
     space = elastic_space()
-    return fill(runs, space, ("accuracy", "latency_ms"), Figures(space), n, algorithm="random", told=False)
+    return fill(runs, space, ("accuracy", "latency_ms"), ElasticValues(space), n, algorithm="random", report=False)
 
 
 @contextmanager
 def _job(folder: Path, *, wanted: bool) -> Iterator[int]:
-    """A niced training that has begun; its process, or 0 where none is wanted."""
+    """The process of a niced training that has begun, or 0 without a job."""
     if not wanted:
         yield 0
         return
@@ -140,7 +139,7 @@ def _job(folder: Path, *, wanted: bool) -> Iterator[int]:
 
 
 def _renice(pid: int) -> None:
-    """Nices all threads of a process, and its session where the kernel shares cores out by session."""
+    """Nices all threads of a process, and its session if the kernel schedules by session."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
     group = Path(f"/proc/{pid}/autogroup")
@@ -149,9 +148,9 @@ def _renice(pid: int) -> None:
 
 
 def _trains(runs: RunsFolder) -> bool:
-    """Whether the one run of a folder has an epoch behind it."""
+    """Whether the only run of a folder has finished an epoch."""
     for folder in runs.list() if runs.root.is_dir() else ():
-        with suppress(StoreError), closing(open_store(folder)) as store:  # it may be in the making
+        with suppress(StoreError), closing(open_store(folder)) as store:  # it may just be created
             return store.state().epoch > 0
     return False
 
@@ -186,7 +185,7 @@ async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions
 
 
 async def _watch(client: httpx.AsyncClient, run: str, ids: list[str]) -> bool:
-    """Keeps the ids of all events; whether the last one told the end."""
+    """Collects the ids of all events, and whether the last one was the end."""
     last = ""
     async with client.stream("GET", f"runs/{run}/events") as answer:
         async for line in answer.aiter_lines():
@@ -209,7 +208,7 @@ async def _ask(client: httpx.AsyncClient, path: str, end: float, *, pause_s: flo
 
 
 async def _submit(client: httpx.AsyncClient, n: int) -> tuple[int, list[float]]:
-    """How many were accepted, and the seconds of each."""
+    """The number of accepted submissions, and the seconds of each."""
     accepted, took = 0, []
     for _ in range(n):
         begun = time.perf_counter()
@@ -219,7 +218,7 @@ async def _submit(client: httpx.AsyncClient, n: int) -> tuple[int, list[float]]:
 
 
 def _drive(runs: RunsFolder, run: str, end: float) -> None:
-    """Commits now and then, as a driver does."""
+    """Commits at intervals, as a driver does."""
     store = open_store(runs.get(run), driver=True)
     store.set_status(RunStatus.RUNNING)
     epoch = 0
@@ -232,7 +231,7 @@ def _drive(runs: RunsFolder, run: str, end: float) -> None:
 
 
 def _read(url: str, run: str, say: Callable[[str], None]) -> dict[str, tuple[float, float]]:
-    """Seconds by path, the first time and again."""
+    """Seconds by path, of the first and the second request."""
     found: dict[str, tuple[float, float]] = {}
     with httpx.Client(base_url=f"{url}/api/v1/", timeout=60) as client:
         for path in ("/evaluations?limit=1000", "/evaluations?limit=10000", "/front", "/evaluations.csv", ""):
@@ -249,7 +248,7 @@ def _seconds(ask: Callable[[], httpx.Response]) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
+    """CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -277,8 +276,8 @@ def _show(found: dict[str, object], say: Callable[[str], None]) -> None:
     for name in ("status", "submission", "list of runs"):
         spread = found[name]
         assert isinstance(spread, dict)
-        figures = " | ".join(f"{spread[part]:.0f}" for part in ("p50", "p90", "p99", "max"))
-        say(f"| {name} | {spread['n']} | {figures} |")
+        values = " | ".join(f"{spread[part]:.0f}" for part in ("p50", "p90", "p99", "max"))
+        say(f"| {name} | {spread['n']} | {values} |")
     say(f"watchers with all {found['events']} events and the end: {found['whole_watchers']} of {found['watchers']}")
     say(f"submissions accepted: {found['accepted']} of {found['submissions']}")
     beside = f", job {found['job_cpu_s']:.1f} s (nice: {found['job_is_niced']})" if found["job_is_niced"] else ""

@@ -1,4 +1,4 @@
-"""A server in a process of its own, whose cluster is not there: it runs no job."""
+"""A server in a process of its own, without a cluster, so that it runs no jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas.store.folder import RunsFolder
 
 @contextmanager
 def serving(runs: RunsFolder) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """A server, its address, and the seconds until it had one."""
+    """A server, its address, and the seconds until it listened."""
     nowhere = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
     serve = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs.root), "--port", "0"]
     begun = time.perf_counter()

@@ -1,1 +1,1 @@
-"""What the ways of sharing and training weights come to, on real images."""
+"""Benchmarks of weight sharing and training strategies on real data."""

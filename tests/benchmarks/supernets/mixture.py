@@ -1,24 +1,24 @@
-"""Mixture-of-supernets against plain sharing: how far shared networks stay behind those trained by themselves.
+"""Mixture-of-supernets compared with plain sharing: the gap between shared and individually trained networks.
 
     python -m tests.benchmarks.supernets.mixture [--work FOLDER] [--seeds 5] [--epochs 8] [--json]
     python -m tests.benchmarks.supernets.mixture --time-only [--json]
 
 Method. A vision transformer for Fashion-MNIST whose widths, heads and MLPs span 8 x (16 patches of 7 x 7 pixels, 3 blocks),
-trained on 10,000 images in batches of 128 by the sandwich rule with labels alone (largest, smallest and one random network a
-step), in four ways of sharing; mixed are the MLPs, as in the paper (Jawahar et al. 2023, arXiv 2306.04845):
+trained on 10,000 images in batches of 128 by the sandwich rule with labels only (largest, smallest and one random network per
+step), with four kinds of sharing; the MLPs are mixed, as in the paper (Jawahar et al. 2023, arXiv 2306.04845):
   plain      slices of one set of tensors
   layer      2 experts, mixed by one weight each for a whole block
-  neuron     2 experts, mixed by weights of each output's own
-  constant   as neuron, but its routers see 0.5 in place of the architecture: the same tensors without what they are for
-12 networks spread over the costs are scored on the 10,000 images of the test part, and each is also trained by itself with the
-same images, steps and schedule. The gap is the mean over the 12 of separate less shared accuracy, in points; its error is the
-standard error over the seeds. Power check: with plain sharing it must be above zero by two errors, or the comparison says
-nothing. A way is compared with plain seed by seed. Training times are CPU seconds of the same process, as ratios.
+  neuron     2 experts, mixed by weights per output
+  constant   as neuron, but its routers see 0.5 instead of the architecture: a control with the same tensors
+12 networks spread over the costs are scored on the 10,000 images of the test part, and each is also trained individually with
+the same images, steps and schedule. The gap is the mean over the 12 of individual minus shared accuracy, in points; its error
+is the standard error over the seeds. Power check: with plain sharing the gap must exceed two errors, or the comparison is
+meaningless. Each kind is compared with plain seed by seed. Training times are CPU seconds of the same process, as ratios.
 
-`--time-only` compares the times alone, in a minute: a few steps of each way in turns, medians and quartiles over the rounds of
-the ratio to plain in the same round.
+`--time-only` compares only the times, in a minute: a few steps of each kind in turns, medians and quartiles over the rounds
+of the ratio to plain in the same round.
 
-Resumable: trainings and accuracies are kept in the folder given by --work.
+Resumable: trainings and accuracies are stored in the folder --work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tests.benchmarks.supernets.turns import seconds_in_turns
 
 IMAGES, NETWORKS, SAMPLED = 10_000, 12, 500
 STEPS, ROUNDS = 4, 30
-"""Of the times alone: steps of a way in a round, and rounds."""
+"""For the times only: steps of each kind per round, and rounds."""
 SPEC = ViTSpec(patch=7, head_size=8, depth=(3,), width=(8, 16, 32, 64), heads=(1, 2, 4, 8), mlp=(0.5, 1, 2, 4))
 MIXED = ("*.mlp.*",)
 WAYS = {
@@ -109,7 +109,7 @@ def main(
 
 
 def time_ratios(family: ViTFamily, settings: TrainingSettings) -> dict[str, list[float]]:
-    """Training time over plain sharing's by way: lower quartile, median and upper quartile over the rounds."""
+    """Training time over that of plain sharing: lower quartile, median and upper quartile over the rounds."""
     images = fashion_mnist(settings.batch_size * STEPS).train
     loops = {}
     for way, sharing in WAYS.items():
@@ -136,12 +136,12 @@ def _show(report: dict[str, Any]) -> None:
     table = Table(
         "sharing", "gap, points", "gap by seed", "less than plain", "seeds with less", "training time over plain"
     )
-    for way, figures in report["ways"].items():
-        less = figures["less_than_plain"]
+    for way, values in report["ways"].items():
+        less = values["less_than_plain"]
         table.add_row(
-            way, _with_error(figures["gaps"]), " ".join(f"{gap:.2f}" for gap in figures["gaps"]),
+            way, _with_error(values["gaps"]), " ".join(f"{gap:.2f}" for gap in values["gaps"]),
             "" if way == "plain" else _with_error(less),
-            "" if way == "plain" else f"{sum(x > 0 for x in less)} of {len(less)}", f"{figures['time_ratio']:.2f}",
+            "" if way == "plain" else f"{sum(x > 0 for x in less)} of {len(less)}", f"{values['time_ratio']:.2f}",
         )  # fmt: skip
     low, high = report["macs"]
     console.print(table)

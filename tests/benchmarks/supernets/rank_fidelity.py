@@ -1,16 +1,16 @@
-"""Whether a supernet's networks rank as they would if each were trained by itself.
+"""Rank correlation of a supernet's networks with individually trained ones.
 
     python -m tests.benchmarks.supernets.rank_fidelity --family mobile-cnn|resnet|vit [--images 20000] [--epochs 6] [--json]
 
-Method. The family's preset `tiny` is trained as a supernet by the sandwich rule, as the family's recipe has it (CNNs: 2 random
-networks a step, the largest teaches; transformers: one, labels alone), on some of Fashion-MNIST's training images. Networks are
-drawn from 3,000 random ones: 12 whose multiply-accumulates are spread evenly
-by ratio, and 8 of about the median's (+-5 %) that differ most in their genes. Each is trained by itself, from its own
-initialisation, with the same images, steps and schedule, and by labels alone. All are scored on the 10,000 images of the test
-part, with statistics of their own. Reported: Kendall's tau of inherited against separate accuracy over the 12, over the 8 and
-over all, and the tau that multiply-accumulates and parameters alone have.
+Method. The family's preset `tiny` is trained as a supernet by the sandwich rule of the family's recipe (CNNs: 2 random
+networks per step, distilled from the largest; transformers: one, labels only), on some of Fashion-MNIST's training images.
+Networks are selected from 3,000 random ones: 12 whose multiply-accumulates are spread evenly by ratio, and 8 of about the
+median's (+-5 %) that differ most in their genes. Each is also trained individually, from its own initialisation, with the
+same images, steps and schedule, on labels only. All are recalibrated and scored on the 10,000 images of the test part.
+Reported: Kendall's tau of inherited against individual accuracy over the 12, over the 8 and over all, and the tau of
+multiply-accumulates and of parameters.
 
-Resumable: trainings and accuracies are kept in the folder given by --work.
+Resumable: trainings and accuracies are stored in the folder --work.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ def main(
     inherited = study.trained("supernet", supernet, strategy, networks).accuracies
     separate = np.array([study.alone(f"alone {a.key}", kind, a).accuracies[0] for a in networks])
     groups = {"spread": range(SPREAD), "equal": range(SPREAD, len(chosen)), "all": range(len(chosen))}
-    figures = {"inherited": inherited, "MACs": macs[chosen], "parameters": parameters[chosen]}
+    values = {"inherited": inherited, "MACs": macs[chosen], "parameters": parameters[chosen]}
     report: dict[str, Any] = {
         "family": family,
         "cpu_minutes": study.cpu_seconds / 60,
         "tau": {
             group: {
-                name: float(kendalltau(figure[list(of)], separate[list(of)]).statistic)
-                for name, figure in figures.items()
+                name: float(kendalltau(value[list(of)], separate[list(of)]).statistic) for name, value in values.items()
             }
             for group, of in groups.items()
         },
@@ -91,7 +90,7 @@ def main(
 
 
 def _different(space: SearchSpace, sampled: list[Architecture], among: NDArray[np.intp], n: int) -> list[int]:
-    """Indices of `n` networks far apart in their genes, each the farthest from those before it."""
+    """Indices of `n` networks far apart in their genes, each the farthest from the previous ones."""
     encoded = space.encode([sampled[i] for i in among])
     chosen = [0]
     for _ in range(n - 1):

@@ -1,17 +1,17 @@
-"""What single rules of training supernets are worth: sandwich, sorting by importance, recalibration.
+"""Ablation of the rules of training supernets: sandwich, sorting by importance, recalibration.
 
     python -m tests.benchmarks.supernets.rules [--work FOLDER] [--epochs 4] [--json]
 
 Method. The family mobile-cnn's preset `tiny` on 20,000 images of Fashion-MNIST; 12 networks spread over the costs, the smallest
 and the largest among them, are scored on the 10,000 images of the test part.
-  sandwich         largest, smallest and two random networks a step, the largest teaches
+  sandwich         largest, smallest and two random networks per step, distilled from the largest
   sandwich, labels the same, all from the labels
-  uniform          one random network a step, in four times the epochs: as many forwards and backwards
-  truncated        the largest alone is trained, the others are cut out of it
-  sorted, cut      the same weights, sorted by importance before they are cut
-and, of `sandwich`, the networks with their own statistics and with slices of the largest's.
+  uniform          one random network per step, in four times the epochs: as many forward and backward passes
+  truncated        only the largest is trained, the others are extracted from it
+  sorted, cut      the same weights, sorted by importance before extraction
+and, of `sandwich`, the networks with recalibrated statistics and with slices of the largest's.
 
-Resumable: trainings and accuracies are kept in the folder given by --work.
+Resumable: trainings and accuracies are stored in the folder --work.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""SortedNet on Fashion-MNIST: nested networks of one training, against truncation and against training alone.
+"""SortedNet on Fashion-MNIST: nested networks of one training, compared with truncation and individual training.
 
     python -m tests.benchmarks.supernets.sorted_nested [--work FOLDER] [--epochs 6] [--json]
 
-Method. The nested networks of the family mobile-cnn's preset `tiny` (one choice a dimension: depth, width, kernel, expansion)
-are trained on 50,000 images and scored on the 10,000 of the test part, each with statistics of its own from 1,000 training
-images. Everyone gets the same optimiser's steps, images and schedule:
-  sorted      one random network a half of a batch of 64, one step for both (SortedNet, arXiv 2309.00255)
-  sorted, 1   the paper's ablation: one random network a step
-  truncated   the largest alone is trained, the others are cut out of it
-  alone       four of the networks by size, each trained by itself from its own initialisation (the largest is `truncated`'s)
+Method. The nested networks of the family mobile-cnn's preset `tiny` (one choice per dimension: depth, width, kernel, expansion)
+are trained on 50,000 images and scored on the 10,000 of the test part, each recalibrated on 1,000 training images. All variants
+have the same number of steps, images and schedule:
+  sorted      one random network per half of a batch of 64, one step for both (SortedNet, arXiv 2309.00255)
+  sorted, 1   the paper's ablation: one random network per step
+  truncated   only the largest is trained, the others are extracted from it
+  alone       four of the networks by size, each trained individually from its own initialisation (the largest is `truncated`'s)
 All networks of `sorted` are scored, and every third of the other two. Reported: how many networks have at least 96 % of the
-accuracy of the same training's largest, and of the largest trained alone; Kendall's tau of accuracy against parameters and
-against multiply-accumulates over all of them.
+accuracy of the same training's largest, and of the individually trained largest; Kendall's tau of accuracy against parameters
+and against multiply-accumulates over all of them.
 
-Resumable: trainings and accuracies are kept in the folder given by --work.
+Resumable: trainings and accuracies are stored in the folder --work.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Training speed of each family, strategy and sharing against ordinary training of the family's largest network.
+"""Training speed of each family, strategy and sharing, relative to ordinary training of the family's largest network.
 
     python -m tests.benchmarks.supernets.speed [--rounds 5] [--steps 6] [--json]
 
-Method. The families' presets `tiny` on Fashion-MNIST, batches of 64, one thread. Every way is trained in turns, a few steps a
-round, so that what the machine does meanwhile meets all of them alike; figures are medians over rounds of CPU time (the first
-round is not counted). Samples are images of the data set, however many networks see each: the sandwich shows one to four of
-them; progressive shrinking's frozen teacher is asked once a step. *Relative* is the samples a second over those of ordinary
-training of the largest network in the same round.
+Method. The families' presets `tiny` on Fashion-MNIST, batches of 64, one thread. All variants are trained in turns, a few steps
+per round, so that other load affects all of them alike; values are medians over rounds of CPU time (the first round is a
+warm-up). Samples are images of the data set, regardless of the number of networks that see each: in the sandwich, up to four;
+progressive shrinking's frozen teacher runs once per step. *Relative* is the samples per second over those of ordinary training
+of the largest network in the same round.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LAST = "progressive, last phase"
 
 
 def strategies(family: Family) -> dict[str, tuple[Family, TrainingStrategy, SharingSpec]]:
-    """What is compared, by name; ordinary training first."""
+    """The variants by name, ordinary training first."""
     space, nested = family.space, NestedFamily(family)
     cost = make_supernet(family)
     found: dict[str, tuple[Family, TrainingStrategy, SharingSpec]] = {
@@ -63,7 +63,7 @@ def main(
     steps: int = 6,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Times what there is and prints it."""
+    """Times all variants and prints the results."""
     torch.set_num_threads(1)
     data = fashion_mnist(BATCH * steps)
     report: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ def main(
             epochs = len(strategy.phases(100))
             settings = TrainingSettings(epochs=epochs, batch_size=BATCH)
             supernet, part = make_supernet(family, sharing), head(data.train, BATCH * steps)
-            # Stands for the one that progressive shrinking makes of the largest; the others ask nobody.
+            # Replaces the teacher that progressive shrinking makes from the largest; the others have none.
             teacher = supernet.extract(family.space.largest)
             made[way] = Loop(supernet, part, strategy, settings, teacher=teacher), epochs
         seconds = {way: taken / (BATCH * steps) for way, taken in seconds_in_turns(made, rounds).items()}

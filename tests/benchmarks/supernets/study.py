@@ -1,4 +1,4 @@
-"""Trainings and accuracies of a benchmark, each kept when it ends, so that what was interrupted goes on."""
+"""Trainings and accuracies of a benchmark, each stored when it ends, so that an interrupted benchmark continues."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Trained:
-    """Test accuracies of a training's networks, in the order asked for, and what it took.
+    """Test accuracies of a training's networks, in the requested order, and the cost of the training.
 
     Attributes:
-        seconds: CPU seconds of all of the training's epochs, those before an interruption included.
+        seconds: CPU seconds of all epochs, including those before an interruption.
     """
 
     accuracies: NDArray[np.float64]
@@ -52,17 +52,17 @@ class Trained:
 
 
 class Study:
-    """Where a benchmark keeps what it has.
+    """The stored results of a benchmark.
 
     Args:
         folder: one JSON file for each training.
-        data: the networks learn from the training part and are scored on the test part, which nothing is chosen by.
+        data: the networks are trained on the training part and scored on the test part, which selects nothing.
     """
 
     def __init__(self, folder: Path, data: DataSet, settings: TrainingSettings) -> None:
         self.folder, self.data, self.settings = folder, data, settings
         self.cpu_seconds = 0.0
-        """Of all trainings and evaluations, those of earlier runs of the script included."""
+        """CPU seconds of all trainings and evaluations, including those of previous calls."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def trained(
@@ -80,9 +80,9 @@ class Study:
 
         Args:
             name: of the training, unique in the study.
-            supernet: freshly made; trained in place unless the figures are there already.
-            statistics: whose batch-norm statistics all networks have, in place of their own.
-            after: done to the trained supernet before its networks are scored; its name tells these scores from others.
+            supernet: untrained; trained in place unless the results are stored already.
+            statistics: network whose batch-norm statistics all networks use instead of recalibrated ones.
+            after: applied to the trained supernet before its networks are scored; its name is part of the key of the scores.
             changes: of the study's settings.
         """
         settings = replace(self.settings, **changes)
@@ -98,7 +98,7 @@ class Study:
         digest = self.data.train.digest
         if (other := known.get("data", digest)) != digest:
             raise typer.BadParameter(
-                f"{path} has figures of other training images ({other}, not {digest}); name another folder by --work"
+                f"{path} has values of other training images ({other}, not {digest}); name another folder by --work"
             )
         if known.get("stamp") != stamp:
             known = {"stamp": stamp, "accuracies": {}, "seconds": None, "scoring_seconds": 0.0}
@@ -121,7 +121,7 @@ class Study:
         return Trained(np.array([known["accuracies"][key] for key in keys]), known["seconds"])
 
     def alone(self, name: str, family: Family, architecture: Architecture, **changes: Any) -> Trained:
-        """Trains one architecture by itself, for the study's epochs, and scores it."""
+        """Trains one architecture individually, for the study's epochs, and scores it."""
         torch.manual_seed(changes.get("seed", self.settings.seed))
         own = SingleFamily(family, architecture)
         supernet = Supernet(own, ChainSharing(own))
@@ -153,7 +153,7 @@ def _accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, sta
 
 
 def _statistics(supernet: Supernet, architecture: Architecture, data: DataSet) -> Supernet:
-    """The supernet with one network's batch-norm statistics stored, of which smaller ones take slices."""
+    """The supernet with the batch-norm statistics of one network, which smaller ones slice."""
     module = recalibrate(supernet.extract(architecture), head(data.train, CALIBRATION).split(250))
     stored = supernet.eval().weights(architecture)  # in eval mode buffers are views of the stored ones
     with torch.no_grad():
@@ -173,7 +173,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def fashion_mnist(n_train: int | None = None) -> DataSet:
-    """Fashion-MNIST with 10,000 of its training images for validation; of the others, the first `n_train` alone."""
+    """Fashion-MNIST with 10,000 of its training images for validation, and the first `n_train` of the others."""
     data = load_data("fashion-mnist", validation=10_000, seed=0)
     return data if n_train is None else replace(data, train=head(data.train, n_train))
 

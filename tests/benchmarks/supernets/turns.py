@@ -1,4 +1,4 @@
-"""Trainings timed in turns, so that what the machine does meanwhile meets all of them alike."""
+"""Times trainings in turns, so that other load affects all of them alike."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from supernets.loop import Loop
 
 
 def seconds_in_turns(loops: Mapping[str, tuple[Loop, int]], rounds: int) -> dict[str, NDArray[np.float64]]:
-    """CPU seconds of an epoch of each training, (rounds,); one more round comes first, which is not counted.
+    """CPU seconds of an epoch of each training, (rounds,), after a warm-up round.
 
     Args:
-        loops: by name, each with the number of the epoch that is trained again and again.
+        loops: by name, each with the number of the epoch that is repeated.
     """
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds + 1):

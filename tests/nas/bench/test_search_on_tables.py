@@ -169,7 +169,7 @@ def test_the_script_runs_from_end_to_end(
 def test_the_engines_space_has_45_genes_and_different_values() -> None:
     space = elastic_space()
     assert len(space) == 45
-    values = [Instant(space).figures(a.genes) for a in (space.smallest, space.largest)]
+    values = [Instant(space).values(a.genes) for a in (space.smallest, space.largest)]
     assert values[0][0] < values[1][0] < 1
     assert values[0][1] < values[1][1]
 
