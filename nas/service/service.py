@@ -8,7 +8,6 @@ from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.jobs.task_requests import TaskRequests
-from nas.service.readiness import Readiness
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
@@ -57,7 +56,6 @@ class Service:
         self.data_sets = DataSets(settings)
         self.hardware = Hardware(settings, tasks, ProfileDrift(settings.runs))
         self.exports = Exports(settings.runs, self.results, index, tasks)
-        self.readiness = Readiness(settings, state, jobs)
         self.submissions = Submissions(
             settings,
             state=state,

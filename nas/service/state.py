@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -117,20 +117,20 @@ def _submission(row: Mapping[Any, Any]) -> Submission:
     return Submission(**{**row, "wanted": Wanted(row["wanted"])})
 
 
-def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
     """An extension of a run's budget with a new id; empty where it adds nothing."""
-    kept = {name: value for name, value in options.items() if value is not None}
-    return {**kept, "extension": uuid.uuid4().hex} if kept else {}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**given, "extension": uuid.uuid4().hex} if given else {}
 
 
-def _is_still(connection: Connection, submission: Submission) -> bool:
+def _is_unchanged(connection: Connection, submission: Submission) -> bool:
     """Whether a submission is unchanged since it was read."""
-    row = (
-        connection.execute(select(tables.submissions).where(tables.submissions.c.run == submission.run))
-        .mappings()
-        .one_or_none()
-    )
-    return row is not None and _submission(row) == submission
+    query = select(tables.submissions).where(tables.submissions.c.run == submission.run)
+    return any(_submission(row) == submission for row in connection.execute(query).mappings())
+
+
+def _update(connection: Connection, run: str, values: Mapping[str, Any]) -> None:
+    connection.execute(update(tables.submissions).where(tables.submissions.c.run == run).values(**values))
 
 
 def _forget(connection: Connection, run: str) -> None:
@@ -147,7 +147,7 @@ class ServiceState:
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
         self._path, self._engine, self._clock = path, engine, clock
         self._writer = engine.execution_options(**{WRITES: True})
-        self._kept: tuple[ChangeStamp, tuple[Submission, ...]] | None = None
+        self._cached: tuple[ChangeStamp, tuple[Submission, ...]] | None = None
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
@@ -173,27 +173,22 @@ class ServiceState:
         Args:
             options: as for `resume`, for a run that has begun.
         """
-        made = Submission(run, kind, self._clock(), submitter, options=_kept(options or {}))
+        made = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
         with self._writing() as connection:
-            connection.execute(
-                insert(tables.submissions).values(
-                    run=run, kind=kind, submitted=made.submitted, submitter=submitter, wanted=str(made.wanted),
-                    attempt=0, started=False, deaths=0, progress=0, options=made.options,
-                )
-            )  # fmt: skip
+            connection.execute(insert(tables.submissions).values(**asdict(made)))
         return made
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first; cached until the database changes, since every summary needs them."""
         now, stamp = time.time(), ChangeStamp.of(self._path)
-        if self._kept is not None and self._kept[0] == stamp:
-            return list(self._kept[1])
+        if self._cached is not None and self._cached[0] == stamp:
+            return list(self._cached[1])
         with self._reading() as connection:
             rows = connection.execute(
                 select(tables.submissions).order_by(tables.submissions.c.submitted, tables.submissions.c.run)
             )
             found = tuple(_submission(row) for row in rows.mappings())
-        self._kept = (stamp, found) if stamp is not None and stamp.settled(now) else None
+        self._cached = (stamp, found) if stamp is not None and stamp.settled(now) else None
         return list(found)
 
     def submission(self, run: str) -> Submission | None:
@@ -208,17 +203,14 @@ class ServiceState:
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
         with self._writing() as connection:
-            connection.execute(update(tables.submissions).where(tables.submissions.c.run == run).values(**values))
+            _update(connection, run, values)
 
     def change_if(self, submission: Submission, **values: Any) -> bool:
         """Sets attributes as `change` does if the submission is unchanged since it was read; whether it was."""
         with self._writing() as connection:
-            if not _is_still(connection, submission):
-                return False
-            connection.execute(
-                update(tables.submissions).where(tables.submissions.c.run == submission.run).values(**values)
-            )
-        return True
+            if unchanged := _is_unchanged(connection, submission):
+                _update(connection, submission.run, values)
+            return unchanged
 
     def cancel(self, run: str) -> None:
         """Records that a run shall have no driver, now and after any restart."""
@@ -230,7 +222,7 @@ class ServiceState:
         Args:
             options: ``evaluations`` and ``minutes`` as for `nas resume`, to extend the budget.
         """
-        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_kept(options))
+        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_extension(options))
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
@@ -240,21 +232,15 @@ class ServiceState:
     def forget_if(self, submission: Submission) -> bool:
         """Removes a submission and its run's tasks if it is unchanged since it was read; whether it was."""
         with self._writing() as connection:
-            if not _is_still(connection, submission):
-                return False
-            _forget(connection, submission.run)
-        return True
+            if unchanged := _is_unchanged(connection, submission):
+                _forget(connection, submission.run)
+            return unchanged
 
     def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
         """A new task, queued."""
         made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
         with self._writing() as connection:
-            connection.execute(
-                insert(tables.tasks).values(
-                    task=task, kind=kind, of=of, submitted=made.submitted, status=str(made.status), reason="",
-                    request=dict(request), result=None,
-                )
-            )  # fmt: skip
+            connection.execute(insert(tables.tasks).values(**asdict(made)))
         return made
 
     def tasks(self, of: str | None = None) -> list[Task]:

@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -53,14 +52,6 @@ class RateLimit:
         return allowed
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """The token of a request, or that its header is malformed."""
-
-    token: str | None
-    malformed: bool = False
-
-
 class Access:
     """Rejects requests without a valid token where one is needed, and those above the rate limit.
 
@@ -81,7 +72,7 @@ class Access:
 
     def _ending(self, scope: Scope, send: Send) -> Send:
         """Ends a stream of events, which may last days, once its token is no longer valid."""
-        token = _shown(Headers(scope=scope)).token
+        token, _ = _token_of(Headers(scope=scope))
         if token is None or not scope["state"]["token"]:
             return send
         is_stream = False
@@ -104,9 +95,9 @@ class Access:
 
     def _rejection(self, scope: Scope) -> Response | None:
         path, headers = scope["path"], Headers(scope=scope)
-        shown = _shown(headers)
+        token, malformed = _token_of(headers)
         try:
-            name = None if shown.token is None else self._tokens.holder(shown.token)
+            name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
             return response_of(make_problem(503, str(error), instance=path))
         client = scope.get("client")
@@ -119,7 +110,7 @@ class Access:
             return None
         if not self._needed and "authorization" not in headers:
             return None  # a cookie may be that of another server on this machine
-        return _unauthorized(path, _wanted(scope), headers, shown)
+        return _unauthorized(path, _wanted(scope), headers, has_token=malformed or token is not None)
 
 
 def login_page(wanted: str, *, refused: bool = False) -> str:
@@ -132,15 +123,16 @@ def login_page(wanted: str, *, refused: bool = False) -> str:
     return f"/login?next={quote(wanted, safe='/')}{'&refused=1' if refused else ''}"
 
 
-def _shown(headers: Headers) -> _Shown:
+def _token_of(headers: Headers) -> tuple[str | None, bool]:
+    """The token of a request, None where it has none; and whether its header is malformed."""
     given = headers.get("authorization")
     if given is not None:
         scheme, _, token = given.partition(" ")
-        understood = scheme.lower() == "bearer" and bool(token.strip())
-        return _Shown(token.strip() if understood else None, malformed=not understood)
+        malformed = scheme.lower() != "bearer" or not token.strip()
+        return None if malformed else token.strip(), malformed
     # Not with Python's parser, which drops all cookies after one that it cannot parse: browsers send the cookies of all
     # servers with the same host name, on any port.
-    return _Shown(cookie_parser(headers.get("cookie", "")).get(COOKIE) or None)
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None, False
 
 
 def _wanted(scope: Scope) -> str:
@@ -151,12 +143,12 @@ def _wanted(scope: Scope) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _unauthorized(path: str, wanted: str, headers: Headers, shown: _Shown) -> Response:
+def _unauthorized(path: str, wanted: str, headers: Headers, *, has_token: bool) -> Response:
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
         return RedirectResponse(login_page(wanted), 303)
     detail = (
         "the token is malformed, unknown, expired or revoked; `nas token make NAME` makes one"
-        if shown.token is not None or shown.malformed
+        if has_token
         else "this server needs a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on its machine"
     )
     return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from nas.api import schemas
 
@@ -33,7 +32,8 @@ class Metrics:
             registry=self._registry,
         )
         self.watchers = Gauge("nas_watchers", "Streams of progress that are open.", registry=self._registry)
-        self._registry.register(_Runs(runs))
+        self._by_status = Gauge("nas_runs", "Runs by status.", ["status"], registry=self._registry)
+        self._runs = runs
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a response.
@@ -46,23 +46,8 @@ class Metrics:
             self._seconds.labels(route or "none").observe(seconds)
 
     def text(self) -> bytes:
-        """All metrics, in Prometheus' text format."""
-        return generate_latest(self._registry)
-
-
-class _Runs(Collector):
-    """Runs by status, counted when they are collected."""
-
-    def __init__(self, runs: Callable[[], Iterable[schemas.RunSummary]]) -> None:
-        self._runs = runs
-
-    def describe(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily("nas_runs", "Runs by status.", labels=["status"])]
-
-    def collect(self) -> Iterable[Metric]:
-        (family,) = self.describe()
-        assert isinstance(family, GaugeMetricFamily)
+        """All metrics, in Prometheus' text format; runs are counted now."""
         counted = Tally(run.status for run in self._runs())
-        for status in schemas.RunStatusName.__args__:  # type: ignore[attr-defined]
-            family.add_metric([status], counted[status])
-        return [family]
+        for status in get_args(schemas.RunStatusName):
+            self._by_status.labels(status).set(counted[status])
+        return generate_latest(self._registry)

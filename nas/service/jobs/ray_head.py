@@ -40,18 +40,15 @@ class RayHead:
         self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
 
     def start(self) -> None:
-        """Starts the supervision, in the background."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the supervision; the head keeps running. Idempotent."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @property
     def problem(self) -> str:
-        """Why no job can run; "" where jobs can run."""
         return self._problem
 
     @property

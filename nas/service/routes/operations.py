@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from nas.api import schemas
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers
+from nas.service.readiness import readiness
 from nas.service.service import Service
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,7 +33,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
     @router.get("/ready", responses={**answers(), **not_ready})
     def ready(response: Response) -> schemas.Readiness:
         """Show whether jobs can be run now, by part."""
-        found = service.readiness.now()
+        found = readiness(service.settings.runs.root, service.state, service.jobs)
         if not found.ready:
             response.status_code = 503
         return found

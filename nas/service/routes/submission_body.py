@@ -10,21 +10,11 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from nas.api.schemas import JobSubmission, RunKind
+from nas.config.strict_yaml import parse_mapping
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
-_EXAMPLE_JOB = {
-    "name": "digits-cnn",
-    "data": {"name": "digits"},
-    "supernet": {"preset": "digits"},
-    "training": {"epochs": 12},
-    "search": {"evaluations": 60},
-}
-_EXAMPLE_YAML = """\
-name: digits-cnn
-data: {name: digits}
-supernet: {preset: digits}
-search: {evaluations: 60}
-"""
+_EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from nas.api import schemas
 from nas.config import WHAT, SearchJob, is_profile_path, job_of
@@ -17,6 +17,7 @@ from nas.service.uploads.data_sets import DataSets
 from nas.store.folder import RunsFolder
 
 _SOURCE = "job"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,13 @@ class JobValidator:
         Raises:
             JobError: it is no job, or refers to something that submitted jobs may not use; see `JobError.fields`.
         """
-        text = submission.job if isinstance(submission.job, str) else _as_yaml(submission.job)
+        is_text = isinstance(submission.job, str)
+        # JSON is YAML: so an object is parsed within the same limits as a text.
+        text = str(submission.job) if is_text else json.dumps(submission.job, ensure_ascii=False)
         data = parse_mapping(text, source=_SOURCE, what=WHAT)
         if submission.hardware is not None:
             data["hardware"] = list(submission.hardware)
-            text = dump_mapping(data)
-        elif not isinstance(submission.job, str):
+        if submission.hardware is not None or not is_text:
             text = dump_mapping(data)
         _reject_paths(data.get("hardware"))
         job = job_of(data, source=_SOURCE)
@@ -62,13 +64,14 @@ class JobValidator:
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
         """The job with this machine's paths of its data, pretrained network, tables and added profiles; see `_tried`."""
-        data = job.data
-        found = {
-            key: _tried(partial(self._data.resolved, path), f"data.{key}", problems) for key, path in data.paths.items()
-        }
-        data, supernet = data.model_copy(update=found), job.supernet
+
+        def resolved(key: str, path: Path) -> Any:
+            return _tried(key, problems, self._data.resolved, path)
+
+        paths = {key: resolved(f"data.{key}", path) for key, path in job.data.paths.items()}
+        data, supernet = job.data.model_copy(update=paths), job.supernet
         if supernet.pretrained_path is not None:
-            folder = _tried(partial(self._data.resolved, supernet.pretrained_path), "supernet.pretrained", problems)
+            folder = resolved("supernet.pretrained", supernet.pretrained_path)
             supernet = supernet.model_copy(update={"pretrained": str(folder)})
         elif supernet.pretrained is not None:
             text = (
@@ -76,13 +79,9 @@ class JobValidator:
                 "(`nas serve --data-root` adds one): submitted jobs download nothing"
             )
             problems.append(("supernet.pretrained", text))
-        tables = tuple(
-            _tried(partial(self._data.resolved, table), f"lookup_tables[{i}]", problems)
-            for i, table in enumerate(job.lookup_tables)
-        )
+        tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
-            _tried(partial(self._hardware.entry, name), f"hardware[{i}]", problems)
-            for i, name in enumerate(job.hardware)
+            _tried(f"hardware[{i}]", problems, self._hardware.entry, name) for i, name in enumerate(job.hardware)
         )
         changed = {"data": data, "supernet": supernet, "lookup_tables": tables, "hardware": hardware}
         return job.model_copy(update=changed)
@@ -97,21 +96,21 @@ class JobValidator:
             if "/" in run or "\\" in run:
                 problems.append((key, "expected a run's id; submitted jobs may not name paths of the server"))
             else:
-                _tried(partial(self._checked_run, run), key, problems)
+                _tried(key, problems, self._check_run, run)
         if kind == "training" and not job.supernet.trains:
             problems.append(("supernet.from", "names a trained supernet, so that there is nothing to train; remove it"))
 
-    def _checked_run(self, run: str) -> None:
+    def _check_run(self, run: str) -> None:
         try:
             self._runs.get(run)
         except UnknownNameError:  # without the path of the runs folder
             raise UnknownNameError("run", run, [folder.id for folder in self._runs.list()]) from None
 
 
-def _tried(make: Callable[[], Any], key: str, problems: list[tuple[str, str]]) -> Any:
-    """The value; None where it is not allowed, which is added to `problems`."""
+def _tried(key: str, problems: list[tuple[str, str]], call: Callable[[_T], Any], argument: _T) -> Any:
+    """The result of a call; None where it raises that something is not allowed, which is added to `problems`."""
     try:
-        return make()
+        return call(argument)
     except (JobError, UnknownNameError) as error:
         problems.append((key, str(error)))
         return None
@@ -131,8 +130,3 @@ def _reject_paths(hardware: object) -> None:
 def _rejected(problems: list[tuple[str, str]]) -> JobError:
     message = "\n".join(f"{_SOURCE}: {key}: {text}" for key, text in problems)
     return JobError(message, code="job.not-allowed", fields=problems)
-
-
-def _as_yaml(job: dict[str, Any]) -> str:
-    """The object as JSON, which is YAML: so that it is parsed within the same limits as a text."""
-    return json.dumps(job, ensure_ascii=False)

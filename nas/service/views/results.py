@@ -48,17 +48,18 @@ class Results:
         if select is not None:
             report = within(report, parse_limits(report, select))
             constraints = report.constraints
-        smallest, largest = report.anchors.get("smallest"), report.anchors.get("largest")
-        ends = [None if end is None else networks([end], constraints, numbers)[0] for end in (smallest, largest)]
-        nearest = report.nearest
+
+        def shown(point: Point | None) -> schemas.Network | None:
+            return None if point is None else networks([point], constraints, numbers)[0]
+
         return schemas.Front(
             run=run,
             profile=profile,
             objectives=objectives_of(report),
             members=tuple(networks(report.front, constraints, numbers)),
-            smallest=ends[0],
-            largest=ends[1],
-            nearest=None if nearest is None else networks([nearest.point], constraints, numbers)[0],
+            smallest=shown(report.anchors.get("smallest")),
+            largest=shown(report.anchors.get("largest")),
+            nearest=None if report.nearest is None else shown(report.nearest.point),
         )
 
     def evaluations(

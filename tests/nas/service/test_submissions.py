@@ -23,6 +23,7 @@ from nas.errors import (
 )
 from nas.export.transformers_export import export_transformers
 from nas.service.jobs.job_runner import JobState
+from nas.service.readiness import readiness
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted
@@ -367,13 +368,13 @@ def test_what_keeps_all_jobs_from_being_started_is_told_of_what_waits(runs: Runs
 def test_readiness_names_the_part_that_is_missing(
     service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert service.readiness.now().ready
+    assert readiness(service.settings.runs.root, service.state, service.jobs).ready
 
     def fails(asked: object) -> dict[str, JobState]:
         raise ServiceError("the head does not answer")
 
     monkeypatch.setattr(jobs, "states", fails)
-    told = service.readiness.now()
+    told = readiness(service.settings.runs.root, service.state, service.jobs)
     assert not told.ready
     assert told.parts["jobs"] == "the head does not answer"
     assert told.parts["state"] == "ok"
