@@ -1,4 +1,4 @@
-"""How different the members of a front are, and which options they have."""
+"""Diversity of the members of a front, and their options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from predictors.subsample import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
 _MOST = 500
-"""Distances are taken among at most so many networks, evenly chosen."""
+"""Distances are computed for at most this many networks, evenly spaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Diversity:
     """A front of at least two members.
 
     Attributes:
-        n_genes: of the space; a distance is the number of genes in which two networks differ, a gene that one of them
-            does not have included.
-        mean, least, most: distances between members.
-        evaluated: the mean distance between all networks evaluated, what to compare with.
-        shared: genes that are the same in every member, with their option; None where no member has the gene.
-        options: by gene, by option: the share of the members that have it, among those that have the gene.
+        n_genes: of the space; the distance of two networks is the number of genes in which they differ, including genes that
+            only one of them has.
+        mean, least, most: of the distances between members.
+        evaluated: the mean distance between all evaluated networks, for comparison.
+        shared: genes with the same option in every member, with that option; None where no member has the gene.
+        options: by gene, by option: its share of the members that have the gene.
         active: by gene, the share of the members that have it.
     """
 
@@ -42,7 +42,7 @@ class Diversity:
 
 
 def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
-    """None for a front of fewer than two members."""
+    """The diversity of a report's front; None for fewer than two members."""
     if len(report.front) < 2:
         return None
     genes = np.array([point.architecture.genes for point in report.front], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The runs that trained a run's networks further, and what that came to: told and drawn beside its front."""
+"""The runs that fine-tuned networks of a run, with their results."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finetuning:
-    """A run that trains, or trained, one network of another further.
+    """A run that fine-tunes, or fine-tuned, one network of another run.
 
     Attributes:
-        status: as stored, or ``damaged``, or ``starting`` while its driver is making it; live: whether a driver holds the
-            run now; reason: why it has the status.
+        status: as stored, or ``damaged``, or ``starting`` while its driver creates it; with its reason.
+        live: whether a driver holds the run now.
         epoch, epochs: of the training.
         metrics: what it measures.
-        before: the network as the other run measured it; None where it did not.
-        after: as this run measured it; None until it has.
-        gain: None until it is finished, or where the other run is a training, which has no figures to compare with.
+        before: the network as measured by the other run; None where it was not.
+        after: as measured by this run; None before that.
+        improvement: None until the run is finished, or where the other run is a training, which has no measurements.
     """
 
     run: str
@@ -51,18 +51,18 @@ class Finetuning:
 
     @property
     def summary(self) -> list[str]:
-        """In words: the accuracies before and after, and the verdict; where it stands while there are none."""
+        """Texts: the accuracies before and after, and the verdict; the status while there are none."""
         if self.improvement is None:
-            return [self._standing]
+            return [self._status_text]
         changes = self.improvement.parts.items()
         return [*(f"{part} accuracy {c.before:.2%} → {c.after:.2%}" for part, c in changes), self.improvement.verdict]
 
     @property
-    def _standing(self) -> str:
+    def _status_text(self) -> str:
         if self.status == RunStatus.FINISHED:
             return str(self.status)
         shown = shown_status(self.status, live=self.live)
-        reason = f"go on with: nas resume {self.run}" if shown == INTERRUPTED else self.reason
+        reason = f"continue with: nas resume {self.run}" if shown == INTERRUPTED else self.reason
         return f"{shown} after {self.epoch} of {self.epochs} epochs" + (f"; {reason}" if reason else "")
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Finetuning:
 
 
 def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: RunStore) -> list[Finetuning]:
-    """The runs of a folder that are of one network of a run, oldest first.
+    """The runs of a folder that fine-tune one network of a run, oldest first.
 
     Args:
         report: the run's; None where it is a training.
@@ -101,11 +101,11 @@ def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: 
 
 
 def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None, store: RunStore) -> Finetuning:
-    """What a run that is of one network of another came to; see `finetunings_of`."""
+    """The status and results of a run that fine-tunes one network of another; see `finetunings_of`."""
     live = is_held(folder)
     try:
         own = open_store(folder)
-    except StoreError as error:  # or its driver is making it at this moment
+    except StoreError as error:  # or its driver is creating it now
         return Finetuning(folder.id, of, "starting" if live else "damaged", live, "" if live else str(error))
     with closing(own):
         status, facts = own.status(), own.facts()
@@ -124,27 +124,24 @@ def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None
 
 
 def may_finetune(folder: RunFolder, *, of: str = "") -> bool:
-    """Whether a run's job file, by its text, may name one network, of a certain run; cheap, unlike reading the job."""
+    """Whether a run may be a fine-tuning, of a certain run, by the text of its job file; much faster than reading the job."""
     try:
         text = folder.job_file.read_bytes()
-    except OSError:  # no run, or one that is being made
+    except OSError:  # no run, or one that is being created
         return False
     return b"network:" in text and of.encode() in text
 
 
 def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]]:
-    """The runs of a folder whose job trains one network of a run further, oldest first, each with its job.
-
-    There may be thousands of runs: only what has the run's name and a network in its text is read as a job.
-    """
+    """The runs of a folder whose job fine-tunes one network of a run, oldest first, each with its job."""
     folders = (RunFolder(path) for path in runs.root.iterdir())
     named = [folder for folder in folders if may_finetune(folder, of=run) and folder.holds_a_run]
     if not named:
         return
-    from nas.config import load_job  # pydantic's models, which are loaded for nothing else here
+    from nas.config import load_job  # slow to import (pydantic), and needed here only
 
     for folder in sorted(named, key=lambda folder: (folder.written, folder.id)):
-        with suppress(JobError):  # of whom a damaged file is cannot be told; `nas show` of that run tells what is wrong
+        with suppress(JobError):  # a damaged job file; `nas show` of that run reports it
             job = load_job(folder.job_file)
             if job.supernet.from_ == run and job.supernet.network is not None:
                 yield folder, job

@@ -1,4 +1,4 @@
-"""What one network of a run gained by being trained further, in a run of its own, from both runs' stores."""
+"""The improvement of one network by fine-tuning it in a run of its own, from the stores of both runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FIDELITIES = {"validation": Fidelity.SEARCH, "test": Fidelity.TEST}
 
 @dataclass(frozen=True, slots=True)
 class FinetunedNetwork:
-    """A network of a run that another run trained further.
+    """A network of a run that another run fine-tunes.
 
     Attributes:
-        run: that it is of.
-        network: itself, without its precision.
-        precision: that it is measured and deployed in.
-        key: by which that run's commands choose it; None where they cannot, as the run is a training.
+        run: the run that has the network.
+        network: its architecture, without precision.
+        precision: in which it is measured and deployed.
+        key: by which commands select it in that run; None where that run is a training.
     """
 
     run: str
@@ -32,7 +32,7 @@ class FinetunedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An accuracy before and after, and by what their difference is judged."""
+    """An accuracy before and after, with their comparison."""
 
     before: float
     after: float
@@ -53,12 +53,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """What a network's further training came to.
+    """The result of fine-tuning a network.
 
     Attributes:
-        best_epoch: after which the weights that were kept stood; 0 where no epoch made it better on the validation part, in
-            fp32, as training sees it; None where the last epoch's were kept, good or bad.
-        parts: by the part of the data; one is not there where the network was not scored on it before.
+        best_epoch: the epoch whose weights were kept: the best on the validation part in fp32; 0 where no epoch was better
+            than the weights before; None where the last epoch's were kept regardless.
+        parts: the changes by part of the data; without a part on which the network was not scored before.
     """
 
     of: FinetunedNetwork
@@ -68,21 +68,21 @@ class Improvement:
 
     @property
     def improved(self) -> bool:
-        """Whether it is better on the validation part as measured, in the precision that it is deployed in."""
+        """Whether it is better on the validation part, as measured in the precision in which it is deployed."""
         change = self.parts.get("validation")
         return change is not None and self.best_epoch != 0 and change.after > change.before
 
     @property
     def better_in_fp32(self) -> bool | None:
-        """Whether it is in fp32: as measured, or as training saw it, where it is measured in another precision; None where
-        training did not look."""
+        """Whether it is better in fp32: as measured, or by the training's validation where it is measured in another precision;
+        None without validation."""
         if self.of.precision == "fp32":
             return self.improved
         return None if self.best_epoch is None else self.best_epoch > 0
 
     @property
     def verdict(self) -> str:
-        """What it came to, in words."""
+        """The result as text."""
         change, precision = self.parts.get("validation"), self.of.precision
         if self.best_epoch == 0:
             return "no epoch made it better"
@@ -109,7 +109,7 @@ class Improvement:
 
 
 def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> FinetunedNetwork:
-    """A network of a search, which its store is of."""
+    """A network of a search, described by the search's store."""
     precisions = store.search_facts().precisions
     known = precision in precisions.names
     candidate = precisions.candidate(Request(network, "accuracy", precision=precision)) if known else None
@@ -117,7 +117,11 @@ def network_of(run: str, store: RunStore, network: Architecture, precision: str)
 
 
 def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore) -> Improvement:
-    """What a network gained, from the finished run that trained it and what has its figures of before.
+    """The improvement of a network.
+
+    Args:
+        after: the store of the finished run that fine-tuned it.
+        before: the store that has its measurements from before.
 
     Raises:
         StoreError: stored answers are damaged.

@@ -1,4 +1,4 @@
-"""How figures are written for people: units, scales and digits."""
+"""Texts of values: units, scales and digits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
 
 
 def shown_scale(objective: Objective) -> float:
-    """The factor that turns a stored figure into the unit that is shown (accuracy: share to per cent)."""
+    """The factor from the stored unit to the unit shown (accuracy: share to per cent)."""
     return _SHOWN[objective.metric][2]
 
 
 def shown_unit(objective: Objective) -> str:
-    """The unit that `shown_scale` leads to."""
+    """The unit shown."""
     return _SHOWN[objective.metric][1]
 
 
@@ -37,7 +37,7 @@ def title_of(objective: Objective) -> str:
 
 
 def format_value(objective: Objective, value: float, error: float | None = None) -> str:
-    """The figure in its shown unit, with its error where that is above 0: ``88.95 ± 0.31 %``."""
+    """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
     _, unit, factor = _SHOWN[objective.metric]
     shown, spread = value * factor, (error or 0.0) * factor
     if not spread:
@@ -47,20 +47,20 @@ def format_value(objective: Objective, value: float, error: float | None = None)
 
 
 def bound_text(objective: Objective, bound: float) -> str:
-    """A bound that somebody chose, in the shown unit and with no more digits than it needs: ``1 ms``."""
+    """A bound that a user chose, in the unit shown and without trailing zeros: ``1 ms``."""
     _, unit, factor = _SHOWN[objective.metric]
     return f"{bound * factor:.6g} {unit}"
 
 
 def constraint_text(constraint: Constraint) -> str:
-    """A constraint as people read it: ``latency_ms@cpu-1-thread at most 2 ms``."""
+    """A constraint: ``latency_ms@cpu-1-thread at most 2 ms``."""
     bounds = (("at least", constraint.minimum), ("at most", constraint.maximum))
     texts = [f"{word} {bound_text(constraint.metric, bound)}" for word, bound in bounds if bound is not None]
     return f"{constraint.metric.name} {' and '.join(texts)}"
 
 
 def miss_text(miss: NearestInfeasible) -> str:
-    """What the nearest candidate breaks, and by how much: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms)``."""
+    """The constraints that a candidate breaks: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms: 15.5 % over)``."""
     texts = []
     for constraint, value in miss.broken:
         above = constraint.maximum is not None and value > constraint.maximum
@@ -77,7 +77,7 @@ def miss_text(miss: NearestInfeasible) -> str:
 
 
 def _close_text(objective: Objective, value: float) -> str:
-    """A figure with enough digits to be told from a bound close by."""
+    """A value with enough digits to differ from a bound close by."""
     _, unit, factor = _SHOWN[objective.metric]
     shown = value * factor
     return f"{shown:.4g} {unit}" if abs(shown) < 1e4 else f"{shown:.0f} {unit}"

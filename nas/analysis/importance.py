@@ -1,4 +1,4 @@
-"""Which genes matter for each objective, as an additive model of the run's own evaluations sees it."""
+"""Importance of genes for each objective, by an additive model of the run's evaluations."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _FOLDS = 5
 _PENALTIES = (0.3, 3.0, 30.0, 300.0)
 _SHUFFLES = 3
 _SURE = 2.0
-"""Standard errors by which the model's held-out squared errors must be below the mean's."""
+"""The model's held-out squared errors must be this many standard errors below those of the mean."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What an additive model (ridge regression on the options of each gene) says; effects of genes together it has not.
+    """Importance by an additive model: ridge regression on the options of each gene, without interactions.
 
     Attributes:
-        n: evaluations that it was fitted to.
-        r2: of held-out evaluations, the share of the variance that it explains; NaN where there are too few.
-        by_gene: the share of the variance that each gene accounts for, the largest first: half of what shuffling its
-            options among the held-out networks that have the gene adds to the squared errors. Where genes were chosen
-            independently, they add up to `r2`. Empty where `refused`; 0 for a gene that is the same everywhere.
-        effects: by gene, by option: the objective's change from its mean over the networks that have the gene, in its unit
-            (as a share of the figure, for costs, which are modelled by their logarithm).
+        n: number of evaluations that it was fitted to.
+        r2: share of the variance of held-out evaluations that it explains; NaN where there are too few.
+        by_gene: share of the variance that each gene accounts for, the largest first: half of the squared error added by
+            shuffling its options among the held-out networks that have the gene. For independent genes, the shares add up
+            to `r2`. Empty where `refused`; 0 for a gene with one option in all networks.
+        effects: by gene, by option: the objective's difference from its mean over the networks that have the gene, in its
+            unit, or as a share of the value for costs, which are modelled by their logarithm.
         relative: whether effects are shares.
-        refused: why nothing is said; "" where something is.
+        refused: the reason why there is no result; "" where there is one.
     """
 
     n: int
@@ -50,35 +50,35 @@ class Importance:
 
 
 def importance_of(report: RunReport, space: SearchSpace) -> dict[str, Importance]:
-    """By objective name; for the same report always the same. Of many evaluations, `MOST_ROWS` evenly chosen are taken."""
+    """Importance by objective name, deterministic; of at most `MOST_ROWS` evaluations, evenly spaced."""
     n = len(report.evaluated)
     points = report.evaluated.take(evenly_spaced(n, MOST_ROWS))
     genes = np.array([p.architecture.genes for p in points], dtype=np.int64).reshape(-1, len(space))
     design = _Design.of(genes, space) if len(points) >= LEAST_ROWS else None
     found = {}
     for objective in report.objectives:
-        figures = values_of(points, objective.name)
-        relative = objective.goal is Goal.MINIMIZE and bool((figures > 0).all())
+        values = values_of(points, objective.name)
+        relative = objective.goal is Goal.MINIMIZE and bool((values > 0).all())
         nothing = Importance(len(points), math.nan, {}, {}, relative)
         if design is None:
-            why = f"{len(points)} evaluations are too few; {LEAST_ROWS} are needed"
+            why = f"{len(points)} evaluations are too few; at least {LEAST_ROWS} are needed"
             found[objective.name] = replace(nothing, refused=why)
-        elif np.ptp(figures) == 0:
-            found[objective.name] = replace(nothing, refused="its figures are all the same")
+        elif np.ptp(values) == 0:
+            found[objective.name] = replace(nothing, refused="its values are all the same")
         else:
-            found[objective.name] = _importance(design, np.log(figures) if relative else figures, nothing)
+            found[objective.name] = _importance(design, np.log(values) if relative else values, nothing)
     return found
 
 
 @dataclass(frozen=True)
 class _Design:
-    """What the models of all objectives share.
+    """The data that the models of all objectives share.
 
     Attributes:
         genes: (n, n_genes).
         columns: (n, d), see `_columns`; owner: the gene of each, (d,).
-        folds: rows that are held out together.
-        solvers: of the rows outside each fold, and last of all rows.
+        folds: the rows of each fold of cross-validation.
+        solvers: for the rows outside each fold, and last for all rows.
     """
 
     space: SearchSpace
@@ -119,17 +119,17 @@ class _Solver:
 
 
 def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
-    """Of labels (n,) that are not all the same; `nothing` is filled in."""
+    """Importance for labels (n,) that are not all equal; `nothing` is filled in."""
     weights = [solver.weights(y) for solver in design.solvers]
     held = [(fold, y[fold] - y[solver.rows].mean(), ws) for fold, solver, ws in
             zip(design.folds, design.solvers, weights, strict=False)]  # fmt: skip
     errors = sum(((left - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, left, ws in held)
     best = int(np.argmin(errors))
     by_mean = sum(float((left**2).sum()) for _, left, _ in held)
-    gained = np.concatenate([left**2 - (left - design.columns[f] @ ws[best]) ** 2 for f, left, ws in held])
-    r2 = float(gained.sum()) / by_mean
-    if gained.mean() <= _SURE * gained.std(ddof=1) / math.sqrt(len(y)):
-        why = f"a model of the genes does not predict it better than its mean (R² {r2:.2f}, cross-validated)"
+    reduction = np.concatenate([left**2 - (left - design.columns[f] @ ws[best]) ** 2 for f, left, ws in held])
+    r2 = float(reduction.sum()) / by_mean
+    if reduction.mean() <= _SURE * reduction.std(ddof=1) / math.sqrt(len(y)):
+        why = f"a model of the genes predicts it no better than its mean does (R² {r2:.2f}, cross-validated)"
         return replace(nothing, r2=r2, refused=why)
     rng = np.random.default_rng(0)
     lost = np.zeros(len(design.space))
@@ -148,9 +148,9 @@ def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
 
 
 def _columns(genes: NDArray[np.int64], space: SearchSpace) -> tuple[Array, NDArray[np.int64]]:
-    """One column an option, centred among the networks that have its gene and 0 elsewhere, (n, d); the genes, (d,).
+    """One column per option, centred over the networks that have its gene and 0 elsewhere, (n, d); their genes, (d,).
 
-    Centred so, what it means to have a gene at all is left to the gene that decides about it (a stage's depth).
+    So the effect of having a gene at all is attributed to the gene that decides about it (a stage's depth).
     """
     found, owner = [], []
     for j, choice in enumerate(space.choices):
@@ -163,7 +163,7 @@ def _columns(genes: NDArray[np.int64], space: SearchSpace) -> tuple[Array, NDArr
 
 
 def _parts(columns: Array, owner: NDArray[np.int64], weights: Array, n_genes: int) -> Array:
-    """What each gene adds to each prediction, (n, n_genes)."""
+    """The contribution of each gene to each prediction, (n, n_genes)."""
     parts = np.zeros((len(columns), n_genes))
     for j in range(n_genes):
         own = owner == j
@@ -172,7 +172,7 @@ def _parts(columns: Array, owner: NDArray[np.int64], weights: Array, n_genes: in
 
 
 def _lost(parts: Array, genes: NDArray[np.int64], y: Array, rng: np.random.Generator) -> Array:
-    """Half of what shuffling each gene adds to the sum of squared errors, (n_genes,), mean over shuffles.
+    """Half of the squared error added by shuffling each gene, (n_genes,), mean over shuffles.
 
     Permutation importance (Breiman 2001, "Random forests", section 10) on held-out rows.
     """
@@ -188,7 +188,7 @@ def _lost(parts: Array, genes: NDArray[np.int64], y: Array, rng: np.random.Gener
 
 
 def _effects(design: _Design, weights: Array, j: int, *, relative: bool) -> dict[Option, float]:
-    """Of the options that were seen, centred over the networks that have the gene."""
+    """Effects of the options that occur, centred over the networks that have the gene."""
     own, levels = weights[design.owner == j], design.genes[:, j]
     options = design.space.choices[j].options
     counts = np.bincount(levels[levels != INACTIVE], minlength=len(options))

@@ -1,4 +1,4 @@
-"""What a run's evaluations and predictions tell beyond its front: course, foresight, importance and diversity."""
+"""Insight into a run beyond its front: timeline, accuracy of predictions, importance of genes and diversity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.analysis.diversity import Diversity, diversity_of
 from nas.analysis.importance import Importance, importance_of
 from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport
-from nas.analysis.run_measurements import Guidance
+from nas.analysis.run_measurements import RecordedSteps
 from nas.analysis.timeline import Timeline, timeline_of
 from nas.store.base import RunStore
 from predictors.threads import one_thread
@@ -21,10 +21,7 @@ from supernets.space import SearchSpace
 
 @dataclass(frozen=True)
 class Insight:
-    """All of it; `predictor_accuracy` by objective name for those predicted, `importance` for all.
-
-    What takes long is found out when it is first asked for.
-    """
+    """The parts of a run's insight; what takes long is computed on first access."""
 
     report: RunReport
     timeline: Timeline
@@ -32,35 +29,34 @@ class Insight:
 
     @property
     def space(self) -> SearchSpace:
-        """What was searched."""
+        """The search space."""
         return self.report.space
 
     @cached_property
     def importance(self) -> Mapping[str, Importance]:
-        """Which genes matter."""
+        """Importance of genes, by objective name."""
         with one_thread():
             return importance_of(self.report, self.space)
 
     @cached_property
     def diversity(self) -> Diversity | None:
-        """How different the members of the front are; None for fewer than two."""
+        """Diversity of the front; None for fewer than two members."""
         return diversity_of(self.report, self.space)
 
 
-def insight_of(report: RunReport, store: RunStore, guidance: Guidance | None = None) -> Insight:
-    """What there is to know of a search, whose report was made from this store.
+def insight_of(report: RunReport, store: RunStore, steps: RecordedSteps | None = None) -> Insight:
+    """The insight into a search.
 
     Args:
-        guidance: of this store, where it was read already.
+        store: from which the report was made.
+        steps: of this store, if they were read already.
     """
-    guidance = guidance or Guidance.of(store)
-    return Insight(
-        report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, guidance.fits, guidance.asks)
-    )
+    steps = steps or RecordedSteps.of(store)
+    return Insight(report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, steps.fits, steps.asks))
 
 
 def insight_json(insight: Insight) -> dict[str, Any]:
-    """What ``nas show --json`` has under ``insight``; null for what is not defined."""
+    """The ``insight`` of ``nas show --json``; null for undefined numbers."""
     timeline = insight.timeline
     return {
         "seconds": [round(second, 3) for second in timeline.seconds.tolist()],

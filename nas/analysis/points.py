@@ -1,4 +1,4 @@
-"""Networks with their figures: one as a point, and many as a table, of which a figure is read in one step."""
+"""Networks with their values: one as a point, many as a table with a column per metric."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One architecture and its figures.
+    """One architecture and its values.
 
     Attributes:
-        space: that the architecture is of.
-        values: figures by name, in their units and natural sign: of objectives and of what constraints are on.
+        space: the architecture's.
+        values: by name of an objective or a constrained metric, in its unit and natural sign.
         errors: by objective name: one standard error (accuracy), the noise floor (latency), 0 (exact), or, where
             `source` is ``predicted``, one predictive standard deviation.
-        source: ``predicted`` points were never measured: they enter no front.
-        test: ``{"accuracy": share, "error": one standard error}`` on the test part, for what was scored on it.
-        fidelity: ``final`` where a figure comes from the longer protocol.
-        committed: when the last of its figures was, in seconds since the epoch; 0 for a predicted one.
+        source: ``predicted`` points were never measured and are on no front.
+        test: ``{"accuracy": share, "error": one standard error}`` on the test part; None where it was not scored.
+        fidelity: ``final`` where a value comes from the longer protocol.
+        committed: time of its last measurement, in seconds since the epoch; 0 for a predicted one.
     """
 
     architecture: Architecture
@@ -53,26 +53,24 @@ class Point:
 
     @property
     def precision(self) -> str:
-        """The precision that it is deployed in, where the run has several; else ""."""
+        """The precision in which it is deployed, where the run has several; else ""."""
         last = self.space.choices[-1]  # see `Precisions`
         return str(last.options[self.architecture.genes[-1]]) if last.name == PRECISION else ""
 
 
 @dataclass(frozen=True, eq=False)
 class Points(Sequence[Point]):
-    """Measured points of a space that have the same figures.
+    """Measured points of a space with values of the same metrics.
 
-    A run has tens of thousands: to make a point of each takes longer than to read them, and to send them to another
-    process longer still.
+    A run may have tens of thousands: to make a `Point` of each would take longer than to read them.
 
     Attributes:
-        space: that they are of.
-        keys: of their architectures, (n,).
-        names: of their figures, (m,).
-        values, errors: as a point has them, (n, m) each.
-        committed: when the last figure of each was, in seconds since the epoch, (n,).
-        final: which have a figure of the longer protocol, (n,).
-        tests: what those have that were scored on the test part, by place.
+        keys: of the architectures, (n,).
+        names: of the metrics, (m,).
+        values, errors: as in `Point`, (n, m) each.
+        committed: time of the last measurement of each, in seconds since the epoch, (n,).
+        final: which have a value by the longer protocol, (n,).
+        tests: `Point.test` by position, of those that were scored.
     """
 
     space: SearchSpace
@@ -95,7 +93,7 @@ class Points(Sequence[Point]):
     def __getitem__(self, place: int | slice) -> Point | Points:
         if isinstance(place, slice):
             return self.take(range(len(self))[place])
-        i = range(len(self))[place]  # counts negative places from the end, and refuses those beyond the table
+        i = range(len(self))[place]  # negative places count from the end; those beyond it raise
         if i not in self._made:
             self._made[i] = Point(
                 Architecture.parse(self.keys[i]),
@@ -111,20 +109,13 @@ class Points(Sequence[Point]):
     def __iter__(self) -> Iterator[Point]:
         return (self[i] for i in range(len(self)))
 
-    def __getstate__(self) -> dict[str, object]:
-        # What is made of the columns is made again where it is wanted.
-        return {name: value for name, value in vars(self).items() if name not in ("_made", "places")}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state, _made={})
-
     @cached_property
     def places(self) -> Mapping[str, int]:
-        """By key."""
+        """Positions by key."""
         return {key: place for place, key in enumerate(self.keys)}
 
     def take(self, places: Sequence[int] | NDArray[np.int64]) -> Points:
-        """Those at some places, in that order."""
+        """The points at some positions, in that order."""
         some = np.asarray(places, dtype=np.int64)
         return Points(
             self.space, [self.keys[i] for i in some.tolist()], self.names, self.values[some], self.errors[some],
@@ -134,19 +125,19 @@ class Points(Sequence[Point]):
 
 
 def values_of(points: Sequence[Point], name: str) -> Array:
-    """One figure of some points, (n,); NaN for a point without it."""
+    """The values of one metric of some points, (n,); NaN for a point without it."""
     if isinstance(points, Points):
         return points.values[:, points.names.index(name)]
     return np.array([point.values.get(name, np.nan) for point in points], dtype=np.float64)
 
 
 def minimised_of(points: Sequence[Point], objectives: Sequence[Objective]) -> Array:
-    """The figures of some points in objectives, each so that less is better, (n, m)."""
+    """The values of some points in objectives, with signs such that less is better, (n, m)."""
     return np.stack([o.sign * values_of(points, o.name) for o in objectives], axis=1)
 
 
 def errors_of(points: Sequence[Point], name: str) -> Array:
-    """The errors of one figure of some points, (n,); NaN for a point without it."""
+    """The errors of one metric of some points, (n,); NaN for a point without it."""
     if isinstance(points, Points):
         return points.errors[:, points.names.index(name)]
     return np.array([point.errors.get(name, np.nan) for point in points], dtype=np.float64)
@@ -158,7 +149,7 @@ def keys_of(points: Sequence[Point]) -> Sequence[str]:
 
 
 def taken(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
-    """Those at some places, in that order."""
+    """The points at some positions, in that order."""
     if isinstance(points, Points):
         return points.take(places)
     return [points[i] for i in places]

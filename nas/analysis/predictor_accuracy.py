@@ -1,4 +1,4 @@
-"""How what the models predicted before measuring compares with what was then measured."""
+"""Accuracy of predictions that were made before the networks were measured."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from predictors.subsample import evenly_spaced
 from supernets.space import Architecture
 
 _Z = 1.6448536269514722
-"""Deviations of a normal distribution that 90 % lie within."""
+"""Of a normal distribution, 90 % lie within this many standard deviations."""
 _PAIRED = 1000
-"""Kendall's tau is taken on at most so many predictions, evenly chosen: it compares every pair."""
+"""Kendall's tau is computed for at most this many predictions, evenly spaced: it compares every pair."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorAccuracy:
-    """One objective's predictions of networks that were asked for and then measured, in that order.
+    """Predictions of one objective for networks that were then asked for and measured.
 
-    The networks were asked for because their predictions were good, so that measured figures tend to be worse
-    than predicted, and agreement within this choice is harder than over the whole space.
+    Networks are asked for because of good predictions, so measured values tend to be worse than predicted, and rank
+    agreement among these networks is harder than over the whole space.
 
     Attributes:
-        step: in which each was predicted and asked for, (n,).
+        step: the step of each prediction, (n,).
         predicted, std, measured: in the objective's unit, (n,) each.
     """
 
@@ -48,7 +48,7 @@ class PredictorAccuracy:
 
     @property
     def mape(self) -> float:
-        """Mean absolute error relative to what was measured, as a share; NaN where that is 0."""
+        """Mean absolute error relative to the measured values, as a share; NaN where one of them is 0."""
         if (self.measured == 0).any():
             return math.nan
         return float(np.mean(np.abs((self.predicted - self.measured) / self.measured)))
@@ -65,14 +65,14 @@ class PredictorAccuracy:
 
     @property
     def coverage(self) -> float:
-        """The share that was measured within the 90 % interval that the predicted deviation spans."""
+        """The share of measured values within the 90 % prediction interval."""
         return float(np.mean(np.abs(self.measured - self.predicted) <= _Z * self.std))
 
 
 def predictor_accuracy_of(
     report: RunReport, fits: Sequence[Fit], asks: Sequence[Sequence[Architecture]]
 ) -> dict[str, PredictorAccuracy]:
-    """By name of each objective that was predicted before it was measured."""
+    """Accuracy by the name of each objective that was predicted before it was measured."""
     places = report.evaluated.places
     measured = {o.name: values_of(report.evaluated, o.name).tolist() for o in report.objectives}
     asked = {architecture.key: step for step, batch in enumerate(asks) for architecture in batch}
@@ -80,7 +80,7 @@ def predictor_accuracy_of(
     for fit in (fit for fit in fits if fit.objective in rows):  # a report may be of one profile alone
         predictions: Mapping[str, Sequence[float | None]] = fit.quality["predictions"]
         for key, (mean, std) in predictions.items():
-            # Only of the step that asked for it: the outlook after the search was followed by no measurement.
+            # Only the step that asked for it: predictions after the search are followed by no measurement.
             if asked.get(key) == fit.step and key in places and mean is not None and std is not None:
                 rows[fit.objective].append((fit.step, mean, std, measured[fit.objective][places[key]]))
     return {
@@ -98,6 +98,6 @@ def _tau_b(x: Array, y: Array) -> float:
 
 
 def _signs(values: Array) -> NDArray[np.float32]:
-    """Whether each of the first is above (1) or below (-1) each of the second, (n, n): sums of a million are exact."""
+    """The sign of the difference of each pair of values, (n, n); float32 sums of a million signs are exact."""
     above = values[:, None] > values[None, :]
     return above.astype(np.float32) - above.T

@@ -23,7 +23,7 @@ from nas.analysis.fronts import (
     primary_objective,
 )  # fmt: skip
 from nas.analysis.points import Point, Points
-from nas.analysis.run_measurements import Guidance, MeasuredRun, predicted_values, predictor_history
+from nas.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
 from nas.analysis.significance import distinguishable
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
@@ -143,13 +143,13 @@ class RunReport:
 
 
 def build_report(
-    store: RunStore, *, run: str, profile: str | None = None, guidance: Guidance | None = None
+    store: RunStore, *, run: str, profile: str | None = None, steps: RecordedSteps | None = None
 ) -> RunReport:
     """The report of a run in any state, from its store.
 
     Args:
         profile: report on the objectives of one hardware profile and those without profile; None for all objectives.
-        guidance: of this store, if it was read already.
+        steps: of this store, if they were read already.
 
     Raises:
         UnknownNameError: the run has no objective on such a profile.
@@ -168,8 +168,8 @@ def build_report(
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
     objectives = every if profile is None else of_profile(every, profile)
-    guidance = guidance or Guidance.of(store)
-    measured = MeasuredRun(store, search, state.finalists, guidance.asks)
+    steps = steps or RecordedSteps.of(store)
+    measured = MeasuredRun(store, search, state.finalists, steps.asks)
 
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
@@ -203,8 +203,8 @@ def build_report(
         reference=corner,
         hypervolume=_history(measured, evaluated, objectives, constraints, corner),
         front_hypervolume=front_hypervolume(front, objectives, corner),
-        predictors=_predictors(guidance.fits, objectives),
-        predicted=_predicted(guidance.fits, measured, space, objectives),
+        predictors=_predictors(steps.fits, objectives),
+        predicted=_predicted(steps.fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
     )
 

@@ -12,7 +12,7 @@ from nas.analysis.selection import Limit
 
 
 def search_json(report: RunReport) -> dict[str, Any]:
-    """What `nas search JOB --json` prints: the front and the anchors, figures in their objectives' units.
+    """What `nas search JOB --json` prints: the front and the anchors, values in their objectives' units.
 
     ``nearest`` is null unless no network keeps the job's constraints.
     """
@@ -32,9 +32,8 @@ def search_json(report: RunReport) -> dict[str, Any]:
 def show_json(report: RunReport) -> dict[str, Any]:
     """What `nas show RUN --json` prints: `search_json` with the objectives, predictors, hypervolume and comparison.
 
-    ``fronts`` has one a profile, where several have objectives; ``front`` is the joint one.
-
-    ``hypervolume.value`` is that of the front as shown (measured again where it was); ``history`` is of search figures.
+    ``fronts`` has one per profile where several have objectives; ``front`` is the joint one. ``hypervolume.value`` is that of
+    the front, with final values where there are any; ``history`` is of search values.
     """
     return {
         **search_json(report),
@@ -68,7 +67,7 @@ def selection_json(report: RunReport, limits: Sequence[Limit], best: Point) -> d
 
 
 def nearest_json(nearest: Nearest) -> dict[str, Any]:
-    """What comes nearest to keeping the constraints, and the bounds that it breaks; `violation` as shares of them."""
+    """The network of least violation and the constraints that it breaks; `violation` as a share of the bounds."""
     broken = [{**constraint.to_json(), "value": value} for constraint, value in nearest.miss.broken]
     return {**point_json(nearest.point), "violation": nearest.miss.violation, "broken": broken}
 

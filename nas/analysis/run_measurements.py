@@ -1,4 +1,4 @@
-"""What a run's stored rows say was measured, measured again, tested and predicted."""
+"""The measurements, test scores and predictions of a run, read from its store."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
 _TEST = ("accuracy", None, Fidelity.TEST)
-"""What the test part is scored by: metric, profile and fidelity."""
+"""Metric, profile and fidelity of test scores."""
 
 
 @dataclass(frozen=True, slots=True)
-class Guidance:
-    """What a search asked for at each step and what its models then knew, read once for all that tells of it."""
+class RecordedSteps:
+    """The asks of a search and the fits of its models, by step."""
 
     asks: Sequence[Sequence[Architecture]]
     fits: Sequence[Fit]
 
     @classmethod
-    def of(cls, store: RunStore) -> Guidance:
+    def of(cls, store: RunStore) -> RecordedSteps:
         return cls(store.asks(), store.fits())
 
 
 class MeasuredRun:
-    """What was measured in a run, read once, by architecture.
+    """The measurements of a run by architecture.
 
     Attributes:
-        metrics: of the run: its objectives, and what its constraints alone are on.
-        evaluated: architectures that every figure has a measurement of, failed and left ones included, in the order told: the
-            smallest and the largest, then what was asked, then any other in the order committed.
-        complete: those of `evaluated` in which nothing failed or was left, in the same order.
-        again: what the longer protocol was tried on: few of many.
+        metrics: the objectives, and what only constraints are on.
+        evaluated: architectures with a measurement of every metric, failed and skipped ones included, in the order evaluated:
+            the smallest and the largest, then the asked ones, then any others in the order committed.
+        complete: those of `evaluated` with a value of every metric, in the same order.
+        again: those with measurements by the longer protocol.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class MeasuredRun:
                     self.complete[architecture] = None
 
     def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
-        """By candidate, a row of outcomes: each figure's by the search, each one's by the longer protocol, the test's."""
+        """By candidate, a row of outcomes: of each metric by the search, of each by the longer protocol, and the test score."""
         searched, final = ([(o.metric, o.profile, f) for o in self.metrics] for f in (Fidelity.SEARCH, Fidelity.FINAL))
         places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
         n_places, again = len(places), Fidelity.FINAL
@@ -89,11 +89,11 @@ class MeasuredRun:
         return rows
 
     def failures(self) -> dict[str, str]:
-        """Why, by key of each told architecture of which a figure could not be taken."""
+        """Reasons by key of each evaluated architecture with a failed measurement."""
         return self._reasons(Status.FAILED)
 
     def screened_out(self) -> dict[str, str]:
-        """Why, by key of each told architecture that was not worth all of its figures."""
+        """Reasons by key of each evaluated architecture that was skipped before all of its measurements."""
         failed = self.failures()
         return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
 
@@ -105,26 +105,26 @@ class MeasuredRun:
         return {key: messages[0] for key, messages in found.items() if messages}
 
     def candidates(self) -> list[Architecture]:
-        """What the front is chosen from: the finalists among the complete architectures, or all while the search goes on."""
+        """What the front is chosen from: the finalists among the usable architectures, or all of these before there are any."""
         return [a for a in self._finalists if a in self.usable] or list(self.usable)
 
     @cached_property
     def usable(self) -> dict[Architecture, None]:
-        """The complete architectures but for those that failed when they were measured again (unless all did)."""
+        """The complete architectures without those that failed when they were measured again (unless all did)."""
         return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
-        """Whether the longer protocol has no figure of it: what is shown on a front was measured again."""
+        """Whether a measurement of it by the longer protocol failed."""
         if architecture not in self.again:
             return False
         finals = self._rows[architecture][self._n_metrics : 2 * self._n_metrics]
         return any(outcome is not None and outcome.value is None for outcome in finals)
 
     def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
-        """What came of each of `metrics` of a told architecture, failed ones included.
+        """The outcomes of all metrics of an evaluated architecture, failed ones included.
 
         Args:
-            final: the longer protocol's where it gave a figure.
+            final: take the longer protocol's outcome where it has a value.
         """
         row = self._rows[architecture]
         n = self._n_metrics
@@ -133,10 +133,10 @@ class MeasuredRun:
         return [outcome for outcome in found if outcome is not None]
 
     def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
-        """Complete architectures of the run's space with their figures, in this order.
+        """Complete architectures of the run's space with their values, in this order.
 
         Args:
-            final: with the longer protocol's figures, where it gave some.
+            final: take the longer protocol's values where there are any.
         """
         n = len(architectures)
         found = [self.outcomes(a, final=final and a in self.again) for a in architectures]
@@ -153,14 +153,13 @@ class MeasuredRun:
         )
 
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
-        """A computed figure of an architecture that need not be complete; None where it is not stored."""
+        """A computed metric of an architecture that need not be complete; None where it is not stored."""
         row = self._rows.get(architecture)
         found = None if row is None else row[self.metrics.index(objective)]
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
-        """Accuracy on the test part with its standard error, of what has measurements; None where it was not scored, or
-        that failed."""
+        """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
         found = self._rows[architecture][-1]
         if found is None or found.value is None:
             return None
@@ -174,17 +173,14 @@ def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Ma
 
 
 def predicted_values(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
-    """Means and standard deviations by architecture and objective name, as the last step's models predicted them.
-
-    Earlier steps are left out: their models knew less.
-    """
+    """Means and standard deviations by architecture and objective name, predicted by the models of the last step."""
     last = max((fit.step for fit in fits), default=0)
     found: dict[Architecture, dict[str, tuple[float, float]]] = {}
     for fit in fits:
         if fit.step != last:
             continue
         for key, (mean, std) in fit.quality["predictions"].items():
-            if mean is None or std is None:  # a store keeps None for what was not finite
+            if mean is None or std is None:  # the store has None for a value that is not finite
                 continue
             found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
     return found

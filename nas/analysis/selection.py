@@ -1,4 +1,4 @@
-"""Choosing among what a run measured: the best within limits, or a member of the front by number or at the knee."""
+"""Selection of a measured network: the best within limits, or a member of the front by number, by key or at its knee."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One constraint on a figure: ``objective sign bound``, the bound in the objective's unit."""
+    """One constraint on a metric: ``objective sign bound``, the bound in the objective's unit."""
 
     objective: Objective
     sign: str
     bound: float
 
     def allows(self, value: float) -> bool:
-        """Whether a figure is within the limit."""
+        """Whether a value is within the limit."""
         return _OPERATORS[self.sign](value, self.bound)
 
     @property
     def constraint(self) -> Constraint:
-        """The limit with its bound included, by which misses are told and counted."""
+        """The limit with its bound included, to compute and describe violations."""
         below = self.sign in ("<", "<=")
         return Constraint(self.objective, None if below else self.bound, self.bound if below else None)
 
 
 def limits_of(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
-    """The limits that constraints state."""
+    """The limits of constraints."""
     return tuple(
         Limit(c.metric, sign, bound)
         for c in constraints
@@ -59,30 +59,30 @@ def limits_of(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
 
 
 def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
-    """The limits that an expression such as ``latency_ms<=1.0 and accuracy>=0.9`` states, all of which must hold.
+    """The limits of an expression such as ``latency_ms<=1.0 and accuracy>=0.9``, all of which must hold.
 
     Raises:
-        SelectionError: malformed, or of something that the run did not measure.
-        UnknownNameError: no such figure with the run's profiles.
+        SelectionError: the expression is malformed, or the run has not measured one of its metrics.
+        UnknownNameError: there is no such metric with the run's profiles.
     """
     return parse_terms(expression, report.profiles, report.metrics)
 
 
 def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> tuple[Limit, ...]:
-    """The limits of an expression on some of these figures.
+    """The limits of an expression on some of these metrics.
 
     Raises:
-        SelectionError: malformed, or of another figure.
-        UnknownNameError: no such figure with these profiles.
+        SelectionError: the expression is malformed, or has another metric.
+        UnknownNameError: there is no such metric with these profiles.
     """
     return tuple(_limit(term, expression, profiles, metrics) for term in _JOINT.split(expression))
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
-    """The report as it is under these limits in place of the run's constraints, from what was measured.
+    """The report with these limits in place of the run's constraints.
 
-    All evaluated networks are chosen from. One that was measured again counts with its final figures; see `comparable` for
-    those that were not.
+    The front is chosen from all evaluated networks. One that was measured again counts with its final values; see
+    `comparable` for those that were not.
     """
     kept = np.ones(len(report.candidates), dtype=bool)
     for limit in limits:
@@ -102,53 +102,7 @@ def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
     )
 
 
-def select(report: RunReport, expression: str) -> Point:
-    """The most accurate evaluated network that satisfies every limit; the first objective's best without accuracy.
-
-    Of equally accurate ones, the cheapest (fastest). ``key=0-2-1`` in place of limits is the network of this key.
-
-    Raises:
-        SelectionError: malformed, nothing satisfies it (the text names the nearest), or nothing is measured.
-        UnknownNameError: no such figure with the run's profiles.
-    """
-    if (named := _NAMED.fullmatch(expression)) is not None:
-        return by_key(report, named["key"])
-    return best_within(within(report, parse_limits(report, expression)), expression)
-
-
-def best_within(report: RunReport, expression: str) -> Point:
-    """The most accurate of a report made by `within` from the expression.
-
-    Raises:
-        SelectionError: nothing satisfies it (the text names the nearest), or nothing is measured.
-    """
-    if report.front:
-        return best(report.front, report.primary)
-    if report.nearest is None:
-        raise SelectionError(_nothing(report))
-    point, miss = report.nearest.point, report.nearest.miss
-    broken = miss_text(miss) or "a figure at a bound that it must not reach"
-    raise SelectionError(
-        f"nothing that run {report.run!r} measured satisfies {expression.strip()!r}; the nearest is {point.key} with "
-        f"{_figures(report, point)}; it breaks {broken}"
-    )
-
-
-def by_key(report: RunReport, key: str) -> Point:
-    """The measured network of a key, which stays the same while the front changes.
-
-    Raises:
-        SelectionError: the run has measured none of this key.
-    """
-    place = report.candidates.places.get(key)
-    if place is None:
-        raise SelectionError(
-            f"run {report.run!r} measured no network of the key {key!r}; `nas show` tells the front's keys"
-        )
-    return report.candidates[place]
-
-
-def pick(report: RunReport, expression: str | None = None, index: int | None = None) -> Point:
+def choose(report: RunReport, expression: str | None = None, index: int | None = None) -> Point:
     """The network that an expression (see `select`) or a number of the front names; without either, the front's knee.
 
     Raises:
@@ -159,16 +113,68 @@ def pick(report: RunReport, expression: str | None = None, index: int | None = N
     return knee(report) if index is None else by_index(report, index)
 
 
+def select(report: RunReport, expression: str) -> Point:
+    """The most accurate evaluated network that satisfies every limit; without accuracy, the first objective's best.
+
+    Of equally accurate ones, the cheapest. The expression ``key=0-2-1`` selects the network of this key.
+
+    Raises:
+        SelectionError: the expression is malformed, no network satisfies it, or nothing is measured.
+        UnknownNameError: there is no such metric with the run's profiles.
+    """
+    if (named := _NAMED.fullmatch(expression)) is not None:
+        return by_key(report, named["key"])
+    return best_within(within(report, parse_limits(report, expression)), expression)
+
+
+def best_within(report: RunReport, expression: str) -> Point:
+    """The most accurate network of a report that `within` made for the expression.
+
+    Raises:
+        SelectionError: no network satisfies it (the message names the nearest), or nothing is measured.
+    """
+    if report.front:
+        return best(report.front, report.primary)
+    if report.nearest is None:
+        raise _nothing_measured(report)
+    point = report.nearest.point
+    values = ", ".join(
+        f"{m.name} {format_value(m, point.values[m.name], point.errors[m.name])}" for m in report.columns
+    )
+    broken = miss_text(report.nearest.miss) or "a limit with < or >, by a value at its bound"
+    raise SelectionError(
+        f"no measured network of run {report.run!r} satisfies {expression.strip()!r}; the nearest is {point.key} with "
+        f"{values}; it violates {broken}",
+        code="selection.nothing-satisfies",
+    )
+
+
+def by_key(report: RunReport, key: str) -> Point:
+    """The measured network of a key, which stays the same while the front changes.
+
+    Raises:
+        SelectionError: the run has no measured network with this key.
+    """
+    place = report.candidates.places.get(key)
+    if place is None:
+        raise SelectionError(
+            f"run {report.run!r} has no measured network with the key {key!r}; `nas show {report.run}` lists the front's",
+            code="selection.unknown-network",
+        )
+    return report.candidates[place]
+
+
 def by_index(report: RunReport, index: int) -> Point:
     """The front's member of this number, as `nas show` counts them: from 0, in the order of `RunReport.front`.
 
     Raises:
-        SelectionError: no such number, or there is no front.
+        SelectionError: there is no such number, or no front.
     """
     front = _front(report)
     if not 0 <= index < len(front):
         raise SelectionError(
-            f"--index {index}: the front of run {report.run!r} has {len(front)} members, numbered 0 to {len(front) - 1}"
+            f"--index {index}: the front of run {report.run!r} has {len(front)} members, numbered 0 to {len(front) - 1}",
+            code="selection.unknown-network",
         )
     return front[index]
 
@@ -186,47 +192,45 @@ def knee(report: RunReport) -> Point:
 def _front(report: RunReport) -> tuple[Point, ...]:
     if report.front:
         return report.front
-    if report.nearest is not None and report.nearest.miss.broken:
-        raise SelectionError(
-            f"no measured network of run {report.run!r} keeps its constraints; the nearest is {report.nearest.point.key} with "
-            f"{miss_text(report.nearest.miss)}; --select with other limits takes the best that keeps those"
-        )
-    raise SelectionError(_nothing(report))
+    if report.nearest is None or not report.nearest.miss.broken:
+        raise _nothing_measured(report)
+    raise SelectionError(
+        f"no measured network of run {report.run!r} satisfies its constraints; the nearest is {report.nearest.point.key} with "
+        f"{miss_text(report.nearest.miss)}; use --select with other limits",
+        code="selection.nothing-satisfies",
+    )
 
 
-def _nothing(report: RunReport) -> str:
-    return (
-        f"run {report.run!r} ({report.status}) has no measured network to choose from; "
-        f"`nas resume {report.run}` goes on with it"
+def _nothing_measured(report: RunReport) -> SelectionError:
+    return SelectionError(
+        f"run {report.run!r} ({report.status}) has no measured network to select; continue it with `nas resume {report.run}`",
+        code="run.nothing-measured",
     )
 
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
+    where, malformed = f"--select {expression!r}:", "selection.malformed"
     matched = _TERM.fullmatch(term)
     if matched is None:
         raise SelectionError(
-            f"--select {expression!r}: {term.strip()!r} is no limit; expected OBJECTIVE, one of <= >= < >, and a "
-            f"number, as in {_EXAMPLE}"
+            f"{where} {term.strip()!r} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}",
+            code=malformed,
         )
     objective = Objective.parse(matched["name"], profiles, where="--select")
     if objective not in metrics:
         known = ", ".join(o.name for o in metrics)
-        raise SelectionError(f"--select {expression!r}: this run did not measure {objective.name}; it has {known}")
+        raise SelectionError(
+            f"{where} {objective.name} is not measured here; expected one of {known}", code="selection.unknown-metric"
+        )
     try:
         bound = float(matched["bound"])
     except ValueError:
         bound = float("nan")
     if not np.isfinite(bound):
         raise SelectionError(
-            f"--select {expression!r}: {matched['bound']!r} is no finite number; expected one as in {_EXAMPLE}"
+            f"{where} {matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}", code=malformed
         )
     if objective.metric == "accuracy" and bound > 1:
-        raise SelectionError(
-            f"--select {expression!r}: accuracy is a share between 0 and 1; "
-            f"write accuracy{matched['sign']}{bound / 100:g}"
-        )
+        share = f"accuracy{matched['sign']}{bound / 100:g}"
+        raise SelectionError(f"{where} accuracy is a share between 0 and 1; write {share}", code=malformed)
     return Limit(objective, matched["sign"], bound)
-
-
-def _figures(report: RunReport, point: Point) -> str:
-    return ", ".join(f"{o.name} {format_value(o, point.values[o.name], point.errors[o.name])}" for o in report.columns)

@@ -1,4 +1,4 @@
-"""Whether two measured networks really differ in a figure, or are a tie."""
+"""Whether the values of two measured networks differ significantly, or are a tie."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The difference of two figures and what it is judged by.
+    """The difference of two values and its threshold.
 
     Attributes:
         difference: first minus second, in the objective's unit.
@@ -55,9 +55,9 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
     floor is the larger of the two. A network compared with itself differs by 0 and is never distinguishable.
 
     Raises:
-        StoreError: one of them has no figure, or its stored answers are damaged.
+        StoreError: one of them has no value, or its stored answers are damaged.
     """
-    first, second = _figures(store, a, b, objective)
+    first, second = _measurements(store, a, b, objective)
     difference = _value(first) - _value(second)
     errors = (first.error or 0.0, second.error or 0.0)
     if objective.metric in EXACT_METRICS:
@@ -68,7 +68,7 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
 
 
 def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunStore, Measurement]) -> Comparison:
-    """The difference of two accuracies, each with the store that has the answers behind it.
+    """The difference of two accuracies, each with the store that has its per-image answers.
 
     Raises:
         StoreError: stored answers are damaged.
@@ -84,7 +84,7 @@ def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunSto
 def paired_standard_error(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Standard error of the difference of two accuracies, from answers (1 right, 0 wrong) to the same images, (n,).
 
-    Both answer the same images, so what is hard for both cancels: only images on which they disagree count.
+    Only images on which they disagree count: what is hard for both cancels.
     Infinite for fewer than two images.
     """
     if len(first) < 2:
@@ -93,7 +93,7 @@ def paired_standard_error(first: NDArray[np.uint8], second: NDArray[np.uint8]) -
     return float(differences.std(ddof=1) / math.sqrt(len(differences)))
 
 
-def _figures(
+def _measurements(
     store: RunStore, a: Architecture, b: Architecture, objective: Objective
 ) -> tuple[Measurement, Measurement]:
     levels = (Fidelity.FINAL, Fidelity.SEARCH) if objective.profile else (Fidelity.SEARCH,)
@@ -105,7 +105,8 @@ def _figures(
         if len(pair) == 2:
             return pair[0], pair[1]
     raise StoreError(
-        f"{objective.name} of {a.key} and {b.key} cannot be compared: at least one was never measured in this run"
+        f"{objective.name} of {a.key} and {b.key} cannot be compared: this run has not measured both",
+        code="network.not-measured",
     )
 
 
@@ -114,7 +115,7 @@ def _value(measurement: Measurement) -> float:
 
 
 def _answers(store: RunStore, measurement: Measurement) -> NDArray[np.uint8] | None:
-    """Per-image answers, (n_images,); None where they were not kept (figures from a table)."""
+    """Per-image answers, (n_images,); None where they were not kept (values from a table)."""
     samples = store.samples(measurement.request)
     if samples is None:
         return None
@@ -123,6 +124,7 @@ def _answers(store: RunStore, measurement: Measurement) -> NDArray[np.uint8] | N
     if len(packed) != math.ceil(n_images / 8) or n_images == 0:
         raise StoreError(
             f"the answers stored for {measurement.request.architecture.key} are damaged: {len(packed)} bytes for "
-            f"{n_images} images; measure it again in a new run"
+            f"{n_images} images; measure it again in a new run",
+            code="store.damaged",
         )
     return np.unpackbits(packed, count=n_images)

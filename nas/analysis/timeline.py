@@ -1,4 +1,4 @@
-"""How a search went by the clock, and when it found what is on its front."""
+"""The progress of a search over time, and when it found the members of its front."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from nas.store.base import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Where a search stood after each network that has figures.
+    """Evaluations and search time after each measured network.
 
     Attributes:
-        evaluations: told until then, failed ones included, (n,).
-        seconds: of searching since the first network was measured, (n,); the time without a driver, between a kill and
-            the resume, is left out.
-        found: by key of each member of the front, its position among the n.
+        evaluations: their number, failed ones included, (n,).
+        seconds: search time since the first measured network, (n,), without the pauses between two drivers.
+        found: position of each member of the front among the n, by key.
     """
 
     evaluations: NDArray[np.int64]
@@ -29,10 +28,10 @@ class Timeline:
 
 
 def timeline_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) -> Timeline:
-    """The course of a search; empty while nothing is measured.
+    """The timeline of a search; empty while nothing is measured.
 
     Args:
-        statuses: every status of the run with its time, see `RunStore.statuses`.
+        statuses: of the run, see `RunStore.statuses`.
     """
     n = len(report.evaluated)
     numbers = [number for number, _ in report.hypervolume] or range(1, n + 1)
@@ -43,14 +42,14 @@ def timeline_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) 
 
 
 def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArray[np.float64]:
-    """Seconds since the first commit, (n,), without the pauses that ended with a driver's start."""
+    """Seconds since the first commit, (n,), without the pauses before each driver's start."""
     if not len(committed):
         return committed
     times = np.maximum.accumulate(committed)
     seconds: NDArray[np.float64] = times - times[0]
-    # Of drivers that measured nothing, one after the other, the pause ends with the last one's start.
+    # After drivers that measured nothing, the pause ends with the start of the last one.
     last = {int(np.searchsorted(times, start)): start for start in sorted(starts)}
     for after, start in last.items():
-        if 0 < after < len(times):  # measured before and after: the driver before was gone for a while
+        if 0 < after < len(times):  # between two measurements: a pause
             seconds[after:] -= start - times[after - 1]
     return seconds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport, build_report
-from nas.analysis.run_measurements import Guidance
+from nas.analysis.run_measurements import RecordedSteps
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 
@@ -40,9 +40,9 @@ class Run(StoredRun):
         from nas.analysis.insight import insight_of
 
         with self.store() as store:
-            guidance = Guidance.of(store)
-            report = build_report(store, run=self.id, profile=profile, guidance=guidance)
-            return report, insight_of(report, store, guidance)
+            steps = RecordedSteps.of(store)
+            report = build_report(store, run=self.id, profile=profile, steps=steps)
+            return report, insight_of(report, store, steps)
 
     def finetunings(self, report: RunReport | None) -> list[Finetuning]:
         """The runs that trained this one's networks further, with what that came to, oldest first.
@@ -74,12 +74,12 @@ class Run(StoredRun):
         from nas.visualization.plot_files import write_plots
 
         with self.store() as store:
-            guidance = Guidance.of(store)
-            report = build_report(store, run=self.id, guidance=guidance)
+            steps = RecordedSteps.of(store)
+            report = build_report(store, run=self.id, steps=steps)
             limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
             if select is not None:
                 report = within(report, limits)
-            insight = insight_of(report, store, guidance)
+            insight = insight_of(report, store, steps)
             finetunings = finetunings_of(self.runs, self.id, report, store)
         folder = folder or self.folder.plots
         return write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.analysis.report import build_report
-from nas.analysis.selection import pick
+from nas.analysis.selection import choose
 from nas.build.trained_run import load_trained_run
 from nas.errors import SelectionError
 from nas.export.bundle import check_path, write_bundle
@@ -45,6 +45,6 @@ def export_onnx(
         return write_bundle(*score_network(run, network, trained), path, trained)
     with opened.store() as store:
         report = build_report(store, run=run)
-        point = pick(report, select, index)
+        point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
         return write_bundle(point, provenance, path, load_trained_run(opened))

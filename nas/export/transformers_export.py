@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.analysis.report import build_report
-from nas.analysis.selection import pick
+from nas.analysis.selection import choose
 from nas.build.trained_run import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
@@ -90,7 +90,7 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
     with run.store() as store:
         report = build_report(store, run=run.id)
         precisions = store.search_facts().precisions
-    point = pick(report, select, index)
+    point = choose(report, select, index)
     network, _ = precisions.split(point.architecture)
     same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]
     return network, same[0].values if same else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.analysis.selection import pick
+from nas.analysis.selection import choose
 from nas.config import SearchJob, job_of
 from nas.engine.run import Run
 from nas.errors import SelectionError
@@ -78,6 +78,6 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
                 code="run.is-training",
             )
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
-    point = pick(run.report, select, index)
+    point = choose(run.report, select, index)
     with run.store() as store:
         return store.search_facts().precisions.split(point.architecture)

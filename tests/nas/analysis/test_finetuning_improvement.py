@@ -39,7 +39,7 @@ def scored(network: Architecture, precision: str, right: int, fidelity: Fidelity
         ("int8", None, 900, True, None, "better"),
     ],
 )
-def test_a_gain_is_of_the_precision_measured(
+def test_an_improvement_is_of_the_measured_precision(
     precision: str, best_epoch: int | None, after: int, improved: bool, better_in_fp32: bool | None, verdict: str
 ) -> None:
     store = scored(SINGLE, precision, after)
@@ -47,11 +47,11 @@ def test_a_gain_is_of_the_precision_measured(
     improvement = improvement_between(
         FinetunedNetwork("small-1", NETWORK, precision, "2-0-1"), store, scored(NETWORK, precision, 800)
     )
-    told = improvement.to_json()
-    assert (improvement.improved, told["improved"]) == (improved, improved)
-    assert (told["better_in_fp32"], told["verdict"]) == (better_in_fp32, verdict)
-    assert told["validation"]["gain"] == pytest.approx(after / N - 0.8)
-    assert "test" not in told
+    found = improvement.to_json()
+    assert (improvement.improved, found["improved"]) == (improved, improved)
+    assert (found["better_in_fp32"], found["verdict"]) == (better_in_fp32, verdict)
+    assert found["validation"]["gain"] == pytest.approx(after / N - 0.8)
+    assert "test" not in found
 
 
 def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:

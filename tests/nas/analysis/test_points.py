@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -63,13 +62,3 @@ def test_columns_of_a_table_are_those_of_its_points() -> None:
 def test_what_a_point_lacks_is_no_number() -> None:
     predicted = Point(SPACE.smallest, SPACE, {"accuracy": 0.5}, {"accuracy": 0.1}, source="predicted")
     assert np.isnan([values_of([predicted], NAMES[1])[0], errors_of([predicted], NAMES[1])[0]]).all()
-
-
-def test_what_is_made_of_the_columns_is_not_sent_along() -> None:
-    table = table_of(SPACE, NAMES, points())
-    fresh = len(pickle.dumps(table))
-    assert (list(table), table.places[table.keys[3]]) == (points(), 3)
-    sent = pickle.dumps(table)
-    assert len(sent) == fresh
-    read = pickle.loads(sent)
-    assert [replace(point, space=SPACE) for point in read] == points()

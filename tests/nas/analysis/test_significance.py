@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from nas.analysis.significance import compare, distinguishable, paired_standard_error
-from nas.errors import StoreError
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
+from tests.errors import raises
 from tests.nas.store.descriptions import search_facts
 
 A, B = Architecture((0,)), Architecture((1,))
@@ -125,7 +125,7 @@ def test_exact_figures_differ_when_they_are_not_equal() -> None:
 def test_what_was_never_measured_cannot_be_compared() -> None:
     store = searched()
     add(store, A, LATENCY, 1.0, 0.1)
-    with pytest.raises(StoreError, match="never measured"):
+    with raises("network.not-measured", A.key, B.key):
         compare(store, A, B, LATENCY)
 
 
@@ -142,5 +142,5 @@ def test_damaged_answers_are_an_error() -> None:
         samples=b"\x01",
     )
     store.add(bad)
-    with pytest.raises(StoreError, match="damaged: 1 bytes for 90 images"):
+    with raises("store.damaged", B.key, "1 bytes", "90 images"):
         compare(store, A, B, ACCURACY)
