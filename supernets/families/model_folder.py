@@ -1,4 +1,4 @@
-"""A folder of a pretrained model as the `transformers` library saves it: its settings and tensors, read and written."""
+"""Reads and writes the settings and tensors of a folder in which the `transformers` library saves a pretrained model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Settings:
     """A file of settings, read key by key.
 
     Raises:
-        FileNotFoundError: there is none.
-        CheckpointError: it cannot be read, or is no object.
+        FileNotFoundError: it does not exist.
+        CheckpointError: it cannot be read, or is no JSON object.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,22 +41,14 @@ class Settings:
         self.data: Mapping[str, Any] = data
 
     def whole(self, key: str, *, least: int = 1, default: int | None = None) -> int:
-        """A whole number from `least`.
-
-        Raises:
-            CheckpointError: it is none.
-        """
+        """A whole number from `least`; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**24:
             raise CheckpointError(f"{self.path}: {key} is {value!r}; expected a whole number from {least}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """True or false.
-
-        Raises:
-            CheckpointError: it is neither.
-        """
+        """True or false; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
         if not isinstance(value, bool):
             raise CheckpointError(f"{self.path}: {key} is {value!r}; expected true or false")
@@ -68,11 +60,11 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
 
     Args:
         kind: its ``model_type``.
-        needed: values that keys have in the networks that the family has.
-        files: that such a folder holds, in words.
+        needed: values of keys that the family's networks have.
+        files: of such a folder, for errors.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, or it is of another kind.
+        CheckpointError: it is missing, cannot be read, or is of another kind.
     """
     try:
         settings = Settings(folder / CONFIG)
@@ -93,14 +85,14 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
 
 
 class TensorFile:
-    """The tensors of a folder, read one by one and found to have the shapes that the configuration says.
+    """The tensors of a folder, taken one by one and compared with the shapes of the configuration.
 
     Args:
-        noun: what the network is, in words.
-        base: what the names of all tensors but the classifier's may begin with.
+        noun: the name of the network in errors.
+        base: a prefix that the names of all tensors but the classifier's may have.
 
     Raises:
-        CheckpointError: there are none, or they cannot be read.
+        CheckpointError: they are missing, or cannot be read.
     """
 
     def __init__(self, folder: Path, *, noun: str, base: str) -> None:
@@ -114,8 +106,9 @@ class TensorFile:
             )
             raise CheckpointError(f"{folder}: no {WEIGHTS} here; {hint}") from None
         except (OSError, SafetensorError) as error:
-            told = f"cannot be read ({error}); expected a whole safetensors file; {_ANEW}"
-            raise CheckpointError(f"{self.path}: {told}") from None
+            raise CheckpointError(
+                f"{self.path}: cannot be read ({error}); expected a whole safetensors file; {_ANEW}"
+            ) from None
         self._taken: set[str] = set()
         self._prefix = base if any(name.startswith(base) for name in self._found) else ""
 
@@ -126,23 +119,21 @@ class TensorFile:
         """A tensor of this shape (None: of any size), in single precision.
 
         Raises:
-            CheckpointError: it is not there, or of another shape.
+            CheckpointError: it is missing, or of another shape.
         """
         return self._take(self._prefix + name, shape)
 
-    def pair(self, name: str, outputs: int, *inputs: int) -> dict[str, Tensor]:
-        """A module's weight and bias, by these names.
+    def pair(self, ours: str, theirs: str, outputs: int, *inputs: int) -> dict[str, Tensor]:
+        """The weight and bias of a module, by the family's names.
 
         Raises:
-            CheckpointError: one is not there, or of another shape.
+            CheckpointError: one is missing, or of another shape.
         """
-        return {
-            "weight": self.take(f"{name}.weight", outputs, *inputs),
-            "bias": self.take(f"{name}.bias", outputs),
-        }
+        weight, bias = self.take(f"{theirs}.weight", outputs, *inputs), self.take(f"{theirs}.bias", outputs)
+        return {f"{ours}.weight": weight, f"{ours}.bias": bias}
 
     def classifier(self, width: int) -> dict[str, Tensor]:
-        """The classifier's weight and bias, by the family's names; empty where there is none.
+        """The classifier's weight and bias, by the family's names; empty if there is none.
 
         Raises:
             CheckpointError: they do not fit.
@@ -156,13 +147,10 @@ class TensorFile:
         }
 
     def check_all_taken(self, *, unread: tuple[str, ...]) -> None:
-        """Refuses tensors of embeddings or layers that nobody took: the network would be another without them.
+        """Raises `CheckpointError` if a tensor of embeddings or layers was not taken: without it the network would be another.
 
         Args:
-            unread: how names end of those that it does without.
-
-        Raises:
-            CheckpointError: there is one.
+            unread: suffixes of the names of tensors that are not needed.
         """
         own = tuple(f"{self._prefix}{part}." for part in ("embeddings", "encoder"))
         left = sorted(n for n in self._found.keys() - self._taken if n.startswith(own) and not n.endswith(unread))
@@ -189,29 +177,13 @@ class TensorFile:
                 f"{expected} of numbers; {_ANEW}"
             )
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{self.path}: {name} holds figures that are not finite (nan, inf); {_ANEW}")
+            raise CheckpointError(f"{self.path}: {name} holds values that are not finite (nan, inf); {_ANEW}")
         return tensor.float()
 
 
-def write_folder(
-    folder: Path, config: Mapping[str, Any], base: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *,
-    class_names: tuple[str, ...],
-) -> None:  # fmt: skip
-    """Writes a network with a classifier as such a folder.
-
-    Args:
-        folder: made where it is not there.
-        config: what its configuration says, classes apart; ``model_type`` is what names of the tensors begin with.
-        base: tensors by the library's names, the classifier's apart.
-        tensors: by the family's names, which the classifier is taken of.
-    """
-    named = {f"{config['model_type']}.{name}": tensor for name, tensor in base.items()}
-    named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
-    classes = {
-        "id2label": {str(i): name for i, name in enumerate(class_names)},
-        "label2id": {name: i for i, name in enumerate(class_names)},
-    }
+def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Writes a network as such a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored = {name: tensor.detach().contiguous().clone() for name, tensor in named.items()}
+    stored = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     save_file(stored, folder / WEIGHTS, {"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps({**config, **classes}, indent=2), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -1,5 +1,4 @@
-"""What pretrained transformers have in common: a stack of layers, read from the `transformers` library's layout and written
-in it."""
+"""Reads and writes the layers of pretrained transformers in the layout of the `transformers` library."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
-from supernets.families.model_folder import Settings, TensorFile
+from supernets.families.model_folder import Settings, TensorFile, write_folder
 from supernets.families.transformer import TransformerFamily
 from supernets.families.transformer_spec import LayersSpec
 from supernets.space import Architecture
@@ -28,10 +27,10 @@ _LAYERS = {
 
 @dataclass(frozen=True, slots=True)
 class PretrainedConfig(ABC):
-    """What a pretrained network is, but for its weights: the sizes of its layers.
+    """A pretrained network without its weights: the sizes of its layers.
 
     Attributes:
-        folder: that it was read from.
+        folder: where its configuration is.
         epsilon: of the layer norms.
     """
 
@@ -51,12 +50,12 @@ class PretrainedConfig(ABC):
         return self.width // self.heads
 
     def as_space(self) -> dict[str, int]:
-        """The sizes by the names that spaces have for them."""
+        """The sizes by the names of dimensions."""
         return {"head_size": self.head_size, **{name: getattr(self, name) for name in _LAYERS}}
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """Arguments of the family's constructor that the network fixes, whatever its data."""
+        """Arguments of the family's constructor that the network fixes for all data."""
         return {"epsilon": self.epsilon}
 
     @abstractmethod
@@ -69,7 +68,7 @@ class PretrainedConfig(ABC):
 
     @abstractmethod
     def space(self) -> LayersSpec:
-        """The space that is searched where nothing else is asked for."""
+        """The space that is searched if the job gives no other."""
 
     @abstractmethod
     def check_family(self, family: TransformerFamily) -> None:
@@ -94,7 +93,7 @@ class PretrainedTransformer:
 
     Attributes:
         tensors: by the family's names, without those that the file lacks.
-        classes: how many its classifier tells apart; None where it has none.
+        classes: number of classes of its classifier; None if it has none.
     """
 
     config: PretrainedConfig
@@ -102,8 +101,8 @@ class PretrainedTransformer:
     classes: int | None
 
     def weights(self, family: TransformerFamily) -> dict[str, Tensor]:
-        """The tensors of the family's largest network, those that the file lacks freshly initialised (from torch's global
-        generator), the classifier among them where the classes are not so many.
+        """The tensors of the family's largest network; those that the file lacks, and a classifier of another number of
+        classes, are freshly initialised (from torch's global generator).
 
         Raises:
             CheckpointError: the family is of other sizes.
@@ -117,7 +116,7 @@ class PretrainedTransformer:
 
 
 def read_sizes(settings: Settings) -> dict[str, Any]:
-    """What a `PretrainedConfig` is made of.
+    """Arguments of a `PretrainedConfig`.
 
     Raises:
         CheckpointError: a number is out of its range, or the heads do not divide the width.
@@ -134,20 +133,32 @@ def read_sizes(settings: Settings) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerNames:
-    """What the modules of a layer are called in the library, below ``encoder.layer.N``, where kinds of networks differ."""
+class Layout:
+    """Names of a kind of networks in the library, where they differ from kind to kind.
 
+    Attributes:
+        kind: its ``model_type``, with which the names of its tensors may begin.
+        noun: its name in errors.
+        architecture: the library's class with a classifier.
+        attention, norm1, norm2: modules of a layer, below ``encoder.layer.N``.
+        outside: other modules whose tensors are the same on both sides: the family's names, and the library's.
+    """
+
+    kind: str
+    noun: str
+    architecture: str
     attention: str
     norm1: str
     norm2: str
+    outside: Mapping[str, str]
 
     def qkv(self, layer: int) -> tuple[str, str, str]:
-        """Of queries, keys and values, which are three modules there."""
+        """The modules of queries, keys and values, which are one module in the family."""
         own = f"encoder.layer.{layer}.{self.attention}"
         return f"{own}.query", f"{own}.key", f"{own}.value"
 
     def plain(self, layer: int) -> Iterator[tuple[str, str]]:
-        """The modules whose tensors are the same on both sides: the family's name, and the library's."""
+        """The modules of a layer whose tensors are the same on both sides: the family's name, and the library's."""
         ours, theirs = f"layers.{layer}", f"encoder.layer.{layer}"
         yield f"{ours}.attention.project", f"{theirs}.attention.output.dense"
         yield f"{ours}.norm1", f"{theirs}.{self.norm1}"
@@ -157,58 +168,81 @@ class LayerNames:
 
 
 def read_layers(
-    file: TensorFile, config: PretrainedConfig, names: LayerNames, *, qkv_bias: bool = True
+    file: TensorFile, config: PretrainedConfig, layout: Layout, *, qkv_bias: bool = True
 ) -> dict[str, Tensor]:
     """The tensors of all layers by the family's names.
 
     Args:
-        qkv_bias: whether queries, keys and values have biases; zeros stand for those that are not there.
+        qkv_bias: whether queries, keys and values have biases; missing ones are zeros.
 
     Raises:
-        CheckpointError: one is not there, or of another shape.
+        CheckpointError: one is missing, or of another shape.
     """
     width = config.width
     shapes = {"project": (width, width), "mlp.0": (config.hidden, width), "mlp.2": (width, config.hidden)}
     tensors: dict[str, Tensor] = {}
     for i in range(config.depth):
-        qkv = f"layers.{i}.attention.qkv"
-        tensors[f"{qkv}.weight"] = torch.cat([file.take(f"{name}.weight", width, width) for name in names.qkv(i)])
-        tensors[f"{qkv}.bias"] = (
-            torch.cat([file.take(f"{name}.bias", width) for name in names.qkv(i)])
-            if qkv_bias
-            else torch.zeros(3 * width)
-        )
-        for ours, theirs in names.plain(i):
+        qkv, names = f"layers.{i}.attention.qkv", layout.qkv(i)
+        tensors[f"{qkv}.weight"] = torch.cat([file.take(f"{name}.weight", width, width) for name in names])
+        biases = [file.take(f"{name}.bias", width) for name in names] if qkv_bias else [torch.zeros(3 * width)]
+        tensors[f"{qkv}.bias"] = torch.cat(biases)
+        for ours, theirs in layout.plain(i):
             shape = next((shape for end, shape in shapes.items() if ours.endswith(end)), (width,))
-            tensors |= {f"{ours}.{kind}": tensor for kind, tensor in file.pair(theirs, *shape).items()}
+            tensors |= file.pair(ours, theirs, *shape)
     return tensors
 
 
 def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dict[str, Tensor]:
-    """The same tensors by the family's names, with the layers under other numbers: a network read from a folder has no gaps
-    among them, where its supernet's depth may leave some."""
+    """The same tensors by the family's names, with the layers under other numbers: those of a network in a folder have no
+    gaps, where its supernet's depth may leave some."""
     names = {f"layers.{old}": f"layers.{new}" for old, new in numbers.items()}
     parts = ((name.split(".", 2), tensor) for name, tensor in tensors.items())
     return {".".join([names.get(".".join(part[:2]), ".".join(part[:2])), *part[2:]]): tensor for part, tensor in parts}
 
 
-def layers_out(tensors: Mapping[str, Tensor], depth: int, names: LayerNames) -> dict[str, Tensor]:
-    """The tensors of all layers, numbered without gaps, by the library's names: what `read_layers` reads."""
-    out: dict[str, Tensor] = {}
-    for i in range(depth):
-        for kind in ("weight", "bias"):
-            parts = tensors[f"layers.{i}.attention.qkv.{kind}"].chunk(3)
-            out |= {f"{name}.{kind}": part for name, part in zip(names.qkv(i), parts, strict=True)}
-            out |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in names.plain(i)}
-    return out
+def write_network(
+    folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
+    embeddings: Mapping[str, Tensor], config: Mapping[str, Any], class_names: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Writes a network with a classifier as a folder that the library loads.
 
-
-def uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
-    """The layers of a network that the library has, too, by its configuration's keys.
+    Args:
+        folder: made if it does not exist.
+        tensors: of the extracted network, by the family's names.
+        embeddings: tensors that differ on both sides, by the library's names.
+        config: keys of its configuration beside those of all transformers.
 
     Raises:
-        ExportError: it has none such: heads or hidden channels differ by layer, or the heads do not make up the width.
+        ExportError: the library has no such network: heads or hidden channels differ by layer, or the heads do not make up
+            the width.
     """
+    layers = _uniform_layers(family, architecture, noun=layout.noun)
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
+    own = dict(embeddings)
+    for kind in ("weight", "bias"):
+        own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.outside.items()}
+        for i in range(layers["num_hidden_layers"]):
+            parts = tensors[f"layers.{i}.attention.qkv.{kind}"].chunk(3)
+            own |= {f"{name}.{kind}": part for name, part in zip(layout.qkv(i), parts, strict=True)}
+            own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.plain(i)}
+    named = {f"{layout.kind}.{name}": tensor for name, tensor in own.items()}
+    named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
+    description = {
+        "architectures": [layout.architecture],
+        "model_type": layout.kind,
+        "hidden_act": "gelu",
+        **layers,
+        **config,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "id2label": {str(i): name for i, name in enumerate(class_names)},
+        "label2id": {name: i for i, name in enumerate(class_names)},
+    }
+    write_folder(folder, description, named)
+
+
+def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
+    """The sizes of a network's layers by the keys of the library's configuration; raises `ExportError` if it has none."""
     values = family.space.values(architecture)
     kept, width = family.kept(architecture), int(values["width"])
     chosen = {name: [int(values[f"layer{i}.{name}"]) for i in kept] for name in ("heads", "hidden")}

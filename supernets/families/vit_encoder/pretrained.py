@@ -7,22 +7,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError
-from supernets.families.model_folder import Settings, TensorFile, read_settings, write_folder
+from supernets.families.model_folder import Settings, TensorFile, read_settings
 from supernets.families.pretrained_transformer import (
-    LayerNames,
+    Layout,
     PretrainedConfig,
     PretrainedTransformer,
-    layers_out,
     read_layers,
     read_sizes,
-    renumbered,
-    uniform_layers,
+    write_network,
 )
 from supernets.families.transformer import TransformerFamily
 from supernets.families.vit_encoder.family import ViTEncoderFamily
@@ -30,22 +28,27 @@ from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
 from supernets.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
 from supernets.space import Architecture
 
-_KIND, _NOUN = "vit", "ViT"
 _CLASS, _POSITIONS = "embeddings.cls_token", "embeddings.position_embeddings"
-_PATCHES = "embeddings.patch_embeddings.projection"
-_NORM = "layernorm"
 _MASK = "embeddings.mask_token"
-"""Stands for patches that are hidden in the pretraining, and in no image that is classified."""
-_NAMES = LayerNames("attention.attention", norm1="layernorm_before", norm2="layernorm_after")
+"""Stands for patches that are hidden in pretraining, and is not used in classification."""
+_LAYOUT = Layout(
+    kind="vit",
+    noun="ViT",
+    architecture="ViTForImageClassification",
+    attention="attention.attention",
+    norm1="layernorm_before",
+    norm2="layernorm_after",
+    outside={"embedding.patches": "embeddings.patch_embeddings.projection", "head.norm": "layernorm"},
+)
 _NEEDED: Mapping[str, tuple[object, ...]] = {"hidden_act": ("gelu",)}
-"""Values of the configuration without which the networks would be others than the family's."""
+"""Values of the configuration in the family's networks."""
 _HALF = 0.5
-"""The library's mean and deviation where a folder does not say."""
+"""The library's default mean and deviation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViTConfig(PretrainedConfig):
-    """The sizes of a ViT, and how its images come.
+    """The sizes of a ViT, and the preprocessing of its images.
 
     Attributes:
         qkv_bias: whether queries, keys and values have biases.
@@ -69,7 +72,9 @@ class ViTConfig(PretrainedConfig):
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, ViTEncoderFamily):
-            raise CheckpointError(f"{self.folder}: a {_NOUN} is read into the family vit-encoder, not {family.name}")
+            raise CheckpointError(
+                f"{self.folder}: a {_LAYOUT.noun} is read into the family vit-encoder, not {family.name}"
+            )
         self.check_space(family.spec)
         if family.spec.patch != self.patch:
             raise CheckpointError(
@@ -90,7 +95,7 @@ def read_vit_config(folder: Path) -> ViTConfig:
     Raises:
         CheckpointError: there is none, it cannot be read, or it is of another kind.
     """
-    settings = read_settings(folder, _KIND, _NEEDED, f"{CONFIG}, {WEIGHTS} and perhaps {PREPROCESSOR}")
+    settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and perhaps {PREPROCESSOR}")
     image_size, patch, channels = (settings.whole(key) for key in ("image_size", "patch_size", "num_channels"))
     if image_size % patch:
         raise CheckpointError(
@@ -107,13 +112,12 @@ def read_vit_config(folder: Path) -> ViTConfig:
 
 
 def _normalisation(folder: Path, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel on the scale from 0 to 1, as the folder's preprocessing has them."""
+    """Mean and deviation of each channel on the scale from 0 to 1, from the folder's preprocessing."""
     try:
         settings = Settings(folder / PREPROCESSOR)
     except FileNotFoundError:
         return (_HALF,) * channels, (_HALF,) * channels
-    factor = 255.0
-    """What the library makes of a pixel of 1, before it normalises."""
+    factor = 255.0  # the library's value of a pixel of 1, before it normalises
     if settings.flag("do_rescale", default=True):
         (rescale,) = _numbers(settings, "rescale_factor", 1, default=1 / 255, above=0)
         factor *= rescale
@@ -125,7 +129,7 @@ def _normalisation(folder: Path, channels: int) -> tuple[tuple[float, ...], tupl
 
 
 def _numbers(settings: Settings, key: str, n: int, *, default: float, above: float) -> tuple[float, ...]:
-    """So many numbers; one number stands for as many equal ones."""
+    """The `n` numbers of a key; one number stands for `n` equal ones."""
     value = settings.data.get(key, default)
     numbers = value if isinstance(value, list) else [value] * n
     plain = all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers)
@@ -148,18 +152,15 @@ def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransfo
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
     config = config or read_vit_config(folder)
-    file = TensorFile(folder, noun=_NOUN, base=f"{_KIND}.")
+    file = TensorFile(folder, noun=_LAYOUT.noun, base=f"{_LAYOUT.kind}.")
     width, patch = config.width, config.patch
     positions = file.take(_POSITIONS, 1, 1 + (config.image_size // patch) ** 2, width)
-    # The class token's vector is part of its position's here, which is all that the library adds to it.
+    # In the family, the class token's vector is part of its position's, which is all that the library adds to it.
     first = positions[:, :1] + file.take(_CLASS, 1, 1, width)
     tensors = {"embedding.positions": torch.cat([first, positions[:, 1:]], dim=1)}
-    for ours, theirs, shape in (
-        ("embedding.patches", _PATCHES, (width, config.channels, patch, patch)),
-        ("head.norm", _NORM, (width,)),
-    ):
-        tensors |= {f"{ours}.{kind}": tensor for kind, tensor in file.pair(theirs, *shape).items()}
-    tensors |= read_layers(file, config, _NAMES, qkv_bias=config.qkv_bias)
+    for ours, shape in (("embedding.patches", (width, config.channels, patch, patch)), ("head.norm", (width,))):
+        tensors |= file.pair(ours, _LAYOUT.outside[ours], *shape)
+    tensors |= read_layers(file, config, _LAYOUT, qkv_bias=config.qkv_bias)
     classifier = file.classifier(width)
     file.check_all_taken(unread=(_MASK,))
     classes = len(classifier["head.classifier.bias"]) if classifier else None
@@ -170,50 +171,28 @@ def write_vit(
     folder: Path, family: ViTEncoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *,
     class_names: tuple[str, ...], mean: tuple[float, ...], std: tuple[float, ...],
 ) -> None:  # fmt: skip
-    """Writes a network as a folder that ``ViTForImageClassification.from_pretrained`` loads.
+    """Writes a network as a folder that ``ViTForImageClassification.from_pretrained`` loads; see `write_network`.
 
     Args:
-        folder: made where it is not there.
-        tensors: of the extracted network, by the family's names.
-        mean, std: that its images are normalised by, on the scale from 0 to 1.
-
-    Raises:
-        ExportError: the library has no such ViT: heads or hidden channels differ by layer, or the heads do not make up the
-            width.
+        mean, std: of the normalisation of its images, on the scale from 0 to 1.
     """
-    layers = uniform_layers(family, architecture, noun=_NOUN)
-    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
     positions = tensors["embedding.positions"]
-    out = {
-        _CLASS: torch.zeros(1, 1, layers["hidden_size"]),  # part of its position's
-        _POSITIONS: positions,
-        **layers_out(tensors, layers["num_hidden_layers"], _NAMES),
-    }
-    for ours, theirs in (("embedding.patches", _PATCHES), ("head.norm", _NORM)):
-        out |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for kind in ("weight", "bias")}
     config = {
-        "architectures": ["ViTForImageClassification"],
-        "model_type": _KIND,
-        "hidden_act": "gelu",
-        **layers,
         "image_size": family.image_size,
         "patch_size": family.spec.patch,
         "num_channels": family.channels,
         "qkv_bias": True,
         "layer_norm_eps": family.epsilon,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
     }
-    write_folder(folder, config, out, tensors, class_names=class_names)
-    preprocessing = _preprocessing(family.image_size, mean, std)
-    (folder / PREPROCESSOR).write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
-
-
-def _preprocessing(image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
-    return {
+    class_token = torch.zeros(1, 1, positions.shape[2])  # part of its position's
+    embeddings = {_CLASS: class_token, _POSITIONS: positions}
+    write_network(
+        folder, family, architecture, tensors, _LAYOUT, embeddings=embeddings, config=config, class_names=class_names
+    )
+    preprocessing = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
-        "size": {"height": image_size, "width": image_size},
+        "size": {"height": family.image_size, "width": family.image_size},
         "resample": 2,  # bilinear
         "do_rescale": True,
         "rescale_factor": 1 / 255,
@@ -221,3 +200,4 @@ def _preprocessing(image_size: int, mean: tuple[float, ...], std: tuple[float, .
         "image_mean": list(mean),
         "image_std": list(std),
     }
+    (folder / PREPROCESSOR).write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
