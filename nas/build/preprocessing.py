@@ -1,4 +1,4 @@
-"""How a job's examples are to come: as it says, or as the network takes them that its supernet is made of."""
+"""Options of a job's data: from the job, or from the preprocessing of the network that its supernet is made of."""
 
 from __future__ import annotations
 
@@ -16,40 +16,34 @@ from supernets.errors import CheckpointError
 from supernets.families.registry import FAMILIES
 
 _OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
-"""The keys of a data section that networks are particular about. A job that gives the first one is not looked behind."""
+"""Keys of a data section that a pretrained network fixes. A job with the first one of them needs no other source."""
 
 
 def data_options(
     job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str
 ) -> ImageOptions | TextOptions:
-    """How a job's examples are to come, by the first that says so: the job, its pretrained network, its trained supernet's.
+    """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
 
     Args:
-        pretrained: the folder that tells what examples the network takes that its supernet is made of.
+        pretrained: the folder with the preprocessing of the network that its supernet is made of.
 
     Raises:
-        JobError: what its trained supernet was made of is gone; or the network takes other examples than the job says.
+        JobError: the network that its trained supernet was made of is gone, or takes other examples than the job says.
         CheckpointError: the folder cannot be read.
     """
     data, own = job.data, _given(job.data)
-    taken: Mapping[str, Any] = {}
+    fixed: Mapping[str, Any] = {}
     if pretrained is not None:
-        taken = _inputs(pretrained, job.supernet.family)
+        fixed = _fixed_by(pretrained, job.supernet.family)
     elif len(own) < len(_keys(data)):
-        taken = _of_trained(job, runs, source=source)
-    wanted = {**taken, **own}
+        fixed = _of_trained(job, runs, source=source)
+    options = {**fixed, **own}
     if not data.of_text:
-        _check_images(own, taken, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
-        return ImageOptions(**{key: wanted.get(key) for key in _OF_IMAGES})
-    default = TextOptions()
-    return TextOptions(
-        tokenizer=wanted.get("tokenizer"),
-        max_tokens=data.max_tokens or default.max_tokens,
-        vocabulary=data.vocabulary or default.vocabulary,
-        text_column=data.text_column,
-        label_column=data.label_column,
-        encoding=data.encoding or default.encoding,
-    )
+        _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
+        return ImageOptions(**{key: options.get(key) for key in _OF_IMAGES})
+    given = {key: getattr(data, key) for key in ("max_tokens", "vocabulary", "text_column", "label_column", "encoding")}
+    given = {key: value for key, value in given.items() if value is not None}
+    return TextOptions(tokenizer=options.get("tokenizer"), **given)
 
 
 def _keys(data: DataConfig) -> tuple[str, ...]:
@@ -57,12 +51,12 @@ def _keys(data: DataConfig) -> tuple[str, ...]:
 
 
 def _given(data: DataConfig) -> dict[str, Any]:
-    """What a data section says itself."""
+    """The options that a data section gives itself."""
     return {key: value for key in _keys(data) if (value := getattr(data, key)) is not None}
 
 
-def _inputs(folder: Path, family: str) -> dict[str, Any]:
-    """What the pretrained network in a folder takes, read into a family."""
+def _fixed_by(folder: Path, family: str) -> dict[str, Any]:
+    """The options that the pretrained network in a folder fixes for a family."""
     description = FAMILIES[family]
     if description.data == "sentences":
         return {"tokenizer": folder}
@@ -70,69 +64,68 @@ def _inputs(folder: Path, family: str) -> dict[str, Any]:
     return {key: getattr(config, key) for key in _OF_IMAGES}
 
 
-def _check_images(own: Mapping[str, Any], taken: Mapping[str, Any], *, where: str, key: str) -> None:
-    """Refuses images of other sizes than the network takes."""
+def _check_images(own: Mapping[str, Any], fixed: Mapping[str, Any], *, where: str, key: str) -> None:
+    """Raises `JobError` for images of other sizes than the network takes."""
     for name, what in (("image_size", "pixels a side"), ("channels", "channels")):
-        if name in own and own[name] != taken.get(name, own[name]):
+        if name in own and own[name] != fixed.get(name, own[name]):
             raise JobError(
-                f"{where}: data.{name}: {own[name]}, and {key} takes images of {taken[name]} {what}; write {taken[name]}, or "
-                "leave it out"
+                f"{where}: data.{name}: {own[name]}, and {key} takes images of {fixed[name]} {what}; write {fixed[name]}, or "
+                "leave it out",
+                code="job.unfit-data",
             )
 
 
 def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, Any]:
-    """What the examples of a job's trained supernet were read with; empty where it names no supernet, its examples were taken
-    as they are, or the supernet is a checkpoint outside of a run's folder.
+    """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
+    default options, or the supernet is a checkpoint outside of a run's folder.
 
     Raises:
-        JobError: a run or a network that it was made of is gone; or the job asks for another vocabulary.
+        JobError: a run or a network that it was made of is gone; or the job has another vocabulary.
     """
     named = job.supernet.from_
     if named is None:
         return {}
-    where, needed = f"{source}: supernet.from", _needed(job.data)
+    where = f"{source}: supernet.from"
+    needed = "data.tokenizer" if job.data.of_text else "data.mean, data.std, data.image_size and data.channels"
     run = _run_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)
     if run is None:
         return {}
     made = load_job(run.job_file)
     own = _given(made.data)
-    first = _keys(made.data)[0]
-    if first not in own and made.supernet.pretrained is None:
+    if _keys(made.data)[0] not in own and made.supernet.pretrained is None:
         return {}
     if job.data.vocabulary not in (None, VOCABULARY):
         raise JobError(
-            f"{source}: data.vocabulary: {named} was made of a network with a tokenizer, and none is trained; remove it"
+            f"{source}: data.vocabulary: {named} was made of a network with a tokenizer, and none is trained; remove it",
+            code="job.conflict",
         )
     if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
         return own
     try:
-        return _inputs(find_preprocessing(made.supernet.pretrained, run), made.supernet.family) | own
+        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet.family) | own
     except CheckpointError as error:
         what = "tokenizer" if made.data.of_text else "preprocessing"
         raise JobError(
-            f"{where}: {named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
+            f"{where}: {named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}",
+            code="job.pretrained-unusable",
         ) from None
 
 
-def _needed(data: DataConfig) -> str:
-    return "data.tokenizer" if data.of_text else "data.mean, data.std, data.image_size and data.channels"
-
-
 def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str, needed: str) -> RunFolder | None:
-    """A run, or the one whose supernet it goes on from; None where the path is of no run."""
+    """The run that first trained the supernet of a run; None if the path is of no run."""
     try:
         folder = runs.get(named) if path is None else _run_of(path)
     except UnknownNameError as error:
-        raise JobError(f"{where}: {error}; its job tells how examples come: give {needed} in its place") from None
+        raise JobError(f"{where}: {error} The preprocessing is in its job; or give {needed}", code=error.code) from None
     if folder is None:
         return None
     job = load_job(folder.job_file)
-    further = job.supernet
-    if _keys(job.data)[0] in _given(job.data) or further.from_ is None:
+    origin = job.supernet
+    if _keys(job.data)[0] in _given(job.data) or origin.from_ is None:
         return folder
-    return _run_that_made(RunsFolder(folder.path.parent), further.from_, further.from_path, where=where, needed=needed)
+    return _run_that_made(RunsFolder(folder.path.parent), origin.from_, origin.from_path, where=where, needed=needed)
 
 
 def _run_of(path: Path) -> RunFolder | None:
-    """The folder of the run that a path is, or whose checkpoint it is; None where it belongs to no run."""
+    """The run of a folder, or of the checkpoint in it; None if it belongs to no run."""
     return next((folder for folder in map(RunFolder, (path, path.parent)) if folder.holds_a_run), None)

@@ -1,1 +1,1 @@
-"""Model families: what a supernet of each kind is made of."""
+"""Families of networks: each folder holds one, and `registry` lists them."""

@@ -58,12 +58,10 @@ class ConvolutionalFamily(ImageFamily, ABC):
         """The dimensions of all tensors but those of the resizing."""
 
     @abstractmethod
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        """See `Family`."""
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]: ...
 
     @abstractmethod
-    def build(self, architecture: Architecture) -> nn.Module:
-        """See `Family`."""
+    def build(self, architecture: Architecture) -> nn.Module: ...
 
     def _stage_choices(self, s: int) -> Iterator[Choice]:
         stage, depth = self.spec.stages[s], f"stage{s}.depth"

@@ -17,7 +17,7 @@ from supernets.resizing import resize
 def conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> OrderedDict[str, nn.Module]:
-    """A convolution that keeps the resolution (but for its stride), and a batch norm, for a Sequential."""
+    """A padded convolution and a batch norm, for a Sequential."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs))
 
@@ -40,7 +40,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs channels by what their means say of the image (arXiv 1709.01507), with a hard sigmoid (arXiv 1905.02244)."""
+    """Squeeze-and-excitation (arXiv 1709.01507) with a hard sigmoid (arXiv 1905.02244)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -55,10 +55,10 @@ class SqueezeExcite(nn.Module):
 class Resize(nn.Module):
     """Square images of `image_size` pixels as ones of `resolution` pixels: bilinear, half-pixel centres, no antialiasing.
 
-    It is the first operation of networks of elastic resolution, which therefore all take images of the data's size, so
-    that training, measuring, calibrating and exporting need not know of resolutions, and a latency has the resizing in it.
+    It is the first operation of networks of elastic resolution, so that all of them take images of the data's size: training,
+    measuring, calibrating and exporting are the same for every resolution, and latency includes the resizing.
 
-    The resolution is an axis, as widths are, and the length of `pixels`, whose numbers nobody reads.
+    The resolution is an axis, as widths are, and the length of `pixels`, whose values are never read.
     """
 
     pixels: Tensor
@@ -69,7 +69,7 @@ class Resize(nn.Module):
         self.register_buffer("pixels", torch.arange(resolution))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes over the resolution of sliced weights."""
+        """Sets the resolution to that of sliced weights."""
         self.resolution = weights["pixels"].shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Resize(nn.Module):
 
 
 def resized(image_size: int, resolution: int | None, stem: nn.Sequential) -> nn.Sequential:
-    """The stem with a `Resize` before it; the stem itself where the resolution is not elastic."""
+    """The stem with a `Resize` before it; the stem itself if the resolution is not elastic."""
     if resolution is None:
         return stem
     return nn.Sequential(OrderedDict([("resize", Resize(image_size, resolution)), *stem.named_children()]))

@@ -1,4 +1,4 @@
-"""Any family's networks of which each is a part of every larger one: all layers are scaled together, dimension by dimension."""
+"""Nested networks of any family: all layers are scaled together, so that each network is a part of every larger one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from supernets.space import Architecture, Choice, Option, SearchSpace, joint_lev
 class NestedFamily:
     """A family with one choice for each kind of dimension (depth, width, kernel, ...) in place of one a layer.
 
-    Networks then come in the hundreds, not in 10^20, and wherever one is no larger than another in each choice, its
-    weights are a part of the other's: the nested sub-models of SortedNet (Valipour et al. 2023, arXiv 2309.00255).
-    The options of a choice name what the layers get: ``1-2-3`` are the depths of three stages, in their order.
+    There are hundreds of networks, not 10^20, and if one is no larger than another in each choice, its weights are a part of
+    the other's: the nested sub-models of SortedNet (Valipour et al. 2023, arXiv 2309.00255). An option of a choice names the
+    options of the layers: ``1-2-3`` are the depths of three stages, in their order.
     """
 
     def __init__(self, inner: Family) -> None:
@@ -28,7 +28,7 @@ class NestedFamily:
         self.geometry = inner.geometry
         self.attention: Mapping[str, Dim] = inner.attention
         self._kinds: list[tuple[list[int], list[tuple[int, ...]]]] = []
-        """Of each choice: the inner choices that it scales, and their levels by its own."""
+        """For each choice: the inner choices that it scales, and their levels by its own."""
         choices = []
         for kind, indices in inner.space.kinds.items():
             scaled = [inner.space.choices[i] for i in indices]
@@ -40,7 +40,7 @@ class NestedFamily:
         self._inner: dict[Architecture, Architecture] = {}
 
     def of(self, architecture: Architecture) -> Architecture:
-        """The inner family's architecture that this one is."""
+        """The architecture of the inner family for an own one."""
         if architecture not in self._inner:
             genes = [0] * len(self.inner.space)
             for gene, (indices, levels) in zip(architecture.genes, self._kinds, strict=True):
@@ -75,8 +75,8 @@ class NestedFamily:
 
 
 def _labels(scaled: list[Choice], levels: list[tuple[int, ...]]) -> tuple[Option, ...]:
-    """What each level of the joint choice stands for: the option itself where all layers have the same ones."""
-    first: dict[tuple[Option, ...], int] = {}  # layers of the same options always get the same one: it is told once
+    """The option of each level of the joint choice: the layers' own option if all have the same ones."""
+    first: dict[tuple[Option, ...], int] = {}  # layers with the same options always get the same one: it is named once
     for i, choice in enumerate(scaled):
         first.setdefault(choice.options, i)
     if len(first) == 1:

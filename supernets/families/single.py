@@ -1,4 +1,4 @@
-"""One network of a family as a family of its own, for what is trained further alone."""
+"""One network of a family as a family of its own, for fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supernets.space import Architecture, Choice, SearchSpace
 
 
 def innermost(family: Family, network: Architecture) -> tuple[Family, Architecture]:
-    """A network in the space of the plain family that nested and single ones are made of."""
+    """The plain family that nested and single ones wrap, and the network in its space."""
     match family:
         case SingleFamily():
             return innermost(family.inner, family.network)
@@ -27,7 +27,7 @@ def innermost(family: Family, network: Architecture) -> tuple[Family, Architectu
 class SingleFamily:
     """The family of one network of another family.
 
-    Its choices are those that the network has, each with the one option that it takes.
+    Its choices are those of the network, each with one option.
 
     Raises:
         SpaceError: the other family has no such network.
@@ -41,7 +41,7 @@ class SingleFamily:
         self.name = f"single {inner.name}"
         self.space = SearchSpace([Choice(name, (option,)) for name, option in inner.space.values(network).items()])
         sizes, dropped = inner.sizes(network), inner.dropped(network)
-        # Axes of layers that are not there have no tensors, and a size that nobody reads.
+        # Axes of dropped layers have no tensors, and their size is never read.
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
         gone = tuple(f"{name}." for name in dropped)
         self._dims = {name: dims for name, dims in inner.dims().items() if not name.startswith(gone)}

@@ -36,7 +36,7 @@ class Embedding(nn.Module):
         return cast(Tensor, self.norm(self.words(ids) + first_rows(self.positions, ids)))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: nothing restates the positions' shape."""
+        """For live subnets: no attribute repeats the positions' shape."""
 
 
 class Layer(nn.Module):
@@ -55,7 +55,7 @@ class Layer(nn.Module):
 
 
 class Head(nn.Module):
-    """The classes, told from the first token: (n, tokens, width) -> (n, classes)."""
+    """The classes from the first token: (n, tokens, width) -> (n, classes)."""
 
     def __init__(self, width: int, n_classes: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Head(nn.Module):
 class Encoder(nn.Module):
     """Embedding, layers and head: token ids (n, tokens), padded at their ends, -> (n, classes).
 
-    The mask is made of the ids, so that a network has one input.
+    The mask is made from the ids, so that a network has one input.
     """
 
     def __init__(self, embedding: Embedding, layers: dict[str, Layer], head: Head, *, padding: int) -> None:
@@ -98,12 +98,12 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
     Args:
         vocabulary: number of different tokens.
         positions: the most tokens of a sentence.
-        padding: the token that fills up short sentences.
-        tokens: of the sentence that costs are counted for.
+        padding: the token that pads short sentences.
+        tokens: length of the sentence that costs are counted for.
         epsilon: of the layer norms.
 
     Raises:
-        SpaceError: a number is out of range, or the padding is no token.
+        SpaceError: a number is out of range, or the padding is not a token.
     """
 
     name = "encoder"

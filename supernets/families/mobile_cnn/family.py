@@ -17,10 +17,10 @@ from supernets.space import Architecture
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter each channel, project linearly; with a skip where `residual`.
+    """Expand by a 1x1 convolution, filter each channel, project linearly; with a skip if `residual`.
 
     Args:
-        squeeze: hidden channels of a squeeze-and-excitation of what the filter gives; None for none.
+        squeeze: hidden channels of a squeeze-and-excitation after the filter; None for none.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class MobileCNNFamily(ConvolutionalFamily):
     squeeze-and-excitation is a quarter of the block's, rounded to a multiple of 8.
 
     Departures from the space of Once-for-All (arXiv 1908.09791, the preset ``ofa``): its first block, of 16 channels, has a
-    skip and no expanding convolution; its kernels are transformed (which is a matter of the sharing), and its layer after
-    the pooling has no bias.
+    skip and no expanding convolution; its kernels are transformed (which the sharing does here), and its layer after the
+    pooling has no bias.
 
     Raises:
         SpaceError: the images are too small for the strides.

@@ -16,8 +16,8 @@ class ViTSpec(Spec):
     """A whole space of the family, with the options of its elastic dimensions, each smallest first.
 
     Depth and width are chosen once for the network; heads and the MLP's ratio anew for each block, from the same options.
-    Queries, keys and values of a block have heads x head_size channels, whatever the width, as AutoFormer's have (Chen et
-    al. 2021, arXiv 2107.00651), so every width goes with every number of heads.
+    Queries, keys and values of a block have heads x head_size channels for every width, as in AutoFormer (Chen et al. 2021,
+    arXiv 2107.00651), so every width can be combined with every number of heads.
 
     Attributes:
         patch: side of a patch in pixels.
