@@ -16,7 +16,7 @@ from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested import NestedFamily
-from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer
+from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.single import SingleFamily
 from supernets.families.spec import Spec
 from supernets.families.transformer import TransformerFamily
@@ -131,22 +131,22 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
     """Raises `CheckpointError` unless the sentences' token ids are those that the pretrained network was trained with."""
     folder, tokenizer = config.folder, config.folder / TOKENIZER
     if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
-        raise CheckpointError(
+        raise mismatch(
             f"pretrained: {folder} has a tokenizer of its own, and the data were read with another; leave "
             "data.tokenizer out"
         )
     if text.vocabulary > config.vocabulary:
-        raise CheckpointError(
+        raise mismatch(
             f"pretrained: {folder} has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of "
             f"{text.vocabulary}; give the tokenizer that the network was trained with"
         )
     if text.padding != config.padding:
-        raise CheckpointError(
+        raise mismatch(
             f"pretrained: {folder} pads with token {config.padding}, and the tokenizer with {text.padding}; give the "
             "tokenizer that the network was trained with"
         )
     if text.max_tokens > config.positions:
-        raise CheckpointError(
+        raise mismatch(
             f"pretrained: {folder} has {config.positions} positions, and the sentences up to {text.max_tokens} tokens; set "
             f"data.max_tokens to {config.positions} or less"
         )
@@ -156,7 +156,7 @@ def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dic
     """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator."""
     plain = _plain(family)
     if not isinstance(plain, TransformerFamily):
-        raise CheckpointError(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
+        raise mismatch(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
     return pretrained.weights(plain)
 
 

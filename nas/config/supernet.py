@@ -98,9 +98,7 @@ class SupernetConfig(Section):
             raise missing_key("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run)")
         if self.pretrained is not None and self.description.pretrained is None:
             possible = " and ".join(name for name, family in FAMILIES.items() if family.pretrained is not None)
-            raise conflict(
-                "pretrained", f"only {possible} are made of pretrained networks, got {self.family}; remove one"
-            )
+            raise conflict("pretrained", f"the families {possible} are made of pretrained networks, got {self.family}")
         if self.pretrained is not None and self.from_ is not None:
             raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
         if self.pretrained is not None and self.preset is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError
 from supernets.pretrained import CONFIG, WEIGHTS
+
+unusable = partial(CheckpointError, code="pretrained.unusable")
 
 _FAMILIES = {"bert": "encoder", "vit": "vit-encoder"}
 """The family that each kind of network is read into."""
@@ -35,23 +38,23 @@ class Settings:
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error}); expected a JSON object; {_ANEW}") from None
+            raise unusable(f"{path}: cannot be read ({error}); expected a JSON object; {_ANEW}") from None
         if not isinstance(data, dict):
-            raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}; {_ANEW}")
+            raise unusable(f"{path}: expected a JSON object, got {type(data).__name__}; {_ANEW}")
         self.data: Mapping[str, Any] = data
 
     def whole(self, key: str, *, least: int = 1, default: int | None = None) -> int:
         """A whole number from `least`; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**24:
-            raise CheckpointError(f"{self.path}: {key} is {value!r}; expected a whole number from {least}")
+            raise unusable(f"{self.path}: {key} is {value!r}; expected a whole number from {least}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
         if not isinstance(value, bool):
-            raise CheckpointError(f"{self.path}: {key} is {value!r}; expected true or false")
+            raise unusable(f"{self.path}: {key} is {value!r}; expected true or false")
         return value
 
 
@@ -69,7 +72,7 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
     try:
         settings = Settings(folder / CONFIG)
     except FileNotFoundError:
-        raise CheckpointError(
+        raise unusable(
             f"{folder}: no {CONFIG} here; expected a folder of a pretrained model as the transformers library saves it, "
             f"with {files}"
         ) from None
@@ -78,7 +81,7 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
         if value not in known:
             other = _FAMILIES.get(value) if key == "model_type" and isinstance(value, str) else None
             hint = "give the folder of another network" if other is None else f"write family: {other}"
-            raise CheckpointError(
+            raise unusable(
                 f"{settings.path}: {key} is {value!r}, and the family {_FAMILIES[kind]} reads {known[0]!r} alone; {hint}"
             )
     return settings
@@ -104,9 +107,9 @@ class TensorFile:
             hint = (
                 f"{pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else _ANEW
             )
-            raise CheckpointError(f"{folder}: no {WEIGHTS} here; {hint}") from None
+            raise unusable(f"{folder}: no {WEIGHTS} here; {hint}") from None
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(
+            raise unusable(
                 f"{self.path}: cannot be read ({error}); expected a whole safetensors file; {_ANEW}"
             ) from None
         self._taken: set[str] = set()
@@ -156,7 +159,7 @@ class TensorFile:
         left = sorted(n for n in self._found.keys() - self._taken if n.startswith(own) and not n.endswith(unread))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            raise CheckpointError(
+            raise unusable(
                 f"{self.path}: has the tensor {left[0]}{more}, which a {self._noun} of its {CONFIG} has not; {_ANEW}"
             )
 
@@ -164,7 +167,7 @@ class TensorFile:
         if name not in self._found:
             near = difflib.get_close_matches(name, self._found.keys() - self._taken, n=1, cutoff=0.9)
             instead = f" (it has {near[0]})" if near else ""
-            raise CheckpointError(
+            raise unusable(
                 f"{self.path}: has no tensor {name}{instead}, which a {self._noun} of its {CONFIG} has; {_ANEW}"
             )
         self._taken.add(name)
@@ -172,12 +175,12 @@ class TensorFile:
         fits = tensor.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=True))
         if not fits or not tensor.is_floating_point():
             expected = " x ".join("any" if size is None else str(size) for size in shape)
-            raise CheckpointError(
+            raise unusable(
                 f"{self.path}: {name} is {' x '.join(map(str, tensor.shape))} of {tensor.dtype}; by its {CONFIG} it is "
                 f"{expected} of numbers; {_ANEW}"
             )
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{self.path}: {name} holds values that are not finite (nan, inf); {_ANEW}")
+            raise unusable(f"{self.path}: {name} holds values that are not finite (nan, inf); {_ANEW}")
         return tensor.float()
 
 

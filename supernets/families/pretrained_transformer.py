@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,13 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
-from supernets.families.model_folder import Settings, TensorFile, write_folder
+from supernets.families.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.transformer import TransformerFamily
 from supernets.families.transformer_spec import LayersSpec
 from supernets.space import Architecture
+
+mismatch = partial(CheckpointError, code="pretrained.mismatch")
+_not_writable = partial(ExportError, code="export.no-such-architecture")
 
 _LAYERS = {
     "depth": "num_hidden_layers",
@@ -81,7 +85,7 @@ class PretrainedConfig(ABC):
             of_space = options if name == "head_size" else options[-1]
             if of_space != own:
                 what = "is larger than the pretrained network" if of_space > own else "leaves some of it out"
-                raise CheckpointError(
+                raise mismatch(
                     f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; let the last option "
                     f"of {name} be {own}, or leave space and preset out"
                 )
@@ -123,12 +127,10 @@ def read_sizes(settings: Settings) -> dict[str, Any]:
     """
     sizes = {ours: settings.whole(theirs) for ours, theirs in _LAYERS.items()}
     if sizes["width"] % sizes["heads"]:
-        raise CheckpointError(
-            f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}"
-        )
+        raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
     epsilon = settings.data.get("layer_norm_eps", 1e-12)
     if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
-        raise CheckpointError(f"{settings.path}: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1")
+        raise unusable(f"{settings.path}: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1")
     return {**sizes, "epsilon": float(epsilon)}
 
 
@@ -202,14 +204,14 @@ def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dic
 
 def write_network(
     folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
-    embeddings: Mapping[str, Tensor], config: Mapping[str, Any], class_names: tuple[str, ...],
+    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], config: Mapping[str, Any], class_names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Writes a network with a classifier as a folder that the library loads.
 
     Args:
         folder: made if it does not exist.
         tensors: of the extracted network, by the family's names.
-        embeddings: tensors that differ on both sides, by the library's names.
+        embeddings: makes the tensors that differ on both sides, by the library's names, from `tensors`.
         config: keys of its configuration beside those of all transformers.
 
     Raises:
@@ -218,7 +220,7 @@ def write_network(
     """
     layers = _uniform_layers(family, architecture, noun=layout.noun)
     tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
-    own = dict(embeddings)
+    own = dict(embeddings(tensors))
     for kind in ("weight", "bias"):
         own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.outside.items()}
         for i in range(layers["num_hidden_layers"]):
@@ -248,13 +250,13 @@ def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, no
     chosen = {name: [int(values[f"layer{i}.{name}"]) for i in kept] for name in ("heads", "hidden")}
     for name, options in chosen.items():
         if len(set(options)) > 1:
-            raise ExportError(
+            raise _not_writable(
                 f"the transformers library has no {noun} whose layers differ, and this network's {name} are {options}; choose "
                 "one whose layers are alike (a search of a nested space has no others), or export ONNX"
             )
     heads, hidden = chosen["heads"][0], chosen["hidden"][0]
     if heads * family.spec.head_size != width:
-        raise ExportError(
+        raise _not_writable(
             f"the transformers library divides a {noun}'s width among its heads, and this network has {heads} heads of "
             f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
         )

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from supernets.errors import CheckpointError
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec, space_within
 from supernets.families.model_folder import TensorFile, read_settings
@@ -18,6 +17,7 @@ from supernets.families.pretrained_transformer import (
     Layout,
     PretrainedConfig,
     PretrainedTransformer,
+    mismatch,
     read_layers,
     read_sizes,
     write_network,
@@ -70,10 +70,10 @@ class BertConfig(PretrainedConfig):
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, EncoderFamily):
-            raise CheckpointError(f"{self.folder}: a {_LAYOUT.noun} is read into the family encoder, not {family.name}")
+            raise mismatch(f"{self.folder}: a {_LAYOUT.noun} is read into the family encoder, not {family.name}")
         self.check_space(family.spec)
         if (family.vocabulary, family.positions) != (self.vocabulary, self.positions):
-            raise CheckpointError(
+            raise mismatch(
                 f"{self.folder}: its vocabulary has {self.vocabulary} tokens and it has {self.positions} positions; the "
                 f"family has {family.vocabulary} and {family.positions}"
             )
@@ -134,19 +134,21 @@ def write_bert(
     Args:
         tokenizer: the text of its ``tokenizer.json``.
     """
-    positions = tensors["embedding.positions"]
-    types = torch.zeros(2, positions.shape[1])  # part of the words'
     config = {
         "vocab_size": family.vocabulary,
         "max_position_embeddings": family.positions,
-        "type_vocab_size": len(types),
+        "type_vocab_size": 2,
         "layer_norm_eps": family.epsilon,
         "pad_token_id": family.padding,
         "position_embedding_type": "absolute",
     }
-    embeddings = {_WORDS: tensors["embedding.words.weight"], _POSITIONS: positions, _TYPES: types}
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=embeddings, config=config, class_names=class_names
+        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
     )
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+
+
+def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    words, positions = tensors["embedding.words.weight"], tensors["embedding.positions"]
+    return {_WORDS: words, _POSITIONS: positions, _TYPES: torch.zeros(2, words.shape[1])}  # types are part of the words

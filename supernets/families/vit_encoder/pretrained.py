@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supernets.errors import CheckpointError
-from supernets.families.model_folder import Settings, TensorFile, read_settings
+from supernets.families.model_folder import Settings, TensorFile, read_settings, unusable
 from supernets.families.pretrained_transformer import (
     Layout,
     PretrainedConfig,
     PretrainedTransformer,
+    mismatch,
     read_layers,
     read_sizes,
     write_network,
@@ -72,17 +72,15 @@ class ViTConfig(PretrainedConfig):
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, ViTEncoderFamily):
-            raise CheckpointError(
-                f"{self.folder}: a {_LAYOUT.noun} is read into the family vit-encoder, not {family.name}"
-            )
+            raise mismatch(f"{self.folder}: a {_LAYOUT.noun} is read into the family vit-encoder, not {family.name}")
         self.check_space(family.spec)
         if family.spec.patch != self.patch:
-            raise CheckpointError(
+            raise mismatch(
                 f"the space has patches of {family.spec.patch} pixels, and {self.folder} of {self.patch}; let patch be "
                 f"{self.patch}, or leave space and preset out"
             )
         if (family.image_size, family.channels) != (self.image_size, self.channels):
-            raise CheckpointError(
+            raise mismatch(
                 f"{self.folder} takes images of {self.image_size} pixels a side and {self.channels} channels, and the "
                 f"data's have {family.image_size} and {family.channels}; set data.image_size to {self.image_size} and "
                 f"data.channels to {self.channels}, or leave both out"
@@ -98,11 +96,11 @@ def read_vit_config(folder: Path) -> ViTConfig:
     settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and perhaps {PREPROCESSOR}")
     image_size, patch, channels = (settings.whole(key) for key in ("image_size", "patch_size", "num_channels"))
     if image_size % patch:
-        raise CheckpointError(
+        raise unusable(
             f"{settings.path}: a patch_size of {patch} does not divide an image_size of {image_size}; expected one that does"
         )
     if channels not in (1, 3):
-        raise CheckpointError(
+        raise unusable(
             f"{settings.path}: num_channels is {channels}; images here have 1 (grey) or 3 (colour): take another network"
         )
     mean, std = _normalisation(folder, channels)
@@ -136,7 +134,7 @@ def _numbers(settings: Settings, key: str, n: int, *, default: float, above: flo
     if not plain or len(numbers) != n or min(numbers) <= above:
         expected = "a finite number" if n == 1 else f"{n} finite numbers, one a channel"
         positive = "" if above < 0 else f", above {above}"
-        raise CheckpointError(f"{settings.path}: {key} is {value!r}; expected {expected}{positive}")
+        raise unusable(f"{settings.path}: {key} is {value!r}; expected {expected}{positive}")
     return tuple(float(one) for one in numbers)
 
 
@@ -176,7 +174,6 @@ def write_vit(
     Args:
         mean, std: of the normalisation of its images, on the scale from 0 to 1.
     """
-    positions = tensors["embedding.positions"]
     config = {
         "image_size": family.image_size,
         "patch_size": family.spec.patch,
@@ -184,10 +181,8 @@ def write_vit(
         "qkv_bias": True,
         "layer_norm_eps": family.epsilon,
     }
-    class_token = torch.zeros(1, 1, positions.shape[2])  # part of its position's
-    embeddings = {_CLASS: class_token, _POSITIONS: positions}
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=embeddings, config=config, class_names=class_names
+        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
     )
     preprocessing = {
         "image_processor_type": "ViTImageProcessor",
@@ -201,3 +196,11 @@ def write_vit(
         "image_std": list(std),
     }
     (folder / PREPROCESSOR).write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
+
+
+def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    positions = tensors["embedding.positions"]
+    return {
+        _CLASS: torch.zeros(1, 1, positions.shape[2]),
+        _POSITIONS: positions,
+    }  # the class token is part of its position

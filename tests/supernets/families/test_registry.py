@@ -60,7 +60,7 @@ def test_pretrained_configs_are_read_by_functions(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="pretrained"):
                 description.pretrained_config(tmp_path)
         else:
-            with raises("checkpoint.invalid", str(tmp_path)):
+            with raises("pretrained.unusable", str(tmp_path)):
                 description.pretrained_config(tmp_path)
 
 

@@ -19,7 +19,6 @@ from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
-from supernets.errors import CheckpointError, SpaceError
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.presets import ENCODER
 from supernets.families.encoder.spec import EncoderSpec, space_within
@@ -28,6 +27,7 @@ from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower
 from supernets.onnx_export import to_onnx
 from supernets.space import Option
 from supernets.tokens import padding_mask
+from tests.errors import raises
 from tests.supernets import invariants
 
 PADDING, TOKENS_EACH = 3, 9
@@ -195,7 +195,7 @@ class TestDescription:
         assert family_from_json(data).to_json() == FAMILY.to_json()
 
     def test_a_depth_keeps_layers_in_the_order_told(self) -> None:
-        with pytest.raises(SpaceError, match="kept: expected first or spread, got 'last'"):
+        with raises("space.invalid-dimension", "kept: ", "'last'"):
             replace(SPEC, kept="last")
         for depth, first, spread in ((1, (0,), (0,)), (2, (0, 1), (0, 5)), (3, (0, 1, 2), (0, 3, 5))):
             assert kept_layers(6, depth, spread=False) == first
@@ -216,23 +216,23 @@ class TestDescription:
     def test_a_description_that_lacks_something_is_refused(self, key: str) -> None:
         data = FAMILY.to_json()
         del data[key]
-        with pytest.raises(CheckpointError, match="malformed"):
+        with raises("checkpoint.invalid"):
             family_from_json(data)
 
     @pytest.mark.parametrize(
-        ("sizes", "message"),
+        ("sizes", "error"),
         [
-            ({"padding": 40}, "padding: expected a token from 0 to 39, got 40"),
-            ({"tokens": 13}, "sentences of 13 tokens, and the networks have 12 positions"),
-            ({"n_classes": 0}, "n_classes: expected a whole number from 1"),
+            ({"padding": 40}, "space.invalid | padding | 0 to 39 | 40"),
+            ({"tokens": 13}, "space.invalid | 13 tokens | 12 positions"),
+            ({"n_classes": 0}, "space.invalid-dimension | n_classes | 1"),
         ],
     )
-    def test_sizes_that_make_no_network_are_refused(self, sizes: dict[str, int], message: str) -> None:
-        with pytest.raises(SpaceError, match=message):
+    def test_sizes_that_make_no_network_are_refused(self, sizes: dict[str, int], error: str) -> None:
+        with raises(*error.split(" | ")):
             EncoderFamily(SPEC, **{**SIZES, **sizes})
 
     def test_options_that_make_no_space_are_refused(self) -> None:
-        with pytest.raises(SpaceError, match="heads: expected options in ascending order"):
+        with raises("space.invalid-dimension", "heads: "):
             EncoderSpec(head_size=4, depth=(1,), width=(8,), heads=(2, 1), hidden=(8,))
 
 

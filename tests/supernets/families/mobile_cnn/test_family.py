@@ -18,7 +18,6 @@ from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
-from supernets.errors import SpaceError
 from supernets.families.layers import Resize
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
@@ -26,6 +25,7 @@ from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.graph import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option
+from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand
 from tests.supernets.test_blocks import one_by_one
@@ -195,7 +195,5 @@ def test_images_may_be_enlarged() -> None:
 
 
 def test_images_too_small_for_the_strides_are_refused() -> None:
-    with pytest.raises(
-        SpaceError, match=r"^images of 1 pixels are too small: 1 pixels of them reach stage 1, whose stride"
-    ):
+    with raises("space.invalid", "1 pixels", "stage 1"):
         MobileCNNFamily(replace(SPEC, resolution=None), image_size=1, channels=1, n_classes=10)

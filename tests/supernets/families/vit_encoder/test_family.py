@@ -15,12 +15,12 @@ from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
-from supernets.errors import CheckpointError, SpaceError
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.presets import VIT_ENCODER
 from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
 from supernets.graph import INPUT, lower
 from supernets.space import Option
+from tests.errors import raises
 from tests.supernets import invariants
 
 SPEC = ViTEncoderSpec(head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), hidden=(10, 16, 28), patch=4)
@@ -171,15 +171,15 @@ class TestDescription:
     def test_a_description_that_lacks_something_is_refused(self, key: str) -> None:
         data = FAMILY.to_json()
         del data[key]
-        with pytest.raises(CheckpointError, match="malformed"):
+        with raises("checkpoint.invalid"):
             family_from_json(data)
 
     def test_a_patch_that_does_not_divide_the_image_is_refused(self) -> None:
-        with pytest.raises(SpaceError, match=r"^patches of 4 x 4 pixels do not divide images of 30 x 30"):
+        with raises("space.invalid", "4 x 4 pixels", "30 x 30"):
             ViTEncoderFamily(SPEC, image_size=30, channels=1, n_classes=10)
 
     def test_a_patch_that_is_no_number_of_pixels_is_refused(self) -> None:
-        with pytest.raises(SpaceError, match="patch: expected a whole number from 1 to 256, got 0"):
+        with raises("space.invalid-dimension", "patch: ", "1 to 256", "0"):
             ViTEncoderSpec(head_size=4, depth=(1,), width=(8,), heads=(1,), hidden=(8,), patch=0)
 
 
