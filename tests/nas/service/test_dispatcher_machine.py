@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nas.errors import ServiceError
-from nas.problem.budget import Budget
 from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
@@ -22,6 +21,7 @@ from nas.service.state import ServiceState, Submission, Wanted
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from nas.store.run_state import RunState
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs
 
 AT_ONCE, RESUMES, MORE = 2, 2, 50
@@ -130,7 +130,7 @@ class Server(RuleBasedStateMachine):
             return
         if self.statuses(submission.run)[-1] not in ENDS or any(d.run == submission.run for d in self.jobs.alive()):
             return
-        with_more = more and self.budget(submission.run) is not None
+        with_more = more and self.reason_and_state(submission.run)[1].budget is not None
         self.state.resume(submission.run, {"evaluations": f"+{MORE}" if with_more else None})
         self.extensions[submission.run] = self.extensions.get(submission.run, 0) + with_more
         self.died[submission.run] = 0
@@ -218,10 +218,10 @@ class Server(RuleBasedStateMachine):
         finally:
             store.close()
 
-    def budget(self, run: str) -> Budget | None:
+    def reason_and_state(self, run: str) -> tuple[str, RunState]:
         store = open_store(self.runs.get(run))
         try:
-            return store.state().budget
+            return store.reason(), store.state()
         finally:
             store.close()
 
@@ -263,13 +263,13 @@ class Server(RuleBasedStateMachine):
             for before, after in pairwise(statuses):
                 assert before not in ENDS or after is RunStatus.QUEUED, statuses
             assert submission.run not in asked_for or statuses[-1] is RunStatus.FINISHED
-            facts = self.facts(submission.run)
-            if str(facts["reason"]).startswith("its driver died"):
+            reason, state = self.reason_and_state(submission.run)
+            if reason.startswith("its driver died"):
                 assert self.died[submission.run] > RESUMES
-            if "kind" in facts:
+            if state.budget is not None:
                 if statuses[-1] is RunStatus.FINISHED and submission.wanted is Wanted.DRIVEN:
-                    assert facts.get("extension") == submission.options.get("extension", facts.get("extension"))
-                spent = int(str(facts["evaluations"])) - BUDGET
+                    assert state.extension == submission.options.get("extension", state.extension)
+                spent = state.budget.evaluations - BUDGET
                 assert spent % MORE == 0
                 assert spent <= MORE * self.extensions.get(submission.run, 0)
 
