@@ -209,12 +209,12 @@ def _nothing_measured(report: RunReport) -> SelectionError:
 
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
-    where, malformed = f"--select {expression!r}:", "selection.malformed"
+    where = f"--select {expression!r}:"
     matched = _TERM.fullmatch(term)
     if matched is None:
         raise SelectionError(
             f"{where} {term.strip()!r} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}",
-            code=malformed,
+            code="selection.malformed",
         )
     objective = Objective.parse(matched["name"], profiles, where="--select")
     if objective not in metrics:
@@ -228,9 +228,10 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
         bound = float("nan")
     if not np.isfinite(bound):
         raise SelectionError(
-            f"{where} {matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}", code=malformed
+            f"{where} {matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}",
+            code="selection.malformed",
         )
     if objective.metric == "accuracy" and bound > 1:
         share = f"accuracy{matched['sign']}{bound / 100:g}"
-        raise SelectionError(f"{where} accuracy is a share between 0 and 1; write {share}", code=malformed)
+        raise SelectionError(f"{where} accuracy is a share between 0 and 1; write {share}", code="selection.malformed")
     return Limit(objective, matched["sign"], bound)
