@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import re
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,37 @@ from hardware_profiles.requirements import check_requirements
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
 
-_KEYS = tuple(field.name for field in fields(HardwareProfile))
-_WHOLE = {"threads": MAX_THREADS, "batch_size": MAX_BATCH}
 # A name is part of objectives (latency_ms@NAME), file names and URLs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 # No blanks, and no leading dash, which ssh would take for an option.
 _SSH = re.compile(r"[^\s-]\S*\Z")
+
+
+def _is_integer(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _is_placement(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(resource, str) and resource and type(amount) in (int, float) and 0 < amount < math.inf
+        for resource, amount in value.items()
+    )
+
+
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda v: isinstance(v, str) and bool(_NAME.match(v)), "letters, digits, '.', '_' and '-', at most 64"),
+    "threads": (lambda v: _is_integer(v, MAX_THREADS), f"an integer from 1 to {MAX_THREADS}"),
+    "batch_size": (lambda v: _is_integer(v, MAX_BATCH), f"an integer from 1 to {MAX_BATCH}"),
+    "provider": (lambda v: isinstance(v, str), "text"),
+    "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
+    "ssh": (
+        lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))),
+        "a host, such as pi@raspberrypi",
+    ),
+    "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
+    "description": (lambda v: isinstance(v, str), "text"),
+}
+"""By key of a profile's file, whether a value is valid, and the expected kind of value."""
 
 
 def known_profiles() -> list[HardwareProfile]:
@@ -110,20 +135,20 @@ def _parse(text: str, source: str) -> HardwareProfile:
             f"{source}: the profile is not valid YAML: {' '.join(str(error).split())}", code="profile.not-yaml"
         ) from None
     if not isinstance(data, dict):
-        raise ProfileError(f"{source}: expected a mapping with the keys {', '.join(_KEYS)}, got {_shown(data)}")
+        raise ProfileError(f"{source}: expected a mapping with the keys {', '.join(_CHECKS)}, got {_shown(data)}")
     for key, value in data.items():
         if key == "precision":
             raise ProfileError(
                 f"{source}: precision: it belongs to the job; write `precisions: [fp32, int8]` in the job file",
                 code="profile.unknown-key",
             )
-        if key not in _KEYS:
+        if key not in _CHECKS:
             raise ProfileError(
-                f"{source}: unknown key {key!r}{suggestion(str(key), _KEYS)}; a profile has {', '.join(_KEYS)}",
+                f"{source}: unknown key {key!r}{suggestion(str(key), _CHECKS)}; a profile has {', '.join(_CHECKS)}",
                 code="profile.unknown-key",
             )
-        expected = _unmet(key, value)
-        if expected:
+        valid, expected = _CHECKS[key]
+        if not valid(value):
             raise ProfileError(
                 f"{source}: {key}: expected {expected}, got {_shown(value)}", code="profile.invalid-value"
             )
@@ -136,38 +161,6 @@ def _parse(text: str, source: str) -> HardwareProfile:
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
     return HardwareProfile(**data)
-
-
-def _unmet(key: str, value: object) -> str:
-    """The expected kind of a key's value; empty if the value is of that kind."""
-    if key in _WHOLE:
-        good = type(value) is int and 1 <= value <= _WHOLE[key]
-        return "" if good else f"an integer from 1 to {_WHOLE[key]}"
-    if key == "placement":
-        return "" if _is_placement(value) else "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"
-    text = value if isinstance(value, str) else None
-    if key == "name":
-        good, expected = (
-            text is not None and _NAME.match(text) is not None,
-            "letters, digits, '.', '_' and '-', at most 64",
-        )
-    elif key == "ssh":
-        good, expected = (
-            text == "" or bool(text and _SSH.match(text)),
-            "a host for the ssh command, such as pi@raspberrypi",
-        )
-    elif key == "python":
-        good, expected = bool(text and text.strip()), "the path of an interpreter, such as venv/bin/python"
-    else:
-        good, expected = text is not None, "text"
-    return "" if good else expected
-
-
-def _is_placement(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(resource, str) and resource and type(amount) in (int, float) and 0 < amount < math.inf
-        for resource, amount in value.items()
-    )
 
 
 def _shown(value: object) -> str:

@@ -48,15 +48,11 @@ def make_inputs(
             f"{', '.join(repr(value.name) for value in declared) or 'none'}",
             code="model.shape-mismatch",
         )
-    batch_names = {v.type.tensor_type.shape.dim[0].dim_param for v in declared if _starts_dynamic(v)} - {""}
-    if declared and not any(_starts_dynamic(value) for value in declared):
+    dynamic = [value for value in declared if (dims := value.type.tensor_type.shape.dim) and _is_dynamic(dims[0])]
+    if declared and not dynamic:
         _check_fixed_batch(declared[0], profile, source)
+    batch_names = {value.type.tensor_type.shape.dim[0].dim_param for value in dynamic} - {""}
     return {value.name: _array(value, profile, rng, batch_names, given.get(value.name), source) for value in declared}
-
-
-def _starts_dynamic(value: ValueInfoProto) -> bool:
-    dims = value.type.tensor_type.shape.dim
-    return len(dims) > 0 and _is_dynamic(dims[0])
 
 
 def _is_dynamic(dim: Any) -> bool:

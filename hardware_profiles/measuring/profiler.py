@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -61,10 +62,9 @@ class WorkerProfiler:
     ) -> None:
         self._profile = profile
         self._connect = connect
-        self._rng = np.random.default_rng(seed)
-        self._on_wait = on_wait
         self._limits = limits or Limits()
-        self._lock = lock
+        rng = np.random.default_rng(seed)
+        self._run_session = partial(run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait)
         self._pauses_s = pauses_s
         self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
@@ -152,15 +152,7 @@ class WorkerProfiler:
         owners = [i for i, deployment in enumerate(deployments) for _ in deployment.graphs]
         started = time.perf_counter()
         try:
-            session = run_session(
-                self._started(),
-                graphs,
-                lock=self._lock,
-                limits=self._limits,
-                rng=self._rng,
-                longer=longer,
-                on_wait=self._on_wait,
-            )
+            session = self._run_session(self._started(), graphs, longer=longer)
         except BaseException as error:
             self.close()  # the process may be in the middle of a command
             if isinstance(error, ConnectionLostError):

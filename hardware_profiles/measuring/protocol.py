@@ -140,16 +140,9 @@ def estimate(rounds: Rounds, *, threads: int, on_cpu: bool) -> Estimate:
     floors = np.array([np.min(t) if threads == 1 else np.percentile(t, 10) for t in times])
     floor = float(np.median(floors))
     p50, p90, p99 = (float(value) for value in np.percentile(wall, (50, 90, 99)))
-    return Estimate(
-        floor,
-        floors,
-        _standard_error(floors) / floor,
-        p50,
-        p90 if len(wall) >= P90_SAMPLES else None,
-        p99 if len(wall) >= P99_SAMPLES else None,
-        lost,
-        clock,
-    )
+    n = len(wall)
+    tail = (p90 if n >= P90_SAMPLES else None, p99 if n >= P99_SAMPLES else None)
+    return Estimate(floor, floors, _standard_error(floors) / floor, p50, *tail, lost, clock)
 
 
 def sentinel_levels(first: Rounds, second: Rounds) -> Floats:

@@ -11,20 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from hardware_profiles.measuring.protocol import (
-    MAX_RESOLUTION,
-    PROTOCOL,
-    Estimate,
-    Rounds,
-    RoundSelection,
-    drift,
-    estimate,
-    is_noisy,
-    noise_floor,
-    resolution,
-    select_rounds,
-    sentinel_levels,
-)
+from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring.protocol import MAX_RESOLUTION, PROTOCOL, Estimate, Rounds, RoundSelection
 from hardware_profiles.measuring.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
@@ -113,21 +101,21 @@ def keep_best(attempts: Sequence[Result]) -> Result:
 
 def _session_noise(sentinels: tuple[Timed, Timed], calm_ms: float, profile: HardwareProfile) -> _SessionNoise:
     first, second = (_estimate(found.rounds, profile) for found in sentinels)
-    levels = sentinel_levels(*(found.rounds for found in sentinels))
-    selected = select_rounds(levels, calm_ms)
+    levels = protocol.sentinel_levels(*(found.rounds for found in sentinels))
+    selected = protocol.select_rounds(levels, calm_ms)
     return _SessionNoise(
-        noise=noise_floor(first.floors_ms, second.floors_ms),
+        noise=protocol.noise_floor(first.floors_ms, second.floors_ms),
         excess=max(0.0, float(np.median(levels[list(selected.kept)])) / calm_ms - 1),
         sentinel_ms=(first.floor_ms + second.floor_ms) / 2,
         level_ms=float(np.median(levels)),
-        drift=drift(levels),
+        drift=protocol.drift(levels),
         rounds=selected,
         peak_error=_relative_difference(*(found.peak_mib for found in sentinels)),
     )
 
 
 def _estimate(rounds: Rounds, profile: HardwareProfile) -> Estimate:
-    return estimate(rounds, threads=profile.threads, on_cpu=profile.on_cpu)
+    return protocol.estimate(rounds, threads=profile.threads, on_cpu=profile.on_cpu)
 
 
 def _creation_error(session_ms: Sequence[float]) -> float:
@@ -166,13 +154,13 @@ def _result(
     floors, spreads = np.array([p.floor_ms for p in parts]), np.array([p.spread for p in parts])
     latency = float(calls @ floors)
     spread = float(np.hypot.reduce(calls * floors * spreads)) / latency
-    own_resolution = resolution(noise.noise, spread, noise.excess)
+    resolution = protocol.resolution(noise.noise, spread, noise.excess)
     wall = [times for found in timed for times in found.rounds.wall_ms]
     session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
     session_error = max(LEAST_SESSION_NOISE, *(_creation_error(found.session_ms) for found in timed))
     return LatencyMeasurement(
         latency_ms=latency,
-        resolution=own_resolution,
+        resolution=resolution,
         p50_ms=float(calls @ [part.p50_ms for part in parts]),
         p90_ms=_tail(calls, [part.p90_ms for part in parts]),
         p99_ms=_tail(calls, [part.p99_ms for part in parts]),
@@ -184,7 +172,7 @@ def _result(
         discarded_rounds=len(noise.rounds.discarded),
         drift=noise.drift,
         preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
-        noisy=noise.rounds.disturbed or is_noisy(own_resolution),
+        noisy=noise.rounds.disturbed or protocol.is_noisy(resolution),
         protocol=PROTOCOL,
         environment={**about, "graphs": _graphs(deployment, timed, parts)},
         raw_ms=np.concatenate(wall),

@@ -97,13 +97,9 @@ class LocalConnection:
         # A file instead of a pipe: it is read only after the process ends, and a full pipe would stop the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         try:
+            pipe = subprocess.PIPE
             self._process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                bufsize=0,
+                command, env=dict(environment), stdin=pipe, stdout=pipe, stderr=self._errors, bufsize=0
             )
         except OSError as error:
             self._errors.close()

@@ -187,10 +187,8 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
     resolution = None if spec.resolution is None else (spec.resolution[len(spec.resolution) // 2],)
     fixed = MobileCNNFamily(
         replace(spec, stages=tuple(stages), resolution=resolution),
-        image_size=family.image_size,
-        channels=family.channels,
-        n_classes=family.n_classes,
-    )
+        image_size=family.image_size, channels=family.channels, n_classes=family.n_classes,
+    )  # fmt: skip
     network = fixed.build(fixed.space.largest)
     assert isinstance(network, MobileCNN)
     return network

@@ -58,59 +58,39 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
             figure, "Latency against width", f"{profile_name} · the blocks that depend on a stage's width, fp32"
         )
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        n_legend = 5 if n_columns > 2 else 3
         figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside lower center",
-            ncols=5 if n_columns > 2 else 3,
-            columnspacing=1.8,
+            list(handles.values()), list(handles), loc="outside lower center", ncols=n_legend, columnspacing=1.8
         )
     return figure
 
 
 def _draw(axis: Axes, found: WidthSweep) -> None:
+    measured, aligned = set(found.widths), set(found.aligned) if found.stepped else set[int]()
     if found.stepped:
         _draw_bands(axis, found)
         axis.plot(
-            found.widths,
-            least_latency(found.latency_ms),
+            found.widths, least_latency(found.latency_ms),
             drawstyle="steps-pre",  # a width costs as much as the next measured one
-            color=colours.FRONT.light,
-            linewidth=1.2,
-            alpha=0.55,
-            label="fastest of this width or wider",
-            zorder=2,
-        )
-    for label, colour, size, widths in (
-        ("measured (± error)", colours.MEASURED.light, 4.0, set(found.widths) - set(found.aligned)),
-        ("aligned: the end of a step", colours.FRONT.light, 6.5, set(found.aligned)),
-    ):
-        _draw_points(axis, found, widths, label=label, colour=colour, size=size)
+            color=colours.FRONT.light, linewidth=1.2, alpha=0.55, label="fastest of this width or wider", zorder=2,
+        )  # fmt: skip
+    _draw_points(axis, found, measured - aligned, "measured (± error)", colours.MEASURED.light, size=4.0, zorder=3)
+    _draw_points(axis, found, aligned, "aligned: the end of a step", colours.FRONT.light, size=6.5, zorder=4)
     _draw_chosen(axis, found)
     _set_axes(axis, found)
 
 
-def _draw_points(axis: Axes, found: WidthSweep, widths: set[int], *, label: str, colour: str, size: float) -> None:
-    if not found.stepped:  # then no width ends a step
-        label, colour, size = "measured (± error)", colours.MEASURED.light, 4.0
+def _draw_points(
+    axis: Axes, found: WidthSweep, widths: set[int], label: str, colour: str, *, size: float, zorder: int
+) -> None:
     shown = [(w, t, e) for w, t, e in zip(found.widths, found.latency_ms, found.errors_ms, strict=True) if w in widths]
     if not shown:
         return
     x, y, errors = zip(*shown, strict=True)
     axis.errorbar(
-        x,
-        y,
-        yerr=errors,
-        fmt="o",
-        color=colour,
-        ecolor=colour,
-        elinewidth=1.1,
-        markersize=size,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        label=label,
-        zorder=3 if colour == colours.MEASURED.light else 4,
-    )
+        x, y, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.1, markersize=size, markeredgecolor="white",
+        markeredgewidth=0.6, label=label, zorder=zorder,
+    )  # fmt: skip
 
 
 def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
@@ -118,38 +98,18 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
     times = dict(zip(found.widths, found.latency_ms, strict=True))
     proposed = [width for width in found.chosen if width in times]  # without steps, one may not have been measured
     axis.plot(
-        proposed,
-        [times[width] for width in proposed],
-        "o",
-        markersize=12,
-        markerfacecolor="none",
-        markeredgecolor=colours.PREDICTED.light,
-        markeredgewidth=1.6,
-        label="proposed for the job file",
-        zorder=5,
-    )
+        proposed, [times[width] for width in proposed], "o", markersize=12, markerfacecolor="none",
+        markeredgecolor=colours.PREDICTED.light, markeredgewidth=1.6, label="proposed for the job file", zorder=5,
+    )  # fmt: skip
     for width in proposed:
         axis.annotate(
-            str(width),
-            (width, times[width]),
-            xytext=(0, -10),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=9,
+            str(width), (width, times[width]), xytext=(0, -10), textcoords="offset points", ha="center", va="top", fontsize=9,
             color=colours.PREDICTED.light,
-        )
+        )  # fmt: skip
     axis.plot(
-        found.spec.width,
-        [0.0] * len(found.spec.width),
-        "^",
-        transform=axis.get_xaxis_transform(),
-        clip_on=False,
-        color=colours.SMALLEST.light,
-        markersize=8,
-        label="widths in the job",
-        zorder=6,
-    )
+        found.spec.width, [0.0] * len(found.spec.width), "^", transform=axis.get_xaxis_transform(), clip_on=False,
+        color=colours.SMALLEST.light, markersize=8, label="widths in the job", zorder=6,
+    )  # fmt: skip
 
 
 def _draw_bands(axis: Axes, found: WidthSweep) -> None:
