@@ -43,7 +43,7 @@ class SupernetFactory:
 
     Attributes:
         checkpoint: of the trained supernet that is searched; None where the job trains one.
-        parent: checkpoint of the supernet one of whose networks is trained further.
+        parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
         source: name of the job file in errors.
     """

@@ -73,24 +73,10 @@ def write_bundle(point: Point, provenance: Provenance, path: Path, trained: Trai
     files = {path: model, weights_path: weights}
     if isinstance(data.format, TextFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
-    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    manifest = {
-        "format": FORMAT,
-        "version": 1,
-        **facts,
-        **checks,
-        "files": {file.name: {"sha256": digests[file], "bytes": len(content)} for file, content in files.items()},
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    # The old manifest is removed first and the new one written last: a manifest's files are always complete.
-    manifest_path.unlink(missing_ok=True)
-    for file, content in files.items():
-        write_atomically(file, content)
-    write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
+    sha256 = _write(files, manifest_path, {**facts, **checks})[path]
     return {
         "path": str(path),
-        "sha256": digests[path],
+        "sha256": sha256,
         "parity": checks["parity"],
         "precision": precision,
         "agreement": checks["agreement"],
@@ -108,6 +94,25 @@ def write_bundle(point: Point, provenance: Provenance, path: Path, trained: Trai
 def _paths_beside(path: Path) -> tuple[Path, Path, Path]:
     """The paths of the weights, the manifest and the tokenizer."""
     return path.with_suffix(".safetensors"), path.with_suffix(".json"), path.with_suffix(".tokenizer.json")
+
+
+def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:
+    """Writes files and the manifest with these facts; returns the files' SHA-256 digests."""
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    manifest = {
+        "format": FORMAT,
+        "version": 1,
+        **facts,
+        "files": {file.name: {"sha256": digests[file], "bytes": len(content)} for file, content in files.items()},
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    # The old manifest is removed first and the new one written last: a manifest's files are always complete.
+    manifest_path.unlink(missing_ok=True)
+    for file, content in files.items():
+        write_atomically(file, content)
+    write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
+    return digests
 
 
 def check_path(path: Path) -> None:

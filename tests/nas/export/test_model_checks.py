@@ -57,7 +57,7 @@ def test_outputs_that_do_not_depend_on_the_image_are_found(trained: Trained) -> 
         parity(module, model, images[:8].numpy())
 
 
-def test_a_model_that_answers_otherwise_than_the_measured_one_is_found(trained: Trained) -> None:
+def test_a_model_that_classifies_differently_from_the_measured_one_is_rejected(trained: Trained) -> None:
     part, module = trained.data.validation, largest(trained)
     model = onnx_model(module, part.inputs[:2])
     logits = run_model(model, {"input": part.inputs.numpy()})[0]

@@ -34,8 +34,8 @@ def exported(store: RunStore, path: Path, **how: bool) -> optuna.Study:
 def broken() -> tuple[RunStore, Architecture]:
     """A run whose last evaluation failed."""
     store = example_run(final=False)
-    told = {a for step in store.asks() for a in step}
-    new = next(a for a in SPACE.enumerate() if a not in told)
+    evaluated = {a for step in store.asks() for a in step}
+    new = next(a for a in SPACE.enumerate() if a not in evaluated)
     store.record_ask(len(store.asks()), [new])
     fail(store, new, [Objective.parse(name, [PROFILE]) for name in TWO])
     return store, new

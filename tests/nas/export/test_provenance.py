@@ -1,4 +1,4 @@
-"""What an exported network's manifest says of how its figures came about."""
+"""The provenance that the manifest of an exported network records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas.problem.objectives import Fidelity, Status
 from tests.nas.export.runs import TWO, example_run
 
 
-def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
+def test_a_failed_final_measurement_leaves_the_one_of_the_search() -> None:
     store = example_run(TWO)
     report = build_report(store, run="example-1")
     point, latency = report.front[0], report.objectives[1]
@@ -23,6 +23,6 @@ def test_a_figure_whose_final_measurement_failed_came_of_the_search() -> None:
     )
     failed = replace(final, status=Status.FAILED, value=None, error=None, attempt=1, environment={"noise": 0.4})
     store.add(failed)
-    came = provenance.measured_with(latency, point)
-    assert came["fidelity"] == "search"
-    assert came["environment"] != failed.environment
+    recorded = provenance.measured_with(latency, point)
+    assert recorded["fidelity"] == "search"
+    assert recorded["environment"] != failed.environment
