@@ -92,7 +92,7 @@ def train_on_workers(
             run_config=RunConfig(storage_path=storage, failure_config=FailureConfig(max_failures=_MAX_FAILURES)),
         )
         failures: list[BaseException] = []
-        refused: SupernetError | None = None
+        failure: SupernetError | None = None
 
         def fit() -> None:
             try:
@@ -109,15 +109,15 @@ def train_on_workers(
                     case ("step", step, steps, loss):
                         on_step(step, steps, loss)
                     case ("failed", error):
-                        refused = error
+                        failure = error
                     case ("epoch", epoch, files):
                         _write(folder, files)
                         on_epoch(epoch)
             if ended:
                 break
             time.sleep(_POLL_S)
-    if refused is not None:
-        raise refused
+    if failure is not None:
+        raise failure
     if failures:
         if isinstance(failures[0], TrainingFailedError):
             why = str(failures[0]).strip().splitlines() or [type(failures[0]).__name__]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
-    """A copy of the module tree without the modules named in `dropped`; tensors and hooks are shared, nothing is copied.
+    """A copy of the module tree without the modules named in `dropped`; tensors and hooks are shared, not copied.
 
     Sequential and iterated ModuleList run the remaining children, which keep their names.
     """

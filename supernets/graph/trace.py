@@ -110,8 +110,8 @@ class _OneLevel(fx.Tracer):
         finally:
             self._watching = before
 
-    def note(self, module: nn.Module, name: str, reader: Any) -> None:
-        """Records that the code `reader` reads an attribute of a module.
+    def note(self, module: nn.Module, name: str, code: Any) -> None:
+        """Records that `code` reads an attribute of a module.
 
         Raises:
             LoweringError: it sets an attribute of a child, which runs after the forward has been traced.
@@ -119,10 +119,10 @@ class _OneLevel(fx.Tracer):
         if not self._watching or threading.get_ident() != self._thread:
             return
         if name == "__dict__":
-            if reader is _SETATTR and module is not self.root:
+            if code is _SETATTR and module is not self.root:
                 raise LoweringError("it sets an attribute of another module")
             # `Module.__getattr__` looks up one tensor or child; other code may read any attribute.
-            self.reusable = self.reusable and reader is _GETATTR
+            self.reusable = self.reusable and code is _GETATTR
         elif not name.startswith("__"):
             with self._not_watching():
                 self._note(module, name)

@@ -1,7 +1,7 @@
-"""The invariants of a supernet (DESIGN §3: I1 to I4), one function each: the tests of a family or a sharing call them.
+"""Checks of the invariants of a supernet (DESIGN §3: I1 to I4), for the tests of families and sharings.
 
-Each takes a supernet whose weights are no longer those it was made with (trained, or `randomised`: fresh ones are so tame
-that outputs hardly depend on the inputs) and checks the smallest, the largest and 20 random subnets.
+Each check takes a trained or `randomised` supernet, because the outputs of a fresh one hardly depend on the inputs, and covers
+the smallest, the largest and 20 random subnets.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from supernets.recalibration import recalibrate
 from supernets.space import Architecture, Option
 
 RELATIVE = 1e-5
-"""Single precision through some twenty layers; errors of wiring are far larger (see the control)."""
+"""Single precision through about twenty layers; wrong wiring causes far larger errors (see the negative control)."""
 RELATIVE_ONNX = 1e-4
 _STATISTICS = ("running_mean", "running_var")
 
 ByHand = Callable[[Mapping[str, Tensor], Mapping[str, Option], Tensor], Tensor]
-"""A family's forward by functional calls alone: from a subnet's tensors by name, its option values and images."""
+"""A family's handwritten forward, from a subnet's tensors by name, its option values and images."""
 
 
 def architectures(supernet: Supernet, n: int = 20) -> list[Architecture]:
@@ -43,10 +43,10 @@ def architectures(supernet: Supernet, n: int = 20) -> list[Architecture]:
 
 @torch.no_grad()
 def randomised(supernet: Supernet, seed: int = 5) -> Supernet:
-    """The supernet with random weights in place, so large that signals neither vanish nor grow through the layers.
+    """The supernet with random weights of such a scale that signals neither vanish nor grow through the layers.
 
-    Matrices and kernels are normal with a variance of one by the inputs, norms' scales are around one, and all shifts are
-    random. What the family has no dimensions of (a router, for instance) is normal.
+    Matrices and kernels are normal with variance 1 / inputs, scales of norms are around 1, and all shifts are random. Tensors
+    without dimensions in the family (of a router, for instance) are normal.
     """
     generator = torch.Generator().manual_seed(seed)
     dims = supernet.family.dims()
@@ -57,20 +57,20 @@ def randomised(supernet: Supernet, seed: int = 5) -> Supernet:
             uniform = torch.rand(parameter.shape, generator=generator)
             normal = 0.2 * uniform - 0.1 if name.endswith("bias") else 0.6 + 0.8 * uniform
         elif of_family is not None:
-            shape = parameter.shape[parameter.ndim - of_family :]  # a mixture's tensors stand one behind the other
-            # What is added to every example (positions) has 1 in place of the outputs, and no inputs to be summed. It is small,
-            # lest a class token, of which it is all, drowns what attention brings it of the images.
+            shape = parameter.shape[parameter.ndim - of_family :]  # a mixture's tensors are stacks
+            # Tensors added to every example (positions) have 1 in place of the outputs, and no inputs. They are small, so that
+            # they do not dominate the class token, which they initialise.
             normal *= 0.1 if shape[0] == 1 else prod(shape[1:]) ** -0.5
         parameter.copy_(normal)
     return supernet
 
 
 def with_statistics(supernet: Supernet, architecture: Architecture, images: Tensor) -> Supernet:
-    """A copy in eval mode with this subnet's statistics stored: taken from images and randomised around them."""
+    """A copy in eval mode that stores this subnet's statistics, computed from images and randomised around them."""
     own = copy.deepcopy(supernet).eval()
     module = recalibrate(own.extract(architecture), [images])
     generator = torch.Generator().manual_seed(1)
-    stored = own.weights(architecture)  # in eval mode the buffers are views of the stored ones
+    stored = own.weights(architecture)  # in eval mode buffers are views of the stored ones
     for name, tensor in module.state_dict().items():
         if name.endswith(_STATISTICS):
             stored[name].copy_(tensor * (0.9 + 0.2 * torch.rand(tensor.shape, generator=generator)))
@@ -78,13 +78,13 @@ def with_statistics(supernet: Supernet, architecture: Architecture, images: Tens
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """The largest difference, in units of b's spread; the shapes must be equal."""
+    """The largest difference relative to b's standard deviation; shapes must be equal."""
     assert a.shape == b.shape
     return ((a - b).abs().max() / b.std()).item()
 
 
 def assert_varies(outputs: Tensor) -> None:
-    """Outputs that are the same for every image would agree whatever the weights."""
+    """Asserts that outputs depend on the image; otherwise they would agree for any weights."""
     assert (outputs.std(dim=0) > 0.1 * outputs.std()).any()
 
 
@@ -92,7 +92,7 @@ def assert_varies(outputs: Tensor) -> None:
 def check_extracted_live_and_handwritten_agree(
     supernet: Supernet, images: Tensor, calibration: Tensor, by_hand: ByHand
 ) -> None:
-    """I1, of which `by_hand` is the oracle that shares no module with the family."""
+    """I1: the oracle `by_hand` shares no code with the family."""
     for architecture in architectures(supernet):
         own = with_statistics(supernet, architecture, calibration)
         extracted = own.extract(architecture)(images)
@@ -113,7 +113,7 @@ def check_same_modules(supernet: Supernet) -> None:
 
 @torch.no_grad()
 def check_permutations(supernet: Supernet, images: Tensor, calibration: Tensor) -> None:
-    """I1: permuting every axis leaves the largest unchanged, though the stored tensors do change."""
+    """I1: permuting every axis changes stored tensors, but not the outputs of the largest network."""
     largest = supernet.space.largest
     own = with_statistics(supernet, largest, calibration)
     before = own(images, largest)
@@ -131,10 +131,10 @@ def check_permutations(supernet: Supernet, images: Tensor, calibration: Tensor) 
 
 @torch.no_grad()
 def check_control(supernet: Supernet, images: Tensor, calibration: Tensor, *, axis: str, tensor: str) -> None:
-    """The negative control of I1: with one tensor left unpermuted, the largest is another network.
+    """The negative control of I1: with one tensor left unpermuted, the outputs of the largest network change.
 
     Args:
-        tensor: the stored tensor's name as the family has it; it has the axis.
+        tensor: the family's name of a tensor with the axis.
     """
     largest = supernet.space.largest
     own = with_statistics(supernet, largest, calibration)
@@ -148,7 +148,7 @@ def check_control(supernet: Supernet, images: Tensor, calibration: Tensor, *, ax
 
 
 def check_stored_statistics_stay(supernet: Supernet, images: Tensor) -> None:
-    """A forward and backward in training leaves the stored statistics alone."""
+    """A forward and backward in training mode does not change the stored statistics."""
     own = copy.deepcopy(supernet)
     before = {name: tensor.clone() for name, tensor in own.sharing.named_buffers()}
     own.train()
@@ -159,7 +159,7 @@ def check_stored_statistics_stay(supernet: Supernet, images: Tensor) -> None:
 
 
 def check_gradients(supernet: Supernet, images: Tensor, labels: Tensor) -> None:
-    """The gradients of a subnet are those of the extracted module, where its tensors are slices of the stored ones."""
+    """The gradients of a subnet equal those of the extracted module, if its tensors are slices of the stored ones."""
     own = copy.deepcopy(supernet).train()
     architecture = own.space.sample(np.random.default_rng(0))
     functional.cross_entropy(own(images, architecture), labels).backward()
@@ -170,7 +170,7 @@ def check_gradients(supernet: Supernet, images: Tensor, labels: Tensor) -> None:
         got = full[f"stored.{name}"]
         assert got is not None
         assert parameter.grad is not None
-        # Outside the slice the gradient is zero, so the norms must agree as well.
+        # Outside the slice the gradient is zero, so the norms must be equal.
         torch.testing.assert_close(got.norm(), parameter.grad.norm(), rtol=1e-4, atol=1e-6)
 
 
@@ -184,14 +184,14 @@ def _output_bytes(module: nn.Module) -> list[int]:
 
 
 def check_costs(supernet: Supernet, images: Tensor) -> None:
-    """I2: parameters, MACs and activation bytes are those of the extracted module, in all and by block."""
+    """I2: parameters, MACs and activation bytes equal those of the extracted module, in total and by block."""
     chosen = architectures(supernet)
     table = supernet.costs(chosen)
     for row, architecture in enumerate(chosen):
         module, cost = supernet.extract(architecture), supernet.cost(architecture)
         assert cost.parameters == sum(p.numel() for p in module.parameters())
         sizes = _output_bytes(module)
-        # Attention's own kernels hide its two products from the counter; the plain one shows them.
+        # Fused attention kernels hide the two products from the counter; the plain one does not.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
             module(images[:1])
         assert cost.macs * 2 == counter.get_total_flops()
@@ -204,7 +204,7 @@ def check_costs(supernet: Supernet, images: Tensor) -> None:
 
 
 def check_shares_no_storage(supernet: Supernet) -> None:
-    """I3: an extracted module is of torch alone, and its tensors are its own and hold no more than they show."""
+    """I3: an extracted module has no parts of the supernet, and its tensors own exactly the storage that they use."""
     stored = {t.untyped_storage().data_ptr() for t in supernet.state_dict().values()}
     for architecture in architectures(supernet):
         module = supernet.extract(architecture)
@@ -229,14 +229,14 @@ def check_training_extracted(supernet: Supernet, images: Tensor) -> None:
 
 
 def check_onnx(supernet: Supernet, images: Tensor, calibration: Tensor, *, batch: int) -> None:
-    """I4: ONNX Runtime agrees with torch on what our walk writes."""
+    """I4: ONNX Runtime agrees with torch on lowered modules."""
     for architecture in architectures(supernet):
         module = recalibrate(supernet.extract(architecture), [calibration])
         _check_model(lower(module, input_shape_of(images)), module, images[:batch])
 
 
 def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor, n: int) -> None:
-    """I4 of torch's exporter, which takes seconds: for the smallest, the largest and n more."""
+    """I4 for torch's exporter, which takes seconds: for the smallest, the largest and n random subnets."""
     for architecture in architectures(supernet, n):
         module = recalibrate(supernet.extract(architecture), [calibration])
         model = to_onnx(module, images[:2])

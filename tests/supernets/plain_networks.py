@@ -1,4 +1,4 @@
-"""Plain torch networks for the tests of lowering, and statistics that make their outputs depend on their inputs."""
+"""Plain torch networks for the tests of lowering, with weights that make outputs depend on inputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from supernets.recalibration import recalibrate
 
 
 def prepared(module: nn.Module, images: Tensor) -> nn.Module:
-    """The module in eval mode: random norms and biases, batch-norm statistics of data and randomised around them.
+    """The module in eval mode with random norms and biases, and batch-norm statistics randomised around those of images.
 
-    Freshly made networks with identity norms give nearly the same outputs for every image, and agree whatever is wrong.
+    Fresh networks with identity norms have nearly equal outputs for all images, which would hide errors.
     """
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -33,7 +33,7 @@ def prepared(module: nn.Module, images: Tensor) -> nn.Module:
 
 
 def outputs(module: nn.Module, x: Tensor) -> NDArray[np.float32]:
-    """What torch says; asserts that it differs over the batch."""
+    """Torch's outputs; asserts that they differ over the batch."""
     with torch.no_grad():
         out = module(x)
     if len(x) > 1:
@@ -44,13 +44,13 @@ def outputs(module: nn.Module, x: Tensor) -> NDArray[np.float32]:
 
 
 def run(model: bytes, x: Tensor) -> NDArray[np.float32]:
-    """What ONNX Runtime says."""
+    """ONNX Runtime's outputs."""
     (out,) = run_model(model, {INPUT: x.numpy()})
     return cast(NDArray[np.float32], out)
 
 
 def difference(came: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest absolute difference over the scale of what was expected; shapes must be equal."""
+    """The largest absolute difference relative to the expected outputs' scale; shapes must be equal."""
     assert came.shape == expected.shape
     return float(np.abs(came - expected).max() / np.abs(expected).max())
 
@@ -80,7 +80,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The shape of ResNet-18, narrow."""
+    """A narrow network with the structure of ResNet-18."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class ResNet(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """MobileNetV3's gate over channels."""
+    """MobileNetV3's squeeze-and-excitation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Inverted(nn.Module):
-    """MobileNet's block, with V3's gate where `gated`."""
+    """MobileNet's block, with squeeze-and-excitation if `gated`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, gated: bool) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Inverted(nn.Module):
 
 
 def mobilenet(*, gated: bool) -> nn.Module:
-    """MobileNetV2's shape, or V3's where `gated`."""
+    """A network with the structure of MobileNetV2, or V3 if `gated`."""
     return nn.Sequential(
         nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6()),
         Inverted(8, 12, 2, gated=gated),
@@ -148,7 +148,7 @@ def mobilenet(*, gated: bool) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """Self-attention of a vision transformer, written out or by torch's fused function."""
+    """Self-attention of a vision transformer, in matrix products or by torch's fused function."""
 
     def __init__(self, width: int, heads: int, *, fused: bool) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Attention(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A block of a vision transformer, norms first."""
+    """A pre-norm block of a vision transformer."""
 
     def __init__(self, width: int, *, fused: bool) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Encoder(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patches, learned positions, blocks of a list, the tokens' mean, a classifier."""
+    """A vision transformer with learned positions and mean pooling."""
 
     def __init__(self, *, fused: bool) -> None:
         super().__init__()
