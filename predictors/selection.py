@@ -21,8 +21,6 @@ from predictors.scale import Bounds, LabelScale, errors_of, shifted
 from predictors.threads import one_thread
 from predictors.widths import ProcessWidths, widths_of
 
-__all__ = ["MINIMUM_ROWS", "AutoPredictor", "FeatureLayout"]
-
 MINIMUM_ROWS = 6
 SHOWN = 4
 """Models named in a description; the others have weights of a few per cent."""

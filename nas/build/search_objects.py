@@ -18,7 +18,7 @@ from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
 from nas.search.base import SearchAlgorithm
-from nas.search.guided.models import FeatureSource
+from nas.search.features import FeatureSource
 from nas.search.registry import SearchProblem, make_algorithm
 from supernets.base import Supernet
 from supernets.data import Part

@@ -10,7 +10,7 @@ from typing import Any
 from nas.errors import UnknownNameError
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
-from nas.search.guided.models import FeatureSource, Values
+from nas.search.features import FeatureSource, Values
 from nas.search.warm_start import WarmStarted, promising
 from supernets.space import SearchSpace
 

@@ -9,9 +9,10 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from predictors.base import Array
+from predictors.layout import FeatureLayout
 from predictors.linear import RidgePredictor
 from predictors.mean import MeanPredictor
-from predictors.selection import MINIMUM_ROWS, AutoPredictor, FeatureLayout
+from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from tests.contracts.predictor import PredictorContract, labels_of, rows
 from tests.errors import raises
 

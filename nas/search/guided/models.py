@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -11,19 +11,15 @@ import numpy as np
 
 from nas.problem.objectives import Goal, Objective
 from nas.problem.pareto import Array
+from nas.search.features import Features, FeatureSource, Values
 from nas.search.guided.cells import wirings
 from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.surrogate import HammingProcess
 from predictors.base import Predictor
 from predictors.quality import Quality
-from predictors.selection import AutoPredictor, FeatureLayout
+from predictors.selection import AutoPredictor
 from predictors.subsample import evenly_spaced
 from supernets.space import Architecture, SearchSpace
-
-Features = Callable[[Sequence[Architecture]], Array]
-"""Architectures to feature rows, (n, d)."""
-Values = Callable[[Sequence[Architecture]], Array]
-"""Architectures to values of one metric, (n,), in natural sign."""
 
 
 class ScoredPredictor(Predictor, Protocol):
@@ -33,14 +29,6 @@ class ScoredPredictor(Predictor, Protocol):
     def quality(self) -> Quality:
         """Of the last fit."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSource:
-    """Analytic features for `AutoPredictor`, and the meaning of their columns."""
-
-    rows: Features
-    layout: FeatureLayout
 
 
 CELL_ROWS = 80

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.problem.pareto import MARGIN, non_dominated
+from nas.search.features import FeatureSource, Values
 from nas.search.guided.acquisition import select_batch
 from nas.search.guided.candidates import Effort, candidates, relatives
 from nas.search.guided.goals import Goals
-from nas.search.guided.models import AutoKind, FeatureSource, GeneKind, MetricModel, SurrogateModels, Values
+from nas.search.guided.models import AutoKind, GeneKind, MetricModel, SurrogateModels
 from nas.search.guided.start import spread_out
 from nas.search.history import HistorySearch
 from nas.search.ranking import first_front, survivors

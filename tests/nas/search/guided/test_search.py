@@ -17,15 +17,15 @@ from nas.problem.constraints import violations
 from nas.problem.objectives import Constraint, Goal, minimised
 from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
+from nas.search.features import FeatureSource
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
-from nas.search.guided.models import FeatureSource
 from nas.search.guided.search import GuidedSearch, n_evolved
 from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
-from predictors.selection import FeatureLayout
+from predictors.layout import FeatureLayout
 from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import (
