@@ -48,9 +48,9 @@ def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
 @pytest.mark.parametrize(
     ("expression", "code", "mentions"),
     [
-        ("accuracy>=0.5", "selection.invalid", ["accuracy", "activation_bytes, macs, parameters"]),
+        ("accuracy>=0.5", "selection.unknown-metric", ["accuracy", "activation_bytes, macs, parameters"]),
         ("latency_ms<=1", "objective.unknown", ["latency_ms"]),
-        ("macs", "selection.invalid", ["'macs'"]),
+        ("macs", "selection.malformed", ["'macs'"]),
     ],
 )
 def test_an_expression_that_is_no_limit_on_costs_is_rejected(
