@@ -1,4 +1,4 @@
-"""Runs of the service's tests: searches whose figures follow from formulas, kept in true stores in a runs folder."""
+"""Runs of the service's tests: searches whose values follow from formulas, in real stores in a runs folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that are pretended: a `JobRunner` whose drivers do their work on real stores, step by step as a test tells them."""
+"""A simulated `JobRunner`, whose drivers work on real stores, step by step under the control of a test."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class PretendedJobs:
     """A job runner that can be out of order.
 
     Attributes:
-        trouble: called before and after whatever it is asked, with which of the two; may raise.
+        trouble: called with "before" and "after" around each call; may raise.
         faults: drivers that were started for runs that had one.
     """
 

@@ -43,7 +43,7 @@ class Served:
         self.server.communicate(timeout=_PATIENCE_S)
 
     def wait(self, run: str, *, status: str = "", evaluations: int = 0) -> RunSummary:
-        """Until a run has a status, and no driver any more (which gives it that before it ends), or so many evaluations."""
+        """Until a run has a status, and no driver any more (which gives it that before it ends), or a number of evaluations."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             found = self.client.status(run)

@@ -1,4 +1,4 @@
-"""The API's routes: what they answer, with which status, and what becomes of files."""
+"""The API's routes: responses, statuses and files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Usage = namedtuple("Usage", ("total", "used", "free"))
 BOARD = "name: board\nthreads: 2\nbatch_size: 4\nplacement: {hw-board: 1}\ndescription: A small board.\n"
 
 
-def test_a_job_file_is_submitted_as_it_is(client: TestClient, runs: RunsFolder) -> None:
+def test_a_plain_job_file_is_submitted(client: TestClient, runs: RunsFolder) -> None:
     answer = client.post(
         f"{API}/runs?kind=training&hardware=cpu-2-threads", content=SMALL_JOB, headers={"content-type": "text/yaml"}
     )
@@ -70,8 +70,8 @@ def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: S
     run = searched(runs).id
     page = client.get(f"{API}/runs/{run}/evaluations", params={"offset": 30, "limit": 20, "sort": "latency_ms"}).json()
     assert (page["total"], page["offset"], len(page["networks"])) == (40, 30, 10)
-    told = service.results.evaluations(run, offset=30, limit=20, sort="latency_ms")
-    assert page == json.loads(told.model_dump_json())
+    found = service.results.evaluations(run, offset=30, limit=20, sort="latency_ms")
+    assert page == json.loads(found.model_dump_json())
     rows = list(csv.DictReader(io.StringIO(client.get(f"{API}/runs/{run}/evaluations.csv").text)))
     networks = service.results.evaluations(run, limit=100).networks
     assert [row["key"] for row in rows] == [network.key for network in networks]
@@ -85,7 +85,7 @@ def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: S
     assert len(front.text.splitlines()) - 1 == len(service.results.front(run, select="latency_ms<=0.3").members)
 
 
-def test_errors_of_a_job_are_told_by_field(client: TestClient) -> None:
+def test_errors_of_a_job_are_listed_by_field(client: TestClient) -> None:
     wrong = SMALL_JOB.replace("epochs: 4", "epochs: none").replace("batch: 7", "batch: 0")
     answer = client.post(f"{API}/runs", json={"job": wrong})
     assert answer.status_code == 422
@@ -107,7 +107,7 @@ def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
         assert fields == ({"data.path", "supernet.pretrained"} if name == "minilm-text" else set())
 
 
-def test_an_export_is_asked_for_made_elsewhere_and_downloaded(
+def test_an_export_is_requested_made_by_a_task_and_downloaded(
     client: TestClient, service: Service, runs: RunsFolder
 ) -> None:
     run = searched(runs).id
@@ -159,7 +159,7 @@ def test_what_is_exported_is_what_was_chosen_though_the_front_changes(service: S
     assert [select(service.results.report(folder.id), text).key for text in asked] == keys
 
 
-def test_exports_that_nothing_answers_are_refused_at_once(service: Service, runs: RunsFolder) -> None:
+def test_exports_without_a_matching_network_are_rejected_at_once(service: Service, runs: RunsFolder) -> None:
     run, other = searched(runs).id, searched(runs).id
     made = service.exports.request(run, ExportRequest(index=0))
     with pytest.raises(UnknownNameError):
@@ -176,8 +176,13 @@ def test_a_nested_network_of_a_training_is_exported_by_its_limits_alone(client: 
 def test_a_profile_is_added_and_named_by_jobs(client: TestClient, runs: RunsFolder) -> None:
     answer = client.post(f"{API}/profiles", json={"profile": BOARD})
     assert answer.status_code == 201
-    told = answer.json()
-    assert (told["name"], told["threads"], told["placement"], told["shipped"]) == ("board", 2, {"hw-board": 1.0}, False)
+    found = answer.json()
+    assert (found["name"], found["threads"], found["placement"], found["shipped"]) == (
+        "board",
+        2,
+        {"hw-board": 1.0},
+        False,
+    )
     assert client.post(f"{API}/profiles", json={"profile": BOARD}).status_code == 409
     listed = {profile["name"]: profile["shipped"] for profile in client.get(f"{API}/profiles").json()}
     assert listed["board"] is False
@@ -189,7 +194,7 @@ def test_a_profile_is_added_and_named_by_jobs(client: TestClient, runs: RunsFold
     assert "hardware: [board]" in client.get(f"{API}/runs/{run}").json()["job"]
 
 
-def test_a_profile_tells_its_noise_run_by_run(client: TestClient, runs: RunsFolder) -> None:
+def test_a_profile_shows_its_noise_by_run(client: TestClient, runs: RunsFolder) -> None:
     folder = searched(runs, final=False)
     store = open_store(folder, driver=True)
     objective = Objective.parse(TWO[1], ["cpu-1-thread"])
@@ -232,7 +237,7 @@ def test_a_profile_that_is_being_added_is_not_listed(client: TestClient, setting
 
 
 @pytest.mark.parametrize("what", ["run", "export", "model", "data"])
-def test_nothing_more_is_taken_where_the_disk_is_nearly_full(
+def test_requests_are_rejected_where_the_disk_is_nearly_full(
     client: TestClient, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     run = searched(runs).id
@@ -269,7 +274,7 @@ def test_nothing_more_is_taken_where_the_disk_is_nearly_full(
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)])
-def test_a_full_disk_is_told(
+def test_a_full_disk_is_reported(
     client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
     def full(descriptor: int) -> None:
@@ -285,7 +290,7 @@ def test_a_full_disk_is_told(
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 40, len(SENTINEL) // 2, len(SENTINEL) - 1])
-def test_a_model_that_breaks_off_is_none(tmp_path: Path, n: int) -> None:
+def test_a_truncated_model_is_rejected(tmp_path: Path, n: int) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(SENTINEL)
     assert is_onnx(path)
@@ -293,7 +298,7 @@ def test_a_model_that_breaks_off_is_none(tmp_path: Path, n: int) -> None:
     assert not is_onnx(path)
 
 
-def test_models_of_other_makers_are_taken(tmp_path: Path) -> None:
+def test_models_of_other_programs_are_accepted(tmp_path: Path) -> None:
     """Checked against files that the ONNX library itself writes and reads."""
     model = onnx.load_from_string(SENTINEL)
     onnx.helper.set_model_props(model, {"author": "somebody"})
@@ -358,7 +363,7 @@ def test_answers_carry_what_keeps_browsers_safe(client: TestClient) -> None:
         assert len(headers["x-request-id"]) == 16
 
 
-def test_addresses_and_methods_that_are_none_are_told_with_where_to_look(client: TestClient) -> None:
+def test_unknown_addresses_and_methods_refer_to_the_description(client: TestClient) -> None:
     for method, path, status in (("GET", "/nothing", 404), ("GET", f"{API}/nothing", 404), ("PUT", f"{API}/runs", 405)):
         answer = client.request(method, path)
         assert answer.status_code == answer.json()["status"] == status

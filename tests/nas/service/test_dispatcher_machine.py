@@ -1,4 +1,4 @@
-"""Whatever is killed, cancelled, resumed and restarted in whatever order: runs move one way, have one driver, and end."""
+"""A state machine of a server whose parts are killed and restarted in any order: each run has one driver, and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile requests: each is refused with the right status and as a problem, and nothing is written."""
+"""Hostile requests: each is rejected with the right status and as a problem, and nothing is written."""
 
 from __future__ import annotations
 
@@ -229,16 +229,16 @@ def kept(root: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("request_", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_requests_are_refused_and_nothing_is_written(guarded: Any, request_: Hostile) -> None:
+def test_hostile_requests_are_rejected_and_nothing_is_written(guarded: Any, request_: Hostile) -> None:
     app, root, jobs = guarded
     before = kept(root)
     client = TestClient(app, base_url="http://127.0.0.1:8700", raise_server_exceptions=False, follow_redirects=False)
     answer = client.request(request_.method, request_.path, **request_.about)
     assert answer.status_code == request_.status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["status"] == request_.status
-    path, _, code = told["type"].partition("#")
+    found = answer.json()
+    assert found["status"] == request_.status
+    path, _, code = found["type"].partition("#")
     assert (path, code in DESCRIPTIONS) in (("/problems", True), ("about:blank", False))
     assert "Traceback" not in answer.text
     assert str(root) not in answer.text
@@ -283,7 +283,7 @@ RAW: dict[str, tuple[int, list[tuple[bytes, bytes]], list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize(("status", "headers", "messages"), RAW.values(), ids=RAW)
-def test_requests_that_are_none_are_refused(
+def test_requests_that_are_none_are_rejected(
     guarded: Any, status: int, headers: list[tuple[bytes, bytes]], messages: list[dict[str, Any]]
 ) -> None:
     app, root, _ = guarded
@@ -315,7 +315,7 @@ def test_a_body_that_does_not_come_is_given_up(app: FastAPI) -> None:
     assert answer.status == 408
 
 
-def test_a_failure_of_the_servers_own_tells_nothing(
+def test_an_internal_error_discloses_nothing(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:

@@ -35,7 +35,7 @@ _REPOSITORY = Path(__file__).parents[3]
 
 
 class Killable:
-    """A runs folder whose server is started again whenever it was killed, and whoever works for it."""
+    """A runs folder whose server and processes are restarted after each kill."""
 
     def __init__(self, root: Path) -> None:
         self.runs = RunsFolder(root)

@@ -1,4 +1,4 @@
-"""What the API's own description promises, held against requests made up from it."""
+"""The API's OpenAPI description, checked with requests generated from it."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def test_every_request_and_answer_has_an_example(schema: Any) -> None:
             contents = [(s, a.get("content", {})) for s, a in operation["responses"].items()]
             contents.append(("request", operation.get("requestBody", {}).get("content", {})))
             for where, content in contents:
-                for kind, told in content.items():
+                for kind, found in content.items():
                     if kind in ("application/octet-stream", "application/zip", "multipart/form-data"):
                         continue
-                    shown = "example" in told or "examples" in told or shows_an_example(raw, told["schema"])
+                    shown = "example" in found or "examples" in found or shows_an_example(raw, found["schema"])
                     assert shown, (method, path, where, kind)
                     n += 1
             for parameter in operation.get("parameters", []):

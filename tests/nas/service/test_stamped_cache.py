@@ -1,4 +1,4 @@
-"""What is kept of runs in memory, and for how long."""
+"""The cache of values computed from runs, and when they are computed again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_run_that_may_change_without_its_stamp_is_read_again(runs: RunsFolder)
     assert len(made) == 2
 
 
-def test_what_is_kept_elsewhere_is_read_again_when_it_is_old_or_the_clock_was_set_back(runs: RunsFolder) -> None:
+def test_values_of_remote_databases_expire_also_where_the_clock_was_set_back(runs: RunsFolder) -> None:
     folder = runs.create(
         "elsewhere", "job", store={"url": "postgresql+psycopg://nobody@nowhere/none", "schema": "none"}
     )
@@ -58,7 +58,7 @@ def test_what_is_kept_elsewhere_is_read_again_when_it_is_old_or_the_clock_was_se
     assert made == [1000.0, 1003.1, 500.0, 503.1]
 
 
-def test_nothing_is_kept_of_what_cannot_be_made(runs: RunsFolder) -> None:
+def test_failed_computations_leave_nothing_in_the_cache(runs: RunsFolder) -> None:
     folder = trained(runs)
 
     def make(run: RunFolder, key: str | None) -> str:
@@ -74,7 +74,7 @@ def test_nothing_is_kept_of_what_cannot_be_made(runs: RunsFolder) -> None:
     assert len(kept._making) == 1
 
 
-def test_what_was_asked_for_least_recently_goes_first(runs: RunsFolder) -> None:
+def test_the_least_recently_used_value_is_evicted_first(runs: RunsFolder) -> None:
     folders = [trained(runs) for _ in range(3)]
     made: list[str] = []
 
@@ -93,7 +93,7 @@ def test_what_was_asked_for_least_recently_goes_first(runs: RunsFolder) -> None:
     assert made == [folders[i].id for i in (0, 1, 0)]
 
 
-def test_threads_that_ask_at_once_share_one_value(runs: RunsFolder) -> None:
+def test_concurrent_calls_share_one_computation(runs: RunsFolder) -> None:
     run = trained(runs)
     n = 8
     asked, first = threading.Barrier(n), threading.Event()

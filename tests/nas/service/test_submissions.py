@@ -1,4 +1,4 @@
-"""Runs submitted to the service, and what becomes of them, with jobs that nothing really runs."""
+"""Runs submitted to the service, with a job runner that runs nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_hardware_given_beside_the_job_replaces_its_own(service: Service, runs: 
     assert "cpu-2-threads" in service.runs.detail(made.run).job
 
 
-def test_a_wrong_job_is_told_by_field_and_leaves_nothing(service: Service, runs: RunsFolder) -> None:
+def test_errors_of_a_job_are_listed_by_field_and_nothing_is_written(service: Service, runs: RunsFolder) -> None:
     before = set(tree(runs.root))
     wrong = JobSubmission(job=SMALL_JOB.replace("evaluations: 30", "evaluations: 1").replace("seed: 3", "sead: 3"))
     check = service.submissions.check(wrong)
@@ -95,7 +95,7 @@ def test_a_wrong_job_is_told_by_field_and_leaves_nothing(service: Service, runs:
 
 
 @pytest.mark.parametrize("full", ["nas.store.folder", "nas.service.submissions"])
-def test_what_cannot_be_kept_leaves_nothing(
+def test_a_failed_submission_leaves_nothing(
     service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
     def write(path: Path, content: bytes) -> None:
@@ -107,7 +107,7 @@ def test_what_cannot_be_kept_leaves_nothing(
     assert [path.name for path in runs.root.iterdir() if not path.name.startswith("service.db")] == []
 
 
-def test_only_so_many_may_wait(runs: RunsFolder, jobs: Jobs) -> None:
+def test_the_queue_is_limited(runs: RunsFolder, jobs: Jobs) -> None:
     runs.check_writable()
     settings = ServiceSettings(runs, limits=Limits(queued=2))
     state = ServiceState.open(settings.database)
@@ -133,7 +133,7 @@ def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsF
     assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
 
 
-def test_a_damaged_run_is_listed_with_what_is_wrong(service: Service, runs: RunsFolder) -> None:
+def test_a_damaged_run_is_listed_with_its_error(service: Service, runs: RunsFolder) -> None:
     folder = searched(runs)
     folder.database.write_bytes(b"nothing of a database" * 100)
     (only,) = service.runs.page().runs
@@ -143,7 +143,7 @@ def test_a_damaged_run_is_listed_with_what_is_wrong(service: Service, runs: Runs
         service.runs.summary(folder.id)
 
 
-def test_the_detail_tells_what_a_search_is_made_of(service: Service, runs: RunsFolder) -> None:
+def test_the_detail_of_a_search_has_its_objectives_and_events(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, limits={"macs": (None, 1e9)}).id
     store = open_store(runs.get(run), driver=True)
     for i in range(60):
@@ -173,7 +173,7 @@ def job_of(service: Service, run: str, attempt: int) -> str:
     return submission.job_of(attempt)
 
 
-def test_cancelling_is_kept_and_may_be_asked_for_twice(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
+def test_cancelling_is_durable_and_idempotent(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
     run = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
     started(service, jobs, run)
     assert service.submissions.cancel(run).reason == "is being cancelled"
@@ -205,7 +205,7 @@ def test_a_run_that_cannot_be_read_is_cancelled_and_deleted(service: Service, ru
         service.submissions.cancel(other.id)
 
 
-def test_what_has_ended_otherwise_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
+def test_a_finished_run_is_not_cancelled(service: Service, runs: RunsFolder) -> None:
     with raises("run.ended", "finished"):
         service.submissions.cancel(searched(runs).id)
 
@@ -235,7 +235,7 @@ def test_a_cancelled_run_is_put_into_the_queue_again(service: Service, jobs: Job
         service.submissions.resume(run, ResumeRequest())
 
 
-def test_a_finished_search_is_resumed_with_more_to_spend_alone(service: Service, runs: RunsFolder) -> None:
+def test_a_finished_search_is_resumed_only_with_a_larger_budget(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     with raises("run.ended", run):
         service.submissions.resume(run, ResumeRequest())
@@ -301,7 +301,7 @@ def test_deleting_removes_all_of_a_run(service: Service, runs: RunsFolder) -> No
         service.submissions.delete("..")
 
 
-def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
+def test_runs_that_wait_or_run_or_are_needed_are_not_deleted(service: Service, jobs: Jobs, runs: RunsFolder) -> None:
     supernet = trained(runs).id
     job = SMALL_JOB.replace("  family: mobile-cnn", f"  from: {supernet}\n  family: mobile-cnn")
     run = service.submissions.submit(JobSubmission(job=job)).run
@@ -320,7 +320,7 @@ def test_what_waits_or_runs_or_is_needed_is_not_deleted(service: Service, jobs: 
     assert service.runs.page().total == 0
 
 
-def test_what_is_being_exported_is_not_deleted(service: Service, runs: RunsFolder) -> None:
+def test_a_run_that_is_being_exported_is_not_deleted(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     service.state.add_task("of-a-profile", TaskKind.MEASUREMENT, run, {})
     service.state.add_task("of-it", TaskKind.EXPORT, run, {})
@@ -349,7 +349,7 @@ def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs, monkeypatch
         service.submissions.logs("nothing-1")
 
 
-def test_what_keeps_all_jobs_from_being_started_is_told_of_what_waits(runs: RunsFolder, jobs: Jobs) -> None:
+def test_waiting_runs_show_why_no_job_can_be_started(runs: RunsFolder, jobs: Jobs) -> None:
     runs.check_writable()
     problem = [""]
     settings = ServiceSettings(runs)
@@ -374,10 +374,10 @@ def test_readiness_names_the_part_that_is_missing(
         raise ServiceError("the head does not answer")
 
     monkeypatch.setattr(jobs, "states", fails)
-    told = readiness(service.settings.runs.root, service.state, service.jobs)
-    assert not told.ready
-    assert told.parts["jobs"] == "the head does not answer"
-    assert told.parts["state"] == "ok"
+    found = readiness(service.settings.runs.root, service.state, service.jobs)
+    assert not found.ready
+    assert found.parts["jobs"] == "the head does not answer"
+    assert found.parts["state"] == "ok"
 
 
 def test_paths_of_the_server_stay_out_of_jobs(service: Service, tmp_path: Path) -> None:

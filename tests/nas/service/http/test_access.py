@@ -27,7 +27,7 @@ DAY_S = 86400.0
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -58,7 +58,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def test_a_token_is_kept_as_a_digest_that_its_owner_alone_can_read(tokens: Tokens, tmp_path: Path) -> None:
+def test_a_token_is_stored_as_a_digest_that_only_its_owner_can_read(tokens: Tokens, tmp_path: Path) -> None:
     made = tokens.make("ada", lifetime_s=DAY_S)
     path = tmp_path / "runs" / ".service" / "tokens.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -95,13 +95,13 @@ def test_another_process_changes_tokens_of_a_server_that_runs(tokens: Tokens, cl
     assert tokens.holder(made) is None
 
 
-def test_a_damaged_file_lets_nobody_in(guarded: TestClient, tokens: Tokens, tmp_path: Path) -> None:
+def test_a_damaged_token_file_rejects_all_requests(guarded: TestClient, tokens: Tokens, tmp_path: Path) -> None:
     made = tokens.make("ada", lifetime_s=None)
     (tmp_path / "runs" / ".service" / "tokens.json").write_text("{")
     assert guarded.get("/api/v1/runs", headers=bearer(made)).status_code == 503
 
 
-def test_without_a_valid_token_nothing_is_told_but_that_the_server_lives(
+def test_without_a_valid_token_only_public_addresses_are_answered(
     guarded: TestClient, tokens: Tokens, clock: Clock
 ) -> None:
     made = tokens.make("ada", lifetime_s=DAY_S)
@@ -122,7 +122,7 @@ def test_without_a_valid_token_nothing_is_told_but_that_the_server_lives(
     assert guarded.get("/api/v1/runs", headers=bearer(made)).status_code == 401
 
 
-def test_who_submitted_a_run_is_told_by_the_tokens_name(guarded: TestClient, tokens: Tokens) -> None:
+def test_the_submitter_of_a_run_is_the_name_of_the_token(guarded: TestClient, tokens: Tokens) -> None:
     made = tokens.make("ada", lifetime_s=None)
     answer = guarded.post("/api/v1/runs", json={"job": SMALL_JOB}, headers=bearer(made))
     assert answer.status_code == 201
@@ -173,7 +173,7 @@ def test_signing_in_sets_a_cookie_that_no_script_reads(guarded: TestClient, toke
 
 
 @pytest.mark.parametrize("beside", ['x={"a":"b c"}', "a b", 'x="half', "ключ=1", "=", "x=[1, 2]; y", "$Path=/"])
-def test_cookies_of_others_on_this_machine_keep_nobody_out(guarded: TestClient, tokens: Tokens, beside: str) -> None:
+def test_cookies_of_other_servers_on_this_machine_are_ignored(guarded: TestClient, tokens: Tokens, beside: str) -> None:
     made = tokens.make("ada", lifetime_s=None)
     for cookies in (f"{beside}; {COOKIE}={made}", f"{COOKIE}={made}; {beside}"):
         assert guarded.get("/api/v1/runs", headers=[(b"cookie", cookies.encode())]).status_code == 200
@@ -188,7 +188,7 @@ def test_signing_in_leads_on_to_pages_of_this_server(path: str) -> None:
     "path",
     ["", "//evil.example", "/\\evil.example", "http://evil.example", "javascript:x", "/a\nb", "/ b", "/a\\b", "x"],
 )
-def test_signing_in_leads_nowhere_else(guarded: TestClient, tokens: Tokens, path: str) -> None:
+def test_signing_in_never_leads_to_another_server(guarded: TestClient, tokens: Tokens, path: str) -> None:
     assert not is_local_path(path)
     made = tokens.make("ada", lifetime_s=None)
     assert guarded.post("/login", data={"token": made, "next": path}).headers["location"] == "/"
@@ -196,7 +196,7 @@ def test_signing_in_leads_nowhere_else(guarded: TestClient, tokens: Tokens, path
     assert refused.headers["location"] == "/login?next=/&refused=1"
 
 
-def test_pages_lead_to_the_form_where_there_is_no_token(guarded: TestClient) -> None:
+def test_pages_redirect_to_the_form_without_a_token(guarded: TestClient) -> None:
     answer = guarded.get("/runs/x", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/runs/x")
     assert guarded.get("/runs/x", headers={"accept": "application/json"}).status_code == 401
@@ -207,7 +207,7 @@ def test_pages_lead_to_the_form_where_there_is_no_token(guarded: TestClient) -> 
     assert parse_qs(urlsplit(led).query) == {"next": [wanted]}
 
 
-def test_a_server_for_others_takes_its_address_and_its_names_alone(
+def test_a_public_server_accepts_only_its_address_and_its_names(
     service: Service, settings: ServiceSettings, tokens: Tokens
 ) -> None:
     named = replace(settings, host="0.0.0.0", names=("nas.example",))
@@ -236,7 +236,7 @@ def test_requests_are_counted_by_token(service: Service, settings: ServiceSettin
     assert [client.get("/api/v1/runs", headers=bearer("x")).status_code for _ in range(3)] == [401, 401, 429]
 
 
-def test_a_rate_allows_some_at_once_and_then_one_by_one(clock: Clock) -> None:
+def test_a_rate_limit_allows_a_burst_and_then_single_requests(clock: Clock) -> None:
     rate = RateLimit(60, clock)
     assert [rate.allows("a") for _ in range(11)] == [True] * 10 + [False]
     assert rate.allows("b")

@@ -34,7 +34,7 @@ class Running:
     url: str
 
     def end(self) -> tuple[int, list[dict[str, object]]]:
-        """Its exit code when it is told to end, and its log."""
+        """Its exit code after SIGTERM, and its log."""
         self.process.send_signal(signal.SIGTERM)
         _, log = self.process.communicate(timeout=30)
         return self.process.returncode, [json.loads(line) for line in log.splitlines()]
@@ -57,7 +57,7 @@ def running(runs: Path, *options: str) -> Iterator[Running]:
             process.kill()
 
 
-def test_a_server_answers_and_ends_with_its_streams_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_server_answers_and_ends_with_its_streams_on_a_signal(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with running(runs, *ELSEWHERE) as server, httpx.Client(base_url=server.url, timeout=20) as client:
         assert client.get("/api/v1/health").json()["status"] == "ok"
@@ -71,13 +71,13 @@ def test_a_server_answers_and_ends_with_its_streams_when_it_is_told_to(tmp_path:
             assert [line for line in lines if line and not line.startswith(":")] == []  # it ends, whole
         code, log = server.end()
     assert code == 0
-    told = [line for line in log if line["text"] == "request"]
-    assert [line["path"] for line in told][:2] == ["/api/v1/health", "/api/v1/runs"]
-    assert all(line["status"] and line["request"] for line in told)
-    assert [line["run"] for line in told if str(line["path"]).endswith("/events")] == [run]
+    found = [line for line in log if line["text"] == "request"]
+    assert [line["path"] for line in found][:2] == ["/api/v1/health", "/api/v1/runs"]
+    assert all(line["status"] and line["request"] for line in found)
+    assert [line["run"] for line in found if str(line["path"]).endswith("/events")] == [run]
 
 
-def test_a_second_server_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_second_server_of_a_folder_is_rejected(tmp_path: Path) -> None:
     with running(tmp_path / "runs", *ELSEWHERE) as server:
         settings = ServiceSettings(RunsFolder(tmp_path / "runs"), port=0)
         with raises("server.already-running", f"process {server.process.pid}"):
@@ -101,7 +101,7 @@ SMUGGLED = {
 }
 
 
-def test_what_is_smuggled_over_the_wire_is_refused_and_the_connection_closed(tmp_path: Path) -> None:
+def test_smuggled_requests_are_rejected_and_the_connection_is_closed(tmp_path: Path) -> None:
     with running(tmp_path / "runs", *ELSEWHERE) as server:
         port = int(server.url.rpartition(":")[2])
         for name, sent in SMUGGLED.items():
@@ -124,7 +124,7 @@ def answered(port: int, sent: bytes) -> list[int]:
     return [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
 
-def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
+def test_a_public_server_needs_a_token(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "runs")
     settings = ServiceSettings(runs, host="0.0.0.0", port=0)
     with raises("token.missing", "nas token make"):
@@ -138,14 +138,14 @@ def test_a_server_for_others_needs_a_token_first(tmp_path: Path) -> None:
     assert made not in json.dumps(log)
 
 
-def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_certificate_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("nothing")
     files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "missing.pem"}
     with raises("server.certificate-unusable"):
         serve(ServiceSettings(RunsFolder(tmp_path / "runs"), port=0, **files), print)
 
 
-def test_an_address_that_is_not_this_machines_is_refused(tmp_path: Path) -> None:
+def test_an_address_of_another_machine_is_rejected(tmp_path: Path) -> None:
     settings = ServiceSettings(RunsFolder(tmp_path / "runs"), host="192.0.2.1", port=0)
     Tokens(settings.tokens_file).make("ada", lifetime_s=None)
     with raises("server.address-unusable"):

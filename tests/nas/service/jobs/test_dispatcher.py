@@ -1,4 +1,4 @@
-"""What the dispatcher does for runs and tasks in each situation, and in what order."""
+"""The dispatcher's steps for runs and tasks in each situation, and their order."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_runs_are_driven_in_turn_as_many_at_once_as_may(service: Service) -> Non
     assert service.tick() == []
 
 
-def test_a_driver_that_always_dies_is_given_up_with_its_last_words(service: Service) -> None:
+def test_a_run_whose_drivers_always_die_fails_with_their_last_lines(service: Service) -> None:
     run = service.submit()
     assert service.tick() == [(run, "start")]
     for attempt in (1, 2):
@@ -105,7 +105,7 @@ def test_a_driver_that_always_dies_is_given_up_with_its_last_words(service: Serv
     assert service.tick() == []
 
 
-def test_a_run_that_gets_further_each_time_is_never_given_up(service: Service) -> None:
+def test_a_run_with_progress_each_time_never_fails(service: Service) -> None:
     run = service.submit()
     service.tick()
     for attempt in range(1, 8):
@@ -116,7 +116,7 @@ def test_a_run_that_gets_further_each_time_is_never_given_up(service: Service) -
         assert service.tick() == [(run, "restart")]
 
 
-def test_a_start_that_is_not_answered_is_tried_again_and_is_nobodys_death(service: Service) -> None:
+def test_an_unanswered_start_is_repeated_and_counts_as_no_death(service: Service) -> None:
     run = service.submit()
     service.dispatcher.tick()
     service.driver(run, 1).die()
@@ -165,8 +165,8 @@ def test_a_cancelled_driver_is_asked_to_end_and_asked_again(service: Service) ->
     assert service.tick() == [(run, "cancel")]
 
 
-def test_what_ends_a_driver_from_outside_cancels_nothing(service: Service) -> None:
-    """A machine that shuts down asks drivers to end just as a cancel does; what is wanted of a run tells them apart."""
+def test_a_signal_from_outside_cancels_nothing(service: Service) -> None:
+    """A machine that shuts down asks drivers to end just as a cancel does; what a client wants of the run is the difference."""
     run = service.submit()
     service.tick()
     service.driver(run, 1).step()
@@ -181,7 +181,7 @@ def test_what_ends_a_driver_from_outside_cancels_nothing(service: Service) -> No
     assert service.standing(run) == (RunStatus.CANCELLED, "cancelled")
 
 
-def test_a_driver_that_was_lost_sight_of_is_waited_for(service: Service) -> None:
+def test_a_driver_that_the_runner_lost_is_waited_for(service: Service) -> None:
     run = service.submit()
     service.tick()
     driver = service.driver(run, 1)
@@ -238,7 +238,7 @@ def test_what_ended_is_queued_again_before_it_is_driven_on(service: Service) -> 
         service.tick()
 
 
-def test_runs_that_have_ended_are_not_looked_at_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_have_ended_are_not_read_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     run = service.submit()
     service.tick()
     driver = service.driver(run, 1)
@@ -264,9 +264,9 @@ def test_one_run_that_cannot_be_read_stops_no_other(
     with caplog.at_level(logging.WARNING):
         assert service.tick() == [(good, "start")]
         assert service.tick() == []
-    told = [record.run for record in caplog.records]  # type: ignore[attr-defined]
-    assert told.count(broken) == 1
-    assert locked in told
+    found = [record.run for record in caplog.records]  # type: ignore[attr-defined]
+    assert found.count(broken) == 1
+    assert locked in found
 
 
 def test_a_run_that_a_person_drove_on_and_left_is_driven_to_its_end(service: Service) -> None:
@@ -283,7 +283,7 @@ def test_a_run_that_a_person_drove_on_and_left_is_driven_to_its_end(service: Ser
     assert service.tick() == [(run, "restart")]
 
 
-def test_a_run_that_was_removed_by_hand_is_ended_and_forgotten(
+def test_a_run_that_was_removed_by_hand_is_stopped_and_forgotten(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     driven, waiting = service.submit(), service.submit()
@@ -312,7 +312,7 @@ def test_a_cancelled_driver_is_ended_though_its_run_cannot_be_read(service: Serv
     assert not service.driver(run, 1).alive
 
 
-def test_nothing_is_forgotten_where_the_whole_folder_is_away_or_a_run_is_there_again(service: Service) -> None:
+def test_nothing_is_forgotten_where_the_runs_folder_is_missing_or_a_run_is_back(service: Service) -> None:
     run = service.submit()
     aside = service.runs.root.with_name("aside")
     service.runs.root.rename(aside)

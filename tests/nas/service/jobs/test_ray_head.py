@@ -166,7 +166,7 @@ def test_another_program_at_its_port_is_no_answer(folder: Path) -> None:
         assert not RayHeadProcess(1, "", f"http://127.0.0.1:{port}", str(token), "none").answers()
 
 
-def test_a_damaged_file_is_told(folder: Path) -> None:
+def test_a_damaged_file_is_reported(folder: Path) -> None:
     (folder / "ray.json").write_text("{}")
     with raises("ray-head.file-damaged", "ray.json"):
         end_head(folder)
@@ -232,7 +232,9 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
     assert started[1].lives()  # it outlives the server
 
 
-def test_a_head_that_does_not_start_is_told_with_its_last_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_does_not_start_is_reported_with_its_last_lines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def start(folder: Path, **options: object) -> RayHeadProcess:
         (folder / "ray.log").write_text("no space left\n")
         made = RayHeadProcess(2**22 + 1, "", "http://127.0.0.1:9", str(folder / "token"), "none-such")

@@ -1,4 +1,4 @@
-"""`RayJobs` says to Ray's job server what it is to, and tells what keeps that from answering."""
+"""`RayJobs` on a job server: requests, states and failures."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_job_that_is_there_is_left_alone(server: tuple[JobServer, str]) -> Non
     assert made.jobs["run.1"]["entrypoint"].endswith("one")
 
 
-def test_states_are_told_in_three_words(server: tuple[JobServer, str]) -> None:
+def test_rays_states_are_mapped_to_three(server: tuple[JobServer, str]) -> None:
     made, url = server
     for number, status in enumerate(("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")):
         made.add(f"run.{number}", status)
@@ -141,7 +141,9 @@ def test_what_is_not_known_has_written_nothing_and_is_not_stopped(server: tuple[
     assert made.asked[-1][:2] == ("POST", "/api/jobs/run.1/stop")
 
 
-def test_what_keeps_it_from_answering_is_told(server: tuple[JobServer, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_the_job_server_are_service_errors(
+    server: tuple[JobServer, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, url = server
     jobs = jobs_of(url)
     assert jobs.states([]) == {}

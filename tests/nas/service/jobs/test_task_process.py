@@ -49,9 +49,7 @@ def test_the_reason_of_a_failure_is_reported(tmp_path: Path, code: str, reason: 
         _ = made.data
 
 
-def test_one_that_takes_too_long_is_ended_even_where_it_does_not_want_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_above_its_time_limit_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.service.jobs.task_process._GRACE_S", 0.1)
     stubborn = python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(100)")
     made = run_task(tmp_path / "r.json", stubborn, time_limit_s=0.5)
@@ -75,7 +73,7 @@ def test_sigterm_ends_the_command_and_keeps_nothing(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_damaged_result_is_told(tmp_path: Path) -> None:
+def test_a_damaged_result_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("{")
     with raises("task.result-damaged"):
         TaskResult.read(tmp_path / "r.json")

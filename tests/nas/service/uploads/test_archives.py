@@ -61,7 +61,7 @@ def test_clutter_of_systems_is_left_out(tmp_path: Path) -> None:
     assert unpacked(tmp_path, packed({**flowers(), **clutter}))[2] == set(flowers())
 
 
-def test_formats_are_told_by_content(tmp_path: Path) -> None:
+def test_formats_are_recognized_by_content(tmp_path: Path) -> None:
     good = {"a/1.jpg": image(kind="JPEG"), "a/2.webp": image(kind="WEBP"), "b/3.BMP": image(kind="BMP")}
     assert unpacked(tmp_path, packed(good))[0] == 3
     with raises("archive.invalid", "JPEG", "a/1.jpg"):
@@ -88,7 +88,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("members", REFUSED.values(), ids=REFUSED)
-def test_anything_but_images_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
+def test_anything_but_images_is_rejected(tmp_path: Path, members: dict[str, bytes]) -> None:
     outside = tmp_path / "outside"
     inside = outside / "inside"
     inside.mkdir(parents=True)
@@ -97,7 +97,7 @@ def test_anything_but_images_is_refused(tmp_path: Path, members: dict[str, bytes
     assert tree(tmp_path) == {"outside": None, "outside/inside": None}
 
 
-def test_no_zip_archive_is_refused(tmp_path: Path) -> None:
+def test_no_zip_archive_is_rejected(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     whole = packed(flowers())
     for content in (b"", b"PK", whole[: len(whole) // 2], whole[:-10], pickled(mark), torch_file(mark), image()):
@@ -106,13 +106,13 @@ def test_no_zip_archive_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_links_and_encryption_are_refused(tmp_path: Path) -> None:
+def test_links_and_encryption_are_rejected(tmp_path: Path) -> None:
     for content in (with_link(), encrypted(), packed({"a/1.png": image()}, method=zipfile.ZIP_LZMA)):
         with pytest.raises(JobError):
             unpacked(tmp_path, content)
 
 
-def test_names_of_any_script_are_kept_as_far_as_file_systems_take_them(tmp_path: Path) -> None:
+def test_names_of_any_script_are_kept_within_the_limits_of_file_systems(tmp_path: Path) -> None:
     most = "漢" * 85  # of 3 bytes each, 255 in all
     with unpack_images(
         io.BytesIO(packed({f"{most}/é.png": image(), "Äpfel/🍏.png": image()})), tmp_path, Limits()
@@ -124,14 +124,14 @@ def test_names_of_any_script_are_kept_as_far_as_file_systems_take_them(tmp_path:
             unpacked(tmp_path, packed({name: image()}))
 
 
-def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_member_is_rejected(tmp_path: Path) -> None:
     whole = bytearray(packed({"rose/a.png": image((200, 200))}, method=zipfile.ZIP_STORED))
     whole[100] ^= 0xFF
     with raises("archive.damaged"):
         unpacked(tmp_path, bytes(whole))
 
 
-def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_comes_twice_is_rejected(tmp_path: Path) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("rose/a.png", image())
@@ -141,7 +141,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
         unpacked(tmp_path, out.getvalue())
 
 
-def test_limits_hold_whatever_an_archive_says_of_itself(tmp_path: Path) -> None:
+def test_limits_hold_where_an_archive_states_wrong_sizes(tmp_path: Path) -> None:
     many = {f"rose/{i}.png": image() for i in range(21)}
     large = {f"rose/{i}.png": image() + noise(700_000, i) for i in range(3)}
     for content in (packed(many), packed(large), bomb(1), bomb(8)):

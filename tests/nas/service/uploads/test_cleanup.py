@@ -16,7 +16,7 @@ def write(path: Path) -> Path:
     return path
 
 
-def test_what_nothing_needs_is_removed(service: Service, settings: ServiceSettings, tmp_path: Path) -> None:
+def test_stale_files_are_removed(service: Service, settings: ServiceSettings, tmp_path: Path) -> None:
     assert stale_files(settings, service.state) == []
     for task, status in (("waits", TaskStatus.QUEUED), ("runs", TaskStatus.RUNNING), ("done", TaskStatus.FINISHED)):
         service.state.add_task(task, TaskKind.MEASUREMENT, "board", {})
@@ -45,7 +45,7 @@ def test_what_nothing_needs_is_removed(service: Service, settings: ServiceSettin
     assert list(settings.trash.iterdir()) == []
 
 
-def test_what_cannot_be_removed_stops_nothing(service: Service, settings: ServiceSettings) -> None:
+def test_a_file_that_cannot_be_removed_stops_nothing(service: Service, settings: ServiceSettings) -> None:
     last = write(settings.trash / "small-1.0123" / "run.db")
     remove([settings.trash / "not-there", last.parent]).join()
     assert not last.exists()

@@ -1,4 +1,4 @@
-"""Streams of where runs stand, to many watchers at once."""
+"""Event streams of runs, with many subscribers at once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BASE = RunSummary(
 )  # fmt: skip
 
 
-class Told:
-    """Runs that stand where they are told to, and how often they were looked at."""
+class Summaries:
+    """Runs with statuses that a test sets, and how often they were read."""
 
     def __init__(self) -> None:
         self.summaries: dict[str, RunSummary | Exception] = {"a-1": BASE}
@@ -42,8 +42,8 @@ class Told:
         self.summaries["a-1"] = BASE.model_copy(update=values)
 
 
-def made_streams(told: Told, **about: Any) -> EventStreams:
-    return EventStreams(told, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+def made_streams(made: Summaries, **about: Any) -> EventStreams:
+    return EventStreams(made, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
 
 
 async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -62,42 +62,42 @@ async def first_data(stream: AsyncIterator[bytes]) -> dict[str, Any]:
     raise AssertionError("the stream ended")
 
 
-def test_every_watcher_is_told_each_change_and_the_end() -> None:
-    told, n = Told(), 200
+def test_every_subscriber_gets_each_change_and_the_end() -> None:
+    made, n = Summaries(), 200
 
     async def watch() -> list[list[tuple[int, str]]]:
-        runs = made_streams(told, interval_s=0.02)
+        runs = made_streams(made, interval_s=0.02)
         streams = [runs.follow("a-1", BASE) for _ in range(n)]
         rounds = [await asyncio.gather(*map(first_data, streams))]
         for values in ({"evaluations": 1}, {"evaluations": 2}, {"status": "finished", "live": False}):
-            told.change(**values)
+            made.change(**values)
             rounds.append(await asyncio.gather(*map(first_data, streams)))
         assert await asyncio.gather(*map(events, streams)) == [[]] * n
         return [[(event["evaluations"], event["status"]) for event in events_] for events_ in rounds]
 
     expected = [(0, "running"), (1, "running"), (2, "running"), (0, "finished")]
     assert asyncio.run(watch()) == [[event] * n for event in expected]
-    assert told.looks < n  # far fewer than watchers times changes: one a round for all
+    assert made.looks < n  # far fewer than watchers times changes: one a round for all
 
 
-def test_a_run_that_has_ended_is_told_once() -> None:
-    told = Told()
-    told.change(status="cancelled")
-    ended = told("a-1")
-    found = asyncio.run(events(made_streams(told).follow("a-1", ended)))
+def test_a_run_that_has_ended_is_sent_once() -> None:
+    made = Summaries()
+    made.change(status="cancelled")
+    ended = made("a-1")
+    found = asyncio.run(events(made_streams(made).follow("a-1", ended)))
     assert [event["status"] for event in found] == ["cancelled"]
 
 
 def test_a_run_that_is_resumed_is_watched_though_a_slow_watcher_still_reads_its_end() -> None:
-    told = Told()
+    made = Summaries()
 
     async def watch() -> list[str]:
-        runs = made_streams(told)
+        runs = made_streams(made)
         slow = runs.follow("a-1", BASE.model_copy(update={"status": "finished"}))
         found = [(await first_data(slow))["status"]]  # and does not ask for more
         quick = runs.follow("a-1", BASE)
         found.append((await first_data(quick))["status"])
-        told.change(status="failed")
+        made.change(status="failed")
         found += [event["status"] for event in await events(quick)]
         assert await events(slow) == []
         return found
@@ -106,38 +106,38 @@ def test_a_run_that_is_resumed_is_watched_though_a_slow_watcher_still_reads_its_
 
 
 def test_a_run_that_is_deleted_ends_its_streams() -> None:
-    told = Told()
+    made = Summaries()
 
     async def watch() -> list[dict[str, Any]]:
-        runs = made_streams(told)
+        runs = made_streams(made)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
-        told.summaries["a-1"] = UnknownNameError("run", "a-1", [])
+        made.summaries["a-1"] = UnknownNameError("run", "a-1", [])
         return await events(stream)
 
     assert asyncio.run(watch()) == []
 
 
 def test_a_run_that_cannot_be_read_for_a_moment_stays_watched() -> None:
-    told = Told()
+    made = Summaries()
 
     async def watch() -> list[dict[str, Any]]:
-        runs = made_streams(told)
+        runs = made_streams(made)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
-        told.summaries["a-1"] = StoreError("locked")
-        rest, looks = asyncio.create_task(events(stream)), told.looks
-        while told.looks < looks + 2:  # one of them has come to its end
+        made.summaries["a-1"] = StoreError("locked")
+        rest, looks = asyncio.create_task(events(stream)), made.looks
+        while made.looks < looks + 2:  # one of them has come to its end
             await asyncio.sleep(0)
-        told.change(status="finished")
+        made.change(status="finished")
         return await rest
 
     assert [event["status"] for event in asyncio.run(watch())] == ["finished"]
 
 
-def test_silence_is_broken_by_comments() -> None:
+def test_comments_keep_an_idle_stream_open() -> None:
     async def watch() -> list[bytes]:
-        stream = made_streams(Told(), keep_alive_s=0.01).follow("a-1", BASE)
+        stream = made_streams(Summaries(), keep_alive_s=0.01).follow("a-1", BASE)
         return [await anext(stream) for _ in range(4)]
 
     retry, first, *comments = asyncio.run(watch())
@@ -146,11 +146,11 @@ def test_silence_is_broken_by_comments() -> None:
     assert all(comment.startswith(b":") for comment in comments)
 
 
-def test_only_so_many_may_watch_and_the_counts_go_down_again() -> None:
+def test_the_number_of_streams_is_limited_and_counted() -> None:
     counts: list[int] = []
 
     async def watch() -> None:
-        runs = made_streams(Told(), most=1, changed=counts.append)
+        runs = made_streams(Summaries(), most=1, changed=counts.append)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         with pytest.raises(TooManyError):
@@ -164,7 +164,7 @@ def test_only_so_many_may_watch_and_the_counts_go_down_again() -> None:
 
 def test_closing_ends_all_streams() -> None:
     async def watch() -> list[dict[str, Any]]:
-        runs = made_streams(Told())
+        runs = made_streams(Summaries())
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         runs.close()

@@ -1,4 +1,4 @@
-"""What the service tells of searches, compared with what is counted by hand from their stores."""
+"""Results of searches, compared with values computed independently from their stores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dominated(one: Network, others: tuple[Network, ...] | list[Network]) -> bool
     return any(o != mine and o[0] <= mine[0] and o[1] <= mine[1] for o in map(costs, others))
 
 
-def test_a_front_is_told_with_final_figures_and_its_ends(service: Service, runs: RunsFolder) -> None:
+def test_a_front_has_final_values_and_the_ends_of_the_space(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     front = service.results.front(run)
     assert [o.name for o in front.objectives] == list(TWO)
@@ -64,7 +64,7 @@ def test_limits_replace_the_jobs(service: Service, runs: RunsFolder) -> None:
     assert not own.largest.within_limits
 
 
-def test_where_nothing_keeps_the_limits_the_nearest_is_told(service: Service, runs: RunsFolder) -> None:
+def test_the_nearest_network_is_given_where_none_is_within_the_limits(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, limits={LATENCY: (None, 1e-4)}).id
     front = service.results.front(run)
     everything = service.results.evaluations(run, limit=100).networks
@@ -82,7 +82,7 @@ def test_one_profile_has_a_front_of_its_own(service: Service, runs: RunsFolder) 
         service.results.front(run, profile="nowhere")
 
 
-def test_evaluations_are_cut_into_pages_in_the_order_told(service: Service, runs: RunsFolder) -> None:
+def test_evaluations_are_paged_in_the_order_of_their_evaluation(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     with Run.open(runs, run).store() as store:
         asked = [a.key for step in store.asks() for a in step]
@@ -92,7 +92,7 @@ def test_evaluations_are_cut_into_pages_in_the_order_told(service: Service, runs
     assert [n.key for n in service.results.evaluations(run, descending=True, limit=2).networks] == asked[:-3:-1]
 
 
-def test_evaluations_are_sorted_by_a_figure(service: Service, runs: RunsFolder) -> None:
+def test_evaluations_are_sorted_by_a_metric(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, names=FOUR).id
     found = service.results.evaluations(run, sort="macs", descending=True, limit=100).networks
     macs = [n.figures["macs"].value for n in found]
@@ -122,13 +122,13 @@ def test_a_report_is_made_again_only_when_the_run_has_changed(service: Service, 
 
 
 def rested(service: Service, run: str) -> None:
-    """Asks until the files are old enough to be told from ones that are written again."""
+    """Polls until the files are old enough for their stamps to be reliable."""
     first = service.results.report(run)
     while (again := service.results.report(run)) is not first:
         first = again
 
 
-def test_predictions_are_told_apart(service: Service, runs: RunsFolder) -> None:
+def test_predictions_are_marked(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     page = service.results.predicted(run, limit=5)
     evaluated = {n.key for n in service.results.evaluations(run, limit=100).networks}
@@ -139,7 +139,7 @@ def test_predictions_are_told_apart(service: Service, runs: RunsFolder) -> None:
     assert all(n.figures["accuracy"].error > 0 for n in page.networks)
 
 
-def test_predictors_are_told_by_step(service: Service, runs: RunsFolder) -> None:
+def test_predictors_are_listed_by_step(service: Service, runs: RunsFolder) -> None:
     found = {p.objective: p for p in service.results.predictors(searched(runs).id)}
     assert list(found) == list(TWO)
     assert [entry["step"] for entry in found["accuracy"].history] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Where a run stands is what its store says now, though it is read only where that has changed."""
+"""The index of runs: snapshots are current, though a store is read only when it has changed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
     assert not found.open
 
 
-def test_a_constraint_on_another_figure_is_one_more_to_wait_for(runs: RunsFolder, store: SqlStore) -> None:
+def test_an_evaluation_needs_the_metrics_of_constraints_too(runs: RunsFolder, store: SqlStore) -> None:
     limits = tuple(Constraint(Objective.parse(metric, []), minimum=0.5) for metric in ("accuracy", "macs"))
     store.describe(search_facts(constraints=limits))
     add(store, 1, "accuracy")
@@ -106,7 +106,7 @@ def test_a_database_is_read_again_only_once_it_has_changed(
     store.set_status(RunStatus.CANCELLED)
     assert index.snapshot("tiny-1").status is RunStatus.CANCELLED
     assert len(reads) == 2
-    store.close()  # nobody holds it, which no file tells; and its files are put into one
+    store.close()  # it is no longer held, which changes no file; and its files are merged
     found = index.snapshot("tiny-1")
     assert (found.status, found.held) == (RunStatus.CANCELLED, False)
     for _ in range(3):
@@ -130,10 +130,8 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     assert index.snapshot("tiny-1").status is RunStatus.RUNNING
 
 
-def test_of_runs_that_have_ended_no_store_is_kept(
-    runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There are ever more of them, and an engine takes more memory than all that is told of a run."""
+def test_stores_of_ended_runs_are_closed(runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number grows, and an engine takes more memory than a snapshot."""
     kept: weakref.WeakSet[SqlStore] = weakref.WeakSet()
 
     open_ = SqlStore.open
@@ -156,7 +154,7 @@ def test_of_runs_that_have_ended_no_store_is_kept(
     assert len(kept) == 0
 
 
-def test_a_database_server_that_does_not_answer_is_not_waited_for_again_and_again(runs: RunsFolder) -> None:
+def test_a_database_server_that_does_not_answer_is_not_asked_again_for_a_while(runs: RunsFolder) -> None:
     asked = [0]
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -186,7 +184,7 @@ def test_a_database_server_that_does_not_answer_is_not_waited_for_again_and_agai
     assert asked[0] == 4  # once whether it is driven, and once where it stands
 
 
-def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
+def test_snapshots_of_remote_databases_expire_also_where_the_clock_was_set_back(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ChangeStamp, "of", lambda database: None)
@@ -200,7 +198,7 @@ def test_what_is_kept_elsewhere_is_read_again_when_the_clock_was_set_back(
     assert found == [1, 1, 3, 4]
 
 
-def test_what_is_no_run_and_what_is_damaged_is_told(runs: RunsFolder, run: RunFolder) -> None:
+def test_an_unknown_and_a_damaged_run_are_errors(runs: RunsFolder, run: RunFolder) -> None:
     index = RunIndex(runs)
     with pytest.raises(UnknownNameError):
         index.snapshot("tiny-1")  # a folder alone
