@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
 from nas.build.preprocessing import data_options
+from nas.build.pretrained import Pretrained
 from nas.config import SearchJob
 from nas.store.folder import RunsFolder
 from supernets.data import DataSet, Part, head, load_data, typical_batches
@@ -42,21 +42,18 @@ class JobData:
         return tuple(inputs.numpy() for inputs in batches)
 
 
-def load_job_data(config: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> JobData:
-    """The data that a job names.
-
-    Args:
-        pretrained: folder of the pretrained network that the supernet starts from, with its preprocessing.
+def load_job_data(config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained | None, source: str) -> JobData:
+    """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
     Raises:
         JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
         DataError: the data set is missing or malformed.
     """
-    data = config.data
+    data, folder = config.data, None if pretrained is None else pretrained.config.folder
     dataset = load_data(
         data.name,
         path=data.path,
-        options=data_options(config, runs, pretrained=pretrained, source=source),
+        options=data_options(config, runs, pretrained=folder, source=source),
         validation=data.validation,
         test=data.test,
         seed=SPLIT_SEED,

@@ -53,12 +53,11 @@ def prepare_job(
     check_threads(config.training, source=source)
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
-    pretrained_config = None if pretrained is None else pretrained.config
-    folder = None if pretrained_config is None else pretrained_config.folder
-    data = load_job_data(config, runs, pretrained=folder, source=source)
+    data = load_job_data(config, runs, pretrained=pretrained, source=source)
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
-    family = find_family(config.supernet, data.dataset, checkpoint=named, pretrained=pretrained_config, source=source)
+    sizes = None if pretrained is None else pretrained.config
+    family = find_family(config.supernet, data.dataset, checkpoint=named, pretrained=sizes, source=source)
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
         config, data, runs, family,

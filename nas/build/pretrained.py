@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,20 +65,11 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
     """
     if supernet.pretrained is None:
         return None
-    with _naming_the_key(run, source):
+    try:
         return _loaded(supernet.pretrained, run, supernet.description)
-
-
-def preprocessing_folder(supernet: SupernetConfig, run: RunFolder, *, source: str) -> Path | None:
-    """The folder with the preprocessing of the pretrained network that a run started from; None where it names none.
-
-    Raises:
-        JobError: it is not found.
-    """
-    if supernet.pretrained is None:
-        return None
-    with _naming_the_key(run, source):
-        return find_preprocessing(supernet.pretrained, run)
+    except CheckpointError as error:
+        remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
+        raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
 
 
 def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
@@ -93,15 +82,6 @@ def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
     if run is not None and (run.pretrained / _WEIGHTS).is_file():
         return run.pretrained
     return find_pretrained(pretrained)
-
-
-@contextmanager
-def _naming_the_key(run: RunFolder | None, source: str) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError as error:
-        remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
-        raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
 
 
 def _loaded(name: str, run: RunFolder | None, family: FamilyDescription) -> Pretrained:

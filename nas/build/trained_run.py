@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nas.build.checkpoints import check_training_data, named_checkpoint
 from nas.build.compatibility_facts import network_facts
 from nas.build.job_data import JobData, load_job_data
-from nas.build.pretrained import preprocessing_folder
+from nas.build.pretrained import load_pretrained
 from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.stored_run import StoredRun
 from supernets.checkpoint import Checkpoint, load_checkpoint
@@ -24,7 +24,8 @@ class TrainedRun:
 def load_trained_run(run: StoredRun) -> TrainedRun:
     """The supernet and the data of a run, found to be those that its measurements were made with.
 
-    Neither the teacher nor hardware profiles, lookup tables and pretrained weights are needed.
+    The teacher, hardware profiles, lookup tables and training settings are not needed; of a pretrained network, only the copy
+    of its files that the run keeps.
 
     Raises:
         JobError, DataError, CheckpointError: the checkpoint or the data are missing or damaged.
@@ -32,8 +33,8 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     """
     config, source = run.job, str(run.folder.job_file)
     named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
-    folder = preprocessing_folder(config.supernet, run.folder, source=source)
-    data = load_job_data(config, run.runs, pretrained=folder, source=source)
+    pretrained = load_pretrained(config.supernet, run.folder, source=source)
+    data = load_job_data(config, run.runs, pretrained=pretrained, source=source)
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     checkpoint = named or load_checkpoint(run.folder.checkpoint)

@@ -77,10 +77,8 @@ def write_bundle(point: Point, provenance: Provenance, path: Path, trained: Trai
     return {
         "path": str(path),
         "sha256": sha256,
-        "parity": checks["parity"],
         "precision": precision,
-        "agreement": checks["agreement"],
-        "as_measured": checks["as_measured"],
+        **checks,
         "values": dict(point.values),
         "fidelity": str(point.fidelity),
         "architecture": dict(point.described),

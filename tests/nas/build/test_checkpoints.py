@@ -47,7 +47,7 @@ def tokenizer(folder: Path) -> str:
     return (folder / "bert" / "tokenizer.json").read_text()
 
 
-def test_a_run_that_was_made_of_a_pretrained_network_brings_its_tokenizer(trained: Path, own: Path) -> None:
+def test_a_run_from_a_pretrained_network_has_its_tokenizer(trained: Path, own: Path) -> None:
     runs = RunsFolder(own / "runs")
     for named in ("moods-1", "./runs/moods-1", "./runs/moods-1/checkpoint"):
         prepared = prepare_job(job(own, supernet={"from": named}), runs)
@@ -59,14 +59,14 @@ def test_a_run_that_was_made_of_a_pretrained_network_brings_its_tokenizer(traine
     assert prepare_job(further, runs).data.dataset.train.digest == prepared.data.dataset.train.digest
 
 
-def test_what_the_job_says_comes_first(trained: Path, own: Path) -> None:
+def test_the_job_s_own_tokenizer_takes_precedence(trained: Path, own: Path) -> None:
     (own / "other.json").write_text(tokenizer(trained) + " ")
     data = {**JOB["data"], "tokenizer": "other.json"}
     prepared = prepare_job(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs"))
     assert prepared.data.dataset.sentences.tokenizer == tokenizer(trained) + " "
 
 
-def test_a_run_that_trained_its_own_has_the_same_again(own: Path) -> None:
+def test_a_tokenizer_that_a_run_trained_is_trained_again(own: Path) -> None:
     runs = RunsFolder(own / "runs")
     space = {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}
     run = train(job(own, supernet={"family": "encoder", "space": space}), RunOptions(runs))
@@ -74,13 +74,13 @@ def test_a_run_that_trained_its_own_has_the_same_again(own: Path) -> None:
     assert prepared.data.dataset.sentences.vocabulary < 120
 
 
-def test_another_vocabulary_than_that_of_its_tokenizer_is_refused(own: Path) -> None:
+def test_another_vocabulary_than_its_tokenizer_s_is_rejected(own: Path) -> None:
     wanted = job(own, supernet={"from": "moods-1"}, data={**JOB["data"], "vocabulary": 500})
     with pytest.raises(JobError, match=r"^job.yaml: data.vocabulary: moods-1 was made of a network with a tokenizer"):
         prepare_job(wanted, RunsFolder(own / "runs"), source="job.yaml")
 
 
-def test_a_pretrained_network_that_is_gone_is_told_where_the_run_keeps_nothing_of_it(own: Path) -> None:
+def test_a_missing_pretrained_network_is_reported_where_the_run_has_no_copy(own: Path) -> None:
     runs = RunsFolder(own / "runs")
     shutil.rmtree(runs.get("moods-1").pretrained)  # as runs of earlier versions are
     file = runs.get("moods-1").job_file

@@ -35,7 +35,7 @@ def loaded(bert: Path, run: RunFolder | None = None) -> Pretrained:
     return found
 
 
-def test_what_is_kept_is_whole_and_takes_the_place_of_what_was_there(bert: Path, run: RunFolder) -> None:
+def test_the_copy_is_complete_and_replaces_an_earlier_one(bert: Path, run: RunFolder) -> None:
     run.pretrained.mkdir()
     (run.pretrained / "preprocessor_config.json").write_text("{}")
     found = loaded(bert)
@@ -48,7 +48,7 @@ def test_what_is_kept_is_whole_and_takes_the_place_of_what_was_there(bert: Path,
         assert (run.pretrained / name).read_bytes() == (bert / name).read_bytes()
 
 
-def test_weights_come_from_the_original_and_sizes_from_the_run(bert: Path, run: RunFolder) -> None:
+def test_weights_come_from_the_network_and_sizes_from_the_copy(bert: Path, run: RunFolder) -> None:
     loaded(bert).keep(run)
     (bert / CONFIG).unlink()
     again = loaded(bert, run)
@@ -60,7 +60,7 @@ def test_weights_come_from_the_original_and_sizes_from_the_run(bert: Path, run: 
         loaded(bert)
 
 
-def test_a_place_where_nothing_can_be_kept_is_told(bert: Path, run: RunFolder) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(bert: Path, run: RunFolder) -> None:
     run.pretrained.write_text("")
     with raises("store.unusable", "moods-1/pretrained", "File exists", str(bert)):
         loaded(bert).keep(run)
