@@ -56,7 +56,5 @@ class BoundsConfig(Section):
                 share = f"; write {bound / 100:g}" if bound <= 100 else ""
                 raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
             if bound < 0 or (name == "max" and bound == 0):
-                raise problem(
-                    f"{key}.{name}", f"{metric.metric} is always above 0; expected a number above 0, got {bound:g}"
-                )
+                raise problem(f"{key}.{name}", f"{metric.metric} is always above 0; got the bound {bound:g}")
         return Constraint(metric, self.min, self.max)

@@ -87,9 +87,7 @@ class DataConfig(Section):
         if self.name == "image-folder" and self.path is None:
             raise missing_key("path", "is missing; expected image-folder's folder, with one folder of images a class")
         if self.name == "digits" and self.path is not None:
-            raise conflict(
-                "path", f"digits ships with scikit-learn and has no files; got {show(str(self.path))}, remove it"
-            )
+            raise conflict("path", f"digits has no files of its own; got {show(str(self.path))}, remove it")
         kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
         for key in keys:
             if getattr(self, key) is not None:
@@ -111,9 +109,7 @@ class DataConfig(Section):
         n = self.channels or len(self.mean)
         for key, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != n or n not in (1, 3):
-                raise problem(
-                    key, f"expected one number for grey images, or three for colour, got {show(list(numbers))}"
-                )
+                raise problem(key, f"expected one number (grey) or three (colour), got {show(list(numbers))}")
         if min(self.std) <= 0:
             raise problem("std", f"expected numbers above 0, got {show(list(self.std))}")
 

@@ -183,7 +183,7 @@ class SearchJob(Section):
                 return Path(folder, path.expanduser()).absolute()
             except RuntimeError:
                 raise JobError(
-                    f"{path}: '~' stands for no home folder here; write the path in full", code="job.invalid-value"
+                    f"{path}: there is no such home folder; write the path in full", code="job.invalid-value"
                 ) from None
 
         data, supernet = self.data, self.supernet

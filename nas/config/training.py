@@ -97,12 +97,10 @@ class TrainingConfig(Section):
             raise conflict("teacher", f"is read only with distill: teacher, got distill: {self.distill}; remove one")
         if self.strategy == "instatune" and self.distill == "none":
             raise conflict(
-                "distill", "instatune needs a teacher: expected largest or teacher; or take the strategy sandwich"
+                "distill", "instatune needs a teacher: expected largest or teacher, or the strategy sandwich"
             )
         if self.teacher_epochs is not None and self.distill != "teacher":
-            raise conflict(
-                "teacher_epochs", f"is read only with distill: teacher, got distill: {self.distill}; remove it"
-            )
+            raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
         parts = self.micro_batches if self.strategy == "sorted" else 1

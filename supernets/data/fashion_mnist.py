@@ -63,9 +63,7 @@ def _examples(folder: Path, part: str) -> Examples:
             "labels; expected square images and one label for each; replace both files"
         )
     if len(labels) and labels.max() >= len(CLASS_NAMES):
-        raise _unreadable(
-            f"{labels_file}: holds the label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it"
-        )
+        raise _unreadable(f"{labels_file}: label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it")
     return Examples(
         images[:, None], labels.astype(np.int64), tuple(f"{images_file.name}[{i}]" for i in range(len(labels)))
     )

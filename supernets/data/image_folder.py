@@ -75,9 +75,7 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
         classes = _folders(folder)
         unknown = [c.name for c in classes if c.name not in class_names]
         if unknown:
-            raise _misplaced(
-                f"{folder}: holds the classes {listed(unknown)}, which {train} lacks; give it the same classes"
-            )
+            raise _misplaced(f"{folder}: has classes that {train} lacks: {listed(unknown)}; give it the same")
         parts[PARTS[folder.name]] = _collect(classes, class_names)
     return parts, class_names
 
@@ -120,9 +118,7 @@ def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
             if entry.suffix.lower() not in SUFFIXES:
                 raise _misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
         if not entries:
-            raise _misplaced(
-                f"{folder}: holds no images; expected {', '.join(SUFFIXES)} files; add some or remove the folder"
-            )
+            raise _misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
         found.files.extend(entries)
         found.labels.extend([class_names.index(folder.name)] * len(entries))
     return found

@@ -137,9 +137,7 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
 
 def _count(part: str, amount: int | float, n: int, noun: str) -> int:
     if isinstance(amount, bool) or not (0 < amount < 1 if isinstance(amount, float) else amount >= 1):
-        raise _unsplittable(
-            f"{part}={amount!r}: expected a number of {noun}s (a whole number) or a share between 0 and 1"
-        )
+        raise _unsplittable(f"{part}={amount!r}: expected a whole number of {noun}s or a share between 0 and 1")
     return round(amount * n) if isinstance(amount, float) else amount
 
 

@@ -68,9 +68,7 @@ def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
     files = _found(path, options)
     loose = [file.file.name for file in files if file.part is None]
     if loose and len(loose) != len(files):
-        raise _misplaced(
-            f"{path}: holds {listed(loose)} beside train, validation or test; expected {_LAYOUT}; remove it"
-        )
+        raise _misplaced(f"{path}: remove {listed(loose)}, or train, validation and test; expected {_LAYOUT}")
     parts: dict[str, list[_File]] = {}
     for file in files:
         parts.setdefault(file.part or "train", []).append(file)

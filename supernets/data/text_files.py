@@ -156,9 +156,7 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
         if size > limit:
             raise _too_large(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
         if packed is not None and size > max(_RATIO_FROM, MAX_RATIO * packed):
-            raise _too_large(
-                f"{where}: unpacks to more than {MAX_RATIO} times its size; expected an archive of text; replace it"
-            )
+            raise _too_large(f"{where}: unpacks to more than {MAX_RATIO} times its size, unlike text; replace it")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -167,9 +165,7 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
         raise _unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
-        raise _unreadable(
-            f"{where}: is utf-8 and not {encoding} (which has a letter for any byte); leave its encoding out"
-        )
+        raise _unreadable(f"{where}: is utf-8 and not {encoding} ; leave its encoding out")
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode(encoding)
@@ -183,9 +179,7 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
             f"`iconv -f {other[0]} -t utf-8`, or give its encoding, e.g. {other[1]}"
         ) from None
     if (at := text.find("\0")) >= 0:
-        raise _unreadable(
-            f"{where}: holds a zero character at {at}; expected text; give its encoding (utf-16?), or replace the file"
-        )
+        raise _unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
     return text
 
 

@@ -94,9 +94,7 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _malformed(
-            f"{file.where}:{line}: {error}; perhaps a quote is not closed, or not doubled in a text"
-        ) from None
+        raise _malformed(f"{file.where}:{line}: {error}; is a quote not closed, or not doubled in a text?") from None
 
 
 def _names(file: TextFile, cells: Sequence[str]) -> list[str]:

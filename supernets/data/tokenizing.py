@@ -65,7 +65,7 @@ class SentenceTokenizer:
         added = tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= added:
             raise _unusable(
-                f"max_tokens={max_tokens}: {where} adds {added} special tokens to each sentence; expected at least {added + 1}"
+                f"max_tokens={max_tokens}: {where} adds {added} special tokens; expected at least {added + 1}"
             )
         tokenizer.enable_truncation(max_length=max_tokens)
         tokenizer.no_padding()  # `encode` pads all sentences of a part together

@@ -82,7 +82,7 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
             other = _FAMILIES.get(value) if key == "model_type" and isinstance(value, str) else None
             hint = "give the folder of another network" if other is None else f"write family: {other}"
             raise unusable(
-                f"{settings.path}: {key} is {value!r}, and the family {_FAMILIES[kind]} reads {known[0]!r} alone; {hint}"
+                f"{settings.path}: {key} is {value!r}, and the family {_FAMILIES[kind]} reads {known[0]!r}; {hint}"
             )
     return settings
 
@@ -109,9 +109,7 @@ class TensorFile:
             )
             raise unusable(f"{folder}: no {WEIGHTS} here; {hint}") from None
         except (OSError, SafetensorError) as error:
-            raise unusable(
-                f"{self.path}: cannot be read ({error}); expected a whole safetensors file; {_ANEW}"
-            ) from None
+            raise unusable(f"{self.path}: cannot be read ({error}); {_ANEW}") from None
         self._taken: set[str] = set()
         self._prefix = base if any(name.startswith(base) for name in self._found) else ""
 
@@ -159,17 +157,13 @@ class TensorFile:
         left = sorted(n for n in self._found.keys() - self._taken if n.startswith(own) and not n.endswith(unread))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            raise unusable(
-                f"{self.path}: has the tensor {left[0]}{more}, which a {self._noun} of its {CONFIG} has not; {_ANEW}"
-            )
+            raise unusable(f"{self.path}: has the tensor {left[0]}{more}, which its {CONFIG} does not have; {_ANEW}")
 
     def _take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         if name not in self._found:
             near = difflib.get_close_matches(name, self._found.keys() - self._taken, n=1, cutoff=0.9)
             instead = f" (it has {near[0]})" if near else ""
-            raise unusable(
-                f"{self.path}: has no tensor {name}{instead}, which a {self._noun} of its {CONFIG} has; {_ANEW}"
-            )
+            raise unusable(f"{self.path}: has no tensor {name}{instead}, which its {CONFIG} has; {_ANEW}")
         self._taken.add(name)
         tensor = self._found[name]
         fits = tensor.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=True))

@@ -45,9 +45,7 @@ class StageSpec(Spec):
         super().__post_init__()
         even = [kernel for kernel in self.kernel if kernel % 2 == 0]
         if even:
-            raise DimensionError(
-                "kernel", f"expected odd sides, so that padding is the same on both sides; got {even[0]}"
-            )
+            raise DimensionError("kernel", f"expected odd sides, for equal padding on both sides; got {even[0]}")
 
 
 @dataclass(frozen=True)

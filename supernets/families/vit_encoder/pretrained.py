@@ -96,13 +96,9 @@ def read_vit_config(folder: Path) -> ViTConfig:
     settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and perhaps {PREPROCESSOR}")
     image_size, patch, channels = (settings.whole(key) for key in ("image_size", "patch_size", "num_channels"))
     if image_size % patch:
-        raise unusable(
-            f"{settings.path}: a patch_size of {patch} does not divide an image_size of {image_size}; expected one that does"
-        )
+        raise unusable(f"{settings.path}: a patch_size of {patch} does not divide an image_size of {image_size}")
     if channels not in (1, 3):
-        raise unusable(
-            f"{settings.path}: num_channels is {channels}; images here have 1 (grey) or 3 (colour): take another network"
-        )
+        raise unusable(f"{settings.path}: num_channels is {channels}; expected 1 (grey) or 3 (colour)")
     mean, std = _normalisation(folder, channels)
     qkv_bias = settings.flag("qkv_bias", default=True)
     sizes = {"image_size": image_size, "channels": channels, "patch": patch}
