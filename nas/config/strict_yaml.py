@@ -113,8 +113,7 @@ def _check_keys(node: Node) -> None:
             raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
         if key.value in seen:
             raise _Refused(
-                f"the key {key.value!r} occurs twice (first in line {seen[key.value]}); keep one",
-                key.start_mark,
+                f"the key {key.value!r} occurs twice (first in line {seen[key.value]}); keep one", key.start_mark
             )
         seen[key.value] = key.start_mark.line + 1
 

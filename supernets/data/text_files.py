@@ -88,11 +88,7 @@ def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
             data = _read(opened, limit=left, where=str(folder))
         left -= len(data)
         found.append(
-            TextFile(
-                file.relative_to(folder).as_posix(),
-                str(file),
-                _decoded(data, where=str(file), encoding=encoding),
-            )
+            TextFile(file.relative_to(folder).as_posix(), str(file), _decoded(data, where=str(file), encoding=encoding))
         )
     return found
 

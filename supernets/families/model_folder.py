@@ -142,10 +142,7 @@ class TensorFile:
         if "classifier.weight" not in self._found:
             return {}
         weight = self._take("classifier.weight", (None, width))
-        return {
-            "head.classifier.weight": weight,
-            "head.classifier.bias": self._take("classifier.bias", (len(weight),)),
-        }
+        return {"head.classifier.weight": weight, "head.classifier.bias": self._take("classifier.bias", (len(weight),))}
 
     def check_all_taken(self, *, unread: tuple[str, ...]) -> None:
         """Raises `CheckpointError` if a tensor of embeddings or layers was not taken: without it the network would be another.

@@ -7,14 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from supernets.errors import SpaceError
-from supernets.families.convolutional_spec import (
-    ConvolutionalSpec,
-    Depth,
-    Resolution,
-    Stride,
-    Width,
-    make_divisible,
-)
+from supernets.families.convolutional_spec import ConvolutionalSpec, Depth, Resolution, Stride, Width, make_divisible
 from supernets.families.spec import Ratios, Spec, check_distinct
 
 

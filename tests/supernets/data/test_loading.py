@@ -59,7 +59,7 @@ class TestDigits:
         assert data.train.digest == hashlib.sha256(raw).hexdigest()[:16]
         assert len({p.digest for p in (data.train, data.validation, data.test)}) == 3
 
-    def test_equal_in_another_process_whatever_the_global_seeds(self, data: DataSet) -> None:
+    def test_equal_in_another_process_for_any_global_seeds(self, data: DataSet) -> None:
         code = (
             "import numpy, torch; numpy.random.seed(9); torch.manual_seed(9)\n"
             "from supernets.data import load_data; d = load_data('digits')\n"

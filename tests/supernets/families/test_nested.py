@@ -80,7 +80,7 @@ def test_a_smaller_networks_tensors_are_parts_of_a_larger_ones() -> None:
             assert torch.equal(part, tensor), name
 
 
-def test_a_checkpoint_tells_of_it() -> None:
+def test_a_checkpoint_describes_it() -> None:
     nested = NestedFamily(CNN)
     again = family_from_json(nested.to_json())
     assert again.space == nested.space

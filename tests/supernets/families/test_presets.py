@@ -94,7 +94,7 @@ def test_ofa_holds_mobilenet_v3_large_but_for_its_hidden_widths() -> None:
 
 
 def test_ofa_has_as_many_networks_as_published() -> None:
-    """Once-for-All tells of 2e19 networks at each of 25 resolutions."""
+    """Once-for-All reports 2e19 networks at each of 25 resolutions."""
     family = ofa()
     of_a_stage = sum(9**depth for depth in (2, 3, 4))
     assert family.space.size == 25 * of_a_stage**5
@@ -134,7 +134,7 @@ def test_ofa_resnet50_holds_resnet50d_itself() -> None:
     found = with_values(family, lambda name: 0.25 if name.endswith("expand") else depths.get(name))
     (cost,) = costs(family, found)
     assert cost.parameters == resnet50d_parameters() == 25_576_264
-    assert 4.2e9 < cost.macs < 4.4e9  # He et al. 2018 tell of 4.3 GFLOPs
+    assert 4.2e9 < cost.macs < 4.4e9  # He et al. 2018 report 4.3 GFLOPs
 
 
 def test_ofa_resnet50s_largest_is_nearly_twice_as_large() -> None:

@@ -194,7 +194,7 @@ class TestDescription:
         del data["spec"]["kept"]
         assert family_from_json(data).to_json() == FAMILY.to_json()
 
-    def test_a_depth_keeps_layers_in_the_order_told(self) -> None:
+    def test_a_depth_keeps_layers_in_the_order_of_the_spec(self) -> None:
         with raises("space.invalid-dimension", "kept: ", "'last'"):
             replace(SPEC, kept="last")
         for depth, first, spread in ((1, (0,), (0,)), (2, (0, 1), (0, 5)), (3, (0, 1, 2), (0, 3, 5))):
@@ -284,5 +284,5 @@ class TestBlocks:
             assert row == [own.get(name, "") for name in names]
         for key in {*keys.ravel().tolist()} - {""}:
             assert blocks.model(key).key == key
-        # A layer's place tells nothing, its sizes all.
+        # The key of a layer depends on its sizes only, not on its place.
         assert len({*keys[:, 1:-1].ravel().tolist()} - {""}) <= 3 * 3 * 3

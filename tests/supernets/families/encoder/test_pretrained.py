@@ -170,7 +170,7 @@ class TestWriting:
             ),
         ],
     )
-    def test_what_no_bert_can_be_is_refused_and_told(
+    def test_architectures_that_no_bert_has_are_rejected(
         self, tmp_path: Path, spec: EncoderSpec, values: dict[str, int], error: str
     ) -> None:
         family = EncoderFamily(spec, vocabulary=60, positions=16, padding=0, tokens=9, n_classes=3)
@@ -232,7 +232,7 @@ class TestBadInput:
         save_file(tensors, folder / WEIGHTS)
         assert "embedding.positions" in read_bert(folder).tensors
 
-    def test_a_figure_that_is_none_is_named_by_its_tensor(self, folder: Path) -> None:
+    def test_a_value_that_is_not_finite_is_named_by_its_tensor(self, folder: Path) -> None:
         tensors = load_file(folder / WEIGHTS)
         tensors["bert.encoder.layer.1.output.dense.bias"][3] = torch.inf
         save_file(tensors, folder / WEIGHTS)

@@ -160,7 +160,7 @@ class TestNormalisation:
             ('{"rescale_factor": "x"}', "pretrained.unusable | rescale_factor is 'x' | 0"),
         ],
     )
-    def test_what_makes_no_images_is_told(
+    def test_unusable_preprocessing_is_rejected(
         self, classifier: tuple[Path, nn.Module], tmp_path: Path, content: str, error: str
     ) -> None:
         folder = Path(shutil.copytree(classifier[0], tmp_path / "copy"))
@@ -193,7 +193,7 @@ class TestWriting:
         read = read_vit(tmp_path / "out")
         assert (read.classes, read.config.mean, read.config.std) == (3, mean, std)
 
-    def test_what_no_vit_can_be_is_refused_and_told(self, tmp_path: Path) -> None:
+    def test_architectures_that_no_vit_has_are_rejected(self, tmp_path: Path) -> None:
         spec = ViTEncoderSpec(head_size=4, depth=(3,), width=(24,), heads=(3, 6), hidden=(36,), patch=4)
         family = ViTEncoderFamily(spec, image_size=12, channels=3, n_classes=3)
         smallest, mixed = family.space.smallest, family.space.canonical([0, 0, 1, 0, 0, 0, 1, 0])
