@@ -176,7 +176,7 @@ def test_images_that_are_not_the_networks_are_refused(shell: Shell, data: str, m
     [
         (
             "{family: encoder, pretrained: vit}",
-            "model_type is 'vit', and the family encoder reads 'bert' alone; write family: ",
+            "model_type is 'vit', and the family encoder reads 'bert'; write family: ",
         ),
         (
             "{family: vit, pretrained: vit}",

@@ -82,12 +82,12 @@ DENSE = "bert.encoder.layer.1.output.dense.weight"
     [
         (lambda folder: shutil.rmtree(folder), ("bert: no config.json here", "expected a folder of a pretrained model")),
         (lambda folder: (folder / CONFIG).write_text("{"), ("config.json: cannot be read", "expected a JSON object; save")),
-        (configured(model_type="roberta"), ("model_type is 'roberta'", "reads 'bert' alone", "give the folder of another")),
+        (configured(model_type="roberta"), ("model_type is 'roberta'", "reads 'bert'", "give the folder of another")),
         (configured(num_hidden_layers=3), ("no tensor bert.encoder.layer.2.attention.self.query.weight", "save the network")),
         (configured(num_hidden_layers=1), ("has the tensor bert.encoder.layer.1.", "and 15 more", "save the network anew")),
         (renamed(DENSE, DENSE.replace("dense", "dens")), (f"no tensor {DENSE} (it has {DENSE.replace('dense', 'dens')})",)),
         (configured(intermediate_size=20), ("layer.0.intermediate.dense.weight is 16 x 16", "it is 20 x 16", "save the")),
-        (lambda folder: (folder / WEIGHTS).write_bytes(b"none"), ("model.safetensors: cannot be read", "expected a whole")),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"none"), ("model.safetensors: cannot be read", "save the network")),
         (lambda folder: (folder / TOKENIZER).write_text("{}"), ("tokenizer.json: is no tokenizer", "replace it")),
         (lambda folder: (folder / TOKENIZER).unlink(), ("tokenizer.json: cannot be read", "expected the tokenizer.json of")),
         (configured(pad_token_id=3), ("bert pads with token 3, and the tokenizer with 0", "give the tokenizer that")),
@@ -110,7 +110,7 @@ def test_weights_that_are_no_numbers(shell: Shell) -> None:
     tensors = load_file(path)
     tensors[DENSE][0, 0] = torch.nan
     save_file(tensors, path)
-    assert f"{DENSE} holds figures that are not finite (nan, inf); save the network anew" in refused(shell)
+    assert f"{DENSE} holds values that are not finite (nan, inf); save the network anew" in refused(shell)
 
 
 def test_a_space_larger_than_the_pretrained_network(shell: Shell) -> None:
