@@ -1,4 +1,4 @@
-"""More for a run to spend: what it comes to, and how it is recorded, once however often it is asked for."""
+"""The extension of a run's budget, applied at most once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nas.store.run_state import RunState
 
 @dataclass(frozen=True, slots=True)
 class BudgetExtension:
-    """What a run is given beyond its budget: new totals (``150``), or more of them (``+50``).
+    """New totals of a budget (``150``), or increases (``+50``).
 
     Attributes:
-        id: of this one request; a run takes one of an id once. "" for one that is taken whenever it is given.
+        id: of this request; a run applies an id once. "" for one that is applied each time.
     """
 
     evaluations: str | int | None = None
@@ -23,14 +23,14 @@ class BudgetExtension:
     id: str = ""
 
     def __bool__(self) -> bool:
-        """Whether it asks for anything."""
+        """Whether it changes anything."""
         return self.evaluations is not None or self.minutes is not None
 
-    def of(self, store: RunStore, run: str) -> Budget:
-        """The budget that a run has with it; nothing is written.
+    def extended_budget(self, store: RunStore, run: str) -> Budget:
+        """The budget of a run with this extension; nothing is written.
 
         Raises:
-            NasError: the run is a training, or could not go on even so.
+            NasError: the run is a training, or could not continue with it.
         """
         state = store.state()
         if state.budget is None:
@@ -48,13 +48,13 @@ class BudgetExtension:
         return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:
-        """Records it, before it is acted upon: a driver that is killed now is resumed with it.
+        """Records it before it takes effect, so that a driver that is killed now is resumed with it.
 
         Raises:
-            NasError: as `of`.
+            NasError: as `extended_budget`.
         """
-        budget = self.of(store, run)
+        budget = self.extended_budget(store, run)
         if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
-            store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; go on with: nas resume {run}")
+            store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; continue with: nas resume {run}")
         # Until there are finalists again, the front is chosen from all networks, lest it hide what the extension finds.
         store.update_state(budget=budget, stop=None, finalists=(), extension=self.id or store.state().extension)

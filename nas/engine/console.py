@@ -1,4 +1,4 @@
-"""What people see of a running job, on stderr: bars on a terminal, lines elsewhere."""
+"""Progress of a run on stderr: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.progress import (
 
 from nas.analysis.formatting import duration, miss_text
 
-if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither the loop nor torch
+if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # a command that shows what goes on elsewhere needs neither t
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""
 _PACE, _APART_S = 12, 0.5
-"""The pace of a phase is that of its last changes, so many, each at least so many seconds after the one before: a batch's
-figures arrive together, and a resumed search's earlier ones all at once."""
+"""The pace of a phase is that of its last changes (at most this number), each at least this number of seconds after the one
+before: the measurements of a batch arrive together, and those of a resumed search all at once."""
 
 
 class Pace:
@@ -59,7 +59,7 @@ class Pace:
 
 
 class ConsoleProgress:
-    """Progress bars of training and search; the figures shown are committed or checkpointed.
+    """Progress bars of training and search; everything shown is committed or checkpointed.
 
     Args:
         clock: seconds, for the time that is left.
@@ -70,11 +70,11 @@ class ConsoleProgress:
         self._paces: dict[str, Pace] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[values]}"),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
-        self._told: dict[str, int] = {}
+        self._shares: dict[str, int] = {}
         self._accuracies = ""
 
     def __enter__(self) -> Self:
@@ -84,21 +84,21 @@ class ConsoleProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._bars.stop()
 
-    def _update(self, phase: str, done: int, total: int, figures: str) -> None:
+    def _update(self, phase: str, done: int, total: int, values: str) -> None:
         if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(phase, total=total, figures="")
+            self._tasks[phase] = self._bars.add_task(phase, total=total, values="")
             self._paces[phase] = Pace(self._clock)
         left = self._paces[phase].left(done, total)
-        figures = figures if left is None else f"{duration(left)} left  {figures}"
-        self._bars.update(self._tasks[phase], completed=done, total=total, figures=figures)
+        values = values if left is None else f"{duration(left)} left  {values}"
+        self._bars.update(self._tasks[phase], completed=done, total=total, values=values)
         # Without a terminal, about ten lines a phase, and always the last one.
         share = _LINES * done // max(1, total)
-        if not self._console.is_terminal and share > self._told.get(phase, 0):
-            self._told[phase] = share
-            self.note(f"{phase}: {done} of {total}  {figures}".rstrip())
+        if not self._console.is_terminal and share > self._shares.get(phase, 0):
+            self._shares[phase] = share
+            self.note(f"{phase}: {done} of {total}  {values}".rstrip())
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """Shows nothing: a run is named when it ends."""
+        """Shows nothing; the command prints the run's name at the end."""
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:
@@ -110,14 +110,14 @@ class ConsoleProgress:
             self._update("training, epoch", epoch.epoch, epochs, f"loss {epoch.loss:.3f}{self._accuracies}")
 
     def progress(self, progress: SearchProgress) -> None:
-        figures = f"front {progress.front}" if progress.front else ""
+        values = f"front {progress.front}" if progress.front else ""
         if progress.hypervolume is not None:
-            figures += f"  hypervolume {progress.hypervolume:.4g}"
+            values += f"  hypervolume {progress.hypervolume:.4g}"
         if progress.nearest is not None:
-            figures = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
+            values = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
         if progress.failures:
-            figures += f"  failed {progress.failures}"
-        self._update(progress.phase, progress.done, progress.total, figures)
+            values += f"  failed {progress.failures}"
+        self._update(progress.phase, progress.done, progress.total, values)
 
     def count(self, phase: str, done: int, total: int) -> None:
         self._update(phase, done, total, "")

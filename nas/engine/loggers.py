@@ -1,4 +1,4 @@
-"""Displays that write figures for TensorBoard or MLflow, beside the one that people see."""
+"""Progress observers that write metrics for TensorBoard or MLflow (``--log-to``)."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ FORMS = "tensorboard:FOLDER or mlflow:URI"
 _PARAMETERS = ("name", "kind", "seed", "algorithm", "evaluations", "epochs", "objectives", "profiles", "precisions")
 """Facts of a run that are kept as its parameters."""
 _EVERY_S, _MOST = 5.0, 500
-"""How long figures are kept back at most, and how many: each time is a request to a server."""
+"""Metrics are buffered for at most this number of seconds and up to this number: each write is a request to a server."""
 _TIMEOUT_S, _RETRIES = 10, 2
 """MLflow's own would let a search wait for many minutes for a server that is gone."""
 
 
-class Log(Protocol):
-    """Where a sink's figures go.
+class LogWriter(Protocol):
+    """The destination of a logger's metrics.
 
     Raises:
-        SinkError: from any method, where they cannot be written.
+        LoggerError: from any method, where they cannot be written.
     """
 
     def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
-        """What follows is of this run; the same one may have been begun before."""
+        """Begins a run, or continues one that was begun before."""
         ...
 
-    def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
-        """Figures by name and step."""
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
+        """Writes metrics by name and step."""
         ...
 
     def close(self, status: str) -> None:
-        """Nothing follows.
+        """Ends the run.
 
         Args:
             status: ``FINISHED``, ``FAILED`` or ``KILLED``.
@@ -57,18 +57,20 @@ class Log(Protocol):
 
 
 class ProgressLogger:
-    """A display whose figures go to a log; closed by ``with``.
+    """An observer that writes metrics to a `LogWriter`; closed by ``with``.
 
-    A log that fails ends no run: that is told once, and nothing more is written.
+    A writer that fails does not end the run: the failure is noted once, and nothing more is written.
 
     Args:
-        tell: told of that.
+        note: called with that failure.
         clock: seconds, of any beginning.
     """
 
-    def __init__(self, log: Log, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._log: Log | None = log
-        self._tell, self._clock = tell, clock
+    def __init__(
+        self, log: LogWriter, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._writer_of: LogWriter | None = log
+        self._note, self._clock = note, clock
         self._kept: list[tuple[str, int, float]] = []
         self._written = clock()
         self._known = 0
@@ -80,16 +82,18 @@ class ProgressLogger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._keep_latest()
         self._flush()
-        if self._log is not None:
+        if self._writer_of is not None:
             with self._failing_once():
-                self._log.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
+                self._writer_of.close(
+                    "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+                )
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Keeps the run's parameters; the evaluations that it has already were written when they were made."""
         self._known = n_evaluations
-        if self._log is not None:
+        if self._writer_of is not None:
             with self._failing_once():
-                self._log.begin(run, _parameters(facts, budget))
+                self._writer_of.begin(run, _parameters(facts, budget))
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """Keeps the loss."""
@@ -97,12 +101,12 @@ class ProgressLogger:
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
         """Keeps the epoch's mean loss, and the accuracy of the largest and the smallest network."""
-        figures = {"epoch/loss": epoch.loss, "epoch/largest": epoch.largest, "epoch/smallest": epoch.smallest}
-        self._keep(epoch.epoch, figures)
+        metrics = {"epoch/loss": epoch.loss, "epoch/largest": epoch.largest, "epoch/smallest": epoch.smallest}
+        self._keep(epoch.epoch, metrics)
         self._flush()
 
     def progress(self, progress: SearchProgress) -> None:
-        """Keeps what the search has come to by each evaluation, once that is all told."""
+        """Keeps the latest progress of each number of evaluations."""
         if progress.phase != "searching" or progress.done <= self._known:
             return
         if self._latest is not None and progress.done != self._latest.done:
@@ -119,29 +123,29 @@ class ProgressLogger:
         progress, self._latest = self._latest, None
         if progress is None:
             return
-        figures = {"search/front": float(progress.front), "search/failures": float(progress.failures)}
+        metrics = {"search/front": float(progress.front), "search/failures": float(progress.failures)}
         if progress.hypervolume is not None:
-            figures["search/hypervolume"] = progress.hypervolume
-        self._keep(progress.done, figures)
+            metrics["search/hypervolume"] = progress.hypervolume
+        self._keep(progress.done, metrics)
 
-    def _keep(self, step: int, figures: Mapping[str, float]) -> None:
-        self._kept += [(name, step, value) for name, value in figures.items() if math.isfinite(value)]
+    def _keep(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._kept += [(name, step, value) for name, value in metrics.items() if math.isfinite(value)]
         if len(self._kept) >= _MOST or self._clock() - self._written >= _EVERY_S:
             self._flush()
 
     def _flush(self) -> None:
         kept, self._kept, self._written = self._kept, [], self._clock()
-        if kept and self._log is not None:
+        if kept and self._writer_of is not None:
             with self._failing_once():
-                self._log.write(kept)
+                self._writer_of.write(kept)
 
     @contextmanager
     def _failing_once(self) -> Iterator[None]:
         try:
             yield
         except LoggerError as error:
-            self._log = None
-            self._tell(f"{error}; the run goes on, and nothing more is logged there")
+            self._writer_of = None
+            self._note(f"{error}; the run continues, and nothing more is logged there")
 
 
 class TensorBoardWriter:
@@ -151,7 +155,7 @@ class TensorBoardWriter:
         folder: made where there is none.
 
     Raises:
-        SinkError: the package is not installed, or the folder cannot be made.
+        LoggerError: the package is not installed, or the folder cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -171,9 +175,9 @@ class TensorBoardWriter:
             lines = [f"| {name} | {value} |" for name, value in parameters.items()]
             self._writer.add_text("run", "\n".join(["| | |", "|---|---|", *lines]))
 
-    def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
         with self._writing():
-            for name, step, value in figures:
+            for name, step, value in metrics:
                 self._writer.add_scalar(name, value, step)
             self._writer.flush()
 
@@ -198,7 +202,7 @@ class MLflowWriter:
         experiment: the name of the experiment, which is made where there is none.
 
     Raises:
-        SinkError: the package is not installed, or nothing answers.
+        LoggerError: the package is not installed, or nothing answers.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -234,10 +238,10 @@ class MLflowWriter:
             params = [self._param(name, value) for name, value in parameters.items()]
             self._client.log_batch(self._run, params=params)
 
-    def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
         now = int(time.time() * 1000)
         with self._asking():
-            metrics = [self._metric(name, value, now, step) for name, step, value in figures]
+            metrics = [self._metric(name, value, now, step) for name, step, value in metrics]
             self._client.log_batch(self._run, metrics=metrics)
 
     def close(self, status: str) -> None:
@@ -255,22 +259,22 @@ class MLflowWriter:
 
 
 @contextmanager
-def opened(wanted: Sequence[str], tell: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
-    """Sinks by what ``--log-to`` says, closed at the end.
+def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
+    """The loggers that ``--log-to`` names, closed at the end.
 
     Args:
         wanted: each ``tensorboard:FOLDER`` or ``mlflow:URI``.
-        tell: told where one fails later.
+        note: called when one fails later.
         experiment: MLflow's.
 
     Raises:
-        SinkError: one is malformed, or cannot be opened.
+        LoggerError: one is malformed, or cannot be opened.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(ProgressLogger(_log(text, experiment), tell)) for text in wanted]
+        yield [stack.enter_context(ProgressLogger(_writer_of(text, experiment), note)) for text in wanted]
 
 
-def _log(text: str, experiment: str) -> Log:
+def _writer_of(text: str, experiment: str) -> LogWriter:
     kind, _, where = text.partition(":")
     if not where:
         raise LoggerError(f"--log-to {text!r}: expected {FORMS}")

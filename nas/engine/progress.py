@@ -1,11 +1,11 @@
-"""What a driver tells whoever watches: a protocol, the display that says nothing, and the one that ends what goes on."""
+"""The progress-callback protocol of a driver, and its basic implementations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor torch
+if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder
@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # who shows what goes on elsewhere needs neither the loop nor
 
 
 class ProgressObserver(Protocol):
-    """Told of progress; everything that `progress` counts is committed."""
+    """Callbacks of a driver; everything that `progress` counts is committed."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """A run is driven from here on.
+        """A run begins or resumes.
 
         Args:
             budget: of a search; None for a training.
@@ -34,42 +34,36 @@ class ProgressObserver(Protocol):
         ...
 
     def progress(self, progress: SearchProgress) -> None:
-        """The search went on."""
+        """The search has evaluated something."""
         ...
 
     def count(self, phase: str, done: int, total: int) -> None:
-        """So much of some other work is done."""
+        """Some other work has progressed."""
         ...
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """A line for people."""
         ...
 
 
 class NullObserver:
-    """A display that shows nothing."""
+    """An observer that does nothing."""
 
-    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """Shows nothing."""
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None: ...
 
-    def step(self, step: int, steps: int, loss: float) -> None:
-        """Shows nothing."""
+    def step(self, step: int, steps: int, loss: float) -> None: ...
 
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Shows nothing."""
+    def epoch(self, epoch: Epoch, epochs: int) -> None: ...
 
-    def progress(self, progress: SearchProgress) -> None:
-        """Shows nothing."""
+    def progress(self, progress: SearchProgress) -> None: ...
 
-    def count(self, phase: str, done: int, total: int) -> None:
-        """Shows nothing."""
+    def count(self, phase: str, done: int, total: int) -> None: ...
 
-    def note(self, text: str) -> None:
-        """Shows nothing."""
+    def note(self, text: str) -> None: ...
 
 
 class Interruption(NullObserver):
-    """Ends a driver that a signal interrupts: at once, or else where it next tells how far it is.
+    """Ends a driver that a signal interrupts: at once, or else at its next progress.
 
     A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
     when the signal comes.
@@ -98,31 +92,31 @@ class Interruption(NullObserver):
 
 
 class CompositeObserver:
-    """Tells several displays the same."""
+    """Calls several observers in their order."""
 
     def __init__(self, observers: Sequence[ProgressObserver]) -> None:
-        self._displays = tuple(observers)
+        self._observers = tuple(observers)
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.begin(run, facts, budget, n_evaluations)
 
     def step(self, step: int, steps: int, loss: float) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.step(step, steps, loss)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.epoch(epoch, epochs)
 
     def progress(self, progress: SearchProgress) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.progress(progress)
 
     def count(self, phase: str, done: int, total: int) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.count(phase, done, total)
 
     def note(self, text: str) -> None:
-        for observer in self._displays:
+        for observer in self._observers:
             observer.note(text)

@@ -36,7 +36,7 @@ class Run(StoredRun):
             return build_report(store, run=self.id, profile=profile)
 
     def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
-        """A report, see `report_of`, and what the run tells beyond its front: convergence, predictions, genes, diversity."""
+        """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity."""
         from nas.analysis.insight import insight_of
 
         with self.store() as store:

@@ -1,4 +1,4 @@
-"""Where every run stands: one row a run, and the history of a training."""
+"""The table of all runs: the status and progress of each, and the history of a training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunSnapshot:
         begun: whether a driver has recorded what the run is: its kind, its job's name and its budget.
         name: of its job; "" until the run has begun.
         started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
-        evaluations: networks that have all of their figures; 0 for a training.
+        evaluations: networks that have all of their metrics; 0 for a training.
         epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
     """
 
@@ -110,7 +110,7 @@ class Row:
         """The row for people."""
         status, reason = shown_status(self.status, live=self.live), self.reason
         if status == INTERRUPTED:
-            reason = f"no driver; go on with: nas resume {self.run}"
+            reason = f"no driver; continue with: nas resume {self.run}"
         elif status == NEVER_STARTED:
             reason = "killed while it was being made; start the job again"
         progress = f"{self.done} of {self.total} evaluations"
@@ -120,7 +120,7 @@ class Row:
 
 
 def run_rows(runs: RunsFolder) -> list[Row]:
-    """One row a run, oldest first; a damaged run is a row that says so."""
+    """One row per run, oldest first; a damaged run has the status ``damaged``."""
     return [_row(runs, folder) for folder in runs.list()]
 
 

@@ -105,7 +105,7 @@ class FrontTracker:
         return self.hypervolume
 
     def progress(self, done: int, total: int) -> SearchProgress:
-        """The progress of a search that has done so many of its evaluations."""
+        """The progress of a search that has done `done` of `total` evaluations."""
         return SearchProgress(
             "searching", done, total, self.hypervolume, len(self.front), self.n_failures, self.nearest
         )

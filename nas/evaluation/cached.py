@@ -1,4 +1,4 @@
-"""Answers what is already known and asks another evaluator for the rest: resuming a run, and replaying one."""
+"""An evaluator that returns known measurements and measures the rest, to resume or replay a run."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Cached:
         missing = [request for request in times if request not in known]
         if missing and self._inner is None:
             raise EvaluationError(
-                f"{len(missing)} of {len(times)} figures are not recorded ({_listed(missing)}), and there is nothing "
-                "to measure them with; replay a run that has them, or let this one measure"
+                f"{len(missing)} of {len(times)} measurements are not recorded ({_listed(missing)}), and nothing "
+                "can take them; replay a run that has them, or let this one measure"
             )
         for request, count in times.items():
             if request in known:

@@ -13,7 +13,7 @@ from hardware_profiles.base import HardwareProfile
 from nas.errors import ClusterError, EvaluationError
 
 _ANSWER_S = 10.0
-"""For a cluster's head to answer. Ray itself would go on asking an address where no Ray is, for minutes."""
+"""For a cluster's head to answer. Ray itself tries an address without Ray for minutes."""
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 

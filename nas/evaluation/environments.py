@@ -1,4 +1,4 @@
-"""Which environment figures come from, by what they are of: figures of two environments are never put together."""
+"""The environments (machine, runtime) of a run's measurements; those of two environments are never combined."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Environment = Mapping[str, Any]
 
 
 class Environments:
-    """The environments of a run, of accuracies and of each profile: the first figure sets its own, the others must agree.
+    """The environments of a run's accuracies and of each profile: set by the first measurement, compared with all others.
 
     Args:
-        known: those of figures taken before.
+        known: those of earlier measurements.
         keep: called with all of them whenever one is added.
-        levels: by profile, the sentinels' levels in the sessions before, by which a profiler knows a calm machine.
+        levels: by profile, the sentinel's levels in earlier sessions, by which a profiler recognises a calm machine.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class Environments:
         self._levels = {profile: list(found) for profile, found in (levels or {}).items()}
 
     def levels(self, profile: str) -> list[float]:
-        """The sentinels' levels in a profile's sessions until now; whoever measures adds to them."""
+        """The sentinel's levels in a profile's sessions until now; a profiler appends to them."""
         return self._levels.setdefault(profile, [])
 
     def check(self, of: str, environment: Environment) -> None:
-        """Lets a figure's environment pass, or keeps it where it is the first of its kind.
+        """Checks the environment of a measurement, or records it where it is the first.
 
         Args:
-            of: what the figures are of, in words: ``accuracy``, or ``profile NAME``.
+            of: what is measured: ``accuracy``, or ``profile NAME``.
 
         Raises:
-            EvaluationError: it is another one than that of the run's figures; the text names what differs.
+            EvaluationError: it differs from that of the run's measurements; the text names the differences.
         """
         was = self._known.get(of)
         if was is None:
@@ -48,6 +48,7 @@ class Environments:
             self._keep(self._known)
         elif found := differences(was, environment):
             raise EvaluationError(
-                f"{of}: the figures taken so far come from another environment ({'; '.join(found)}); "
-                "put it back and go on, or start anew"
+                f"{of}: the measurements so far come from another environment ({'; '.join(found)}); "
+                "restore it and resume, or start a new run",
+                code="evaluation.environment-changed",
             )

@@ -23,7 +23,7 @@ def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLa
     """Where `architecture_features` puts what: total MACs in column 0, aggregates before the genes.
 
     Args:
-        space: of the candidates; with it the layout tells which gene each column encodes.
+        space: of the candidates; with it the layout has the gene of each column.
     """
     n_costs = _N_TOTALS + 3 * n_blocks
     return FeatureLayout(macs=0, aggregates=tuple(range(n_costs)), groups=_groups(n_costs, space))

@@ -1,4 +1,4 @@
-"""Measures: accuracy by scoring subnets, latency and its kin by timing them on their profiles, never both at once."""
+"""The measuring evaluator: accuracy by scoring subnets, latency by timing them on their profiles, never both at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Measured:
         weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
         screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
             of the last candidates are kept, so that none is built again for its next stage.
-        machines: the environments that figures must come from, by profile, and accuracies'.
+        environments: those that the measurements must come from.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class Measured:
             timed.profiler.close()
 
     def _exact(self, request: Request) -> Measurement:
-        figure = float(getattr(self._costs(request.architecture), request.metric))
-        value = exact_value(request.metric, figure, request.precision)
+        computed = float(getattr(self._costs(request.architecture), request.metric))
+        value = exact_value(request.metric, computed, request.precision)
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
 
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:
@@ -153,7 +153,7 @@ class Measured:
     def _time(
         self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
     ) -> Iterator[Measurement]:
-        """Answers to requests of one profile: a network is timed once, whatever is asked of it."""
+        """Measurements for requests of one profile; a network is timed once for all of its metrics."""
         wanted: dict[_Variant, list[Request]] = {}
         for request in requests:
             scored = models[request.architecture, request.precision]
@@ -175,7 +175,7 @@ class Measured:
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
-        value, error = _figure(request.metric, result, batch_size)
+        value, error = _value_and_error(request.metric, result, batch_size)
         if request.metric == "session_ms" and error > MAX_RESOLUTION * value:
             return self._failed(
                 request,
@@ -209,8 +209,8 @@ class Measured:
         )
 
 
-def _figure(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
-    """A timed metric's figure and its error."""
+def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
+    """The value of a timed metric and its error."""
     match metric:
         case "latency_ms":
             return result.latency_ms, result.latency_ms * result.resolution

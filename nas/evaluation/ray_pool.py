@@ -68,7 +68,7 @@ class RayPool:
     Args:
         workers: the most actors; None for as many as there are CPUs.
         time_limit_s: for scoring one network; None derives it from what the others took.
-        note: told in a sentence when there is something to wait for.
+        note: called with a sentence when the pool waits for a CPU.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Scores subnets: extracts one, recalibrates it, lowers it to ONNX, and takes the accuracy of that: what ships is scored."""
+"""Scoring of subnets: extract, recalibrate, export to ONNX, and take the accuracy of the ONNX model, which is what ships."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]]) -> NDArray[n
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is wanted of one network in a precision: its accuracy, its ONNX model, or both, of one recalibrated module.
+    """One network in a precision to be scored: its accuracy, its ONNX model, or both.
 
     Attributes:
-        images: the accuracy is taken on so many, the first ones; None for all.
+        images: the accuracy is taken on this number of examples, the first ones; None for all.
         built: the model, where an earlier task gave it.
     """
 
@@ -77,7 +77,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What came of a task.
+    """The result of a task.
 
     Attributes:
         correct: one bit an image (`np.packbits`); None unless the accuracy was asked for.
@@ -97,7 +97,7 @@ class Scored:
 
 
 def scoring_environment() -> dict[str, Any]:
-    """Of a figure that is scored in this process."""
+    """The environment of accuracies that are scored in this process."""
     return {"torch": torch.__version__, "onnxruntime": runtime_version(), "machine": platform.machine(), "threads": 1}
 
 
@@ -105,7 +105,7 @@ class Scoring(Protocol):
     """Does tasks, here or spread over processes."""
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
-        """One result a task, as each is done, in any order; a task's failure is a result that says so."""
+        """One result per task, as each is done, in any order; a failure is a result, too."""
         ...
 
     def close(self) -> None:
@@ -126,14 +126,14 @@ class InlineScoring:
         self._calibration = calibration.split(CALIBRATION_BATCH)
         self._part, self._labels = part, part.labels.numpy()
         self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        """Of the first so many examples."""
+        """By number of examples, the first ones."""
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
         for task in tasks:
             yield self.score_one(task)
 
     def score_one(self, task: Task) -> Scored:
-        """The result of one task; whatever goes wrong with the candidate becomes its failure."""
+        """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
             model = task.built or self._build(task)

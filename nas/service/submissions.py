@@ -190,7 +190,7 @@ class Submissions:
             )
         if more:
             with Run.open(self._runs, run).store() as store:
-                more.of(store, run)
+                more.extended_budget(store, run)
         elif snapshot.status is RunStatus.FINISHED:
             hint = " without more evaluations or minutes" if snapshot.kind == "search" else ""
             raise RunStateError(f"run {run!r} is finished; there is nothing to resume{hint}", code="run.ended")

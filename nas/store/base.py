@@ -1,4 +1,4 @@
-"""The protocol of a run's store, and the rows it keeps."""
+"""The protocol of a run's store, and the records it keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supernets.space import Architecture
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """The status of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,10 +43,7 @@ class Event:
 
 
 class Outcome(NamedTuple):
-    """What came of a request: of its latest attempt's measurement, what a report of thousands tells.
-
-    A measurement has as well where and how it was taken, which takes longer to read than all of this.
-    """
+    """The latest measurement of a request without its environment, detail and samples, which take longest to read."""
 
     architecture: Architecture
     metric: str
@@ -118,7 +115,7 @@ class RunStore(Protocol):
         ...
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
-        """Keeps what was asked in a step, once.
+        """Records the architectures that were asked for in a step, once.
 
         Raises:
             ValueError: the step is not the one after the last (0 for the first).
@@ -126,14 +123,14 @@ class RunStore(Protocol):
         ...
 
     def asks(self) -> list[list[Architecture]]:
-        """What was asked, by step."""
+        """The architectures that were asked for, by step."""
         ...
 
     def add(self, measurement: Measurement) -> None:
         """Commits one measurement with its samples; a second one of the same request and attempt is ignored.
 
         Raises:
-            ValueError: a figure that is not finite.
+            ValueError: a value that is not finite.
         """
         ...
 
@@ -146,15 +143,15 @@ class RunStore(Protocol):
         ...
 
     def outcomes(self) -> list[Outcome]:
-        """What came of every request that has a measurement, in the order committed; quicker to read than those."""
+        """The outcome of every measured request, in the order committed; quicker to read than measurements."""
         ...
 
     def n_measurements(self) -> int:
         """How many there are, all attempts counted; cheap, unlike reading them."""
         ...
 
-    def n_whole(self, n_figures: int) -> int:
-        """How many networks (each in a precision) have at least so many figures of the search's fidelity; cheap, too."""
+    def n_whole(self, n_metrics: int) -> int:
+        """Number of networks (each in a precision) with at least `n_metrics` metrics of the search's fidelity; cheap, too."""
         ...
 
     def samples(self, request: Request) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What every store refuses, whatever it keeps its rows in."""
+"""Checks that every store makes."""
 
 from __future__ import annotations
 

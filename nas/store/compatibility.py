@@ -1,4 +1,4 @@
-"""Refuses to put figures beside others that were taken under other conditions."""
+"""Checks that measurements and weights are compatible before they are combined."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from nas.errors import NasError
 from supernets.errors import CheckpointError
 
 _ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl", "keep": "last"}}
-"""What runs of earlier versions did not record, and what it was in all of them; by section."""
+"""Values, by section, that earlier versions did not record because there was no other."""
 _UNKNOWN: Mapping[str, tuple[str, ...]] = {
     "": ("family",),
     "supernet": ("distill", "teacher", "random_subnets", "micro_batches", "candidates", "pick"),
 }
-"""What runs of earlier versions did not record and nobody can tell now: it is not compared; by section."""
+"""Keys, by section, that earlier versions did not record and that cannot be known now; they are not compared."""
 
 
 def check_compatibility(
-    run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "put it back, or start a new run"
+    run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "restore it, or start a new run"
 ) -> None:
-    """Lets pass what was made under conditions that have all of `ours`, as far as its version recorded them.
+    """Returns if a run's facts of compatibility agree with ours, as far as its version recorded them.
 
     Args:
-        run: what the other figures are of, in words: ``run NAME``.
-        remedy: what to do about it, in words.
+        run: the name of the other run in the error: ``run NAME``.
+        remedy: what to do, for the error.
 
     Raises:
-        NasError: names the first condition that differs.
+        NasError: names the first fact that differs.
     """
     for name, now in _recorded(theirs, ours, section="").items():
         was = theirs.get(name)
@@ -38,36 +38,46 @@ def check_compatibility(
             continue
         if isinstance(was, dict) and isinstance(now, dict):
             key = next(k for k in [*now, *was] if was.get(k) != now.get(k))
-            detail = f", {key}{_told(was.get(key), now.get(key))}"
+            detail = f", {key}{_values(was.get(key), now.get(key))}"
         else:
-            detail = _told(was, now)
-        raise NasError(f"{run} was made under other conditions: {name}{detail}; {remedy}")
+            detail = _values(was, now)
+        raise NasError(f"{run} was made under other conditions: {name}{detail}; {remedy}", code="run.incompatible")
 
 
 def _recorded(was: Mapping[str, Any], now: Mapping[str, Any], *, section: str) -> dict[str, Any]:
-    """What of a section of the conditions now can be compared with those that a run recorded."""
+    """The facts of a section now that can be compared with those that a run recorded."""
     unknown = _UNKNOWN.get(section, ())
     return {key: value for key, value in now.items() if key in was or key not in unknown}
 
 
-def _told(was: object, now: object) -> str:
-    """What a condition was and is; of lists, which are long, nothing."""
+def _values(was: object, now: object) -> str:
+    """The values of a fact that differs; "" for lists, which are long."""
     return "" if isinstance(was, list) or isinstance(now, list) else f": was {was}, is {now}"
 
 
 def check_teacher(run: str, was: str | None, now: str) -> None:
-    """Refuses a teacher whose weights are not those that a training began to learn from."""
+    """Returns if a teacher's weights are those with which a training began.
+
+    Raises:
+        CheckpointError: they are others.
+    """
     if was is not None and was != now:
         raise CheckpointError(
-            f"run {run}: it learns from a teacher of the weights {was}, and training.teacher now has {now}; put the "
-            "teacher back, or start a new run"
+            f"run {run}: its training began with a teacher of the weights {was}, and training.teacher now has {now}; "
+            "restore the teacher, or start a new run",
+            code="checkpoint.teacher-changed",
         )
 
 
 def check_weights(run: str, was: str | None, now: str) -> None:
-    """Refuses weights that are not those that a run's figures were taken on."""
+    """Returns if a checkpoint's weights are those that a run's measurements were taken on.
+
+    Raises:
+        CheckpointError: they are others.
+    """
     if was is not None and was != now:
         raise CheckpointError(
-            f"run {run}: its figures are of the weights {was}, but the checkpoint now holds {now}; put the checkpoint "
-            "back, or start a new run"
+            f"run {run}: its measurements are of the weights {was}, but the checkpoint now holds {now}; restore the "
+            "checkpoint, or start a new run",
+            code="checkpoint.weights-changed",
         )

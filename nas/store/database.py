@@ -1,4 +1,4 @@
-"""What a store needs to know of the database that a run's rows are in, whichever it is."""
+"""The protocol of the database that a run's rows are in: an SQLite file or a PostgreSQL schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRITES = "nas_writes"
 
 
 class Lock(Protocol):
-    """What a driver holds beside its engine while it drives."""
+    """A driver's lock on its run."""
 
     def release(self) -> None:
         """Frees it; idempotent."""
@@ -22,11 +22,11 @@ class Lock(Protocol):
 
 
 class Database(Protocol):
-    """Where a run's tables are, which may be one schema of many."""
+    """The database of a run's tables, which may be one schema of many."""
 
     @property
     def name(self) -> str:
-        """What it is called in errors; never with a password."""
+        """Its name in errors, without a password."""
         ...
 
     @property
@@ -36,15 +36,15 @@ class Database(Protocol):
 
     @property
     def server(self) -> str | None:
-        """Which database server it is on, and as whom that is asked; None for a file."""
+        """The URL of its server, with the user; None for a file."""
         ...
 
     def check(self, *, create: bool) -> None:
-        """Raises `StoreError` where it cannot be opened at all, before anything is touched."""
+        """Raises `StoreError` if it cannot be opened at all, before anything is changed."""
         ...
 
     def lock(self, holder: Holder) -> Lock | None:
-        """Keeps other drivers away; None where the driver's own connections do.
+        """A lock that excludes other drivers; None where the driver's own connections hold one.
 
         Raises:
             RunHeldError: another live driver has it.
@@ -58,7 +58,7 @@ class Database(Protocol):
         ...
 
     def prepare(self, connection: Connection) -> None:
-        """Makes what must be there before the tables are."""
+        """Creates what the tables need."""
         ...
 
     def enter(self, connection: Connection) -> None:
@@ -70,13 +70,13 @@ class Database(Protocol):
         ...
 
     def explain(self, error: DBAPIError) -> str:
-        """What went wrong and what to do, for the user."""
+        """The cause of an error and a remedy, for the user."""
         ...
 
     def is_away(self, error: DBAPIError) -> bool:
-        """Whether it was the server that could not be reached, whatever it was to be asked."""
+        """Whether the error means that the server cannot be reached."""
         ...
 
     def is_held(self) -> bool:
-        """Whether a live driver has the run; only looks, and says no where it cannot."""
+        """Whether a live driver has the run; no if that cannot be determined."""
         ...

@@ -1,4 +1,4 @@
-"""The runs folder: one folder a run, with its job file, database, checkpoint and whatever is made of it."""
+"""The runs folder: one folder per run, with its job file, database, checkpoint and results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where a run keeps its things."""
+    """The folder of a run."""
 
     path: Path
 
@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def plots(self) -> Path:
-        """Where plots go unless told otherwise."""
+        """The default folder of its plots."""
         return self.path / "plots"
 
 

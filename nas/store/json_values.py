@@ -42,5 +42,5 @@ def plain(value: Any, *, where: str) -> Any:
 
 @lru_cache(maxsize=1024)
 def decoded(text: str) -> Any:
-    """What a JSON text says; nobody may change it, since equal texts are decoded once: a run's rows repeat a few."""
+    """The value of a JSON text, not to be changed: equal texts are decoded once, and a run's rows repeat a few."""
     return json.loads(text)

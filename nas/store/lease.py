@@ -92,7 +92,7 @@ def is_held(database: Path) -> bool:
     try:
         descriptor = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False  # never driven, or not readable by this user: nothing here says that it is
+        return False  # never driven, or not readable by this user
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

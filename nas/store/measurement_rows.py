@@ -1,4 +1,4 @@
-"""Measurements as rows: what is kept of one, and the one that a row holds."""
+"""Conversion of measurements to rows of a database, and back."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def storable(measurement: Measurement) -> Measurement:
     """The measurement exactly as reading it back gives it, but for its samples.
 
     Raises:
-        ValueError: a figure that is not finite (a candidate without a figure is FAILED).
+        ValueError: a value that is not finite (a candidate without a value is FAILED).
         TypeError: its environment or detail is not JSON-able.
     """
-    figures = {"value": measurement.value, "error": measurement.error, "seconds": measurement.seconds}
-    for name, figure in figures.items():
-        if figure is not None and not math.isfinite(figure):
+    values = {"value": measurement.value, "error": measurement.error, "seconds": measurement.seconds}
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
             request = measurement.request
             raise ValueError(
-                f"the {name} of {request.metric} of {request.architecture.key} is {figure}; expected a finite number "
-                "(give a candidate without a figure the status FAILED)"
+                f"the {name} of {request.metric} of {request.architecture.key} is {value}; expected a finite number "
+                "(give a candidate without a value the status FAILED)"
             )
     return replace(
         measurement,

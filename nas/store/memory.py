@@ -1,4 +1,4 @@
-"""A run's store in memory, for figures that are of no run: gone with its process, never held by another driver."""
+"""A run's store in memory, for measurements of no run; it ends with the process, and no other driver can hold it."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ class MemoryStore(DescribedRun):
         self._check_open()
         return len(self._measurements)
 
-    def n_whole(self, n_figures: int) -> int:
+    def n_whole(self, n_metrics: int) -> int:
         self._check_open()
-        figures = Counter((r.architecture, r.precision) for r in self._latest if r.fidelity is Fidelity.SEARCH)
-        return sum(n >= n_figures for n in figures.values())
+        values = Counter((r.architecture, r.precision) for r in self._latest if r.fidelity is Fidelity.SEARCH)
+        return sum(n >= n_metrics for n in values.values())
 
     def samples(self, request: Request) -> bytes | None:
         self._check_open()

@@ -73,6 +73,7 @@ class Schema:
         if found is None or not 1 <= found <= self.latest:
             raise StoreError(
                 f"{name}: was written by another version of this program (tables of version {found}; this one reads "
-                f"{self.latest}); open it with the version that made it, or start anew"
+                f"{self.latest}); open it with the version that made it, or start anew",
+                code="store.unknown-version",
             )
         return found

@@ -51,7 +51,7 @@ def upgrade_store(folder: RunFolder) -> bool:
 
 
 def is_held(folder: RunFolder) -> bool:
-    """Whether a live driver has a run now; no where that cannot be told."""
+    """Whether a live driver has a run now; no if that cannot be determined."""
     try:
         return database_of(folder).is_held()
     except StoreError:

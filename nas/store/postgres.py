@@ -1,4 +1,4 @@
-"""Everything that is PostgreSQL's alone: a run's schema in a database by URL, who drives it, and what its errors mean."""
+"""A run's store in a PostgreSQL schema: URLs, connections, the driver's lock, and the errors of the server."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from nas.store.lease import Holder
 
 EXAMPLE = "postgresql+psycopg://user@host/database"
 _SECRETS = ("password", "sslpassword")
-"""What a URL may hold of them after its question mark."""
+"""Passwords that the query of a URL may hold."""
 _DRIVERS = ("postgresql+psycopg", "postgresql", "postgres")
 _CONNECT_S, _LOCK_S = 10, 15
 _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-"""The server gives up a driver whose machine says no goodbye after 25 s, and another one can take the run."""
+"""The server ends the session of a driver whose machine is lost after 25 s; then another driver can take the run."""
 _PATIENCE_S, _BETWEEN_TRIES_S = 2.0, 0.05
-"""A server may take a moment to see that a killed driver is gone."""
+"""A server may take a moment to notice that a killed driver is gone."""
 
-# By what the server or the client library says, in lower case, or by SQLSTATE.
+# By words of the server's or the client library's message, in lower case, or by SQLSTATE.
 _REASONS: Mapping[str, str] = {
     "password authentication failed": "refuses this user's password; set PGPASSWORD, or write it into ~/.pgpass",
     "no password supplied": "asks for a password; set PGPASSWORD, or write it into ~/.pgpass",
@@ -77,7 +77,7 @@ class PostgresDatabase:
         return self.url.render_as_string()
 
     def check(self, *, create: bool) -> None:
-        """Nothing can be said before a connection is tried."""
+        """Does nothing: only a connection can show it."""
 
     def lock(self, holder: Holder) -> None:
         """The driver's connections take it themselves."""
@@ -105,7 +105,7 @@ class PostgresDatabase:
         connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
 
     def damage(self, engine: Engine) -> str:
-        """The server looks after that."""
+        """None: the server checks its own files."""
         return ""
 
     def explain(self, error: DBAPIError) -> str:
@@ -114,14 +114,14 @@ class PostgresDatabase:
         if found := re.search(r'database "([^"]*)" does not exist', said):
             return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
         if any(words in lower for words in _NOT_NOW):
-            return f"takes nobody in at this moment ({said}); wait until it runs, then go on with `nas resume`"
+            return f"accepts no connection now ({said}); wait until it runs, then continue with `nas resume`"
         if error.connection_invalidated or any(words in lower for words in _LOST):
-            return f"the connection was lost ({said}); what was committed is kept: when it is back, go on with `nas resume`"
-        for reason, told in _REASONS.items():
+            return f"the connection was lost ({said}); what was committed is kept: when it is back, continue with `nas resume`"
+        for reason, text in _REASONS.items():
             if reason == state or reason in lower:
-                return f"{told} ({said})"
+                return f"{text} ({said})"
         if state is None:  # no server has answered
-            return f"cannot be reached as this URL says ({said}); look at its spelling"
+            return f"cannot be reached at this URL ({said}); check its spelling"
         return f"refused a statement ({said}); look at the server's log"
 
     def is_away(self, error: DBAPIError) -> bool:
@@ -130,7 +130,7 @@ class PostgresDatabase:
         return unanswered or error.connection_invalidated or any(words in said for words in (*_NOT_NOW, *_LOST))
 
     def is_held(self) -> bool:
-        """Whether a live driver has the run; no where the server cannot be asked."""
+        """Whether a live driver has the run; no if the server does not answer."""
         query = (
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = "
             "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s AND objid::bigint = %s"

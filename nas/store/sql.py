@@ -42,16 +42,16 @@ _OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).o
 _ADD = insert(tables.measurements).returning(tables.measurements.c.id)
 _ADD_SAMPLES = insert(tables.samples)
 
-# Answered by the index of the unique constraint alone. Several attempts at a figure are one figure.
-_FIGURES = (
+# Answered by the index of the unique constraint alone. Several attempts at a metric count once.
+_METRICS_TAKEN = (
     select(*(tables.measurements.c[name] for name in ("architecture", "precision", "metric", "profile")))
     .where(tables.measurements.c.fidelity == str(Fidelity.SEARCH))
     .distinct()
     .subquery()
 )
 _WHOLE = (
-    select(_FIGURES.c.architecture)
-    .group_by(_FIGURES.c.architecture, _FIGURES.c.precision)
+    select(_METRICS_TAKEN.c.architecture)
+    .group_by(_METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision)
     .having(func.count() >= bindparam("n_figures"))
     .subquery()
 )
@@ -168,9 +168,9 @@ class SqlStore(DescribedRun):
         with self._session.reading() as connection:
             return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
 
-    def n_whole(self, n_figures: int) -> int:
+    def n_whole(self, n_metrics: int) -> int:
         with self._session.reading() as connection:
-            return int(connection.execute(_N_WHOLE, {"n_figures": n_figures}).scalar_one())
+            return int(connection.execute(_N_WHOLE, {"n_figures": n_metrics}).scalar_one())
 
     def samples(self, request: Request) -> bytes | None:
         query = (

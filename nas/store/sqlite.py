@@ -45,9 +45,15 @@ class SqliteDatabase:
         """Raises `StoreError` where there is no such file, or no place for it."""
         path = self.path
         if not path.parent.is_dir():
-            raise StoreError(f"{path}: there is no folder {path.parent}; check the run's name or make the folder")
+            raise StoreError(
+                f"{path}: there is no folder {path.parent}; check the run's name or make the folder",
+                code="store.missing",
+            )
         if not path.exists() and not create:
-            raise StoreError(f"{path}: no such file; check the run's name (a run's database is made when it starts)")
+            raise StoreError(
+                f"{path}: no such file; check the run's name (a run's database is made when it starts)",
+                code="store.missing",
+            )
         if path.exists() and not path.is_file():
             raise StoreError(f"{path}: is no regular file; expected the database of a run")
 

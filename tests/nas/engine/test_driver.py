@@ -16,7 +16,6 @@ from nas.engine.driver import resume, search, train
 from nas.engine.execution import calm_levels
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.errors import JobError
 from nas.problem.objectives import Measurement, Request, Status
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
@@ -88,9 +87,7 @@ def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
     store.set_status(RunStatus.CANCELLED, reason="interrupted")
     store.close()
     run.folder.job_file.write_text(job_of(2).to_yaml())
-    with pytest.raises(
-        JobError, match=r"small-1/job\.yaml: training\.workers: 2 workers need Ray; run without --inline"
-    ):
+    with raises("job.workers-need-ray", "small-1/job.yaml: training.workers: 2", "--inline"):
         resume("small-1", RunOptions(run.runs, inline=True))
     with run.store() as unchanged:
         assert unchanged.status() is RunStatus.CANCELLED

@@ -126,7 +126,7 @@ class TestSink:
                 sink.epoch(epoch(number), 4)
             log.fails = False
             sink.epoch(epoch(4), 4)
-        assert notes == ["the server is gone; the run goes on, and nothing more is logged there"]
+        assert notes == ["the server is gone; the run continues, and nothing more is logged there"]
         assert log.told == [("begin", "small-1")]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])

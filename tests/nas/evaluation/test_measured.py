@@ -14,7 +14,6 @@ import torch
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
 from nas.evaluation.measured import Measured, Timed
@@ -26,6 +25,7 @@ from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from tests.contracts.evaluator import EvaluatorContract
+from tests.errors import raises
 
 PROFILE = load_profile("cpu-1-thread-batch-16")
 
@@ -140,7 +140,7 @@ def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
     assert next(iter(again.evaluate([request]))).value is not None
     again.close()
     elsewhere = measured(supernet, Environments({of: {**kept[of], "cpu": "Another CPU"}}))
-    with pytest.raises(EvaluationError, match=rf"{of}: .*another environment \(cpu: was Another CPU, is .*start anew"):
+    with raises("evaluation.environment-changed", of, "cpu: was Another CPU"):
         list(elsewhere.evaluate([request]))
     elsewhere.close()
 
@@ -153,7 +153,7 @@ def test_accuracies_of_another_runtime_are_refused(supernet: Supernet) -> None:
     first.close()
     assert kept["accuracy"]["onnxruntime"] == found.environment["onnxruntime"] == onnxruntime.__version__
     later = measured(supernet, Environments({"accuracy": {**kept["accuracy"], "onnxruntime": "0.9"}}))
-    with pytest.raises(EvaluationError, match=r"accuracy: .*\(ONNX Runtime: was 0.9, is "):
+    with raises("evaluation.environment-changed", "accuracy", "ONNX Runtime: was 0.9"):
         list(later.evaluate([request]))
     later.close()
 

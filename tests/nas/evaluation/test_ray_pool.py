@@ -9,7 +9,6 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
-from nas.errors import EvaluationError
 from nas.evaluation import actors
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.scoring import InlineScoring, Scored, Task
@@ -17,6 +16,7 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head
 from tests.conftest import digits_family
+from tests.errors import raises
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -113,7 +113,7 @@ def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
     results = pool.score(tasks)
     assert next(results).correct is not None
     kill_node(cluster, node)
-    with pytest.raises(EvaluationError, match=r"no CPU was free.*ray start --address=HEAD.*nas resume"):
+    with raises("cluster.no-cpu", "ray start --address=HEAD", "nas resume"):
         list(results)
     add_node(cluster)
     assert len(bits(pool.score(tasks))) == len(tasks)

@@ -25,6 +25,7 @@ from nas.store.postgres import PostgresDatabase, new_schema
 from nas.store.sql import SqlStore
 from tests.contracts.store import NOW, measured
 from tests.data import first_versions
+from tests.errors import raises
 from tests.nas.store.test_sql import FACTS, check_filled, fill
 from tests.postgres_server import Server
 
@@ -176,7 +177,7 @@ SqlStore.open(sys.argv[1], create=False, driver=True)
         self, run: Path, later: Callable[..., None]
     ) -> None:
         later(add_notes)
-        with pytest.raises(OutdatedStoreError, match=r"earlier version .*version 1; this one reads 2\).*: nas upgrade"):
+        with raises("store.outdated", "version 1", "reads 2", "nas upgrade"):
             SqlStore.open(run, create=False, driver=False)
         assert asked(run, "SELECT version FROM schema_version") == [(1,)]
 
@@ -185,9 +186,7 @@ SqlStore.open(sys.argv[1], create=False, driver=True)
         SqlStore.open(run, create=False, driver=True).close()
         later()
         for driver in (False, True):
-            with pytest.raises(
-                StoreError, match=r"version 2; this one reads 1\); open it with the version that made it"
-            ):
+            with raises("store.unknown-version", "version 2", "reads 1"):
                 SqlStore.open(run, create=False, driver=driver)
 
     def test_the_service_brings_its_own_up_to_date(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from nas.store.lease import Holder
 from nas.store.postgres import PostgresDatabase, new_schema
 from nas.store.sql import SqlStore
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.errors import raises
 from tests.nas.store.descriptions import search_facts
 from tests.postgres_server import PASSWORD, Server
 
@@ -94,7 +95,7 @@ def test_rows_outlive_the_store_and_readers_see_them_at_once(store: SqlStore, pl
         assert one.measurements(Fidelity.SEARCH) == [measured(1)]
         assert one.samples(request(1)) == b"raw"
         assert (one.fits(), one.events()) == ([Fit(0, "accuracy", {"mape": 0.1})], [Event("retry", {"n": 1}, NOW)])
-    with pytest.raises(StoreError, match="opened for reading"):
+    with raises("store.read-only"):
         reader.add(measured(2))
     again.close()
 
@@ -109,7 +110,7 @@ def test_runs_of_one_database_are_apart(store: SqlStore, postgres: Server) -> No
 def test_a_second_driver_is_refused_by_name(store: SqlStore, place: PostgresDatabase) -> None:
     holder = Holder.this()
     assert place.is_held()
-    with pytest.raises(RunHeldError, match=rf"held by .*process {holder.pid} on {holder.host}.*stop it"):
+    with raises("run.held", f"process {holder.pid} on {holder.host}"):
         open_(place)
     store.add(measured(1))
     store.close()
@@ -144,7 +145,7 @@ def test_a_driver_given_up_for_dead_writes_no_more(
         lambda: store.add(measured(2)),
     ]
     for write in writes[: 4 if ended else 1]:  # each waits two seconds for a living one's lock
-        with pytest.raises(RunHeldError, match="taken over by process" if ended else "held by another live driver"):
+        with raises("run.taken-over" if ended else "run.held", "process"):
             write()
     reader = SqlStore.open(place, create=False, driver=False)
     assert reader.measurements() == [measured(1)]
@@ -175,7 +176,7 @@ def test_a_killed_driver_frees_the_run_and_keeps_what_it_committed(
 
 def test_an_interrupted_making_is_finished_by_the_next(place: PostgresDatabase) -> None:
     for driver in (False, True):
-        with pytest.raises(StoreError, match="holds no run"):
+        with raises("store.no-run"):
             SqlStore.open(place, create=False, driver=driver)
     made = open_(place, create=True)
     made.add(measured(1))
@@ -232,7 +233,7 @@ class TestWhatIsWrongIsTold:
     def test_another_version(self, store: SqlStore, place: PostgresDatabase, postgres: Server) -> None:
         store.close()
         by_hand(postgres, f"UPDATE {place.schema}.schema_version SET version = 99")
-        with pytest.raises(StoreError, match=r"version 99; this one reads \d+\); open it with"):
+        with raises("store.unknown-version", "version 99"):
             open_(place)
         deadline = time.monotonic() + 120  # the server notices a closed connection when it likes
         while place.is_held():

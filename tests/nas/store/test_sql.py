@@ -12,7 +12,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from nas.errors import RunHeldError, StoreError
+from nas.errors import StoreError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Fidelity
 from nas.store import tables
@@ -21,6 +21,7 @@ from nas.store.lease import Holder
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.errors import raises
 from tests.nas.store.descriptions import search_facts
 
 
@@ -88,7 +89,7 @@ class TestReopening:
         reader = SqlStore.open(path, create=False, driver=False)
         fill(store)
         check_filled(reader)
-        with pytest.raises(StoreError, match="opened for reading"):
+        with raises("store.read-only"):
             reader.add(measured(2))
         store.update_state(epoch=3)
         assert reader.state().epoch == 3
@@ -109,7 +110,7 @@ class TestReopening:
     def test_an_interrupted_making_is_finished_by_the_next(self, tmp_path: Path) -> None:
         path = tmp_path / "run.db"
         path.touch()
-        with pytest.raises(StoreError, match="holds no run"):
+        with raises("store.no-run"):
             SqlStore.open(path, create=False, driver=True)
         made = SqlStore.open(path, create=True, driver=True)
         made.add(measured(1))
@@ -119,7 +120,7 @@ class TestReopening:
 class TestLease:
     def test_a_second_driver_is_refused_by_name(self, store: SqlStore, path: Path) -> None:
         holder = Holder.this()
-        with pytest.raises(RunHeldError, match=rf"process {holder.pid} on {holder.host}.*stop it"):
+        with raises("run.held", f"process {holder.pid} on {holder.host}"):
             SqlStore.open(path, create=False, driver=True)
         store.add(measured(1))
 
@@ -130,7 +131,7 @@ class TestLease:
     def test_a_failed_opening_frees_it(self, store: SqlStore, path: Path) -> None:
         store.close()
         by_hand(path, "UPDATE schema_version SET version = 99")
-        with pytest.raises(StoreError, match="version"):
+        with raises("store.unknown-version", "99"):
             SqlStore.open(path, create=False, driver=True)
         by_hand(path, "UPDATE schema_version SET version = ?", tables.SCHEMA.latest)
         SqlStore.open(path, create=False, driver=True).close()
@@ -148,7 +149,7 @@ class TestLease:
             lambda: store.record_event("late", {}),
         ]
         for write in writes:
-            with pytest.raises(RunHeldError, match="taken over by process"):
+            with raises("run.taken-over", "process"):
                 write()
         check_filled(store)  # it may still read
         successor.add(measured(3))
@@ -162,12 +163,12 @@ class TestLease:
 @pytest.mark.parametrize("driver", [False, True])
 class TestBadDatabase:
     def test_a_missing_file(self, tmp_path: Path, driver: bool) -> None:
-        with pytest.raises(StoreError, match=r"run\.db: no such file; check"):
+        with raises("store.missing", "run.db"):
             SqlStore.open(tmp_path / "run.db", create=False, driver=driver)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_missing_folder(self, tmp_path: Path, driver: bool) -> None:
-        with pytest.raises(StoreError, match="no folder"):
+        with raises("store.missing", "folder"):
             SqlStore.open(tmp_path / "none" / "run.db", create=driver, driver=driver)
 
     def test_a_folder_in_its_place(self, tmp_path: Path, driver: bool) -> None:
@@ -184,13 +185,13 @@ class TestBadDatabase:
     def test_another_programs_database(self, tmp_path: Path, driver: bool) -> None:
         path = tmp_path / "run.db"
         by_hand(path, "CREATE TABLE studies (id INTEGER)")
-        with pytest.raises(StoreError, match="holds no run"):
+        with raises("store.no-run"):
             SqlStore.open(path, create=driver, driver=driver)
 
     def test_another_version(self, store: SqlStore, path: Path, driver: bool) -> None:
         store.close()
         by_hand(path, "UPDATE schema_version SET version = 99")
-        with pytest.raises(StoreError, match=r"version 99; this one reads \d+\); open it with"):
+        with raises("store.unknown-version", "version 99"):
             SqlStore.open(path, create=False, driver=driver)
 
     def test_a_truncated_file(self, store: SqlStore, path: Path, driver: bool) -> None:
@@ -227,10 +228,10 @@ class TestBadDatabase:
 def test_a_row_that_no_run_writes_is_damage(store: SqlStore, path: Path, damage: str) -> None:
     store.add(measured(1))
     by_hand(path, f"UPDATE measurements SET {damage}")
-    with pytest.raises(StoreError, match="holds a row that no run writes"):
+    with raises("store.damaged"):
         store.measurements()
     if "detail" not in damage:  # which an outcome is without
-        with pytest.raises(StoreError, match="holds a row that no run writes"):
+        with raises("store.damaged"):
             store.outcomes()
 
 
