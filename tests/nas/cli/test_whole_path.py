@@ -238,7 +238,7 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
     path = after.job(yaml.safe_dump(job), "warm.yaml")
     made = after.nas("search", path, "--inline", "--json")
     assert made.code == 0, made.err
-    assert "warm start: figures of 30 networks from small-1" in made.err
+    assert "warm start: measurements of 30 networks from small-1" in made.err
     stores = [after.folder / "runs" / run / "run.db" for run in ("small-1", "warm-1")]
     with (
         closing(SqlStore.open(stores[0], create=False, driver=False)) as earlier,

@@ -251,9 +251,9 @@ class TestWhatIsWrongIsTold:
             ("postgresql://me:secret@host:port/db", r"'postgresql://me:\*\*\*@host:port/db' is no URL of a database"),
             (
                 "postgresql://me@localhost:99999/db",
-                r"cannot be reached as this URL says \(.*port.*\); look at its spelling",
+                r"cannot be reached at this URL \(.*port.*\); check its spelling",
             ),
-            ("postgresql://me@localhost/db?colour=red", r"cannot be reached .*colour.*; look at its spelling"),
+            ("postgresql://me@localhost/db?colour=red", r"cannot be reached .*colour.*; check its spelling"),
         ],
     )
     def test_a_url_that_will_not_do(self, url: str, told: str) -> None:
