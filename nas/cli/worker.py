@@ -29,11 +29,11 @@ def drive(
     from nas.engine.budget_extension import BudgetExtension
     from nas.engine.driver import drive as drive_run
 
-    with driving(runs, inline=inline, address=address, log_to=log_to) as how:
-        driven = drive_run(run, how, kind=kind, more=BudgetExtension(evaluations, minutes, extension))
+    with driving(runs, inline=inline, address=address, log_to=log_to) as options:
+        driven = drive_run(run, options, kind=kind, more=BudgetExtension(evaluations, minutes, extension))
         with driven.store() as store:
             reason = store.reason()
-            how.observer.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
+            options.observer.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))
 
 
 @app.command(hidden=True)

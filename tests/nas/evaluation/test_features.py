@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
 from nas.errors import EvaluationError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
@@ -17,6 +16,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.space import Architecture
+from tests.errors import raises
 
 BOTH = Precisions(("fp32", "int8"))
 
@@ -113,5 +113,5 @@ def test_tables_of_something_else_are_refused(net: Supernet) -> None:
     other = supernet("tiny", 28)
     with pytest.raises(EvaluationError, match=r"holds none of the .* it is of another space; calibrate with this job"):
         LatencyFeatures(net, table_of(other, [other.space.smallest, other.space.largest], "fp32"))
-    with pytest.raises(LookupTableError, match="no fit for int8; it has fp32"):
+    with raises("lookup-table.precision-missing", "int8", "fp32"):
         LatencyFeatures(net, table_of(net, [net.space.smallest], "fp32"), BOTH)
