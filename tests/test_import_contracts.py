@@ -51,8 +51,8 @@ PLANTS = [
     ("ray", "supernets/space.py", "from ray import train"),
     ("onnxruntime", "nas/config/search_job.py", "import onnxruntime"),
     ("optuna", "predictors/base.py", "import optuna"),
-    ("sinks", "nas/engine/driver.py", "def late():\n    import mlflow\n"),
-    ("sinks", "supernets/trainer.py", "import tensorboardX"),
+    ("loggers", "nas/engine/driver.py", "def late():\n    import mlflow\n"),
+    ("loggers", "supernets/trainer.py", "import tensorboardX"),
 ]
 
 

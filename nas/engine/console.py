@@ -19,12 +19,10 @@ from rich.progress import (
 )
 
 from nas.analysis.formatting import duration, miss_text
+from nas.engine.progress import ProgressObserver
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
-    from nas.problem.budget import Budget
-    from nas.store.folder import RunFolder
-    from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 _LINES = 10
@@ -58,7 +56,7 @@ class Pace:
         return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
 
 
-class ConsoleProgress:
+class ConsoleProgress(ProgressObserver):
     """Progress bars of training and search; everything shown is committed or checkpointed.
 
     Args:
@@ -96,9 +94,6 @@ class ConsoleProgress:
         if not self._console.is_terminal and share > self._shares.get(phase, 0):
             self._shares[phase] = share
             self.note(f"{phase}: {done} of {total}  {values}".rstrip())
-
-    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """Shows nothing; the command prints the run's name at the end."""
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:

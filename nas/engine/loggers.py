@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from nas.engine.progress import ProgressObserver
 from nas.errors import LoggerError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class LogWriter(Protocol):
         ...
 
 
-class ProgressLogger:
+class ProgressLogger(ProgressObserver):
     """An observer that writes metrics to a `LogWriter`; closed by ``with``.
 
     A writer that fails does not end the run: the failure is noted once, and nothing more is written.
@@ -112,12 +113,6 @@ class ProgressLogger:
         if self._latest is not None and progress.done != self._latest.done:
             self._keep_latest()
         self._latest = progress
-
-    def count(self, phase: str, done: int, total: int) -> None:
-        """Keeps nothing."""
-
-    def note(self, text: str) -> None:
-        """Keeps nothing."""
 
     def _keep_latest(self) -> None:
         progress, self._latest = self._latest, None

@@ -1,9 +1,9 @@
-"""The progress-callback protocol of a driver, and its basic implementations."""
+"""The progress callbacks of a driver, and their basic implementations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor
     from supernets.trainer import Epoch
 
 
-class ProgressObserver(Protocol):
-    """Callbacks of a driver; everything that `progress` counts is committed."""
+class ProgressObserver:
+    """Callbacks of a driver, which do nothing here; everything that `progress` counts is committed."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """A run begins or resumes.
@@ -23,46 +23,24 @@ class ProgressObserver(Protocol):
             budget: of a search; None for a training.
             n_evaluations: that it has already, and that `progress` will count again.
         """
-        ...
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """One training step is done."""
-        ...
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
         """One training epoch is done and checkpointed."""
-        ...
 
     def progress(self, progress: SearchProgress) -> None:
         """The search has evaluated something."""
-        ...
 
     def count(self, phase: str, done: int, total: int) -> None:
         """Some other work has progressed."""
-        ...
 
     def note(self, text: str) -> None:
         """A line for people."""
-        ...
 
 
-class NullObserver:
-    """An observer that does nothing."""
-
-    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None: ...
-
-    def step(self, step: int, steps: int, loss: float) -> None: ...
-
-    def epoch(self, epoch: Epoch, epochs: int) -> None: ...
-
-    def progress(self, progress: SearchProgress) -> None: ...
-
-    def count(self, phase: str, done: int, total: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-class Interruption(NullObserver):
+class Interruption(ProgressObserver):
     """Ends a driver that a signal interrupts: at once, or else at its next progress.
 
     A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
@@ -91,7 +69,7 @@ class Interruption(NullObserver):
             raise KeyboardInterrupt
 
 
-class CompositeObserver:
+class CompositeObserver(ProgressObserver):
     """Calls several observers in their order."""
 
     def __init__(self, observers: Sequence[ProgressObserver]) -> None:

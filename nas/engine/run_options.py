@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.engine.progress import NullObserver, ProgressObserver
+from nas.engine.progress import ProgressObserver
 from nas.store.folder import RunsFolder
 
 
@@ -26,4 +26,4 @@ class RunOptions:
     address: str | None = None
     store: str | None = None
     replay: str | None = None
-    observer: ProgressObserver = field(default_factory=NullObserver)
+    observer: ProgressObserver = field(default_factory=ProgressObserver)

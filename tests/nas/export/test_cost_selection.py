@@ -13,7 +13,7 @@ from onnxruntime import InferenceSession
 from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
 from nas.engine.driver import train
-from nas.engine.progress import NullObserver
+from nas.engine.progress import ProgressObserver
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.export.cost_selection import networks_by_cost
@@ -132,7 +132,7 @@ def test_an_unfinished_training_has_nothing_to_select(trained: Run, tmp_path: Pa
     class Killed(BaseException):
         pass
 
-    class Display(NullObserver):
+    class Display(ProgressObserver):
         def step(self, *args: object) -> None:
             raise Killed
 

@@ -13,7 +13,7 @@ from nas.build.compatibility_facts import compatibility_facts
 from nas.build.prepared_job import prepare_job
 from nas.config import parse_job
 from nas.engine.driver import resume, train
-from nas.engine.progress import NullObserver
+from nas.engine.progress import ProgressObserver
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.store.compatibility import check_compatibility
@@ -108,7 +108,7 @@ class Killed(BaseException):
     pass
 
 
-class KillAfterAnEpoch(NullObserver):
+class KillAfterAnEpoch(ProgressObserver):
     """A display at whose first epoch the driver dies."""
 
     def epoch(self, *args: object) -> None:
