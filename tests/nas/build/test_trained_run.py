@@ -71,7 +71,7 @@ def test_other_data_than_the_run_s_are_rejected(run: Run, was: str, now: str, ke
     text = run.folder.job_file.read_text()
     assert was in text
     run.folder.job_file.write_text(text.replace(was, now))
-    with raises("nas.error", "small-1", key):
+    with raises("run.incompatible", "small-1", key):
         load_trained_run(run)
 
 
@@ -80,5 +80,5 @@ def test_other_weights_than_the_run_s_are_rejected(run: Run) -> None:
     with torch.no_grad():
         next(iter(loaded.supernet.parameters())).add_(1)
     save_checkpoint(run.folder.checkpoint, loaded.supernet, progress=loaded.progress, optimizer={})
-    with raises("checkpoint.invalid", "small-1", loaded.weights_digest):
+    with raises("checkpoint.weights-changed", "small-1", loaded.weights_digest):
         load_trained_run(run)
