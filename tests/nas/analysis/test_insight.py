@@ -1,4 +1,4 @@
-"""What is told of a search beyond its front, against figures made to be known."""
+"""The insight into a search, against values with known effects."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ GENES = SearchSpace(
 )
 
 
-def report_of(figures: Callable[[Architecture], tuple[float, float]], n: int = 48) -> RunReport:
+def report_of(values_of_network: Callable[[Architecture], tuple[float, float]], n: int = 48) -> RunReport:
     """A run that evaluated `n` different networks of `GENES`, with accuracy and latency as given."""
     store = MemoryStore()
     space = GENES.enumerate()
-    told = [space[i] for i in np.random.default_rng(0).permutation(len(space))[:n]]
+    architectures = [space[i] for i in np.random.default_rng(0).permutation(len(space))[:n]]
     store.describe(search_facts(GENES, TWO, profiles=[PROFILE]))
-    for architecture in told:
-        for name, value in zip(TWO, figures(architecture), strict=True):
+    for architecture in architectures:
+        for name, value in zip(TWO, values_of_network(architecture), strict=True):
             objective = Objective.parse(name, [PROFILE])
             store.add(Measurement(Precisions().request(architecture, objective), Status.OK, value, 0.0))
     return build_report(store, run="x")
@@ -108,11 +108,11 @@ def test_scores_are_those_of_their_definitions() -> None:
 
 
 def test_genes_are_said_to_matter_by_the_variance_that_they_make() -> None:
-    def figures(architecture: Architecture) -> tuple[float, float]:
+    def values_of_network(architecture: Architecture) -> tuple[float, float]:
         depth, width, kernel, _ = architecture.genes
         return 0.5 + 0.03 * depth + 0.01 * width, math.exp(0.5 * width + 0.1 * max(kernel, 0))
 
-    report = report_of(figures)
+    report = report_of(values_of_network)
     found = importance_of(report, GENES)
     accuracy, latency = found["accuracy"], found[LATENCY]
     assert not accuracy.relative
@@ -140,7 +140,7 @@ def test_a_gene_that_decides_about_another_keeps_its_own_importance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "n", "why"),
+    ("values_of_network", "n", "why"),
     [
         (lambda a: (float(np.random.default_rng((*a.genes[1:2], 7, *map(abs, a.genes))).random()), 1.0), 48, "better"),
         (lambda a: (0.5, 1.0), 48, "all the same"),
@@ -149,9 +149,9 @@ def test_a_gene_that_decides_about_another_keeps_its_own_importance() -> None:
     ids=["noise", "constant", "few"],
 )
 def test_where_the_genes_tell_nothing_none_is_said_to_matter(
-    figures: Callable[[Architecture], tuple[float, float]], n: int, why: str
+    values_of_network: Callable[[Architecture], tuple[float, float]], n: int, why: str
 ) -> None:
-    found = importance_of(report_of(figures, n), GENES)["accuracy"]
+    found = importance_of(report_of(values_of_network, n), GENES)["accuracy"]
     assert why in found.refused
     assert (found.by_gene, found.effects) == ({}, {})
 

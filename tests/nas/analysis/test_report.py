@@ -83,7 +83,7 @@ def test_only_what_was_measured_again_can_be_on_the_final_front() -> None:
 
 
 def test_a_run_that_goes_on_is_shown_with_what_it_found_since() -> None:
-    """The networks measured again count with those figures; others only where none leads them as the search saw them."""
+    """Networks measured again count with their final values; others only where no network dominates them in search values."""
     store = example_run(n_final=20)
     store.update_state(finalists=())
     found = build_report(store, run="x")

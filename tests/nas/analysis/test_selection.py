@@ -132,7 +132,7 @@ def test_an_empty_front_has_nothing_to_choose_from(report: RunReport, choose: ob
 
 
 def leads(one: Point, other: Point, signs: dict[str, float]) -> bool:
-    """Dominance by hand, in figures to minimise by their signs."""
+    """Dominance by hand, in values to minimise by their signs."""
     pairs = [(sign * one.values[name], sign * other.values[name]) for name, sign in signs.items()]
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
@@ -186,7 +186,7 @@ def test_figures_of_the_shorter_protocol_are_told_and_compared_with_their_like()
     again = {p.key for p in found.candidates if p.fidelity is Fidelity.FINAL}
     assert len(again) == 12
     assert [found.is_short(p) for p in found.candidates] == [p.key not in again for p in found.candidates]
-    # no limit: the final figures of all are 10 % lower, yet only what leads in search figures may come on the front
+    # no limit: all final values are 10 % lower, yet only those non-dominated in search values may be on the front
     inside = within(found, parse_limits(found, "latency_ms<=1000"))
     search = {p.key: p for p in found.evaluated}
     signs = {"accuracy": -1.0, LATENCY: 1.0}

@@ -54,8 +54,8 @@ def test_bars_are_shares_and_cells_options_of_the_front() -> None:
     widths = [patch.get_width() for patch in accuracy.patches]
     assert widths == pytest.approx([100 * by_gene[name] for name in names])
     assert insight.diversity is not None
-    told = [text.get_text() for text in options.texts]
-    assert [text for text in told if not text.startswith("in ")][:3] == ["1", "2", "3"]
+    texts = [text.get_text() for text in options.texts]
+    assert [text for text in texts if not text.startswith("in ")][:3] == ["1", "2", "3"]
     cells = options.collections[0].get_array()
     assert cells is not None
     assert np.asarray(cells)[0, :3] == pytest.approx(list(insight.diversity.options["depth"].values()))

@@ -20,7 +20,7 @@ class Browser:
         self._app = app
 
     def get(self, path: str) -> httpx.Response:
-        """An answer, whatever it is."""
+        """The answer, with any status."""
 
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)

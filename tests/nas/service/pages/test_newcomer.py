@@ -91,7 +91,7 @@ def test_from_the_recipe_to_a_file_that_runs(served: Served, chromium: Chromium)
     test = load_data("digits", validation=0.25, test=0.25).test  # as the recipe divides them
     (logits,) = run_model(model, {json.loads(manifest)["input"]["name"]: test.inputs.numpy()})
     share = float(np.mean(logits.argmax(axis=1) == test.labels.numpy()))
-    told = json.loads(manifest)["figures"]["test"] or {"accuracy": share}
-    assert share == pytest.approx(told["accuracy"])
+    scored = json.loads(manifest)["figures"]["test"] or {"accuracy": share}
+    assert share == pytest.approx(scored["accuracy"])
     assert share > 0.2  # chance is 0.1, and the fastest networks have hardly been trained
     assert not chromium.complaints()
