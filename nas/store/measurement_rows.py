@@ -70,20 +70,9 @@ def request_columns(request: Request) -> dict[str, str]:
 
 def measurement_columns(measurement: Measurement) -> dict[str, Any]:
     """A storable measurement by column name, without its samples."""
-    return {
-        **request_columns(measurement.request),
-        "attempt": measurement.attempt,
-        "status": str(measurement.status),
-        "value": measurement.value,
-        "error": measurement.error,
-        "weights": measurement.weights,
-        "data": measurement.data,
-        "protocol": measurement.protocol,
-        "environment": measurement.environment,
-        "detail": measurement.detail,
-        "seconds": measurement.seconds,
-        "message": measurement.message,
-    }
+    own = ("attempt", "value", "error", "weights", "data", "protocol", "environment", "detail", "seconds", "message")
+    columns: dict[str, Any] = {name: getattr(measurement, name) for name in own}
+    return {**request_columns(measurement.request), **columns, "status": str(measurement.status)}
 
 
 def measurement_of(row: Sequence[Any]) -> Measurement:
