@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,41 +18,40 @@ app = typer.Typer(
     "and the one you choose as verified ONNX.",
 )
 
+option = partial(typer.Option, show_default=False)
+argument = partial(typer.Argument, show_default=False)
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder of the runs.")]
-Job = Annotated[Path, typer.Argument(help="A job file; `nas init` makes one.", show_default=False)]
-RunId = Annotated[str, typer.Argument(help="A run; `nas runs` lists them.", show_default=False)]
+Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
+RunId = Annotated[str, argument(help="A run; `nas runs` lists them.")]
 Inline = Annotated[bool, typer.Option("--inline", help="Score in this process, without Ray.")]
-Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster to join.", show_default=False)]
+Address = Annotated[str | None, option("--address", help="A running Ray cluster to join.")]
 Store = Annotated[
     str | None,
-    typer.Option(
-        "--store", envvar="NAS_STORE", show_default=False,
-        help="Store the run in this PostgreSQL database, postgresql+psycopg://user@host/database, instead of a file.",
+    option(
+        "--store",
+        envvar="NAS_STORE",
+        help="PostgreSQL database of the run instead of a file: postgresql+psycopg://user@host/database.",
     ),
-]  # fmt: skip
-Replay = Annotated[
-    str | None,
-    typer.Option("--replay", help="Reuse the measurements of this run of the same supernet.", show_default=False),
 ]
+Replay = Annotated[str | None, option("--replay", help="Reuse the measurements of this run of the same supernet.")]
 Select = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--select",
         help='The most accurate measured network within limits, e.g. "latency_ms<=1.0"; the limits replace the job\'s '
         "constraints. For a training of nested networks: the largest within limits.",
-        show_default=False,
     ),
 ]
-Index = Annotated[int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)]
+Index = Annotated[int | None, option("--index", help="A member of the front by its number.")]
 Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front (the default).")]
 LogTo = Annotated[
     list[str] | None,
-    typer.Option(
-        "--log-to", envvar="NAS_LOG_TO", show_default=False,
-        help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated.",
+    option(
+        "--log-to", envvar="NAS_LOG_TO", help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated."
     ),
-]  # fmt: skip
+]
 DEFAULT_RUNS = Path("runs")
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""

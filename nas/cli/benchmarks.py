@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import Json, app
+from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json, print_table, stderr
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 bench = typer.Typer(no_args_is_help=True, help="Benchmark predictors and search algorithms on published tables.")
 app.add_typer(bench, name="bench")
 
-TablePath = Annotated[
-    Path,
-    typer.Argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).", show_default=False),
-]
+TablePath = Annotated[Path, argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).")]
 
 
 @bench.callback()
@@ -36,7 +33,7 @@ def _bench() -> None:
 @bench.command()
 def predictor(
     table: TablePath,
-    target: Annotated[str, typer.Option("--target", help="The column to predict.", show_default=False)],
+    target: Annotated[str, option("--target", help="The column to predict.")],
     train: Annotated[str, typer.Option("--train", help="Numbers of training rows.")] = "25,50,100,200",
     test: Annotated[int, typer.Option("--test", help="Rows to predict.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", help="Random splits of the rows.")] = 5,
@@ -70,20 +67,17 @@ def predictor(
 def search(
     table: TablePath,
     maximize: Annotated[
-        list[str] | None,
-        typer.Option("--maximize", metavar="COL[,COL]", help="Columns to maximize.", show_default=False),
+        list[str] | None, option("--maximize", metavar="COL[,COL]", help="Columns to maximize.")
     ] = None,
     minimize: Annotated[
-        list[str] | None,
-        typer.Option("--minimize", metavar="COL[,COL]", help="Columns to minimize.", show_default=False),
+        list[str] | None, option("--minimize", metavar="COL[,COL]", help="Columns to minimize.")
     ] = None,
     exact: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--exact",
             metavar="COL[,COL]",
-            help="Columns that are computed, not measured (parameters, MACs): known for every architecture.",
-            show_default=False,
+            help="Columns that are computed (parameters, MACs) and known for every architecture.",
         ),
     ] = None,
     algorithms: Annotated[
@@ -92,15 +86,11 @@ def search(
     evaluations: Annotated[int, typer.Option("--evaluations", help="Most evaluations per run.")] = 400,
     seeds: Annotated[int, typer.Option("--seeds", help="Runs of each algorithm.")] = 5,
     target: Annotated[
-        float | None,
-        typer.Option(
-            "--target", help="Stop a run at this share of the exact front's hypervolume, e.g. 0.99.", show_default=False
-        ),
+        float | None, option("--target", help="Stop a run at this share of the exact front's hypervolume, e.g. 0.99.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Evaluations per batch.")] = 10,
     plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Plot to this file: .png, .svg or .html.", show_default=False),
+        Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png, .svg or .html.")
     ] = None,
     as_json: Json = False,
 ) -> None:

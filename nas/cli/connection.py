@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.app import option
+
 if TYPE_CHECKING:
     from nas.api.schemas import RunSummary
     from nas.client import NasClient
@@ -21,12 +23,11 @@ Server = Annotated[
 ]
 Token = Annotated[
     str | None,
-    typer.Option(
-        "--token", show_default=False,
-        help="The token for the server. Other users of this machine can see command lines: prefer NAS_TOKEN.",
+    option(
+        "--token", help="The token for the server. Other users of this machine can see command lines: prefer NAS_TOKEN."
     ),
-]  # fmt: skip
-TokenFile = Annotated[Path | None, typer.Option("--token-file", help="A file with the token.", show_default=False)]
+]
+TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, option
 from nas.cli.connection import Token, TokenFile, server_client
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
@@ -17,18 +17,12 @@ from nas.cli.running import folder
 def doctor(
     runs: Runs = DEFAULT_RUNS,
     address: Address = None,
-    jobs_url: Annotated[
-        str | None,
-        typer.Option("--jobs-url", help="Job server of that cluster, http://HOST:8265.", show_default=False),
-    ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option("--server", envvar="NAS_SERVER", help="Also check this server.", show_default=False),
-    ] = None,
+    jobs_url: Annotated[str | None, option("--jobs-url", help="Job server of that cluster, http://HOST:8265.")] = None,
+    server: Annotated[str | None, option("--server", envvar="NAS_SERVER", help="Also check this server.")] = None,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Check versions, the machine, the runs, Ray and the server; print problems (exit code 1) with their remedies."""
     from contextlib import nullcontext
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo, RunId, Runs, Select, Store, app
+from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo, RunId, Runs, Select, Store, app, option
 from nas.cli.running import check_one_choice, driving, finish, folder
 
 
@@ -18,8 +18,7 @@ def finetune(
     knee: Knee = False,
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 5,
     learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Peak learning rate; a tenth of the supernet's by default.", show_default=False),
+        float | None, option(help="Peak learning rate; a tenth of the supernet's by default.")
     ] = None,
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,

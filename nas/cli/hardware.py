@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, folder
 
@@ -34,35 +34,32 @@ def profiles(as_json: Json = False) -> None:
 
 @app.command()
 def profile(
-    model: Annotated[Path | None, typer.Argument(help="Any ONNX model.", show_default=False)] = None,
+    model: Annotated[Path | None, argument(help="Any ONNX model.")] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            "--profile", help="A profile of the catalog, or a profile file.",
+            "--profile",
+            help="A profile of the catalog, or a profile file.",
             show_default=f"{DEFAULT_PROFILE}; with --sweep, the job's first",
         ),
     ] = None,
     shape: Annotated[
-        list[str] | None,
-        typer.Option("--shape", help="Shape of an input with dynamic dimensions, e.g. input=1x3x224x224.", show_default=False),
+        list[str] | None, option("--shape", help="Shape of an input with dynamic dimensions, e.g. input=1x3x224x224.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32 measures the model unchanged; int8, fp16 and bf16 convert it first.")
+        str,
+        typer.Option("--precision", help="fp32 measures the model unchanged; int8, fp16 and bf16 convert it first."),
     ] = "fp32",
     sweep: Annotated[
-        Path | None,
-        typer.Option(
-            "--sweep", help="A job file: find widths of its stages that are as fast as narrower ones.",
-            show_default=False,
-        ),
+        Path | None, option("--sweep", help="A job file: find widths of its stages that are as fast as narrower ones.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="With --sweep, the folder for the plots.")
-    ] = Path("sweep"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="With --sweep, the folder for the plots.")] = Path(
+        "sweep"
+    ),
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure an ONNX model on a hardware profile; with --sweep JOB, latency against the widths of a job's stages."""
     from hardware_profiles.catalog import load_profile
     from nas.evaluation.cluster import connected
@@ -141,13 +138,10 @@ def _listed(widths: tuple[int, ...]) -> str:
 
 @app.command()
 def calibrate(
-    name: Annotated[str, typer.Argument(help="A profile of the catalog, or a profile file.", show_default=False)],
-    job: Annotated[Path, typer.Option("--job", help="The job whose blocks are measured.", show_default=False)],
+    name: Annotated[str, argument(help="A profile of the catalog, or a profile file.")],
+    job: Annotated[Path, option("--job", help="The job whose blocks are measured.")],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.", show_default=False
-        ),
+        Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")
     ] = None,
     subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=5)] = 30,
     address: Address = None,

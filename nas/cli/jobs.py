@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Inline, Job, Json, LogTo, Replay, RunId, Runs, Store, app
+from nas.cli.app import (
+    DEFAULT_RUNS,
+    Address,
+    Inline,
+    Job,
+    Json,
+    LogTo,
+    Replay,
+    RunId,
+    Runs,
+    Store,
+    app,
+    argument,
+    option,
+)
 from nas.cli.connection import Token, TokenFile, server_client, status_text
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
@@ -16,7 +30,7 @@ from nas.cli.running import driving, finish, folder
 
 @app.command()
 def init(
-    recipe: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
+    recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the recipes, or write one as a commented job file to the current folder."""
@@ -138,29 +152,19 @@ def resume(
     address: Address = None,
     evaluations: Annotated[
         str | None,
-        typer.Option(
-            "--evaluations", help="A new total of evaluations, or +N to add N; a finished run continues.",
-            show_default=False,
-        ),
+        option("--evaluations", help="A new total of evaluations, or +N to add N; a finished run continues."),
     ] = None,
     minutes: Annotated[
-        str | None,
-        typer.Option(
-            "--minutes", help="A new total of minutes of searching, or +N to add N.", show_default=False
-        ),
+        str | None, option("--minutes", help="A new total of minutes of searching, or +N to add N.")
     ] = None,
     log_to: LogTo = None,
     server: Annotated[
-        str | None,
-        typer.Option(
-            "--server", show_default=False,
-            help="Resume a run of this server. NAS_SERVER is ignored here, because the run may be on this machine.",
-        ),
+        str | None, option("--server", help="Resume a run of this server (NAS_SERVER is ignored here).")
     ] = None,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Continue a run that was interrupted, killed or failed, or a finished run with a larger budget."""
     here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
     misplaced = [name for name in (there if server is None else here) if _is_given(context, name)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import INTERRUPTED, Job, Json, Select, app
+from nas.cli.app import INTERRUPTED, Job, Json, Select, app, argument, option
 from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_client, status_text
 from nas.cli.output import print_json, print_table, stderr
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nas.client import NasClient
     from nas.errors import ServiceError
 
-RunThere = Annotated[str, typer.Argument(metavar="RUN", help="A run; `nas status` lists them.", show_default=False)]
+RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 
 
 @app.command()
@@ -28,15 +28,14 @@ def submit(
     job: Job,
     kind: Annotated[str, typer.Option("--kind", help="search, or training (only trains the supernet).")] = "search",
     hardware: Annotated[
-        list[str] | None,
-        typer.Option("--hardware", help="A hardware profile that replaces the job's; may be repeated.", show_default=False),
+        list[str] | None, option("--hardware", help="A hardware profile that replaces the job's; may be repeated.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Submit a job to a server, which queues and runs it. With --watch --json: one line of JSON per change."""
     from nas.errors import JobError
 
@@ -61,9 +60,7 @@ def submit(
 
 @app.command()
 def status(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run; all runs by default.", show_default=False)
-    ] = None,
+    run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
@@ -139,18 +136,15 @@ def cancel(
 def fetch(
     run: RunThere,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The folder to write to; the run's id by default.", show_default=False),
+        Path | None, option("-o", "--output", help="The folder to write to; the run's id by default.")
     ] = None,
     select: Select = None,
-    index: Annotated[
-        int | None, typer.Option("--index", help="A member of the front by its number.", show_default=False)
-    ] = None,
+    index: Annotated[int | None, option("--index", help="A member of the front by its number.")] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Export a network on the server as verified ONNX (the knee by default) and download it with its manifest."""
     from nas.errors import SelectionError
 

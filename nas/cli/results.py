@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app
+from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app, option
 from nas.cli.output import (
     print_finetunings,
     print_improvement,
@@ -43,8 +43,7 @@ def show(
     runs: Runs = DEFAULT_RUNS,
     select: Select = None,
     profile: Annotated[
-        str | None,
-        typer.Option("--profile", help="Show only the front of this hardware profile of the run.", show_default=False),
+        str | None, option("--profile", help="Show only the front of this hardware profile of the run.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -97,14 +96,10 @@ def show(
 def plot(
     run: RunId,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder to write to; the run's own by default.", show_default=False),
+        Path | None, option("-o", "--output", help="Folder to write to; the run's own by default.")
     ] = None,
     select: Annotated[
-        str | None,
-        typer.Option(
-            "--select", help='Limits to draw, with the front within them, e.g. "latency_ms<=1.0".', show_default=False
-        ),
+        str | None, option("--select", help='Limits to draw, with the front within them, e.g. "latency_ms<=1.0".')
     ] = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
@@ -122,7 +117,7 @@ def plot(
 @app.command()
 def export(
     run: RunId,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
+    output: Annotated[Path, option("-o", "--output", help="The ONNX file to write.")],
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
@@ -155,7 +150,7 @@ def export(
 @app.command("export-transformers")
 def export_transformers(
     run: RunId,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to create.", show_default=False)],
+    output: Annotated[Path, option("-o", "--output", help="The folder to create.")],
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
@@ -185,9 +180,7 @@ def export_study(
             "--storage", help="A database's URL, or the path of a journal file (*.log), which is quicker to write."
         ),
     ] = "sqlite:///study.db",
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the study; the run's id by default.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, option("--name", help="Name of the study; the run's id by default.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a study with the same name.")] = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,

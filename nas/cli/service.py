@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Json, Runs, app
+from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
 
@@ -17,43 +17,32 @@ if TYPE_CHECKING:
 
 token = typer.Typer(no_args_is_help=True, help="Access tokens for clients of a server.")
 
-TokenName = Annotated[str, typer.Argument(help="The owner of the token.", show_default=False)]
+TokenName = Annotated[str, argument(help="The owner of the token.")]
 
 
 @app.command()
 def serve(
     runs: Runs = DEFAULT_RUNS,
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen on; clients of any but a loopback address need a token.")
+        str,
+        typer.Option("--host", help="The address to listen on; clients of any but a loopback address need a token."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 selects a free port.")] = 8700,
     name: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--name", help="A host name by which clients reach the server, e.g. through a proxy.", show_default=False
-        ),
+        list[str] | None, option("--name", help="A host name by which clients reach the server, e.g. through a proxy.")
     ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="TLS certificate, a PEM file.", show_default=False)
-    ] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="Its private key, a PEM file.", show_default=False)] = None,
+    certificate: Annotated[Path | None, option("--certificate", help="TLS certificate, a PEM file.")] = None,
+    key: Annotated[Path | None, option("--key", help="Its private key, a PEM file.")] = None,
     data_root: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--data-root", exists=True, file_okay=False, show_default=False,
-            help="A folder whose data sets jobs may use.",
-        ),
+        option("--data-root", exists=True, file_okay=False, help="A folder whose data sets jobs may use."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Number of concurrent runs.")] = 1,
     address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Head of an existing Ray cluster, HOST:PORT, instead of an own one.", show_default=False
-        ),
+        str | None, option("--address", help="Head of an existing Ray cluster, HOST:PORT, instead of an own one.")
     ] = None,
     jobs_url: Annotated[
-        str | None,
-        typer.Option("--jobs-url", help="Job server of that cluster, e.g. http://127.0.0.1:8265.", show_default=False),
+        str | None, option("--jobs-url", help="Job server of that cluster, e.g. http://127.0.0.1:8265.")
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
@@ -64,7 +53,7 @@ def serve(
             "--stop-ray", help="Only stop the Ray cluster that servers of this folder started, with its jobs."
         ),
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Serve the REST API and the web pages; submitted jobs run in processes of their own and survive the server."""
     if stop_ray:
         return _stop_ray(runs)
