@@ -82,7 +82,7 @@ class Series:
 
     @property
     def is_cloud(self) -> bool:
-        """Whether these are so many points without lines that they are drawn as an image, with short hover texts."""
+        """Whether these are more than `MANY` points without lines: drawn as an image, with short hover texts."""
         return len(self.points) > chart_data.MANY and not (self.look.line or self.look.errors)
 
 

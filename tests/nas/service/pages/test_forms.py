@@ -160,7 +160,7 @@ def test_a_profile_is_added(chromium: Chromium, server: Server) -> None:
     chromium.run("document.querySelector('#name').removeAttribute('pattern')")
     fill(chromium, name="a b")
     chromium.click("#add-profile [type=submit]")
-    chromium.until(lambda: "expected a name of letters" in problem_of(chromium, "name"))
+    chromium.until(lambda: "'a b'" in problem_of(chromium, "name"))
 
 
 def test_a_model_is_measured_and_its_result_found_again(chromium: Chromium, server: Server, tmp_path: Path) -> None:
