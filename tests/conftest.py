@@ -18,7 +18,7 @@ from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.loop import TrainingSettings
-from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import train
 from tests.nas.tolerant import take_any_noise, take_true_rounds
 from tests.postgres_server import Server, binaries, running_server

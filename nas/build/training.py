@@ -19,12 +19,14 @@ from supernets.loop import TrainingSettings
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
-from supernets.strategies.sorted import SortedStrategy
-from supernets.strategies.terms import Teacher
+from supernets.strategies.single_phase import (
+    LargestStrategy,
+    SandwichStrategy,
+    SinglePathStrategy,
+    SortedStrategy,
+    Teacher,
+)
 
 
 def make_strategy(training: TrainingConfig, family: Family, untrained: Callable[[], Supernet]) -> TrainingStrategy:

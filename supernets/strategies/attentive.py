@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.base import BatchLoss, Pass, Phase
-from supernets.space import Architecture, SearchSpace
-from supernets.strategies.terms import Teacher, passes
+from supernets.base import BatchLoss, Pass
+from supernets.space import Architecture
+from supernets.strategies.single_phase import SinglePhase, Teacher, passes
 
 _SAMPLES = 2000
 """Random architectures whose costs form the prior."""
@@ -21,7 +21,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class AttentiveStrategy:
+class AttentiveStrategy(SinglePhase):
     """Trains the largest, the smallest and `random_subnets` selected subnets every step (Wang et al. 2020, arXiv 2011.09011).
 
     For each, sample a cost from the costs of random architectures, then `candidates` architectures of about that cost, and
@@ -33,7 +33,7 @@ class AttentiveStrategy:
         macs: multiply-accumulates of architectures, (n,).
     """
 
-    space: SearchSpace
+    name = "attentive"
     macs: Callable[[Sequence[Architecture]], NDArray[Any]]
     random_subnets: int = 2
     candidates: int = 3
@@ -51,9 +51,6 @@ class AttentiveStrategy:
         bins = [[a for a, k in zip(sampled, which.tolist(), strict=True) if k == i] for i in range(_BINS)]
         object.__setattr__(self, "_bins", [own for own in bins if own])
         object.__setattr__(self, "_prior", np.array([len(own) for own in self._bins]) / _SAMPLES)
-
-    def phases(self, epochs: int) -> Sequence[Phase]:
-        return [Phase("attentive", epochs)]
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         selected = [self._select(rng, batch_loss) for _ in range(self.random_subnets)]

@@ -14,7 +14,7 @@ from supernets.axes import axes_in
 from supernets.base import BatchLoss, Family, Pass, Phase, Supernet
 from supernets.errors import TrainingError
 from supernets.sorting import importance, orders
-from supernets.strategies.terms import Teacher, passes
+from supernets.strategies.single_phase import Teacher, passes
 
 _LARGEST, _FIRST, _SECOND = 180, 25, 120
 """OFA's epochs of the largest network, of a kind's first phase and of its second (or only) phase, used as shares."""

@@ -26,7 +26,7 @@ from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.loop import TrainingSettings
 from supernets.onnx_export import INPUT
-from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import train
 
 HERE = Path(__file__).parent

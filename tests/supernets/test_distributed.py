@@ -14,7 +14,7 @@ from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
 from supernets.distributed import check_capacity, train_on_workers
 from supernets.loop import TrainingSettings
-from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import Epoch, train
 from tests.conftest import digits_family
 from tests.errors import raises

@@ -20,8 +20,7 @@ from supernets.families.vit.presets import VIT
 from supernets.loop import ALONE, Loop, TrainingSettings
 from supernets.reduction import Reduction
 from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.single_phase import SandwichStrategy, SortedStrategy
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 

@@ -20,7 +20,7 @@ from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
-from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.single_phase import LargestStrategy
 from supernets.trainer import train
 from tests.conftest import digits_family
 from tests.errors import raises

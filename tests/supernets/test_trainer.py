@@ -24,9 +24,7 @@ from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
-from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.single_phase import SandwichStrategy, SinglePathStrategy, SortedStrategy
 from supernets.trainer import Epoch, time_training, train
 from tests.conftest import Trained, digits_family
 from tests.errors import raises

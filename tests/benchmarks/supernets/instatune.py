@@ -59,7 +59,7 @@ from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.largest import LargestStrategy
+from supernets.strategies.single_phase import LargestStrategy
 from supernets.trainer import train
 from tests.benchmarks.supernets.study import console, spread
 

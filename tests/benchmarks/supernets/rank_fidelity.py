@@ -30,7 +30,7 @@ from scipy.stats import kendalltau
 from supernets.checkpoint import make_supernet
 from supernets.loop import TrainingSettings
 from supernets.space import Architecture, SearchSpace
-from supernets.strategies.sandwich import SandwichStrategy
+from supernets.strategies.single_phase import SandwichStrategy
 from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
 
 SAMPLED, SPREAD, EQUAL, WITHIN = 3000, 12, 8, 0.05

@@ -29,9 +29,7 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.loop import TrainingSettings
 from supernets.sorting import importance, orders
-from supernets.strategies.largest import LargestStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy
 from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
 
 IMAGES, NETWORKS, SAMPLED = 20_000, 12, 2000

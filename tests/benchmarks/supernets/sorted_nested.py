@@ -34,8 +34,7 @@ from supernets.families.mobile_cnn.presets import MOBILE_CNN
 from supernets.families.nested import NestedFamily
 from supernets.loop import TrainingSettings
 from supernets.sharing.chain import ChainSharing
-from supernets.strategies.largest import LargestStrategy
-from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.single_phase import LargestStrategy, SortedStrategy
 from tests.benchmarks.supernets.study import Study, Trained, console, fashion_mnist, spread
 
 SHARE = 0.96

@@ -26,11 +26,8 @@ from supernets.families.nested import NestedFamily
 from supernets.loop import Loop, TrainingSettings
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
-from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy, SortedStrategy
 from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

@@ -32,7 +32,7 @@ from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
-from supernets.strategies.single_path import SinglePathStrategy
+from supernets.strategies.single_phase import SinglePathStrategy
 from supernets.trainer import train
 
 CALIBRATION = 1000

@@ -19,11 +19,8 @@ from supernets.families.nested import NestedFamily
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.largest import LargestStrategy
 from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.sandwich import SandwichStrategy
-from supernets.strategies.single_path import SinglePathStrategy
-from supernets.strategies.sorted import SortedStrategy
+from supernets.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy, SortedStrategy
 from tests.errors import raises
 from tests.supernets.invariants import RELATIVE, randomised, relative
 
