@@ -16,7 +16,7 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.loop import TrainingSettings
 from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import train

@@ -17,13 +17,39 @@ from pydantic import (
 )
 
 from nas.config.errors import conflict, missing_key, problem, restated
-from nas.config.section import Flag, OptionalPath, Section
-from nas.config.sharing import SharingConfig
+from nas.config.section import Flag, OptionalPath, Section, whole
 from nas.config.space import SpaceConfig, space_config
 from nas.errors import UnknownNameError
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
 from supernets.families.spec import Spec
+from supernets.sharing.spec import MixtureSpec, SharingSpec
+
+
+class MixtureConfig(Section):
+    """A mixture of supernets; see `MixtureSpec`."""
+
+    experts: int = whole(2, 64, default=2)
+    routing: Literal["layer", "neuron"] = "layer"
+    hidden: int = whole(1, 4096, default=64)
+    constant_input: Flag = False
+    layers: Annotated[
+        tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
+        Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),
+    ] = ()
+
+
+class SharingConfig(Section):
+    """What is done to stored weights before they are sliced; see `SharingSpec`."""
+
+    mixture: MixtureConfig | None = None
+    kernels: Literal["centre", "transform"] = "centre"
+
+    def spec(self) -> SharingSpec:
+        """The sharing as supernets take it."""
+        mixture = None if self.mixture is None else MixtureSpec(**self.mixture.model_dump())
+        return SharingSpec(mixture, self.kernels)
+
 
 if TYPE_CHECKING:
     _FamilyName = str

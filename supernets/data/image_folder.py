@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from supernets.data.image_files import SUFFIXES, Shape, read_images, read_shape
 from supernets.data.pixels import check_memory
-from supernets.data.source import CLUTTER, PARTS, Examples, Source, listed
+from supernets.data.source import CLUTTER, PARTS, Examples, Source, listed, misplaced, missing, unreadable
 from supernets.errors import DataError
 
-_misplaced = partial(DataError, code="data.layout")
-_missing = partial(DataError, code="data.missing")
-_unreadable = partial(DataError, code="data.unreadable")
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
 
 
@@ -30,7 +31,7 @@ def image_folder(path: Path, *, image_size: int | None, channels: int | None) ->
     Validation and test are optional in the second layout.
 
     Args:
-        image_size: see `image_files.read_images`; None takes the short side that all images have.
+        image_size: see `_read_images`; None takes the short side that all images have.
         channels: 1 or 3; None gives 1 if all images are grey, else 3.
 
     Raises:
@@ -39,13 +40,13 @@ def image_folder(path: Path, *, image_size: int | None, channels: int | None) ->
     """
     parts, class_names = _find(path)
     files = [file for part in parts.values() for file in part.files]
-    shapes = [read_shape(file) for file in files]
+    shapes = [_read_shape(file) for file in files]
     size = _common_size(path, shapes) if image_size is None else image_size
     n_channels = channels or (1 if all(shape.grey for shape in shapes) else 3)
     check_memory(len(files), channels=n_channels, image_size=size, where=str(path))
     examples = {
         name: Examples(
-            read_images(part.files, image_size=size, channels=n_channels),
+            _read_images(part.files, image_size=size, channels=n_channels),
             np.array(part.labels, dtype=np.int64),
             tuple(str(file.relative_to(path)) for file in part.files),
         )
@@ -64,7 +65,7 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
         return {"train": _collect(folders, class_names)}, class_names
     names = [folder.name for folder in folders]
     if "train" not in names or len({PARTS.get(name, "") for name in names} - {""}) != len(names):
-        raise _misplaced(
+        raise misplaced(
             f"{path}: holds the folders {listed(names)}; expected train, with val (or validation) and test beside it "
             "if you have them, and nothing else"
         )
@@ -75,7 +76,7 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
         classes = _folders(folder)
         unknown = [c.name for c in classes if c.name not in class_names]
         if unknown:
-            raise _misplaced(f"{folder}: has classes that {train} lacks: {listed(unknown)}; give it the same")
+            raise misplaced(f"{folder}: has classes that {train} lacks: {listed(unknown)}; give it the same")
         parts[PARTS[folder.name]] = _collect(classes, class_names)
     return parts, class_names
 
@@ -84,11 +85,11 @@ def _entries(folder: Path) -> list[Path]:
     """The entries of a folder, sorted by name, without hidden files and clutter."""
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
-        raise _missing(f"{folder}: {state}; expected a folder with one folder of images for each class")
+        raise missing(f"{folder}: {state}; expected a folder with one folder of images for each class")
     try:
         found = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
-        raise _unreadable(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
+        raise unreadable(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
     return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in CLUTTER]
 
 
@@ -98,12 +99,12 @@ def _folders(folder: Path) -> list[Path]:
     folders = [entry for entry in entries if entry.is_dir()]
     loose = [entry.name for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
     if loose:
-        raise _misplaced(
+        raise misplaced(
             f"{folder}: holds {len(loose)} images outside of class folders ({listed(loose)}); expected {_LAYOUT}; "
             "move each into the folder of its class"
         )
     if not folders:
-        raise _misplaced(f"{folder}: holds no folders; expected {_LAYOUT}")
+        raise misplaced(f"{folder}: holds no folders; expected {_LAYOUT}")
     return folders
 
 
@@ -114,11 +115,11 @@ def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
         entries = _entries(folder)
         for entry in entries:
             if entry.is_dir():
-                raise _misplaced(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
+                raise misplaced(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
             if entry.suffix.lower() not in SUFFIXES:
-                raise _misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
+                raise misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
         if not entries:
-            raise _misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
+            raise misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
         found.files.extend(entries)
         found.labels.extend([class_names.index(folder.name)] * len(entries))
     return found
@@ -133,3 +134,77 @@ def _common_size(path: Path, shapes: list[Shape]) -> int:
             code="data.invalid-option",
         )
     return sizes[0][1]
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_GREY_MODES = ("1", "L", "LA")
+_DEEP_MODES = ("I", "F")
+"""Prefixes of the modes with more than 8 bits a channel, which a conversion would clip."""
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""Exceptions that PIL raises for damaged files, by format."""
+
+
+class Shape(NamedTuple):
+    """Size and kind of an image, from its header."""
+
+    long_side: int
+    short_side: int
+    grey: bool
+
+
+def _read_shape(file: Path) -> Shape:
+    """The size and kind of an image.
+
+    Raises:
+        DataError: it cannot be read, or has more than 8 bits a channel.
+    """
+    with _opened(file) as image:
+        if image.mode.startswith(_DEEP_MODES):
+            raise unreadable(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+        return Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
+
+
+def _read_images(files: Sequence[Path], *, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """The images, upright, their short side resized (bilinear) to `image_size`, their middle cut out, alpha dropped.
+
+    Returns:
+        (n, channels, image_size, image_size).
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    out = np.empty((len(files), channels, image_size, image_size), dtype=np.uint8)
+    for i, file in enumerate(files):
+        with _opened(file) as image:
+            pixels = np.asarray(_square(image, image_size, channels))
+        out[i] = pixels.reshape(image_size, image_size, channels).transpose(2, 0, 1)
+    return out
+
+
+def _square(image: Image.Image, image_size: int, channels: int) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if "transparency" in image.info:  # PIL warns when it is dropped from a palette in one step
+        image = image.convert("RGBA")
+    image = image.convert("L" if channels == 1 else "RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=_FORMATS) as image:
+                yield image
+    except _UNREADABLE as error:
+        reason = "no image of a known format" if isinstance(error, UnidentifiedImageError) else error
+        raise unreadable(
+            f"{file}: cannot be read as an image ({reason}); expected a whole {', '.join(_FORMATS[:-1])} or "
+            f"{_FORMATS[-1]} file; replace or remove it"
+        ) from None

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from pathlib import Path
 
-from supernets.data.digits import digits
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder
 from supernets.data.options import ImageOptions, TextOptions
-from supernets.data.parts import DataSet, ImageFormat
+from supernets.data.parts import DataSet, ImageFormat, Part, TextFormat
 from supernets.data.pixels import check_memory, fit, normalise, statistics
-from supernets.data.sentences import tokenized
-from supernets.data.source import Source
+from supernets.data.source import Examples, Source, invalid_option, missing, wrong_kind
 from supernets.data.splitting import Split, split
 from supernets.data.text_classification import text_classification
-from supernets.errors import DataError
+from supernets.data.tokenizing import Encoded, SentenceTokenizer
 
-_invalid = partial(DataError, code="data.invalid-option")
-_wrong_kind = partial(DataError, code="data.wrong-kind")
-_missing = partial(DataError, code="data.missing")
 NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
 
 
@@ -52,14 +51,14 @@ def load_data(
     """
     if name == "text-classification":
         if isinstance(options, ImageOptions):
-            raise _wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
+            raise wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
         if path is None:
-            raise _missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
+            raise missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
         asked = options or TextOptions()
         source = text_classification(path, asked)
-        return tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
+        return _tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
     if isinstance(options, TextOptions):
-        raise _wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
+        raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
     wanted = options or ImageOptions()
     source = _images(name, path, wanted.image_size, wanted.channels)
     n_channels, native_size = source.train.inputs.shape[1:3]
@@ -79,7 +78,7 @@ def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, .
     if options.mean is None or options.std is None:
         return None
     if len(options.mean) != channels:
-        raise _invalid(
+        raise invalid_option(
             f"mean and std: {len(options.mean)} numbers each, and the images have {channels} channels; give as many numbers, "
             f"or set channels to {len(options.mean)}"
         )
@@ -90,13 +89,58 @@ def _images(name: str, path: Path | None, image_size: int | None, channels: int 
     match name:
         case "digits":
             if path is not None:
-                raise _invalid(f"digits ships with scikit-learn and has no files; got path={path}, leave it out")
-            return digits()
+                raise invalid_option(f"digits ships with scikit-learn and has no files; got path={path}, leave it out")
+            return _digits()
         case "fashion-mnist":
             return fashion_mnist(path)
         case "image-folder":
             if path is None:
-                raise _missing("image-folder needs a path: the folder that holds one folder of images for each class")
+                raise missing("image-folder needs a path: the folder that holds one folder of images for each class")
             return image_folder(path, image_size=image_size, channels=channels)
         case _:
-            raise _invalid(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
+            raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
+
+
+def _digits() -> Source:
+    """1,797 grey images of 8 x 8 pixels with values from 0 to 16 (the test set of Alpaydin and Kaynak 1998, UCI)."""
+    images, labels = load_digits(return_X_y=True)
+    inputs = images.reshape(-1, 1, 8, 8).astype(np.uint8)
+    return Source(
+        "digits", tuple(str(digit) for digit in range(10)), Examples(inputs, labels.astype(np.int64)), max_value=16
+    )
+
+
+def _tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:
+    """The data set of split sentences; a tokenizer that is trained here sees the training part only.
+
+    Raises:
+        DataError: the tokenizer cannot be used, a sentence cannot be tokenized, or they take too much memory.
+    """
+    if options.tokenizer is not None:
+        tokenizer = SentenceTokenizer.load(options.tokenizer, max_tokens=options.max_tokens)
+    else:
+        sentences = split.train.inputs.tolist()
+        tokenizer = SentenceTokenizer.train(sentences, vocabulary=options.vocabulary, max_tokens=options.max_tokens)
+    encoded = [_encoded(tokenizer, part, source.where) for part in split]
+    parts = [
+        Part.of(found.ids, torch.from_numpy(part.labels), tokenizer.padding)
+        for part, found in zip(split, encoded, strict=True)
+    ]
+    train, validation, test = parts
+    return DataSet(
+        name, train, validation, test, source.class_names,
+        TextFormat(
+            vocabulary=tokenizer.vocabulary,
+            padding=tokenizer.padding,
+            max_tokens=options.max_tokens,
+            tokenizer=tokenizer.json,
+            typical_tokens=math.ceil(validation.lengths().double().mean().item()),
+            n_cut=sum(int(found.cut.sum()) for found in encoded),
+        ),
+    )  # fmt: skip
+
+
+def _encoded(tokenizer: SentenceTokenizer, part: Examples, where: str) -> Encoded:
+    """The token ids of a part's sentences."""
+    names = [f"{where}: {part.name(i)}" for i in range(len(part))]
+    return tokenizer.encode(part.inputs.tolist(), names)

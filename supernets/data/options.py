@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from supernets.errors import DataError
+from supernets.data.source import invalid_option
 
-_invalid = partial(DataError, code="data.invalid-option")
 ENCODINGS = (
     "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
     "euc-jp", "euc-kr", "big5", "gb18030",
@@ -39,16 +37,18 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
-            raise _invalid(f"image_size={self.image_size}: expected a number of pixels, at least 1")
+            raise invalid_option(f"image_size={self.image_size}: expected a number of pixels, at least 1")
         if self.channels not in (None, 1, 3):
-            raise _invalid(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
+            raise invalid_option(f"channels={self.channels}: expected 1 (grey) or 3 (colour)")
         if (self.mean is None) != (self.std is None):
-            raise _invalid(f"mean={self.mean} and std={self.std}: expected both or neither")
+            raise invalid_option(f"mean={self.mean} and std={self.std}: expected both or neither")
         if self.mean is not None and self.std is not None:
             if not len(self.mean) == len(self.std) > 0 or not all(math.isfinite(x) for x in (*self.mean, *self.std)):
-                raise _invalid(f"mean={self.mean} and std={self.std}: expected a finite number each for every channel")
+                raise invalid_option(
+                    f"mean={self.mean} and std={self.std}: expected a finite number each for every channel"
+                )
             if min(self.std) <= 0:
-                raise _invalid(f"std={self.std}: expected numbers above 0")
+                raise invalid_option(f"std={self.std}: expected numbers above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
-            raise _invalid(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
+            raise invalid_option(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
         if not MIN_VOCABULARY <= self.vocabulary <= MAX_VOCABULARY:
-            raise _invalid(
+            raise invalid_option(
                 f"vocabulary={self.vocabulary}: expected a number of tokens from {MIN_VOCABULARY} to {MAX_VOCABULARY}"
             )
         if self.encoding not in ENCODINGS:
-            raise _invalid(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
+            raise invalid_option(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
         if self.text_column is not None and self.text_column == self.label_column:
-            raise _invalid(f"text_column and label_column are both {self.text_column!r}; expected two columns")
+            raise invalid_option(f"text_column and label_column are both {self.text_column!r}; expected two columns")

@@ -5,10 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from supernets.errors import DataError
+
+invalid_option = partial(DataError, code="data.invalid-option")
+malformed = partial(DataError, code="data.malformed-table")
+misplaced = partial(DataError, code="data.layout")
+missing = partial(DataError, code="data.missing")
+too_large = partial(DataError, code="data.too-large")
+unreadable = partial(DataError, code="data.unreadable")
+wrong_kind = partial(DataError, code="data.wrong-kind")
 
 PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 """The parts by the names that files and folders may have."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from supernets.data.options import TextOptions
-from supernets.data.source import PARTS, Examples, Source, listed
+from supernets.data.source import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, read_table
-from supernets.errors import DataError
 
-_misplaced = partial(DataError, code="data.layout")
-_malformed = partial(DataError, code="data.malformed-table")
 MAX_CHARACTERS = 100_000
 """Of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""
 _MAX_CLASS_NAME = 200
@@ -68,36 +64,36 @@ def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
     files = _found(path, options)
     loose = [file.file.name for file in files if file.part is None]
     if loose and len(loose) != len(files):
-        raise _misplaced(f"{path}: remove {listed(loose)}, or train, validation and test; expected {_LAYOUT}")
+        raise misplaced(f"{path}: remove {listed(loose)}, or train, validation and test; expected {_LAYOUT}")
     parts: dict[str, list[_File]] = {}
     for file in files:
         parts.setdefault(file.part or "train", []).append(file)
     for part, members in parts.items():
         if len(members) > 1 and any(member.label is None for member in members):
             names = listed([member.file.name for member in members])
-            raise _misplaced(f"{path}: holds {names} for the {part} part; expected one table; put them together")
+            raise misplaced(f"{path}: holds {names} for the {part} part; expected one table; put them together")
     if "train" not in parts:
         names = listed([file.file.name for file in files])
-        raise _misplaced(f"{path}: holds {names} and no train part; expected one; add it, or rename a file to it")
+        raise misplaced(f"{path}: holds {names} and no train part; expected one; add it, or rename a file to it")
     return parts
 
 
 def _found(path: Path, options: TextOptions) -> list[_File]:
     """The files, each with the part and the class that follow from its name."""
     if path.is_file() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
-        raise _misplaced(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
+        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
     files = _without_top(read_texts(path, encoding=options.encoding))
     if path.is_file() and path.suffix.lower() != ".zip":  # a single table, with any name
         return [_File(files[0], None, None)]
     if not files:
-        raise _misplaced(f"{path}: holds no text files; expected {_LAYOUT}")
+        raise misplaced(f"{path}: holds no text files; expected {_LAYOUT}")
     labels = _stems({_name(file).name for file in files if not _is_table(file)})
     found = []
     for file in files:
         name = _name(file)
         divided = len(name.parts) == 2 and name.parts[0].lower() in PARTS
         if len(name.parts) > 1 and not divided:
-            raise _misplaced(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
+            raise misplaced(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
         part = name.parts[0] if divided else name.stem if _is_table(file) else ""  # test.txt is a class
         found.append(_File(file, PARTS.get(part.lower()), labels.get(name.name)))
     return found
@@ -153,18 +149,18 @@ def _of_class(file: TextFile, label: str) -> list[_Labelled]:
     lines = ((i, line.strip()) for i, line in enumerate(file.lines(), 1))
     found = [_Labelled(line, label, f"{file.name}:{i}") for i, line in lines if line]
     if not found:
-        raise _misplaced(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
+        raise misplaced(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
     return found
 
 
 def _check(row: _Labelled, *, where: str) -> None:
     if len(row.text) > MAX_CHARACTERS:
-        raise _malformed(
+        raise malformed(
             f"{where}: {row.name} has a text of {len(row.text)} characters; expected at most {MAX_CHARACTERS}; divide it into "
             "lines, or close the quote before it"
         )
     if len(row.label) > _MAX_CLASS_NAME or not row.label.isprintable():
-        raise _malformed(
+        raise malformed(
             f"{where}: {row.name} has the class {row.label[:40]!r}; expected at most {_MAX_CLASS_NAME} "
             "printable characters"
         )
@@ -172,13 +168,13 @@ def _check(row: _Labelled, *, where: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
-            raise _malformed(f"{where}: {row.name} holds half of a character (a lone surrogate); correct it") from None
+            raise malformed(f"{where}: {row.name} holds half of a character (a lone surrogate); correct it") from None
 
 
 def _class_names(labels: Sequence[str], *, where: str) -> tuple[str, ...]:
     names = sorted(set(labels))
     if len(names) > _MAX_CLASSES:
-        raise _malformed(
+        raise malformed(
             f"{where}: has {len(names)} classes, such as {listed(names)}; expected at most {_MAX_CLASSES}; is label_column "
             "the right one?"
         )
@@ -191,7 +187,7 @@ def _examples(rows: Sequence[_Labelled], class_names: Sequence[str], *, part: st
     numbers = {name: i for i, name in enumerate(class_names)}
     unknown = sorted({row.label for row in rows} - numbers.keys())
     if unknown:
-        raise _misplaced(
+        raise misplaced(
             f"{where}: the {part} part holds the classes {listed(unknown)}, which the train part lacks; give it the same "
             "classes"
         )

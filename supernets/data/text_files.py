@@ -7,17 +7,11 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from supernets.data.source import CLUTTER
-from supernets.errors import DataError
+from supernets.data.source import CLUTTER, misplaced, missing, too_large, unreadable
 
-_unreadable = partial(DataError, code="data.unreadable")
-_missing = partial(DataError, code="data.missing")
-_too_large = partial(DataError, code="data.too-large")
-_misplaced = partial(DataError, code="data.layout")
 MAX_MIB = 512
 """The most text that is read; all is held in memory."""
 MAX_FILES = 1000
@@ -68,16 +62,16 @@ def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
         if path.is_dir():
             return _read_folder(path, encoding)
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _misplaced(f"{path}: is no file; expected a file or a folder of sentences")
+            raise misplaced(f"{path}: is no file; expected a file or a folder of sentences")
         if path.suffix.lower() == ".zip":
             return _read_archive(path, encoding)
         with path.open("rb") as file:
             data = _read(file, limit=MAX_MIB * 2**20, where=str(path))
         return [TextFile(path.name, str(path), _decoded(data, where=str(path), encoding=encoding))]
     except FileNotFoundError as error:
-        raise _missing(f"{error.filename}: does not exist; expected a file or a folder of sentences") from None
+        raise missing(f"{error.filename}: does not exist; expected a file or a folder of sentences") from None
     except OSError as error:
-        raise _unreadable(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
+        raise unreadable(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
 
 
 def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
@@ -96,7 +90,7 @@ def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
 def _files(folder: Path, depth: int = 1) -> list[Path]:
     """The files in a folder and the folders in it, links followed."""
     if depth > _MAX_DEPTH:
-        raise _misplaced(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
+        raise misplaced(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
     found: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if _is_clutter(entry.name) or _is_about(entry.name):
@@ -115,7 +109,7 @@ def _read_archive(path: Path, encoding: str) -> list[TextFile]:
         with zipfile.ZipFile(path) as opened:
             return list(_members(opened, path, encoding))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
-        raise _unreadable(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
+        raise unreadable(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
 
 
 def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[TextFile]:
@@ -130,10 +124,10 @@ def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[Tex
         where = f"{path}/{info.filename}"
         _check_kind(parts[-1], where=where, regular=True)
         if info.filename in seen:
-            raise _unreadable(f"{where}: comes twice; pack the archive again")
+            raise unreadable(f"{where}: comes twice; pack the archive again")
         seen.add(info.filename)
         if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
-            raise _unreadable(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
+            raise unreadable(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
         with opened.open(info) as member:
             data = _read(member, limit=left, where=str(path), packed=info.compress_size)
         left -= len(data)
@@ -150,18 +144,18 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
     while chunk := file.read(_CHUNK):
         size += len(chunk)
         if size > limit:
-            raise _too_large(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
+            raise too_large(f"{where}: holds more than {MAX_MIB} MiB of text; expected less; use fewer sentences")
         if packed is not None and size > max(_RATIO_FROM, MAX_RATIO * packed):
-            raise _too_large(f"{where}: unpacks to more than {MAX_RATIO} times its size, unlike text; replace it")
+            raise too_large(f"{where}: unpacks to more than {MAX_RATIO} times its size, unlike text; replace it")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
 def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
-        raise _unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
+        raise unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
-        raise _unreadable(f"{where}: is utf-8 and not {encoding} ; leave its encoding out")
+        raise unreadable(f"{where}: is utf-8 and not {encoding} ; leave its encoding out")
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode(encoding)
@@ -170,12 +164,12 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
         line = 1 + data.count(b"\n", 0, at)
         marked = data.startswith(_UTF16_MARKS)
         other = ("utf16", "utf-16") if marked else ("latin1", "latin-1")
-        raise _unreadable(
+        raise unreadable(
             f"{where}: is not {encoding}: byte 0x{data[at]:02x} at offset {at} (line {line}); convert the file, e.g. by "
             f"`iconv -f {other[0]} -t utf-8`, or give its encoding, e.g. {other[1]}"
         ) from None
     if (at := text.find("\0")) >= 0:
-        raise _unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
+        raise unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
     return text
 
 
@@ -189,7 +183,7 @@ def _is_utf8(data: bytes) -> bool:
 
 def _check_number(n: int, *, where: str) -> None:
     if n > MAX_FILES:
-        raise _too_large(
+        raise too_large(
             f"{where}: holds more than {MAX_FILES} files; expected a few files of many sentences; put the sentences of a class "
             "into one file, one a line"
         )
@@ -197,7 +191,7 @@ def _check_number(n: int, *, where: str) -> None:
 
 def _check_kind(name: str, *, where: str, regular: bool) -> None:
     if not regular or PurePosixPath(name).suffix.lower() in _OTHER:
-        raise _unreadable(f"{where}: is no text file; expected text files alone; unpack or convert it, or remove it")
+        raise unreadable(f"{where}: is no text file; expected text files alone; unpack or convert it, or remove it")
 
 
 def _is_clutter(name: str) -> bool:

@@ -6,13 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
+from supernets.data.source import malformed
 from supernets.data.text_files import TextFile
-from supernets.errors import DataError
 
-_malformed = partial(DataError, code="data.malformed-table")
 _TEXTS = ("text", "sentence", "review", "content", "message")
 _LABELS = ("label", "class", "category", "sentiment", "target")
 """Names of columns that are taken if none is given."""
@@ -45,12 +43,12 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     rows = _json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv")
     first = next(rows, None)
     if first is None:
-        raise _malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
+        raise malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
     columns = list(first[1])
     text = _column("text", text_column, columns, _TEXTS, file)
     label = _column("label", label_column, columns, _LABELS, file)
     if text == label:
-        raise _malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
+        raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
     found = [_row(file, line, row, text, label) for line, row in (first, *rows)]
     for column, empty in (
         (text, [row.line for row in found if not row.text]),
@@ -58,7 +56,7 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     ):
         if empty:
             lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
-            raise _malformed(
+            raise malformed(
                 f"{file.where}: {len(empty)} row(s) have nothing in the column {column!r} (line {lines}); fill or remove "
                 "them"
             )
@@ -86,7 +84,7 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
             elif names is None:
                 names = _names(file, cells)
             elif len(cells) != len(names):
-                raise _malformed(
+                raise malformed(
                     f"{file.where}:{line}: has {len(cells)} columns; expected {len(names)} ({', '.join(names)}) as in the "
                     "first line; a text with a delimiter in it needs quotes in a CSV file"
                 )
@@ -94,14 +92,14 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _malformed(f"{file.where}:{line}: {error}; is a quote not closed, or not doubled in a text?") from None
+        raise malformed(f"{file.where}:{line}: {error}; is a quote not closed, or not doubled in a text?") from None
 
 
 def _names(file: TextFile, cells: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise _malformed(f"{file.where}: has two columns {twice[0]!r}; give each another name in the first line")
+        raise malformed(f"{file.where}: has two columns {twice[0]!r}; give each another name in the first line")
     return names
 
 
@@ -113,9 +111,9 @@ def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise _malformed(f"{file.where}:{line}: is no JSON ({error}); expected an object a line") from None
+            raise malformed(f"{file.where}:{line}: is no JSON ({error}); expected an object a line") from None
         if not isinstance(row, dict):
-            raise _malformed(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
+            raise malformed(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
         yield line, row
 
 
@@ -124,12 +122,12 @@ def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequenc
     listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
     if asked is not None:
         if asked not in columns:
-            raise _malformed(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
+            raise malformed(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
         return asked
     found = [column for column in columns if column.lower() in usual]
     if len(found) != 1:
         state = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
-        raise _malformed(
+        raise malformed(
             f"{file.where}: has {state} among {listed}; expected one of {', '.join(usual)}; name the columns in the first "
             f"line, or give {what}_column"
         )
@@ -139,10 +137,10 @@ def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequenc
 def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: str) -> Row:
     missing = [column for column in (text, label) if column not in row]
     if missing:
-        raise _malformed(f"{file.where}:{line}: lacks {missing[0]!r}, which other rows have; add it, or remove the row")
+        raise malformed(f"{file.where}:{line}: lacks {missing[0]!r}, which other rows have; add it, or remove the row")
     sentence = row[text]
     if not isinstance(sentence, str):
-        raise _malformed(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
+        raise malformed(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
     return Row(sentence.strip(), _label(file, line, label, row[label]), line)
 
 
@@ -156,7 +154,7 @@ def _label(file: TextFile, line: int, column: str, value: object) -> str:
         case int():
             return str(value)
         case _:
-            raise _malformed(
+            raise malformed(
                 f"{file.where}:{line}: {column!r} is {_kind(value)}; expected one class: a word, a whole number, true or "
                 "false"
             )

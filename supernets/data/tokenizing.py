@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
+from supernets.data.source import too_large
 from supernets.errors import DataError
 
 _unusable = partial(DataError, code="data.tokenizer-unusable")
-_too_large = partial(DataError, code="data.too-large")
 FILE = "tokenizer.json"
 """A tokenizer's name in the folder of a pretrained model."""
 MAX_FILE_MIB = 64
@@ -153,7 +153,7 @@ class SentenceTokenizer:
             lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
         gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
         if gib > MAX_GIB:
-            raise _too_large(
+            raise too_large(
                 f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory; expected at most "
                 f"{MAX_GIB} GiB; lower max_tokens or use fewer sentences"
             )

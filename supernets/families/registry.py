@@ -8,17 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from supernets.families.encoder.presets import ENCODER
-from supernets.families.encoder.spec import EncoderSpec
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import CNNSpec
-from supernets.families.resnet.presets import RESNET
-from supernets.families.resnet.spec import ResNetSpec
+from supernets.families.encoder.spec import ENCODER, EncoderSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
+from supernets.families.resnet.spec import RESNET, ResNetSpec
 from supernets.families.spec import Spec
-from supernets.families.vit.presets import VIT
-from supernets.families.vit.spec import ViTSpec
-from supernets.families.vit_encoder.presets import VIT_ENCODER
-from supernets.families.vit_encoder.spec import ViTEncoderSpec
+from supernets.families.vit.spec import VIT, ViTSpec
+from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
 
     from supernets.base import Supernet
     from supernets.families.mobile_cnn.family import MobileCNNFamily
-    from supernets.families.mobile_cnn.presets import MOBILE_CNN
+    from supernets.families.mobile_cnn.spec import MOBILE_CNN
     from supernets.graph import lower
     from supernets.sharing.chain import ChainSharing
 

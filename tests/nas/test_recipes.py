@@ -9,10 +9,10 @@ import pytest
 from nas.config import parse_job
 from nas.errors import UnknownNameError
 from nas.recipes import Recipe, list_recipes, read_recipe
-from supernets.families.encoder.presets import ENCODER
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.resnet.presets import RESNET
-from supernets.families.vit.presets import VIT
+from supernets.families.encoder.spec import ENCODER
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.resnet.spec import RESNET
+from supernets.families.vit.spec import VIT
 from tests.errors import raises
 
 NAMES = [recipe.name for recipe in list_recipes()]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import BATCH, INPUT, OUTPUT, lower, lower_blocks
 from supernets.onnx_export import to_onnx
 from supernets.space import Architecture

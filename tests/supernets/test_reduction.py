@@ -16,7 +16,7 @@ from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import VIT
 from supernets.loop import ALONE, Loop, TrainingSettings
 from supernets.reduction import Reduction
 from supernets.strategies.attentive import AttentiveStrategy

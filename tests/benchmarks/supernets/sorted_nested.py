@@ -30,7 +30,7 @@ from scipy.stats import kendalltau
 
 from supernets.base import Supernet, TrainingStrategy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested import NestedFamily
 from supernets.loop import TrainingSettings
 from supernets.sharing.chain import ChainSharing

@@ -21,12 +21,12 @@ from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.presets import RESNET
+from supernets.families.resnet.spec import RESNET
 from supernets.families.single import SingleFamily
 from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import VIT
 from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.scoring import correct_predictions

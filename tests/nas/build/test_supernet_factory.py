@@ -15,7 +15,7 @@ from nas.store.folder import RunsFolder
 from supernets.base import Distillation, Family, LabelLoss, Supernet
 from supernets.checkpoint import make_supernet, save_checkpoint
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.errors import raises

@@ -13,7 +13,7 @@ import torch
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import lower
 from tests.nas import tolerant
 from tests.nas.commands import SMALL_JOB, Answer, Shell

@@ -14,12 +14,9 @@ from pydantic import ValidationError
 from nas.config import load_job, parse_job
 from supernets.data.options import ENCODINGS
 from supernets.families.encoder.spec import EncoderSpec, space_within
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.families.resnet.presets import RESNET
-from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
-from supernets.families.vit.presets import VIT
-from supernets.families.vit.spec import ViTSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
+from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
+from supernets.families.vit.spec import VIT, ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.errors import raises
 from tests.nas.config.jobs import BASE, BLOCKS, STAGE, check_refused

@@ -14,7 +14,7 @@ from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.space import Architecture
 from tests.errors import raises
 

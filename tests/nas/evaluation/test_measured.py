@@ -23,7 +23,7 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from tests.contracts.evaluator import EvaluatorContract
 from tests.errors import raises
 

@@ -21,8 +21,7 @@ from nas.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, 
 from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import StageSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, StageSpec
 from supernets.graph import INPUT
 from tests.errors import raises
 

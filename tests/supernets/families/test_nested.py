@@ -9,12 +9,12 @@ import torch
 
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested import NestedFamily
 from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.presets import VIT
+from supernets.families.vit.spec import VIT
 from supernets.families.vit_encoder.family import ViTEncoderFamily
-from supernets.families.vit_encoder.presets import VIT_ENCODER
+from supernets.families.vit_encoder.spec import VIT_ENCODER
 from supernets.space import joint_levels
 from tests.supernets.invariants import randomised
 

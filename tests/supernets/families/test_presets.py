@@ -13,9 +13,9 @@ from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
 from supernets.cost import Cost
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.presets import RESNET
+from supernets.families.resnet.spec import RESNET
 from supernets.space import Architecture, Option
 
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from supernets.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.nested import NestedFamily
 from supernets.space import Architecture
 from supernets.strategies.attentive import AttentiveStrategy

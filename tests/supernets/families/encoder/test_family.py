@@ -20,8 +20,7 @@ from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.presets import ENCODER
-from supernets.families.encoder.spec import EncoderSpec, space_within
+from supernets.families.encoder.spec import ENCODER, EncoderSpec, space_within
 from supernets.families.transformer import kept_layers
 from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower, lower_blocks
 from supernets.onnx_export import to_onnx

@@ -20,8 +20,7 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
 from supernets.families.layers import Resize
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.graph import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from supernets.errors import SpaceError
-from supernets.families.mobile_cnn.presets import MOBILE_CNN
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.spec import MAX_STAGES
 from tests.errors import raises
 

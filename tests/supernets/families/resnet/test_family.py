@@ -21,8 +21,7 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.presets import RESNET
-from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
+from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
 from supernets.graph import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from supernets.errors import SpaceError
-from supernets.families.resnet.presets import RESNET
-from supernets.families.resnet.spec import BottleneckStage, ResNetSpec, bottleneck
+from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec, bottleneck
 from tests.errors import raises
 
 STAGE = BottleneckStage(stride=2, depth=(1, 2), width=(32, 64), expand=(0.25, 0.5))

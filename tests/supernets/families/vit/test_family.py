@@ -16,8 +16,7 @@ from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.presets import VIT
-from supernets.families.vit.spec import ViTSpec
+from supernets.families.vit.spec import VIT, ViTSpec
 from supernets.graph import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from supernets.errors import SpaceError
-from supernets.families.vit.presets import VIT
-from supernets.families.vit.spec import ViTSpec, divided_head_size
+from supernets.families.vit.spec import VIT, ViTSpec, divided_head_size
 from tests.errors import raises
 
 SPEC = ViTSpec(patch=4, head_size=16, depth=(2, 4), width=(48, 64), heads=(2, 4), mlp=(2, 3.5))

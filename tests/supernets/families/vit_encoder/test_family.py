@@ -16,8 +16,7 @@ from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.vit_encoder.family import ViTEncoderFamily
-from supernets.families.vit_encoder.presets import VIT_ENCODER
-from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
+from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec, vit_space_within
 from supernets.graph import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises
