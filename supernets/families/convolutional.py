@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, cast
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.families.described import ImageFamily
-from supernets.families.layers import resized
+from supernets.families.layers import Resize
 from supernets.space import Architecture, Choice, Option, SearchSpace
 
 
@@ -59,7 +60,6 @@ class ConvolutionalFamily(ImageFamily, ABC):
 
     @abstractmethod
     def sizes(self, architecture: Architecture) -> Mapping[str, int]: ...
-
     @abstractmethod
     def build(self, architecture: Architecture) -> nn.Module: ...
 
@@ -78,8 +78,11 @@ class ConvolutionalFamily(ImageFamily, ABC):
         return values.get(f"stage{s}.block{b}.{name}", getattr(self.spec.stages[s], name)[0])
 
     def with_resizing(self, stem: nn.Sequential, values: Mapping[str, Option]) -> nn.Sequential:
-        """The stem of the network with these option values."""
-        return resized(self.image_size, cast(int | None, values.get("resolution")), stem)
+        """The stem, with a `Resize` before it if the resolution is elastic."""
+        if "resolution" not in values:
+            return stem
+        resize = Resize(self.image_size, cast(int, values["resolution"]))
+        return nn.Sequential(OrderedDict([("resize", resize), *stem.named_children()]))
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims

@@ -26,15 +26,8 @@ class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, activation."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        activation: Activation = "relu",
-    ) -> None:
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: Activation = "relu"
+    ) -> None:  # fmt: skip
         act = nn.Hardswish(inplace=True) if activation == "hardswish" else nn.ReLU(inplace=True)
         super().__init__(OrderedDict(conv_norm(inputs, outputs, kernel, stride=stride, groups=groups), act=act))
 
@@ -73,19 +66,10 @@ class Resize(nn.Module):
         self.resolution = weights["pixels"].shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.resolution == self.image_size:
-            return x
-        return resize(x, self.resolution)
+        return x if self.resolution == self.image_size else resize(x, self.resolution)
 
     def extra_repr(self) -> str:
         return f"{self.image_size} -> {self.resolution}"
-
-
-def resized(image_size: int, resolution: int | None, stem: nn.Sequential) -> nn.Sequential:
-    """The stem with a `Resize` before it; the stem itself if the resolution is not elastic."""
-    if resolution is None:
-        return stem
-    return nn.Sequential(OrderedDict([("resize", Resize(image_size, resolution)), *stem.named_children()]))
 
 
 def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:

@@ -72,10 +72,8 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
     try:
         settings = Settings(folder / CONFIG)
     except FileNotFoundError:
-        raise unusable(
-            f"{folder}: no {CONFIG} here; expected a folder of a pretrained model as the transformers library saves it, "
-            f"with {files}"
-        ) from None
+        expected = f"a pretrained model's folder as the transformers library saves it, with {files}"
+        raise unusable(f"{folder}: no {CONFIG} here; expected {expected}") from None
     for key, known in {"model_type": (kind,), **needed}.items():
         value = settings.data.get(key)
         if value not in known:
@@ -103,10 +101,8 @@ class TensorFile:
         try:
             self._found: Mapping[str, Tensor] = load_file(self.path)
         except FileNotFoundError:
-            pickled = folder / "pytorch_model.bin"
-            hint = (
-                f"{pickled.name} is pickled, which is not read: save it as safetensors" if pickled.exists() else _ANEW
-            )
+            pickled = (folder / "pytorch_model.bin").exists()
+            hint = "pytorch_model.bin is pickled, which is not read: save it as safetensors" if pickled else _ANEW
             raise unusable(f"{folder}: no {WEIGHTS} here; {hint}") from None
         except (OSError, SafetensorError) as error:
             raise unusable(f"{self.path}: cannot be read ({error}); {_ANEW}") from None
@@ -117,35 +113,23 @@ class TensorFile:
         return self._prefix + name in self._found
 
     def take(self, name: str, *shape: int | None) -> Tensor:
-        """A tensor of this shape (None: of any size), in single precision.
-
-        Raises:
-            CheckpointError: it is missing, or of another shape.
-        """
+        """A tensor of this shape (None: of any size), in single precision; raises `CheckpointError` if there is none."""
         return self._take(self._prefix + name, shape)
 
     def pair(self, ours: str, theirs: str, outputs: int, *inputs: int) -> dict[str, Tensor]:
-        """The weight and bias of a module, by the family's names.
-
-        Raises:
-            CheckpointError: one is missing, or of another shape.
-        """
+        """The weight and bias of a module, by the family's names; raises `CheckpointError` as `take` does."""
         weight, bias = self.take(f"{theirs}.weight", outputs, *inputs), self.take(f"{theirs}.bias", outputs)
         return {f"{ours}.weight": weight, f"{ours}.bias": bias}
 
     def classifier(self, width: int) -> dict[str, Tensor]:
-        """The classifier's weight and bias, by the family's names; empty if there is none.
-
-        Raises:
-            CheckpointError: they do not fit.
-        """
+        """The classifier's weight and bias, by the family's names; empty if there is none."""
         if "classifier.weight" not in self._found:
             return {}
         weight = self._take("classifier.weight", (None, width))
         return {"head.classifier.weight": weight, "head.classifier.bias": self._take("classifier.bias", (len(weight),))}
 
     def check_all_taken(self, *, unread: tuple[str, ...]) -> None:
-        """Raises `CheckpointError` if a tensor of embeddings or layers was not taken: without it the network would be another.
+        """Raises `CheckpointError` if a tensor of embeddings or layers was not taken, which would change the network.
 
         Args:
             unread: suffixes of the names of tensors that are not needed.
@@ -166,10 +150,8 @@ class TensorFile:
         fits = tensor.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=True))
         if not fits or not tensor.is_floating_point():
             expected = " x ".join("any" if size is None else str(size) for size in shape)
-            raise unusable(
-                f"{self.path}: {name} is {' x '.join(map(str, tensor.shape))} of {tensor.dtype}; by its {CONFIG} it is "
-                f"{expected} of numbers; {_ANEW}"
-            )
+            got = f"{' x '.join(map(str, tensor.shape))} of {tensor.dtype}"
+            raise unusable(f"{self.path}: {name} is {got}; expected {expected} of numbers by its {CONFIG}; {_ANEW}")
         if not tensor.isfinite().all():
             raise unusable(f"{self.path}: {name} holds values that are not finite (nan, inf); {_ANEW}")
         return tensor.float()

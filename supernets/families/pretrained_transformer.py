@@ -22,11 +22,9 @@ mismatch = partial(CheckpointError, code="pretrained.mismatch")
 _not_writable = partial(ExportError, code="export.no-such-architecture")
 
 _LAYERS = {
-    "depth": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "hidden": "intermediate_size",
-}
+    "depth": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "hidden": "intermediate_size",
+}  # fmt: skip
+"""Sizes of the layers by the names of dimensions, and the library's keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +79,12 @@ class PretrainedConfig(ABC):
     def check_space(self, spec: LayersSpec) -> None:
         """Raises `CheckpointError` unless the space's largest network has these layers."""
         for name, own in self.as_space().items():
-            options = getattr(spec, name)
-            of_space = options if name == "head_size" else options[-1]
+            of_space = spec.head_size if name == "head_size" else getattr(spec, name)[-1]
             if of_space != own:
                 what = "is larger than the pretrained network" if of_space > own else "leaves some of it out"
                 raise mismatch(
-                    f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; let the last option "
-                    f"of {name} be {own}, or leave space and preset out"
+                    f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
+                    "or leave space and preset out"
                 )
 
 
@@ -97,12 +94,16 @@ class PretrainedTransformer:
 
     Attributes:
         tensors: by the family's names, without those that the file lacks.
-        classes: number of classes of its classifier; None if it has none.
     """
 
     config: PretrainedConfig
     tensors: Mapping[str, Tensor]
-    classes: int | None
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of its classifier; None if it has none."""
+        bias = self.tensors.get("head.classifier.bias")
+        return None if bias is None else len(bias)
 
     def weights(self, family: TransformerFamily) -> dict[str, Tensor]:
         """The tensors of the family's largest network; those that the file lacks, and a classifier of another number of
@@ -112,19 +113,14 @@ class PretrainedTransformer:
             CheckpointError: the family is of other sizes.
         """
         self.config.check_family(family)
-        fresh = family.template().state_dict()
         own = dict(self.tensors)
         if self.classes != family.n_classes:
             own = {name: tensor for name, tensor in own.items() if not name.startswith("head.classifier")}
-        return {name: own.get(name, tensor) for name, tensor in fresh.items()}
+        return {name: own.get(name, tensor) for name, tensor in family.template().state_dict().items()}
 
 
 def read_sizes(settings: Settings) -> dict[str, Any]:
-    """Arguments of a `PretrainedConfig`.
-
-    Raises:
-        CheckpointError: a number is out of its range, or the heads do not divide the width.
-    """
+    """Arguments of a `PretrainedConfig`; raises `CheckpointError` if a number is unfit."""
     sizes = {ours: settings.whole(theirs) for ours, theirs in _LAYERS.items()}
     if sizes["width"] % sizes["heads"]:
         raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
@@ -176,9 +172,6 @@ def read_layers(
 
     Args:
         qkv_bias: whether queries, keys and values have biases; missing ones are zeros.
-
-    Raises:
-        CheckpointError: one is missing, or of another shape.
     """
     width = config.width
     shapes = {"project": (width, width), "mlp.0": (config.hidden, width), "mlp.2": (width, config.hidden)}
@@ -230,16 +223,12 @@ def write_network(
     named = {f"{layout.kind}.{name}": tensor for name, tensor in own.items()}
     named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
     description = {
-        "architectures": [layout.architecture],
-        "model_type": layout.kind,
-        "hidden_act": "gelu",
-        **layers,
-        **config,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        "architectures": [layout.architecture], "model_type": layout.kind, "hidden_act": "gelu",
+        **layers, **config,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
         "id2label": {str(i): name for i, name in enumerate(class_names)},
         "label2id": {name: i for i, name in enumerate(class_names)},
-    }
+    }  # fmt: skip
     write_folder(folder, description, named)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from supernets.families.encoder.spec import ENCODER, EncoderSpec
@@ -41,7 +41,7 @@ class FamilyDescription:
 
     def load(self) -> Any:
         """The class of the family."""
-        return _object_at(self.network)
+        return resolve_name(self.network)
 
     def pretrained_config(self, folder: Path) -> Any:
         """The configuration of the pretrained network in a folder, for a family that is made of such networks.
@@ -51,12 +51,7 @@ class FamilyDescription:
         """
         if self.pretrained is None:
             raise ValueError("this family is not made of pretrained networks")
-        return _object_at(self.pretrained)(folder)
-
-
-def _object_at(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+        return resolve_name(self.pretrained)(folder)
 
 
 FAMILIES: Mapping[str, FamilyDescription] = {

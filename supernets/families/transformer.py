@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -60,28 +60,16 @@ class PreNormLayer(nn.Module):
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
-class TransformerSpec(Protocol):
-    """The dimensions that the spaces of all transformers have."""
-
-    @property
-    def head_size(self) -> int: ...
-    @property
-    def depth(self) -> tuple[int, ...]: ...
-    @property
-    def width(self) -> tuple[int, ...]: ...
-    @property
-    def heads(self) -> tuple[int, ...]: ...
-
-
 class TransformerFamily(ABC):
     """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
 
-    The depth keeps the first layers, or layers spread over all (`spread`), each under its number. A layer's first heads are
-    shared, and the first hidden channels of its MLP.
+    The depth keeps the first layers, or layers spread over all (`LayersSpec.kept`), each under its number. A layer's first
+    heads are shared, and the first hidden channels of its MLP.
     """
 
     name: str
-    spec: TransformerSpec
+    spec: Any
+    """Its fields are ``head_size``, ``depth``, ``width``, ``heads`` and those of `elastic`."""
     n_classes: int
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
@@ -89,11 +77,11 @@ class TransformerFamily(ABC):
     elastic: ClassVar[tuple[str, ...]] = ("heads", "hidden")
     """Dimensions that each layer chooses."""
 
-    def __init__(self, spec: TransformerSpec) -> None:
+    def __init__(self, spec: Any) -> None:
         self.spec = spec
         self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
         self.space = SearchSpace(self._choices())
-        self.axes: Axes = {axis.name: axis for axis in self._axes()}
+        self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
         self._dims = {**self.embedding_dims(), **self._layers_dims(), **self.head_dims()}
         self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
         self.attention: Mapping[str, Dim] = {
@@ -129,9 +117,6 @@ class TransformerFamily(ABC):
             for name, options in self.layer_options().items():
                 choices.append(Choice(f"{self.layer}{i}.{name}", options, requires))
         return choices
-
-    def _axes(self) -> list[Axis]:
-        return [Axis(name, size) for name, size in self.sizes(self.space.largest).items()]
 
     def _layers_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         dims: dict[str, tuple[Dim, ...]] = {}
@@ -173,23 +158,18 @@ class TransformerFamily(ABC):
         width, options = cast(int, values["width"]), self.layer_options()
         sizes = {"width": width}
         for i in range(self.spec.depth[-1]):
+            layer = f"{self.layer}{i}"
             # A layer that the depth drops gets the smallest options: its sizes are never read.
-            chosen = {name: values.get(f"{self.layer}{i}.{name}", own[0]) for name, own in options.items()}
-            sizes[f"{self.layer}{i}.heads"] = cast(int, chosen["heads"])
-            sizes[f"{self.layer}{i}.hidden"] = self.hidden(chosen, width)
+            chosen = {name: values.get(f"{layer}.{name}", own[0]) for name, own in options.items()}
+            sizes |= {f"{layer}.heads": cast(int, chosen["heads"]), f"{layer}.hidden": self.hidden(chosen, width)}
         return sizes
-
-    @property
-    def spread(self) -> bool:
-        """Whether a smaller depth keeps layers spread from the first to the last."""
-        return getattr(self.spec, "kept", "first") == "spread"
 
     def kept(self, architecture: Architecture) -> tuple[int, ...]:
         """The numbers of an architecture's layers, in their order."""
         return self._kept(cast(int, self.space.values(architecture)["depth"]))
 
     def _kept(self, depth: int) -> tuple[int, ...]:
-        return kept_layers(self.spec.depth[-1], depth, spread=self.spread)
+        return kept_layers(self.spec.depth[-1], depth, spread=getattr(self.spec, "kept", "first") == "spread")
 
     def stack(self, architecture: Architecture, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
         """The layers of an architecture by their numbers, made by `layer` as `PreNormLayer` is."""

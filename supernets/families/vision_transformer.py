@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -44,11 +44,26 @@ class PatchEmbedding(nn.Module):
         return f"class_token={self.class_token}"
 
 
+class Head(nn.Module):
+    """The classes from the first token, or from the mean of all tokens: (n, tokens, width) -> (n, classes)."""
+
+    def __init__(self, width: int, n_classes: int, *, epsilon: float, class_token: bool) -> None:
+        super().__init__()
+        self.class_token = class_token
+        self.norm = nn.LayerNorm(width, eps=epsilon)
+        self.classifier = nn.Linear(width, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.norm(x[:, 0]) if self.class_token else self.norm(x).mean(dim=1)
+        return cast(Tensor, self.classifier(features))
+
+
 class VisionTransformerFamily(TransformerFamily, ImageFamily):
     """A space of transformers for the patches of square images.
 
     Args:
         spec: with the field ``patch`` beside those of all transformers.
+        epsilon: of the layer norms.
 
     Raises:
         SpaceError: the patches do not divide the images.
@@ -56,17 +71,13 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
 
     spec: Any
     class_token: ClassVar[bool]
-    head: ClassVar[Callable[..., nn.Module]]
-    """Makes the head of a width, a number of classes and an `epsilon`; it has a layer norm and a classifier."""
+    """Whether a token that is no patch comes first and is what the head classifies; else it classifies the tokens' mean."""
 
     def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int, epsilon: float) -> None:
         ImageFamily.__init__(self, spec, image_size=image_size, channels=channels, n_classes=n_classes)
         self.epsilon = epsilon
         if image_size % spec.patch:
-            raise SpaceError(
-                f"patches of {spec.patch} x {spec.patch} pixels do not divide images of {image_size} x {image_size}; give a "
-                f"patch that divides {image_size}, or another image size"
-            )
+            raise SpaceError(f"patches of {spec.patch} pixels do not divide images of {image_size}; change one of them")
         self.tokens = (image_size // spec.patch) ** 2 + self.class_token
         TransformerFamily.__init__(self, spec)
 
@@ -81,8 +92,7 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
     def build(self, architecture: Architecture) -> nn.Module:
         width = self.width(architecture)
         layers = nn.Sequential(OrderedDict(self.stack(architecture, PreNormLayer, epsilon=self.epsilon)))
-        embedding = PatchEmbedding(
-            self.channels, width, patch=self.spec.patch, tokens=self.tokens, class_token=self.class_token
-        )
-        head = type(self).head(width, self.n_classes, epsilon=self.epsilon)
+        patch, first = self.spec.patch, self.class_token
+        embedding = PatchEmbedding(self.channels, width, patch=patch, tokens=self.tokens, class_token=first)
+        head = Head(width, self.n_classes, epsilon=self.epsilon, class_token=first)
         return nn.Sequential(OrderedDict([("embedding", embedding), (f"{self.layer}s", layers), ("head", head)]))

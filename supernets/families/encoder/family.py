@@ -19,7 +19,7 @@ from supernets.families.transformer import INITIAL_STD, Attention, TransformerFa
 from supernets.space import Architecture
 from supernets.tokens import first_rows, padding_mask
 
-_TABLES = ("embedding.words.weight", "embedding.positions")
+_WORDS, _POSITIONS = "embedding.words.weight", "embedding.positions"
 _LIMITS = {"vocabulary": 2**24, "positions": 2**16, "tokens": 2**16, "n_classes": 2**16}
 
 
@@ -75,9 +75,7 @@ class Encoder(nn.Module):
     def __init__(self, embedding: Embedding, layers: dict[str, Layer], head: Head, *, padding: int) -> None:
         super().__init__()
         self.padding = padding
-        self.embedding = embedding
-        self.layers = nn.ModuleDict(layers)
-        self.head = head
+        self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = padding_mask(ids, self.padding)
@@ -112,16 +110,9 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
     spec: EncoderSpec
 
     def __init__(
-        self,
-        spec: EncoderSpec,
-        *,
-        vocabulary: int,
-        positions: int,
-        padding: int,
-        tokens: int,
-        n_classes: int,
+        self, spec: EncoderSpec, *, vocabulary: int, positions: int, padding: int, tokens: int, n_classes: int,
         epsilon: float = 1e-12,
-    ) -> None:
+    ) -> None:  # fmt: skip
         sizes = {"vocabulary": vocabulary, "positions": positions, "tokens": tokens, "n_classes": n_classes}
         for name, value in sizes.items():
             Number(_LIMITS[name]).checked(name, value)
@@ -134,19 +125,15 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
         super().__init__(spec)
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        words: tuple[Dim, ...] = (self.vocabulary, "width")
-        return {
-            "embedding.words.weight": words,
-            "embedding.positions": (self.positions, "width"),
-            **weighted("embedding.norm", "width"),
-        }
+        tables: dict[str, tuple[Dim, ...]] = {_WORDS: (self.vocabulary, "width"), _POSITIONS: (self.positions, "width")}
+        return tables | weighted("embedding.norm", "width")
 
     def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return weighted("head.pool", "width", "width") | weighted("head.classifier", self.n_classes, "width")
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         # Of words and positions, which are normalised after they are added, the scale means little.
-        return INITIAL_STD if name in _TABLES else super().initial_std(name, parameter)
+        return INITIAL_STD if name in (_WORDS, _POSITIONS) else super().initial_std(name, parameter)
 
     def build(self, architecture: Architecture) -> nn.Module:
         width = self.width(architecture)

@@ -73,25 +73,20 @@ class BertConfig(PretrainedConfig):
             raise mismatch(f"{self.folder}: a {_LAYOUT.noun} is read into the family encoder, not {family.name}")
         self.check_space(family.spec)
         if (family.vocabulary, family.positions) != (self.vocabulary, self.positions):
-            raise mismatch(
-                f"{self.folder}: its vocabulary has {self.vocabulary} tokens and it has {self.positions} positions; the "
-                f"family has {family.vocabulary} and {family.positions}"
+            own, theirs = (
+                f"{self.vocabulary} tokens and {self.positions}",
+                f"{family.vocabulary} and {family.positions}",
             )
+            raise mismatch(f"{self.folder}: has a vocabulary of {own} positions, and the family has {theirs}")
 
 
 def read_bert_config(folder: Path) -> BertConfig:
-    """The sizes of a pretrained network in a folder.
-
-    Raises:
-        CheckpointError: there is none, it cannot be read, or it is of another kind.
-    """
+    """The sizes of a pretrained network in a folder; raises `CheckpointError` as `read_settings` does."""
     settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and {TOKENIZER}")
+    vocabulary, positions = settings.whole("vocab_size"), settings.whole("max_position_embeddings")
+    padding = settings.whole("pad_token_id", least=0, default=0)
     return BertConfig(
-        folder=folder,
-        vocabulary=settings.whole("vocab_size"),
-        positions=settings.whole("max_position_embeddings"),
-        padding=settings.whole("pad_token_id", least=0, default=0),
-        **read_sizes(settings),
+        folder=folder, vocabulary=vocabulary, positions=positions, padding=padding, **read_sizes(settings)
     )
 
 
@@ -119,10 +114,9 @@ def read_bert(folder: Path, config: BertConfig | None = None) -> PretrainedTrans
     tensors |= file.pair("embedding.norm", norm, width) | read_layers(file, config, _LAYOUT)
     if f"{pooler}.weight" in file:
         tensors |= file.pair("head.pool", pooler, width, width)
-    classifier = file.classifier(width)
+    tensors |= file.classifier(width)
     file.check_all_taken(unread=_BUFFERS)
-    classes = len(classifier["head.classifier.bias"]) if classifier else None
-    return PretrainedTransformer(config, tensors | classifier, classes)
+    return PretrainedTransformer(config, tensors)
 
 
 def write_bert(
@@ -135,13 +129,9 @@ def write_bert(
         tokenizer: the text of its ``tokenizer.json``.
     """
     config = {
-        "vocab_size": family.vocabulary,
-        "max_position_embeddings": family.positions,
-        "type_vocab_size": 2,
-        "layer_norm_eps": family.epsilon,
-        "pad_token_id": family.padding,
-        "position_embedding_type": "absolute",
-    }
+        "vocab_size": family.vocabulary, "max_position_embeddings": family.positions, "type_vocab_size": 2,
+        "layer_norm_eps": family.epsilon, "pad_token_id": family.padding, "position_embedding_type": "absolute",
+    }  # fmt: skip
     write_network(
         folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
     )

@@ -24,17 +24,9 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        outputs: int,
-        *,
-        kernel: int,
-        stride: int,
-        residual: bool,
-        squeeze: int | None = None,
+        self, inputs: int, hidden: int, outputs: int, *, kernel: int, stride: int, residual: bool, squeeze: int | None = None,
         activation: Activation = "relu",
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.residual = residual
         self.expand = ConvNormAct(inputs, hidden, 1, activation=activation)
@@ -54,19 +46,12 @@ class MobileCNN(nn.Module):
     """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes)."""
 
     def __init__(
-        self,
-        stem: nn.Module,
-        stages: list[list[InvertedResidual]],
-        head: nn.Module,
-        mix: nn.Module,
-        classifier: nn.Module,
-    ) -> None:
+        self, stem: nn.Module, stages: list[list[InvertedResidual]], head: nn.Module, mix: nn.Module, classifier: nn.Module
+    ) -> None:  # fmt: skip
         super().__init__()
         self.stem = stem
         self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))
-        self.head = head
-        self.mix = mix
-        self.classifier = classifier
+        self.head, self.mix, self.classifier = head, mix, classifier
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.head(self.stages(self.stem(x))).mean((2, 3))
@@ -123,9 +108,8 @@ class MobileCNNFamily(ConvolutionalFamily):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
             for b in range(stage.depth[-1]):
                 axis = f"stage{s}.block{b}"
-                hidden = sizes[f"{axis}.hidden"] = _hidden(
-                    cast(float, self.block_option(values, s, b, "expand")), inputs
-                )
+                expand = cast(float, self.block_option(values, s, b, "expand"))
+                hidden = sizes[f"{axis}.hidden"] = _hidden(expand, inputs)
                 if stage.squeeze:
                     sizes[f"{axis}.squeeze"] = _squeeze(hidden)
                 sizes[f"{axis}.kernel"] = cast(int, self.block_option(values, s, b, "kernel"))
@@ -142,29 +126,23 @@ class MobileCNNFamily(ConvolutionalFamily):
             for b in range(cast(int, values[f"stage{s}.depth"])):
                 hidden = _hidden(cast(float, values[f"stage{s}.block{b}.expand"]), inputs)
                 block = InvertedResidual(
-                    inputs,
-                    hidden,
-                    width,
-                    kernel=cast(int, values[f"stage{s}.block{b}.kernel"]),
-                    stride=stage.stride if b == 0 else 1,
-                    residual=b > 0,
-                    squeeze=_squeeze(hidden) if stage.squeeze else None,
-                    activation=stage.activation,
-                )
+                    inputs, hidden, width, kernel=cast(int, values[f"stage{s}.block{b}.kernel"]),
+                    stride=stage.stride if b == 0 else 1, residual=b > 0,
+                    squeeze=_squeeze(hidden) if stage.squeeze else None, activation=stage.activation,
+                )  # fmt: skip
                 stages[-1].append(block)
                 inputs = width
+        mix: nn.Module = nn.Identity()
+        if spec.mix is not None:
+            mix = nn.Sequential(OrderedDict(linear=nn.Linear(spec.head, spec.mix), act=nn.Hardswish(inplace=True)))
         stem = ConvNormAct(self.channels, spec.stem, 3, stride=spec.stem_stride, activation=spec.activation)
         return MobileCNN(
             self.with_resizing(stem, values),
             stages,
             ConvNormAct(inputs, spec.head, 1, activation=spec.activation),
-            nn.Identity() if spec.mix is None else _mix(spec.head, spec.mix),
+            mix,
             nn.Linear(spec.mix or spec.head, self.n_classes),
         )
-
-
-def _mix(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(OrderedDict(linear=nn.Linear(inputs, outputs), act=nn.Hardswish(inplace=True)))
 
 
 def _hidden(expand: float, inputs: int) -> int:

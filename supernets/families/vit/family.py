@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
-from torch import Tensor, nn
-
 from supernets.families.vision_transformer import VisionTransformerFamily
 from supernets.families.vit.spec import ViTSpec, hidden_channels
 from supernets.space import Option
-
-
-class Head(nn.Module):
-    """The classes from the mean of the tokens: (n, tokens, width) -> (n, classes)."""
-
-    def __init__(self, width: int, n_classes: int, *, epsilon: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, eps=epsilon)
-        self.classifier = nn.Linear(width, n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.classifier(self.norm(x).mean(dim=1)))
 
 
 class ViTFamily(VisionTransformerFamily):
@@ -35,7 +21,6 @@ class ViTFamily(VisionTransformerFamily):
     layer: ClassVar[str] = "block"
     elastic = ("heads", "mlp")
     class_token = False
-    head = Head
     spec_type = ViTSpec
     spec: ViTSpec
 

@@ -76,23 +76,17 @@ class ViTConfig(PretrainedConfig):
         self.check_space(family.spec)
         if family.spec.patch != self.patch:
             raise mismatch(
-                f"the space has patches of {family.spec.patch} pixels, and {self.folder} of {self.patch}; let patch be "
-                f"{self.patch}, or leave space and preset out"
+                f"the space has patches of {family.spec.patch} pixels, and {self.folder} of {self.patch}; set patch to that"
             )
         if (family.image_size, family.channels) != (self.image_size, self.channels):
             raise mismatch(
-                f"{self.folder} takes images of {self.image_size} pixels a side and {self.channels} channels, and the "
-                f"data's have {family.image_size} and {family.channels}; set data.image_size to {self.image_size} and "
-                f"data.channels to {self.channels}, or leave both out"
+                f"{self.folder} takes images of {self.image_size} pixels and {self.channels} channels, and the data's have "
+                f"{family.image_size} and {family.channels}; set data.image_size and data.channels to its own, or omit both"
             )
 
 
 def read_vit_config(folder: Path) -> ViTConfig:
-    """The sizes of a pretrained network in a folder.
-
-    Raises:
-        CheckpointError: there is none, it cannot be read, or it is of another kind.
-    """
+    """The sizes of a pretrained network in a folder; raises `CheckpointError` as `read_settings` does."""
     settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and perhaps {PREPROCESSOR}")
     image_size, patch, channels = (settings.whole(key) for key in ("image_size", "patch_size", "num_channels"))
     if image_size % patch:
@@ -155,10 +149,9 @@ def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransfo
     for ours, shape in (("embedding.patches", (width, config.channels, patch, patch)), ("head.norm", (width,))):
         tensors |= file.pair(ours, _LAYOUT.outside[ours], *shape)
     tensors |= read_layers(file, config, _LAYOUT, qkv_bias=config.qkv_bias)
-    classifier = file.classifier(width)
+    tensors |= file.classifier(width)
     file.check_all_taken(unread=(_MASK,))
-    classes = len(classifier["head.classifier.bias"]) if classifier else None
-    return PretrainedTransformer(config, tensors | classifier, classes)
+    return PretrainedTransformer(config, tensors)
 
 
 def write_vit(
@@ -171,32 +164,21 @@ def write_vit(
         mean, std: of the normalisation of its images, on the scale from 0 to 1.
     """
     config = {
-        "image_size": family.image_size,
-        "patch_size": family.spec.patch,
-        "num_channels": family.channels,
-        "qkv_bias": True,
-        "layer_norm_eps": family.epsilon,
-    }
+        "image_size": family.image_size, "patch_size": family.spec.patch, "num_channels": family.channels,
+        "qkv_bias": True, "layer_norm_eps": family.epsilon,
+    }  # fmt: skip
     write_network(
         folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
     )
     preprocessing = {
         "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": family.image_size, "width": family.image_size},
-        "resample": 2,  # bilinear
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(mean),
-        "image_std": list(std),
-    }
+        "do_resize": True, "size": {"height": family.image_size, "width": family.image_size}, "resample": 2,  # bilinear
+        "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
+    }  # fmt: skip
     (folder / PREPROCESSOR).write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     positions = tensors["embedding.positions"]
-    return {
-        _CLASS: torch.zeros(1, 1, positions.shape[2]),
-        _POSITIONS: positions,
-    }  # the class token is part of its position
+    return {_CLASS: torch.zeros(1, 1, positions.shape[2]), _POSITIONS: positions}  # the class token is in its position
