@@ -86,13 +86,7 @@ def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int)
     """The images, each shifted by up to `pad` pixels both ways and, with `flip`, mirrored with probability 1/2.
 
     Uncovered pixels take the colour of the nearest pixel of the edge: in normalised images, zero is not the background.
-
-    Args:
-        images: (n, c, h, w), unchanged.
-        pad: at least 0.
-
-    Returns:
-        (n, c, h, w).
+    The images (n, c, h, w) are unchanged.
     """
     n, c, h, w = images.shape
     shifts = torch.randint(-pad, pad + 1, (2, n, 1), generator=generator)

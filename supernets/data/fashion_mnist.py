@@ -21,7 +21,7 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _DOWNLOADED = Path("FashionMNIST", "raw")
 """Torchvision's layout below the cache folder."""
 _VALIDATION = 10_000
-_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+_NAMES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
 def fashion_mnist(path: Path | None) -> Source:
@@ -30,64 +30,51 @@ def fashion_mnist(path: Path | None) -> Source:
     Args:
         path: the folder of the four IDX files, gzipped or not; None takes those of Debian's package or of the cache folder,
             to which torchvision downloads them if they are in neither.
-
-    Raises:
-        DataError: the files are missing, cannot be downloaded, or are damaged.
     """
-    folder = _find_or_download() if path is None else path
-    lacking = [name for name in _FILES if _file(folder, name) is None]
+    folder = path or find() or _downloaded()
+    files = _files(folder)
+    lacking = [f"{name}.gz" for name in _NAMES if name not in files]
     if lacking:
-        state = f"lacks {', '.join(f'{name}.gz' for name in lacking)}" if folder.is_dir() else "is no folder"
+        state = f"lacks {', '.join(lacking)}" if folder.is_dir() else "is no folder"
         raise missing(
             f"{folder}: {state}; expected the four files of Fashion-MNIST; correct the path, or leave it out to use "
             "Debian's package dataset-fashion-mnist or a download"
         )
-    return Source(
-        str(folder), CLASS_NAMES, _examples(folder, "train"), test=_examples(folder, "t10k"),
-        default_validation=_VALIDATION,
-    )  # fmt: skip
+    train, test = (_examples(*(files[name] for name in _NAMES if name.startswith(part))) for part in ("train", "t10k"))
+    return Source(str(folder), CLASS_NAMES, train, test=test, default_validation=_VALIDATION)
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    return next((file for file in (folder / f"{name}.gz", folder / name) if file.is_file()), None)
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of the data set that a folder holds, gzipped or not, by their names without a suffix."""
+    paths = {name: (folder / f"{name}.gz", folder / name) for name in _NAMES}
+    found = {name: next((path for path in both if path.is_file()), None) for name, both in paths.items()}
+    return {name: path for name, path in found.items() if path is not None}
 
 
-def _examples(folder: Path, part: str) -> Examples:
-    images_file, labels_file = (_file(folder, name) for name in _FILES if name.startswith(part))
-    if images_file is None or labels_file is None:
-        raise missing(f"{folder}: the files of {part} are gone; restore them")
+def _examples(images_file: Path, labels_file: Path) -> Examples:
     images, labels = _read_idx(images_file, n_dims=3), _read_idx(labels_file, n_dims=1)
     if len(images) != len(labels) or images.shape[1] != images.shape[2]:
-        raise unreadable(
-            f"{images_file}: holds {'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} "
-            "labels; expected square images and one label for each; replace both files"
-        )
+        held = f"{'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} labels"
+        raise unreadable(f"{images_file}: holds {held}; expected square images, each with a label; replace both files")
     if len(labels) and labels.max() >= len(CLASS_NAMES):
         raise unreadable(f"{labels_file}: label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it")
-    return Examples(
-        images[:, None], labels.astype(np.int64), tuple(f"{images_file.name}[{i}]" for i in range(len(labels)))
-    )
+    names = tuple(f"{images_file.name}[{i}]" for i in range(len(labels)))
+    return Examples(images[:, None], labels.astype(np.int64), names)
 
 
 def find() -> Path | None:
     """The folder with the four files, of Debian's package or downloaded before; None if neither is there."""
     folders = (DEBIAN_FOLDER, _cache() / _DOWNLOADED)
-    return next((folder for folder in folders if all(_file(folder, name) for name in _FILES)), None)
+    return next((folder for folder in folders if len(_files(folder)) == len(_NAMES)), None)
 
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas"
 
 
-def _find_or_download() -> Path:
-    found = find()
-    if found is None:
-        _download(_cache())
-        return _cache() / _DOWNLOADED
-    return found
-
-
-def _download(base: Path) -> None:
+def _downloaded() -> Path:
+    """The folder to which torchvision has just downloaded the files."""
+    base = _cache()
     try:
         from torchvision.datasets import FashionMNIST
     except ImportError:
@@ -102,6 +89,7 @@ def _download(base: Path) -> None:
             f"fashion-mnist: the download to {base} failed ({error}); try again, or install Debian's package "
             "(apt install dataset-fashion-mnist) or put the four files in a folder and name it as path"
         ) from None
+    return base / _DOWNLOADED
 
 
 _BYTES = 0x08
@@ -109,26 +97,20 @@ _BYTES = 0x08
 
 
 def _read_idx(path: Path, *, n_dims: int) -> NDArray[np.uint8]:
-    """The array of bytes in an IDX file, gzipped if its name ends in ``.gz``.
-
-    Raises:
-        DataError: the file cannot be read, is cut short, or is no IDX file of bytes with `n_dims` dimensions.
-    """
+    """The array of bytes in an IDX file (the format of MNIST), gzipped if its name ends in ``.gz``."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(f"{path}: cannot be read ({error}); replace it with a whole copy") from None
     header = 4 + 4 * n_dims
     if raw[:4] != bytes((0, 0, _BYTES, n_dims)) or len(raw) < header:
-        raise unreadable(
-            f"{path}: begins with {raw[:4].hex(' ') or 'nothing'}; expected an IDX file of bytes with {n_dims} "
-            f"dimensions (00 00 08 0{n_dims}); replace it"
-        )
+        begins = raw[:4].hex(" ") or "nothing"
+        raise unreadable(f"{path}: begins with {begins}; expected 00 00 08 0{n_dims}, as IDX files do; replace it")
     shape = struct.unpack(f">{n_dims}I", raw[4:header])
     expected = header + math.prod(shape)
     if len(raw) != expected:
+        size = "x".join(map(str, shape))
         raise unreadable(
-            f"{path}: holds {len(raw)} bytes, but its header says {'x'.join(map(str, shape))}, which takes {expected}; "
-            "replace it with a whole copy"
+            f"{path}: holds {len(raw)} bytes; expected {expected}, since its header says {size}; replace it"
         )
     return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)

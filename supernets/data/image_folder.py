@@ -14,15 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supernets.data.pixels import check_memory
-from supernets.data.source import CLUTTER, PARTS, Examples, Source, listed, misplaced, missing, unreadable
-from supernets.errors import DataError
+from supernets.data.source import (
+    CLUTTER,
+    PARTS,
+    Examples,
+    Source,
+    invalid_option,
+    listed,
+    misplaced,
+    missing,
+    unreadable,
+)
 
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
-
-
-class _Found(NamedTuple):
-    files: list[Path]
-    labels: list[int]
 
 
 def image_folder(path: Path, *, image_size: int | None, channels: int | None) -> Source:
@@ -39,24 +43,24 @@ def image_folder(path: Path, *, image_size: int | None, channels: int | None) ->
             `image_size` is None; or the images would take too much memory.
     """
     parts, class_names = _find(path)
-    files = [file for part in parts.values() for file in part.files]
+    files = [file for part in parts.values() for file, _ in part]
     shapes = [_read_shape(file) for file in files]
     size = _common_size(path, shapes) if image_size is None else image_size
     n_channels = channels or (1 if all(shape.grey for shape in shapes) else 3)
     check_memory(len(files), channels=n_channels, image_size=size, where=str(path))
     examples = {
         name: Examples(
-            _read_images(part.files, image_size=size, channels=n_channels),
-            np.array(part.labels, dtype=np.int64),
-            tuple(str(file.relative_to(path)) for file in part.files),
+            _read_images([file for file, _ in part], image_size=size, channels=n_channels),
+            np.array([label for _, label in part], dtype=np.int64),
+            tuple(str(file.relative_to(path)) for file, _ in part),
         )
         for name, part in parts.items()
     }
     return Source(str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"))
 
 
-def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
-    """The files of each part, and the names of the classes."""
+def _find(path: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
+    """The files of each part with their labels, and the names of the classes."""
     folders = _folders(path)
     # A folder named `train` that holds images itself is a class of trains.
     divided = [folder for folder in folders if folder.name in PARTS and any(f.is_dir() for f in _entries(folder))]
@@ -65,10 +69,7 @@ def _find(path: Path) -> tuple[dict[str, _Found], tuple[str, ...]]:
         return {"train": _collect(folders, class_names)}, class_names
     names = [folder.name for folder in folders]
     if "train" not in names or len({PARTS.get(name, "") for name in names} - {""}) != len(names):
-        raise misplaced(
-            f"{path}: holds the folders {listed(names)}; expected train, with val (or validation) and test beside it "
-            "if you have them, and nothing else"
-        )
+        raise misplaced(f"{path}: holds {listed(names)}; expected train, and at most one val (or validation) and test")
     train = next(folder for folder in folders if folder.name == "train")
     class_names = tuple(folder.name for folder in _folders(train))
     parts = {}
@@ -99,18 +100,16 @@ def _folders(folder: Path) -> list[Path]:
     folders = [entry for entry in entries if entry.is_dir()]
     loose = [entry.name for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
     if loose:
-        raise misplaced(
-            f"{folder}: holds {len(loose)} images outside of class folders ({listed(loose)}); expected {_LAYOUT}; "
-            "move each into the folder of its class"
-        )
+        outside = f"{len(loose)} images outside of class folders ({listed(loose)})"
+        raise misplaced(f"{folder}: holds {outside}; expected {_LAYOUT}; move each into its class")
     if not folders:
         raise misplaced(f"{folder}: holds no folders; expected {_LAYOUT}")
     return folders
 
 
-def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
-    """The images in these class folders."""
-    found = _Found([], [])
+def _collect(folders: list[Path], class_names: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """The images in these class folders, with their labels."""
+    found: list[tuple[Path, int]] = []
     for folder in folders:
         entries = _entries(folder)
         for entry in entries:
@@ -120,19 +119,15 @@ def _collect(folders: list[Path], class_names: tuple[str, ...]) -> _Found:
                 raise misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
         if not entries:
             raise misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
-        found.files.extend(entries)
-        found.labels.extend([class_names.index(folder.name)] * len(entries))
+        found += [(entry, class_names.index(folder.name)) for entry in entries]
     return found
 
 
 def _common_size(path: Path, shapes: list[Shape]) -> int:
     sizes = sorted({(shape.long_side, shape.short_side) for shape in shapes})
     if len(sizes) > 1:
-        raise DataError(
-            f"{path}: its images have {len(sizes)} sizes, from {sizes[0][0]}x{sizes[0][1]} to "
-            f"{sizes[-1][0]}x{sizes[-1][1]} pixels; give the image_size to resize them to",
-            code="data.invalid-option",
-        )
+        least, most = (f"{sizes[i][0]}x{sizes[i][1]}" for i in (0, -1))
+        raise invalid_option(f"{path}: its images have {len(sizes)} sizes, from {least} to {most}; give image_size")
     return sizes[0][1]
 
 
@@ -157,11 +152,7 @@ class Shape(NamedTuple):
 
 
 def _read_shape(file: Path) -> Shape:
-    """The size and kind of an image.
-
-    Raises:
-        DataError: it cannot be read, or has more than 8 bits a channel.
-    """
+    """The size and kind of an image."""
     with _opened(file) as image:
         if image.mode.startswith(_DEEP_MODES):
             raise unreadable(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
@@ -169,14 +160,8 @@ def _read_shape(file: Path) -> Shape:
 
 
 def _read_images(files: Sequence[Path], *, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """The images, upright, their short side resized (bilinear) to `image_size`, their middle cut out, alpha dropped.
-
-    Returns:
-        (n, channels, image_size, image_size).
-
-    Raises:
-        DataError: one cannot be read.
-    """
+    """The images, upright, their short side resized (bilinear) to `image_size`, their middle cut out, alpha dropped:
+    (n, channels, image_size, image_size)."""
     out = np.empty((len(files), channels, image_size, image_size), dtype=np.uint8)
     for i, file in enumerate(files):
         with _opened(file) as image:
@@ -204,7 +189,5 @@ def _opened(file: Path) -> Iterator[Image.Image]:
                 yield image
     except _UNREADABLE as error:
         reason = "no image of a known format" if isinstance(error, UnidentifiedImageError) else error
-        raise unreadable(
-            f"{file}: cannot be read as an image ({reason}); expected a whole {', '.join(_FORMATS[:-1])} or "
-            f"{_FORMATS[-1]} file; replace or remove it"
-        ) from None
+        expected = f"a whole {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file"
+        raise unreadable(f"{file}: cannot be read ({reason}); expected {expected}; replace or remove it") from None

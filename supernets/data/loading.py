@@ -17,20 +17,15 @@ from supernets.data.pixels import check_memory, fit, normalise, statistics
 from supernets.data.source import Examples, Source, invalid_option, missing, wrong_kind
 from supernets.data.splitting import Split, split
 from supernets.data.text_classification import text_classification
-from supernets.data.tokenizing import Encoded, SentenceTokenizer
+from supernets.data.tokenizing import SentenceTokenizer
 
 NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
 
 
 def load_data(
-    name: str,
-    *,
-    path: Path | None = None,
-    options: ImageOptions | TextOptions | None = None,
-    validation: int | float | None = None,
-    test: int | float | None = None,
-    seed: int = 0,
-) -> DataSet:
+    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | None = None,
+    validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
+) -> DataSet:  # fmt: skip
     """A data set in memory, as three parts that never mix.
 
     Images are normalised by the mean and deviation of the training part, and sentences tokenized by a tokenizer that is trained
@@ -78,9 +73,9 @@ def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, .
     if options.mean is None or options.std is None:
         return None
     if len(options.mean) != channels:
+        n = len(options.mean)
         raise invalid_option(
-            f"mean and std: {len(options.mean)} numbers each, and the images have {channels} channels; give as many numbers, "
-            f"or set channels to {len(options.mean)}"
+            f"mean and std: {n} numbers each; expected one for each of the images' {channels} channels"
         )
     return options.mean, options.std
 
@@ -105,27 +100,22 @@ def _digits() -> Source:
     """1,797 grey images of 8 x 8 pixels with values from 0 to 16 (the test set of Alpaydin and Kaynak 1998, UCI)."""
     images, labels = load_digits(return_X_y=True)
     inputs = images.reshape(-1, 1, 8, 8).astype(np.uint8)
-    return Source(
-        "digits", tuple(str(digit) for digit in range(10)), Examples(inputs, labels.astype(np.int64)), max_value=16
-    )
+    return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64)), max_value=16)
 
 
 def _tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:
-    """The data set of split sentences; a tokenizer that is trained here sees the training part only.
-
-    Raises:
-        DataError: the tokenizer cannot be used, a sentence cannot be tokenized, or they take too much memory.
-    """
+    """The data set of split sentences; a tokenizer that is trained here sees the training part only."""
     if options.tokenizer is not None:
         tokenizer = SentenceTokenizer.load(options.tokenizer, max_tokens=options.max_tokens)
     else:
         sentences = split.train.inputs.tolist()
         tokenizer = SentenceTokenizer.train(sentences, vocabulary=options.vocabulary, max_tokens=options.max_tokens)
-    encoded = [_encoded(tokenizer, part, source.where) for part in split]
-    parts = [
-        Part.of(found.ids, torch.from_numpy(part.labels), tokenizer.padding)
-        for part, found in zip(split, encoded, strict=True)
-    ]
+    parts, n_cut = [], 0
+    for part in split:
+        names = [f"{source.where}: {part.name(i)}" for i in range(len(part))]
+        ids, cut = tokenizer.encode(part.inputs.tolist(), names)
+        parts.append(Part.of(ids, torch.from_numpy(part.labels), tokenizer.padding))
+        n_cut += int(cut.sum())
     train, validation, test = parts
     return DataSet(
         name, train, validation, test, source.class_names,
@@ -135,12 +125,6 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
             max_tokens=options.max_tokens,
             tokenizer=tokenizer.json,
             typical_tokens=math.ceil(validation.lengths().double().mean().item()),
-            n_cut=sum(int(found.cut.sum()) for found in encoded),
+            n_cut=n_cut,
         ),
     )  # fmt: skip
-
-
-def _encoded(tokenizer: SentenceTokenizer, part: Examples, where: str) -> Encoded:
-    """The token ids of a part's sentences."""
-    names = [f"{where}: {part.name(i)}" for i in range(len(part))]
-    return tokenizer.encode(part.inputs.tolist(), names)

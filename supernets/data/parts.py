@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from supernets.errors import DataError
+from supernets.data.source import wrong_kind
 
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to distinguish data sets by accident, not against forgery."""
@@ -47,11 +47,7 @@ class Part:
         return tuple(trimmed(batch, self.padding) for batch in self.inputs.split(size))
 
     def lengths(self) -> Tensor:
-        """Tokens of each sentence, (n,): up to the last that is no padding, at least 1.
-
-        Raises:
-            ValueError: the inputs are images.
-        """
+        """Tokens of each sentence, (n,): up to the last that is no padding, at least 1; no images have any."""
         if self.padding is None:
             raise ValueError("images have no lengths")
         return lengths(self.inputs, self.padding)
@@ -131,38 +127,22 @@ class DataSet:
         if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
             return ""
         n = sum(map(len, (self.train, self.validation, self.test)))
-        return (
-            f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut; a larger "
-            "data.max_tokens keeps more of them"
-        )
+        cut = f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut"
+        return f"{cut}; a larger data.max_tokens keeps more of them"
 
     @property
     def images(self) -> ImageFormat:
-        """The format of its images.
-
-        Raises:
-            DataError: it is of sentences.
-        """
+        """The format of its images; raises `DataError` if it is of sentences."""
         if isinstance(self.format, ImageFormat):
             return self.format
-        raise DataError(
-            f"{self.name} is a data set of sentences, and images are needed; take data of images",
-            code="data.wrong-kind",
-        )
+        raise wrong_kind(f"{self.name} is a data set of sentences; expected images")
 
     @property
     def sentences(self) -> TextFormat:
-        """The format of its sentences.
-
-        Raises:
-            DataError: it is of images.
-        """
+        """The format of its sentences; raises `DataError` if it is of images."""
         if isinstance(self.format, TextFormat):
             return self.format
-        raise DataError(
-            f"{self.name} is a data set of images, and sentences are needed; take text-classification",
-            code="data.wrong-kind",
-        )
+        raise wrong_kind(f"{self.name} is a data set of images; expected sentences (text-classification)")
 
 
 def head(part: Part, n: int) -> Part:

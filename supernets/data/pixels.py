@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from supernets.data.parts import Part
-from supernets.data.source import Examples
-from supernets.errors import DataError
+from supernets.data.source import Examples, too_large
 
 MAX_GIB = 4
 """The most memory that the images of a data set may take as float32; all are held in memory."""
@@ -25,22 +24,12 @@ def check_memory(n: int, *, channels: int, image_size: int, where: str) -> None:
     """Raises `DataError` if `n` images of this size would take more than `MAX_GIB` as float32."""
     gib = n * channels * image_size**2 * 4 / 2**30
     if gib > MAX_GIB:
-        raise DataError(
-            f"{where}: {n} images of {image_size}x{image_size} pixels and {channels} channels take {gib:.1f} GiB of "
-            f"memory; expected at most {MAX_GIB} GiB; lower image_size or use fewer images",
-            code="data.too-large",
-        )
+        size = f"{n} images of {image_size}x{image_size} pixels and {channels} channels take {gib:.1f} GiB of memory"
+        raise too_large(f"{where}: {size}; expected at most {MAX_GIB} GiB; lower image_size or use fewer images")
 
 
 def fit(examples: Examples, *, max_value: int, image_size: int, channels: int) -> Examples:
-    """The examples with images of this size and number of channels; where resized, on the scale of bytes (0 to 255).
-
-    Args:
-        examples: of images (n, c, h, h).
-
-    Returns:
-        (n, channels, image_size, image_size).
-    """
+    """The examples with images (n, channels, image_size, image_size); where resized, on the scale of bytes (0 to 255)."""
     inputs = examples.inputs
     if inputs.shape[1] != channels:
         inputs = _to_channels(inputs, channels)
@@ -50,11 +39,7 @@ def fit(examples: Examples, *, max_value: int, image_size: int, channels: int) -
 
 
 def statistics(pixels: NDArray[np.uint8], max_value: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel on the scale from 0 to 1; 1 as the deviation of a constant channel.
-
-    Args:
-        pixels: (n, c, h, w).
-    """
+    """Mean and deviation of each channel of (n, c, h, w) on the scale from 0 to 1; a constant channel's deviation is 1."""
     n = pixels.size // pixels.shape[1]
     mean, std = [], []
     for channel in range(pixels.shape[1]):

@@ -37,9 +37,9 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
             two classes or too few examples of one; the source's parts share an example; copies have different classes.
     """
     if len(source.class_names) < 2:
+        held = f"{len(source.train)} {source.noun}(s) of {len(source.class_names)} class"
         raise _unsplittable(
-            f"{source.where}: holds {len(source.class_names)} class ({', '.join(source.class_names)}: "
-            f"{len(source.train)} {source.noun}(s)); expected at least 2 classes to tell apart; add another class"
+            f"{source.where}: holds {held} ({', '.join(source.class_names)}); expected at least 2 classes"
         )
     firsts = _first_copies(source)
     _check_own_parts(source, firsts)
@@ -75,9 +75,8 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
         elif own is None and amount is not None:
             counts[part] = _count(part, amount, n, source.noun)
         elif amount is not None:
-            raise _unsplittable(
-                f"{source.where}: {part}={amount} asks for a split, but it has a {part} part of its own; leave {part} out"
-            )
+            own_part = f"it has a {part} part of its own"
+            raise _unsplittable(f"{source.where}: {part}={amount} asks for a split, but {own_part}; leave {part} out")
     return counts
 
 
@@ -95,10 +94,8 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
         first = seen.setdefault(digest, i)
         if examples.labels[first] != examples.labels[i]:
             classes = [source.class_names[examples.labels[j]] for j in (first, i)]
-            raise _duplicate(
-                f"{source.where}: {examples.name(first)} and {examples.name(i)} are the same {source.noun} in two classes "
-                f"({classes[0]}, {classes[1]}); remove the wrong one"
-            )
+            same = f"{examples.name(first)} and {examples.name(i)} are the same {source.noun}"
+            raise _duplicate(f"{source.where}: {same} in two classes ({', '.join(classes)}); remove the wrong one")
         out[i] = first
     return out
 
@@ -115,13 +112,10 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
         counts = np.bincount(labels, minlength=len(source.class_names))
         if counts.min() < needed:
             few = int(counts.argmin())
-            why = (
-                f"one each for train, {' and '.join(missing)}" if part == "train" and missing else f"in the {part} part"
-            )
-            raise _unsplittable(
-                f"{source.where}: class {source.class_names[few]!r} has {counts[few]} different {source.noun}s in the {part} "
-                f"part; expected at least {needed} ({why}); add {source.noun}s or remove the class"
-            )
+            why = f" (one each for train, {' and '.join(missing)})" if needed > 1 else ""
+            got = f"class {source.class_names[few]!r} has {counts[few]} different {source.noun}s in the {part} part"
+            expected = f"at least {needed}{why}; add {source.noun}s or remove the class"
+            raise _unsplittable(f"{source.where}: {got}; expected {expected}")
     seen: dict[bytes, tuple[str, str]] = {}
     for part, examples in own.items():
         if examples is None or len(missing) == 2:
@@ -129,10 +123,8 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
         for i, digest in enumerate(examples.digests()):
             first_part, first = seen.setdefault(digest, (part, examples.name(i)))
             if first_part != part:
-                raise _duplicate(
-                    f"{source.where}: {first} ({first_part}) and {examples.name(i)} ({part}) are the same {source.noun}, so "
-                    f"the {part} part would not be unseen; remove one of them"
-                )
+                same = f"{first} ({first_part}) and {examples.name(i)} ({part}) are the same {source.noun}"
+                raise _duplicate(f"{source.where}: {same}, so the {part} part would not be unseen; remove one of them")
 
 
 def _count(part: str, amount: int | float, n: int, noun: str) -> int:
@@ -149,10 +141,9 @@ def _take(
     labels = source.train.labels[pool]
     most = len(pool) - (n_parts - 1) * n_classes
     if not n_classes <= count <= most:
-        raise _unsplittable(
-            f"{source.where}: the {part} part would have {count} of {len(pool)} different {source.noun}s; expected "
-            f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part; change {part}"
-        )
+        got = f"the {part} part would have {count} of {len(pool)} different {source.noun}s"
+        expected = f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part"
+        raise _unsplittable(f"{source.where}: {got}; expected {expected}; change {part}")
     counts = np.bincount(labels, minlength=n_classes)
     # One of each class is reserved for each part; the rest is distributed by largest remainder.
     spare = counts - n_parts

@@ -12,7 +12,7 @@ import numpy as np
 from supernets.data.options import TextOptions
 from supernets.data.source import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.text_tables import SUFFIXES, read_table
+from supernets.data.text_tables import SUFFIXES, Row, read_table
 
 MAX_CHARACTERS = 100_000
 """Of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""
@@ -23,12 +23,6 @@ _LAYOUT = (
     "a .csv, .tsv or .jsonl table; a .zip or a folder of one text file a class, one sentence a line; or one of train, "
     "validation and test, each a table or a folder of such files"
 )
-
-
-class _Labelled(NamedTuple):
-    text: str
-    label: str
-    name: str
 
 
 def text_classification(path: Path, options: TextOptions) -> Source:
@@ -127,43 +121,34 @@ def _stems(names: set[str]) -> dict[str, str]:
     return stems if all(stems.values()) else {name: name for name in names}
 
 
-def _labelled(files: Sequence[_File], options: TextOptions) -> list[_Labelled]:
+def _labelled(files: Sequence[_File], options: TextOptions) -> list[Row]:
     """The sentences of a part."""
     found = []
     for file, _, label in files:
         if label is None:
-            rows = read_table(
-                file,
-                suffix=_name(file).suffix.lower(),
-                text_column=options.text_column,
-                label_column=options.label_column,
-            )
-            found += [_Labelled(row.text, row.label, f"{file.name}:{row.line}") for row in rows]
+            columns = {"text_column": options.text_column, "label_column": options.label_column}
+            found += read_table(file, suffix=_name(file).suffix.lower(), **columns)
         else:
             found += _of_class(file, label)
     return found
 
 
-def _of_class(file: TextFile, label: str) -> list[_Labelled]:
+def _of_class(file: TextFile, label: str) -> list[Row]:
     """The sentences of a text file, one a line, without empty lines."""
     lines = ((i, line.strip()) for i, line in enumerate(file.lines(), 1))
-    found = [_Labelled(line, label, f"{file.name}:{i}") for i, line in lines if line]
+    found = [Row(line, label, f"{file.name}:{i}") for i, line in lines if line]
     if not found:
         raise misplaced(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
     return found
 
 
-def _check(row: _Labelled, *, where: str) -> None:
+def _check(row: Row, *, where: str) -> None:
     if len(row.text) > MAX_CHARACTERS:
-        raise malformed(
-            f"{where}: {row.name} has a text of {len(row.text)} characters; expected at most {MAX_CHARACTERS}; divide it into "
-            "lines, or close the quote before it"
-        )
+        expected = f"at most {MAX_CHARACTERS}; divide it, or close the quote before it"
+        raise malformed(f"{where}: {row.name} has {len(row.text)} characters; expected {expected}")
     if len(row.label) > _MAX_CLASS_NAME or not row.label.isprintable():
-        raise malformed(
-            f"{where}: {row.name} has the class {row.label[:40]!r}; expected at most {_MAX_CLASS_NAME} "
-            "printable characters"
-        )
+        expected = f"at most {_MAX_CLASS_NAME} printable characters"
+        raise malformed(f"{where}: {row.name} has the class {row.label[:40]!r}; expected {expected}")
     for text in (row.text, row.label):
         try:
             text.encode()
@@ -174,23 +159,18 @@ def _check(row: _Labelled, *, where: str) -> None:
 def _class_names(labels: Sequence[str], *, where: str) -> tuple[str, ...]:
     names = sorted(set(labels))
     if len(names) > _MAX_CLASSES:
-        raise malformed(
-            f"{where}: has {len(names)} classes, such as {listed(names)}; expected at most {_MAX_CLASSES}; is label_column "
-            "the right one?"
-        )
+        has = f"{len(names)} classes, such as {listed(names)}"
+        raise malformed(f"{where}: has {has}; expected at most {_MAX_CLASSES}; is label_column right?")
     if all(name.isascii() and name.isdecimal() for name in names):
         names.sort(key=int)
     return tuple(names)
 
 
-def _examples(rows: Sequence[_Labelled], class_names: Sequence[str], *, part: str, where: str) -> Examples:
+def _examples(rows: Sequence[Row], class_names: Sequence[str], *, part: str, where: str) -> Examples:
     numbers = {name: i for i, name in enumerate(class_names)}
     unknown = sorted({row.label for row in rows} - numbers.keys())
     if unknown:
-        raise misplaced(
-            f"{where}: the {part} part holds the classes {listed(unknown)}, which the train part lacks; give it the same "
-            "classes"
-        )
+        raise misplaced(f"{where}: the {part} part has classes that train lacks: {listed(unknown)}; give it the same")
     inputs = np.empty(len(rows), dtype=np.object_)
     inputs[:] = [row.text for row in rows]
     labels = np.array([numbers[row.label] for row in rows], dtype=np.int64)

@@ -81,9 +81,8 @@ def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
         with file.open("rb") as opened:
             data = _read(opened, limit=left, where=str(folder))
         left -= len(data)
-        found.append(
-            TextFile(file.relative_to(folder).as_posix(), str(file), _decoded(data, where=str(file), encoding=encoding))
-        )
+        text = _decoded(data, where=str(file), encoding=encoding)
+        found.append(TextFile(file.relative_to(folder).as_posix(), str(file), text))
     return found
 
 
@@ -135,11 +134,7 @@ def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[Tex
 
 
 def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None) -> bytes:
-    """All bytes of a file, counted while they are read: the size in an archive may be false.
-
-    Raises:
-        DataError: there are more than the limit, or far more than were packed.
-    """
+    """All bytes of a file, counted while they are read: the size in an archive may be false."""
     chunks, size = [], 0
     while chunk := file.read(_CHUNK):
         size += len(chunk)
@@ -155,18 +150,17 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
         raise unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
-        raise unreadable(f"{where}: is utf-8 and not {encoding} ; leave its encoding out")
+        raise unreadable(f"{where}: is utf-8 and not {encoding}; leave its encoding out")
     mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         at = len(mark) + error.start
         line = 1 + data.count(b"\n", 0, at)
-        marked = data.startswith(_UTF16_MARKS)
-        other = ("utf16", "utf-16") if marked else ("latin1", "latin-1")
+        other = "utf-16" if data.startswith(_UTF16_MARKS) else "latin-1"
+        wrong = f"byte 0x{data[at]:02x} at offset {at} (line {line})"
         raise unreadable(
-            f"{where}: is not {encoding}: byte 0x{data[at]:02x} at offset {at} (line {line}); convert the file, e.g. by "
-            f"`iconv -f {other[0]} -t utf-8`, or give its encoding, e.g. {other[1]}"
+            f"{where}: is not {encoding}: {wrong}; convert it, or give its encoding, e.g. {other}"
         ) from None
     if (at := text.find("\0")) >= 0:
         raise unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
@@ -183,10 +177,8 @@ def _is_utf8(data: bytes) -> bool:
 
 def _check_number(n: int, *, where: str) -> None:
     if n > MAX_FILES:
-        raise too_large(
-            f"{where}: holds more than {MAX_FILES} files; expected a few files of many sentences; put the sentences of a class "
-            "into one file, one a line"
-        )
+        expected = "one file a class, one sentence a line"
+        raise too_large(f"{where}: holds more than {MAX_FILES} files; expected {expected}; join them")
 
 
 def _check_kind(name: str, *, where: str, regular: bool) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from supernets.data.source import malformed
 from supernets.data.text_files import TextFile
@@ -18,11 +18,11 @@ _SHOWN = 5
 
 
 class Row(NamedTuple):
-    """A sentence of a table; `line` counts from 1."""
+    """A sentence with the name of its class; its own name is for errors."""
 
     text: str
     label: str
-    line: int
+    name: str
 
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -36,9 +36,6 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
         suffix: one of `SUFFIXES`: a CSV or TSV table begins with the names of its columns; a JSONL table is an object a
             line.
         text_column, label_column: None takes the one column with a usual name, in upper or lower case.
-
-    Raises:
-        DataError: it is malformed, lacks a column, or has rows without a text or a usable label.
     """
     rows = _json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv")
     first = next(rows, None)
@@ -49,18 +46,13 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     label = _column("label", label_column, columns, _LABELS, file)
     if text == label:
         raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
-    found = [_row(file, line, row, text, label) for line, row in (first, *rows)]
-    for column, empty in (
-        (text, [row.line for row in found if not row.text]),
-        (label, [row.line for row in found if not row.label]),
-    ):
+    found = {line: _row(file, line, row, text, label) for line, row in (first, *rows)}
+    for i, column in enumerate((text, label)):
+        empty = [line for line, row in found.items() if not row[i]]
         if empty:
             lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
-            raise malformed(
-                f"{file.where}: {len(empty)} row(s) have nothing in the column {column!r} (line {lines}); fill or remove "
-                "them"
-            )
-    return found
+            raise malformed(f"{file.where}: {len(empty)} row(s) lack {column!r} (line {lines}); fill or remove them")
+    return list(found.values())
 
 
 def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
@@ -70,11 +62,8 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
     the beginning of a sentence would swallow the lines after it.
     """
     lines = io.StringIO(file.text, newline="")
-    reader = (
-        csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-        if tabs
-        else csv.reader(lines, strict=True)
-    )
+    dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    reader = csv.reader(lines, strict=True, **dialect)
     names: Sequence[str] | None = None
     line = 1
     try:
@@ -84,10 +73,9 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
             elif names is None:
                 names = _names(file, cells)
             elif len(cells) != len(names):
-                raise malformed(
-                    f"{file.where}:{line}: has {len(cells)} columns; expected {len(names)} ({', '.join(names)}) as in the "
-                    "first line; a text with a delimiter in it needs quotes in a CSV file"
-                )
+                expected = f"{len(names)} ({', '.join(names)}) as in the first line"
+                hint = "a text with a delimiter in it needs quotes in a CSV file"
+                raise malformed(f"{file.where}:{line}: has {len(cells)} columns; expected {expected}; {hint}")
             else:
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
@@ -127,10 +115,8 @@ def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequenc
     found = [column for column in columns if column.lower() in usual]
     if len(found) != 1:
         state = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
-        raise malformed(
-            f"{file.where}: has {state} among {listed}; expected one of {', '.join(usual)}; name the columns in the first "
-            f"line, or give {what}_column"
-        )
+        expected = f"one of {', '.join(usual)} in the first line"
+        raise malformed(f"{file.where}: has {state} among {listed}; expected {expected}, or give {what}_column")
     return found[0]
 
 
@@ -141,23 +127,17 @@ def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: st
     sentence = row[text]
     if not isinstance(sentence, str):
         raise malformed(f"{file.where}:{line}: {text!r} is {_kind(sentence)}; expected a text")
-    return Row(sentence.strip(), _label(file, line, label, row[label]), line)
+    return Row(sentence.strip(), _label(file, line, label, row[label]), f"{file.name}:{line}")
 
 
 def _label(file: TextFile, line: int, column: str, value: object) -> str:
     """A label as the name of a class: text, a whole number, true or false."""
-    match value:
-        case str():
-            return value.strip()
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case _:
-            raise malformed(
-                f"{file.where}:{line}: {column!r} is {_kind(value)}; expected one class: a word, a whole number, true or "
-                "false"
-            )
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    expected = "one class: a word, a whole number, true or false"
+    raise malformed(f"{file.where}:{line}: {column!r} is {_kind(value)}; expected {expected}")
 
 
 def _kind(value: object) -> str:

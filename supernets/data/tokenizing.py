@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,18 +33,6 @@ _MIN_FREQUENCY = 2
 """Of a piece: the network would memorise pieces that occur once."""
 
 
-class Encoded(NamedTuple):
-    """Sentences as token ids.
-
-    Attributes:
-        ids: (n, longest), int64, padded at the end.
-        cut: whether each was longer than allowed, (n,), bool.
-    """
-
-    ids: Tensor
-    cut: Tensor
-
-
 class SentenceTokenizer:
     """Turns sentences into token ids with special tokens added, cut to `max_tokens` and padded at the end.
 
@@ -64,9 +51,8 @@ class SentenceTokenizer:
         self.padding = _padding(tokenizer, where)
         added = tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= added:
-            raise _unusable(
-                f"max_tokens={max_tokens}: {where} adds {added} special tokens; expected at least {added + 1}"
-            )
+            need = f"expected at least {added + 1}"
+            raise _unusable(f"max_tokens={max_tokens}: {where} adds {added} special tokens; {need}")
         tokenizer.enable_truncation(max_length=max_tokens)
         tokenizer.no_padding()  # `encode` pads all sentences of a part together
         tokenizer.encode_special_tokens = True
@@ -86,10 +72,8 @@ class SentenceTokenizer:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise _unusable(
-                f"{file}: cannot be read ({reason}); expected the {FILE} of a pretrained model (transformers writes one by "
-                "AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)); correct the path"
-            ) from None
+            expected = f"the {FILE} of a pretrained model (the tokenizer's save_pretrained writes one)"
+            raise _unusable(f"{file}: cannot be read ({reason}); expected {expected}; correct the path") from None
         try:
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises no narrower one
@@ -131,11 +115,8 @@ class SentenceTokenizer:
         described.enable_padding(pad_id=self.padding, pad_token=described.id_to_token(self.padding))
         return str(described.to_str())
 
-    def encode(self, sentences: Sequence[str], names: Sequence[str]) -> Encoded:
-        """The ids of sentences.
-
-        Args:
-            names: of each sentence, for errors.
+    def encode(self, sentences: Sequence[str], names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The ids of sentences (n, longest), padded at the end, and whether each was cut (n,); `names` are for errors.
 
         Raises:
             DataError: a sentence has no tokens, or holds the padding token; or all take too much memory.
@@ -153,31 +134,25 @@ class SentenceTokenizer:
             lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
         gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
         if gib > MAX_GIB:
-            raise too_large(
-                f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory; expected at most "
-                f"{MAX_GIB} GiB; lower max_tokens or use fewer sentences"
-            )
+            size = f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory"
+            raise too_large(f"{size}; expected at most {MAX_GIB} GiB; lower max_tokens or use fewer sentences")
         ids = np.full((len(sentences), lengths.max(initial=1)), self.padding, dtype=np.int64)
         there = np.arange(ids.shape[1]) < lengths[:, None]
         ids[there] = flat
         self._check(ids, there, names)
-        return Encoded(torch.from_numpy(ids), torch.from_numpy(cut))
+        return torch.from_numpy(ids), torch.from_numpy(cut)
 
     def _check(self, ids: NDArray[np.int64], there: NDArray[np.bool_], names: Sequence[str]) -> None:
         """Checks that every sentence has tokens, and that none of them is the padding token."""
         empty = np.flatnonzero(~there.any(axis=1))
         if len(empty):
-            raise _unusable(
-                f"{names[empty[0]]}: {self._where} makes no token of it; remove it, or take a tokenizer that marks the ends of "
-                "sentences"
-            )
+            hint = "remove it, or take a tokenizer that marks the ends of sentences"
+            raise _unusable(f"{names[empty[0]]}: {self._where} makes no token of it; {hint}")
         padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
         if len(padded):
             token = self._tokenizer.id_to_token(self.padding)
-            raise _unusable(
-                f"{names[padded[0]]}: {self._where} makes its padding token {token!r} of a part of it; expected a token "
-                "for padding alone; give the tokenizer one"
-            )
+            made = f"{self._where} makes its padding token {token!r} of a part of it"
+            raise _unusable(f"{names[padded[0]]}: {made}; expected a token for padding alone; give the tokenizer one")
 
 
 def _padding(tokenizer: Tokenizer, where: str) -> int:
@@ -186,10 +161,8 @@ def _padding(tokenizer: Tokenizer, where: str) -> int:
     tokens = [str(own["pad_token"])] if own else list(_USUAL_PADDING)
     found = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
     if found is None:
-        raise _unusable(
-            f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; add it to the tokenizer, and a row to the "
-            "model's embeddings"
-        )
+        hint = "add it to the tokenizer, and a row to the model's embeddings"
+        raise _unusable(f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; {hint}")
     return int(found)
 
 
