@@ -18,12 +18,11 @@ from nas.config import load_job
 from nas.engine.driver import search
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.errors import JobError
 from nas.export import transformers_export as exports
 from nas.store.folder import RunsFolder
-from supernets.errors import CheckpointError
 from supernets.families.pretrained_transformer import PretrainedTransformer
 from supernets.families.vit_encoder.pretrained import read_vit
+from tests.errors import raises
 from tests.nas.commands import Shell
 
 JOB = """
@@ -142,14 +141,10 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
         path.write_text(f"name: next\ndata: {data}\nsupernet: {{from: {source}}}\n")
         assert prepare_job(load_job(path), runs).data.dataset.train.digest == first.train.digest
     path.write_text(path.read_text().replace(named, "{name: digits}"))
-    with pytest.raises(
-        CheckpointError, match=r"data.image_size, channels, mean and std, too, if it was made of a pretrained"
-    ):
+    with raises("checkpoint.other-data", "data.image_size", "channels", "mean", "std"):
         prepare_job(load_job(path), runs)
     path.write_text("name: next\ndata: {name: digits, image_size: 8}\nsupernet: {from: digits-1}\n")
-    with pytest.raises(
-        JobError, match=r"data.image_size: 8, and supernet.from takes images of 16 pixels a side; write 16"
-    ):
+    with raises("job.unfit-data", "data.image_size: 8", "supernet.from", "16"):
         prepare_job(load_job(path), runs)
 
 
@@ -161,7 +156,7 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
             "channels: 1",
             "data.channels: 1, and supernet.pretrained takes images of 3 channels; write 3, or leave it out",
         ),
-        ("mean: [0.5], std: [0.5]", "1 numbers each, and the images have 3 channels"),
+        ("mean: [0.5], std: [0.5]", "mean and std: 1 numbers each; expected one for each of the images' 3 channels"),
     ],
 )
 def test_images_that_are_not_the_networks_are_refused(shell: Shell, data: str, message: str) -> None:
