@@ -41,8 +41,7 @@ _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 
 
 class DataConfig(Section):
-    """The data set of images or sentences, and how much of it is set aside for validation and test (None: the data set's
-    default)."""
+    """The data set of images or sentences, and how much of it is for validation and test (None: its default)."""
 
     name: Literal["digits", "fashion-mnist", "image-folder", "text-classification"]
     path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
@@ -115,18 +114,13 @@ class DataConfig(Section):
 
     def _check_text(self) -> None:
         if self.path is None:
-            raise missing_key(
-                "path",
-                "is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of one text file a class",
-            )
+            tables = "a .csv, .tsv or .jsonl table"
+            raise missing_key("path", f"is missing; expected {tables}, or a folder or .zip of one text file a class")
         if self.tokenizer is not None and self.vocabulary is not None:
             raise conflict("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
         if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
-            raise problem(
-                "timed_tokens",
-                f"expected at most the {self.max_tokens} of max_tokens, got {self.timed_tokens}; longer "
-                "sentences are cut before they reach a network",
-            )
+            expected = f"expected at most the {self.max_tokens} of max_tokens, at which sentences are cut"
+            raise problem("timed_tokens", f"{expected}, got {self.timed_tokens}")
         if self.text_column is not None and self.text_column == self.label_column:
             raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
 

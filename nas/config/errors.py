@@ -55,7 +55,7 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
         texts.setdefault(_path(finding), text)
         codes.append(code)
     first = next(iter(texts))
-    message = f"{source}: {first}: {texts[first]}" if first else f"{source}: {texts[first]}"
+    message = ": ".join(part for part in (source, first, texts[first]) if part)
     # A list with a wrong entry may be found too short as well, which adds nothing.
     rest = [path for path in texts if not first.startswith(path)]
     if rest:
@@ -81,9 +81,8 @@ def restated(error: ValidationError, model: type[BaseModel]) -> ValidationError:
     for finding in _sorted(error):
         code, text = _explained(finding, model)
         key = str(finding.get("ctx", {}).get("key", ""))
-        findings.append(
-            InitErrorDetails(type=problem(key, text, code=code), loc=finding["loc"], input=finding["input"])
-        )
+        wrong = problem(key, text, code=code)
+        findings.append(InitErrorDetails(type=wrong, loc=finding["loc"], input=finding["input"]))
     return ValidationError.from_exception_data(error.title, findings)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -20,9 +20,21 @@ from nas.errors import JobError, UnknownNameError
 from nas.problem.objectives import Constraint, Objective
 from supernets.families.registry import FAMILIES
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+WHAT = "job file"
+"""The name of its kind in errors."""
+_PRETRAINED_RATE = 0.0001
+"""Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
+
+_SectionT = TypeVar("_SectionT", bound=Section)
+_Text = Annotated[
+    str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
+]
+
 
 def _check_bound(value: object) -> object:
-    """Lets through a finite number."""
+    """The value, if it is a finite number or None."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
         return value
     raise problem("", f"expected a finite number, got {show(value)}")
@@ -53,11 +65,7 @@ class BoundsConfig(Section):
         return self
 
     def constraint(self, metric: Objective, key: str) -> Constraint:
-        """The constraint on a metric, as the engine takes it; `key` is the path of the bounds in the job file.
-
-        Raises:
-            PydanticCustomError: the metric cannot have the value of a bound.
-        """
+        """The constraint on a metric; raises a `problem` of `key`, the path of the bounds, if it cannot have such a value."""
         for name, bound in (("min", self.min), ("max", self.max)):
             if bound is None:
                 continue
@@ -67,18 +75,6 @@ class BoundsConfig(Section):
             if bound < 0 or (name == "max" and bound == 0):
                 raise problem(f"{key}.{name}", f"{metric.metric} is always above 0; got the bound {bound:g}")
         return Constraint(metric, self.min, self.max)
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-WHAT = "job file"
-"""Its name in errors."""
-_PRETRAINED_RATE = 0.0001
-"""Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
-
-_Text = Annotated[
-    str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
-]
 
 
 class PlateauConfig(Section):
@@ -107,11 +103,8 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
-            raise problem(
-                "plateau.evaluations",
-                f"expected fewer than the {self.evaluations} evaluations of the search, or it ends nothing; got "
-                f"{self.plateau.evaluations}",
-            )
+            expected = f"expected fewer than the {self.evaluations} evaluations of the search"
+            raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")
         return self
 
 
@@ -155,11 +148,7 @@ class SearchJob(Section):
         if not isinstance(data, dict):
             return data
         supernet, training = data.get("supernet"), data.get("training", {})
-        if (
-            not isinstance(supernet, dict)
-            or not isinstance(training, dict)
-            or training.get("learning_rate") is not None
-        ):
+        if not (isinstance(supernet, dict) and isinstance(training, dict)) or training.get("learning_rate") is not None:
             return data
         family = FAMILIES.get(str(supernet.get("family")))
         rate = _PRETRAINED_RATE if supernet.get("pretrained") is not None else family and family.learning_rate
@@ -196,27 +185,18 @@ class SearchJob(Section):
             key = f"constraints.{text}"
             metric = _metric(text, profiles, key)
             if metric.name in found:
-                raise problem(
-                    key, f"{show(metric.name)} occurs twice, in two spellings; keep one", code="job.duplicate"
-                )
+                raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
             found[metric.name] = bounds.constraint(metric, key)
         return list(found.values())
 
     def parsed_constraints(self, profiles: Sequence[str], *, source: str) -> list[Constraint]:
-        """The constraints, given the names of the profiles as for `parsed_objectives`.
-
-        Raises:
-            JobError: a metric is unknown or occurs twice, or cannot have the value of a bound.
-        """
+        """The constraints, given the names of the profiles as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
             return self._parse_constraints(profiles)
 
     def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
-        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name).
-
-        Raises:
-            JobError: an objective is unknown or occurs twice.
-        """
+        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name);
+        raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
             return self._parse_objectives(profiles)
 
@@ -231,22 +211,22 @@ class SearchJob(Section):
             try:
                 return Path(folder, path.expanduser()).absolute()
             except RuntimeError:
-                raise JobError(
-                    f"{path}: there is no such home folder; write the path in full", code="job.invalid-value"
-                ) from None
+                text = f"{path}: there is no such home folder; write the path in full"
+                raise JobError(text, code="job.invalid-value") from None
 
-        data, supernet = self.data, self.supernet
-        data = data.model_copy(update={key: absolute(path) for key, path in data.paths.items()})
-        if supernet.from_path is not None:
-            supernet = supernet.model_copy(update={"from_": str(absolute(supernet.from_path))})
-        if supernet.pretrained_path is not None:
-            supernet = supernet.model_copy(update={"pretrained": str(absolute(supernet.pretrained_path))})
-        training = self.training
-        if training.teacher_path is not None:
-            training = training.model_copy(update={"teacher": str(absolute(training.teacher_path))})
-        hardware = tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware)
-        changed = {"data": data, "supernet": supernet, "training": training, "hardware": hardware}
-        return self.model_copy(update=changed | {"lookup_tables": tuple(absolute(path) for path in self.lookup_tables)})
+        def moved(section: _SectionT, **paths: Path | None) -> _SectionT:
+            return section.model_copy(
+                update={key: str(absolute(path)) for key, path in paths.items() if path is not None}
+            )
+
+        changed = {
+            "data": self.data.model_copy(update={key: absolute(path) for key, path in self.data.paths.items()}),
+            "supernet": moved(self.supernet, from_=self.supernet.from_path, pretrained=self.supernet.pretrained_path),
+            "training": moved(self.training, teacher=self.training.teacher_path),
+            "hardware": tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware),
+            "lookup_tables": tuple(map(absolute, self.lookup_tables)),
+        }
+        return self.model_copy(update=changed)
 
     def to_yaml(self) -> str:
         """The job as YAML that `parse_job` reads back equal; defaults are written out, so that later ones do not change it."""
@@ -285,10 +265,7 @@ def load_job(path: Path | str) -> SearchJob:
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:
-    """The job that a YAML text describes; relative paths stay as they are.
-
-    Args:
-        source: the name of the text in errors; usually its path.
+    """The job that a YAML text describes, named `source` in errors; relative paths stay as they are.
 
     Raises:
         JobError: the text is not YAML, or describes no job.
@@ -297,11 +274,7 @@ def parse_job(text: str, *, source: str) -> SearchJob:
 
 
 def job_of(data: Mapping[str, Any], *, source: str) -> SearchJob:
-    """The job that a mapping describes, as `parse_job` reads one from a text.
-
-    Raises:
-        JobError: it describes none.
-    """
+    """The job that a mapping describes, as `parse_job` reads one from a text; raises `JobError` if it describes none."""
     try:
         return SearchJob.model_validate(data)
     except ValidationError as error:

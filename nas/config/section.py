@@ -22,17 +22,18 @@ OptionalPath = Annotated[str | None, Field(strict=True, min_length=1, pattern=r"
 
 def whole(least: int, most: int, *, default: int | None, of: str = "") -> Any:
     """A field of a whole number within bounds; `of` names what it counts."""
-    noun = f"a whole number of {of}" if of else "a whole number"
-    return Field(default, strict=True, ge=least, le=most, description=f"{noun} from {least} to {most}")
+    return Field(default, strict=True, ge=least, le=most, description=f"a whole number{_of(of)} from {least} to {most}")
 
 
 def number(least: float, most: float, *, default: float | None, of: str = "") -> Any:
     """A field of a number within bounds, inclusive; `of` names its unit."""
-    noun = f"a number of {of}" if of else "a number"
-    return Field(default, strict=True, ge=least, le=most, description=f"{noun} from {least:g} to {most:g}")
+    return Field(default, strict=True, ge=least, le=most, description=f"a number{_of(of)} from {least:g} to {most:g}")
 
 
 def positive(most: int, *, default: float | None, of: str = "") -> Any:
     """A field of a number above 0; `of` names its unit."""
-    noun = f"a number of {of}" if of else "a number"
-    return Field(default, strict=True, gt=0, le=most, description=f"{noun} greater than 0, at most {most}")
+    return Field(default, strict=True, gt=0, le=most, description=f"a number{_of(of)} greater than 0, at most {most}")
+
+
+def _of(unit: str) -> str:
+    return f" of {unit}" if unit else ""

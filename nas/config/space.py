@@ -23,11 +23,8 @@ class SpaceConfig(Section):
     spec_type: ClassVar[type[Spec]]
 
     def spec(self, base: Spec | None = None) -> Spec:
-        """The space as the family takes it: the keys that are given, and those of `base` in place of the others.
-
-        Raises:
-            DimensionError: a key is given by neither, or its value makes no network.
-        """
+        """The space as the family takes it: the keys that are given, and those of `base` in place of the others; raises
+        `DimensionError` if a key is given by neither, or its value makes no network."""
         values = {} if base is None else dict(vars(base))
         for dimension in dimensions(self.spec_type):
             value = getattr(self, dimension.name)

@@ -112,9 +112,7 @@ def _check_keys(node: Node) -> None:
             shown = repr(key.value) if isinstance(key, ScalarNode) else "a list or a mapping"
             raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
         if key.value in seen:
-            raise _Refused(
-                f"the key {key.value!r} occurs twice (first in line {seen[key.value]}); keep one", key.start_mark
-            )
+            raise _Refused(f"the key {key.value!r} occurs twice (also in line {seen[key.value]})", key.start_mark)
         seen[key.value] = key.start_mark.line + 1
 
 
@@ -146,11 +144,7 @@ def read_text(path: Path, *, what: str) -> str:
 
 
 def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds.
-
-    Args:
-        source: the name of the text in errors; usually its path.
-        what: its kind, e.g. ``job file``.
+    """The mapping that a YAML text holds; errors name its `source`, usually a path, and `what` it is, e.g. ``job file``.
 
     Raises:
         JobError: the text is not YAML, is no mapping, has a duplicate key, or exceeds the bounds of this module.

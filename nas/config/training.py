@@ -22,12 +22,8 @@ class AugmentConfig(Section):
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),
     "micro_batches": ("sorted",),
-    "candidates": ("attentive",),
-    "pick": ("attentive",),
-    "label_weight": ("instatune",),
-    "temperature": ("instatune",),
-    "teacher_epochs": ("instatune",),
-    "sort": ("instatune",),
+    **dict.fromkeys(("candidates", "pick"), ("attentive",)),
+    **dict.fromkeys(("label_weight", "temperature", "teacher_epochs", "sort"), ("instatune",)),
 }
 """The training strategies that a key belongs to; the other keys belong to all of them."""
 _ALONE = ("single-path", "sorted", "largest")
@@ -86,32 +82,23 @@ class TrainingConfig(Section):
                 of = " and ".join(_BELONGS[key])
                 raise conflict(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
         if self.distill == "largest" and self.strategy in _ALONE:
-            raise conflict(
-                "distill",
-                f"with the strategy {self.strategy} there is no step in which the largest subnet could teach "
-                "others; expected none or teacher",
-            )
+            why = f"in the strategy {self.strategy} the largest subnet has no step in which to teach others"
+            raise conflict("distill", f"{why}; expected none or teacher")
         if self.distill == "teacher" and self.teacher is None:
             raise missing_key("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
         if self.distill != "teacher" and self.teacher is not None:
             raise conflict("teacher", f"is read only with distill: teacher, got distill: {self.distill}; remove one")
         if self.strategy == "instatune" and self.distill == "none":
-            raise conflict(
-                "distill", "instatune needs a teacher: expected largest or teacher, or the strategy sandwich"
-            )
+            raise conflict("distill", "instatune needs a teacher; expected largest or teacher, got none")
         if self.teacher_epochs is not None and self.distill != "teacher":
             raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
-        parts = self.micro_batches if self.strategy == "sorted" else 1
-        if self.batch_size < 2 * parts * self.workers:
-            who = f" of {self.workers} workers" if self.workers > 1 else ""
-            each = f"{parts} micro-batches{who}" if parts > 1 else f"{self.workers} workers"
-            raise problem(
-                "batch_size",
-                f"a batch of {self.batch_size} has no 2 images for each of {each}; expected at least "
-                f"{2 * parts * self.workers}",
-            )
+        noun, n = "workers", self.workers
+        if self.strategy == "sorted":
+            noun, n = "micro-batches", self.micro_batches * self.workers
+        if self.batch_size < 2 * n:
+            raise problem("batch_size", f"expected at least {2 * n}, 2 for each of {n} {noun}; got {self.batch_size}")
         return self
 
     @property

@@ -25,11 +25,7 @@ def list_recipes() -> list[Recipe]:
 
 
 def read_recipe(name: str) -> str:
-    """The text of a recipe's job file, comments and all.
-
-    Raises:
-        UnknownNameError: no such recipe.
-    """
+    """The text of a recipe's job file, comments and all; raises `UnknownNameError` for another name."""
     known = [recipe.name for recipe in list_recipes()]
     if name not in known:
         raise UnknownNameError("recipe", name, known, hint="`nas init` alone lists them with their titles.")
