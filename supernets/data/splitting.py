@@ -37,10 +37,8 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
             two classes or too few examples of one; the source's parts share an example; copies have different classes.
     """
     if len(source.class_names) < 2:
-        held = f"{len(source.train)} {source.noun}(s) of {len(source.class_names)} class"
-        raise _unsplittable(
-            f"{source.where}: holds {held} ({', '.join(source.class_names)}); expected at least 2 classes"
-        )
+        held = f"{', '.join(source.class_names)}: {len(source.train)} {source.noun}(s)"
+        raise _unsplittable(f"{source.where}: holds {len(source.class_names)} class ({held}); expected at least 2")
     firsts = _first_copies(source)
     _check_own_parts(source, firsts)
     pool = np.unique(firsts)  # one of each set of copies

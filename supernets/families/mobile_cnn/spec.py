@@ -77,7 +77,7 @@ class CNNSpec(ConvolutionalSpec):
         for where, stride in strided:
             if left < stride:
                 raise SpaceError(
-                    f"images of {side} pixels are too small: {left} of them reach {where}, whose stride is {stride}; use "
+                    f"images of {side} pixels are too small: {left} pixels reach {where}, whose stride is {stride}; use "
                     "larger images, smaller strides or fewer stages"
                 )
             left = -(-left // stride)

@@ -141,7 +141,7 @@ def test_another_vocabulary(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (table([(text, "good") for text, _ in ROWS]).encode(), "holds 128 sentence(s) of 1 class (good); expected at least 2"),
+        (table([(text, "good") for text, _ in ROWS]).encode(), "holds 1 class (good: 128 sentence(s)); expected at least 2"),
         (table([*ROWS, ("a rare one", "odd")]).encode(), "class 'odd' has 1 different sentences in the train part; expected"),
         (table([*ROWS, ("a caf\xe9", "good")]).encode("latin-1"), "is not utf-8: byte 0xe9 at offset"),
         (table([*ROWS, ("a \0 film", "good")]).encode(), "holds a zero character at"),

@@ -171,13 +171,13 @@ class TestEncodings:
         content = mark + "text,label\ngood,1\nnaïve,2\n".encode("latin-1")
         file.write_bytes(content)
         place = f"byte 0xef | offset {content.index(b'na') + 2} | line 3"
-        refused(file, f"data.unreadable | utf-8 | {place} | latin1 | latin-1")
+        refused(file, f"data.unreadable | utf-8 | {place} | latin-1")
 
     def test_utf_8_and_utf_16_are_distinguished(self, tmp_path: Path) -> None:
         file = tmp_path / "r.csv"
         text = "text,label\ngood,1\nbad,2\n"
         file.write_text(text, encoding="utf-16")
-        refused(file, "data.unreadable | utf-8 | 0xff | offset 0 | line 1 | utf16")
+        refused(file, "data.unreadable | utf-8 | 0xff | offset 0 | line 1 | utf-16")
         file.write_text(text, encoding="utf-8")
         refused(file, "data.unreadable | utf-8 | utf-16", encoding="utf-16")
         file.write_text(text, encoding="utf-16-le")  # has no byte order mark

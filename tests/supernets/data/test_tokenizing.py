@@ -83,12 +83,12 @@ class TestTrained:
         assert sorted(vocabulary.values()) == list(range(tokenizer.vocabulary))
         assert tokenizer.vocabulary <= 120
         texts = [*sentences(20, seed=1), "Watchings, filmed: THE zebra's plot_", "[CLS] the film [PAD] [SEP]", "?"]
-        found = tokenizer.encode(texts, texts)
+        found, cut = tokenizer.encode(texts, texts)
         expected = [by_hand(text, vocabulary) for text in texts]
         longest = max(map(len, expected))
-        assert found.ids.tolist() == [ids + [0] * (longest - len(ids)) for ids in expected]
-        assert found.ids.dtype == torch.int64
-        assert not found.cut.any()
+        assert found.tolist() == [ids + [0] * (longest - len(ids)) for ids in expected]
+        assert found.dtype == torch.int64
+        assert not cut.any()
         assert any("##" in token and len(token) > 3 for token in vocabulary)  # some pieces were merged
 
     def test_every_process_trains_the_same(self) -> None:
@@ -111,12 +111,12 @@ class TestLoaded:
         trained = SentenceTokenizer.train(sentences(100), vocabulary=200, max_tokens=100)
         short = SentenceTokenizer.train(sentences(100), vocabulary=200, max_tokens=6)
         texts = sentences(30, seed=2)
-        whole, found = (one.encode(texts, texts).ids.tolist() for one in (trained, short))
+        whole, found = (one.encode(texts, texts)[0].tolist() for one in (trained, short))
         lengths = [row.index(3) + 1 for row in whole]
         assert [row[: min(n, 6)] for row, n in zip(found, lengths, strict=True)] == [
             row[:n] if n <= 6 else [*row[:5], 3] for row, n in zip(whole, lengths, strict=True)
         ]
-        assert short.encode(texts, texts).cut.tolist() == [n > 6 for n in lengths]
+        assert short.encode(texts, texts)[1].tolist() == [n > 6 for n in lengths]
         assert 0 < sum(n > 6 for n in lengths) < 30
 
     @pytest.mark.parametrize("folder", [True, False])
@@ -129,9 +129,9 @@ class TestLoaded:
         tokenizer.save(str(tmp_path / "tokenizer.json"))
         path = tmp_path if folder else tmp_path / "tokenizer.json"
         loaded = SentenceTokenizer.load(path, max_tokens=4)
-        found = loaded.encode(["good bad", "bad new good bad", "good"], ["a", "b", "c"])
-        assert found.ids.tolist() == [[4, 1, 2, 9], [4, 2, 5, 1], [4, 1, 9, 9]]
-        assert found.cut.tolist() == [False, True, False]
+        found, cut = loaded.encode(["good bad", "bad new good bad", "good"], ["a", "b", "c"])
+        assert found.tolist() == [[4, 1, 2, 9], [4, 2, 5, 1], [4, 1, 9, 9]]
+        assert cut.tolist() == [False, True, False]
         assert loaded.json == (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
         assert (loaded.padding, loaded.vocabulary) == (9, 10)  # ids have gaps, and embeddings a row for each
 
@@ -139,7 +139,7 @@ class TestLoaded:
     def test_a_token_of_a_usual_name_pads(self, tmp_path: Path, token: str) -> None:
         word_level(unk=0, good=1, **{token: 2}).save(str(tmp_path / "tokenizer.json"))
         loaded = SentenceTokenizer.load(tmp_path, max_tokens=4)
-        assert loaded.encode(["good good", "good"], ["a", "b"]).ids.tolist() == [[1, 1], [1, 2]]
+        assert loaded.encode(["good good", "good"], ["a", "b"])[0].tolist() == [[1, 1], [1, 2]]
 
     def test_an_unusable_tokenizer_is_rejected(self, tmp_path: Path) -> None:
         file = tmp_path / "tokenizer.json"
