@@ -178,7 +178,7 @@ def test_fresh_weights_are_those_of_vit_scaled_to_the_inputs() -> None:
 
 
 def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
-    with raises("space.invalid", "4 x 4 pixels", "30 x 30"):
+    with raises("space.invalid", "patches of 4 ", "30"):
         ViTFamily(SPEC, image_size=30, channels=1, n_classes=10)
 
 
