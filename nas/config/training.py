@@ -89,7 +89,7 @@ class TrainingConfig(Section):
         if self.distill != "teacher" and self.teacher is not None:
             raise conflict("teacher", f"is read only with distill: teacher, got distill: {self.distill}; remove one")
         if self.strategy == "instatune" and self.distill == "none":
-            raise conflict("distill", "instatune needs a teacher; expected largest or teacher, got none")
+            raise conflict("distill", "instatune needs a teacher; expected largest, teacher, or the strategy sandwich")
         if self.teacher_epochs is not None and self.distill != "teacher":
             raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:

@@ -62,7 +62,7 @@ KEYS = [
     ),
     ("training: {distill: teacher}", "training.teacher", "missing-key", ""),
     ("training: {teacher: a-run, distill: none}", "training.teacher", "conflict", "distill: teacher | distill: none"),
-    ("training: {batch_size: 6, workers: 4}", "training.batch_size", "invalid-value", "of 6 | 4 workers | 8"),
+    ("training: {batch_size: 6, workers: 4}", "training.batch_size", "invalid-value", "got 6 | 4 workers | 8"),
     ("training: {workers: 2000}", "training.workers", "invalid-value", "1 to 1024 | 2000"),
     ("training: {label_weight: 0.3}", "training.label_weight", "conflict", "instatune | sandwich"),
     ("training: {strategy: instatune, label_weight: 1.1}", "training.label_weight", "invalid-value", "0 to 1 | 1.1"),
