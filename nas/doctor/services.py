@@ -24,7 +24,7 @@ def ray_cluster(address: str) -> Finding:
 
 def job_server(jobs_url: str) -> Finding:
     """Whether the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
-    from nas.service.jobs.cluster import GivenCluster
+    from nas.service.jobs.job_runner import GivenCluster
     from nas.service.jobs.ray_jobs import RayJobs
 
     try:

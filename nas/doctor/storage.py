@@ -67,7 +67,7 @@ def service_state(path: Path) -> list[Finding]:
     """
     if not path.exists():
         return []
-    from nas.service.state_tables import SCHEMA
+    from nas.service.state import SCHEMA
     from nas.store.sqlite import explain, reading_engine
 
     remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"

@@ -11,9 +11,9 @@ from typing import Any, cast
 from nas.analysis.selection import by_index, knee, select
 from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
-from nas.service.jobs.task_requests import TaskRequests
+from nas.service.jobs.task_queue import TaskRequests
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.uploads.disk_space import check_disk_space
+from nas.service.uploads.checks import check_disk_space
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.store.folder import RunsFolder

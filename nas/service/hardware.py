@@ -14,10 +14,10 @@ from hardware_profiles.errors import ProfileError
 from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
-from nas.service.jobs.task_requests import TaskRequests
+from nas.service.jobs.task_queue import TaskRequests
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.uploads.names import checked_name
+from nas.service.uploads.checks import checked_name
 from nas.service.uploads.onnx_models import keep_model
 from nas.service.views.profile_drift import ProfileDrift
 from nas.store.folder import write_atomically

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
-from nas.service.jobs.task_requests import TaskRequests
+from nas.service.jobs.task_queue import TaskRequests
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions

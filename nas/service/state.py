@@ -1,4 +1,4 @@
-"""Submissions and tasks of the service, stored in ``runs/service.db``; the status of a run is in the run's own store."""
+"""Submissions and tasks of the service, in ``runs/service.db``: portable SQL types, times in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,64 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Select, delete, insert, inspect, select, update
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
-from nas.service import state_tables as tables
 from nas.service.stamped_cache import ChangeStamp
-from nas.service.state_tables import SCHEMA
 from nas.store.database import WRITES
+from nas.store.migrations import Schema
 from nas.store.sqlite import explain, writing_engine
+
+_METADATA = MetaData()
+_version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+_submissions = Table(
+    "submissions",
+    _METADATA,
+    Column("run", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("submitted", Double, nullable=False),
+    Column("submitter", String, nullable=False),
+    Column("wanted", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started", Boolean, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("options", JSON, nullable=False),
+)
+_tasks = Table(
+    "tasks",
+    _METADATA,
+    Column("task", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("of", String, nullable=False),
+    Column("submitted", Double, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("result", JSON, nullable=True),
+)
+
+SCHEMA = Schema(_METADATA, _version, migrations=())
+"""A change to the tables above needs a migration of existing databases."""
 
 
 class Wanted(StrEnum):
@@ -125,20 +174,18 @@ def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_unchanged(connection: Connection, submission: Submission) -> bool:
     """Whether a submission is unchanged since it was read."""
-    query = select(tables.submissions).where(tables.submissions.c.run == submission.run)
+    query = select(_submissions).where(_submissions.c.run == submission.run)
     return any(_submission(row) == submission for row in connection.execute(query).mappings())
 
 
 def _update(connection: Connection, run: str, values: Mapping[str, Any]) -> None:
-    connection.execute(update(tables.submissions).where(tables.submissions.c.run == run).values(**values))
+    connection.execute(update(_submissions).where(_submissions.c.run == run).values(**values))
 
 
 def _forget(connection: Connection, run: str) -> None:
-    connection.execute(delete(tables.submissions).where(tables.submissions.c.run == run))
+    connection.execute(delete(_submissions).where(_submissions.c.run == run))
     # Measurements belong to a hardware profile, which may have the name of a run.
-    connection.execute(
-        delete(tables.tasks).where(tables.tasks.c.of == run, tables.tasks.c.kind == str(TaskKind.EXPORT))
-    )
+    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind == str(TaskKind.EXPORT)))
 
 
 class ServiceState:
@@ -175,7 +222,7 @@ class ServiceState:
         """
         made = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
         with self._writing() as connection:
-            connection.execute(insert(tables.submissions).values(**asdict(made)))
+            connection.execute(insert(_submissions).values(**asdict(made)))
         return made
 
     def submissions(self) -> list[Submission]:
@@ -184,9 +231,7 @@ class ServiceState:
         if self._cached is not None and self._cached[0] == stamp:
             return list(self._cached[1])
         with self._reading() as connection:
-            rows = connection.execute(
-                select(tables.submissions).order_by(tables.submissions.c.submitted, tables.submissions.c.run)
-            )
+            rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
             found = tuple(_submission(row) for row in rows.mappings())
         self._cached = (stamp, found) if stamp is not None and stamp.settled(now) else None
         return list(found)
@@ -240,20 +285,20 @@ class ServiceState:
         """A new task, queued."""
         made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
         with self._writing() as connection:
-            connection.execute(insert(tables.tasks).values(**asdict(made)))
+            connection.execute(insert(_tasks).values(**asdict(made)))
         return made
 
     def tasks(self, of: str | None = None) -> list[Task]:
         """All tasks, or those of one run or profile; oldest first."""
-        query = select(tables.tasks).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
+        query = select(_tasks).order_by(_tasks.c.submitted, _tasks.c.task)
         if of is not None:
-            query = query.where(tables.tasks.c.of == of)
+            query = query.where(_tasks.c.of == of)
         return self._tasks_of(query)
 
     def open_tasks(self) -> list[Task]:
         """The tasks that wait or run; the running ones first, then the oldest."""
-        is_open = tables.tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
-        query = select(tables.tasks).where(is_open).order_by(tables.tasks.c.submitted, tables.tasks.c.task)
+        is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
+        query = select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task)
         return sorted(self._tasks_of(query), key=lambda task: task.status is TaskStatus.QUEUED)
 
     def _tasks_of(self, query: Select[Any]) -> list[Task]:
@@ -267,7 +312,7 @@ class ServiceState:
         """Records the status of a task."""
         values = {"status": str(status), "reason": reason, "result": None if result is None else dict(result)}
         with self._writing() as connection:
-            connection.execute(update(tables.tasks).where(tables.tasks.c.task == task).values(**values))
+            connection.execute(update(_tasks).where(_tasks.c.task == task).values(**values))
 
     def close(self) -> None:
         """Closes the database; idempotent."""

@@ -16,7 +16,7 @@ from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceE
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskKind, Wanted
-from nas.service.uploads.disk_space import check_disk_space
+from nas.service.uploads.checks import check_disk_space
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import SUBMITTED, RunSummaries

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
+import yaml
 from fastapi import FastAPI
 
 from nas.api.schemas import JobSubmission, Problem
@@ -14,7 +16,6 @@ from nas.service import pages
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits
 from nas.service.http.metrics import PREFIX, Metrics
-from nas.service.http.openapi_examples import examples
 from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
@@ -94,9 +95,15 @@ def _complete_description(app: FastAPI) -> None:
                 known |= schema.pop("$defs", {})
                 known[model.__name__] = schema
             for name, shown in examples().items():
-                known.setdefault(name, {})["examples"] = shown
+                known.setdefault(name, {})["examples"] = [shown]
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{}, {"token": []}]
         return app.openapi_schema or {}
 
     app.openapi = complete  # type: ignore[method-assign]
+
+
+def examples() -> dict[str, Any]:
+    """One example of each schema, by the schema's name."""
+    found: dict[str, Any] = yaml.safe_load((files("nas.service.http") / "openapi_examples.yaml").read_text("utf-8"))
+    return found

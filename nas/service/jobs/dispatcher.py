@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from nas.engine.run_table import RunSnapshot
 from nas.errors import NasError, RunHeldError
-from nas.service.jobs import status_records
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.steps import Step, deaths, is_active, steps
@@ -22,11 +22,15 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.views.run_index import RunIndex
 from nas.store.base import RunStatus
+from nas.store.folder import RunFolder
+from nas.store.opening import open_store
 
 _BUSY_S, _IDLE_S = 0.5, 5.0
 """Between two rounds while something waits or runs, and while nothing does."""
 _LOOK_AGAIN_S = 30.0
 """Before a run that could not be read, or one that had ended, is read again."""
+
+_OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 DriverCommand = Callable[[ServiceSettings, Submission, str | None], list[str]]
 """The command that drives a run of a server, with the address of the Ray cluster to join."""
@@ -198,17 +202,17 @@ class Dispatcher:
         match step:
             case Step.START:
                 if not snapshot.open:
-                    status_records.requeue(folder)
+                    requeue_run(folder)
                 return self._start(submission, snapshot, died=0)
             case Step.RESTART:
                 return self._start(submission, snapshot, died=deaths(submission, snapshot))
             case Step.STOP:
                 return self._drivers.stop(str(submission.job))
             case Step.CANCEL:
-                status_records.end(folder, RunStatus.CANCELLED, "cancelled")
+                end_run(folder, RunStatus.CANCELLED, "cancelled")
             case Step.FAIL:
                 reason = self._drivers.why_died(str(submission.job), deaths(submission, snapshot))
-                status_records.end(folder, RunStatus.FAILED, reason)
+                end_run(folder, RunStatus.FAILED, reason)
         return True
 
     def _start(self, submission: Submission, snapshot: RunSnapshot, *, died: int) -> bool:
@@ -232,6 +236,25 @@ class Dispatcher:
             if found and not (found.open or found.held or is_active(submission, jobs) or submission.waits):
                 self._settled[submission.run] = submission
                 self._drivers.ended(str(submission.job))
+
+
+def requeue_run(folder: RunFolder) -> None:
+    """Records that a run that has ended is queued again; leaves any other as it is.
+
+    Raises:
+        RunHeldError: a live driver has the run.
+        StoreError: its database cannot be read or written.
+    """
+    with closing(open_store(folder, driver=True)) as store:
+        if store.status() not in _OPEN:
+            store.set_status(RunStatus.QUEUED)
+
+
+def end_run(folder: RunFolder, status: RunStatus, reason: str) -> None:
+    """Records the end of a run that waits, or whose driver is gone; leaves one that has ended. Raises as `requeue_run`."""
+    with closing(open_store(folder, driver=True)) as store:
+        if store.status() in _OPEN:
+            store.set_status(status, reason=reason)
 
 
 def driver_command(settings: ServiceSettings, submission: Submission, address: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import NasError, ServiceError
-from nas.service.jobs.cluster import Cluster, GivenCluster
+from nas.service.jobs.job_runner import Cluster, GivenCluster
 from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
 

@@ -11,8 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from nas.errors import ServiceError
-from nas.service.jobs.cluster import Cluster
-from nas.service.jobs.job_runner import JobState
+from nas.service.jobs.job_runner import Cluster, JobState
 
 _ANSWER_S = (5.0, 30.0)
 """Timeouts of connecting to the job server and of its answer; Ray's own client has none."""

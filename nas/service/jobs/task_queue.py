@@ -1,21 +1,92 @@
-"""The queue of tasks (exports, measurements): one runs at a time, in a process of its own."""
+"""Tasks (exports, measurements): requested, queued, and run one at a time, each in a process of its own."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from nas.errors import ServiceError
+from nas.errors import ServiceError, TooManyError, UnknownNameError
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.task_process import TaskResult
-from nas.service.state import ServiceState, Task, TaskStatus
+from nas.service.state import ServiceState, Task, TaskKind, TaskStatus
 
 TIME_LIMIT_S = 1800.0
 """Time limit of a task whose request has none."""
+_MOST_OPEN = 50
+"""Tasks that wait or run at once."""
 
 logger = logging.getLogger(__name__)
+
+
+class TaskRequests:
+    """The tasks of a server.
+
+    Args:
+        wake: called when there is a new task.
+    """
+
+    def __init__(self, state: ServiceState, wake: Callable[[], None]) -> None:
+        self._state, self._wake = state, wake
+
+    def new_id(self, kind: TaskKind) -> str:
+        """A new random id.
+
+        Raises:
+            TooManyError: too many wait already.
+        """
+        n = len(self._state.open_tasks())
+        if n >= _MOST_OPEN:
+            raise TooManyError(
+                f"{n} exports and measurements wait or run already, the limit; try again when some are done"
+            )
+        return f"{kind}-{secrets.token_hex(8)}"
+
+    def add(
+        self,
+        task: str,
+        kind: TaskKind,
+        of: str,
+        folder: Path,
+        argv: Sequence[str],
+        asked: Mapping[str, Any] | None = None,
+        *,
+        uses: Sequence[Path] = (),
+    ) -> Task:
+        """A new task, which runs ``nas`` with these arguments.
+
+        Args:
+            folder: the task's own, for the result of its command.
+            asked: the client's request, which is returned with the task.
+            uses: files of this task only, which are removed when it has ended.
+        """
+        request = {
+            "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
+            "result": str(folder / "result.json"),
+            "asked": dict(asked or {}),
+            "uses": [str(path) for path in uses],
+        }
+        made = self._state.add_task(task, kind, of, request)
+        self._wake()
+        return made
+
+    def list(self, kind: TaskKind, of: str) -> list[Task]:
+        """The tasks of a run or profile, oldest first."""
+        return [task for task in self._state.tasks(of) if task.kind == kind]
+
+    def get(self, task: str, kind: TaskKind, of: str) -> Task:
+        """One task.
+
+        Raises:
+            UnknownNameError: there is none of this id.
+        """
+        found = {one.task: one for one in self.list(kind, of)}
+        if task not in found:
+            raise UnknownNameError(kind, task, found, where=of)
+        return found[task]
 
 
 class TaskQueue:

@@ -42,9 +42,7 @@ def routes(service: Service) -> APIRouter:
         return service.exports.get(run, export)
 
     @router.get(
-        "/runs/{run}/exports/{export}/files/{name}",
-        response_class=FileResponse,
-        responses={**_FILE, **answers(404)},
+        "/runs/{run}/exports/{export}/files/{name}", response_class=FileResponse, responses={**_FILE, **answers(404)}
     )
     def export_file(run: RunId, export: ExportId, name: FileName) -> Response:
         """Download one file of a finished export."""

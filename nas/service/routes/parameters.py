@@ -21,8 +21,7 @@ Select = Annotated[
     ),
 ]
 OneProfile = Annotated[
-    str | None,
-    Query(max_length=80, description="Of this hardware profile alone.", examples=["cpu-1-thread"]),
+    str | None, Query(max_length=80, description="Of this hardware profile alone.", examples=["cpu-1-thread"])
 ]
 Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to skip.")]
 MOST_NETWORKS = 10_000

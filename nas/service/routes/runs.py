@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from nas.api import schemas
+from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import Answers, answers
 from nas.service.routes.parameters import Offset, RunId, client_name
-from nas.service.routes.submission_body import BODY, submitted
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
 
@@ -38,20 +41,42 @@ _STREAM: Answers = {
         },  # the keyword of OpenAPI 3.2 for the items of a stream
     }
 }
+_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+_EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A submission as JSON; or the job file itself, with `kind` and `hardware` as parameters.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/JobSubmission"},
+                "examples": {
+                    "object": {"summary": "The job as an object", "value": {"job": _EXAMPLE_JOB, "kind": "search"}},
+                    "text": {
+                        "summary": "The text of a job file",
+                        "value": {"job": _EXAMPLE_YAML, "hardware": ["cpu-1-thread"]},
+                    },
+                },
+            },
+            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE_YAML},
+        },
+    }
+}
 
 
 def routes(service: Service, streams: EventStreams) -> APIRouter:
     """All routes of runs."""
     router = APIRouter(tags=["runs"])
 
-    @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
-    def check_job(submission: Annotated[schemas.JobSubmission, Depends(submitted)]) -> schemas.JobCheck:
+    @router.post("/jobs/check", openapi_extra=_BODY, responses=answers(413, 415))
+    def check_job(submission: Annotated[schemas.JobSubmission, Depends(_submitted)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
         return service.submissions.check(submission)
 
-    @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
+    @router.post("/runs", status_code=201, openapi_extra=_BODY, responses=answers(413, 415))
     def submit_job(
-        request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(submitted)]
+        request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(_submitted)]
     ) -> schemas.RunSummary:
         """Submit a job, which is queued as a new run."""
         made = service.submissions.submit(submission, client_name(request))
@@ -107,3 +132,33 @@ def routes(service: Service, streams: EventStreams) -> APIRouter:
         return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
     return router
+
+
+async def _submitted(
+    request: Request,
+    kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
+    hardware: Annotated[
+        list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
+    ] = None,
+) -> schemas.JobSubmission:
+    """The submission in a request.
+
+    Raises:
+        RequestValidationError: it is invalid.
+        HTTPException: it has another media type.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    try:
+        if content_type in _YAML:
+            text = body.decode("utf-8-sig")
+            return schemas.JobSubmission(job=text, kind=kind, hardware=None if hardware is None else tuple(hardware))
+        if content_type == "application/json":
+            return schemas.JobSubmission.model_validate_json(body)
+    except UnicodeDecodeError:
+        found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
+        raise RequestValidationError(found) from None
+    except ValidationError as error:
+        found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+        raise RequestValidationError(found) from None
+    raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {content_type[:80] or 'no content-type'}")

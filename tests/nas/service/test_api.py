@@ -243,7 +243,7 @@ def test_requests_are_rejected_where_the_disk_is_nearly_full(
     run = searched(runs).id
     free = [2**40]
     monkeypatch.setattr(
-        "nas.service.uploads.disk_space.shutil.disk_usage",
+        "nas.service.uploads.checks.shutil.disk_usage",
         lambda folder: Usage(2**41, 0, free.pop() if free[1:] else free[0]),
     )
     assert client.get(f"{API}/ready").json()["parts"]["runs"] == "ok"

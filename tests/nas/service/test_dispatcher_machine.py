@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nas.errors import ServiceError
-from nas.service.jobs import status_records
+from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
@@ -49,8 +49,8 @@ class Server(RuleBasedStateMachine):
         self.extensions: dict[str, int] = {}
         self.died: dict[str, int] = {}  # drivers since a run was asked for
         self.patched = pytest.MonkeyPatch()
-        for name in ("requeue", "end"):
-            self.patched.setattr(status_records, name, self.effect(getattr(status_records, name)))
+        for name in ("requeue_run", "end_run"):
+            self.patched.setattr(dispatcher_module, name, self.effect(getattr(dispatcher_module, name)))
         self.patched.setattr(ServiceState, "change_if", self.effect(ServiceState.change_if))
         self.runs.check_writable()
         self.state = ServiceState.open(self.runs.root / "service.db")
@@ -294,7 +294,7 @@ def test_the_drivers_of_these_tests_do_as_the_real_ones(tmp_path: Path) -> None:
     assert (one.holds, other.alive) == (True, False)
     one.die()
     assert open_store(runs.get("tiny-1")).status() is RunStatus.RUNNING
-    status_records.end(runs.get("tiny-1"), RunStatus.CANCELLED, "cancelled")
+    dispatcher_module.end_run(runs.get("tiny-1"), RunStatus.CANCELLED, "cancelled")
     late = Driver(runs, ["nas", "drive", "tiny-1"])
     late.step()
     assert not late.alive

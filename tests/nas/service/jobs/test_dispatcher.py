@@ -16,7 +16,6 @@ import pytest
 from nas.errors import ServiceError, StoreError
 from nas.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
-from nas.service.jobs import status_records
 from nas.service.jobs.dispatcher import Dispatcher, driver_command
 from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import job_of, task_command
@@ -260,7 +259,7 @@ def test_one_run_that_cannot_be_read_stops_no_other(
     def fails(*args: object) -> None:
         raise OSError("disk")
 
-    monkeypatch.setattr(status_records, "end", fails)
+    monkeypatch.setattr(dispatcher_module, "end_run", fails)
     with caplog.at_level(logging.WARNING):
         assert service.tick() == [(good, "start")]
         assert service.tick() == []
@@ -344,14 +343,14 @@ def test_a_run_of_a_removed_ones_name_has_jobs_of_its_own(service: Service) -> N
 def test_a_status_that_a_driver_gave_stands(service: Service) -> None:
     run = service.submit()
     folder = service.runs.get(run)
-    status_records.requeue(folder)
+    dispatcher_module.requeue_run(folder)
     store = open_store(folder, driver=True)
     assert store.statuses() == []
     store.set_status(RunStatus.FINISHED, reason="done")
     store.close()
-    status_records.end(folder, RunStatus.CANCELLED, "cancelled")
+    dispatcher_module.end_run(folder, RunStatus.CANCELLED, "cancelled")
     assert service.standing(run) == (RunStatus.FINISHED, "done")
-    status_records.requeue(folder)
+    dispatcher_module.requeue_run(folder)
     assert service.standing(run) == (RunStatus.QUEUED, "")
 
 

@@ -18,7 +18,7 @@ import pytest
 from nas.errors import StoreError
 from nas.service.jobs import ray_head as module
 from nas.service.jobs import ray_head_process
-from nas.service.jobs.cluster import GivenCluster
+from nas.service.jobs.job_runner import GivenCluster
 from nas.service.jobs.ray_head import RayHead, cluster_of, end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings

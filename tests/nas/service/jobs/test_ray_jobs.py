@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from nas.service.jobs import ray_jobs
-from nas.service.jobs.cluster import GivenCluster
-from nas.service.jobs.job_runner import JobState
+from nas.service.jobs.job_runner import GivenCluster, JobState
 from nas.service.jobs.ray_jobs import RayJobs
 from tests.errors import raises
 

@@ -1,0 +1,43 @@
+"""Checks before something is stored for a client: its name, and the free space on the disk."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from nas.errors import JobError, StoreError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LEAST_FREE = 256 * 1024 * 1024
+"""Bytes: the rows of some hours of searches, and a few checkpoints."""
+
+
+def checked_name(what: str, name: str) -> str:
+    """The name, if it is valid as a file name.
+
+    Args:
+        what: for errors, e.g. ``data set``.
+
+    Raises:
+        JobError: it is not valid.
+    """
+    if _NAME.fullmatch(name) is None:
+        text = f"expected 1 to 64 letters, digits, - and _, the first a letter or digit; got {name[:80]!r}"
+        raise JobError(f"the {what}'s name: {text}", code="name.invalid", fields=[("name", text)])
+    return name
+
+
+def check_disk_space(folder: Path) -> None:
+    """Returns if the disk of an existing folder has enough free space for new requests.
+
+    Raises:
+        StoreError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise StoreError(
+            f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it, then "
+            "try again",
+            code="disk.full",
+        )
