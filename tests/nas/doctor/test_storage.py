@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from nas.doctor import storage
 from nas.doctor.finding import State
-from nas.service import state_tables as service
+from nas.service import state as service
 from nas.store import tables
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
