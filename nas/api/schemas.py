@@ -11,7 +11,6 @@ RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 RunKind = Literal["search", "training"]
 TaskStatusName = Literal["queued", "running", "finished", "failed"]
 
-
 CurvePoint = Annotated[
     tuple[int, float],
     WithJsonSchema(
@@ -30,8 +29,7 @@ class Schema(BaseModel):
 class FieldProblem(Schema):
     """An error in one field of a request."""
 
-    field: str
-    """Its path, e.g. ``search.evaluations``; "" for the whole."""
+    field: str  # Its path, e.g. ``search.evaluations``; "" for the whole
     message: str
 
 
@@ -52,13 +50,11 @@ class Problem(BaseModel):
 class JobSubmission(Schema):
     """A job to run."""
 
-    job: Annotated[
-        str | dict[str, Any], Field(description="The job file: its text (YAML), or its content as an object.")
-    ]
-    kind: Annotated[RunKind, Field(description="A search, or the training of its supernet alone.")] = "search"
-    hardware: Annotated[
-        tuple[str, ...] | None, Field(description="Hardware profiles, in place of the job's own.", max_length=16)
-    ] = None
+    job: str | dict[str, Any] = Field(description="The job file: its text (YAML), or its content as an object.")
+    kind: RunKind = Field(default="search", description="A search, or the training of its supernet alone.")
+    hardware: tuple[str, ...] | None = Field(
+        default=None, description="Hardware profiles, in place of the job's own.", max_length=16
+    )
 
 
 class JobCheck(Schema):
@@ -73,8 +69,7 @@ class Recipe(Schema):
 
     name: str
     title: str
-    job: str | None = None
-    """Its text; None in lists."""
+    job: str | None = None  # Its text; None in lists
 
 
 class RunSummary(Schema):
@@ -84,22 +79,18 @@ class RunSummary(Schema):
     name: str
     kind: RunKind
     status: RunStatusName
-    reason: str
-    """Why it ended, or why it waits; "" where there is no reason."""
-    live: bool
-    """Whether it has a driver now."""
+    reason: str  # Why it ended, or why it waits; "" where there is no reason
+    live: bool  # Whether it has a driver now
     submitted: datetime | None
     """When, and with which token; None and "" where a command on the server's machine started it."""
     submitter: str
-    queue_position: int | None
-    """1 for the run that starts next; None for those that are not queued."""
+    queue_position: int | None  # 1 for the run that starts next; None for those that are not queued
     started: datetime | None
     ended: datetime | None
     evaluations: int
     evaluations_wanted: int
     epoch: int
-    epochs: int
-    """0 where the job starts from a trained supernet."""
+    epochs: int  # 0 where the job starts from a trained supernet
 
 
 class RunsPage(Schema):
@@ -129,21 +120,16 @@ class ConstraintInfo(Schema):
 class RunDetail(RunSummary):
     """A run with its job, objectives, front and events."""
 
-    job: str
-    """Its job file, as it was submitted."""
-    objectives: tuple[ObjectiveInfo, ...]
-    """Empty for a training, and until the run has begun."""
+    job: str  # Its job file, as it was submitted
+    objectives: tuple[ObjectiveInfo, ...]  # Empty for a training, and until the run has begun
     constraints: tuple[ConstraintInfo, ...]
     profiles: tuple[str, ...]
     precisions: tuple[str, ...]
     algorithm: str | None
     front_size: int
-    hypervolume: float | None
-    """Of the front, in the objectives' units multiplied."""
-    reference: dict[str, float]
-    """Reference point of the hypervolume, by objective."""
-    events: tuple[dict[str, Any], ...]
-    """Warnings, retries and the like: the last 50."""
+    hypervolume: float | None  # Of the front, in the objectives' units multiplied
+    reference: dict[str, float]  # Reference point of the hypervolume, by objective
+    events: tuple[dict[str, Any], ...]  # Warnings, retries and the like: the last 50
 
 
 class Figure(Schema):
@@ -157,31 +143,25 @@ class Network(Schema):
     """One architecture with its metrics."""
 
     key: str
-    number: int | None
-    """Its position on the run's front, from 0; None for others."""
-    architecture: dict[str, Any]
-    """Option values by the names of the choices."""
+    number: int | None  # Its position on the run's front, from 0; None for others
+    architecture: dict[str, Any]  # Option values by the names of the choices
     figures: dict[str, Figure]
     source: Literal["measured", "predicted"]
     fidelity: Literal["search", "final"]
-    test: Figure | None
-    """Accuracy on the test split, which no search uses."""
-    within_limits: bool
-    """Whether it satisfies the job's constraints."""
+    test: Figure | None  # Accuracy on the test split, which no search uses
+    within_limits: bool  # Whether it satisfies the job's constraints
 
 
 class Front(Schema):
     """A run's front, the cheapest first, and the smallest and largest networks of its space."""
 
     run: str
-    profile: str | None
-    """None for the joint front of all profiles."""
+    profile: str | None  # None for the joint front of all profiles
     objectives: tuple[ObjectiveInfo, ...]
     members: tuple[Network, ...]
     smallest: Network | None
     largest: Network | None
-    nearest: Network | None
-    """The network with the least violation of the constraints where none satisfies them."""
+    nearest: Network | None  # The network with the least violation of the constraints where none satisfies them
 
 
 class NetworksPage(Schema):
@@ -207,10 +187,8 @@ class ComparedRun(Schema):
     run: str
     status: RunStatusName
     front: tuple[Network, ...]
-    hypervolume: float | None
-    """Of its front from the common reference point, in the common objectives."""
-    curve: tuple[CurvePoint, ...]
-    """(evaluations, hypervolume) over the search, from the common reference point."""
+    hypervolume: float | None  # Of its front from the common reference point, in the common objectives
+    curve: tuple[CurvePoint, ...]  # (evaluations, hypervolume) over the search, from the common reference point
 
 
 class Comparison(Schema):
@@ -224,22 +202,21 @@ class Comparison(Schema):
 class ResumeRequest(Schema):
     """A larger budget of a run; empty to continue with its budget."""
 
-    evaluations: Annotated[
-        str | None, Field(description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$")
-    ] = None
-    minutes: Annotated[
-        str | None,
-        Field(description="A new budget of minutes, e.g. 30, or +10.", pattern=r"^\+?[0-9]{1,6}(\.[0-9]{1,6})?$"),
-    ] = None
+    evaluations: str | None = Field(
+        default=None, description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$"
+    )
+    minutes: str | None = Field(
+        default=None, description="A new budget of minutes, e.g. 30, or +10.", pattern=r"^\+?[0-9]{1,6}(\.[0-9]{1,6})?$"
+    )
 
 
 class ExportRequest(Schema):
     """The network to export: by limits, by its position on the front, or (neither) the front's knee."""
 
-    select: Annotated[
-        str | None, Field(max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key")
-    ] = None
-    index: Annotated[int | None, Field(ge=0, le=10**6)] = None
+    select: str | None = Field(
+        default=None, max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key"
+    )
+    index: int | None = Field(default=None, ge=0, le=10**6)
 
 
 class FileInfo(Schema):
@@ -270,8 +247,7 @@ class Drift(Schema):
     run: str
     time: datetime
     level_ms: float | None
-    noise: float | None
-    """Relative."""
+    noise: float | None  # Relative
 
 
 class Profile(Schema):
@@ -284,16 +260,14 @@ class Profile(Schema):
     placement: dict[str, float]
     ssh: str
     description: str
-    shipped: bool
-    """False for one that was added here."""
-    drift: tuple[Drift, ...] = ()
-    """By run, oldest first; empty in lists."""
+    shipped: bool  # False for one that was added here
+    drift: tuple[Drift, ...] = ()  # By run, oldest first; empty in lists
 
 
 class ProfileUpload(Schema):
     """A hardware profile to add, as its YAML file."""
 
-    profile: Annotated[str, Field(max_length=10_000)]
+    profile: str = Field(max_length=10_000)
 
 
 class ModelMeasurement(Schema):
@@ -311,8 +285,7 @@ class DataUpload(Schema):
     """An uploaded data set, and how a job file names it."""
 
     name: str
-    path: str
-    """For ``data: {name: image-folder, path: …}``."""
+    path: str  # For ``data: {name: image-folder, path: …}``
     images: int
     classes: tuple[str, ...]
 
