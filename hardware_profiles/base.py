@@ -53,9 +53,6 @@ class Graph:
         inputs: example inputs by name; a timed run makes one call with each. Give several where the cost depends on the
             input, as with sentences of different lengths.
         calls: times that one use of the deployment calls the graph.
-
-    Raises:
-        ValueError: there is no input.
     """
 
     model: bytes = field(repr=False)
@@ -148,12 +145,7 @@ class LatencyProfiler(Protocol):
     """Measures deployments on one profile, by one worker process."""
 
     def environment(self) -> Mapping[str, Any]:
-        """The worker's description of its machine and versions, before any measurement; JSON-able.
-
-        Raises:
-            WorkerError, ProfileError: as `measure`.
-        """
-        ...
+        """The worker's description of its machine and versions, before any measurement; JSON-able."""
 
     def measure(
         self, deployments: Sequence[Deployment], *, longer: bool = False
@@ -167,8 +159,6 @@ class LatencyProfiler(Protocol):
             WorkerError: the worker cannot be started, or died too often.
             ProfileError: the machine does not meet the profile's requirements.
         """
-        ...
 
     def close(self) -> None:
         """Ends the worker process; idempotent."""
-        ...

@@ -13,7 +13,6 @@ _LANES = 4
 """ONNX Runtime's blocked layout takes tensors whose channels are a multiple of this."""
 _OPSET, _IR_VERSION = 18, 8
 
-
 Shape = Sequence[int | str]
 """Of one example; a dynamic size is a name."""
 
@@ -36,17 +35,13 @@ def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
 
     Args:
         shape: of one example; the batch is dynamic.
-        name: of the input.
-        integer: the input is int64 instead of float32.
+        name: of the input, which is float32, or int64 if `integer`.
     """
     sizes: list[str | int | None] = ["batch", *shape]
     kind = TensorProto.INT64 if integer else TensorProto.FLOAT
     ends = [helper.make_tensor_value_info(n, kind, sizes) for n in (name, _INNER)]
-    model = helper.make_model(
-        helper.make_graph([], "baseline", ends[:1], ends[1:]),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
+    graph, opset = helper.make_graph([], "baseline", ends[:1], ends[1:]), helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     if needs_prefix(shape):
         _prepend(model, shape, name)
     else:
@@ -55,11 +50,7 @@ def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
 
 
 def with_prefix(model: bytes, shape: Shape, name: str) -> bytes:
-    """The block behind the convolution of `baseline_model` where `needs_prefix`, else the block itself.
-
-    Args:
-        model: ONNX with an input of this name and shape; it may have others.
-    """
+    """The block behind the convolution of `baseline_model` where its input `name` `needs_prefix`, else the block itself."""
     if not needs_prefix(shape):
         return model
     whole = onnx.load_from_string(model)

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,19 +16,12 @@ import yaml
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
-from hardware_profiles.requirements import check_requirements
+from hardware_profiles.requirements import check_requirements, platform_error
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
-
-# A name is part of objectives (latency_ms@NAME), file names and URLs.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-# No blanks, and no leading dash, which ssh would take for an option.
-_SSH = re.compile(r"[^\s-]\S*\Z")
-
-
-def _is_integer(value: object, most: int) -> bool:
-    return type(value) is int and 1 <= value <= most
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # part of objectives (latency_ms@NAME), file names and URLs
+_SSH = re.compile(r"[^\s-]\S*\Z")  # no blanks, and no leading dash, which ssh would take for an option
 
 
 def _is_placement(value: object) -> bool:
@@ -39,14 +33,11 @@ def _is_placement(value: object) -> bool:
 
 _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda v: isinstance(v, str) and bool(_NAME.match(v)), "letters, digits, '.', '_' and '-', at most 64"),
-    "threads": (lambda v: _is_integer(v, MAX_THREADS), f"an integer from 1 to {MAX_THREADS}"),
-    "batch_size": (lambda v: _is_integer(v, MAX_BATCH), f"an integer from 1 to {MAX_BATCH}"),
+    "threads": (lambda v: type(v) is int and 1 <= v <= MAX_THREADS, f"an integer from 1 to {MAX_THREADS}"),
+    "batch_size": (lambda v: type(v) is int and 1 <= v <= MAX_BATCH, f"an integer from 1 to {MAX_BATCH}"),
     "provider": (lambda v: isinstance(v, str), "text"),
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
-    "ssh": (
-        lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))),
-        "a host, such as pi@raspberrypi",
-    ),
+    "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
     "description": (lambda v: isinstance(v, str), "text"),
 }
@@ -84,10 +75,8 @@ def load_profile(name_or_path: str) -> HardwareProfile:
     profile = _parse(text, name_or_path)
     if catalog.get(profile.name, profile) != profile:
         # Measurements are stored under the profile's name: those of two machines with one name would be mixed.
-        raise ProfileError(
-            f"{name_or_path}: the name {profile.name!r} belongs to a profile of the catalog; choose another",
-            code="profile.name-taken",
-        )
+        message = f"{name_or_path}: the name {profile.name!r} belongs to a profile of the catalog; choose another"
+        raise ProfileError(message, code="profile.name-taken")
     return profile
 
 
@@ -100,10 +89,7 @@ def check_machine(profile: HardwareProfile) -> None:
     if profile.remote:
         return
     if not hasattr(os, "sched_getaffinity"):
-        raise ProfileError(
-            f"profile {profile.name}: measuring needs Linux, which can pin processes to CPUs; this is {platform.system()}",
-            code="profile.platform-unsupported",
-        )
+        raise platform_error(profile, platform.system())
     import onnxruntime  # late: listing profiles needs no runtime
 
     here = {
@@ -131,38 +117,28 @@ def _parse(text: str, source: str) -> HardwareProfile:
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ProfileError(
-            f"{source}: the profile is not valid YAML: {' '.join(str(error).split())}", code="profile.not-yaml"
-        ) from None
+        message = f"{source}: the profile is not valid YAML: {' '.join(str(error).split())}"
+        raise ProfileError(message, code="profile.not-yaml") from None
     if not isinstance(data, dict):
         raise ProfileError(f"{source}: expected a mapping with the keys {', '.join(_CHECKS)}, got {_shown(data)}")
     for key, value in data.items():
-        if key == "precision":
-            raise ProfileError(
-                f"{source}: precision: it belongs to the job; write `precisions: [fp32, int8]` in the job file",
-                code="profile.unknown-key",
-            )
         if key not in _CHECKS:
-            raise ProfileError(
-                f"{source}: unknown key {key!r}{suggestion(str(key), _CHECKS)}; a profile has {', '.join(_CHECKS)}",
-                code="profile.unknown-key",
-            )
+            hint = f"{suggestion(str(key), _CHECKS)}; a profile has {', '.join(_CHECKS)}"
+            if key == "precision":
+                hint = "; it belongs to the job: write `precisions: [fp32, int8]` in the job file"
+            raise ProfileError(f"{source}: unknown key {key!r}{hint}", code="profile.unknown-key")
         valid, expected = _CHECKS[key]
         if not valid(value):
-            raise ProfileError(
-                f"{source}: {key}: expected {expected}, got {_shown(value)}", code="profile.invalid-value"
-            )
+            message = f"{source}: {key}: expected {expected}, got {_shown(value)}"
+            raise ProfileError(message, code="profile.invalid-value")
     if "name" not in data:
         raise ProfileError(f"{source}: the key name is missing; add one, such as `name: {Path(source).stem}`")
     if data.get("placement") and data.get("ssh"):
-        raise ProfileError(
-            f"{source}: placement (a node of the Ray cluster) and ssh (a host outside it) exclude each other; remove one"
-        )
+        raise ProfileError(f"{source}: placement (a Ray node) and ssh (a host) exclude each other; remove one")
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
     return HardwareProfile(**data)
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"

@@ -38,11 +38,8 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Empty exactly where the two `machine_key` are equal.
     """
     before, after = _decisive(was), _decisive(now)
-    found = [
-        f"{label}: was {_shown(before[key])}, is {_shown(after[key])}"
-        for key, label in DECISIVE.items()
-        if before[key] != after[key]
-    ]
+    values = [(label, before[key], after[key]) for key, label in DECISIVE.items() if before[key] != after[key]]
+    found = [f"{label}: was {_shown(old)}, is {_shown(new)}" for label, old, new in values]
     if before["flags"] != after["flags"] and (changed := _changed_isa(was, now)):
         found.append(changed)
     return found

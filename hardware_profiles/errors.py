@@ -7,12 +7,7 @@ from difflib import get_close_matches
 
 
 class ProfilingError(Exception):
-    """Base of all errors of this package.
-
-    Attributes:
-        code: stable identifier of the kind of error, e.g. ``profile.unknown``; each class has a default,
-            which a raise may replace by a more specific one.
-    """
+    """Base of all errors of this package. A raise may replace the class's code by a more specific one."""
 
     code = "profiling.error"
 
@@ -48,10 +43,7 @@ class WorkerDiedError(WorkerError):
     """
 
     code = "worker.died"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.suspects: tuple[int, ...] = ()
+    suspects: tuple[int, ...] = ()
 
 
 class ConnectionLostError(WorkerDiedError):

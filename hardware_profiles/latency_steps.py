@@ -33,7 +33,6 @@ def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Seq
 
     Args:
         widths: (n,), ascending.
-        latency_ms: (n,), of each width.
         errors_ms: (n,), differences below which two latencies tie.
 
     Raises:
@@ -41,29 +40,21 @@ def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Seq
     """
     w, latency, errors = (np.asarray(values, dtype=np.float64) for values in (widths, latency_ms, errors_ms))
     if not len(w) == len(latency) == len(errors):
-        raise ValueError(
-            f"expected as many latencies and errors as widths, got {len(latency)}, {len(errors)}, {len(w)}"
-        )
+        raise ValueError(f"expected a latency and error per width, got {len(latency)} and {len(errors)} for {len(w)}")
     if (np.diff(w) <= 0).any():
         raise ValueError(f"expected ascending widths, got {list(widths)}")
     errors = np.maximum(errors, _LEAST_ERROR * latency)
-    if len(w) < _MIN_WIDTHS or _is_smooth(w, latency, errors):
+    if len(w) < _MIN_WIDTHS or np.mean(((latency - _parabola(w, latency, errors)) / errors) ** 2) <= 1:
         return tuple(widths)
     left = np.flatnonzero(latency - least_latency(latency) <= errors)
-    chosen = left
-    if len(left) >= _MIN_WIDTHS:
-        jumps = _jumps(w[left], latency[left], errors[left])
-        chosen = left[:-1][jumps] if jumps.any() else left
-    return tuple(widths[i] for i in chosen.tolist())
+    if len(left) >= _MIN_WIDTHS and (jumps := _jumps(w[left], latency[left], errors[left])).any():
+        left = left[:-1][jumps]
+    return tuple(widths[i] for i in left.tolist())
 
 
 def least_latency(latency_ms: Sequence[float] | Floats) -> Floats:
     """The least latency of each width and all wider ones, (n,): the price of at least that many channels."""
     return np.minimum.accumulate(np.asarray(latency_ms, dtype=np.float64)[::-1])[::-1]
-
-
-def _is_smooth(w: Floats, latency: Floats, errors: Floats) -> bool:
-    return bool(np.mean(((latency - _parabola(w, latency, errors)) / errors) ** 2) <= 1)
 
 
 def _jumps(w: Floats, latency: Floats, errors: Floats) -> NDArray[np.bool_]:

@@ -74,7 +74,6 @@ class LookupTable:
 
     Attributes:
         profile: the fields of the `HardwareProfile`.
-        protocol: the measuring protocol.
         environment: the worker's description of the machine; JSON-able.
         source: digest of the space that the blocks and `subnets` are of.
         sentinel_ms: the sentinel latency to which all values are scaled.
@@ -108,21 +107,15 @@ class LookupTable:
         """
         entries = self._of(self.entries, precision, "blocks")
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        found = np.empty(len(distinct))
-        for i, key in enumerate(distinct.tolist()):
-            entry = entries.get(key)
-            found[i] = 0.0 if key == ABSENT else math.nan if entry is None else entry.net_ms
+        net_ms = {key: entries[key].net_ms for key in distinct.tolist() if key in entries} | {ABSENT: 0.0}
+        found = np.array([net_ms.get(key, math.nan) for key in distinct.tolist()])
         lacking = np.isnan(found)
         if lacking.any():
             found[lacking] = _by_macs(entries, macs.ravel()[first[lacking]])
         return found[inverse.reshape(keys.shape)]
 
     def missing(self, keys: NDArray[np.str_], precision: str) -> frozenset[str]:
-        """The keys without an entry.
-
-        Raises:
-            LookupTableError: the table has no blocks in this precision.
-        """
+        """The keys without an entry; `LookupTableError` as in `by_block`."""
         return frozenset(np.unique(keys).tolist()) - {ABSENT} - self._of(self.entries, precision, "blocks").keys()
 
     def estimate(self, sums: Floats, precision: str) -> Floats:
@@ -136,20 +129,17 @@ class LookupTable:
     def _of(self, by_precision: Mapping[str, T], precision: str, what: str) -> T:
         found = by_precision.get(precision)
         if not found:
-            raise LookupTableError(
-                f"the lookup table of profile {self.profile.get('name')} has no {what} for {precision}, only for "
-                f"{', '.join(by_precision) or 'no precision'}; calibrate with a job that has {precision}",
-                code="lookup-table.precision-missing",
-            )
+            has = f"the lookup table of profile {self.profile.get('name')} has no {what} for {precision}, only for "
+            message = f"{has}{', '.join(by_precision) or 'no precision'}; calibrate with a job that has {precision}"
+            raise LookupTableError(message, code="lookup-table.precision-missing")
         return found
 
 
 def _by_macs(entries: Mapping[str, Entry], macs: NDArray[np.int64]) -> Floats:
     """Net milliseconds (m,) by an affine function of the MACs, least squares over the entries; never below zero."""
-    known = np.array([[entry.macs, 1.0] for entry in entries.values()])
-    net = np.array([entry.net_ms for entry in entries.values()])
+    known = np.array([[entry.macs, 1.0, entry.net_ms] for entry in entries.values()])
     # With one entry, or equal MACs, this is the solution of least norm, which is finite.
-    slope, constant = np.linalg.lstsq(known, net, rcond=None)[0]
+    slope, constant = np.linalg.lstsq(known[:, :2], known[:, 2], rcond=None)[0]
     return np.maximum(slope * macs + constant, 0.0)  # type: ignore[no-any-return]
 
 
@@ -163,11 +153,9 @@ def fit_affine(sums: Floats, latencies_ms: Floats) -> AffineFit:
         LookupTableError: fewer than 3 networks, or all with the same sum.
     """
     if len(sums) < 3 or np.ptp(sums) == 0:
-        raise LookupTableError(
-            f"an affine fit needs at least 3 networks with different blocks, got {len(sums)} with "
-            f"{len(np.unique(sums))} different sums; calibrate with more subnets",
-            code="lookup-table.too-few-subnets",
-        )
+        found = f"{len(sums)} with {len(np.unique(sums))} different sums"
+        message = f"an affine fit needs at least 3 networks with different blocks, got {found}; use more subnets"
+        raise LookupTableError(message, code="lookup-table.too-few-subnets")
     design = np.stack([sums, np.ones_like(sums)], axis=1) / latencies_ms[:, None]
     q, r = np.linalg.qr(design)
     ones = np.ones(len(sums))

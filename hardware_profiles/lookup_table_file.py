@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.environment import differences, machine_key
+from hardware_profiles.environment import differences
 from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable, Subnet
 from hardware_profiles.measuring.protocol import PROTOCOL
@@ -42,9 +42,7 @@ def save_lookup(table: LookupTable, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise LookupTableError(
-            f"{path}: cannot write the lookup table: {error.strerror}", code="lookup-table.unwritable"
-        ) from None
+        raise _error(path, f"cannot write it: {error.strerror}", code="lookup-table.unwritable") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,23 +62,15 @@ def load_lookup(
     """
     table = _read(path)
     if table.protocol != PROTOCOL:
-        raise LookupTableError(
-            f"{path}: the lookup table was measured by protocol {table.protocol!r}, expected {PROTOCOL!r}; calibrate again",
-            code="lookup-table.other-protocol",
-        )
+        why = f"it was measured by protocol {table.protocol!r}, expected {PROTOCOL!r}; calibrate again"
+        raise _error(path, why, code="lookup-table.other-protocol")
     _check_profile(path, table.profile, profile)
-    if environment is not None and machine_key(table.environment) != machine_key(environment):
-        raise LookupTableError(
-            f"{path}: the lookup table was measured on another machine than the current one of profile {profile.name} "
-            f"({'; '.join(differences(table.environment, environment))}); calibrate again, into another file",
-            code="lookup-table.other-machine",
-        )
+    if environment is not None and (changed := differences(table.environment, environment)):
+        why = f"it was measured on another machine than that of profile {profile.name} ({'; '.join(changed)})"
+        raise _error(path, f"{why}; calibrate again, into another file", code="lookup-table.other-machine")
     if not table.complete and not unfinished:
-        raise LookupTableError(
-            f"{path}: the calibration of this lookup table was interrupted; continue it with: "
-            f"nas calibrate {profile.name} --job JOB -o {path}",
-            code="lookup-table.unfinished",
-        )
+        command = f"nas calibrate {profile.name} --job JOB -o {path}"
+        raise _error(path, f"its calibration was interrupted; resume: {command}", code="lookup-table.unfinished")
     return table
 
 
@@ -95,50 +85,33 @@ def profile_of(path: Path) -> str:
 
 def _check_profile(path: Path, was: Mapping[str, Any], profile: HardwareProfile) -> None:
     if was.get("name") != profile.name:
-        raise LookupTableError(
-            f"{path}: the lookup table is of profile {was.get('name')!r}, expected {profile.name!r}; "
-            f"make one with: nas calibrate {profile.name} --job JOB",
-            code="lookup-table.other-profile",
-        )
-    changed = [
-        f"{key}: was {was.get(key)!r}, is {value!r}"
-        for key, value in asdict(profile).items()
-        if key not in _NOT_COMPARED and was.get(key) != value
-    ]
+        command = f"nas calibrate {profile.name} --job JOB"
+        why = f"it is of profile {was.get('name')!r}, expected {profile.name!r}; make one with: {command}"
+        raise _error(path, why, code="lookup-table.other-profile")
+    compared = {key: value for key, value in asdict(profile).items() if key not in _NOT_COMPARED}
+    changed = [f"{key}: was {was.get(key)!r}, is {now!r}" for key, now in compared.items() if was.get(key) != now]
     if changed:
-        raise LookupTableError(
-            f"{path}: profile {profile.name} has changed since the lookup table was measured ({'; '.join(changed)}); "
-            "restore the profile, or calibrate again",
-            code="lookup-table.other-profile",
-        )
+        why = f"profile {profile.name} has changed since it was measured ({'; '.join(changed)})"
+        raise _error(path, f"{why}; restore the profile, or calibrate again", code="lookup-table.other-profile")
 
 
 def _read(path: Path) -> LookupTable:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.get("format") == FORMAT:
+            return _parse(data)
     except OSError as error:
-        raise LookupTableError(
-            f"{path}: cannot read the lookup table: {error.strerror}", code="lookup-table.unreadable"
-        ) from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
-        raise _damaged(path, error) from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
-        raise LookupTableError(
-            f"{path}: expected a lookup table of format {FORMAT!r}, got {found}; make one with: "
-            "nas calibrate PROFILE --job JOB",
-            code="lookup-table.other-format",
-        )
-    try:
-        return _parse(data)
-    except KeyError as error:
-        raise _damaged(path, f"the key {error} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, error) from None
+        raise _error(path, f"cannot read it: {error.strerror}", code="lookup-table.unreadable") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise _error(path, f"it is damaged: {why}; calibrate again", code="lookup-table.damaged") from None
+    found = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
+    why = f"expected the format {FORMAT!r}, got {found}; make one with: nas calibrate PROFILE --job JOB"
+    raise _error(path, why, code="lookup-table.other-format")
 
 
-def _damaged(path: Path, why: object) -> LookupTableError:
-    return LookupTableError(f"{path}: the lookup table is damaged: {why}; calibrate again", code="lookup-table.damaged")
+def _error(path: Path, why: str, *, code: str) -> LookupTableError:
+    return LookupTableError(f"{path}: the lookup table cannot be used: {why}", code=code)
 
 
 def _parse(data: dict[str, Any]) -> LookupTable:

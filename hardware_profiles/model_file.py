@@ -45,11 +45,9 @@ def profile_model(
         on_wait: receives a message when another measurement holds the host.
 
     Raises:
-        ModelError: the file is missing, is not an ONNX model, does not fit the profile's batch, does not run, or its
-            latency is too uncertain.
+        ModelError: the file is missing, is no ONNX model, does not fit the batch, does not run, or is too uncertain.
         PrecisionError: the model cannot be converted to the precision, or the provider does not run it.
-        ProfileError: the profile's machine does not meet its requirements, or is unreachable.
-        WorkerError: the measuring process cannot be kept alive.
+        ProfileError, WorkerError: the profile cannot be measured.
     """
     check_precision(precision, profile.provider)
     model = _read(path)
@@ -57,14 +55,12 @@ def profile_model(
     try:
         serialised = model.SerializeToString()
     except ValueError as error:  # protobuf raises it above 2 GB
-        raise ModelError(
-            f"{path}: the model with its weights is larger than {_MAX_BYTES} bytes: {error}", code="model.too-large"
-        ) from None
-    if precision != "fp32":
-        try:
-            serialised = convert(serialised, precision, [inputs])
-        except PrecisionError as error:
-            raise PrecisionError(f"{path}: {error}", code=error.code) from None
+        message = f"{path}: the model with its weights is larger than {_MAX_BYTES} bytes: {error}"
+        raise ModelError(message, code="model.too-large") from None
+    try:
+        serialised = convert(serialised, precision, [inputs])
+    except PrecisionError as error:
+        raise PrecisionError(f"{path}: {error}", code=error.code) from None
     with open_profiler(profile, seed=SEED, on_wait=on_wait) as profiler:
         (result,) = profiler.measure([Deployment.single(serialised, inputs)], longer=longer)
     if isinstance(result, LatencyFailure):
@@ -83,9 +79,8 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
         name, _, sizes = text.rpartition("=")
         parts = sizes.split("x")
         if not name or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-            raise ModelError(
-                f"expected a shape as NAME=1x3x224x224, with sizes from 1, got {text!r}", code="model.shape-malformed"
-            )
+            message = f"expected a shape as NAME=1x3x224x224, with sizes from 1, got {text!r}"
+            raise ModelError(message, code="model.shape-malformed")
         if name in shapes:
             raise ModelError(f"the shape of input {name!r} is repeated; give it once", code="model.shape-malformed")
         shapes[name] = tuple(int(part) for part in parts)

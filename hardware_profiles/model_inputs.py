@@ -43,14 +43,16 @@ def make_inputs(
     weights = {initializer.name for initializer in model.graph.initializer}
     declared = [value for value in model.graph.input if value.name not in weights]
     for name in given.keys() - {value.name for value in declared}:
-        raise ModelError(
-            f"{source}: unknown input {name!r} in the given shapes; the model's inputs are "
-            f"{', '.join(repr(value.name) for value in declared) or 'none'}",
-            code="model.shape-mismatch",
-        )
+        known = ", ".join(repr(value.name) for value in declared) or "none"
+        message = f"{source}: unknown input {name!r} in the given shapes; the model's inputs are {known}"
+        raise ModelError(message, code="model.shape-mismatch")
     dynamic = [value for value in declared if (dims := value.type.tensor_type.shape.dim) and _is_dynamic(dims[0])]
-    if declared and not dynamic:
-        _check_fixed_batch(declared[0], profile, source)
+    fixed = None if dynamic or not declared else [dim.dim_value for dim in declared[0].type.tensor_type.shape.dim]
+    if fixed and fixed[0] != profile.batch_size:
+        message = f"{source}: the first dimension of input {declared[0].name!r} is fixed at {fixed[0]}"
+        advice = f"export the model with a dynamic batch, or choose a profile with batch size {fixed[0]}"
+        batch = f"profile {profile.name} has batch size {profile.batch_size}"
+        raise ModelError(f"{message}, and {batch}; {advice}", code="model.batch-mismatch")
     batch_names = {value.type.tensor_type.shape.dim[0].dim_param for value in dynamic} - {""}
     return {value.name: _array(value, profile, rng, batch_names, given.get(value.name), source) for value in declared}
 
@@ -58,17 +60,6 @@ def make_inputs(
 def _is_dynamic(dim: Any) -> bool:
     """Whether only the run knows the size; old exporters write -1."""
     return not dim.HasField("dim_value") or dim.dim_value < 0
-
-
-def _check_fixed_batch(value: ValueInfoProto, profile: HardwareProfile, source: str) -> None:
-    dims = value.type.tensor_type.shape.dim
-    if len(dims) > 0 and dims[0].dim_value != profile.batch_size:
-        raise ModelError(
-            f"{source}: the first dimension of input {value.name!r} is fixed at {dims[0].dim_value}, and profile "
-            f"{profile.name} has batch size {profile.batch_size}; export the model with a dynamic batch, or choose a "
-            f"profile with batch size {dims[0].dim_value}",
-            code="model.batch-mismatch",
-        )
 
 
 def _array(
@@ -82,33 +73,26 @@ def _array(
     tensor = value.type.tensor_type
     where = f"{source}: input {value.name!r}"
     if not value.type.HasField("tensor_type") or (given is None and not tensor.HasField("shape")):
-        raise ModelError(
-            f"{where} is not a tensor with a declared shape; export it with one{_advice(value)}",
-            code="model.shape-required",
-        )
+        message = f"{where} is not a tensor with a declared shape; export it with one{_advice(value)}"
+        raise ModelError(message, code="model.shape-required")
     if any(not _is_dynamic(dim) and dim.dim_value == 0 for dim in tensor.shape.dim):
-        raise ModelError(
-            f"{where} has a dimension of size 0; export it with sizes from 1", code="model.input-unsupported"
-        )
+        message = f"{where} has a dimension of size 0; export it with sizes from 1"
+        raise ModelError(message, code="model.input-unsupported")
     known = [_size(dim, i, profile, batch_names) for i, dim in enumerate(tensor.shape.dim)]
     if given is None:
         if 0 in known:
             i = known.index(0)
             name = f" ({tensor.shape.dim[i].dim_param!r})" if tensor.shape.dim[i].dim_param else ""
-            raise ModelError(
-                f"{where}: dimension {i}{name} is dynamic, and only the first, the batch, may be; "
-                f"export the model with a fixed size{_advice(value)}",
-                code="model.shape-required",
-            )
+            message = f"{where}: dimension {i}{name} is dynamic, and only the first, the batch, may be"
+            advice = f"export the model with a fixed size{_advice(value)}"
+            raise ModelError(f"{message}; {advice}", code="model.shape-required")
         return _draw(tensor.elem_type, tuple(known), rng, where)
     expected = "x".join(str(size or "?") for size in known)
     fits = len(given) == len(known) and all(b in (0, a) for a, b in zip(given, known, strict=True))
     if min(given, default=1) < 1 or (tensor.HasField("shape") and not fits):
-        raise ModelError(
-            f"{where}: the given shape {'x'.join(map(str, given))} does not fit the model with the profile's batch size "
-            f"{profile.batch_size}; expected {expected or 'a scalar'}, with sizes from 1",
-            code="model.shape-mismatch",
-        )
+        message = f"{where}: the given shape {'x'.join(map(str, given))} does not fit batch size {profile.batch_size}"
+        advice = f"expected {expected or 'a scalar'}, with sizes from 1"
+        raise ModelError(f"{message}; {advice}", code="model.shape-mismatch")
     return _draw(tensor.elem_type, tuple(given), rng, where)
 
 
@@ -125,23 +109,17 @@ def _advice(value: ValueInfoProto) -> str:
 
 
 def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, where: str) -> NDArray[Any]:
-    name = TensorProto.DataType.Name(elem_type)
     if math.prod(shape) > _MAX_NUMBERS:
         sizes = "x".join(map(str, shape))
-        raise ModelError(
-            f"{where} has the shape {sizes}, more than {_MAX_NUMBERS:,} numbers; choose a smaller shape or batch",
-            code="model.input-unsupported",
-        )
+        message = f"{where} has the shape {sizes}, more than {_MAX_NUMBERS:,} numbers; choose a smaller shape or batch"
+        raise ModelError(message, code="model.input-unsupported")
+    name, dtype = TensorProto.DataType.Name(elem_type), np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
     if name in ("FLOAT", "DOUBLE", "FLOAT16"):
-        return np.asarray(rng.standard_normal(shape), dtype=helper.tensor_dtype_to_np_dtype(elem_type))
+        return np.asarray(rng.standard_normal(shape), dtype)
     if name in ("INT32", "INT64", "BOOL"):  # they may be indices, and every table has two rows
-        return np.asarray(rng.integers(0, 2, shape), dtype=helper.tensor_dtype_to_np_dtype(elem_type))
+        return np.asarray(rng.integers(0, 2, shape), dtype)
     if name in ("INT8", "UINT8", "INT16", "UINT16", "UINT32", "UINT64"):
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
         bounds = np.iinfo(dtype)
-        return np.asarray(rng.integers(bounds.min, bounds.max, shape, dtype=dtype, endpoint=True), dtype=dtype)
-    raise ModelError(
-        f"{where} has type {name}, expected a number or boolean type of numpy; export the model without the nodes that "
-        "convert this input",
-        code="model.input-unsupported",
-    )
+        return np.asarray(rng.integers(bounds.min, bounds.max, shape, dtype=dtype, endpoint=True), dtype)
+    message = f"{where} has type {name}, expected a number or boolean type of numpy; remove the nodes that convert it"
+    raise ModelError(message, code="model.input-unsupported")

@@ -30,11 +30,7 @@ def open_profiler(
 
     The worker process starts with the first measurement, or the first call of `environment`.
 
-    Args:
-        seed: of the order of entries within rounds.
-        on_wait: receives a message when another measurement holds the host.
-        lock: name of the host's measurement lock; tests use their own.
-        levels: the sentinels' levels in previous sessions on this machine; each session appends its own.
+    Args: see `WorkerProfiler`.
 
     Raises:
         ProfileError: the profile is measured on this machine, which does not meet its requirements.

@@ -37,11 +37,9 @@ def check_precision(precision: str, provider: str) -> None:
     if precision not in runs:
         why = _WHY_NOT.get((provider, precision), "its support is not verified")
         others = [name for name, known in _RUNS.items() if precision in known]
-        raise PrecisionError(
-            f"{provider} does not run {precision} ({why}); choose {', '.join(runs)}, or a profile with a provider that runs "
-            f"{precision}: {', '.join(others)}",
-            code="precision.unsupported-by-provider",
-        )
+        advice = f"choose {', '.join(runs)}, or a profile with another provider: {', '.join(others)}"
+        message = f"{provider} does not run {precision} ({why}); {advice}"
+        raise PrecisionError(message, code="precision.unsupported-by-provider")
 
 
 def convert(model: bytes, precision: str, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:
@@ -51,25 +49,18 @@ def convert(model: bytes, precision: str, calibration: Sequence[Mapping[str, NDA
     activations (`half.to_half`). The same arguments give the same bytes.
 
     Args:
-        model: serialised ONNX in float32.
         calibration: batches of real inputs by name; read for ``int8`` alone.
 
     Raises:
         PrecisionError: the precision is unknown, the model cannot be converted, or the calibration does not fit the model.
     """
     _check_known(precision)
-    match precision:
-        case "fp32":
-            return model
-        case "int8":
-            return quantize(model, calibration)
-        case _:
-            return to_half(model, precision)
+    if precision == "fp32":
+        return model
+    return quantize(model, calibration) if precision == "int8" else to_half(model, precision)
 
 
 def _check_known(precision: str) -> None:
     if precision not in PRECISIONS:
-        raise PrecisionError(
-            f"unknown precision {precision!r}{suggestion(precision, PRECISIONS)}; expected one of {', '.join(PRECISIONS)}",
-            code="precision.unknown",
-        )
+        expected = f"{suggestion(precision, PRECISIONS)}; expected one of {', '.join(PRECISIONS)}"
+        raise PrecisionError(f"unknown precision {precision!r}{expected}", code="precision.unknown")

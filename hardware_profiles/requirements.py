@@ -10,34 +10,33 @@ from hardware_profiles.errors import ProfileError, suggestion
 
 
 def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
-    """Returns if the machine can measure the profile.
-
-    Args:
-        environment: the worker's description of its machine, of which the keys ``host``, ``allowed_cpus``, ``quota_cpus``,
-            ``onnxruntime`` and ``available_providers`` are read.
+    """Returns if the machine, as the worker describes it, can measure the profile.
 
     Raises:
         ProfileError: the process may use fewer CPUs than the profile has threads, or the provider is not available.
     """
-    needs, host = f"profile {profile.name} needs {profile.threads} CPUs, one per thread", environment["host"]
+    host = environment["host"]
     allowed, quota = environment["allowed_cpus"], environment["quota_cpus"]
-    if profile.threads > allowed:
-        raise ProfileError(
-            f"{needs}, and the process may use {allowed} on {host}; choose a profile with fewer threads or allow more CPUs",
-            code="profile.too-few-cpus",
-        )
-    if quota is not None and quota < profile.threads:  # the kernel would stop the process in the middle of runs
-        raise ProfileError(
-            f"{needs}, and the cgroup quota on {host} grants the time of {quota:g}; choose a profile with fewer threads or "
-            "raise the quota (of a container: its CPU limit)",
-            code="profile.too-few-cpus",
-        )
+    # Above the quota, the kernel would stop the process in the middle of runs.
+    for source, n_cpus in (("the process may use", allowed), ("the cgroup quota grants the time of", quota)):
+        if n_cpus is not None and n_cpus < profile.threads:
+            raise ProfileError(
+                f"profile {profile.name} needs {profile.threads} CPUs, one per thread, and {source} {n_cpus:g} on {host}; "
+                "choose a profile with fewer threads, or allow more CPUs",
+                code="profile.too-few-cpus",
+            )
     provider, available = profile.provider, environment["available_providers"]
     if provider not in available:
         # A well-formed name is no misspelling: CUDAExecutionProvider does not mean CPUExecutionProvider.
         hint = "" if provider.endswith("ExecutionProvider") else suggestion(provider, available)
         raise ProfileError(
             f"profile {profile.name} needs the provider {provider!r}{hint}, and ONNX Runtime {environment['onnxruntime']} on "
-            f"{host} has {', '.join(available)}; change the profile or install a build of ONNX Runtime that has the provider",
+            f"{host} has {', '.join(available)}; change the profile or install a build with the provider",
             code="profile.provider-unavailable",
         )
+
+
+def platform_error(profile: HardwareProfile, platform: str) -> ProfileError:
+    """The error of a system that cannot pin processes to CPUs."""
+    message = f"profile {profile.name}: measuring needs Linux, which can pin processes to CPUs; this is {platform}"
+    return ProfileError(message, code="profile.platform-unsupported")

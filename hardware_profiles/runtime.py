@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,7 @@ def runtime_version() -> str:
 
 
 def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list[list[NDArray[Any]]]:
-    """The model's outputs of each call, in order, on the CPU with one thread, from one session.
-
-    Args:
-        calls: the inputs of each call by name; their shapes may differ between calls.
+    """The model's outputs of each call, in order, on the CPU with one thread, from one session; shapes may differ.
 
     Raises:
         ModelError: the runtime rejects the model or the inputs of a call.
@@ -29,22 +26,12 @@ def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise _rejected(error) from error
-    return [_run(session, inputs) for inputs in calls]
+    session = _checked(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"])
+    return [[np.asarray(output) for output in _checked(session.run, None, dict(inputs))] for inputs in calls]
 
 
 def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None) -> list[NDArray[Any]]:
-    """The model's outputs, on the CPU with one thread.
-
-    Args:
-        batch_size: examples per call, where the first dimension of all inputs and outputs is the batch; None makes one call.
-
-    Raises:
-        ModelError: the runtime rejects the model or the inputs.
-    """
+    """As `run_calls`, the outputs of one call, or of calls of `batch_size` examples (the first dimension), concatenated."""
     if batch_size is None:
         return run_calls(model, [inputs])[0]
     n = len(next(iter(inputs.values())))
@@ -57,12 +44,9 @@ def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: i
     ]
 
 
-def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def _checked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
-        return [np.asarray(output) for output in session.run(None, dict(inputs))]
-    except Exception as error:  # as above
-        raise _rejected(error) from error
-
-
-def _rejected(error: Exception) -> ModelError:
-    return ModelError(f"ONNX Runtime {runtime_version()} rejects the model: {error}", code="model.rejected")
+        return call(*arguments, **options)
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        message = f"ONNX Runtime {runtime_version()} rejects the model: {error}"
+        raise ModelError(message, code="model.rejected") from error

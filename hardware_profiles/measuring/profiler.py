@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
 from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
 from hardware_profiles.measuring.results import Result, keep_best, results
 from hardware_profiles.measuring.session import Limits, run_session
-from hardware_profiles.requirements import check_requirements
+from hardware_profiles.requirements import check_requirements, platform_error
 from hardware_profiles.transports.connection import Connection
 
 MAX_BATCH = 20
@@ -40,10 +40,9 @@ class WorkerProfiler:
     The host's lock is held while a batch is measured, so that several profilers of one host take turns.
 
     Args:
-        connect: starts a worker for the profile, and returns the connection to it.
+        connect: starts a worker for the profile.
         seed: of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
-        pauses_s: before the attempts to reconnect.
         levels: the sentinels' levels in previous sessions on this machine, in order, which identify a disturbed session;
             each session appends its own.
     """
@@ -60,12 +59,10 @@ class WorkerProfiler:
         pauses_s: Sequence[float] = PAUSES_S,
         levels: list[float] | None = None,
     ) -> None:
-        self._profile = profile
-        self._connect = connect
+        self._profile, self._connect, self._pauses_s = profile, connect, pauses_s
         self._limits = limits or Limits()
         rng = np.random.default_rng(seed)
         self._run_session = partial(run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait)
-        self._pauses_s = pauses_s
         self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
@@ -110,7 +107,7 @@ class WorkerProfiler:
                 time.sleep(pause_s)
             for i, result in self._measure_surviving(batch, pending, longer=longer).items():
                 attempts[i].append(result)
-            pending = [i for i in pending if _is_noisy(attempts[i][-1])]
+            pending = [i for i in pending if isinstance(last := attempts[i][-1], LatencyMeasurement) and last.noisy]
         return [keep_best(found) for found in attempts]
 
     def _measure_surviving(
@@ -135,11 +132,7 @@ class WorkerProfiler:
                     found[group[0]] = LatencyFailure(f"{death}, while running this model alone", self._environment)
                     killers += 1
                     if killers == len(which) > MAX_KILLERS:
-                        raise WorkerError(
-                            f"{death}, with each of {killers} models alone, so the machine is to blame; check its memory and "
-                            "its other processes. Finished measurements are kept",
-                            code="worker.machine-unstable",
-                        ) from death
+                        raise _unstable(f"{death}, with each of {killers} models alone") from death
                 else:
                     queue.extendleft(reversed(_regroup(group, suspects)))
             else:
@@ -175,11 +168,7 @@ class WorkerProfiler:
             answer = self._connection.receive(seconds=self._limits.start)
             try:
                 if answer["event"] == "unsupported":
-                    raise ProfileError(
-                        f"profile {profile.name}: measuring needs Linux, which can pin processes to CPUs; this is "
-                        f"{answer['platform']}",
-                        code="profile.platform-unsupported",
-                    )
+                    raise platform_error(profile, answer["platform"])
                 check_requirements(profile, answer["environment"])
             except ProfileError:
                 self.close()
@@ -199,44 +188,36 @@ class WorkerProfiler:
         try:
             return self._connect()
         except UnreachableError as error:
-            raise WorkerError(
-                f"lost the machine of profile {self._profile.name}: {error}. Finished measurements are kept; when the machine "
-                "is back, continue with `nas resume`",
-                code="worker.machine-lost",
-            ) from error
+            kept = "Finished measurements are kept; when the machine is back, continue with `nas resume`"
+            message = f"lost the machine of profile {self._profile.name}: {error}. {kept}"
+            raise WorkerError(message, code="worker.machine-lost") from error
 
     def _count_death(self, death: WorkerDiedError) -> None:
         """Counts deaths without a suspected model; too many of these are an error."""
-        if death.suspects:
-            return
-        self._unexplained_deaths += 1
+        self._unexplained_deaths += not death.suspects
         if self._unexplained_deaths >= MAX_DEATHS:
             self._unexplained_deaths = 0  # the next call starts anew
-            raise WorkerError(
-                f"{death}, {MAX_DEATHS} times in a row; check the machine's memory, and that `import onnxruntime` works there",
-                code="worker.machine-unstable",
-            ) from death
+            raise _unstable(f"{death}, {MAX_DEATHS} times in a row") from death
 
 
-def _is_noisy(result: Result) -> bool:
-    return isinstance(result, LatencyMeasurement) and result.noisy
+def _unstable(what: str) -> WorkerError:
+    advice = "check the machine's memory and other processes, and that `import onnxruntime` works there"
+    return WorkerError(f"{what}; {advice}. Finished measurements are kept", code="worker.machine-unstable")
 
 
 def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
     """The groups to measure after a death: a single suspect alone, after the others; two halves if there are several."""
     if len(suspects) == 1:
-        rest = [i for i in group if i not in suspects]
-        return [part for part in (rest, suspects) if part]
+        return [part for part in ([i for i in group if i not in suspects], suspects) if part]
     if not suspects or len(group) == 1:
         return [group]
     return [group[: len(group) // 2], group[len(group) // 2 :]]
 
 
 def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
-    batch: list[Deployment] = []
-    size = 0
+    batch, size = list[Deployment](), 0
     for deployment in deployments:
-        own = sum(map(_n_bytes, deployment.graphs))
+        own = sum(len(g.model) + sum(a.nbytes for call in g.inputs for a in call.values()) for g in deployment.graphs)
         if batch and (len(batch) == MAX_BATCH or size + own > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -244,7 +225,3 @@ def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
         size += own
     if batch:
         yield batch
-
-
-def _n_bytes(graph: Graph) -> int:
-    return len(graph.model) + sum(array.nbytes for call in graph.inputs for array in call.values())

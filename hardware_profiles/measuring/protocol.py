@@ -63,8 +63,7 @@ class Rounds:
 
     def only(self, which: Sequence[int]) -> Rounds:
         """The rounds with these indices."""
-        wall, cpu, switches = (tuple(t[i] for i in which) for t in (self.wall_ms, self.cpu_ms, self.switches))
-        return Rounds(wall, cpu, switches)
+        return Rounds(*(tuple(t[i] for i in which) for t in (self.wall_ms, self.cpu_ms, self.switches)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +91,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RoundSelection:
-    """The rounds that count, and those that are discarded.
-
-    Attributes:
-        kept: indices of at least half of the rounds, in order.
-        discarded: the other indices.
-        disturbed: more than half of the rounds were disturbed, so that some of the kept ones are.
-    """
+    """Indices of the kept rounds (at least half) and of the discarded; `disturbed` if some of the kept were disturbed, too."""
 
     kept: tuple[int, ...]
     discarded: tuple[int, ...]
@@ -106,8 +99,7 @@ class RoundSelection:
 
 
 def runs_per_round(floor_ms: float, *, longer: bool = False) -> int:
-    """Timed runs per round of an entry whose run, with all of its calls, takes about `floor_ms`; enough for p99 if the entry
-    is fast and the measurement a longer one."""
+    """Timed runs per round of an entry whose run, with all of its calls, takes about `floor_ms`."""
     if floor_ms <= 0:
         return MAX_RUNS
     n = min(max(MIN_RUNS, math.ceil(ROUND_MS / floor_ms)), MAX_RUNS)
@@ -160,7 +152,7 @@ def select_rounds(levels: Floats, calm_ms: float = math.inf) -> RoundSelection:
     """
     disturbed = np.flatnonzero(levels > (1 + DISTURBED) * min(float(np.percentile(levels, 25)), calm_ms))
     worst = disturbed[np.argsort(-levels[disturbed], kind="stable")][: len(levels) // 2]
-    discarded = tuple(sorted(int(i) for i in worst))
+    discarded = tuple(np.sort(worst).tolist())
     kept = tuple(i for i in range(len(levels)) if i not in discarded)
     return RoundSelection(kept, discarded, len(disturbed) > len(levels) // 2)
 
@@ -172,25 +164,17 @@ def drift(levels: Floats) -> float:
 
 
 def noise_floor(first: Floats, second: Floats) -> float:
-    """Relative A/A difference of two entries with the same model in the same rounds, (n_rounds,) floors each.
-
-    The maximum of the difference of the two estimates, which a single sample may show small by chance, of two standard
-    errors of that difference, and of half a per cent.
-    """
-    level = (float(np.median(first)) + float(np.median(second))) / 2
-    offset = abs(float(np.median(first)) - float(np.median(second)))
-    return max(offset / level, 2 * _standard_error(first - second) / level, _LEAST_NOISE)
+    """Relative A/A difference of two entries with the same model in the same rounds, (n_rounds,) floors each: the maximum of
+    the difference of the estimates, which may be small by chance, of two standard errors of it, and of half a per cent."""
+    a, b = float(np.median(first)), float(np.median(second))
+    level = (a + b) / 2
+    return max(abs(a - b) / level, 2 * _standard_error(first - second) / level, _LEAST_NOISE)
 
 
 def resolution(noise: float, spread: float, excess: float = 0.0) -> float:
     """Relative difference below which an entry ties with another: the maximum of the session's noise floor, two of the
     entry's standard errors, and the excess of the session's sentinels over those of calm sessions."""
     return max(noise, 2 * spread, excess)
-
-
-def is_noisy(resolution: float) -> bool:
-    """Whether an entry should be re-measured."""
-    return resolution > NOISY
 
 
 def _standard_error(values: Floats) -> float:
@@ -202,9 +186,8 @@ def _standard_error(values: Floats) -> float:
 def _lost_cpu(rounds: Rounds, *, alone: bool) -> float:
     """Share of preempted runs.
 
-    Involuntary context switches alone are not enough: most on an idle core cost nothing. A single computing thread shows its
-    loss as wall time beyond CPU time. If threads also wait, for each other or for a device, a run counts that was switched
-    out and took longer than the entry's fastest.
+    A single computing thread shows its loss as wall time beyond CPU time. If threads also wait, for each other or for a device,
+    a run counts that was switched out and took longer than the fastest: most switches on an idle core cost nothing.
     """
     wall, cpu = np.concatenate(rounds.wall_ms), np.concatenate(rounds.cpu_ms)
     if alone:

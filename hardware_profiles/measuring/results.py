@@ -24,10 +24,9 @@ LEAST_PEAK_NOISE_MIB = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class _SessionNoise:
-    """Noise and speed of a session, from its two sentinels; the errors are relative.
+    """Noise and speed of a session, from its two sentinels; `noise` (A/A), `excess` and `peak_error` are relative.
 
     Attributes:
-        noise: the A/A noise floor.
         excess: of their level in the kept rounds over that of calm sessions.
         sentinel_ms: their latency, estimated as for any entry.
         level_ms: the median over rounds of their fastest runs by the wall clock; it classifies rounds and sessions as calm.
@@ -90,17 +89,15 @@ def keep_best(attempts: Sequence[Result]) -> Result:
         spread = (max(values) - min(values)) / best.latency_ms
         best = replace(best, resolution=max(best.resolution, spread))
     if best.resolution > MAX_RESOLUTION:
-        return LatencyFailure(
-            f"latency is uncertain by {best.resolution:.0%} after {len(attempts)} measurements, because other load disturbs "
-            f"the machine; at most {MAX_RESOLUTION:.0%} is accepted: stop the other load, reserve CPUs for this process, or "
-            "choose a profile with fewer threads",
-            best.environment,
-        )
+        uncertain = f"latency is uncertain by {best.resolution:.0%} after {len(attempts)} measurements"
+        advice = "stop other load on the machine, reserve CPUs, or choose a profile with fewer threads"
+        return LatencyFailure(f"{uncertain}, expected at most {MAX_RESOLUTION:.0%}; {advice}", best.environment)
     return replace(best, seconds=sum(found.seconds for found in measured))
 
 
 def _session_noise(sentinels: tuple[Timed, Timed], calm_ms: float, profile: HardwareProfile) -> _SessionNoise:
     first, second = (_estimate(found.rounds, profile) for found in sentinels)
+    first_mib, second_mib = (found.peak_mib for found in sentinels)
     levels = protocol.sentinel_levels(*(found.rounds for found in sentinels))
     selected = protocol.select_rounds(levels, calm_ms)
     return _SessionNoise(
@@ -110,7 +107,7 @@ def _session_noise(sentinels: tuple[Timed, Timed], calm_ms: float, profile: Hard
         level_ms=float(np.median(levels)),
         drift=protocol.drift(levels),
         rounds=selected,
-        peak_error=_relative_difference(*(found.peak_mib for found in sentinels)),
+        peak_error=abs(first_mib - second_mib) / max((first_mib + second_mib) / 2, 1e-9),
     )
 
 
@@ -122,11 +119,6 @@ def _creation_error(session_ms: Sequence[float]) -> float:
     """Relative gap between the two fastest creations of a session: small if nothing disturbed either."""
     fastest, *others = sorted(session_ms)
     return others[0] / fastest - 1 if others and fastest > 0 else 0.0
-
-
-def _relative_difference(first: float, second: float) -> float:
-    """Relative to the mean; 0 if both are 0."""
-    return 2 * abs(first - second) / (first + second) if first + second > 0 else 0.0
 
 
 def _result(
@@ -155,7 +147,7 @@ def _result(
     latency = float(calls @ floors)
     spread = float(np.hypot.reduce(calls * floors * spreads)) / latency
     resolution = protocol.resolution(noise.noise, spread, noise.excess)
-    wall = [times for found in timed for times in found.rounds.wall_ms]
+    wall, cpu = ([times for found in timed for times in getattr(found.rounds, key)] for key in ("wall_ms", "cpu_ms"))
     session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
     session_error = max(LEAST_SESSION_NOISE, *(_creation_error(found.session_ms) for found in timed))
     return LatencyMeasurement(
@@ -172,11 +164,11 @@ def _result(
         discarded_rounds=len(noise.rounds.discarded),
         drift=noise.drift,
         preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
-        noisy=noise.rounds.disturbed or protocol.is_noisy(resolution),
+        noisy=noise.rounds.disturbed or resolution > protocol.NOISY,
         protocol=PROTOCOL,
         environment={**about, "graphs": _graphs(deployment, timed, parts)},
         raw_ms=np.concatenate(wall),
-        raw_cpu_ms=np.concatenate([times for found in timed for times in found.rounds.cpu_ms]),
+        raw_cpu_ms=np.concatenate(cpu),
         round_lengths=tuple(len(times) for times in wall),
         seconds=seconds,
     )
@@ -192,13 +184,8 @@ def _graphs(deployment: Deployment, timed: Sequence[Timed], parts: Sequence[Esti
     """How each graph was measured; JSON-able."""
     return [
         {
-            "name": graph.name,
-            "calls": graph.calls,
-            "inputs": len(graph.inputs),
-            "latency_ms": part.floor_ms,
-            "clock": part.clock,
-            "rounds": len(found.rounds.wall_ms),
-            "providers": list(found.providers),
+            "name": graph.name, "calls": graph.calls, "inputs": len(graph.inputs), "latency_ms": part.floor_ms,
+            "clock": part.clock, "rounds": len(found.rounds.wall_ms), "providers": list(found.providers),
         }
         for graph, found, part in zip(deployment.graphs, timed, parts, strict=True)
-    ]
+    ]  # fmt: skip

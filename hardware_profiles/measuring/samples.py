@@ -48,8 +48,6 @@ def decode_samples(data: bytes) -> Samples:
         raise ProfilingError(f"the raw samples are damaged: {error}", code="samples.damaged") from None
     n = int(lengths.sum(dtype=np.int64))
     if magic != _MAGIC or times.size != 2 * n:
-        raise ProfilingError(
-            f"the raw samples are damaged: expected {_MAGIC!r} and 2 x {n} times, got {magic!r} and {times.size}",
-            code="samples.damaged",
-        )
-    return Samples(times[:n], times[n:], tuple(int(length) for length in lengths))
+        message = f"the raw samples are damaged: expected {_MAGIC!r} and 2 x {n} times, got {magic!r} and {times.size}"
+        raise ProfilingError(message, code="samples.damaged")
+    return Samples(times[:n], times[n:], tuple(lengths.tolist()))

@@ -29,9 +29,8 @@ def build_sentinel() -> bytes:
         nodes.append(helper.make_node("Relu", [f"conv{i}"], [at]))
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, CHANNELS, SIZE, SIZE]) for n in ("input", "output")]
     graph = helper.make_graph(nodes, "sentinel", ends[:1], ends[1:], initializers)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, producer_name="sentinel"
-    )
+    opsets = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="sentinel")
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 

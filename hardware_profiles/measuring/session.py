@@ -38,9 +38,9 @@ class Timed:
 
     Attributes:
         rounds: times per call, averaged over the graph's inputs.
-        session_ms: wall time of each creation of a runtime session.
+        session_ms: of each creation of a runtime session.
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
-        providers: the runtime's providers, in order of priority.
+        providers: in order of priority.
     """
 
     rounds: Rounds = field(repr=False)
@@ -88,16 +88,14 @@ def run_session(
     Args:
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
-        on_wait: receives a message once, if another measurement holds the host.
+        on_wait: receives a message if another measurement holds the host.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
         WorkerError: the lock cannot be opened, or was not free in time, or the sentinel does not run.
     """
     entries = [read_sentinel()] * _SENTINELS + list(graphs)
-    started = time.perf_counter()
-    _acquire(connection, str(lock), limits, on_wait)
-    waited_s = time.perf_counter() - started
+    waited_s = _acquire(connection, str(lock), limits, on_wait)
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
@@ -116,11 +114,8 @@ def run_session(
     _check_sentinels(failures)
     sentinels = (_timed(loaded[0], runs[0], entries[0]), _timed(loaded[1], runs[1], entries[1])) if live else None
     environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
-    found = tuple(
-        failures[i] if i in failures else _timed(loaded[i], runs[i], entries[i])
-        for i in range(_SENTINELS, len(entries))
-    )
-    return Session(found, sentinels, environment, waited_s)
+    found = (failures.get(i) or _timed(loaded[i], runs[i], entries[i]) for i in range(_SENTINELS, len(entries)))
+    return Session(tuple(found), sentinels, environment, waited_s)
 
 
 def _load(
@@ -130,9 +125,11 @@ def _load(
     loaded: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
     for i, graph in enumerate(entries):
+        inputs = io.BytesIO()
+        np.savez(inputs, *(array for call in graph.inputs for array in call.values()))
         names = [list(call) for call in graph.inputs]  # not in the .npz, whose keys cannot be any text
         command = {"do": "load", "id": str(i), "names": names}
-        answer = _ask(connection, command, limits.answer, (i,), (graph.model, _packed(graph)))
+        answer = _ask(connection, command, limits.answer, (i,), (graph.model, inputs.getvalue()))
         if answer["event"] == "loaded":
             loaded[i] = answer
         else:
@@ -143,36 +140,26 @@ def _load(
 def _check_sentinels(failures: dict[int, str]) -> None:
     for i in range(_SENTINELS):
         if i in failures:
-            raise WorkerError(
-                f"the runtime fails on the sentinel model: {failures[i]}; check the installation of ONNX Runtime",
-                code="worker.sentinel-failed",
-            )
+            message = f"the runtime fails on the sentinel model: {failures[i]}; check the installation of ONNX Runtime"
+            raise WorkerError(message, code="worker.sentinel-failed")
 
 
-def _packed(graph: Graph) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, *(array for call in graph.inputs for array in call.values()))
-    return file.getvalue()
-
-
-def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> None:
+def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> float:
+    """Takes the host's lock; the seconds until it was free."""
+    started = time.perf_counter()
     answer = _ask(connection, {"do": "acquire", "lock": lock, "seconds": limits.lock}, limits.answer, ())
     if answer["event"] == "waiting":
         if on_wait is not None:
             on_wait(f"waiting for another measurement on this machine (process {answer['holder'] or 'unknown'}) to end")
         answer = connection.receive(seconds=limits.lock + limits.answer)
     if answer["event"] == "lock-unusable":
-        raise WorkerError(
-            f"cannot open the measurement lock {answer['lock']}: {answer['reason']}; make it readable and writable for all "
-            "users who measure on this machine, or remove it",
-            code="worker.lock-unusable",
-        )
+        message = f"cannot open the measurement lock {answer['lock']}: {answer['reason']}"
+        raise WorkerError(f"{message}; make it writable for all users, or remove it", code="worker.lock-unusable")
     if answer["event"] != "acquired":
-        raise WorkerError(
-            f"process {answer['holder'] or 'unknown'} has held the measurement lock {answer['lock']} for {limits.lock:.0f} s; "
-            "wait until its measurement ends, or end it",
-            code="worker.lock-timeout",
-        )
+        holder = f"process {answer['holder'] or 'unknown'} has held the measurement lock {answer['lock']}"
+        message = f"{holder} for {limits.lock:.0f} s; wait until its measurement ends, or end it"
+        raise WorkerError(message, code="worker.lock-timeout")
+    return time.perf_counter() - started
 
 
 def _ask(
@@ -195,9 +182,6 @@ def _ask(
 
 def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:
     """Times per call: a run makes one call with each of the graph's inputs."""
-    wall, cpu, switches = (
-        tuple(np.asarray(run[key], dtype=np.float64) for run in runs) for key in ("wall_ms", "cpu_ms", "switches")
-    )
-    n = len(graph.inputs)
-    rounds = Rounds(tuple(times / n for times in wall), tuple(times / n for times in cpu), switches)
+    units = {"wall_ms": len(graph.inputs), "cpu_ms": len(graph.inputs), "switches": 1}
+    rounds = Rounds(*(tuple(np.asarray(run[key]) / n for run in runs) for key, n in units.items()))
     return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hardware_profiles.errors import PrecisionError
 
@@ -19,8 +19,7 @@ _BF16_OPSET = 22
 def to_half(model: bytes, precision: str) -> bytes:
     """The model with weights and activations in ``fp16`` or ``bf16``; casts keep its float32 inputs and outputs.
 
-    Args:
-        model: serialised ONNX in float32. For bf16, an older opset is converted to 22.
+    For bf16, an older opset is converted to 22.
 
     Raises:
         PrecisionError: the model is invalid, a weight is too large for fp16, or an operation does not support the type.
@@ -33,9 +32,8 @@ def to_half(model: bytes, precision: str) -> bytes:
         if precision == "bf16" and opset < _BF16_OPSET:
             found = onnx.version_converter.convert_version(found, _BF16_OPSET)
     except (DecodeError, onnx.checker.ValidationError, RuntimeError) as error:
-        raise PrecisionError(
-            f"cannot convert the model to {precision}: {error}", code="precision.model-invalid"
-        ) from None
+        message = f"cannot convert the model to {precision}: {error}"
+        raise PrecisionError(message, code="precision.model-invalid") from None
     graph = found.graph
     for weight in graph.initializer:
         _convert_tensor(weight, kind, precision)
@@ -43,7 +41,11 @@ def to_half(model: bytes, precision: str) -> bytes:
         _convert_node(node, kind, precision)
     _cast_ends(graph, kind)
     del graph.value_info[:]  # their types are outdated
-    _check(found, precision)
+    try:
+        onnx.shape_inference.infer_shapes(found, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        message = f"an operation of the model does not support {precision}; use fp32: {error}"
+        raise PrecisionError(message, code="precision.unsupported-operation") from None
     return bytes(found.SerializeToString(deterministic=True))
 
 
@@ -54,11 +56,8 @@ def _convert_tensor(tensor: TensorProto, kind: int, precision: str) -> None:
     with np.errstate(over="ignore"):
         halves = values.astype(helper.tensor_dtype_to_np_dtype(kind))
     if not np.isfinite(halves.astype(np.float32))[np.isfinite(values)].all():
-        raise PrecisionError(
-            f"tensor {tensor.name!r} has the value {np.abs(values).max():.3g}, outside the range of {precision}; use bf16 or "
-            "fp32",
-            code="precision.overflow",
-        )
+        message = f"tensor {tensor.name!r} has the value {np.abs(values).max():.3g}, outside the range of {precision}"
+        raise PrecisionError(f"{message}; use bf16 or fp32", code="precision.overflow")
     tensor.CopyFrom(numpy_helper.from_array(halves, tensor.name))
 
 
@@ -66,10 +65,8 @@ def _convert_node(node: NodeProto, kind: int, precision: str) -> None:
     """Converts the node's attributes in place: constants, and the type of casts to float32."""
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise PrecisionError(
-                f"{node.op_type} contains a subgraph, which cannot be converted; use fp32",
-                code="precision.unsupported-operation",
-            )
+            message = f"{node.op_type} contains a subgraph, which cannot be converted; use fp32"
+            raise PrecisionError(message, code="precision.unsupported-operation")
         if attribute.type == onnx.AttributeProto.TENSOR:
             _convert_tensor(attribute.t, kind, precision)
         elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
@@ -103,13 +100,3 @@ def _cast_ends(graph: GraphProto, kind: int) -> None:
 
 def _is_float(value: onnx.ValueInfoProto) -> bool:
     return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)
-
-
-def _check(model: ModelProto, precision: str) -> None:
-    try:
-        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise PrecisionError(
-            f"an operation of the model does not support {precision}; use fp32: {error}",
-            code="precision.unsupported-operation",
-        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,9 +32,6 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
     scoring (measured: no loss of accuracy beyond the noise, and the same speed); and outputs stay in float32, because 256
     levels of a logit make ties between classes.
 
-    Args:
-        calibration: batches of real inputs by name.
-
     Raises:
         PrecisionError: the model is invalid, too old, has no weights to quantize, or has an output that no node computes;
             or the calibration is empty, does not fit the model, or gives values that are not finite.
@@ -57,10 +55,8 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
     quantizer.quantize_model()
     quantized: ModelProto = quantizer.model.model
     if not any(weight.data_type == TensorProto.INT8 for weight in quantized.graph.initializer):
-        raise PrecisionError(
-            f"the model has no weights to quantize (no {', '.join(_WEIGHTED)} with constant weights); use fp32",
-            code="precision.unsupported-operation",
-        )
+        message = f"the model has no weights to quantize (no {', '.join(_WEIGHTED)} with constant weights); use fp32"
+        raise PrecisionError(message, code="precision.unsupported-operation")
     _restore_float_outputs(quantized)
     quantizer.model.topological_sort()  # the quantizer appends nodes, and ONNX requires topological order
     return bytes(quantized.SerializeToString(deterministic=True))
@@ -76,18 +72,14 @@ def _prepare(model: bytes) -> ModelProto:
         raise PrecisionError(f"not a valid ONNX model: {error}", code="precision.model-invalid") from None
     opset = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < _MIN_OPSET:
-        raise PrecisionError(
-            f"int8 needs ONNX opset {_MIN_OPSET} or later, and the model has {opset}; export it again with a later opset",
-            code="precision.model-invalid",
-        )
+        message = f"int8 needs ONNX opset {_MIN_OPSET} or later, and the model has {opset}; export it again"
+        raise PrecisionError(message, code="precision.model-invalid")
     made = {name for node in found.graph.node for name in node.output}
     for value in found.graph.output:
         if value.name not in made:  # the quantizer would remove it, or not terminate
-            raise PrecisionError(
-                f"output {value.name!r} of the model is an input or a constant, which int8 does not support; put an Identity "
-                "node before it, or use fp32",
-                code="precision.unsupported-operation",
-            )
+            message = f"int8 does not support output {value.name!r}, which is an input or a constant"
+            advice = "put an Identity node before it, or use fp32"
+            raise PrecisionError(f"{message}; {advice}", code="precision.unsupported-operation")
     for i, node in enumerate(found.graph.node):
         node.name = f"{node.op_type}-{i}"
     _fold_transposes(found)
@@ -105,18 +97,14 @@ def _fold_transposes(model: ModelProto) -> None:
     graph = model.graph
     given = {value.name for value in [*graph.input, *graph.output]}
     constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
-    folded = [
-        node
-        for node in graph.node
-        if node.op_type == "Transpose" and node.input[0] in constants and node.output[0] not in given
-    ]
+    transposes = [node for node in graph.node if node.op_type == "Transpose"]
+    folded = [node for node in transposes if node.input[0] in constants and node.output[0] not in given]
     for node in folded:
         perm = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
         values = onnx.numpy_helper.to_array(constants[node.input[0]]).transpose(perm)
         graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(values), node.output[0]))
         graph.node.remove(node)
-    read = _read(graph)
-    for name in {node.input[0] for node in folded} - read:
+    for name in {node.input[0] for node in folded} - _read(graph):
         graph.initializer.remove(constants[name])
 
 
@@ -131,16 +119,13 @@ def _restore_float_outputs(model: ModelProto) -> None:
     """Removes the quantization of the graph's outputs where nothing else reads it."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
-    n_readers: dict[str, int] = {}
-    for node in graph.node:
-        for name in node.input:
-            n_readers[name] = n_readers.get(name, 0) + 1
+    n_readers = Counter(name for node in graph.node for name in node.input)
     for value in graph.output:
         dequantize = makers[value.name]
         quantize_ = makers.get(dequantize.input[0]) if dequantize.op_type == "DequantizeLinear" else None
         source = makers.get(quantize_.input[0]) if quantize_ is not None else None
         names = [value.name, dequantize.input[0]]
-        if quantize_ is None or source is None or [n_readers.get(name, 0) for name in names] != [0, 1]:
+        if quantize_ is None or source is None or [n_readers[name] for name in names] != [0, 1]:
             continue
         if n_readers[quantize_.input[0]] == 1:
             source.output[list(source.output).index(quantize_.input[0])] = value.name

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from hardware_profiles.errors import PrecisionError
+from hardware_profiles.errors import ModelError, PrecisionError
+from hardware_profiles.runtime import run_calls
 
 Range = tuple[np.float32, np.float32]
 """The least and the greatest value of a tensor."""
@@ -29,35 +29,31 @@ def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDAr
         PrecisionError: the calibration is empty or does not fit the model, or a value is not finite.
     """
     if not calibration:
-        raise PrecisionError(
-            "int8 needs batches of real inputs for calibration, got none; give some of the training data",
-            code="precision.calibration-invalid",
-        )
+        raise _invalid("int8 needs batches of real inputs, got none; give some of the training data")
+    weights = {weight.name for weight in model.graph.initializer}
+    expected = [value.name for value in model.graph.input if value.name not in weights]
     for i, batch in enumerate(calibration):
-        _check_names(model, batch, i)
+        if sorted(expected) != sorted(batch):
+            raise _invalid(f"batch {i} has the inputs {sorted(batch)}, expected {expected}")
     folded = _folded(model)
     names = [name for name in _activations(model) if name not in folded]
     seen = _run(_watching(model, names), calibration)
     low, high = seen[:, 0].min(axis=0), seen[:, 1].max(axis=0)
     for i, name in enumerate(names):
         if not (np.isfinite(low[i]) and np.isfinite(high[i])):
-            raise PrecisionError(
-                f"tensor {name!r} has values that are not finite (from {low[i]} to {high[i]}) on the calibration inputs; check "
-                "the inputs and the weights",
-                code="precision.calibration-invalid",
-            )
+            found = f"tensor {name!r} has values that are not finite (from {low[i]} to {high[i]})"
+            raise _invalid(f"{found}; check the inputs and the weights")
     ranges = {name: (low[i], high[i]) for i, name in enumerate(names)}
-    return ranges | {name: ranges[_end(name, folded)] for name in folded}
+    for name in folded:
+        end = name
+        while end in folded:
+            end = folded[end]
+        ranges[name] = ranges[end]
+    return ranges
 
 
-def _check_names(model: ModelProto, batch: Mapping[str, NDArray[Any]], i: int) -> None:
-    weights = {weight.name for weight in model.graph.initializer}
-    wanted = [value.name for value in model.graph.input if value.name not in weights]
-    if sorted(wanted) != sorted(batch):
-        raise PrecisionError(
-            f"calibration batch {i} has the inputs {sorted(batch)}, expected {wanted}",
-            code="precision.calibration-invalid",
-        )
+def _invalid(what: str) -> PrecisionError:
+    return PrecisionError(f"cannot calibrate the activations: {what}", code="precision.calibration-invalid")
 
 
 def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
@@ -76,17 +72,10 @@ def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
 
 def _run(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float32]:
     """The outputs, (n_batches, 2, n_tensors)."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        found = [session.run(None, dict(batch)) for batch in calibration]
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise PrecisionError(
-            f"the model does not run on the calibration inputs: {' '.join(str(error).split())}",
-            code="precision.calibration-invalid",
-        ) from error
+        found = run_calls(model, calibration)
+    except ModelError as error:
+        raise _invalid(" ".join(str(error).split())) from error
     return np.array(found, dtype=np.float32).reshape(len(calibration), 2, -1)
 
 
@@ -110,9 +99,3 @@ def _folded(model: ModelProto) -> dict[str, str]:
         for name, found in readers.items()
         if len(found) == 1 and found[0].op_type in ("Relu", "Clip") and name == found[0].input[0] and name not in own
     }
-
-
-def _end(name: str, folded: Mapping[str, str]) -> str:
-    while name in folded:
-        name = folded[name]
-    return name

@@ -38,7 +38,6 @@ class Connection(Protocol):
         Raises:
             WorkerDiedError: the process has ended, or reads nothing.
         """
-        ...
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
         """The next answer.
@@ -46,19 +45,14 @@ class Connection(Protocol):
         Raises:
             WorkerDiedError: there was none in time, or the process ended.
         """
-        ...
 
     def close(self) -> None:
         """Ends the process; idempotent."""
-        ...
 
 
 def local_command() -> list[str]:
-    """The command that runs the worker's file, without address randomisation where this system allows it.
-
-    -P keeps the file's folder out of the import path, since the worker must not import the modules there.
-    """
-    worker = [sys.executable, "-P", str(WORKER_FILE)]
+    """The command that runs the worker's file, without address randomisation where this system allows it."""
+    worker = [sys.executable, "-P", str(WORKER_FILE)]  # -P: the worker must not import the modules of its folder
     return [*FIXED_LAYOUT, *worker] if _can_fix_layout() else worker
 
 
@@ -87,19 +81,15 @@ def _can_fix_layout() -> bool:
 
 
 class LocalConnection:
-    """A child process; implements `Connection`.
-
-    Raises:
-        WorkerError: it cannot be started.
-    """
+    """A child process; implements `Connection`. The constructor raises `WorkerError` if it cannot be started."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         # A file instead of a pipe: it is read only after the process ends, and a full pipe would stop the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        pipe, errors = subprocess.PIPE, self._errors
         try:
-            pipe = subprocess.PIPE
             self._process = subprocess.Popen(
-                command, env=dict(environment), stdin=pipe, stdout=pipe, stderr=self._errors, bufsize=0
+                command, env=environment, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0
             )
         except OSError as error:
             self._errors.close()
@@ -144,13 +134,8 @@ class LocalConnection:
         return answer
 
     def close(self) -> None:
-        """Closes the process's input, and kills the process if it does not end soon."""
         self._stdin.close()
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._ended()
         self._stdout.close()
         self._errors.close()
 
@@ -161,11 +146,15 @@ class LocalConnection:
         lines = os.pread(file, _LAST_BYTES, max(0, size - _LAST_BYTES)).decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:300].strip() if lines else ""
 
-    def _dead(self) -> WorkerDiedError:
+    def _ended(self) -> int:
+        """The exit code of the process, which is killed if it does not end soon."""
         try:
-            code = self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:  # it closed its output but is still running
+            return self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
+            return self._process.wait()
+
+    def _dead(self) -> WorkerDiedError:
+        code = self._ended()
         how, line = signal.Signals(-code).name if code < 0 else f"exit code {code}", self.last_error_line()
         return WorkerDiedError(f"the measuring process died ({how}{': ' + line if line else ''})")

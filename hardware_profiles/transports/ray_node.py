@@ -38,9 +38,9 @@ class _Relay:
         """Sends a command; the reason if the worker died, else empty."""
         try:
             self._connection.send(command, payloads)
+            return ""
         except WorkerDiedError as death:
             return str(death)
-        return ""
 
     def receive(self, seconds: float) -> tuple[dict[str, Any], str]:
         """The answer, and the reason if there is none."""
@@ -72,9 +72,8 @@ class RayConnection:
         return answer
 
     def close(self) -> None:
-        """Ends the actor; its worker, which checks for it twice a second, then ends too."""
         if ray.is_initialized():
-            ray.kill(self._actor)
+            ray.kill(self._actor)  # its worker, which checks for it twice a second, then ends too
 
     def _ask(self, method: str, *arguments: Any, seconds: float) -> Any:
         if not ray.is_initialized():  # Ray would start a new cluster, without this actor
@@ -100,11 +99,9 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
         UnreachableError: no live node offers the resources.
     """
     if not ray.is_initialized():
-        raise ProfileError(
-            f"profile {profile.name} is measured on the Ray node that offers {_shown(profile.placement)}, and this program is "
-            "not connected to a Ray cluster; run without --inline, or with the cluster's --address",
-            code="profile.no-cluster",
-        )
+        message = f"profile {profile.name} needs a Ray node with {_shown(profile.placement)}, and none is connected"
+        advice = "run without --inline, or with the cluster's --address"
+        raise ProfileError(f"{message}; {advice}", code="profile.no-cluster")
     while True:
         node = _find_node(profile)
         where = f"the Ray node {node['NodeManagerAddress']} that offers {_shown(profile.placement)}"
@@ -117,33 +114,29 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
             ray.kill(actor)
             reason = _last_line(error)
             if isinstance(error, RayActorError) and error.actor_init_failed:
-                raise ProfileError(
-                    f"profile {profile.name}: {where} cannot start a worker ({reason}); check that the same version of this "
-                    "package is installed there",
-                    code="profile.node-broken",
-                ) from error
-            if _is_alive(node["NodeID"]):  # a cluster learns of a death some ten seconds later
-                raise UnreachableError(
-                    f"profile {profile.name}: {where} starts no actor ({reason}); check that it is up and not overloaded"
-                ) from error
+                message = f"profile {profile.name}: {where} starts no worker ({reason}); install the same version there"
+                raise ProfileError(message, code="profile.node-broken") from error
+            if node["NodeID"] in (one["NodeID"] for one in _living()):  # a death is known some ten seconds later
+                message = f"profile {profile.name}: {where} starts no actor ({reason}); check that it is not overloaded"
+                raise UnreachableError(message) from error
             # The node died but was still listed; the next iteration finds another, or raises.
 
 
 def _find_node(profile: HardwareProfile) -> Mapping[str, Any]:
-    living: list[dict[str, Any]] = sorted((n for n in ray.nodes() if n["Alive"]), key=lambda node: str(node["NodeID"]))
+    living = _living()
     for node in living:
         if all(node["Resources"].get(name, 0.0) >= amount for name, amount in profile.placement.items()):
             return node
     offered = sorted({name for node in living for name in node["Resources"] if not name.startswith("node:")})
     raise UnreachableError(
-        f"profile {profile.name} is measured on the Ray node that offers {_shown(profile.placement)}, and none of the "
-        f"{len(living)} live nodes does; they offer {', '.join(offered)}. Start Ray on that machine with "
+        f"profile {profile.name} needs a Ray node with {_shown(profile.placement)}, and none of the {len(living)} live nodes "
+        f"has it; they offer {', '.join(offered)}. Start Ray on that machine with "
         f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
     )
 
 
-def _is_alive(node_id: str) -> bool:
-    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+def _living() -> list[dict[str, Any]]:
+    return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
 
 
 def _shown(placement: Mapping[str, float]) -> str:

@@ -63,12 +63,10 @@ class SshConnection(LocalConnection):
         return self._process.poll()
 
     def _dead(self) -> WorkerDiedError:
-        death = super()._dead()
-        if self.exit_code == _SSH_FAILED:
-            return ConnectionLostError(
-                f"the ssh connection to {self._host} was lost ({self.last_error_line() or 'without a message'})"
-            )
-        return death
+        death, reason = super()._dead(), self.last_error_line() or "without a message"
+        if self.exit_code != _SSH_FAILED:
+            return death
+        return ConnectionLostError(f"the ssh connection to {self._host} was lost ({reason})")
 
 
 def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> SshConnection:
@@ -84,10 +82,8 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
     """
     client = shutil.which("ssh")
     if client is None:
-        raise WorkerError(
-            f"{_place(profile)}, and this machine has no ssh command; install it (Debian's package openssh-client)",
-            code="worker.no-ssh",
-        )
+        message = f"{_place(profile)}, and this machine has no ssh command; install Debian's openssh-client"
+        raise WorkerError(message, code="worker.no-ssh")
     connection = SshConnection(profile.ssh, [client, *ssh_arguments(profile, config)])
     try:
         connection.send({"do": "bootstrap"}, [BOOTSTRAP_FILE.read_bytes()])
@@ -99,21 +95,17 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         error: ProfileError = _connect_error(profile, connection, death)
     except (json.JSONDecodeError, UnicodeDecodeError) as junk:
         output = junk.doc if isinstance(junk, json.JSONDecodeError) else str(junk)
-        error = ProfileError(
-            f"{_place(profile)}: the host prints text into the worker's output ({output[:60].strip()!r}); its shell's startup "
-            "files must print nothing in a shell without a terminal",
-            code="profile.host-output",
-        )
+        printed = f"the host prints text into the worker's output ({output[:60].strip()!r})"
+        advice = "its shell's startup files must print nothing in a shell without a terminal"
+        error = ProfileError(f"{_place(profile)}: {printed}; {advice}", code="profile.host-output")
     except BaseException:
         connection.close()
         raise
     else:
+        found = f"{profile.python} there is Python {answer['python']}: {answer['message']}"
         install = f"install {answer['module']} there (`{profile.python} -m pip install numpy onnxruntime`), or "
-        error = ProfileError(
-            f"{_place(profile)}: {profile.python} there is Python {answer['python']}: {answer['message']}; "
-            f"{'' if answer['module'] == 'python' else install}set the profile's key python to another interpreter",
-            code="profile.host-python",
-        )
+        advice = f"{'' if answer['module'] == 'python' else install}set the profile's key python to another interpreter"
+        error = ProfileError(f"{_place(profile)}: {found}; {advice}", code="profile.host-python")
     connection.close()
     raise error
 
@@ -134,22 +126,17 @@ def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
 def _connect_error(profile: HardwareProfile, connection: SshConnection, death: WorkerDiedError) -> ProfileError:
     """The error of a first contact that failed, from ssh's exit code and message."""
     code, message = connection.exit_code, connection.last_error_line() or str(death)
+    advice = f"try `ssh {profile.ssh} {profile.python} -V` in a terminal"
     if code in (_NOT_FOUND, _NOT_EXECUTABLE):
-        return ProfileError(
-            f"{_place(profile)}: cannot run {profile.python} there; install Python, or set the profile's key python to its "
-            "path",
-            code="profile.host-python",
-        )
+        message = f"cannot run {profile.python} there"
+        advice = "install Python, or set the profile's key python to its path"
     if code != _SSH_FAILED:
-        return ProfileError(
-            f"{_place(profile)}: no worker starts there: {message}; try `ssh {profile.ssh} {profile.python} -V` in a terminal",
-            code="profile.host-python",
-        )
-    for words, (advice, temporary) in _REASONS.items():
+        return ProfileError(f"{_place(profile)}: no worker starts: {message}; {advice}", code="profile.host-python")
+    for words, (reason, temporary) in _REASONS.items():
         if words in message.lower():
-            text = f"{_place(profile)}: {message}: {advice.format(host=profile.ssh)}"
+            text = f"{_place(profile)}: {message}: {reason.format(host=profile.ssh)}"
             return UnreachableError(text) if temporary else ProfileError(text, code="profile.access-denied")
-    return UnreachableError(f"{_place(profile)}: {message}; try `ssh {profile.ssh} {profile.python} -V` in a terminal")
+    return UnreachableError(f"{_place(profile)}: {message}; {advice}")
 
 
 def _place(profile: HardwareProfile) -> str:

@@ -25,13 +25,14 @@ def doctor(
 ) -> None:
     """Check versions, the machine, the runs, Ray and the server; print problems (exit code 1) with their remedies."""
     from contextlib import nullcontext
+    from dataclasses import asdict
 
     from nas.doctor import State, Targets, examine
 
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
         findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
     if as_json:
-        print_json([finding.to_json() for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         labels = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
         rows = [[labels[f.state], f.check, f.found, f.remedy] for f in findings]

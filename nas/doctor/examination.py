@@ -14,13 +14,9 @@ from nas.store.folder import RunsFolder
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What to check besides the installation and the machine; None skips a check.
+    """What to check besides the installation and the machine: ``HOST:PORT`` of a Ray cluster, its job server, a server.
 
-    Attributes:
-        environ: environment variables.
-        address: ``HOST:PORT`` of a Ray cluster.
-        jobs_url: of its job server.
-        client: of a server.
+    None skips a check.
     """
 
     runs: RunsFolder

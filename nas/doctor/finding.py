@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class State(StrEnum):
@@ -30,10 +29,6 @@ class Finding:
     state: State
     found: str
     remedy: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Its entry in the output of `nas doctor --json`."""
-        return asdict(self)
 
 
 def ok(check: str, found: str) -> Finding:

@@ -21,11 +21,7 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def environment() -> dict[str, Any]:
-    """The description of this machine that its measuring process would send.
-
-    Raises:
-        ImportError: ONNX Runtime cannot be loaded.
-    """
+    """The description of this machine that its measuring process would send; needs ONNX Runtime."""
     from hardware_profiles.measuring.worker import environment_of
 
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
@@ -49,10 +45,8 @@ def measuring(environment: Mapping[str, Any]) -> list[Finding]:
         except ProfileError as error:
             reasons[profile.name] = str(error)
     if not usable:
-        return [
-            *findings,
-            wrong("profiles", "this machine can measure no profile of the catalog", next(iter(reasons.values()))),
-        ]
+        found = "this machine can measure no profile of the catalog"
+        return [*findings, wrong("profiles", found, next(iter(reasons.values())))]
     unusable = f" (not {', '.join(reasons)})" if reasons else ""
     return [*findings, ok("profiles", f"this machine can measure {', '.join(usable)}{unusable}")]
 
@@ -75,12 +69,7 @@ def cpus(environment: Mapping[str, Any]) -> list[Finding]:
 
 
 def threads(environ: Mapping[str, str], allowed: int) -> Finding:
-    """How thread pools wait, and how many threads they start.
-
-    Args:
-        environ: environment variables.
-        allowed: CPUs that this process may use.
-    """
+    """How thread pools wait, and how many threads they start, compared with the CPUs that this process may use."""
     policy = environ.get("OMP_WAIT_POLICY")
     found = f"OMP_WAIT_POLICY is {policy or 'not set'}"
     if (policy or "").lower() != "passive":
@@ -97,17 +86,14 @@ def threads(environ: Mapping[str, str], allowed: int) -> Finding:
 
 def memory(meminfo: Path = Path("/proc/meminfo"), shared: Path = Path("/dev/shm")) -> list[Finding]:
     """Free memory, and the shared memory of Ray's object store."""
-    findings = []
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         free, whole = (int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
     except (OSError, KeyError, ValueError, IndexError) as error:
         return [warning("memory", f"cannot be read from {meminfo}: {error!r}", "check it with `free -h`")]
     found = f"{free / _GIB:.1f} of {whole / _GIB:.1f} GiB available"
-    if free < FEW_MEMORY:
-        findings.append(warning("memory", found, f"free some: a search needs about {FEW_MEMORY / _GIB:g} GiB with Ray"))
-    else:
-        findings.append(ok("memory", found))
+    remedy = f"free some: a search needs about {FEW_MEMORY / _GIB:g} GiB with Ray"
+    findings = [warning("memory", found, remedy) if free < FEW_MEMORY else ok("memory", found)]
     if shared.is_dir() and (size := shutil.disk_usage(shared).total) < FEW_SHARED:
         remedy = (
             f"give the container more (--shm-size={FEW_SHARED // _GIB}g): otherwise Ray uses the disk, which is slow"
@@ -117,17 +103,11 @@ def memory(meminfo: Path = Path("/proc/meminfo"), shared: Path = Path("/dev/shm"
 
 
 def disk(folder: Path) -> Finding:
-    """Free space for runs.
-
-    Args:
-        folder: the runs folder, which may not exist yet.
-    """
+    """Free space for runs; the folder may not exist yet."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(there).free
     found = f"{free / _GIB:.1f} GiB free at {there}"
-    remedy = (
-        "free some, or choose a runs folder on another disk with --runs: a full disk stops runs until they are resumed"
-    )
+    remedy = "free some, or choose a runs folder on another disk with --runs: a full disk stops runs"
     if free < NO_DISK:
         return wrong("disk", found, remedy)
     return warning("disk", found, remedy) if free < FEW_DISK else ok("disk", found)

@@ -38,36 +38,26 @@ def job_server(jobs_url: str) -> Finding:
 
 
 def server(client: NasClient, own_version: str) -> list[Finding]:
-    """Whether a server answers, has this version, accepts this token, and can run jobs.
-
-    Args:
-        own_version: of this installation.
-    """
+    """Whether a server answers, has this installation's version, accepts this token, and can run jobs."""
     try:
         health = client.health()
         client.runs(limit=1)
     except RefusedError as error:
-        remedy = (
-            "set NAS_TOKEN to a token from `nas token make NAME` on the server"
-            if error.problem.status in _TOKEN_REJECTED
-            else "check its log"
-        )
+        token = "set NAS_TOKEN to a token from `nas token make NAME` on the server"
+        remedy = token if error.problem.status in _TOKEN_REJECTED else "check its log"
         return [wrong("server", str(error), remedy)]
     except ServiceError as error:
         return [wrong("server", str(error), "correct NAS_SERVER, or start the server")]
     found = f"{client.server} answers, version {health.version}"
-    if health.version != own_version:
-        findings = [warning("server", found, f"install the same version on both sides (this one is {own_version})")]
-    else:
-        findings = [ok("server", found)]
+    remedy = f"install the same version on both sides (this one is {own_version})"
+    findings = [ok("server", found) if health.version == own_version else warning("server", found, remedy)]
     ready = client.ready()
     if ready.ready:
         findings.append(ok("server's parts", ", ".join(ready.parts) or "ready"))
     else:
         states = "; ".join(f"{part}: {state}" for part, state in ready.parts.items() if state != "ok") or "not ready"
-        findings.append(
-            warning("server's parts", states, "wait if a part is starting; otherwise run `nas doctor` there")
-        )
+        remedy = "wait if a part is starting; otherwise run `nas doctor` there"
+        findings.append(warning("server's parts", states, remedy))
     if urlsplit(client.server).scheme == "http" and not client.on_loopback:
         remedy = "start it with --certificate and --key, or behind a proxy with TLS"
         findings.append(warning("server's TLS", "the token is sent unencrypted", remedy))

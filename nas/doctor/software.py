@@ -23,18 +23,14 @@ def python(
     if version < OLDEST_PYTHON:
         return wrong("python", found, f"install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
     if system != "Linux":
-        return warning(
-            "python", found, "search on Linux: latency measurements pin processes, which only Linux supports"
-        )
+        return warning("python", found, "search on Linux: measurements pin processes, which only Linux supports")
     return ok("python", found)
 
 
 def packages(requires: Iterable[str] | None = None, version: Callable[[str], str] = metadata.version) -> list[Finding]:
     """The required packages, and those of each extra that is installed at least in part.
 
-    Args:
-        requires: requirements as in a distribution's metadata; None reads this one's.
-        version: of an installed distribution.
+    `requires` has the form of a distribution's metadata; None reads this one's.
     """
     if requires is None:
         if not own_version():
@@ -87,9 +83,8 @@ def ray_parts(
     _, extras = _by_extra([Requirement(text) for text in listed])
     missing = sorted({r.name for r in extras.get("default", ()) if _version(r, version) is None})
     if missing:
-        return wrong(
-            "ray", f"ray {own} lacks packages that run jobs ({', '.join(missing)})", f"{_INSTALL} 'ray[default]'"
-        )
+        found = f"ray {own} lacks packages that run jobs ({', '.join(missing)})"
+        return wrong("ray", found, f"{_INSTALL} 'ray[default]'")
     return ok("ray", f"ray {own} with its job server")
 
 
@@ -111,12 +106,11 @@ def _extras_of(requirement: Requirement) -> list[str]:
 def _checked(check: str, what: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
     problems = {}
     for requirement in needed:
-        installed = _version(requirement, version)
+        name, wanted, installed = requirement.name, requirement.specifier, _version(requirement, version)
         if installed is None:
-            problems[f"{requirement.name}{requirement.specifier}"] = f"{requirement.name} is missing"
-        elif not requirement.specifier.contains(installed, prereleases=True):
-            wanted = str(requirement.specifier)
-            problems[f"{requirement.name}{wanted}"] = f"{requirement.name} {installed} is not {wanted}"
+            problems[f"{name}{wanted}"] = f"{name} is missing"
+        elif not wanted.contains(installed, prereleases=True):
+            problems[f"{name}{wanted}"] = f"{name} {installed} is not {wanted}"
     if not problems:
         return ok(check, f"{what}, with {len(needed)} required package{'s' if len(needed) > 1 else ''}")
     return wrong(check, ", ".join(problems.values()), f"{_INSTALL} {' '.join(map(repr, problems))}")

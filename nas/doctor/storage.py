@@ -48,23 +48,18 @@ def runs_in(runs: RunsFolder) -> list[Finding]:
     if not old and not bad:
         findings.append(ok("runs", f"{len(folders)}, all readable" if folders else "none yet"))
     if old:
-        remedy = "upgrade them with: nas upgrade"
-        findings.append(warning("runs", f"{_listed(old)}: written by a previous version", remedy))
-    findings += [
-        wrong("runs", f"{run}: {reason}", f"restore {run} from a copy, or remove its folder")
-        for run, reason in list(bad.items())[:_SHOWN]
-    ]
+        more = f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else ""
+        found = f"{', '.join(old[:_SHOWN])}{more}: written by a previous version"
+        findings.append(warning("runs", found, "upgrade them with: nas upgrade"))
+    for run, reason in list(bad.items())[:_SHOWN]:
+        findings.append(wrong("runs", f"{run}: {reason}", f"restore {run} from a copy, or remove its folder"))
     if len(bad) > _SHOWN:
         findings.append(wrong("runs", f"{len(bad) - _SHOWN} more are not readable", "`nas runs` lists them"))
     return findings
 
 
 def service_state(path: Path) -> list[Finding]:
-    """Whether the service's database is readable, if a server has created one.
-
-    Args:
-        path: ``service.db``.
-    """
+    """Whether the service's database (``service.db``) is readable, if a server has created one."""
     if not path.exists():
         return []
     from nas.service.state import SCHEMA
@@ -77,10 +72,9 @@ def service_state(path: Path) -> list[Finding]:
             SCHEMA.check(connection, name=path.name)
     except OutdatedStoreError:
         return [ok("service", f"{path} has a previous version, which the next server upgrades")]
-    except DBAPIError as error:
-        return [wrong("service", f"{path}: {explain(error)}", remedy)]
-    except StoreError as error:
-        return [wrong("service", str(error), remedy)]
+    except (DBAPIError, StoreError) as error:
+        found = str(error) if isinstance(error, StoreError) else f"{path}: {explain(error)}"
+        return [wrong("service", found, remedy)]
     finally:
         engine.dispose()
     return [ok("service", f"{path} is readable")]
@@ -103,8 +97,3 @@ def _read(folder: RunFolder) -> None:
         store.status(), store.facts(), store.state(), store.n_measurements()
     finally:
         store.close()
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyProfiler
 from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_prefix
 from hardware_profiles.lookup_table import Entry, Subnet
+from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.quantize import convert
 from nas.build.prepared_job import PreparedJob
 from nas.evaluation.environments import Environments
@@ -23,19 +24,13 @@ from supernets.graph import INPUT, LENGTH, LENGTH_NAME, BlockInput, BlockModel
 from supernets.onnx_export import onnx_model
 from supernets.space import Architecture
 
-MAX_TOGETHER = 20
-"""Models measured in the same rounds, baselines included: the batch of a profiler."""
 _CALIBRATION_IMAGES = 32
 
 Inputs = Sequence[Mapping[str, NDArray[Any]]]
 
 
 class BlockLatency:
-    """Measures blocks and networks of a supernet on one profile.
-
-    Args:
-        rng: of the inputs' noise.
-    """
+    """Measures blocks and networks of a supernet on one profile; `rng` draws the inputs' noise."""
 
     def __init__(
         self,
@@ -79,21 +74,22 @@ class BlockLatency:
         ]
         measured = self._measure(converted, inputs, names, sentinel_ms)
         baselines = dict(zip(firsts, measured[len(blocks) :], strict=True))
-        return {
-            block.key: _net(whole, baselines[block.inputs[0]], macs)
-            for (block, macs), whole in zip(blocks, measured[: len(blocks)], strict=True)
-        }
+        entries = {}
+        for (block, macs), whole in zip(blocks, measured[: len(blocks)], strict=True):
+            baseline = baselines[block.inputs[0]]
+            error_ms = math.hypot(whole.error_ms, baseline.error_ms)
+            entries[block.key] = Entry(whole.latency_ms - baseline.latency_ms, error_ms, macs)
+        return entries
 
     def networks(self, networks: Sequence[Architecture], precision: str, *, sentinel_ms: float) -> dict[str, Subnet]:
         """Latencies of whole networks by architecture key, scaled as in `blocks`."""
         images = head(self._prepared.data.calibration, _CALIBRATION_IMAGES).inputs
-        models = [
-            in_precision(onnx_model(self._supernet.extract(a), images[:2]), precision, [images]) for a in networks
-        ]
+        exported = [onnx_model(self._supernet.extract(a), images[:2]) for a in networks]
+        models = [in_precision(model, precision, [images]) for model in exported]
         inputs = [{INPUT: examples} for examples in self._prepared.data.timed_batches(self._profile)]
         names = [f"network {a.key}" for a in networks]
         measured = self._measure(models, [inputs] * len(models), names, sentinel_ms)
-        return {a.key: found for a, found in zip(networks, measured, strict=True)}
+        return dict(zip([a.key for a in networks], measured, strict=True))
 
     def _inputs(self, read: Sequence[BlockInput]) -> Inputs:
         """The inputs of a block, a mapping per call: at the lengths of a search's calls, with token ids of real sentences.
@@ -106,17 +102,12 @@ class BlockLatency:
         ]
 
     def _noise(self, shape: Sequence[int | str]) -> NDArray[np.float32]:
-        sizes = [int(size) for size in shape]
-        return self._rng.standard_normal((self._profile.batch_size, *sizes)).astype(np.float32)
+        return self._rng.standard_normal((self._profile.batch_size, *map(int, shape))).astype(np.float32)
 
     def _measure(
         self, models: Sequence[bytes], inputs: Sequence[Inputs], names: Sequence[str], sentinel_ms: float
     ) -> list[Subnet]:
-        """Latencies of models over their inputs, scaled to the sentinel.
-
-        During the minutes of a calibration the machine's clock and load change; the sentinel of the same rounds changes
-        with them.
-        """
+        """Latencies of models over their inputs, scaled to the sentinel, since the machine's clock and load change."""
         deployments = [Deployment.single(model, *feeds) for model, feeds in zip(models, inputs, strict=True)]
         found = []
         for result in measure_all(self._profiler, deployments, [f"{name} on {self._of}" for name in names]):
@@ -127,16 +118,15 @@ class BlockLatency:
 
 
 def in_batches(blocks: Sequence[tuple[BlockModel, int]]) -> Iterator[list[tuple[BlockModel, int]]]:
-    """Batches of blocks that, with one baseline per input shape, have at most `MAX_TOGETHER` models.
+    """Batches of blocks that, with one baseline per input shape, have at most `MAX_BATCH` models.
 
     Pass the blocks shuffled. Sorted by shape they would need fewer baselines, but then all blocks of a stage would be
     measured in the same minute, and a disturbance in it would look like a property of the stage.
     """
-    batch: list[tuple[BlockModel, int]] = []
-    shapes: set[BlockInput] = set()
+    batch, shapes = list[tuple[BlockModel, int]](), set[BlockInput]()
     for block in blocks:
         shape = block[0].inputs[0]
-        if len(batch) + 1 + len(shapes | {shape}) > MAX_TOGETHER:
+        if len(batch) + 1 + len(shapes | {shape}) > MAX_BATCH:
             yield batch
             batch, shapes = [], set()
         batch.append(block)
@@ -149,7 +139,3 @@ def _shape(read: BlockInput, example: NDArray[Any] | None = None) -> list[int | 
     """The shape of a block's input; its number of tokens is that of the example, or a name."""
     length = LENGTH_NAME if example is None else example.shape[1]
     return [length if size == LENGTH else size for size in read.shape]
-
-
-def _net(whole: Subnet, baseline: Subnet, macs: int) -> Entry:
-    return Entry(whole.latency_ms - baseline.latency_ms, math.hypot(whole.error_ms, baseline.error_ms), macs)

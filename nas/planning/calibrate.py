@@ -15,12 +15,13 @@ from hardware_profiles.base import HardwareProfile, LatencyProfiler
 from hardware_profiles.errors import LookupTableError
 from hardware_profiles.lookup_table import ABSENT, Entry, LookupTable, Subnet, fit_affine
 from hardware_profiles.lookup_table_file import load_lookup, save_lookup
+from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.compatibility_facts import space_digest
 from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
-from nas.planning.block_latency import MAX_TOGETHER, BlockLatency, in_batches
+from nas.planning.block_latency import BlockLatency, in_batches
 from supernets.blocks import BlockKeys
 from supernets.errors import SpaceError
 from supernets.space import Architecture
@@ -57,14 +58,12 @@ def calibrate(
 
     Raises:
         LookupTableError: the file is of another profile, machine or protocol, damaged, or cannot be written.
-        EvaluationError: the file is of another space, a block or network cannot be measured, the machine was replaced, or
-            there are fewer than 3 subnets.
+        EvaluationError: the file is of another space, a measurement fails, or there are fewer than 3 subnets.
         ProfileError, WorkerError, PrecisionError: the profile cannot be measured, or does not run a precision.
     """
     if subnets < 3:
-        raise EvaluationError(
-            f"a lookup table is fitted to at least 3 networks, got {subnets}", code="lookup-table.too-few-subnets"
-        )
+        message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
+        raise EvaluationError(message, code="lookup-table.too-few-subnets")
     torch.set_num_threads(1)
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         return _Calibration(prepared, profile, path, profiler, subnets, on_progress).run()
@@ -74,14 +73,9 @@ class _Calibration:
     """The table of a calibration, and its remaining measurements."""
 
     def __init__(
-        self,
-        prepared: PreparedJob,
-        profile: HardwareProfile,
-        path: Path,
-        profiler: LatencyProfiler,
-        n_subnets: int,
+        self, prepared: PreparedJob, profile: HardwareProfile, path: Path, profiler: LatencyProfiler, n_subnets: int,
         on_progress: Progress,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._path, self._progress, self._precisions = path, on_progress, prepared.job.precisions.names
         # Untrained weights need as long as trained ones: no kernel depends on their values.
         self._supernet = prepared.supernets.untrained().eval()
@@ -103,12 +97,12 @@ class _Calibration:
                     entries = self._latency.blocks(batch, precision, sentinel_ms=self._table.sentinel_ms)
                     known = self._table.entries.get(precision, {})
                     means = {key: known[key].mean_with(e) if key in known else e for key, e in entries.items()}
-                    self._keep(entries=_updated(self._table.entries, precision, means))
+                    self._keep(replace(self._table, entries=_updated(self._table.entries, precision, means)))
             networks = [a for a in self._networks if a.key not in self._table.subnets.get(precision, {})]
-            for i in range(0, len(networks), MAX_TOGETHER):
-                chosen = networks[i : i + MAX_TOGETHER]
+            for i in range(0, len(networks), MAX_BATCH):
+                chosen = networks[i : i + MAX_BATCH]
                 subnets = self._latency.networks(chosen, precision, sentinel_ms=self._table.sentinel_ms)
-                self._keep(subnets=_updated(self._table.subnets, precision, subnets))
+                self._keep(replace(self._table, subnets=_updated(self._table.subnets, precision, subnets)))
         if not self._table.complete or not self._table.fits.keys() >= set(self._precisions):
             fits = {precision: fit_affine(*self._sums(precision)) for precision in self._precisions}
             self._table = replace(self._table, fits={**self._table.fits, **fits}, complete=True)
@@ -121,18 +115,14 @@ class _Calibration:
             return LookupTable(asdict(profile), PROTOCOL, environment, source, self._latency.sentinel_ms())
         table = load_lookup(self._path, profile=profile, environment=environment, unfinished=True)
         if table.source != source:
-            raise EvaluationError(
-                f"{self._path}: the lookup table is of another space ({table.source}) than the job's ({source}); "
-                "write this job's table to another file with -o",
-                code="lookup-table.other-space",
-            )
+            message = f"{self._path}: the lookup table is of another space ({table.source}) than the job's ({source})"
+            raise EvaluationError(f"{message}; write to another file with -o", code="lookup-table.other-space")
         for key in {key for known in table.subnets.values() for key in known}:
             try:
                 self._supernet.space.check(Architecture.parse(key))
             except SpaceError as error:
-                raise LookupTableError(
-                    f"{self._path}: the lookup table is damaged: {error}; calibrate again", code="lookup-table.damaged"
-                ) from None
+                message = f"{self._path}: the lookup table is damaged: {error}; calibrate again"
+                raise LookupTableError(message, code="lookup-table.damaged") from None
         return table
 
     def _sample_blocks(self) -> dict[str, int]:
@@ -148,8 +138,7 @@ class _Calibration:
 
     def _sample_networks(self, n: int) -> list[Architecture]:
         """`n` different random networks, or all of a smaller space."""
-        space = self._supernet.space
-        found: dict[Architecture, None] = {}
+        space, found = self._supernet.space, dict[Architecture, None]()
         while len(found) < min(n, space.size):
             found[space.sample(self._rng)] = None
         return list(found)
@@ -158,15 +147,9 @@ class _Calibration:
         entry = self._table.entries.get(precision, {}).get(key)
         return 0 if entry is None else entry.n
 
-    def _keep(
-        self,
-        *,
-        entries: Mapping[str, Mapping[str, Entry]] | None = None,
-        subnets: Mapping[str, Mapping[str, Subnet]] | None = None,
-    ) -> None:
-        """Replaces the table's entries or subnets, and writes its file."""
-        table = self._table
-        self._table = replace(table, entries=entries or table.entries, subnets=subnets or table.subnets, complete=False)
+    def _keep(self, table: LookupTable) -> None:
+        """Replaces the table by one with more measurements, and writes its file."""
+        self._table = replace(table, complete=False)
         save_lookup(self._table, self._path)
         self._report()
 
@@ -181,11 +164,11 @@ class _Calibration:
 
     def _sums(self, precision: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sums over the blocks and latencies of the measured networks, (n,) each."""
-        measured = {Architecture.parse(key): s.latency_ms for key, s in self._table.subnets[precision].items()}
-        networks = list(measured)
+        subnets = self._table.subnets[precision]
+        networks = [Architecture.parse(key) for key in subnets]
         macs = self._supernet.costs(networks).macs
         sums = self._table.by_block(self._keys.of(networks), macs, precision).sum(axis=1)
-        return sums, np.array(list(measured.values()))
+        return sums, np.array([subnet.latency_ms for subnet in subnets.values()])
 
 
 def _updated(

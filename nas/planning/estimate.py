@@ -68,8 +68,8 @@ class Times:
 
     def parts(self) -> dict[str, Span]:
         """The parts by name, with the total last."""
-        training = {} if self.training is None else {"training": self.training}
-        return {**training, "search": self.search, "final": self.final, "total": self.total}
+        parts = {"training": self.training, "search": self.search, "final": self.final, "total": self.total}
+        return {name: span for name, span in parts.items() if span is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Seconds, range and origin of each part."""
@@ -104,24 +104,21 @@ def _training(prepared: PreparedJob) -> Span:
     )  # fmt: skip
     steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(found)
-    rest = settings.epochs * after
     origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; evaluation after each epoch"
-    return _span(steps * mean + rest, steps * error, origin)
+    return _span(steps * mean + settings.epochs * after, steps * error, origin)
 
 
 def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
     scoring = InlineScoring(supernet, prepared.data.calibration, prepared.data.dataset.validation)
-    objectives = prepared.job.metrics
-    accuracy = any(o.metric == "accuracy" for o in objectives)
-    model = any(o.metric in TIMED_METRICS for o in objectives)
+    metrics = {objective.metric for objective in prepared.job.metrics}
+    accuracy, model = "accuracy" in metrics, not metrics.isdisjoint(TIMED_METRICS)
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
         network, precision = prepared.job.precisions.split(prepared.space.sample(rng))
         made = scoring.score_one(Task(network, precision, accuracy=accuracy, model=model))
         if made.failure:
-            raise EvaluationError(
-                f"cannot score network {network.key} in {precision}: {made.failure}", code="evaluation.not-scored"
-            )
+            message = f"cannot score network {network.key} in {precision}: {made.failure}"
+            raise EvaluationError(message, code="evaluation.not-scored")
         found.append(made)
     return found
 
@@ -132,9 +129,7 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
     found = {}
     batch = prepared.config.search.batch
     models = [made.model or b"" for made in (list(scored) * batch)[: min(batch, _SCORED)]]
-    for profile in prepared.job.profiles:
-        if profile.name not in wanted:
-            continue
+    for profile in (profile for profile in prepared.job.profiles if profile.name in wanted):
         inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
         deployments = [Deployment.single(model, *inputs) for model in models]
         with open_profiler(profile, seed=prepared.config.seed) as profiler:

@@ -11,14 +11,7 @@ from nas.errors import EvaluationError
 def measure_all(
     profiler: LatencyProfiler, deployments: Sequence[Deployment], names: Sequence[str]
 ) -> list[LatencyMeasurement]:
-    """The measurements of all deployments, in order.
-
-    Args:
-        names: of the deployments, for messages.
-
-    Raises:
-        EvaluationError: a deployment cannot be measured.
-    """
+    """The measurements of all deployments, in order; `EvaluationError` with its name if one cannot be measured."""
     found = []
     for name, result in zip(names, profiler.measure(deployments), strict=True):
         if isinstance(result, LatencyFailure):

@@ -13,6 +13,7 @@ from torch import nn
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyProfiler
 from hardware_profiles.latency_steps import step_ends
+from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
@@ -25,8 +26,6 @@ from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48
 """Most widths of a stage, unless a step is given."""
-_TOGETHER = 20
-"""Models measured in the same rounds: the batch of a profiler."""
 _ANCHORS = 2
 _VECTOR = 16
 """Float32 numbers in the longest vectors of current CPUs, a multiple of those of others (4, 8)."""
@@ -80,16 +79,13 @@ def sweep(
         on_wait: receives a message when another measurement holds the host.
 
     Raises:
-        EvaluationError: the job's family has no stages with widths, the step is invalid, a block cannot be measured, or the
-            machine was replaced.
+        EvaluationError: the family has no widths, the step is invalid, a block fails, or the machine was replaced.
         ProfileError, WorkerError: the profile cannot be measured.
     """
     family = prepared.supernets.family
     if not isinstance(family, MobileCNNFamily):
-        raise EvaluationError(
-            f"a sweep needs a job of the family {MobileCNNFamily.name}, whose stages have widths, got {family.name}",
-            code="sweep.unsupported-family",
-        )
+        message = f"a sweep needs the family {MobileCNNFamily.name}, whose stages have widths, got {family.name}"
+        raise EvaluationError(message, code="sweep.unsupported-family")
     stages = family.spec.stages
     widths = [swept_widths(stage.width, step) for stage in stages]
     total, done = sum(map(len, widths)), 0
@@ -102,19 +98,18 @@ def sweep(
             images = torch.from_numpy(examples)
             deployments = [_deployment(family, s, width, images, prepared.config.seed) for width in widths[s]]
             latency, errors = _measure(profiler, deployments, f"profile {profile.name}", f"stage {s}", environments)
-            found.append(_swept(s, stage, widths[s], latency, errors))
+            aligned = step_ends(widths[s], latency, errors)
+            chosen = stage.width if aligned == widths[s] else nearest(aligned, stage.width)
+            found.append(WidthSweep(s, stage, widths[s], latency, errors, aligned, chosen))
             done += len(widths[s])
         on_progress(done, total)
     return found
 
 
 def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, ...]:
-    """Widths from half of the smallest option to the next multiple of 16 above the largest, by steps, ascending.
+    """Multiples of the step from half of the smallest option to the next multiple of 16 above the largest, ascending.
 
-    All are multiples of the step. The last fills whole vectors, so that the widths below are compared with a fast one.
-
-    Raises:
-        EvaluationError: the step is below 1, or above all widths.
+    The last fills whole vectors, so that the widths below are compared with a fast one.
     """
     low, high = max(1, options[0] // 2), min((options[-1] // _VECTOR + 1) * _VECTOR, MAX_WIDTH)
     if step is None:
@@ -133,12 +128,8 @@ def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
 
 def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
     """The stages in the output of `nas profile --sweep --json`."""
-    keys = ("widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
-    return [
-        {"stage": found.stage, "options": list(found.spec.width)}
-        | {key: list(value) if isinstance(value := getattr(found, key), tuple) else value for key in keys}
-        for found in sweeps
-    ]
+    keys = ("stage", "widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
+    return [{key: getattr(found, key) for key in keys} | {"options": found.spec.width} for found in sweeps]
 
 
 def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
@@ -155,22 +146,14 @@ def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
     return "\n".join(lines)
 
 
-def _swept(
-    s: int, stage: StageSpec, widths: tuple[int, ...], latency: NDArray[np.float64], errors: NDArray[np.float64]
-) -> WidthSweep:
-    aligned = step_ends(widths, latency.tolist(), errors.tolist())
-    chosen = stage.width if aligned == widths else nearest(aligned, stage.width)
-    return WidthSweep(s, stage, widths, tuple(latency.tolist()), tuple(errors.tolist()), aligned, chosen)
-
-
 def _deployment(family: MobileCNNFamily, s: int, width: int, images: torch.Tensor, seed: int) -> Deployment:
     """The blocks that depend on the width of stage `s`, with their inputs for the images."""
     torch.manual_seed(seed)
     network = _middle(family, s, width).eval()
-    before = nn.Sequential(network.stem, *list(network.stages)[:s])
-    after = list(network.stages)[s + 1][0] if s + 1 < len(network.stages) else network.head  # type: ignore[index]
+    stages = list(network.stages)
+    after = stages[s + 1][0] if s + 1 < len(stages) else network.head  # type: ignore[index]
     with torch.no_grad():
-        inputs = before(images)
+        inputs = nn.Sequential(network.stem, *stages[:s])(images)
     model = lower(nn.Sequential(*network.stages[s], after).eval(), tuple(inputs.shape[1:]))  # type: ignore[misc]
     return Deployment.single(model, {INPUT: inputs.numpy()})
 
@@ -196,13 +179,13 @@ def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
 
 def _measure(
     profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, environments: Environments
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latencies and errors in ms, (n,) each, comparable with each other.
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Latencies and errors in ms, comparable with each other.
 
     If they need several sessions, each includes the first and the last deployment, and its latencies are scaled by those of
     these two in the first session, since a machine drifts between sessions.
     """
-    latency, errors = np.zeros(len(deployments)), np.zeros(len(deployments))
+    latency, errors = [0.0] * len(deployments), [0.0] * len(deployments)
     first: NDArray[np.float64] | None = None
     for batch in _batches(len(deployments)):
         results = measure_all(profiler, [deployments[i] for i in batch], [f"{stage} on {profile}"] * len(batch))
@@ -216,12 +199,12 @@ def _measure(
             if latency[i] == 0:  # an anchor keeps its first value
                 latency[i] = scale * result.latency_ms
                 errors[i] = latency[i] * result.resolution
-    return latency, errors
+    return tuple(latency), tuple(errors)
 
 
 def _batches(n: int) -> Iterator[list[int]]:
     """Indices of the deployments of each session: consecutive ones, between the first and the last of all."""
     inner = range(1, n - 1)
-    size = _TOGETHER - _ANCHORS
+    size = MAX_BATCH - _ANCHORS
     for start in range(0, max(1, len(inner)), size):
         yield sorted({0, *inner[start : start + size], n - 1})

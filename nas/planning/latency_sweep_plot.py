@@ -28,12 +28,7 @@ _BAND = "#EAF2F8"
 
 
 def plot_sweep(sweeps: Sequence[WidthSweep], profile_name: str, folder: Path) -> list[Path]:
-    """The paths of ``sweep.png`` and ``sweep.svg``, written into the folder, which is created if it is missing.
-
-    Raises:
-        NasError: there is no sweep.
-        StoreError: the folder or a file cannot be written.
-    """
+    """The paths of ``sweep.png`` and ``sweep.svg``, written into the folder, which is created if it is missing."""
     return write_all(folder, files_of("sweep", sweep_figure(sweeps, profile_name)))
 
 
@@ -54,14 +49,11 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
             _draw(axis, found)
         for spare in axes[len(sweeps) :]:
             spare.set_visible(False)
-        add_heading(
-            figure, "Latency against width", f"{profile_name} · the blocks that depend on a stage's width, fp32"
-        )
+        subtitle = f"{profile_name} · the blocks that depend on a stage's width, fp32"
+        add_heading(figure, "Latency against width", subtitle)
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         n_legend = 5 if n_columns > 2 else 3
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=n_legend, columnspacing=1.8
-        )
+        figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=n_legend, columnspacing=1.8)
     return figure
 
 

@@ -20,12 +20,8 @@ from supernets.space import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """The smallest or the largest network of a space.
-
-    Attributes:
-        latency_ms: by profile name, or ``PROFILE in PRECISION`` for other precisions than fp32: (measured milliseconds per
-            batch, noise floor in ms); trained or not, weights do not affect it.
-    """
+    """The smallest or the largest network of a space, with latency and noise floor (ms per batch) by ``PROFILE`` in fp32 or
+    ``PROFILE in PRECISION``."""
 
     architecture: Architecture
     cost: Cost
@@ -42,7 +38,6 @@ class Plan:
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for images.
         warning: of the data set, one line, or "".
-        times: None if they were not estimated.
     """
 
     name: str
@@ -102,19 +97,14 @@ def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> P
                     latency[where] = (result.latency_ms, result.latency_ms * result.resolution)
     smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
     return Plan(
-        name=job.name,
-        size=prepared.space.size,
-        n_choices=len(prepared.space),
-        smallest=smallest,
-        largest=largest,
+        name=job.name, size=prepared.space.size, n_choices=len(prepared.space), smallest=smallest, largest=largest,
         noun=data.format.noun,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
         n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
-        warning=data.warning,
-        evaluations=job.search.evaluations,
+        warning=data.warning, evaluations=job.search.evaluations,
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None,
-    )
+    )  # fmt: skip
 
 
 def _extreme_json(extreme: Extreme) -> dict[str, Any]:
@@ -122,9 +112,6 @@ def _extreme_json(extreme: Extreme) -> dict[str, Any]:
     cost["blocks"] = [{"name": name, **block} for name, block in cost["blocks"]]
     for block in cost["blocks"]:
         block.pop("blocks")
-    return {
-        "key": extreme.architecture.key,
-        **cost,
-        **{f"latency_ms@{name}": value for name, (value, _) in extreme.latency_ms.items()},
-        "errors": {f"latency_ms@{name}": error for name, (_, error) in extreme.latency_ms.items()},
-    }
+    latency_ms = {f"latency_ms@{name}": value for name, (value, _) in extreme.latency_ms.items()}
+    errors = {f"latency_ms@{name}": error for name, (_, error) in extreme.latency_ms.items()}
+    return {"key": extreme.architecture.key, **cost, **latency_ms, "errors": errors}

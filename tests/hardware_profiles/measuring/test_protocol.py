@@ -10,7 +10,6 @@ from hardware_profiles.measuring.protocol import (
     Rounds,
     drift,
     estimate,
-    is_noisy,
     noise_floor,
     plan_rounds,
     runs_per_round,
@@ -113,12 +112,10 @@ def test_the_noise_floor_covers_most_differences_of_equal_entries() -> None:
     assert covered / 400 > 0.8  # with six rounds the error itself is uncertain; twenty are nearer to 95 %
 
 
-def test_the_resolution_is_the_largest_error_and_noisy_if_wide() -> None:
+def test_the_resolution_is_the_largest_error() -> None:
     assert protocol.resolution(0.01, 0.002) == 0.01
     assert protocol.resolution(0.01, 0.02) == 0.04
     assert protocol.resolution(0.01, 0.02, 0.05) == 0.05
-    assert not is_noisy(0.025)
-    assert is_noisy(0.026)
 
 
 @pytest.mark.parametrize(

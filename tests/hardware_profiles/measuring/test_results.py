@@ -77,12 +77,12 @@ def test_with_most_rounds_disturbed_the_worst_half_is_discarded_and_the_result_i
 
 
 def test_a_session_slower_than_calm_ones_is_noisy_by_the_excess() -> None:
-    sentinels = (timed([1.03] * 6), timed([1.03] * 6))
+    sentinels = (timed([1.026] * 6), timed([1.026] * 6))
     found = measured(Session((timed([2.0] * 6),), sentinels, {}), calm_ms=1.0)
     assert found.noisy
-    assert found.resolution == pytest.approx(0.03)
+    assert found.resolution == pytest.approx(0.026)
     assert found.discarded_rounds == 0
-    assert not measured(Session((timed([2.0] * 6),), sentinels, {}), calm_ms=1.02).noisy
+    assert not measured(Session((timed([2.0] * 6),), sentinels, {}), calm_ms=1.026 / 1.024).noisy
 
 
 def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
