@@ -22,6 +22,8 @@ _DOWNLOADED = Path("FashionMNIST", "raw")
 """Torchvision's layout below the cache folder."""
 _VALIDATION = 10_000
 _NAMES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+_BYTES = 0x08
+"""The type code of unsigned bytes in IDX files; http://yann.lecun.com/exdb/mnist lists the others."""
 
 
 def fashion_mnist(path: Path | None) -> Source:
@@ -90,10 +92,6 @@ def _downloaded() -> Path:
             "(apt install dataset-fashion-mnist) or put the four files in a folder and name it as path"
         ) from None
     return base / _DOWNLOADED
-
-
-_BYTES = 0x08
-"""The type code of unsigned bytes; http://yann.lecun.com/exdb/mnist lists the others."""
 
 
 def _read_idx(path: Path, *, n_dims: int) -> NDArray[np.uint8]:

@@ -26,7 +26,25 @@ from supernets.data.source import (
     unreadable,
 )
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_GREY_MODES = ("1", "L", "LA")
+_DEEP_MODES = ("I", "F")
+"""Prefixes of the modes with more than 8 bits a channel, which a conversion would clip."""
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""Exceptions that PIL raises for damaged files, by format."""
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
+
+
+class _Shape(NamedTuple):
+    """Size and kind of an image, from its header."""
+
+    long_side: int
+    short_side: int
+    grey: bool
 
 
 def image_folder(path: Path, *, image_size: int | None, channels: int | None) -> Source:
@@ -123,7 +141,7 @@ def _collect(folders: list[Path], class_names: tuple[str, ...]) -> list[tuple[Pa
     return found
 
 
-def _common_size(path: Path, shapes: list[Shape]) -> int:
+def _common_size(path: Path, shapes: list[_Shape]) -> int:
     sizes = sorted({(shape.long_side, shape.short_side) for shape in shapes})
     if len(sizes) > 1:
         least, most = (f"{sizes[i][0]}x{sizes[i][1]}" for i in (0, -1))
@@ -131,32 +149,12 @@ def _common_size(path: Path, shapes: list[Shape]) -> int:
     return sizes[0][1]
 
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-_GREY_MODES = ("1", "L", "LA")
-_DEEP_MODES = ("I", "F")
-"""Prefixes of the modes with more than 8 bits a channel, which a conversion would clip."""
-_UNREADABLE = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
-"""Exceptions that PIL raises for damaged files, by format."""
-
-
-class Shape(NamedTuple):
-    """Size and kind of an image, from its header."""
-
-    long_side: int
-    short_side: int
-    grey: bool
-
-
-def _read_shape(file: Path) -> Shape:
+def _read_shape(file: Path) -> _Shape:
     """The size and kind of an image."""
     with _opened(file) as image:
         if image.mode.startswith(_DEEP_MODES):
             raise unreadable(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
-        return Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
+        return _Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
 
 
 def _read_images(files: Sequence[Path], *, image_size: int, channels: int) -> NDArray[np.uint8]:
