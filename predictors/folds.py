@@ -1,4 +1,4 @@
-"""Cross-validation: folds balanced over the labels, and predictions of held-out rows."""
+"""Subsets of rows: folds balanced over the labels, with predictions of held-out rows, and evenly spaced rows."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def held_out(make: Callable[[], Predictor], features: Array, labels: Array, fold
         found = model.predict(features[fold])
         out[:, fold] = found.mean, found.std, found.low, found.high
     return Prediction(*out)
+
+
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
+    """Indices of at most `most` of `n` rows, ascending and evenly spaced; the first and, of several, the last are included."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))

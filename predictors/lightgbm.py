@@ -8,8 +8,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from predictors.base import Array, Prediction
-from predictors.checks import query_array, training_arrays
+from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.folds import Folds, rest
 from predictors.intervals import Spread
 from predictors.scale import LabelScale

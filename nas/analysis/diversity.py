@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.analysis.points import Point
 from nas.analysis.report import RunReport
-from predictors.subsample import evenly_spaced
+from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
 _MOST = 500

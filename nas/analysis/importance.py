@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nas.analysis.points import values_of
 from nas.analysis.report import RunReport
 from nas.problem.objectives import Goal
-from predictors.subsample import evenly_spaced
+from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
 LEAST_ROWS, MOST_ROWS = 20, 2000

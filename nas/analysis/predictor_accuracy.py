@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nas.analysis.points import values_of
 from nas.analysis.report import RunReport
 from nas.store.base import Fit
-from predictors.subsample import evenly_spaced
+from predictors.folds import evenly_spaced
 from supernets.space import Architecture
 
 _Z = 1.6448536269514722

@@ -16,8 +16,7 @@ from nas.bench.table_features import TableFeatures
 from nas.errors import UnknownNameError
 from predictors.base import Predictor
 from predictors.baselines import gaussian_process, lightgbm
-from predictors.linear import RidgePredictor
-from predictors.mean import MeanPredictor
+from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.quality import Scores
 from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from predictors.threads import one_thread

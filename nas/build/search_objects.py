@@ -17,8 +17,7 @@ from nas.evaluation.measured import Measured, Timed
 from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
-from nas.search.base import SearchAlgorithm
-from nas.search.features import FeatureSource
+from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.registry import SearchProblem, make_algorithm
 from supernets.base import Supernet
 from supernets.data import Part

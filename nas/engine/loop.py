@@ -14,10 +14,9 @@ from nas.engine.staged_evaluation import BatchEvaluation
 from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
-from nas.problem.budget import Budget
+from nas.problem.budget import Budget, Stop, StopReason
 from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
 from nas.problem.precision import Precisions
-from nas.problem.stop_reason import Stop, StopReason
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace

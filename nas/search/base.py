@@ -1,16 +1,32 @@
-"""The protocol of a search algorithm."""
+"""The protocol of a search algorithm, and the functions of architectures that it is given."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.problem.objectives import Evaluation
+from nas.problem.pareto import Array
+from predictors.layout import FeatureLayout
 from supernets.space import Architecture
+
+Features = Callable[[Sequence[Architecture]], Array]
+"""Architectures to feature rows, (n, d)."""
+Values = Callable[[Sequence[Architecture]], Array]
+"""Architectures to values of one metric, (n,), in natural sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """Analytic features, and the meaning of their columns."""
+
+    rows: Features
+    layout: FeatureLayout
 
 
 class SearchAlgorithm(Protocol):

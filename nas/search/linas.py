@@ -19,9 +19,8 @@ from nas.problem.pareto import Array
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
-from nas.search.history import History
+from nas.search.history import History, draw_unknown
 from nas.search.ranking import survivors
-from nas.search.sampling import draw_unknown
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 

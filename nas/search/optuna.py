@@ -12,8 +12,7 @@ import optuna
 
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
-from nas.search.history import History
-from nas.search.sampling import draw_unknown
+from nas.search.history import History, draw_unknown
 from predictors.threads import one_thread
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 

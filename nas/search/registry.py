@@ -9,8 +9,7 @@ from typing import Any
 
 from nas.errors import UnknownNameError
 from nas.problem.objectives import Constraint, Evaluation, Objective
-from nas.search.base import SearchAlgorithm
-from nas.search.features import FeatureSource, Values
+from nas.search.base import FeatureSource, SearchAlgorithm, Values
 from nas.search.warm_start import WarmStarted, promising
 from supernets.space import SearchSpace
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict
 
-from nas.problem.budget import Budget
-from nas.problem.stop_reason import Stop
+from nas.problem.budget import Budget, Stop
 from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (

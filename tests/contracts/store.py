@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from nas.errors import StoreError
-from nas.problem.budget import Budget, Plateau
+from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Request, Status
 from nas.problem.precision import ORDER, Precisions
-from nas.problem.stop_reason import Stop, StopReason
 from nas.store.base import Event, Fit, RunStatus, RunStore
 from nas.store.run_facts import ReusedRun, RunFacts
 from nas.store.run_state import RunState, StateUpdate

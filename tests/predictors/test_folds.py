@@ -1,12 +1,12 @@
-"""Tests of cross-validation's folds."""
+"""Tests of cross-validation's folds, and of evenly spaced rows."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from predictors.folds import held_out, make_folds, rest
-from predictors.mean import MeanPredictor
+from predictors.folds import evenly_spaced, held_out, make_folds, rest
+from predictors.linear import MeanPredictor
 
 
 @pytest.mark.parametrize("n", [3, 6, 23, 100])
@@ -28,3 +28,26 @@ def test_a_row_is_predicted_by_a_model_that_never_saw_it() -> None:
     found = held_out(MeanPredictor, np.zeros((6, 1)), labels, folds)
     for fold in folds:
         np.testing.assert_allclose(found.mean[fold], labels[rest(fold, 6)].mean())
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "rows"),
+    [
+        (0, 3, []),
+        (1, 3, [0]),
+        (3, 3, [0, 1, 2]),
+        (3, 10, [0, 1, 2]),
+        (9, 3, [0, 4, 8]),
+        (10, 4, [0, 3, 6, 9]),
+        (5, 1, [0]),
+    ],
+)
+def test_evenly_spaced_rows_include_the_first_and_the_last(n: int, most: int, rows: list[int]) -> None:
+    assert evenly_spaced(n, most).tolist() == rows
+
+
+def test_gaps_between_evenly_spaced_rows_differ_by_at_most_one() -> None:
+    for n in range(2, 200):
+        gaps = np.diff(evenly_spaced(n, 17))
+        assert gaps.min() >= 1
+        assert np.ptp(gaps) <= 1

@@ -12,8 +12,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 from predictors.base import Array
 from predictors.folds import make_folds, rest
 from predictors.gaussian import JITTER
-from predictors.kernel_likelihood import AMPLITUDE_SIGMA, Posterior
-from predictors.kernel_process import REFIT_ROWS, KernelProcess
+from predictors.kernel_process import AMPLITUDE_SIGMA, REFIT_ROWS, KernelProcess, Posterior
 from predictors.scale import LabelScale
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 from tests.errors import raises

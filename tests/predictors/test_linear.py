@@ -8,10 +8,35 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
 from predictors.folds import make_folds, rest
-from predictors.linear import PENALTIES, ColumnLinearPredictor, RidgePredictor
+from predictors.linear import PENALTIES, ColumnLinearPredictor, MeanPredictor, RidgePredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract, labels_of, rows
 from tests.errors import raises
+
+
+class TestMeanPlain(PredictorContract):
+    learns = False
+
+    def make(self) -> MeanPredictor:
+        return MeanPredictor()
+
+
+class TestMeanLog(PredictorContract):
+    learns, positive = False, True
+
+    def make(self) -> MeanPredictor:
+        return MeanPredictor(scale=LabelScale.LOG)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    # By hand for labels 1, 2, 4; relative: sum(1/y) / sum(1/y²) = 1.75 / 1.3125.
+    [(LabelScale.PLAIN, 7 / 3), (LabelScale.LOG, 2.0), (LabelScale.RELATIVE, 4 / 3)],
+)
+def test_each_scale_has_its_mean(scale: LabelScale, expected: float) -> None:
+    model = MeanPredictor(scale=scale)
+    model.fit(np.zeros((3, 1)), np.array([1.0, 2.0, 4.0]))
+    np.testing.assert_allclose(model.predict(np.zeros((2, 1))).mean, expected, rtol=1e-12)
 
 
 class TestRidgePlain(PredictorContract):

@@ -10,8 +10,7 @@ from sklearn.datasets import load_diabetes
 
 from predictors.base import Array
 from predictors.layout import FeatureLayout
-from predictors.linear import RidgePredictor
-from predictors.mean import MeanPredictor
+from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from tests.contracts.predictor import PredictorContract, labels_of, rows
 from tests.errors import raises

@@ -17,10 +17,8 @@ from pymoo.core.termination import NoTermination
 
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
-from nas.search.evolution.breeding import METHODS
-from nas.search.evolution.mating import ArrayMating
-from nas.search.history import History
-from nas.search.sampling import draw_unknown
+from nas.search.evolution.breeding import METHODS, ArrayMating
+from nas.search.history import History, draw_unknown
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _BARREN = 20

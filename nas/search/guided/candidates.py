@@ -1,9 +1,8 @@
-"""Candidates of a guided search: an inner evolution over predictions, neighbours of the front, random architectures, and
-relatives of the best ones measured."""
+"""Candidates of a guided search: the initial design, an evolution over predictions, and relatives of measured networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +10,37 @@ from numpy.typing import NDArray
 
 from nas.problem.pareto import Array
 from nas.search.genes import GeneRows, Rows
+from nas.search.history import draw_unknown
 from nas.search.ranking import survivors
-from supernets.space import Architecture
+from supernets.space import Architecture, SearchSpace
+
+POOL = 30
+"""Random candidates per architecture."""
+
+
+def spread_out(
+    space: SearchSpace, known: Collection[Architecture], near: Sequence[Architecture], n: int, rng: np.random.Generator
+) -> list[Architecture]:
+    """Up to `n` unknown architectures, each the farthest by Hamming distance from `near` and from those before it.
+
+    Half of the candidates are uniform, half spread over sizes: uniform genes alone give middle-sized networks in a
+    space of many choices. Fewer come back only when the space has no more.
+    """
+    genes = GeneRows(space)
+    rows = np.vstack([genes.random(n * POOL, rng), genes.scaled(n * POOL, rng)])
+    pool = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
+    rows = genes.of(pool)
+    distance = np.full(len(pool), len(space))
+    for other in genes.of(near):
+        distance = np.minimum(distance, (rows != other).sum(axis=1))
+    chosen: list[Architecture] = []
+    while len(chosen) < min(n, len(pool)):
+        best = int(np.argmax(distance))
+        chosen.append(pool[best])
+        distance = np.minimum(distance, (rows != rows[best]).sum(axis=1))
+        distance[best] = -1
+    return chosen + draw_unknown(space, {*known, *chosen}, n - len(chosen), rng)
+
 
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""

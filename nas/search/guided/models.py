@@ -11,14 +11,13 @@ import numpy as np
 
 from nas.problem.objectives import Goal, Objective
 from nas.problem.pareto import Array
-from nas.search.features import Features, FeatureSource, Values
-from nas.search.guided.cells import wirings
-from nas.search.guided.gene_features import GeneFeatures
+from nas.search.base import Features, FeatureSource, Values
+from nas.search.guided.gene_features import GeneFeatures, wirings
 from nas.search.guided.surrogate import HammingProcess
 from predictors.base import Predictor
+from predictors.folds import evenly_spaced
 from predictors.quality import Quality
 from predictors.selection import AutoPredictor
-from predictors.subsample import evenly_spaced
 from supernets.space import Architecture, SearchSpace
 
 

@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.problem.pareto import MARGIN, non_dominated
-from nas.search.features import FeatureSource, Values
-from nas.search.guided.acquisition import select_batch
-from nas.search.guided.candidates import Effort, candidates, relatives
-from nas.search.guided.goals import Goals
+from nas.search.base import FeatureSource, Values
+from nas.search.guided.acquisition import Goals, select_batch
+from nas.search.guided.candidates import Effort, candidates, relatives, spread_out
 from nas.search.guided.models import AutoKind, GeneKind, MetricModel, SurrogateModels
-from nas.search.guided.start import spread_out
-from nas.search.history import HistorySearch
+from nas.search.history import HistorySearch, draw_unknown
 from nas.search.ranking import first_front, survivors
-from nas.search.sampling import draw_unknown
 from nas.search.warm_start import PriorObservations, Surrogate
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace

@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from nas.problem.objectives import Goal
-from predictors.base import Array, Prediction
-from predictors.checks import query_array, training_arrays
-from predictors.folds import held_out, make_folds
+from predictors.base import Array, Prediction, query_array, training_arrays
+from predictors.folds import evenly_spaced, held_out, make_folds
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
-from predictors.linear import RidgePredictor
-from predictors.mean import MeanPredictor
+from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.quality import Quality, Scores
 from predictors.scale import Bounds, LabelScale
-from predictors.subsample import evenly_spaced
 from predictors.threads import one_thread
 from predictors.warp import LOG, WarpedLabels, best_warp
 

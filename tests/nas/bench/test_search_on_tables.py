@@ -65,7 +65,7 @@ def planted(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
     (folder / "draws.py").write_text(text)
     own = algorithm_source._file
     monkeypatch.setattr(
-        algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.sampling" else own(name)
+        algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.history" else own(name)
     )
     caches = (source_digest, algorithm_source._module)
     try:

@@ -13,11 +13,10 @@ from nas.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.loop import search
 from nas.engine.search_progress import SearchProgress
-from nas.problem.budget import Budget, Plateau
+from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.problem.pareto import hypervolume_history
 from nas.problem.precision import Precisions
-from nas.problem.stop_reason import Stop, StopReason
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore

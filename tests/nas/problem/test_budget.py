@@ -1,12 +1,13 @@
-"""Budgets and their extension."""
+"""Budgets, their extension, and why a search stopped."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from nas.problem.budget import Budget, Plateau, Spent, extend_budget
+from nas.problem.budget import Budget, Plateau, Spent, Stop, StopReason, extend_budget
 from tests.errors import raises
 
 BUDGET = Budget(100, 10.0, Plateau(40, 0.001))
@@ -63,3 +64,25 @@ def test_a_budget_that_leaves_nothing_is_rejected(
 ) -> None:
     with raises(f"budget.{kind}", *values):
         extend_budget(BUDGET, spent, evaluations=evaluations, minutes=minutes)
+
+
+STOPS = {
+    "the budget of evaluations is used up": Stop(StopReason.EVALUATIONS),
+    "the budget of 1.5 minutes is used up": Stop(StopReason.MINUTES, minutes=1.5),
+    "the hypervolume grew by at most 0.01 of it over 40 evaluations": Stop(
+        StopReason.PLATEAU, plateau=Plateau(40, 0.01)
+    ),
+    "every architecture of the space was evaluated": Stop(StopReason.SPACE_EXHAUSTED),
+    "that will do": Stop(StopReason.CALLBACK, message="that will do"),
+}
+
+
+@pytest.mark.parametrize(("sentence", "stop"), STOPS.items())
+def test_a_stop_is_read_back_equal_also_from_its_sentence(sentence: str, stop: Stop) -> None:
+    assert Stop.from_json(json.loads(json.dumps(stop.to_json()))) == stop
+    assert Stop.from_json(sentence) == stop  # as version 0.1 stored it
+    assert str(stop) == sentence
+
+
+def test_every_reason_has_its_sentence() -> None:
+    assert {stop.reason for stop in STOPS.values()} == set(StopReason)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from nas.problem.budget import Budget
+from nas.problem.budget import Budget, Stop, StopReason
 from nas.problem.precision import Precisions
-from nas.problem.stop_reason import Stop, StopReason
 from nas.store.run_facts import VERSION, RunFacts, SearchFacts
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore

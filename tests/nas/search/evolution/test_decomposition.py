@@ -11,9 +11,8 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
-from nas.search.evolution.breeding import directions, integer_operators
+from nas.search.evolution.breeding import ArrayMating, directions, integer_operators
 from nas.search.evolution.decomposition import REPLACED, DecomposedEvolution
-from nas.search.evolution.mating import ArrayMating
 
 WEIGHTS = directions(2, 11)
 

@@ -12,8 +12,7 @@ import pytest
 from nas.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
-from nas.search.evolution.breeding import METHODS, directions
-from nas.search.evolution.mating import ArrayMating
+from nas.search.evolution.breeding import METHODS, ArrayMating, directions
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from supernets.space import SearchSpace

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from nas.problem.constraints import violations
 from nas.problem.objectives import Constraint, Goal, minimised
 from nas.problem.pareto import hypervolume
-from nas.search.base import SearchAlgorithm
-from nas.search.features import FeatureSource
+from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from predictors.base import Array
+from predictors.candidates import ResidualPredictor
 from predictors.folds import make_folds
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
-from predictors.residual import ResidualPredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract
 

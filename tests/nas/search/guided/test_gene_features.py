@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from nas.problem.objectives import Goal
-from nas.search.guided.cells import Wiring, wirings
-from nas.search.guided.gene_features import GeneFeatures
+from nas.search.guided.gene_features import GeneFeatures, Wiring, wirings
 from nas.search.guided.models import GeneKind
 from nas.search.guided.surrogate import HammingProcess
 from supernets.space import Architecture, Choice, Option, SearchSpace

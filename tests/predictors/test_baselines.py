@@ -1,4 +1,4 @@
-"""Tests of the interval by cross-validation."""
+"""Tests of the baselines: intervals by cross-validation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from functools import partial
 import numpy as np
 
 from predictors.base import Predictor
-from predictors.baselines import gaussian_process, lightgbm
-from predictors.conformal import ConformalPredictor
+from predictors.baselines import ConformalPredictor, gaussian_process, lightgbm
 from predictors.folds import held_out, make_folds
-from predictors.linear import RidgePredictor
-from predictors.mean import MeanPredictor
+from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.scale import LabelScale
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 

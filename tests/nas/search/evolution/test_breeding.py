@@ -17,8 +17,14 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from nas.search.evolution.age import AgeSurvival
-from nas.search.evolution.breeding import Operators, integer_operators, linas_operators, uniform_operators
-from nas.search.evolution.mating import ArrayMating, tournament
+from nas.search.evolution.breeding import (
+    ArrayMating,
+    Operators,
+    integer_operators,
+    linas_operators,
+    tournament,
+    uniform_operators,
+)
 
 LEVELS = np.array([4, 3, 1, 2, 6, 5])  # one choice has a single option
 N_TOLD = 24
