@@ -34,26 +34,18 @@ class Predictor(Protocol):
     """Learns labels from feature rows."""
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: too few rows, NaN or infinite values, shapes that do not match.
-        """
+        """Learns (n, d) -> (n,); raises `PredictorError` as `training_arrays` does."""
         ...
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d); needs a `fit` before."""
+        """Predictions for (m, d), after a `fit`; raises `PredictorError` as `query_array` does."""
         ...
 
 
 def training_arrays(
     features: NDArray[Any], labels: NDArray[Any], *, minimum: int, positive: bool = False
 ) -> tuple[Array, Array]:
-    """The training data as float64 arrays (n, d) and (n,), checked.
-
-    Args:
-        minimum: rows that the caller needs.
-        positive: labels must be above zero.
+    """The training data as float64 arrays (n, d) and (n,), checked; labels must be above zero where `positive`.
 
     Raises:
         PredictorError: invalid features or labels (codes ``predictor.invalid-features``, ``predictor.invalid-labels``), or
@@ -74,10 +66,7 @@ def training_arrays(
 
 
 def query_array(features: NDArray[Any], n_columns: int | None) -> Array:
-    """The rows to predict as a float64 array (m, d), checked against the fit.
-
-    Args:
-        n_columns: columns of the features fitted, None before a fit.
+    """The rows to predict as a float64 array (m, d), checked against the columns of the fit, None before it.
 
     Raises:
         PredictorError: no fit yet (``predictor.not-fitted``), another number of columns, NaN or infinite values

@@ -30,11 +30,7 @@ class ConformalPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than `minimum_rows`.
-        """
+        """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
         self._bounds = Bounds.of(y, ratio=self._ratio)
         folds = make_folds(y, np.random.default_rng(self._seed))
@@ -45,14 +41,8 @@ class ConformalPredictor:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
-        if not len(x):
-            return Prediction(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
         return self._spread.around(self._bounds.clip(self._model.predict(x).mean), ratio=self._ratio)
 
 

@@ -15,6 +15,12 @@ from predictors.lightgbm import LightGBMPredictor
 from predictors.linear import ColumnLinearPredictor, MeanPredictor, RidgePredictor
 from predictors.scale import LabelScale, errors_of, shifted
 
+PROCESS_ROWS = 600
+"""Rows above which no Gaussian process is fitted: it costs n³, and trees are as good there."""
+LIGHTGBM = "LightGBM"
+TREE_ROWS = 15
+"""Rows below which trees are not tried: each leaf has five."""
+
 
 class ResidualPredictor:
     """A base of few parameters, corrected by a model of its errors.
@@ -35,22 +41,14 @@ class ResidualPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 3 rows.
-        """
+        """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
         self._base.fit(x, y)
         self._rest.fit(x, errors_of(y, self._base.predict(x).mean, ratio=self._ratio))
         self._labels, self._n_columns = y, x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
         return self._shifted(self._base.predict(x), self._rest.predict(x))
 
@@ -63,13 +61,6 @@ class ResidualPredictor:
         std = rest.std * mean if self._ratio else rest.std
         low, high = (shifted(base.mean, end, ratio=self._ratio) for end in (rest.low, rest.high))
         return Prediction(mean, std, low, high)
-
-
-PROCESS_ROWS = 600
-"""Rows above which no Gaussian process is fitted: it costs n³, and trees are as good there."""
-LIGHTGBM = "LightGBM"
-TREE_ROWS = 15
-"""Rows below which trees are not tried: each leaf has five."""
 
 
 class CrossValidated(Predictor, Protocol):
@@ -94,17 +85,10 @@ class Candidate:
     refits: bool = False
 
     def tried(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[Predictor, Prediction]:
-        """The model fitted to (n, d) -> (n,), and its held-out predictions (n,).
-
-        Args:
-            fine: folds for closed forms.
-            coarse: fewer folds, for models that are fitted again.
-        """
+        """The model fitted to (n, d) -> (n,), and its held-out predictions (n,): on `coarse` folds where it is refitted."""
         model = self.make()
         model.fit(x, y)
-        if not self.refits and isinstance(
-            model, ColumnLinearPredictor | RidgePredictor | KernelProcess | ResidualPredictor
-        ):
+        if not self.refits and isinstance(model, RidgePredictor | KernelProcess | ResidualPredictor):
             closed = not isinstance(model, KernelProcess) or model.closed_form
             return model, model.held_out(fine if closed else coarse)
         return model, held_out(self.make, x, y, coarse if self.refits else fine)
@@ -130,9 +114,8 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
         parts = {" on aggregates": layout.aggregates, "": None, " on genes": encoding}
         for where, columns in parts.items():
             if columns is None or len(columns):
-                found.append(
-                    Candidate(f"ridge{where} ({scale})", partial(RidgePredictor, scale=scale, columns=columns))
-                )
+                make = partial(RidgePredictor, scale=scale, columns=columns)
+                found.append(Candidate(f"ridge{where} ({scale})", make))
     if n_rows <= PROCESS_ROWS:
         found += _processes(layout, n_columns, smooth)
     found += _on_lookup(layout, n_columns, n_rows, linear)
@@ -149,17 +132,10 @@ def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, 
         all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
         found.append(Candidate(f"Gaussian process ({scale})", all_columns))
         if encoding:
+            make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups)
             lines = (layout.aggregates, encoding)
-            found += [
-                Candidate(
-                    f"Gaussian process on genes ({scale})",
-                    partial(KernelProcess, scale=scale, lines=(), smooth=encoding, groups=groups),
-                ),
-                Candidate(
-                    f"lines and Gaussian process on genes ({scale})",
-                    partial(KernelProcess, scale=scale, lines=lines, smooth=encoding, groups=groups),
-                ),
-            ]
+            found.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
+            found.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))
     return found
 
 
@@ -174,11 +150,10 @@ def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple
     }
     if n_rows <= PROCESS_ROWS:
         rest["Gaussian process"] = partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns))
-    return [
-        Candidate(
-            f"lookup ({scale}) + {name}",
-            partial(ResidualPredictor, partial(ColumnLinearPredictor, layout.lookup, scale=scale), make),
-        )
-        for scale in scales
-        for name, make in rest.items()
-    ]
+    found = []
+    for scale in scales:
+        base = partial(ColumnLinearPredictor, layout.lookup, scale=scale)
+        found += [
+            Candidate(f"lookup ({scale}) + {name}", partial(ResidualPredictor, base, m)) for name, m in rest.items()
+        ]
+    return found

@@ -15,8 +15,7 @@ LEAST = 0.02
 
 def errors_by_model(labels: Array, means: Array, *, ratio: bool) -> Array:
     """Signed errors of predictions (..., n), relative to the labels (n,) where `ratio`."""
-    found: Array = means / labels - 1.0 if ratio else means - labels
-    return found
+    return means / labels - 1.0 if ratio else means - labels
 
 
 def ensemble_weights(labels: Array, means: Array, rng: np.random.Generator, *, ratio: bool) -> Array:
@@ -39,8 +38,7 @@ def ensemble_weights(labels: Array, means: Array, rng: np.random.Generator, *, r
             total += drawn[chosen]
     weights = counts / counts.sum()
     weights[weights < LEAST] = 0.0
-    found: Array = weights / weights.sum()
-    return found
+    return np.asarray(weights / weights.sum())
 
 
 def cross_combined(labels: Array, means: Array, folds: Folds, rng: np.random.Generator, *, ratio: bool) -> Array:

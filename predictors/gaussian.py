@@ -54,18 +54,13 @@ class GaussianPosterior:
     def left_out_std(self) -> Array:
         """The deviations of `held_out` with one fold a row (Rasmussen and Williams 2006, equation 5.12)."""
         inverse = solve_triangular(self._factor[0], np.eye(len(self._z)), lower=True)
-        std: Array = 1.0 / np.sqrt((inverse**2).sum(axis=0))
-        return std
+        return np.asarray(1.0 / np.sqrt((inverse**2).sum(axis=0)))
 
 
 def marginal_loss(kernel: Array, z: Array) -> tuple[float, Array]:
     """The negative log marginal likelihood, but for a constant, and -2 times its gradient by the covariances, (n, n).
 
-    Rasmussen and Williams 2006, equation 5.9.
-
-    Args:
-        kernel: covariances (n, n) with noise.
-        z: labels, (n,).
+    Rasmussen and Williams 2006, equation 5.9, for labels (n,) and a kernel (n, n) that includes the noise.
     """
     factor, _ = cho_factor(kernel, lower=True, check_finite=False)
     alpha = cho_solve((factor, True), z, check_finite=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import product
 
@@ -115,17 +116,12 @@ class KernelProcess:
             raise PredictorError("a Gaussian process fits PLAIN or LOG labels, not RELATIVE ones")
         self.scale = scale
         self._blocks = [np.asarray(block, dtype=np.int64) for block in (*lines, smooth)]
-        self._lines_given, self._smooth_given, self._start = lines, smooth, start
-        self._weight_sigma, self._least_noise = weight_sigma, least_noise
+        self._start, self._weight_sigma, self._least_noise = start, weight_sigma, least_noise
         self._given_groups = np.asarray(groups, dtype=np.int64)
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 3 rows.
-        """
+        """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         self._labels = WarpedLabels.of(y, LOG if self.scale is LabelScale.LOG else PLAIN)
         self._scalers = [Standardiser.of(x[:, block]) for block in self._blocks]
@@ -136,11 +132,7 @@ class KernelProcess:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d); noise is part of the deviation. With LOG the mean is the median of the posterior.
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d); noise is part of the deviation. With LOG the mean is the median of the posterior."""
         lines, smooth = self._rows(query_array(features, self._n_columns))
         prior = np.exp(self._theta[self._n_lines]) + sum(
             np.exp(self._theta[i]) * (line**2).sum(axis=1) for i, line in enumerate(lines)
@@ -191,15 +183,9 @@ class KernelProcess:
 
     def _again(self) -> KernelProcess:
         """The same model, unfitted, with this one's parameters as starting point."""
-        return KernelProcess(
-            scale=self.scale,
-            lines=self._lines_given,
-            smooth=self._smooth_given,
-            groups=self._given_groups.tolist(),
-            weight_sigma=self._weight_sigma,
-            least_noise=self._least_noise,
-            start=self,
-        )
+        again = copy(self)
+        again._start, again._n_columns = self, None
+        return again
 
     def _learn(self) -> None:
         """Learns the common weight, then, with groups, their weights about it."""
@@ -243,8 +229,6 @@ class KernelProcess:
         n_scalars = self._n_lines + 2
         bounds = [(-9.0, 5.0)] * (n_scalars - 1) + [(np.log(self._least_noise), np.log(2.0))]
         bounds += [(w - 6.0, w + 6.0) for w in start[n_scalars:]]
-        found = minimize(
-            posterior.loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}
-        )
-        best: NDArray[np.float64] = found.x
+        options = {"maxiter": iterations}
+        best: Array = minimize(posterior.loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
         return best

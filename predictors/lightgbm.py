@@ -17,25 +17,6 @@ ROUNDS: tuple[int, ...] = tuple(range(0, 201, 25))
 """Numbers of trees that cross-validation chooses from; 0 is the base alone."""
 MINIMUM_ROWS = 20
 """Rows below which no tree is grown: leaves of five rows need a few of them in every fold."""
-PARAMETERS: Mapping[str, Any] = {
-    "objective": "regression",
-    "num_leaves": 4,
-    "min_data_in_leaf": 5,
-    "min_data_in_bin": 1,
-    "learning_rate": 0.1,
-    "lambda_l2": 0.1,
-    "feature_fraction": 0.7,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbosity": -1,
-}
-"""Chosen on published latency tables with 25 to 200 rows; many rounds of very small trees."""
-
-
-ALONE: Mapping[str, Any] = {**PARAMETERS, "feature_fraction": 0.4}
-"""For trees without a base. Each uses fewer columns: among hundreds, a few would hide the others."""
-ALONE_ROUNDS = 150
 BASELINE: Mapping[str, Any] = {
     "objective": "regression",
     "min_data_in_leaf": 5,
@@ -46,51 +27,42 @@ BASELINE: Mapping[str, Any] = {
 }
 """LightGBM's defaults, except for the size of leaves."""
 BASELINE_ROUNDS = 100
+PARAMETERS: Mapping[str, Any] = {
+    **BASELINE,
+    "num_leaves": 4,
+    "min_data_in_bin": 1,
+    "learning_rate": 0.1,
+    "lambda_l2": 0.1,
+    "feature_fraction": 0.7,
+}
+"""Chosen on published latency tables with 25 to 200 rows; many rounds of very small trees."""
+ALONE: Mapping[str, Any] = {**PARAMETERS, "feature_fraction": 0.4}
+"""For trees without a base. Each uses fewer columns: among hundreds, a few would hide the others."""
+ALONE_ROUNDS = 150
 
 
 class LightGBMPredictor:
-    """LightGBM (Ke et al. 2017) on the labels, with a fixed number of small trees.
-
-    Args:
-        scale: PLAIN or LOG.
-        seed: of LightGBM's columns.
-        parameters: LightGBM's own.
-        rounds: trees.
-    """
+    """LightGBM (Ke et al. 2017) on the labels, PLAIN or LOG, with a fixed number of small trees (`rounds`)."""
 
     minimum_rows = 6
 
     def __init__(
-        self,
-        *,
-        scale: LabelScale,
-        seed: int,
-        parameters: Mapping[str, Any] = ALONE,
-        rounds: int = ALONE_ROUNDS,
+        self, *, scale: LabelScale, seed: int, parameters: Mapping[str, Any] = ALONE, rounds: int = ALONE_ROUNDS
     ) -> None:
         self._scale, self._parameters, self._rounds = scale, {**parameters, "seed": seed}, rounds
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 6 rows.
-        """
+        """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._scale.positive)
         targets = np.log(y) if self._scale is LabelScale.LOG else y
-        data = lightgbm.Dataset(x, targets, params=self._parameters)
-        self._model = lightgbm.train(self._parameters, data, self._rounds)
+        self._model = _train(self._parameters, x, targets, self._rounds)
         # In-sample; `ConformalPredictor` gives calibrated intervals.
         self._spread = Spread.of(targets - _predict(self._model, x, self._rounds))
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
         targets = _predict(self._model, x, self._rounds)
         ratio = self._scale is LabelScale.LOG
@@ -106,11 +78,7 @@ class ResidualBooster:
         self.rounds = 0
 
     def fit(self, features: Array, errors: Array, folds: Folds) -> Array:
-        """Learns features (n, d) -> errors (n,).
-
-        Returns:
-            Corrections (n,) of each row by trees grown without its fold; zeros if no round helps.
-        """
+        """Learns features (n, d) -> errors (n,); returns each row's correction by trees grown without its fold, or zeros."""
         self.rounds, self._model = 0, None
         none = np.zeros_like(errors)
         if len(errors) < MINIMUM_ROWS:
@@ -118,7 +86,7 @@ class ResidualBooster:
         corrections = np.zeros((len(ROUNDS), len(errors)))
         for fold in folds:
             training = rest(fold, len(errors))
-            model = self._train(features[training], errors[training], ROUNDS[-1])
+            model = _train(self._parameters, features[training], errors[training], ROUNDS[-1])
             for i, rounds in enumerate(ROUNDS[1:], 1):
                 corrections[i, fold] = _predict(model, features[fold], rounds)
         losses = np.abs(errors - corrections)  # (rounds, n)
@@ -128,21 +96,20 @@ class ResidualBooster:
         if best == 0 or improvement.mean() <= improvement.std() / np.sqrt(len(improvement)):
             return none
         self.rounds = ROUNDS[best]
-        self._model = self._train(features, errors, self.rounds)
+        self._model = _train(self._parameters, features, errors, self.rounds)
         held: Array = corrections[best]
         return held
 
     def predict(self, features: Array) -> Array:
         """Corrections (m,), in the terms of the errors."""
-        if self._model is None or not len(features):
-            return np.zeros(len(features))
-        return _predict(self._model, features, self.rounds)
+        return np.zeros(len(features)) if self._model is None else _predict(self._model, features, self.rounds)
 
-    def _train(self, features: Array, errors: Array, rounds: int) -> lightgbm.Booster:
-        data = lightgbm.Dataset(features, errors, params=self._parameters)
-        return lightgbm.train(self._parameters, data, rounds)
+
+def _train(parameters: dict[str, Any], features: Array, labels: Array, rounds: int) -> lightgbm.Booster:
+    return lightgbm.train(parameters, lightgbm.Dataset(features, labels, params=parameters), rounds)
 
 
 def _predict(model: lightgbm.Booster, features: Array, rounds: int) -> Array:
-    found: Array = np.asarray(model.predict(features, num_iteration=rounds, num_threads=1), dtype=np.float64)
-    return found
+    if not len(features):  # which LightGBM rejects
+        return np.empty(0)
+    return np.asarray(model.predict(features, num_iteration=rounds, num_threads=1), dtype=np.float64)

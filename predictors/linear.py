@@ -29,11 +29,7 @@ class MeanPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); the spread is that of leave-one-out errors.
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 2 rows.
-        """
+        """Learns (n, d) -> (n,); the spread is that of leave-one-out errors."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         weights = y**-2 if self.scale is LabelScale.RELATIVE else np.ones_like(y)
         targets = np.log(y) if self.scale is LabelScale.LOG else y
@@ -46,11 +42,7 @@ class MeanPredictor:
         self._spread = Spread.of(errors_of(y, left_out, ratio=self.scale.positive))
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
         return self._spread.around(np.full(len(x), self._mean), ratio=self.scale.positive)
 
@@ -86,17 +78,11 @@ class RidgePredictor:
         self._bounds = Bounds(-np.inf, np.inf)
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,).
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 3 rows; columns that the features do not have.
-        """
+        """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         targets = np.log(y) if self.scale is LabelScale.LOG else y
         self._bounds = Bounds.of(y, ratio=self.scale.positive)
-        weights = np.ones_like(y)
-        if self.scale is LabelScale.RELATIVE:
-            weights = y**-2 / np.mean(y**-2)
+        weights = y**-2 / np.mean(y**-2) if self.scale is LabelScale.RELATIVE else np.ones_like(y)
         self._standardise = Standardiser.of(self._selected(x), weights)
         self._intercept = float(np.average(targets, weights=weights))
         root = np.sqrt(weights)
@@ -117,22 +103,13 @@ class RidgePredictor:
         self.penalty = self.penalties[best]
         self._coefficients = vt.T @ (shrink[best] * projected / singular)
         self._n_columns = x.shape[1]
-        self._targets, self._root, self._residual, self._u, self._shrink = (
-            targets,
-            root,
-            residual[:, best],
-            u,
-            shrink[best],
-        )
+        self._targets, self._root, self._residual = targets, root, residual[:, best]
+        self._u, self._shrink = u, shrink[best]
         means = self._label(targets - left_out[:, best] / root)
         self._spread = Spread.of(errors_of(y, means, ratio=self.scale.positive))
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d); of positive labels within `Bounds`.
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d); of positive labels within `Bounds`."""
         x = query_array(features, self._n_columns)
         mean = self._label(self._intercept + self._standardise(self._selected(x)) @ self._coefficients)
         return self._spread.around(mean, ratio=self.scale.positive)
@@ -151,8 +128,7 @@ class RidgePredictor:
         return self._spread.around(self._label(self._targets - errors / self._root), ratio=self.scale.positive)
 
     def _label(self, targets: Array) -> Array:
-        """Labels from fitted targets."""
-        # Beyond e^±700 floats end.
+        """Labels from fitted targets; beyond e^±700 floats end."""
         labels = np.exp(np.clip(targets, -700, 700)) if self.scale is LabelScale.LOG else targets
         return self._bounds.clip(labels)
 
@@ -160,20 +136,13 @@ class RidgePredictor:
         if self._columns is None:
             return x
         if len(self._columns) and not 0 <= self._columns.min() <= self._columns.max() < x.shape[1]:
-            raise PredictorError(
-                f"the model uses columns {self._columns.tolist()}; the features have {x.shape[1]}",
-                code="predictor.invalid-features",
-            )
+            fault = f"the model uses columns {self._columns.tolist()}; the features have {x.shape[1]}"
+            raise PredictorError(fault, code="predictor.invalid-features")
         return x[:, self._columns]
 
 
 class ColumnLinearPredictor(RidgePredictor):
-    """An affine function of one column, by least squares: latency from MACs, for instance.
-
-    Args:
-        column: its index.
-        scale: see `RidgePredictor`.
-    """
+    """An affine function of one column, by least squares: latency from MACs, for instance."""
 
     def __init__(self, column: int, *, scale: LabelScale = LabelScale.PLAIN) -> None:
         super().__init__(scale=scale, columns=[column], penalties=[0.0])

@@ -58,8 +58,7 @@ class Bounds:
 
     def clip(self, mean: Array) -> Array:
         """Values, clipped to the bounds."""
-        out: Array = np.clip(mean, self.low, self.high)
-        return out
+        return np.clip(mean, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +85,4 @@ class Standardiser:
 
     def __call__(self, features: Array) -> Array:
         """Standardised columns, (m, n_kept)."""
-        out: Array = (features[:, self.kept] - self.centre) / self.scale
-        return out
+        return (features[:, self.kept] - self.centre) / self.scale

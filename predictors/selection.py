@@ -19,13 +19,13 @@ from predictors.quality import Quality, Scores
 from predictors.scale import Bounds, LabelScale, errors_of, shifted
 from predictors.threads import one_thread
 
-LEAST = 1e-12
+LEAST_WIDTH = 1e-12
 """Lower bound, because errors are divided by widths; those of a noiseless process may be 0."""
 
 
 def widths_of(found: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
     """Deviations of predictions (m,) in the terms of errors (see `errors_of`)."""
-    return np.maximum(found.std / bounds.clip(found.mean) if ratio else found.std, LEAST)
+    return np.maximum(found.std / bounds.clip(found.mean) if ratio else found.std, LEAST_WIDTH)
 
 
 class ProcessWidths:
@@ -46,7 +46,7 @@ class ProcessWidths:
         left_out = process.left_out_std()
         if ratio and process.scale is LabelScale.PLAIN:
             left_out = left_out / bounds.clip(mean)
-        self._stretch = max(1.0, float(held_out.mean() / max(left_out.mean(), LEAST)))
+        self._stretch = max(1.0, float(held_out.mean() / max(left_out.mean(), LEAST_WIDTH)))
 
     def __call__(self, features: Array) -> Array:
         """Widths (m,)."""
@@ -89,24 +89,14 @@ class AutoPredictor:
     minimum_rows = MINIMUM_ROWS
 
     def __init__(
-        self,
-        *,
-        layout: FeatureLayout,
-        positive: bool,
-        seed: int,
-        tune_seconds: float = 0.0,
-        tune_trials: int = 40,
+        self, *, layout: FeatureLayout, positive: bool, seed: int, tune_seconds: float = 0.0, tune_trials: int = 40
     ) -> None:
         self.layout, self.positive, self.seed = layout, positive, seed
         self._tune_seconds, self._tune_trials = tune_seconds, tune_trials
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); sets `quality`.
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 6 rows; a layout that does not fit the columns.
-        """
+        """Learns (n, d) -> (n,); sets `quality`."""
         x, y = training_arrays(features, labels, minimum=MINIMUM_ROWS, positive=self.positive)
         self.layout.check(x.shape[1])
         self._bounds = Bounds.of(y, ratio=self.positive)
@@ -115,11 +105,7 @@ class AutoPredictor:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d).
-
-        Raises:
-            PredictorError: see `query_array`.
-        """
+        """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
         if not len(x):
             return Prediction(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
@@ -173,11 +159,7 @@ class AutoPredictor:
         return _Tried(candidate.name, model, mean, widths_of(found, self._bounds, ratio=self.positive))
 
     def _choose_widths(self, tried: list[_Tried], errors: Array) -> tuple[ProcessWidths | None, Array | None]:
-        """The first Gaussian process whose deviations describe the errors better than a constant, or none.
-
-        Returns:
-            The widths as a function of features, and those of the held-out rows (n,).
-        """
+        """The widths by features, and held out (n,), of the first process that describes the errors better than a constant."""
         for each in tried:
             if isinstance(each.model, KernelProcess) and widths_help(errors, each.widths):
                 made = ProcessWidths(each.model, each.widths, each.mean, self._bounds, ratio=self.positive)

@@ -55,9 +55,8 @@ class Tuner:
             improvement = held(offered[index]) - held(found)
             if improvement.mean() > improvement.std() / np.sqrt(len(improvement)):
                 out[index] = found
-                kept.append(
-                    f"{found.name} (held-out error {improvement.mean() / held(offered[index]).mean():.1%} lower)"
-                )
+                share = improvement.mean() / held(offered[index]).mean()
+                kept.append(f"{found.name} (held-out error {share:.1%} lower)")
         return out, tuple(kept)
 
     def _tunable(

@@ -60,12 +60,7 @@ def _number(cell: str) -> float | None:
 
 
 def _explanation(
-    name: str,
-    own: list[int],
-    names: list[str],
-    levels: list[list[int]],
-    choices: list[Choice],
-    source: str,
+    name: str, own: list[int], names: list[str], levels: list[list[int]], choices: list[Choice], source: str
 ) -> tuple[str, int]:
     """The one (earlier gene, level) such that this gene is active exactly if that gene is at least at that level."""
     found: dict[tuple[str, int], None] = {}

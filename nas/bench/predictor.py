@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.bench.errors import BenchmarkError
 from nas.bench.table import Table
 from nas.bench.table_features import TableFeatures
 from nas.errors import UnknownNameError
-from predictors.base import Predictor
+from predictors.base import Array, Predictor
 from predictors.baselines import gaussian_process, lightgbm
 from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.quality import Scores
@@ -22,8 +22,7 @@ from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from predictors.threads import one_thread
 from supernets.space import Architecture
 
-_Array = NDArray[np.float64]
-Encode = Callable[[Sequence[Architecture]], _Array]
+Encode = Callable[[Sequence[Architecture]], Array]
 Models = dict[str, tuple[Encode, Callable[[], Predictor]]]
 """By a model's name, its features and how it is made."""
 LEAST_TRAINING = max(MINIMUM_ROWS, 10)
@@ -95,11 +94,12 @@ def bench_predictor(
         for seed in range(seeds):
             order = np.random.default_rng(seed).permutation(known)
             models = _models(features, seed, positive=positive, tune_seconds=tune_seconds)
-            for n in sorted(train):
-                for name, (encode, make) in models.items():
-                    yield _scored(name, encode, make(), table, labels, order[test : test + n], order[:test], seed)
-                    done += 1
-                    on_progress(done, seeds * len(train) * len(models))
+            for n, (name, (encode, make)) in product(sorted(train), models.items()):
+                parts = order[test : test + n], order[:test]
+                x, new = (encode([table.architectures[i] for i in part]) for part in parts)
+                yield _scored(name, seed, make(), (x, labels[parts[0]]), (new, labels[parts[1]]))
+                done += 1
+                on_progress(done, seeds * len(train) * len(models))
 
     return rows()
 
@@ -119,37 +119,27 @@ def _models(features: TableFeatures, seed: int, *, positive: bool, tune_seconds:
 
 
 def _scored(
-    name: str,
-    encode: Encode,
-    model: Predictor,
-    table: Table,
-    labels: _Array,
-    training: NDArray[np.int64],
-    held_out: NDArray[np.int64],
-    seed: int,
+    name: str, seed: int, model: Predictor, training: tuple[Array, Array], held_out: tuple[Array, Array]
 ) -> Row:
-    x, new = (encode([table.architectures[i] for i in part]) for part in (training, held_out))
+    """The scores of an unfitted model, from features and labels of the training rows and of those held out."""
     with one_thread():
         start = time.perf_counter()
-        model.fit(x, labels[training])
+        model.fit(*training)
         fit_s = time.perf_counter() - start
-        found = model.predict(new)
-    scores = Scores.of(labels[held_out], found.mean, found.low, found.high).to_json()
-    return Row(name, len(training), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
+        found = model.predict(held_out[0])
+    scores = Scores.of(held_out[1], found.mean, found.low, found.high).to_json()
+    return Row(name, len(training[0]), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
 
 
 def _check(table: Table, target: str, n_known: int, *, train: Sequence[int], test: int, seeds: int) -> None:
     if not train or min(train) < LEAST_TRAINING or len(set(train)) != len(train):
         shown = ",".join(str(n) for n in train) or "nothing"
-        raise BenchmarkError(
-            f"training rows are {shown}; expected different numbers, each at least {LEAST_TRAINING}, as in 25,50,100"
-        )
+        expected = f"different numbers, each at least {LEAST_TRAINING}, as in 25,50,100"
+        raise BenchmarkError(f"training rows are {shown}; expected {expected}")
     if test < 2:
         raise BenchmarkError(f"{test} test rows; expected at least 2, better some hundreds")
     if seeds < 1:
         raise BenchmarkError(f"{seeds} seeds; expected at least 1")
     if n_known < test + max(train):
-        raise BenchmarkError(
-            f"{table.name} has {n_known} rows with a value of {target!r}; {test} for testing and {max(train)} for "
-            "training are more: request fewer of either"
-        )
+        wanted = f"{test} for testing and {max(train)} for training"
+        raise BenchmarkError(f"{table.name} has {n_known} rows with a value of {target!r}; expected at least {wanted}")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,10 +95,8 @@ class Replay:
             EvaluationError: fewer than two columns, a duplicate or a constant one, rows that
                 disagree (``table.disagreement``), or too few values (``benchmark.unknown-front``).
         """
-        objectives = (
-            *(Objective(name, "", Goal.MAXIMIZE) for name in maximize),
-            *(Objective(name, "", Goal.MINIMIZE) for name in minimize),
-        )
+        goals = [(Goal.MAXIMIZE, maximize), (Goal.MINIMIZE, minimize)]
+        objectives = tuple(Objective(name, "", goal) for goal, names in goals for name in names)
         _check_columns(table, [o.name for o in objectives])
         _check_exact(table, [o.name for o in objectives], exact)
         values = np.column_stack([o.sign * np.array(table.values[o.name], dtype=np.float64) for o in objectives])
@@ -110,9 +109,8 @@ class Replay:
 
     def problem(self, seed: int) -> SearchProblem:
         """The input of an algorithm."""
-        return SearchProblem(
-            self.table.space, self.objectives, seed, exact={name: partial(self._column, name) for name in self.exact}
-        )
+        exact = {name: partial(self._column, name) for name in self.exact}
+        return SearchProblem(self.table.space, self.objectives, seed, exact=exact)
 
     def run(
         self,
@@ -177,19 +175,13 @@ def bench_search(
         if name not in ALGORITHMS:
             raise UnknownNameError("algorithm", name, ALGORITHMS)
     if not algorithms or len(set(algorithms)) != len(algorithms):
-        given = ", ".join(algorithms) or "none"
-        raise BenchmarkError(f"the algorithms are {given}; expected different ones")
+        raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:
         raise BenchmarkError(f"{seeds} seeds; expected at least 1")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
-    return (
-        replay.run(
-            name, seed, evaluations=evaluations, target=target, batch=batch,
-            on_progress=partial(on_progress, name, seed),
-        )
-        for name in algorithms
-        for seed in range(seeds)
-    )  # fmt: skip
+    run = partial(replay.run, evaluations=evaluations, target=target, batch=batch)
+    pairs = product(algorithms, range(seeds))
+    return (run(name, seed, on_progress=partial(on_progress, name, seed)) for name, seed in pairs)
 
 
 def check_numbers(*, evaluations: int, target: float | None, batch: int) -> None:
@@ -263,10 +255,8 @@ def _check_columns(table: Table, names: Sequence[str]) -> None:
         raise BenchmarkError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
     if len(names) < 2:
         given = ", ".join(map(repr, names)) or "none"
-        raise BenchmarkError(
-            f"a front needs at least two columns to maximize or minimize, got {given}; {table.name} has "
-            f"{', '.join(table.values)}"
-        )
+        available = ", ".join(table.values)
+        raise BenchmarkError(f"a front needs at least two columns, got {given}; {table.name} has {available}")
 
 
 def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> None:
@@ -280,23 +270,20 @@ def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> No
 def _check_values(table: Table, objectives: Sequence[Objective], known: _Array) -> None:
     """Raises unless the exact front is known and a search can begin."""
     if 2 * len(known) <= table.space.size:
+        names = ", ".join(o.name for o in objectives)
         raise BenchmarkError(
-            f"{table.name} has all of {', '.join(o.name for o in objectives)} for {len(known)} of the "
-            f"{table.space.size:.4g} architectures of its space, so that most evaluations of a search would fail; "
-            "use a table with every architecture ('exhaustive: true')",
+            f"{table.name} has {names} for {len(known)} of the {table.space.size:.4g} architectures of its space; most "
+            "evaluations would fail: use a table with every architecture ('exhaustive: true')",
             code="benchmark.unknown-front",
         )
     for objective, column in zip(objectives, known.T, strict=True):
         if np.ptp(column) == 0:
             value = objective.sign * column[0]
-            raise BenchmarkError(
-                f"{table.name}: {objective.name} is {value:g} in all rows; there is nothing to optimize"
-            )
+            raise BenchmarkError(f"{table.name}: {objective.name} is {value:g} in all rows, nothing to optimize")
     for which, architecture in (("smallest", table.space.smallest), ("largest", table.space.largest)):
-        lacking = [o.name for o in objectives if table.value(architecture, o.name) is None]
-        if lacking:
-            raise BenchmarkError(
-                f"{table.name} has no {lacking[0]} of the {which} architecture ({architecture.key}), which a search "
-                "evaluates first; add the value",
-                code="benchmark.unknown-front",
-            )
+        for objective in objectives:
+            if table.value(architecture, objective.name) is None:
+                message = (
+                    f"{table.name} has no {objective.name} of the {which} architecture ({architecture.key}); add it"
+                )
+                raise BenchmarkError(message, code="benchmark.unknown-front")

@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FixedFormatter,
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    NullLocator,
-)
 from numpy.typing import NDArray
 
 from nas.errors import NasError
@@ -95,10 +87,7 @@ def _invalid(message: str) -> NasError:
 
 
 def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
-    """Draws the rows of all algorithms into one file, whose suffix is the format.
-
-    Args:
-        line: description of the search, below the title.
+    """Draws the rows of all algorithms into one file, whose suffix is the format; `line`, the search, is below the title.
 
     Raises:
         NasError: see `check_plot_file`.
@@ -157,20 +146,13 @@ def search_page(rows: Sequence[Row], line: str) -> str:
     effort: dict[str, Any] = {"title": {"text": _X_TITLE}, "showline": True, "zeroline": False}
     if _is_long(drawn):
         most = max(int(curve.evaluations[-1]) for curve in drawn)
-        effort |= {
-            "type": "log",
-            "dtick": "D2",
-            "range": [1, float(np.log10(most))],
-        }  # from 10, with ticks at 20 and 50
+        effort |= {"type": "log", "dtick": "D2", "range": [1, float(np.log10(most))]}  # from 10, ticks at 20 and 50
+    title = f"<b>{_TITLE}</b><br><span style='font-size:13px'>{escape(_subtitle(rows, line))}</span>"
     layout = {
         "xaxis": effort,
         "yaxis": quality,
         "font": {"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
-        "title": {
-            "text": f"<b>{_TITLE}</b><br><span style='font-size:13px'>{escape(_subtitle(rows, line))}</span>",
-            "x": 0.02,
-            "xanchor": "left",
-        },
+        "title": {"text": title, "x": 0.02, "xanchor": "left"},
         "legend": {"orientation": "h", "y": -0.16, "x": 0.5, "xanchor": "center"},
         "margin": {"l": 90, "r": 30, "t": 80, "b": 60},
         "hovermode": "x unified",
@@ -187,12 +169,7 @@ def _traces(curve: Curve, colour: str, dashed: bool) -> list[dict[str, Any]]:
     hover = [f"{share:.2%} ({low:.2%} to {high:.2%})" for low, share, high in zip(curve.low, curve.median, curve.high)]  # noqa: B905
     return [
         {**edge, "y": array(_missing(curve.low))},
-        {
-            **edge,
-            "y": array(_missing(curve.high)),
-            "fill": "tonexty",
-            "fillcolor": f"rgba({red},{green},{blue},0.16)",
-        },
+        {**edge, "y": array(_missing(curve.high)), "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.16)"},
         {
             **common,
             "y": array(_missing(curve.median)),
@@ -207,29 +184,27 @@ def _traces(curve: Curve, colour: str, dashed: bool) -> list[dict[str, Any]]:
 def _shares(row: Row, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
     """The share after each number of evaluations."""
     steps, shares = np.array([n for n, _ in row.hypervolume]), np.array([0.0, *(share for _, share in row.hypervolume)])
-    found: NDArray[np.float64] = shares[np.searchsorted(steps, numbers, side="right")]
-    return found
+    return np.asarray(shares[np.searchsorted(steps, numbers, side="right")])
 
 
 def _missing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    missing: NDArray[np.float64] = np.maximum(1 - shares, _NEAREST / 10)
-    return missing
+    return np.asarray(np.maximum(1 - shares, _NEAREST / 10))
 
 
 def _set_axes(axis: Axes, drawn: Sequence[Curve]) -> None:
     ticks = _ticks(drawn)
     axis.set_yscale("log")
     axis.set_ylim(*_limits(drawn))
-    axis.yaxis.set_major_locator(FixedLocator([1 - tick for tick in ticks]))
-    axis.yaxis.set_major_formatter(FixedFormatter([_percent(tick) for tick in ticks]))
-    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_locator(ticker.FixedLocator([1 - tick for tick in ticks]))
+    axis.yaxis.set_major_formatter(ticker.FixedFormatter([_percent(tick) for tick in ticks]))
+    axis.yaxis.set_minor_locator(ticker.NullLocator())
     if _is_long(drawn):
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axis.set_xlim(10 if _is_long(drawn) else 0, max(int(curve.evaluations[-1]) for curve in drawn))
     axis.set_xlabel(_X_TITLE)
     axis.set_ylabel(_Y_TITLE)

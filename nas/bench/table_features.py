@@ -100,16 +100,13 @@ class TableFeatures:
         """Blocks of aggregate columns, each (n, any)."""
         families = _families([c.name for c in self.space.choices])
         numbers = set(self._numbers())
-        sums = {
-            name: values[:, list(m.values())].sum(axis=1)
-            for name, m in families.items()
-            if numbers.issuperset(m.values())
-        }
+        numeric = [list(m.values()) for m in families.values() if numbers.issuperset(m.values())]
+        sums = [values[:, members].sum(axis=1) for members in numeric]
         parts = [self._counts(genes, active, list(members.values())) for members in families.values()]
-        parts += [_columns(list(sums.values()), len(genes)), *_products(families, values, numbers)]
+        parts += [_columns(sums, len(genes)), *_products(families, values, numbers)]
         grouped = {i for members in families.values() for i in members.values()}
         single = sorted(numbers - grouped)
-        parts.append(_columns(self._crossed(single, values, list(sums.values())), len(genes)))
+        parts.append(_columns(self._crossed(single, values, sums), len(genes)))
         return parts
 
     def _crossed(self, single: list[int], values: _Array, sums: list[_Array]) -> list[_Array]:

@@ -45,13 +45,9 @@ class Budget:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Budget:
         """The budget that `to_json` wrote, of this version or an earlier one."""
-        plateau = data.get("plateau")
-        return cls(
-            int(data["evaluations"]),
-            data.get("minutes"),
-            None if plateau is None else Plateau(**plateau),
-            int(data.get("plateau_from") or 0),
-        )
+        plateau = Plateau(**data["plateau"]) if data.get("plateau") else None
+        ignored = int(data.get("plateau_from") or 0)
+        return cls(int(data["evaluations"]), data.get("minutes"), plateau, plateau_from=ignored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +94,8 @@ def extend_budget(
     if spent.ended and done >= budget.evaluations:
         raise NasError(f"its {done} evaluations are used up; add some with --evaluations +50", code="budget.used-up")
     if spent.ended and budget.minutes is not None and used >= budget.minutes:
-        raise NasError(
-            f"its {budget.minutes:g} minutes are used up; add some with --minutes +10", code="budget.used-up"
-        )
+        message = f"its {budget.minutes:g} minutes are used up; add some with --minutes +10"
+        raise NasError(message, code="budget.used-up")
     return budget
 
 
@@ -113,10 +108,8 @@ def _total(option: str, given: str | float, before: float, *, whole: bool) -> fl
         number = 0
     if not 0 < number <= 1e6:
         what = "a whole number" if whole else "a number"
-        raise NasError(
-            f"{option} {given}: expected {what} above 0, or an addition with a plus, e.g. {option} +50",
-            code="budget.invalid",
-        )
+        message = f"{option} {given}: expected {what} above 0, or an addition with a plus, e.g. {option} +50"
+        raise NasError(message, code="budget.invalid")
     return before + number if text.startswith("+") else number
 
 
@@ -172,13 +165,8 @@ class Stop:
         """The stop that `to_json` wrote, or that an earlier version stored as its sentence."""
         if isinstance(data, str):
             return cls._of_sentence(data)
-        plateau = data["plateau"]
-        return cls(
-            StopReason(data["reason"]),
-            data["minutes"],
-            None if plateau is None else Plateau(**plateau),
-            data["message"],
-        )
+        plateau = None if data["plateau"] is None else Plateau(**data["plateau"])
+        return cls(StopReason(data["reason"]), data["minutes"], plateau, data["message"])
 
     @classmethod
     def _of_sentence(cls, text: str) -> Self:

@@ -36,28 +36,20 @@ class NearestInfeasible:
 
 
 def total_violation(
-    constraints: Sequence[Constraint],
-    values: Callable[[Objective], NDArray[np.float64]],
-    shape: int | tuple[int, ...],
+    constraints: Sequence[Constraint], values: Callable[[Objective], NDArray[np.float64]], shape: int | tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Sums of the violations of all constraints, of this shape: 0 is feasible; NaN where a value is missing.
 
     Args:
         values: gives a metric's values, of this shape, in natural sign.
     """
-    total = np.zeros(shape)
-    for constraint in constraints:
-        total = total + constraint.violation(values(constraint.metric))
-    return total
+    return sum((constraint.violation(values(constraint.metric)) for constraint in constraints), np.zeros(shape))
 
 
 def violations(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
     """`total_violation` of each evaluation, (n,)."""
 
-    def values(metric: Objective) -> NDArray[np.float64]:
-        return np.array([e.value(metric) for e in evaluations], dtype=np.float64)
-
-    return total_violation(constraints, values, len(evaluations))
+    return total_violation(constraints, lambda m: np.array([e.value(m) for e in evaluations]), len(evaluations))
 
 
 def nearest(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]) -> NearestInfeasible | None:

@@ -133,10 +133,7 @@ class Constraint:
 
         0 within both bounds; NaN for NaN.
         """
-        out = np.where(np.isnan(values), np.nan, 0.0)
-        for slack in self.slacks(values).values():
-            out = out + np.maximum(slack, 0.0)
-        return out
+        return sum((np.maximum(slack, 0.0) for slack in self.slacks(values).values()), np.zeros(np.shape(values)))
 
     def slacks(self, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """By how much values miss each bound given, ``maximum`` and ``minimum``, same shape; negative within the bound.
@@ -144,11 +141,8 @@ class Constraint:
         As a share of the bound (of 1 where it is 0); NaN for NaN.
         """
         bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
-        return {
-            kind: sign * (values - bound) / (abs(bound) or 1.0)
-            for kind, (bound, sign) in bounds.items()
-            if bound is not None
-        }
+        given = {kind: (bound, sign) for kind, (bound, sign) in bounds.items() if bound is not None}
+        return {kind: sign * (values - bound) / (abs(bound) or 1.0) for kind, (bound, sign) in given.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Its form in a run's store and in `--json`: ``figure``, ``min`` and ``max`` (null for none)."""
@@ -168,9 +162,8 @@ def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint
 def known_objectives(profiles: Iterable[str]) -> list[str]:
     """Names of all objectives that a job with these hardware profiles can have."""
     names = list(profiles)
-    return [f"{m}@{p}" for m, (_, _, per) in _METRICS.items() if per for p in names] + [
-        m for m, (_, _, per) in _METRICS.items() if not per
-    ]
+    timed = [f"{m}@{p}" for m, (_, _, per) in _METRICS.items() if per for p in names]
+    return timed + [m for m, (_, _, per) in _METRICS.items() if not per]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +253,8 @@ class Evaluation:
     @property
     def screened_out(self) -> bool:
         """Whether a staged evaluation stopped early: models may learn from it, but it enters no front."""
-        return any(
-            m.status is Status.SKIPPED or m.request.fidelity is Fidelity.SCREEN for m in self.measurements.values()
-        )
+        found = self.measurements.values()
+        return any(m.status is Status.SKIPPED or m.request.fidelity is Fidelity.SCREEN for m in found)
 
     def value(self, objective: Objective) -> float:
         """The value in its natural sign; NaN where it failed, or was not requested."""

@@ -42,8 +42,7 @@ def _non_dominated(rows: Array) -> NDArray[np.bool_]:
 
         if not np.isfinite(rows).all():  # on which moocore crashes: the ranks of values compare as the values do
             rows = np.stack([np.unique(column, return_inverse=True)[1] for column in rows.T], axis=1).astype(np.float64)
-        found: NDArray[np.bool_] = moocore.is_nondominated(rows, keep_weakly=True)
-        return found
+        return np.asarray(moocore.is_nondominated(rows, keep_weakly=True))
     # Sorted by the first objective, then by the last: no row can be dominated by a later one.
     order = np.lexsort((rows[:, -1], rows[:, 0]))
     rows = rows[order]
@@ -111,9 +110,8 @@ class GrowingVolume:
     def grows(self, rows: Array) -> NDArray[np.bool_]:
         """Which rows (n, m), each alone, would add volume, (n,)."""
         covered = np.any(np.all(self._front[None] <= rows[:, None], axis=2), axis=1)
-        below: NDArray[np.bool_] = np.all(rows < self._reference, axis=1)  # false for NaN
-        found: NDArray[np.bool_] = below & ~covered
-        return found
+        below = np.all(rows < self._reference, axis=1)  # false for NaN
+        return np.asarray(below & ~covered)
 
 
 def hypervolume_history(values: Array, reference: Array) -> Array:
@@ -146,8 +144,7 @@ def reference_point(first: Array, second: Array) -> Array:
         raise ValueError(f"a reference point needs finite values, got {first.tolist()} and {second.tolist()}")
     worst, difference = np.maximum(first, second), np.abs(first - second)
     magnitude = np.where(worst == 0, 1.0, np.abs(worst))
-    point: Array = worst + MARGIN * np.where(difference > 0, difference, magnitude)
-    return point
+    return np.asarray(worst + MARGIN * np.where(difference > 0, difference, magnitude))
 
 
 def knee(values: Array) -> int:

@@ -19,11 +19,8 @@ class GeneRows:
     def __init__(self, space: SearchSpace) -> None:
         self.levels = space.levels
         index = {choice.name: i for i, choice in enumerate(space.choices)}
-        self._requires = [
-            (i, index[choice.requires[0]], choice.requires[1])
-            for i, choice in enumerate(space.choices)
-            if choice.requires
-        ]
+        required = ((i, choice.requires) for i, choice in enumerate(space.choices) if choice.requires)
+        self._requires = [(i, index[parent], level) for i, (parent, level) in required]
 
     def of(self, architectures: Sequence[Architecture]) -> Rows:
         """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
@@ -57,10 +54,7 @@ class GeneRows:
         return self.canonical(np.clip(noisy, 0, top).astype(np.int64))
 
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
-        """`n` rows that differ from one of `rows` in one gene (and in those that it activates or blanks).
-
-        If an inactive gene is drawn, the row comes back unchanged.
-        """
+        """`n` `mutants` of rows drawn from `rows`."""
         return self.mutants(rows[rng.integers(len(rows), size=n)], rng) if len(rows) else rows
 
     def mutants(self, rows: Rows, rng: np.random.Generator) -> Rows:

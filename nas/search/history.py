@@ -35,8 +35,7 @@ def draw_unknown(
     tries = n * (_TRIES_SMALL if space.size <= ENUMERABLE else _TRIES_LARGE)
     while len(found) < n and tries > 0:
         tries -= 1
-        drawn = space.sample(rng)
-        if drawn not in known:
+        if (drawn := space.sample(rng)) not in known:
             found.setdefault(drawn)
     if len(found) < n and space.size <= ENUMERABLE:
         rest = [a for a in space.enumerate() if a not in known and a not in found]

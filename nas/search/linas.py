@@ -66,9 +66,7 @@ class LINAS(SearchAlgorithm):
         generations: int = GENERATIONS,
     ) -> None:
         if per_loop < 2 * _FOLDS:
-            raise ValueError(
-                f"{per_loop} architectures per loop are too few for cross-validation; give at least {2 * _FOLDS}"
-            )
+            raise ValueError(f"{per_loop} architectures per loop; cross-validation needs at least {2 * _FOLDS}")
         self._space, self._objectives, self._seed = space, list(objectives), seed
         self._constraints, self._per_loop, self._generations = list(constraints), per_loop, generations
         self._genes = GeneRows(space)

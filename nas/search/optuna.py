@@ -12,9 +12,10 @@ import optuna
 
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
+from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
 from predictors.threads import one_thread
-from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+from supernets.space import Architecture, Choice, SearchSpace
 
 SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
@@ -50,15 +51,14 @@ class OptunaSearch(SearchAlgorithm):
         sampler: str = "tpe",
         constraints: Sequence[Constraint] = (),
     ) -> None:
-        self._space, self._constraints = space, list(constraints)
+        self._space, self._genes, self._constraints = space, GeneRows(space), list(constraints)
         self._rng = np.random.default_rng(seed)
         self._history = History(objectives, constraints)
         self._slacks: dict[Architecture, dict[str, float]] = {}
         self._open: dict[Architecture, optuna.Trial] = {}  # asked for and not evaluated yet
         with quiet():
-            self._study = optuna.create_study(
-                sampler=SAMPLERS[sampler](seed), directions=["minimize"] * len(objectives)
-            )
+            directions = ["minimize"] * len(objectives)
+            self._study = optuna.create_study(sampler=SAMPLERS[sampler](seed), directions=directions)
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
@@ -111,11 +111,9 @@ class OptunaSearch(SearchAlgorithm):
 
     def _trial_of(self, architecture: Architecture) -> optuna.Trial:
         """An open trial of a given architecture; inactive genes are random."""
-        genes = np.array(architecture.genes, dtype=np.int64)
-        levels = np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes).tolist()
-        self._study.enqueue_trial(
-            {choice.name: level for choice, level in zip(self._space.choices, levels, strict=True) if _varies(choice)}
-        )
+        levels = self._genes.filled(self._genes.of([architecture]), self._rng)[0].tolist()
+        named = zip(self._space.choices, levels, strict=True)
+        self._study.enqueue_trial({choice.name: level for choice, level in named if _varies(choice)})
         trial = self._study.ask()
         self._proposed(trial)
         return trial

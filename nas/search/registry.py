@@ -56,11 +56,8 @@ class Entry:
         """A fresh algorithm."""
         module, _, name = self.path.partition(":")
         make: Callable[..., SearchAlgorithm] = getattr(import_module(f"nas.search.{module}"), name)
-        extra = {use: getattr(problem, use) for use in self.uses}
-        return make(
-            problem.space, problem.objectives, seed=problem.seed, constraints=problem.constraints,
-            **self.settings, **extra,
-        )  # fmt: skip
+        used = {use: getattr(problem, use) for use in ("seed", "constraints", *self.uses)}
+        return make(problem.space, problem.objectives, **used, **self.settings)
 
 
 _EVOLUTION, _OPTUNA = "evolution.search:EvolutionSearch", "optuna:OptunaSearch"

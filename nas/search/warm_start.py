@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.problem.constraints import violations
 from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
-from nas.problem.pareto import non_dominated
+from nas.problem.pareto import Array, non_dominated
 from nas.search.base import SearchAlgorithm
 from nas.search.ranking import survivors
 from supernets.space import Architecture
@@ -24,31 +23,24 @@ FIRST = 8
 class Surrogate(Protocol):
     """Predicts minimised values of architectures, (..., n, m), `z` standard deviations from the mean."""
 
-    def values(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]: ...
+    def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array: ...
 
 
 class PriorObservations:
-    """Values from other runs, for algorithms that learn from them; the last one of each architecture and objective.
-
-    Attributes:
-        promising: the architectures that they show to be good; see the function of this name.
-    """
+    """Values from other runs, for algorithms that learn from them; the last one of each architecture and objective."""
 
     def __init__(
         self, evaluations: Sequence[Evaluation], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
     ) -> None:
         self.promising = promising(evaluations, objectives, constraints, n=len(evaluations))
-        self._rows: dict[Architecture, NDArray[np.float64]] = {}
+        self._rows: dict[Architecture, Array] = {}
         for evaluation, row in zip(evaluations, minimised(evaluations, objectives), strict=True):
             before = self._rows.get(evaluation.architecture, row)
             self._rows[evaluation.architecture] = np.where(np.isfinite(row), row, before)
 
-    def column(
-        self, objective: int, without: Collection[Architecture]
-    ) -> tuple[list[Architecture], NDArray[np.float64]]:
+    def column(self, objective: int, without: Collection[Architecture]) -> tuple[list[Architecture], Array]:
         """Architectures outside `without` that have a value in an objective, and the minimised values, (n,)."""
-        found = {a: float(row[objective]) for a, row in self._rows.items() if a not in without}
-        kept = {a: value for a, value in found.items() if math.isfinite(value)}
+        kept = {a: v for a, row in self._rows.items() if a not in without and math.isfinite(v := float(row[objective]))}
         return list(kept), np.array(list(kept.values()), dtype=np.float64)
 
     def known_to(self, surrogate: Surrogate) -> Surrogate:
@@ -59,9 +51,9 @@ class PriorObservations:
 @dataclass(frozen=True, slots=True)
 class _WithObservations:
     surrogate: Surrogate
-    rows: Mapping[Architecture, NDArray[np.float64]]
+    rows: Mapping[Architecture, Array]
 
-    def values(self, architectures: Sequence[Architecture], z: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         predicted = self.surrogate.values(architectures, z)
         unknown = np.full(predicted.shape[-1], np.nan)
         known = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
@@ -108,12 +100,7 @@ def _available(objective: Objective, names: Sequence[str]) -> Objective | None:
 
 
 class WarmStarted(SearchAlgorithm):
-    """Another algorithm that first asks for what other runs found promising.
-
-    Args:
-        inner: knows nothing of the other runs, or learns from their values by itself.
-        first: architectures to ask for first.
-    """
+    """Another algorithm that first asks for what other runs found promising; it may learn from their values by itself."""
 
     def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
         self._inner = inner
@@ -121,8 +108,7 @@ class WarmStarted(SearchAlgorithm):
 
     def ask(self, n: int) -> list[Architecture]:
         """What is left of the first, then what the inner algorithm asks for."""
-        first = list(self._left)[:n]
-        if first:
+        if first := list(self._left)[:n]:
             self._forget(first)
             self._inner.replay(first)  # it knows them now, and asks for others
         return first + self._inner.ask(n - len(first)) if len(first) < n else first
@@ -137,18 +123,17 @@ class WarmStarted(SearchAlgorithm):
         first = list(self._left)[: len(asked)]
         again = list(first)
         if first:
-            self._forget(first)
             self._inner.replay(asked[: len(first)])
         if rest := asked[len(first) :]:
             again += self._inner.replay(rest)
-        self._forget(asked)
+        self._forget([*first, *asked])
         return again
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """Those of the inner algorithm."""
         return self._inner.fits()
 
-    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
+    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> Array | None:
         """Those of the inner algorithm."""
         return self._inner.lower_confidence_bounds(architectures)
 

@@ -43,8 +43,7 @@ class AgeSurvival(Survival):  # type: ignore[misc]
 
 def norms(rows: Array, p: float) -> Array:
     """L_p norms of rows that are nowhere negative, (n,)."""
-    found: Array = (np.abs(rows) ** p).sum(axis=1) ** (1.0 / p)
-    return found
+    return np.asarray((np.abs(rows) ** p).sum(axis=1) ** (1.0 / p))
 
 
 def first_scores(front: Array) -> tuple[Array, float, Array]:
@@ -86,9 +85,7 @@ def _ends(front: Array) -> list[int]:
 
 def _intercepts(front: Array, ends: list[int]) -> Array:
     """Where the plane through the ends cuts the axes, (m,); each objective's largest value if it does not."""
-    m = front.shape[1]
-    largest = front.max(axis=0)
-    found = largest
+    m, found = front.shape[1], front.max(axis=0)
     if len(ends) == m and np.linalg.matrix_rank(front[ends]) == m:
         plane = np.linalg.solve(front[ends], np.ones(m))
         if (plane > 0).all():

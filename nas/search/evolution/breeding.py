@@ -29,10 +29,9 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get_number_of_uniform_points
 
+from nas.problem.pareto import Array
 from nas.search.evolution.age import AgeSurvival
 from nas.search.evolution.decomposition import DecomposedEvolution
-
-_Array = NDArray[np.float64]
 
 
 class ArrayMating(InfillCriterion):  # type: ignore[misc]
@@ -90,18 +89,16 @@ def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any
     winners = np.where(ahead > 0, one, two)
     for tie in np.flatnonzero(ahead == 0):
         winners[tie] = algorithm.random_state.choice(pairs[tie])
-    found: NDArray[np.int64] = winners[:, None]
-    return found
+    return np.asarray(winners[:, None])
 
 
-def _lead(one: _Array, two: _Array) -> NDArray[np.int64]:
+def _lead(one: Array, two: Array) -> NDArray[np.int64]:
     """1 where the first is smaller, -1 where the second is, else 0."""
     return np.subtract(one < two, one > two, dtype=np.int64)
 
 
-def _repaired(operator: Crossover | Mutation, problem: Any, levels: _Array) -> _Array:
-    found: _Array = levels if operator.repair is None else operator.repair._do(problem, levels)
-    return found
+def _repaired(operator: Crossover | Mutation, problem: Any, levels: Array) -> Array:
+    return levels if operator.repair is None else np.asarray(operator.repair._do(problem, levels))
 
 
 ETA = 3.0
@@ -146,10 +143,8 @@ def evolve(
         score: minimised values (n, n_objectives) and violations (n,) of rows of levels.
         seed: from 0 to 2**32 - 1.
     """
-    n_genes = len(levels)
-    problem = Problem(
-        n_var=n_genes, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n_genes), xu=levels - 1.0, vtype=int
-    )  # fmt: skip
+    n = len(levels)
+    problem = Problem(n_var=n, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n), xu=levels - 1.0, vtype=int)
     mating = ArrayMating(_TOURNAMENT, **operators, eliminate_duplicates=DefaultDuplicateElimination())
     algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), mating=mating)
     algorithm.setup(problem, termination=NoTermination(), seed=seed)
@@ -160,18 +155,12 @@ def evolve(
         values, violations = score(bred.get("X").astype(np.int64))
         bred.set("F", values, "G", violations[:, None])
         algorithm.tell(infills=bred)
-    found: NDArray[np.int64] = algorithm.pop.get("X").astype(np.int64)
-    return found
+    return np.asarray(algorithm.pop.get("X").astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way of evolving.
-
-    Attributes:
-        make: makes an algorithm of a mating, a size of the population and a number of objectives.
-        population: number of survivors.
-    """
+    """One way of evolving: `make` takes a mating, a size of the population and a number of objectives."""
 
     make: Callable[[_Mate, int, int], GeneticAlgorithm]
     operators: Operators
@@ -183,8 +172,7 @@ def directions(n_objectives: int, n: int) -> NDArray[np.float64]:
     partitions = 1
     while n_objectives > 1 and get_number_of_uniform_points(partitions + 1, n_objectives) <= n:
         partitions += 1
-    found: NDArray[np.float64] = UniformReferenceDirectionFactory(n_objectives, n_partitions=partitions).do()
-    return found
+    return np.asarray(UniformReferenceDirectionFactory(n_objectives, n_partitions=partitions).do())
 
 
 def _nsga2(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:

@@ -75,8 +75,7 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
         front = values[first_front(values, pop.get("CV")[:, 0])]
         ideal, nadir = front.min(axis=0), front.max(axis=0)
         span = np.where(nadir > ideal, nadir - ideal, np.maximum(np.ptp(values, axis=0), 1e-12))
-        found: Array = (values - ideal) / span
-        return found
+        return np.asarray((values - ideal) / span)
 
 
 class _Neighbours(Selection):  # type: ignore[misc]

@@ -18,8 +18,9 @@ from pymoo.core.termination import NoTermination
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, ArrayMating
+from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
-from supernets.space import INACTIVE, Architecture, SearchSpace
+from supernets.space import Architecture, SearchSpace
 
 _BARREN = 20
 """Litters in a row without an unknown child after which architectures are drawn at random."""
@@ -58,7 +59,7 @@ class EvolutionSearch(SearchAlgorithm):
         self._population = METHODS[method].population if population is None else population
         if self._population < 2:
             raise ValueError(f"a population of {population} cannot breed; give at least 2")
-        self._space = space
+        self._space, self._genes = space, GeneRows(space)
         self._rng = np.random.default_rng(seed)
         self._history = History(objectives, constraints)
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
@@ -110,9 +111,8 @@ class EvolutionSearch(SearchAlgorithm):
         barren = 0
         while len(bred) < n and barren < _BARREN:
             size = math.ceil((n - len(bred)) / self._unknown_share)
-            litter = self._algorithm.mating.litter(self._algorithm, size)
             unknown: dict[Architecture, NDArray[np.int64]] = {}
-            for levels in litter:
+            for levels in self._algorithm.mating.litter(self._algorithm, size):
                 architecture = self._architecture(levels)
                 if architecture not in self._history.known:
                     unknown.setdefault(architecture, levels)
@@ -135,15 +135,11 @@ class EvolutionSearch(SearchAlgorithm):
         """The levels that it was bred with; for one that was not bred, inactive genes are random."""
         if architecture in self._levels:
             return self._levels[architecture]
-        genes = np.array(architecture.genes, dtype=np.int64)
-        return np.where(genes == INACTIVE, self._rng.integers(0, self._space.levels), genes)
+        return np.asarray(self._genes.filled(self._genes.of([architecture]), self._rng)[0])
 
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
         mate = partial(ArrayMating, **METHODS[method].operators())
         algorithm = METHODS[method].make(mate, self._population, n_objectives)
-        n_genes = len(self._space)
-        problem = Problem(
-            n_var=n_genes, n_obj=n_objectives, n_ieq_constr=int(constrained), xl=np.zeros(n_genes),
-            xu=self._space.levels - 1.0,
-        )  # fmt: skip
+        n, top = len(self._space), self._space.levels - 1.0
+        problem = Problem(n_var=n, n_obj=n_objectives, n_ieq_constr=int(constrained), xl=np.zeros(n), xu=top)
         return algorithm.setup(problem, termination=NoTermination(), seed=seed)

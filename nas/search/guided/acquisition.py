@@ -10,6 +10,9 @@ from nas.problem.constraints import total_violation
 from nas.problem.objectives import Constraint, Objective, metrics_of
 from nas.problem.pareto import Array, non_dominated
 
+VOLUME_SAMPLES = 2_000
+"""Points from which volumes of three and more objectives are estimated."""
+
 
 class Goals:
     """Objectives and constraints over columns of minimised values: the objectives, then the metrics of constraints alone.
@@ -40,10 +43,6 @@ class Goals:
         return np.where(violated[..., None], np.inf, self.objectives(values))
 
 
-VOLUME_SAMPLES = 2_000
-"""Points from which volumes of three and more objectives are estimated."""
-
-
 def hypervolume_improvements(values: Array, front: Array, reference: Array, points: Array | None = None) -> Array:
     """The hypervolume that each row alone would add to a front, (n,).
 
@@ -58,8 +57,7 @@ def hypervolume_improvements(values: Array, front: Array, reference: Array, poin
     front = front[non_dominated(front)]
     if values.shape[1] == 1:
         best = min([float(reference[0]), *front[:, 0].tolist()])
-        found: Array = np.maximum(best - values[:, 0], 0.0)
-        return found
+        return np.asarray(np.maximum(best - values[:, 0], 0.0))
     if values.shape[1] == 2:
         return _improvements_of_two(values, front, reference)
     if points is None:
@@ -81,8 +79,7 @@ def _improvements_of_two(values: Array, front: Array, reference: Array) -> Array
     right = np.concatenate([front[:, 0], [reference[0]]])
     height = np.concatenate([[reference[1]], front[:, 1]])
     width = np.maximum(right - np.maximum(left, values[:, :1]), 0.0)
-    found: Array = (width * np.maximum(height - values[:, 1:], 0.0)).sum(axis=1)
-    return found
+    return np.asarray((width * np.maximum(height - values[:, 1:], 0.0)).sum(axis=1))
 
 
 def select_batch(

@@ -14,6 +14,8 @@ from nas.search.history import draw_unknown
 from nas.search.ranking import survivors
 from supernets.space import Architecture, SearchSpace
 
+_LITTERS = 30
+"""Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
 POOL = 30
 """Random candidates per architecture."""
 
@@ -40,10 +42,6 @@ def spread_out(
         distance = np.minimum(distance, (rows != rows[best]).sum(axis=1))
         distance[best] = -1
     return chosen + draw_unknown(space, {*known, *chosen}, n - len(chosen), rng)
-
-
-_LITTERS = 30
-"""Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,8 @@ def candidates(
     population = np.unique(np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)]), axis=0)
     values, broken = score(genes.architectures(population))
     for _ in range(effort.generations):
-        parents = _tournaments(len(population), 2 * effort.population, rng)
-        children = genes.children(
-            population[parents[: effort.population]], population[parents[effort.population :]], rng
-        )
+        parents = population[_tournaments(len(population), 2 * effort.population, rng)]
+        children = genes.children(parents[: effort.population], parents[effort.population :], rng)
         bred = genes.architectures(children)
         seen.update(dict.fromkeys(bred))
         population, first = np.unique(np.vstack([population, children]), axis=0, return_index=True)
@@ -110,8 +106,8 @@ def relatives(
     """
     found: dict[Architecture, None] = {}
     for _ in range(_LITTERS):
-        pairs = _tournaments(len(parents), 2 * n, rng)
-        children = genes.children(parents[pairs[:n]], parents[pairs[n:]], rng)
+        pairs = parents[_tournaments(len(parents), 2 * n, rng)]
+        children = genes.children(pairs[:n], pairs[n:], rng)
         found.update(dict.fromkeys(a for a in genes.architectures(children) if a not in known))
         if len(found) >= n:
             break
@@ -120,5 +116,4 @@ def relatives(
 
 def _tournaments(n: int, winners: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of the better (lower) of two rows each, of `n` rows that are sorted from best to worst."""
-    better: NDArray[np.int64] = rng.integers(n, size=(winners, 2)).min(axis=1)
-    return better
+    return np.asarray(rng.integers(n, size=(winners, 2)).min(axis=1))

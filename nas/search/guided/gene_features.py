@@ -13,6 +13,8 @@ from supernets.space import Architecture, Choice, SearchSpace
 Genes = NDArray[np.int64]
 """One row per architecture, one column per choice of its space."""
 
+_LIKE = 2
+"""Choices with equal options whose options are counted, at least."""
 _NODES = range(3, 8)
 """Nodes of a cell: with two there is only one path, and published cells have up to seven."""
 
@@ -81,10 +83,6 @@ def _removing(choice: Choice) -> Sequence[int]:
     if len(choice.options) == 1:
         return []
     return [level for level, option in enumerate(choice.options) if isinstance(option, str) or option == 0]
-
-
-_LIKE = 2
-"""Choices with equal options whose options are counted, at least."""
 
 
 class GeneFeatures:

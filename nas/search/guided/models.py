@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,21 +14,9 @@ from nas.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
 from nas.search.guided.gene_features import GeneFeatures, wirings
 from nas.search.guided.surrogate import HammingProcess
-from predictors.base import Predictor
 from predictors.folds import evenly_spaced
-from predictors.quality import Quality
 from predictors.selection import AutoPredictor
 from supernets.space import Architecture, SearchSpace
-
-
-class ScoredPredictor(Predictor, Protocol):
-    """A predictor that cross-validates itself as it is fitted."""
-
-    @property
-    def quality(self) -> Quality:
-        """Of the last fit."""
-        ...
-
 
 CELL_ROWS = 80
 """Labels by which a space is judged to be a cell, at most; each of about ten wirings costs a short fit."""
@@ -53,13 +41,7 @@ class GeneKind:
         self._wired = [GeneFeatures(space, wiring) for wiring in wirings(space)]
 
     def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """A model fitted to labels.
-
-        Args:
-            architectures: at least `minimum_rows`.
-            labels: in natural sign (n,), all finite.
-            ratio: whether errors count as ratios, as those of positive costs do.
-        """
+        """A model fitted to labels in natural sign (n,), all finite; `ratio`: errors count as ratios, as of positive costs."""
         some = evenly_spaced(len(labels), CELL_ROWS)
         features = self._likeliest([architectures[i] for i in some], labels[some], ratio=ratio)
         process = self._process(features, ratio=ratio)
@@ -80,14 +62,10 @@ class GeneKind:
         return self._wired[best] if explained[1 + best] - cost > explained[0] else self._plain
 
     def _process(self, features: GeneFeatures, *, ratio: bool) -> HammingProcess:
+        goal = Goal.MINIMIZE if ratio else Goal.MAXIMIZE
+        name = "genes" if features.wiring is None else "a cell's live edges"
         return HammingProcess(
-            features.groups,
-            trend=features.counts,
-            goal=Goal.MINIMIZE if ratio else Goal.MAXIMIZE,
-            seed=self._seed,
-            name="Gaussian process over genes"
-            if features.wiring is None
-            else "Gaussian process over a cell's live edges",
+            features.groups, trend=features.counts, goal=goal, seed=self._seed, name=f"Gaussian process over {name}"
         )
 
 
@@ -102,9 +80,8 @@ class AutoKind:
 
     def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
         """See `GeneKind.fit`."""
-        predictor = AutoPredictor(
-            layout=self.source.layout, positive=ratio, seed=self.seed, tune_seconds=self.tune_seconds
-        )
+        layout = self.source.layout
+        predictor = AutoPredictor(layout=layout, positive=ratio, seed=self.seed, tune_seconds=self.tune_seconds)
         predictor.fit(self.source.rows(architectures), labels)
         return MetricModel(self.source.rows, predictor, ratio)
 
@@ -114,7 +91,7 @@ class MetricModel:
     """A fitted model of one metric."""
 
     features: Features
-    predictor: ScoredPredictor
+    predictor: HammingProcess | AutoPredictor
     ratio: bool
 
     @staticmethod
@@ -160,13 +137,9 @@ class SurrogateModels:
         self._known: dict[Architecture, tuple[Array, Array]] = {}
 
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
-        """Minimised values `z` standard deviations from the mean; negative is better.
+        """Minimised values (..., n, m), `z` standard deviations, a number or (..., n, m), from the mean; negative is better.
 
-        Args:
-            z: a number, or an array of shape (..., n, m).
-
-        Returns:
-            (..., n, m); exact values do not depend on `z`.
+        Exact values do not depend on `z`.
         """
         mean, std = self._latent(architectures)
         z = np.broadcast_to(np.asarray(z, dtype=np.float64), np.broadcast_shapes(np.shape(z), mean.shape))

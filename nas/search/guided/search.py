@@ -82,9 +82,7 @@ class GuidedSearch(HistorySearch):
         stray = sorted(set(self._exact) - {m.name for m in metrics})
         if stray or not objectives:
             names = [m.name for m in metrics]
-            raise ValueError(
-                f"exact functions are given for {stray}, which are not among the metrics searched: {names}"
-            )
+            raise ValueError(f"exact functions are given for {stray}; expected some of the metrics searched: {names}")
         genes = GeneKind(space, seed=seed)
         self._kinds: dict[str, list[GeneKind | AutoKind]] = {m.name: [genes] for m in metrics}
         for name, source in (features or {}).items():
@@ -209,8 +207,7 @@ def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The nadir of the front of values (n, m), moved out."""
     front = values[non_dominated(values)]
     nadir = front.max(axis=0)
-    reach: NDArray[np.float64] = nadir + MARGIN * (nadir - front.min(axis=0))
-    return reach
+    return np.asarray(nadir + MARGIN * (nadir - front.min(axis=0)))
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:

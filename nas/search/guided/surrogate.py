@@ -77,11 +77,7 @@ class HammingProcess:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); sets `quality`.
-
-        Raises:
-            PredictorError: see `training_arrays`; fewer than 4 rows.
-        """
+        """Learns (n, d) -> (n,); sets `quality`."""
         x, y = self._checked(features, labels)
         self._labels = self._warped(y)
         self._x, self._t = x[:, self._columns], x[:, self._trend]
@@ -89,9 +85,8 @@ class HammingProcess:
             # Evenly spaced, because the early rows of a search are random and the late ones are good.
             some = evenly_spaced(len(x), LIKELIHOOD_ROWS)
             self._theta = self._most_likely(self._x[some], self._t[some], self._labels.z[some], ITERATIONS)[0]
-            self._posterior = GaussianPosterior(
-                self._kernel(self._x, self._t), np.exp(self._theta[_NOISE]) + JITTER, self._labels.z
-            )
+            noise = np.exp(self._theta[_NOISE]) + JITTER
+            self._posterior = GaussianPosterior(self._kernel(self._x, self._t), noise, self._labels.z)
             self.quality = self._report(x, y)
         self._n_columns = x.shape[1]
 
@@ -99,10 +94,7 @@ class HammingProcess:
         """The log of the greatest posterior density of the labels with these features, in nats, but for a constant.
 
         A short optimisation on all rows; the process does not change. It compares processes with equally many weights
-        and trend columns on the same labels.
-
-        Raises:
-            PredictorError: as for `fit`.
+        and trend columns on the same labels; it raises as `fit` does.
         """
         x, y = self._checked(features, labels)
         with one_thread():
@@ -170,23 +162,12 @@ class HammingProcess:
         common = start[_WEIGHTS]
         bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0)), (-12.0, 5.0)]
         bounds += [(common - 6.0, common + 6.0)] * self._n_groups
-        found = minimize(
-            self._loss,
-            start,
-            args=(x, slopes, z, common),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": iterations},
-        )
+        loss, options = partial(self._loss, x=x, slopes=slopes, z=z, common=common), {"maxiter": iterations}
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return found.x, float(found.fun)
 
     def _loss(self, theta: Array, x: Array, slopes: Array, z: Array, common: float) -> tuple[float, Array]:
-        """Negative log posterior density and its gradient; the weights' prior is centred on `common`.
-
-        Args:
-            slopes: inner products of the rows' trend columns, (n, n).
-        """
+        """Negative log posterior density and its gradient; `slopes`: inner products of trends, `common` a prior's centre."""
         weights = np.exp(theta[_WEIGHTS:])
         distance = np.sqrt(distances(x, x, weights[self._groups]))
         rough = np.exp(theta[_AMPLITUDE] - distance)

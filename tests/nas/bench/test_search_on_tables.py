@@ -61,11 +61,11 @@ def test_a_run_on_another_table_is_another(tmp_path: Path) -> None:
 
 
 def planted(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
-    """The digest of random search when the module of its draws has this text."""
-    (folder / "draws.py").write_text(text)
+    """The digest of random search when the module of its gene rows has this text."""
+    (folder / "planted.py").write_text(text)
     own = algorithm_source._file
     monkeypatch.setattr(
-        algorithm_source, "_file", lambda name: folder / "draws.py" if name == "nas.search.history" else own(name)
+        algorithm_source, "_file", lambda name: folder / "planted.py" if name == "nas.search.genes" else own(name)
     )
     caches = (source_digest, algorithm_source._module)
     try:
@@ -84,12 +84,12 @@ def test_the_digest_follows_the_definitions_that_an_algorithm_reaches(
     def of(text: str) -> str:
         return planted(tmp_path, monkeypatch, text)
 
-    plain = of("LIMIT = 1\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT\n")
-    same = '"""Says more."""\nLIMIT = 1\nOTHER = 5\n\ndef draw_unknown():  # why\n    return _one()\n\n'
+    plain = of("LIMIT = 1\n\ndef GeneRows():\n    return _one()\n\ndef _one():\n    return LIMIT\n")
+    same = '"""Says more."""\nLIMIT = 1\nOTHER = 5\n\ndef GeneRows():  # why\n    return _one()\n\n'
     assert of(same + "def _one():\n    return LIMIT\n\ndef neighbour():\n    return OTHER\n") == plain
-    assert of("LIMIT = 2\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT\n") != plain
-    assert of("LIMIT = 1\n\ndef draw_unknown():\n    return _one()\n\ndef _one():\n    return LIMIT + 0\n") != plain
-    assert of("from nas.search.genes import GeneRows as draw_unknown\n") != of("draw_unknown = 1\n")
+    assert of("LIMIT = 2\n\ndef GeneRows():\n    return _one()\n\ndef _one():\n    return LIMIT\n") != plain
+    assert of("LIMIT = 1\n\ndef GeneRows():\n    return _one()\n\ndef _one():\n    return LIMIT + 0\n") != plain
+    assert of("from nas.search.ranking import survivors as GeneRows\n") != of("GeneRows = 1\n")
     digests = {name: source_digest(name) for name in ALGORITHMS}
     assert len(set(digests.values())) == len(digests)
 
