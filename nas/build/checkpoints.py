@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.config import load_job
 from nas.config.supernet import SupernetConfig
@@ -14,14 +12,11 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
+from supernets.families.single import innermost
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
-    """The finished checkpoint that ``supernet.from`` names; None where it names none.
-
-    Raises:
-        JobError, CheckpointError: as of `find_checkpoint`.
-    """
+    """The finished checkpoint that ``supernet.from`` names, as of `find_checkpoint`; None where it names none."""
     if supernet.from_ is None:
         return None
     return find_checkpoint(runs, supernet.from_, supernet.from_path, where=f"{source}: supernet.from")
@@ -47,11 +42,8 @@ def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str
         folder = folder / "checkpoint"
     checkpoint = load_checkpoint(folder)
     if not checkpoint.finished:
-        done, epochs = checkpoint.progress["epoch"], checkpoint.progress["epochs"]
-        raise CheckpointError(
-            f"{folder}: trained for {done} of {epochs} epochs; finish it first with `nas resume`",
-            code="checkpoint.unfinished",
-        )
+        done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
+        raise CheckpointError(f"{folder}: {done}; finish it first with `nas resume`", code="checkpoint.unfinished")
     return checkpoint
 
 
@@ -67,19 +59,11 @@ def _of_run(runs: RunsFolder, run: str) -> Path:
 
 
 def check_training_data(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
-    """Rejects a checkpoint that was trained on other examples than the job's training part.
-
-    Args:
-        key: key of the job file that names the checkpoint.
-
-    Raises:
-        CheckpointError: it was.
-    """
+    """Raises `CheckpointError` if the checkpoint that a key of the job names was trained on other examples than the job's."""
     trained_on, ours = checkpoint.progress["data"], data.train
     if trained_on["digest"] != ours.digest:
         noun = data.format.noun
-        text = isinstance(data.format, TextFormat)
-        keys = "data.tokenizer" if text else "data.image_size, channels, mean and std"
+        keys = "data.tokenizer" if isinstance(data.format, TextFormat) else "data.image_size, channels, mean and std"
         raise CheckpointError(
             f"{key}: the checkpoint was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
             f"job's training part ({data.name}, {ours.digest}), and this job's validation {noun}s may be among them; copy the "
@@ -90,27 +74,20 @@ def check_training_data(checkpoint: Checkpoint, data: DataSet, *, key: str) -> N
 
 
 def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: str) -> None:
-    """Rejects a checkpoint whose networks take other inputs than the job's, or have other classes.
+    """Raises `CheckpointError` if a checkpoint's networks take other inputs than the job's, or have other classes.
 
     Args:
         source: the checkpoint's name in the job file, under `key`.
-
-    Raises:
-        CheckpointError: they do.
     """
-    given, ours = (_of_inputs(one.to_json()) for one in (checkpoint.supernet.family, family))
+    given, ours = _inputs_of(checkpoint.supernet.family), _inputs_of(family)
     if given != ours:
-        raise CheckpointError(
-            f"{key}: {source} is for {given}, and the job's networks for {ours}; name one that was trained on this data set",
-            code="checkpoint.other-data",
-        )
+        why = f"is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
+        raise CheckpointError(f"{key}: {source} {why}", code="checkpoint.other-data")
 
 
-def _of_inputs(family: Mapping[str, Any]) -> str:
-    """The inputs of a family as words of a message, from its description."""
-    plain = family
-    while "of" in plain:  # nested, or a single one
-        plain = plain["of"]
+def _inputs_of(family: Family) -> str:
+    """The inputs of a family as words of a message."""
+    plain = innermost(family, family.space.largest)[0].to_json()
     if "vocabulary" in plain:
         return "sentences of {vocabulary} different tokens and {n_classes} classes".format_map(plain)
     return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)

@@ -12,8 +12,7 @@ from hardware_profiles.errors import PrecisionError
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
-from nas.build.compatibility_facts import space_digest
-from nas.build.prepared_job import PreparedJob
+from nas.build.prepared_job import PreparedJob, space_digest
 from nas.build.search_objects import exact_values
 from nas.build.supernet_factory import SupernetFactory
 from nas.errors import JobError
@@ -27,7 +26,7 @@ def check_trainable(supernets: SupernetFactory) -> None:
         JobError, CheckpointError, TrainingError: one is missing.
     """
     if supernets.checkpoint is None:
-        supernets.teacher()
+        _ = supernets.teacher
         supernets.device()
         supernets.strategy().phases(supernets.config.training.epochs)
 
@@ -54,9 +53,8 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
             try:
                 check_precision(precision, profile.provider)
             except PrecisionError as error:
-                raise JobError(
-                    f"{job.source}: precisions: profile {profile.name}: {error}", code="job.precision-unavailable"
-                ) from None
+                where = f"{job.source}: precisions: profile {profile.name}"
+                raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
         with open_profiler(profile) as profiler:
             found[profile.name] = environment = profiler.environment()
         if (path := tables.get(profile.name)) is not None:
@@ -67,16 +65,17 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
 def _check_screening(prepared: PreparedJob, metrics: Sequence[Objective]) -> None:
     n_screened, n = prepared.config.search.screen_images, len(prepared.data.dataset.validation.labels)
     where = f"{prepared.job.source}: search.screen_images"
-    if n_screened is not None and all(metric.metric != "accuracy" for metric in metrics):
+    if n_screened is None:
+        return
+    if all(metric.metric != "accuracy" for metric in metrics):
         raise JobError(f"{where}: no objective or constraint of the job is on accuracy; remove it")
-    if n_screened is not None and n_screened >= n:
+    if n_screened >= n:
         raise JobError(f"{where}: expected fewer than the {n} validation images, got {n_screened}; a tenth is enough")
 
 
 def _check_constraints(prepared: PreparedJob) -> None:
     """Rejects bounds on computed costs outside of the range of the space."""
-    exact = [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]
-    if not exact:
+    if not (exact := [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]):
         return
     supernet, precisions = prepared.supernets.current(), prepared.job.precisions
     ends = [prepared.space.smallest, prepared.space.largest]  # every cost grows with every choice
@@ -87,26 +86,19 @@ def _check_constraints(prepared: PreparedJob) -> None:
             ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
         ):
             if broken:
-                raise JobError(
-                    f"{prepared.job.source}: constraints.{constraint.metric.name}.{key}: no network of the space satisfies "
-                    f"{bound:g}: values range from {low:g} (the smallest) to {high:g} (the largest); change the bound or "
-                    "the space",
-                    code="job.constraint-unsatisfiable",
-                )
+                where = f"{prepared.job.source}: constraints.{constraint.metric.name}.{key}"
+                values = f"from {low:g} (the smallest) to {high:g} (the largest)"
+                message = f"no network satisfies {bound:g}: values range {values}; change the bound or the space"
+                raise JobError(f"{where}: {message}", code="job.constraint-unsatisfiable")
 
 
 def _check_table(prepared: PreparedJob, path: Path, profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
     table, digest = load_lookup(path, profile=profile, environment=environment), space_digest(prepared.supernets.family)
-    where = f"{prepared.job.source}: lookup_tables: {path}"
+    missing = [precision for precision in prepared.job.precisions.names if precision not in table.fits]
     if table.source != digest:
-        raise JobError(
-            f"{where} is of another space ({table.source}) than the job's ({digest}); calibrate with this job",
-            code="job.lookup-table-unusable",
-        )
-    for precision in prepared.job.precisions.names:
-        if precision not in table.fits:
-            raise JobError(
-                f"{where} has no fit for {precision}, only for {', '.join(table.fits)}; calibrate with this job, into the "
-                "same file",
-                code="job.lookup-table-unusable",
-            )
+        fault = f"is of another space ({table.source}) than the job's ({digest}); calibrate with this job"
+    elif missing:
+        fault = f"has no fit for {missing[0]}, only for {', '.join(table.fits)}; calibrate with this job, into the same file"
+    else:
+        return
+    raise JobError(f"{prepared.job.source}: lookup_tables: {path} {fault}", code="job.lookup-table-unusable")

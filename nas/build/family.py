@@ -27,13 +27,9 @@ from supernets.space import Architecture
 
 
 def find_family(
-    supernet: SupernetConfig,
-    data: DataSet,
-    *,
-    checkpoint: Checkpoint | None,
-    pretrained: PretrainedConfig | None,
-    source: str,
-) -> Family:
+    supernet: SupernetConfig, data: DataSet, *,
+    checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, source: str,
+) -> Family:  # fmt: skip
     """The job's family.
 
     Args:
@@ -52,11 +48,9 @@ def find_family(
     def made(spec: Spec) -> Family:
         taken, kind = supernet.description.data, f"{data.format.noun}s"
         if taken != kind:
-            raise JobError(
-                f"{source}: supernet.family: the networks of {supernet.family} take {taken}, and data.name: {data.name} is a "
-                f"data set of {kind}; take another family, or data of {taken}",
-                code="job.unfit-data",
-            )
+            message = f"{supernet.family} takes {taken}, and data.name: {data.name} is a data set of {kind}"
+            remedy = f"take another family, or data of {taken}"
+            raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
         try:
             family: Family = supernet.description.load()(spec, **_sizes(data, pretrained))
             if pretrained is not None and isinstance(family, TransformerFamily):
@@ -69,9 +63,8 @@ def find_family(
         try:
             return _of_checkpoint(supernet, spec, checkpoint, made)
         except SpaceError as error:
-            raise JobError(
-                f"{source}: supernet.network: {supernet.network}: {error}", code="job.invalid-value"
-            ) from None
+            where = f"{source}: supernet.network: {supernet.network}"
+            raise JobError(f"{where}: {error}", code="job.invalid-value") from None
     if spec is None:
         raise JobError(f"{source}: supernet: expected a preset, a space, from or pretrained", code="job.missing-key")
     return made(spec)
@@ -83,26 +76,19 @@ def _of_checkpoint(
     family = checkpoint.supernet.family
     if supernet.network is not None:
         return SingleFamily(family, Architecture.parse(supernet.network))
-    if spec is not None and made(spec).to_json() != family.to_json():
-        raise CheckpointError(
-            "supernet.from: the checkpoint is of another space than the job's; leave preset and space out, or "
-            "train a supernet of this space",
-            code="checkpoint.other-supernet",
-        )
     plain = _plain(family)
     default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
-    if supernet.family not in (default, plain.name):
-        raise CheckpointError(
-            f"supernet.family: the checkpoint's networks are of the family {plain.name}, not {supernet.family}; "
-            "remove family",
-            code="checkpoint.other-supernet",
+    if spec is not None and made(spec).to_json() != family.to_json():
+        fault = (
+            "from: the checkpoint is of another space; leave preset and space out, or train a supernet of this space"
         )
-    if supernet.nested and not isinstance(family, NestedFamily):
-        raise CheckpointError(
-            "supernet.nested: the checkpoint's networks are not nested; remove nested, or train with nested: true",
-            code="checkpoint.other-supernet",
-        )
-    return family
+    elif supernet.family not in (default, plain.name):
+        fault = f"family: the checkpoint's family is {plain.name}, not {supernet.family}; remove family"
+    elif supernet.nested and not isinstance(family, NestedFamily):
+        fault = "nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"
+    else:
+        return family
+    raise CheckpointError(f"supernet.{fault}", code="checkpoint.other-supernet")
 
 
 def _plain(family: Family) -> Family:
@@ -111,45 +97,32 @@ def _plain(family: Family) -> Family:
 
 def _sizes(data: DataSet, pretrained: PretrainedConfig | None) -> dict[str, Any]:
     """What a family is made of beside its spec: the sizes of the data, and those that a pretrained network fixes."""
-    sizes: dict[str, Any]
-    if isinstance(data.format, TextFormat):
-        text = data.format
-        sizes = {
-            "vocabulary": text.vocabulary,
-            "positions": text.max_tokens,
-            "padding": text.padding,
-            "tokens": text.typical_tokens,
-        }
+    sizes: dict[str, Any] = {"n_classes": data.n_classes}
+    if isinstance(text := data.format, TextFormat):
+        sizes |= {"vocabulary": text.vocabulary, "positions": text.max_tokens}
+        sizes |= {"padding": text.padding, "tokens": text.typical_tokens}
         if isinstance(pretrained, BertConfig):
             _check_tokenizer(text, pretrained)
     else:
-        sizes = {"image_size": data.images.image_size, "channels": data.images.channels}
-    return {**sizes, "n_classes": data.n_classes, **({} if pretrained is None else pretrained.fixed)}
+        sizes |= {"image_size": data.images.image_size, "channels": data.images.channels}
+    return sizes if pretrained is None else sizes | pretrained.fixed
 
 
 def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
     """Raises `CheckpointError` unless the sentences' token ids are those that the pretrained network was trained with."""
     folder, tokenizer = config.folder, config.folder / TOKENIZER
+    remedy = "give the tokenizer that the network was trained with"
     if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
-        raise mismatch(
-            f"pretrained: {folder} has a tokenizer of its own, and the data were read with another; leave "
-            "data.tokenizer out"
-        )
-    if text.vocabulary > config.vocabulary:
-        raise mismatch(
-            f"pretrained: {folder} has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of "
-            f"{text.vocabulary}; give the tokenizer that the network was trained with"
-        )
-    if text.padding != config.padding:
-        raise mismatch(
-            f"pretrained: {folder} pads with token {config.padding}, and the tokenizer with {text.padding}; give the "
-            "tokenizer that the network was trained with"
-        )
-    if text.max_tokens > config.positions:
-        raise mismatch(
-            f"pretrained: {folder} has {config.positions} positions, and the sentences up to {text.max_tokens} tokens; set "
-            f"data.max_tokens to {config.positions} or less"
-        )
+        fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
+    elif text.vocabulary > config.vocabulary:
+        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {text.vocabulary}; {remedy}"
+    elif text.padding != config.padding:
+        fault = f"pads with token {config.padding}, and the tokenizer with {text.padding}; {remedy}"
+    elif text.max_tokens > (most := config.positions):
+        fault = f"has {most} positions, and the sentences up to {text.max_tokens} tokens; set data.max_tokens to {most} or less"
+    else:
+        return
+    raise mismatch(f"pretrained: {folder} {fault}")
 
 
 def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dict[str, Tensor]:
@@ -173,10 +146,8 @@ def find_sharing(
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
         if given is not None and given.spec() != trained:
-            raise CheckpointError(
-                "supernet.from: the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it",
-                code="checkpoint.other-supernet",
-            )
+            fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
+            raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
     spec = PLAIN if given is None else given.spec()
     try:

@@ -1,22 +1,29 @@
-"""The data of a job, loaded: its three parts, the calibration part, and the examples that networks are timed on."""
+"""The data of a job: its parts, and its options from the job or from the preprocessing of the network that it starts from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
-from nas.build.preprocessing import data_options
-from nas.build.pretrained import Pretrained
-from nas.config import SearchJob
-from nas.store.folder import RunsFolder
-from supernets.data import DataSet, Part, head, load_data, typical_batches
+from nas.build.pretrained import Pretrained, find_preprocessing
+from nas.config import SearchJob, load_job
+from nas.config.data import VOCABULARY, DataConfig
+from nas.errors import JobError, UnknownNameError
+from nas.store.folder import RunFolder, RunsFolder
+from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, typical_batches
+from supernets.errors import CheckpointError
+from supernets.families.registry import FAMILIES
 
 SPLIT_SEED = 0
 """Seed of the split. Not the job's: a search with another seed would evaluate on images that the supernet was trained on."""
+_OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
+"""Keys of a data section that a pretrained network fixes. A job with the first one of them needs no other source."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,12 +57,101 @@ def load_job_data(config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained
         DataError: the data set is missing or malformed.
     """
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
-    dataset = load_data(
-        data.name,
-        path=data.path,
-        options=data_options(config, runs, pretrained=folder, source=source),
-        validation=data.validation,
-        test=data.test,
-        seed=SPLIT_SEED,
-    )
-    return JobData(dataset, config)
+    options = _data_options(config, runs, pretrained=folder, source=source)
+    shares = {"validation": data.validation, "test": data.test}
+    return JobData(load_data(data.name, path=data.path, options=options, seed=SPLIT_SEED, **shares), config)
+
+
+def _data_options(
+    job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str
+) -> ImageOptions | TextOptions:
+    """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
+
+    Args:
+        pretrained: the folder with the preprocessing of the network that its supernet is made of.
+    """
+    data, own = job.data, _given(job.data)
+    fixed: Mapping[str, Any] = {}
+    if pretrained is not None:
+        fixed = _fixed_by(pretrained, job.supernet.family)
+    elif len(own) < len(_keys(data)):
+        fixed = _of_trained(job, runs, source=source)
+    options = {**fixed, **own}
+    if not data.of_text:
+        _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
+        return ImageOptions(**{key: options.get(key) for key in _OF_IMAGES})
+    given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
+    return TextOptions(tokenizer=options.get("tokenizer"), **given)
+
+
+def _keys(data: DataConfig) -> tuple[str, ...]:
+    return _OF_TEXT if data.of_text else _OF_IMAGES
+
+
+def _given(data: DataConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
+    """The options that a data section gives itself; without keys, those that a pretrained network would fix."""
+    return {key: value for key in keys or _keys(data) if (value := getattr(data, key)) is not None}
+
+
+def _fixed_by(folder: Path, family: str) -> dict[str, Any]:
+    """The options that the pretrained network in a folder fixes for a family."""
+    description = FAMILIES[family]
+    if description.data == "sentences":
+        return {"tokenizer": folder}
+    config = description.pretrained_config(folder)
+    return {key: getattr(config, key) for key in _OF_IMAGES}
+
+
+def _check_images(own: Mapping[str, Any], fixed: Mapping[str, Any], *, where: str, key: str) -> None:
+    """Raises `JobError` for images of other sizes than the network takes."""
+    for name, what in (("image_size", "pixels a side"), ("channels", "channels")):
+        if name in own and own[name] != fixed.get(name, own[name]):
+            message = f"{key} takes images of {fixed[name]} {what}; write {fixed[name]}, or leave it out"
+            raise JobError(f"{where}: data.{name}: {own[name]}, and {message}", code="job.unfit-data")
+
+
+def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, Any]:
+    """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
+    default options, or the supernet is a checkpoint outside of a run's folder."""
+    named = job.supernet.from_
+    if named is None:
+        return {}
+    where = f"{source}: supernet.from"
+    needed = "data.tokenizer" if job.data.of_text else "data.mean, data.std, data.image_size and data.channels"
+    if (run := _run_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)) is None:
+        return {}
+    made = load_job(run.job_file)
+    own = _given(made.data)
+    if _keys(made.data)[0] not in own and made.supernet.pretrained is None:
+        return {}
+    if job.data.vocabulary not in (None, VOCABULARY):
+        message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
+        raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
+    if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
+        return own
+    try:
+        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet.family) | own
+    except CheckpointError as error:
+        what = "tokenizer" if made.data.of_text else "preprocessing"
+        message = f"{named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
+        raise JobError(f"{where}: {message}", code="job.pretrained-unusable") from None
+
+
+def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str, needed: str) -> RunFolder | None:
+    """The run that first trained the supernet of a run; None if the path is of no run."""
+    try:
+        folder = runs.get(named) if path is None else _run_of(path)
+    except UnknownNameError as error:
+        raise JobError(f"{where}: {error} The preprocessing is in its job; or give {needed}", code=error.code) from None
+    if folder is None:
+        return None
+    job = load_job(folder.job_file)
+    origin = job.supernet
+    if _given(job.data, _keys(job.data)[:1]) or origin.from_ is None:
+        return folder
+    return _run_that_made(RunsFolder(folder.path.parent), origin.from_, origin.from_path, where=where, needed=needed)
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """The run of a folder, or of the checkpoint in it; None if it belongs to no run."""
+    return next((folder for folder in map(RunFolder, (path, path.parent)) if folder.holds_a_run), None)

@@ -1,9 +1,13 @@
-"""The composition root: `prepare_job` makes every object of a job from its config."""
+"""The composition root: makes every object of a job from its config, and what is used of a finished run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, cast
 
 from nas.build.checkpoints import check_training_data, named_checkpoint
 from nas.build.family import find_family, find_sharing
@@ -11,9 +15,17 @@ from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import load_pretrained
 from nas.build.resolved_job import ResolvedJob
 from nas.build.supernet_factory import SupernetFactory
-from nas.build.training import check_threads
 from nas.config import SearchJob
+from nas.config.training import TrainingConfig
+from nas.errors import JobError
+from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.folder import RunFolder, RunsFolder
+from nas.store.stored_run import StoredRun
+from supernets.base import Family
+from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.families.nested import NestedFamily
+from supernets.families.single import SingleFamily, innermost
+from supernets.sharing.spec import PLAIN
 from supernets.space import SearchSpace
 
 
@@ -50,7 +62,7 @@ def prepare_job(
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
-    check_threads(config.training, source=source)
+    _check_threads(config.training, source=source)
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
     data = load_job_data(config, runs, pretrained=pretrained, source=source)
@@ -65,3 +77,92 @@ def prepare_job(
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
     )  # fmt: skip
     return PreparedJob(ResolvedJob(config, source), data, supernets)
+
+
+def _check_threads(training: TrainingConfig, *, source: str) -> None:
+    """Rejects a training with more threads than this process may use cores."""
+    if training.threads > (cores := len(os.sched_getaffinity(0))):
+        message = f"{training.threads} threads, and this machine grants {cores} cores; lower it"
+        raise JobError(f"{source}: training.threads: {message}", code="job.too-many-threads")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun:
+    """The supernet that a run trained or searched, and the data that it was trained and searched on."""
+
+    checkpoint: Checkpoint
+    data: JobData
+
+
+def load_trained_run(run: StoredRun) -> TrainedRun:
+    """The supernet and the data of a run, found to be those that its measurements were made with.
+
+    The teacher, hardware profiles, lookup tables and training settings are not needed; of a pretrained network, only the copy
+    of its files that the run keeps.
+
+    Raises:
+        JobError, DataError, CheckpointError: the checkpoint or the data are missing or damaged.
+        NasError: they are others than the run recorded.
+    """
+    config, source = run.job, str(run.folder.job_file)
+    named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
+    pretrained = load_pretrained(config.supernet, run.folder, source=source)
+    data = load_job_data(config, run.runs, pretrained=pretrained, source=source)
+    if named is not None:
+        check_training_data(named, data.dataset, key="supernet.from")
+    checkpoint = named or load_checkpoint(run.folder.checkpoint)
+    with run.store() as store:
+        facts, weights = store.facts(), store.state().weights
+    recorded, found = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, data)
+    check_compatibility(f"run {run.id}", recorded, _plain(found))
+    check_weights(run.id, weights, checkpoint.weights_digest)
+    return TrainedRun(checkpoint, data)
+
+
+def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, Any]:
+    """The facts that two runs must share for their measurements to be comparable, JSON-able.
+
+    They are the space, data, supernet and (where `measured`) profiles of a job.
+    """
+    found = _network_facts(prepared.supernets.family, prepared.data) | {"supernet": _supernet(prepared.supernets)}
+    if measured:
+        found["profiles"] = {profile.name: asdict(profile) for profile in prepared.job.profiles}
+        if prepared.config.data.of_text:
+            found["timed_tokens"] = prepared.config.data.timed_tokens
+    return _plain(found)
+
+
+def space_digest(family: Family) -> str:
+    """A digest that differs between families, spaces and image sizes."""
+    text = json.dumps(family.to_json(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _network_facts(family: Family, data: JobData) -> dict[str, Any]:
+    """The compatibility facts that are known without the training; of a family, what decides on its networks."""
+    plain = innermost(family, family.space.largest)[0].to_json()
+    network = {"network": family.network.key} if isinstance(family, SingleFamily) else {}
+    return {
+        "space": family.space.to_json(),
+        "family": {"family": plain["family"], "nested": isinstance(family, NestedFamily), **network, **plain["spec"]},
+        "data": data.digests(),
+        "calibration_images": data.config.calibration_images,
+    }
+
+
+def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
+    """The digest of trained weights; of a supernet that the job trains, everything that decides on its weights."""
+    if supernets.checkpoint is not None:
+        return {"weights": supernets.checkpoint.weights_digest}
+    facts: dict[str, Any] = {} if supernets.sharing == PLAIN else {"sharing": supernets.sharing.to_json()}
+    facts |= asdict(supernets.settings()) | supernets.config.training.recipe
+    if supernets.pretrained is not None:
+        facts["pretrained"] = supernets.pretrained.digest
+    if supernets.parent is not None:
+        facts["origin"] = supernets.parent.weights_digest
+    return facts
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts as they are read back from a store."""
+    return cast(dict[str, Any], json.loads(json.dumps(facts)))

@@ -13,7 +13,6 @@ from nas.store.folder import RunFolder, write_atomically
 from supernets.checkpoint import has_checkpoint, weights_digest
 from supernets.errors import CheckpointError
 from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer
-from supernets.families.registry import FamilyDescription
 from supernets.pretrained import CONFIG, find_pretrained
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
@@ -39,11 +38,11 @@ class Pretrained:
         Raises:
             StoreError: a file cannot be read or written.
         """
-        names = (CONFIG, self.config.examples_file)
         shutil.rmtree(run.pretrained, ignore_errors=True)
         try:
             run.pretrained.mkdir()
-            found = {name: path.read_bytes() for name in names if (path := self.config.folder / name).is_file()}
+            files = [self.config.folder / name for name in (CONFIG, self.config.examples_file)]
+            found = {path.name: path.read_bytes() for path in files if path.is_file()}
         except OSError as error:
             raise StoreError(
                 f"{error.filename}: {error.strerror}; expected to copy {self.config.folder} without its weights to "
@@ -63,10 +62,17 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
     Raises:
         JobError: it cannot be read, or is of another kind.
     """
-    if supernet.pretrained is None:
+    if (name := supernet.pretrained) is None:
         return None
     try:
-        return _loaded(supernet.pretrained, run, supernet.description)
+        folder = find_preprocessing(name, run)
+        config: PretrainedConfig = supernet.description.pretrained_config(folder)
+        if run is not None and folder == run.pretrained:
+            if has_checkpoint(run.checkpoint):
+                return Pretrained(config, _kept_digest(run), None)
+            folder = find_pretrained(name)
+        network = config.read(folder)
+        return Pretrained(config, weights_digest(network.tensors), network)
     except CheckpointError as error:
         remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
         raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
@@ -82,17 +88,6 @@ def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
     if run is not None and (run.pretrained / _WEIGHTS).is_file():
         return run.pretrained
     return find_pretrained(pretrained)
-
-
-def _loaded(name: str, run: RunFolder | None, family: FamilyDescription) -> Pretrained:
-    folder = find_preprocessing(name, run)
-    config: PretrainedConfig = family.pretrained_config(folder)
-    if run is not None and folder == run.pretrained:
-        if has_checkpoint(run.checkpoint):
-            return Pretrained(config, _kept_digest(run), None)
-        folder = find_pretrained(name)
-    network = config.read(folder)
-    return Pretrained(config, weights_digest(network.tensors), network)
 
 
 def _kept_digest(run: RunFolder) -> str:

@@ -30,23 +30,18 @@ _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput"})
 def build_algorithm(
     prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = ()
 ) -> SearchAlgorithm:
-    """The job's search algorithm over this supernet's space.
-
-    Args:
-        warm_start: evaluations of other runs.
-    """
-    job, search = prepared.job, prepared.config.search
+    """The job's search algorithm over this supernet's space, given the evaluations of other runs."""
+    job, config = prepared.job, prepared.config
     exact = {
         metric.name: partial(exact_values, supernet, job.precisions, metric.metric)
         for metric in job.metrics
         if metric.metric in EXACT_METRICS
     }
     problem = SearchProblem(
-        prepared.space, job.objectives, prepared.config.seed, constraints=job.constraints,
-        features=_features(prepared, supernet), exact=exact, tune_seconds=search.tune_seconds,
-        warm_start=warm_start,
+        prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
+        exact=exact, tune_seconds=config.search.tune_seconds, warm_start=warm_start,
     )  # fmt: skip
-    return make_algorithm(search.algorithm, problem)
+    return make_algorithm(config.search.algorithm, problem)
 
 
 def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, Literal, assert_never
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from nas.build.checkpoints import check_outputs, check_training_data, find_checkpoint
 from nas.build.family import pretrained_weights
 from nas.build.job_data import JobData
 from nas.build.pretrained import Pretrained
-from nas.build.training import find_device, make_settings, make_strategy
 from nas.config import SearchJob
+from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
@@ -23,6 +26,17 @@ from supernets.families.single import SingleFamily
 from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
+from supernets.space import Architecture
+from supernets.strategies.attentive import AttentiveStrategy
+from supernets.strategies.instatune import InstaTuneStrategy
+from supernets.strategies.progressive import ProgressiveStrategy
+from supernets.strategies.single_phase import (
+    LargestStrategy,
+    SandwichStrategy,
+    SinglePathStrategy,
+    SortedStrategy,
+    Teacher,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,38 +85,69 @@ class SupernetFactory:
         torch.manual_seed(self.config.seed)
         weights: Mapping[str, torch.Tensor] | None = None
         if isinstance(self.family, SingleFamily) and self.parent is not None:
-            network = self.parent.supernet.extract(self.family.network)
-            weights = self._recalibrated(network).state_dict()
+            weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.network is not None:
             weights = pretrained_weights(self.pretrained.network, self.family)
         return make_supernet(self.family, self.sharing, pretrained=weights)
 
     def strategy(self) -> TrainingStrategy:
-        """The job's training strategy."""
-        return make_strategy(self.config.training, self.family, self.untrained)
+        """The strategy that the job's training section names."""
+        training, space = self.config.training, self.family.space
+        distill: Teacher = "frozen" if training.distill == "teacher" else training.distill
+        alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
+        match training.strategy:
+            case "sandwich":
+                return SandwichStrategy(space, training.random_subnets, distill)
+            case "single-path":
+                return SinglePathStrategy(space, alone)
+            case "largest":
+                return LargestStrategy(space, alone)
+            case "sorted":
+                return SortedStrategy(space, training.micro_batches, alone)
+            case "progressive":
+                return ProgressiveStrategy(self.family, distill)
+            case "attentive":
+                macs = partial(_macs, self.untrained())
+                return AttentiveStrategy(
+                    space, macs, training.random_subnets, training.candidates, training.pick, distill
+                )
+            case "instatune":
+                return InstaTuneStrategy(
+                    space, training.random_subnets, training.label_weight, training.temperature,
+                    teacher_epochs=(training.teacher_epochs or training.epochs) if distill == "frozen" else 0,
+                    sort=training.sort,
+                )  # fmt: skip
+            case other:
+                assert_never(other)
 
     def settings(self) -> TrainingSettings:
         """The job's training settings."""
-        return make_settings(self.config)
+        job, training = self.config, self.config.training
+        return TrainingSettings(
+            training.epochs, training.batch_size, training.learning_rate, training.weight_decay, training.divergence,
+            shift=training.augment.shift, flip=training.augment.flip, calibration_images=job.calibration_images,
+            keep=training.keep, threads=training.threads, seed=job.seed,
+        )  # fmt: skip
 
     def device(self) -> torch.device:
-        """The device of the training.
+        """The device of the training: an accelerator where the job allows it and torch finds one.
 
         Raises:
             JobError: the job asks for an accelerator that torch does not find.
         """
-        return find_device(self.config.training, source=self.source)
+        wanted, available = self.config.training.device, torch.cuda.is_available()
+        if wanted == "cuda" and not available:
+            message = f"{self.source}: training.device: torch finds no CUDA device here; use auto or cpu"
+            raise JobError(message, code="job.no-accelerator")
+        return torch.device("cuda" if wanted != "cpu" and available else "cpu")
 
+    @cached_property
     def teacher(self) -> TeacherNetwork | None:
         """The network that the job's subnets learn from; None without one, and where nothing is trained.
 
         Raises:
             JobError, CheckpointError: it is unknown or unfinished, or was trained on other data.
         """
-        return self._teacher
-
-    @cached_property
-    def _teacher(self) -> TeacherNetwork | None:
         training, key = self.config.training, "training.teacher"
         if training.teacher is None or self.checkpoint is not None:
             return None
@@ -110,8 +155,13 @@ class SupernetFactory:
         checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
         check_outputs(checkpoint, self.family, source=training.teacher, key=key)
         check_training_data(checkpoint, self.data.dataset, key=key)
-        network = checkpoint.supernet.extract(checkpoint.supernet.space.largest)
-        return TeacherNetwork(self._recalibrated(network), checkpoint.weights_digest)
+        supernet = checkpoint.supernet
+        return TeacherNetwork(self._recalibrated(supernet, supernet.space.largest), checkpoint.weights_digest)
 
-    def _recalibrated(self, network: nn.Module) -> nn.Module:
-        return recalibrate(network, self.data.calibration.split(CALIBRATION_BATCH))
+    def _recalibrated(self, supernet: Supernet, network: Architecture) -> nn.Module:
+        return recalibrate(supernet.extract(network), self.data.calibration.split(CALIBRATION_BATCH))
+
+
+def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:
+    """Multiply-accumulates of networks, (n,)."""
+    return np.asarray(supernet.costs(networks).macs.sum(axis=1), dtype=np.float64)

@@ -76,7 +76,7 @@ class RunExecution:
             observer.epoch(epoch, settings.epochs)
 
         workers, trained = self.prepared.config.training.workers, state.epoch == settings.epochs
-        teacher = None if trained else supernets.teacher()  # which may be gone once the training is done
+        teacher = None if trained else supernets.teacher  # which may be gone once the training is done
         if teacher is not None:
             check_teacher(self.folder.id, state.teacher, teacher.weights_digest)
             self.store.update_state(teacher=teacher.weights_digest)

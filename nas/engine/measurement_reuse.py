@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hardware_profiles.environment import differences
-from nas.build.compatibility_facts import compatibility_facts
-from nas.build.prepared_job import PreparedJob
+from nas.build.prepared_job import PreparedJob, compatibility_facts
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.build.checks import check_measurable, check_trainable
-from nas.build.compatibility_facts import compatibility_facts
-from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.config import SearchJob, load_job
 from nas.engine.measurement_reuse import Reuse, find_reuse
 from nas.engine.run_options import RunOptions

@@ -39,33 +39,20 @@ class NetworksByCost:
         """
         metrics = [Objective.parse(name, []) for name in sorted(EXACT_METRICS)]
         limits = parse_terms(expression, [], metrics)
-        kept = [
-            (network, costs)
-            for network, costs in self.networks
-            if all(limit.allows(costs[limit.objective.name]) for limit in limits)
-        ]
+        kept = [row for row in self.networks if all(limit.allows(row[1][limit.objective.name]) for limit in limits)]
         if not kept:
-            ends = " to ".join(
-                ", ".join(f"{name} {value:,}" for name, value in costs.items())
-                for _, costs in (self.networks[0], self.networks[-1])
-            )
-            raise SelectionError(
-                f"no network of run {self.run!r} satisfies {expression.strip()!r}; their costs range from {ends}",
-                code="selection.nothing-satisfies",
-            )
+            ends = (self.networks[0][1], self.networks[-1][1])
+            costs = " to ".join(", ".join(f"{name} {value:,}" for name, value in end.items()) for end in ends)
+            message = f"no network of run {self.run!r} satisfies {expression.strip()!r}; their costs range from {costs}"
+            raise SelectionError(message, code="selection.nothing-satisfies")
         return kept
 
     def to_json(self, expression: str) -> dict[str, Any]:
         """What `nas show --select --json` prints of a training."""
-        kept = self.satisfying(expression)
+        values = self.supernet.space.values
         rows = [
-            {
-                "key": network.key,
-                "architecture": self.supernet.space.values(network),
-                "values": costs,
-                "source": "computed",
-            }
-            for network, costs in kept
+            {"key": network.key, "architecture": values(network), "values": costs, "source": "computed"}
+            for network, costs in self.satisfying(expression)
         ]
         return {"run": self.run, "kind": "training", "select": expression, "best": rows[-1], "within": rows}
 
@@ -78,28 +65,21 @@ def networks_by_cost(run: StoredRun) -> NetworksByCost:
         CheckpointError: the checkpoint is damaged.
     """
     supernet = _supernet(run)
-    family = supernet.family
-    if not isinstance(family, NestedFamily) or family.space.size > MAX_NETWORKS:
+    if not isinstance(supernet.family, NestedFamily) or supernet.space.size > MAX_NETWORKS:
         raise SelectionError(
-            f"run {run.id!r} is a training of {family.space.size:.3g} networks, none of them measured: search it with "
+            f"run {run.id!r} is a training of {supernet.space.size:.3g} networks, none of them measured: search it with "
             f"supernet: {{from: {run.id}}}, then select; without a search, only nested networks can be selected "
             "(supernet.nested: true)",
             code="selection.not-measured",
         )
-    rows = costs_of(supernet, family.space.enumerate())
+    rows = costs_of(supernet, supernet.space.enumerate())
     return NetworksByCost(run.id, supernet, tuple(sorted(rows, key=lambda row: (row[1]["macs"], row[1]["parameters"]))))
 
 
 def largest_network(run: StoredRun) -> tuple[Architecture, dict[str, int]]:
-    """The largest network of a trained run, with its computed costs by name.
-
-    Raises:
-        SelectionError: the training is not finished.
-        CheckpointError: the checkpoint is damaged.
-    """
+    """The largest network of a trained run, with its computed costs by name; raises as `networks_by_cost`."""
     supernet = _supernet(run)
-    (found,) = costs_of(supernet, [supernet.space.largest])
-    return found
+    return costs_of(supernet, [supernet.space.largest])[0]
 
 
 def _supernet(run: StoredRun) -> Supernet:
@@ -107,10 +87,8 @@ def _supernet(run: StoredRun) -> Supernet:
         checkpoint = load_checkpoint(run.folder.checkpoint)
         if checkpoint.finished:
             return checkpoint.supernet
-    raise SelectionError(
-        f"run {run.id!r} is not fully trained; wait for it, or continue it with `nas resume {run.id}`",
-        code="checkpoint.unfinished",
-    )
+    message = f"run {run.id!r} is not fully trained; wait for it, or continue it with `nas resume {run.id}`"
+    raise SelectionError(message, code="checkpoint.unfinished")
 
 
 def costs_of(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, int]]]:

@@ -34,23 +34,16 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
         expected = module.eval()(torch.from_numpy(inputs)).numpy()
     (outputs,) = run_model(model, {INPUT: inputs})
     if outputs.shape != expected.shape:
-        raise ExportFailedError(
-            f"the exported model's outputs have the shape {outputs.shape}, torch's {expected.shape}",
-            code="export.outputs-differ",
-        )
+        message = f"the exported model's outputs have the shape {outputs.shape}, torch's {expected.shape}"
+        raise ExportFailedError(message, code="export.outputs-differ")
     # Outputs that hardly vary over the inputs would agree for any weights.
     if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
-        raise ExportFailedError(
-            "the network gives the same outputs for every input, so that a comparison proves nothing",
-            code="export.constant-outputs",
-        )
+        message = "the network gives the same outputs for every input, so that a comparison proves nothing"
+        raise ExportFailedError(message, code="export.constant-outputs")
     difference = float(np.abs(outputs - expected).max() / expected.std())
     if not difference <= MAX_PARITY:
-        raise ExportFailedError(
-            f"the exported model's outputs differ from torch's by {difference:.2g} of their deviation (at most "
-            f"{MAX_PARITY:g})",
-            code="export.outputs-differ",
-        )
+        message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")
     return difference
 
 
@@ -73,11 +66,10 @@ def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> f
     decisions = logits_of(model, validation).argmax(axis=1)
     same = float(np.mean((decisions == labels) == right))
     if same < MIN_SAME and round((1 - same) * len(labels)) > 1:
+        versions = ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime"))
         raise ExportFailedError(
             f"the exported model classifies {1 - same:.1%} of the validation examples differently from the measured one "
-            f"(at most {1 - MIN_SAME:.0%}), so that the run's measurements do not apply to it; export on the machine of the "
-            "search, or one with its processor, "
-            + ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime")),
+            f"(at most {1 - MIN_SAME:.0%}); export on the machine of the search, or one with its processor, {versions}",
             code="export.not-as-measured",
         )
     return same

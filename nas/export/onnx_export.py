@@ -1,20 +1,41 @@
-"""Exports a network of a run as ONNX."""
+"""Exports a network of a run as ONNX, checked against torch on real examples, with its weights and a manifest."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import torch
+from safetensors.torch import save as serialise_tensors
+
+from nas.analysis.points import Point
 from nas.analysis.report import build_report
 from nas.analysis.selection import choose
-from nas.build.trained_run import load_trained_run
-from nas.errors import SelectionError
-from nas.export.bundle import check_path, write_bundle
+from nas.build.prepared_job import TrainedRun, load_trained_run
+from nas.errors import ExportFailedError, SelectionError
+from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.cost_selection import networks_by_cost
-from nas.export.network_scoring import score_network
-from nas.export.provenance import Provenance
-from nas.store.folder import RunsFolder
+from nas.export.manifest import FORMAT, files_of
+from nas.export.model_checks import agreement, as_measured, parity
+from nas.export.provenance import Provenance, score_network
+from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
+from supernets.data import TextFormat, head
+from supernets.onnx_export import onnx_model
+from supernets.recalibration import recalibrate
+
+_CHECKED_BATCHES = (1, 8)
+_COMPARED = 1000
+"""Examples on which the written model is compared with the one in fp32."""
+_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
 
 
 def export_onnx(
@@ -33,18 +54,112 @@ def export_onnx(
     """
     opened = StoredRun.open(runs, run)
     if opened.kind == "training" and select is not None:
-        check_path(path)  # scoring takes longer
+        _check_path(path)  # scoring takes longer
         network, _ = networks_by_cost(opened).satisfying(select)[-1]
         if "fp32" not in (precisions := opened.job.precisions):
-            raise SelectionError(
-                f"run {run!r}: without a search a network is exported in fp32, and its job deploys in "
-                f"{', '.join(precisions)} alone; search it with   supernet: {{from: {run}}}",
-                code="export.precision-unavailable",
+            message = (
+                f"without a search a network is exported in fp32, and its job deploys in {', '.join(precisions)} alone"
             )
+            remedy = f"search it with   supernet: {{from: {run}}}"
+            raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
         trained = load_trained_run(opened)
-        return write_bundle(*score_network(run, network, trained), path, trained)
+        return _write_bundle(*score_network(run, network, trained), path, trained)
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
-        return write_bundle(point, provenance, path, load_trained_run(opened))
+        return _write_bundle(point, provenance, path, load_trained_run(opened))
+
+
+def _write_bundle(point: Point, provenance: Provenance, path: Path, trained: TrainedRun) -> dict[str, Any]:
+    """Writes ``FILE.onnx``, ``FILE.safetensors`` and ``FILE.json`` (the manifest), once all checks passed.
+
+    A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``.
+
+    Returns:
+        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
+        examples that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation examples
+        on which the written model is right or wrong as the one that the search scored; None where it scored none),
+        ``values``, ``fidelity``, ``architecture`` and the paths of the other files.
+
+    Raises:
+        ExportFailedError: the path cannot be used, or the outputs differ from torch's or from those that were measured.
+        ExportError: torch's exporter refuses the network.
+        PrecisionError: the network cannot be written in its precision.
+    """
+    _check_path(path)
+    data, supernet = trained.data.dataset, trained.checkpoint.supernet
+    network, precision = provenance.precisions.split(point.architecture)
+    batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
+    module = recalibrate(supernet.extract(network), batches)
+    index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
+    inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
+    exact = onnx_model(module, batches[0][:2])
+    checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
+    facts = {**provenance.facts(point, trained), "precision": precision}
+    model = _with_metadata(in_precision(exact, precision, batches), facts)
+    onnx.checker.check_model(model, full_check=True)
+    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED))
+    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point))
+    weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
+    weights_path, manifest_path, tokenizer_path = _paths_beside(path)
+    files = {path: model, weights_path: weights}
+    if isinstance(data.format, TextFormat):
+        files[tokenizer_path] = data.format.tokenizer.encode()
+    sha256 = _write(files, manifest_path, {**facts, **checks})[path]
+    return {
+        "path": str(path), "sha256": sha256, "precision": precision, **checks, "values": dict(point.values),
+        "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
+        "weights": str(weights_path), "manifest": str(manifest_path),
+        **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
+    }  # fmt: skip
+
+
+def _paths_beside(path: Path) -> tuple[Path, Path, Path]:
+    """The paths of the weights, the manifest and the tokenizer."""
+    return path.with_suffix(".safetensors"), path.with_suffix(".json"), path.with_suffix(".tokenizer.json")
+
+
+def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:
+    """Writes files and the manifest with these facts; returns the files' SHA-256 digests."""
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    manifest = {
+        "format": FORMAT,
+        "version": 1,
+        **facts,
+        "files": {file.name: {"sha256": digests[file], "bytes": len(content)} for file, content in files.items()},
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    # The old manifest is removed first and the new one written last: a manifest's files are always complete.
+    manifest_path.unlink(missing_ok=True)
+    for file, content in files.items():
+        write_atomically(file, content)
+    write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
+    return digests
+
+
+def _check_path(path: Path) -> None:
+    """Raises `ExportFailedError` if an export cannot be written to a path, or would replace anything but an earlier export."""
+    if path.suffix != ".onnx":
+        raise ExportFailedError(f"{path}: the file to write must end in .onnx", code="export.invalid-path")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ExportFailedError(f"{path}: there is no folder {folder}; create it first", code="export.invalid-path")
+    if not os.access(folder, os.W_OK):
+        raise ExportFailedError(f"{path}: the folder {folder} cannot be written", code="file.not-writable")
+    beside = _paths_beside(path)
+    exported = files_of(beside[1])
+    for file in (path, *beside):
+        if file.exists() and file.name not in exported:
+            message = f"{file} exists and was not written by an earlier export; choose another path or remove it"
+            raise ExportFailedError(message, code="file.exists")
+
+
+def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
+    """The model with each fact in its ``metadata_props``; values that are not text as JSON."""
+    proto = onnx.load_model_from_string(model)
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    proto.producer_name = "subnet-nas"
+    return bytes(proto.SerializeToString())

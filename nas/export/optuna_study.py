@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -24,7 +24,6 @@ from nas.problem.objectives import Constraint, Goal
 from nas.search.optuna import quiet
 from nas.store import tables
 from nas.store.base import Outcome, RunStore
-from supernets.space import Architecture, SearchSpace
 
 
 def export_study(
@@ -47,53 +46,45 @@ def export_study(
     """
     trials = study_trials(report, store)
     if not trials:
-        raise ExportFailedError(
-            f"run {report.run!r} ({report.status}) has no evaluated network to write; continue it with "
-            f"`nas resume {report.run}`",
-            code="export.nothing-evaluated",
-        )
+        remedy = f"continue it with `nas resume {report.run}`"
+        message = f"run {report.run!r} ({report.status}) has no evaluated network to write; {remedy}"
+        raise ExportFailedError(message, code="export.nothing-evaluated")
     try:
         with quiet():
             opened = _open(storage)
             _write(opened, report, trials, storage=storage, name=name, replace=replace)
     except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        why = str(error).splitlines()[0]
-        raise ExportFailedError(
-            f"the study cannot be written to {storage}: {why}; expected a database's URL such as sqlite:///study.db, or the "
-            "path of a journal file",
-            code="export.storage-unusable",
-        ) from error
+        why, expected = (
+            str(error).splitlines()[0],
+            "a database's URL such as sqlite:///study.db, or a journal file's path",
+        )
+        raise _unusable(f"the study cannot be written to {storage}: {why}; expected {expected}") from error
     n_failed = sum(trial.state is TrialState.FAIL for trial in trials)
     return {"study": name, "storage": storage, "trials": len(trials), "failed": n_failed}
 
 
 def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     """The trials of a run, in the order of evaluation."""
-    search, finalists = store.search_facts(), store.state().finalists
-    space = search.space
-    measured = MeasuredRun(store, search, finalists, store.asks())
-    distributions = {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
+    search = store.search_facts()
+    measured = MeasuredRun(store, search, store.state().finalists, store.asks())
+    distributions = {choice.name: CategoricalDistribution(choice.options) for choice in search.space.choices}
     numbers = {point.architecture: number for number, point in enumerate(report.front)}
     trials = []
     for architecture in measured.evaluated:
         outcomes = measured.outcomes(architecture)
         found = {metric.name: outcome for metric, outcome in zip(measured.metrics, outcomes, strict=True)}
-        attributes = _attributes(
-            report, architecture, found, measured.test_score(architecture), numbers.get(architecture)
-        )
-        trials.append(_trial(report, space, distributions, architecture, found, attributes))
+        attributes = {"key": architecture.key} | _attributes(report, found, numbers.get(architecture))
+        if (test := measured.test_score(architecture)) is not None:
+            attributes["test_accuracy"] = test["accuracy"]
+        params = dict(search.space.values(architecture))
+        trials.append(_trial(report, params, {gene: distributions[gene] for gene in params}, found, attributes))
     return trials
 
 
 def _trial(
-    report: RunReport,
-    space: SearchSpace,
-    distributions: Mapping[str, CategoricalDistribution],
-    architecture: Architecture,
-    found: Mapping[str, Outcome],
-    attributes: dict[str, Any],
-) -> FrozenTrial:
-    params = dict(space.values(architecture))
+    report: RunReport, params: dict[str, Any], distributions: dict[str, BaseDistribution],
+    found: Mapping[str, Outcome], attributes: dict[str, Any],
+) -> FrozenTrial:  # fmt: skip
     values = [found[o.name].value for o in report.objectives]
     failed = any(outcome.value is None for outcome in found.values())
     bounds = [] if failed else _slacks(report.constraints, found)
@@ -101,7 +92,7 @@ def _trial(
         state=TrialState.FAIL if failed else TrialState.COMPLETE,
         values=None if failed else [float(value) for value in values if value is not None],
         params=params,
-        distributions={gene: distributions[gene] for gene in params},
+        distributions=distributions,
         user_attrs=attributes,
         system_attrs={"constraints": bounds} if bounds else {},
     )
@@ -111,14 +102,8 @@ def _trial(
     return trial
 
 
-def _attributes(
-    report: RunReport,
-    architecture: Architecture,
-    found: Mapping[str, Outcome],
-    test: Mapping[str, float] | None,
-    number: int | None,
-) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"key": architecture.key}
+def _attributes(report: RunReport, found: Mapping[str, Outcome], number: int | None) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
     for name, outcome in found.items():
         if outcome.value is None:
             attributes[f"message:{name}"] = outcome.message
@@ -131,8 +116,6 @@ def _attributes(
     if number is not None:
         attributes["front"] = number
         attributes["final"] = dict(report.front[number].values)
-    if test is not None:
-        attributes["test_accuracy"] = test["accuracy"]
     return attributes
 
 
@@ -147,15 +130,10 @@ def _open(storage: str) -> BaseStorage:
         _check_no_run(storage)
         return RDBStorage(storage)
     if not storage:
-        raise ExportFailedError(
-            "--storage is empty; expected a database's URL or the path of a journal file",
-            code="export.storage-unusable",
-        )
+        raise _unusable("--storage is empty; expected a database's URL or the path of a journal file")
     path = Path(storage)
     if path.is_file() and not _is_journal(path):  # Optuna would append to it
-        raise ExportFailedError(
-            f"{storage} exists and is not an Optuna journal; choose another file", code="export.storage-unusable"
-        )
+        raise _unusable(f"{storage} exists and is not an Optuna journal; choose another file")
     return JournalStorage(JournalFileBackend(str(path)))
 
 
@@ -167,9 +145,11 @@ def _check_no_run(url: str) -> None:
     finally:
         engine.dispose()
     if {tables.measurements.name, tables.lease.name} <= set(found):
-        raise ExportFailedError(
-            f"{url} is the database of a run; choose another one for the study", code="export.storage-unusable"
-        )
+        raise _unusable(f"{url} is the database of a run; choose another one for the study")
+
+
+def _unusable(message: str) -> ExportFailedError:
+    return ExportFailedError(message, code="export.storage-unusable")
 
 
 def _is_journal(path: Path) -> bool:
@@ -187,10 +167,8 @@ def _write(
 ) -> None:
     if name in optuna.get_all_study_names(opened):
         if not replace:
-            raise ExportFailedError(
-                f"{storage} has a study named {name!r}; choose another name with --name, or replace it with --replace",
-                code="export.study-exists",
-            )
+            remedy = "choose another name with --name, or replace it with --replace"
+            raise ExportFailedError(f"{storage} has a study named {name!r}; {remedy}", code="export.study-exists")
         optuna.delete_study(study_name=name, storage=opened)
     directions = ["maximize" if o.goal is Goal.MAXIMIZE else "minimize" for o in report.objectives]
     study = optuna.create_study(storage=opened, study_name=name, directions=directions)

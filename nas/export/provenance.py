@@ -1,4 +1,4 @@
-"""Where the metrics of an exported network come from, as its manifest and its ONNX metadata record it."""
+"""The provenance of an exported network's metrics: the measurements of its run, or scored now where no search measured it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.analysis.points import Point
-from nas.build.trained_run import TrainedRun
-from nas.problem.objectives import Fidelity, Measurement, Objective
+from nas.build.prepared_job import TrainedRun
+from nas.errors import ExportFailedError
+from nas.evaluation.measured import Measured
+from nas.evaluation.scoring import InlineScoring
+from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective, Request
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
-from supernets.data import ImageFormat, TextFormat
+from nas.store.memory import MemoryStore
+from supernets.data import ImageFormat, Part, TextFormat
 from supernets.onnx_export import INPUT
+from supernets.space import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +25,8 @@ class Provenance:
     """The run and the store that a network's metrics come from.
 
     Attributes:
-        run: the run's id.
         metrics: those that the run measured of every network.
         profiles: names of the profiles that it measured on.
-        store: holds the measurements.
     """
 
     run: str
@@ -56,12 +59,8 @@ class Provenance:
         measurement = next((found[r] for r in requests if r in found and found[r].value is not None), None)
         if measurement is None:
             return {}
-        return {
-            "protocol": measurement.protocol,
-            "fidelity": measurement.request.fidelity.value,
-            "environment": dict(measurement.environment),
-            **measurement.detail,
-        }
+        recorded = {"protocol": measurement.protocol, "fidelity": measurement.request.fidelity.value}
+        return {**recorded, "environment": dict(measurement.environment), **measurement.detail}
 
     def scored(self, point: Point) -> Measurement | None:
         """The network's accuracy on the validation part, with one bit per example; None where it was not measured."""
@@ -78,18 +77,54 @@ def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
     match format:
         case ImageFormat():
             return {
-                "shape": ["batch", format.channels, format.image_size, format.image_size],
-                "dtype": "float32",
+                "shape": ["batch", format.channels, format.image_size, format.image_size], "dtype": "float32",
                 "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
-                "mean": list(format.mean),
-                "std": list(format.std),
-            }
+                "mean": list(format.mean), "std": list(format.std),
+            }  # fmt: skip
         case TextFormat():
             return {
-                "shape": ["batch", "tokens"],
-                "dtype": "int64",
-                "padding": format.padding,
-                "max_tokens": format.max_tokens,
-                "vocabulary": format.vocabulary,
+                "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,
+                "max_tokens": format.max_tokens, "vocabulary": format.vocabulary,
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, cut to max_tokens and padded at the end",
-            }
+            }  # fmt: skip
+
+
+def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple[Point, Provenance]:
+    """A network of a training in fp32 with its accuracies, scored as a search scores them, and its computed costs.
+
+    Raises:
+        ExportFailedError: it cannot be scored.
+    """
+    metrics = tuple(Objective.parse(name, []) for name in ("accuracy", *sorted(EXACT_METRICS)))
+    precisions, store = Precisions(), MemoryStore()
+    checkpoint, data = trained.checkpoint, trained.data.dataset
+    requests = {metric.name: precisions.request(network, metric) for metric in metrics}
+    test = precisions.test_request(network)
+
+    def evaluate(part: Part, wanted: list[Request]) -> None:
+        evaluator = Measured(
+            InlineScoring(checkpoint.supernet, trained.data.calibration, part), checkpoint.supernet.cost, {},
+            n_images=len(part.labels), weights=checkpoint.weights_digest, data=part.digest,
+        )  # fmt: skip
+        for measurement in evaluator.evaluate(wanted):
+            store.add(measurement)
+
+    evaluate(data.validation, list(requests.values()))
+    evaluate(data.test, [test])
+    found = store.find([*requests.values(), test])
+    measured = {name: _value_and_error(found[request]) for name, request in requests.items()}
+    point = Point(
+        network,
+        checkpoint.supernet.space,
+        values={name: value for name, (value, _) in measured.items()},
+        errors={name: error for name, (_, error) in measured.items()},
+        test=dict(zip(("accuracy", "error"), _value_and_error(found[test]), strict=True)),
+    )
+    return point, Provenance(run, metrics, (), precisions, store)
+
+
+def _value_and_error(measurement: Measurement) -> tuple[float, float]:
+    if measurement.value is None:
+        key, why = measurement.request.architecture.key, measurement.message
+        raise ExportFailedError(f"network {key} cannot be scored: {why}", code="export.scoring-failed")
+    return measurement.value, measurement.error or 0.0

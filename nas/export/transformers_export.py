@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas.analysis.report import build_report
 from nas.analysis.selection import choose
-from nas.build.trained_run import load_trained_run
+from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.store.folder import RunsFolder
@@ -51,9 +51,8 @@ def export_transformers(
         ExportError: the library has no such network.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExportFailedError(
-            f"{folder} exists and is no empty folder; choose another path, or move it", code="file.exists"
-        )
+        message = f"{folder} exists and is no empty folder; choose another path, or move it"
+        raise ExportFailedError(message, code="file.exists")
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
     trained = load_trained_run(opened)
@@ -71,16 +70,9 @@ def export_transformers(
     # Not by ">": NaN must not pass.
     same_outputs = bool((outputs - expected).abs().max() <= ROUNDING * expected.abs().max())
     if not (same_weights and same_outputs):
-        raise ExportFailedError(
-            f"{folder}: the network read back gives other outputs than the one written", code="export.outputs-differ"
-        )
-    return {
-        "path": str(folder),
-        "loader": loader,
-        "key": network.key,
-        "values": dict(values),
-        "precision": "fp32",
-    }
+        message = f"{folder}: the network read back gives other outputs than the one written"
+        raise ExportFailedError(message, code="export.outputs-differ")
+    return {"path": str(folder), "loader": loader, "key": network.key, "values": dict(values), "precision": "fp32"}
 
 
 def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Architecture, Mapping[str, float] | None]:
@@ -111,8 +103,8 @@ def _write(
             write_vit(folder, family, network, own, class_names=class_names, mean=images.mean, std=images.std)
             tensors, loader = read_vit(folder).tensors, "AutoModelForImageClassification"
         case _:
+            known = f"{EncoderFamily.name} and {ViTEncoderFamily.name}, and this one is of {family.name}"
             raise ExportError(
-                f"the transformers library has networks of the families {EncoderFamily.name} and {ViTEncoderFamily.name}, and "
-                f"this one is of {family.name}; write ONNX with `nas export`"
+                f"the transformers library has networks of the families {known}; write ONNX with `nas export`"
             )
     return renumbered(tensors, dict(enumerate(family.kept(network)))), loader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas.analysis.finetuned_runs import may_finetune
 from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
-from nas.store.base import RunStatus, RunStore
+from nas.store.base import RunStatus
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
 
@@ -33,16 +33,11 @@ def improvement_of(run: StoredRun) -> Improvement:
     origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
     precision = run.job.precisions[0]
     with run.store() as after, origin.store() as before:
-        if origin.kind == "training":
-            return improvement_between(
-                FinetunedNetwork(origin.id, network, precision, None), after, _scored(origin, network)
-            )
-        return improvement_between(network_of(origin.id, before, network, precision), after, before)
+        if origin.kind != "training":
+            return improvement_between(network_of(origin.id, before, network, precision), after, before)
+        # A training has no measurements of its own: the network is scored now, in fp32.
+        from nas.build.prepared_job import load_trained_run
+        from nas.export.provenance import score_network
 
-
-def _scored(origin: StoredRun, network: Architecture) -> RunStore:
-    """Measurements of a network of a training, which has none of its own: scored now, in fp32."""
-    from nas.build.trained_run import load_trained_run
-    from nas.export.network_scoring import score_network
-
-    return score_network(origin.id, network, load_trained_run(origin))[1].store
+        scored = score_network(origin.id, network, load_trained_run(origin))[1].store
+        return improvement_between(FinetunedNetwork(origin.id, network, precision, None), after, scored)

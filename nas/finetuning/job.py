@@ -16,12 +16,7 @@ _KEPT = ("batch_size", "weight_decay", "augment", "threads", "device")
 
 
 def finetuning_job(
-    run: Run,
-    *,
-    select: str | None = None,
-    index: int | None = None,
-    epochs: int,
-    learning_rate: float | None = None,
+    run: Run, *, epochs: int, select: str | None = None, index: int | None = None, learning_rate: float | None = None
 ) -> SearchJob:
     """The job that fine-tunes one network of a run, taught by its supernet's largest, and measures it as the run did.
 
@@ -60,10 +55,9 @@ def _teacher(run: Run) -> str:
 
     A run of one fine-tuned network has no larger one: its teacher is used again, or the supernet that the network is of.
     """
-    job = run.job
-    named = job.supernet
-    if named.network is not None and job.training.teacher is not None:
-        return job.training.teacher
+    named, teacher = run.job.supernet, run.job.training.teacher
+    if named.network is not None and teacher is not None:
+        return teacher
     if named.from_ is None or (named.network is None and named.trains):
         return run.id
     return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
@@ -73,10 +67,8 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
     """The network of a run, and the precision that it is deployed in."""
     if run.kind == "training":
         if select is None:
-            raise SelectionError(
-                f"run {run.id!r} is a training and has no front; select a network, e.g. --select 'macs<=2e6', or search it",
-                code="run.is-training",
-            )
+            remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
+            raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.is-training")
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
     point = choose(run.report, select, index)
     with run.store() as store:

@@ -18,8 +18,7 @@ from hardware_profiles.lookup_table_file import load_lookup, save_lookup
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.compatibility_facts import space_digest
-from nas.build.prepared_job import PreparedJob
+from nas.build.prepared_job import PreparedJob, space_digest
 from nas.errors import EvaluationError
 from nas.planning.block_latency import BlockLatency, in_batches
 from supernets.blocks import BlockKeys

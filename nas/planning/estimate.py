@@ -97,7 +97,7 @@ def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
 
 def _training(prepared: PreparedJob) -> Span:
     settings, data = prepared.supernets.settings(), prepared.data.dataset
-    teacher = prepared.supernets.teacher()
+    teacher = prepared.supernets.teacher
     found, after = time_training(
         prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings,
         teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,

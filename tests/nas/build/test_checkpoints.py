@@ -15,7 +15,6 @@ from nas.config import SearchJob, load_job
 from nas.engine.driver import search, train
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.errors import JobError
 from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
 from tests.errors import raises
@@ -76,7 +75,7 @@ def test_a_tokenizer_that_a_run_trained_is_trained_again(own: Path) -> None:
 
 def test_another_vocabulary_than_its_tokenizer_s_is_rejected(own: Path) -> None:
     wanted = job(own, supernet={"from": "moods-1"}, data={**JOB["data"], "vocabulary": 500})
-    with pytest.raises(JobError, match=r"^job.yaml: data.vocabulary: moods-1 was made of a network with a tokenizer"):
+    with raises("job.conflict", "job.yaml: data.vocabulary: moods-1"):
         prepare_job(wanted, RunsFolder(own / "runs"), source="job.yaml")
 
 
@@ -87,9 +86,7 @@ def test_a_missing_pretrained_network_is_reported_where_the_run_has_no_copy(own:
     stored = yaml.safe_load(file.read_text())
     stored["supernet"]["pretrained"] = "package:no-such-package"
     file.write_text(yaml.safe_dump(stored))
-    with pytest.raises(
-        JobError, match=r"supernet.from: moods-1 was made of package:no-such-package, .* or give data.tokenizer$"
-    ):
+    with raises("job.pretrained-unusable", "supernet.from: moods-1", "package:no-such-package", "data.tokenizer"):
         prepare_job(job(own, supernet={"from": "moods-1"}), runs)
 
 

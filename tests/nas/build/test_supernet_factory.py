@@ -53,11 +53,11 @@ class TestTeacher:
 
     def test_it_is_the_largest_as_extracted_and_teaches(self, tmp_path: Path) -> None:
         untaught = prepared(tmp_path, "")
-        assert untaught.supernets.teacher() is None
+        assert untaught.supernets.teacher is None
         supernet = self.save(tmp_path, untaught.supernets.family, untaught.data.dataset.train.digest)
         ours, images = self.prepared(tmp_path), untaught.data.dataset.validation.inputs[:8]
         expected = recalibrate(supernet.extract(supernet.space.largest), ours.data.calibration.split(250))
-        teacher = ours.supernets.teacher()
+        teacher = ours.supernets.teacher
         assert teacher is not None
         torch.testing.assert_close(teacher.network(images), expected(images))
         (first, *_) = ours.supernets.strategy().plan(0, np.random.default_rng(0), lambda a: 0.0)

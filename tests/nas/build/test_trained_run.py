@@ -1,4 +1,4 @@
-"""`nas.build.trained_run`: what an export needs of a run, and what it does without."""
+"""`nas.build.prepared_job`: what an export needs of a run, and what it does without."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.build.prepared_job import prepare_job
-from nas.build.trained_run import load_trained_run
+from nas.build.prepared_job import load_trained_run, prepare_job
 from nas.config import load_job
 from nas.engine.driver import RunOptions, train
 from nas.engine.run import Run

@@ -14,8 +14,7 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.build.compatibility_facts import compatibility_facts
-from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.config import parse_job
 from nas.engine.driver import search
 from nas.engine.run import Run

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from nas.build.compatibility_facts import compatibility_facts
-from nas.build.prepared_job import prepare_job
+from nas.build.prepared_job import compatibility_facts, prepare_job
 from nas.config import parse_job
 from nas.engine.driver import resume, train
 from nas.engine.progress import ProgressObserver
