@@ -120,30 +120,22 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
         order: (axes[axis].size,) a permutation, on the CPU: new index i holds the old index order[i].
     """
     for position, dim in enumerate(dims):
-        index = _permuted_index(dim, axes, axis, order)
-        if index is not None:
-            tensor = tensor.index_select(position, index.to(tensor.device))
+        if axis in axes_in(dim):
+            indices = axis_indices(dim, axes, axis)
+            own = torch.nonzero(indices >= 0).flatten()
+            grouped = own[indices[own].argsort(stable=True)].view(
+                axes[axis].size, -1
+            )  # row i: the positions of index i
+            positions = torch.arange(len(indices))
+            positions[grouped] = grouped[order]
+            tensor = tensor.index_select(position, positions.to(tensor.device))
     return tensor
-
-
-def _permuted_index(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor | None:
-    """Old positions along one tensor dimension in their new order; None if it lacks the axis."""
-    if axis not in axes_in(dim):
-        return None
-    indices = axis_indices(dim, axes, axis)
-    own = torch.nonzero(indices >= 0).flatten()
-    grouped = own[indices[own].argsort(stable=True)].view(axes[axis].size, -1)  # row i: the positions of index i
-    positions = torch.arange(len(indices))
-    positions[grouped] = grouped[order]
-    return positions
 
 
 def check_dims(shapes: Mapping[str, Sequence[int]], dims: Mapping[str, Sequence[Dim]], axes: Axes) -> None:
     """Raises `SpaceError` unless `dims` names every tensor and gives its full shape."""
     if differing := sorted(set(shapes) ^ set(dims)):
-        raise _inconsistent(
-            f"only one of the family's dims and its template has the tensors {', '.join(differing[:5])}"
-        )
+        raise _inconsistent(f"only one of the family's dims and its template has {', '.join(differing[:5])}")
     full = full_sizes(axes)
     for name, shape in shapes.items():
         declared = tuple(size_of(dim, full) for dim in dims[name])

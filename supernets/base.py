@@ -167,9 +167,7 @@ class Supernet(nn.Module):
             if axis is None or axis.slice != "prefix":
                 raise _invalid_order(f"{name!r} is not a sortable axis; expected a prefix axis")
             if not torch.equal(order.sort().values.cpu(), torch.arange(axis.size)):
-                raise _invalid_order(
-                    f"the order of axis {name} is not a permutation; expected each of 0 to {axis.size - 1} once"
-                )
+                raise _invalid_order(f"the order of axis {name} does not have each of 0 to {axis.size - 1} once")
         for name, order in orders.items():
             self.sharing.permute(name, order)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,20 +15,9 @@ from supernets.errors import LoweringError
 from supernets.graph import BlockModel, block_keys, input_shape_of, lower_blocks
 from supernets.space import Architecture
 
-
-@dataclass(frozen=True, slots=True)
-class _Combinations:
-    """The properties that determine a block's key, over n networks.
-
-    Attributes:
-        distinct: (m, d) distinct combinations of presence, next block, dropped parts and axis sizes.
-        first: (m,) a network that has each.
-        inverse: (n,) the combination of each network.
-    """
-
-    distinct: NDArray[np.int64]
-    first: NDArray[np.intp]
-    inverse: NDArray[np.intp]
+_Combinations = tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]
+"""Distinct combinations of presence, next block, dropped parts and axis sizes over n networks, (m, d); the first network
+with each, (m,); and the combination of each network, (n,)."""
 
 
 class BlockKeys:
@@ -63,16 +51,13 @@ class BlockKeys:
         if not architectures:
             return np.empty((0, len(self.blocks)), dtype=np.str_)
         by_block = self._combinations(architectures)
-        for block, found in enumerate(by_block):
-            for combination, example in zip(found.distinct, found.first, strict=True):
-                if (block, combination.tobytes()) not in self._known:
-                    self._add(architectures[example], [f.distinct[f.inverse[example]] for f in by_block])
         columns = []
-        for block, found in enumerate(by_block):
-            keys = np.array(
-                [self._known[block, combination.tobytes()] for combination in found.distinct], dtype=np.str_
-            )
-            columns.append(keys[found.inverse])
+        for block, (distinct, first, inverse) in enumerate(by_block):
+            for combination, example in zip(distinct, first, strict=True):
+                if (block, combination.tobytes()) not in self._known:
+                    self._add(architectures[example], [table[which[example]] for table, _, which in by_block])
+            keys = np.array([self._known[block, combination.tobytes()] for combination in distinct], dtype=np.str_)
+            columns.append(keys[inverse])
         return np.stack(columns, axis=1)
 
     def model(self, key: str) -> BlockModel:
@@ -95,7 +80,7 @@ class BlockKeys:
         dropped = [self._supernet.family.dropped(architecture) for architecture in architectures]
         present = np.array([[not lies_in(block, names) for block in self.blocks] for names in dropped])
         following = _following(present)
-        out = []
+        out: list[_Combinations] = []
         for block, (name, axes) in enumerate(zip(self.blocks, self._axes, strict=True)):
             # Operations without parameters before the next block belong to this one.
             properties = [following[:, block], self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
@@ -103,7 +88,7 @@ class BlockKeys:
             # An absent block has one combination: the sizes of its axes do not matter.
             table = np.stack([here, *(own * here for own in properties)], axis=1)
             distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
-            out.append(_Combinations(distinct, first, inverse.reshape(-1)))
+            out.append((distinct, first, inverse.reshape(-1)))
         return out
 
     def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> NDArray[np.int64]:
@@ -141,10 +126,6 @@ def _axes_of(supernet: Supernet, block: str) -> list[str]:
 
 def _following(present: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
-    n, n_blocks = present.shape
-    out = np.empty((n, n_blocks), dtype=np.int64)
-    following = np.full(n, n_blocks, dtype=np.int64)
-    for block in reversed(range(n_blocks)):
-        out[:, block] = following
-        following = np.where(present[:, block], block, following)
-    return out
+    n_blocks = present.shape[1]
+    own = np.pad(np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks)
+    return np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1]

@@ -159,11 +159,6 @@ def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
             old.unlink()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def has_checkpoint(folder: Path) -> bool:
     """Whether the folder has a checkpoint (valid or damaged)."""
     return (folder / INDEX).is_file()
@@ -232,7 +227,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     path = folder / Path(entry["file"]).name
     try:
-        if _sha256(path) != entry["sha256"]:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != entry["sha256"]:
             raise _damaged(path, "truncated or changed since it was written (its sha256 differs)")
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
@@ -242,26 +239,28 @@ def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     return tensors
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    """The optimiser's state as tensors named ``field.parameter``; `names` are its parameters' in order."""
-    out: dict[str, Tensor] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for field, value in state.items():
-            # Moments have their parameters' layout (channels last); safetensors writes contiguous tensors only.
-            out[f"{field}.{names[index]}"] = torch.as_tensor(value).detach().contiguous().clone()
-    return out
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser of named parameters, as tensors named ``field.parameter``."""
+    names = [name for group in optimizer.param_groups for name in group["param_names"]]
+    # Moments have their parameters' layout (channels last); safetensors writes contiguous tensors only.
+    return {
+        f"{field}.{names[index]}": torch.as_tensor(value).detach().contiguous().clone()
+        for index, state in optimizer.state_dict()["state"].items()
+        for field, value in state.items()
+    }
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Restores `optimizer_tensors`, in the parameters' memory layout, which a fused step requires."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    named = [
+        pair for group in optimizer.param_groups for pair in zip(group["param_names"], group["params"], strict=True)
+    ]
+    indices = {name: index for index, (name, _) in enumerate(named)}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         field, _, name = key.partition(".")
-        index = names.index(name)
-        parameter = parameters[index]
+        parameter = named[indices[name]][1]
         if value.shape == parameter.shape:  # a moment, not the count of steps
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-        state.setdefault(index, {})[field] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        state.setdefault(indices[name], {})[field] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

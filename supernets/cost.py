@@ -48,11 +48,9 @@ class CostTable:
     def cost(self, i: int) -> Cost:
         """The i-th network's costs, total and by block; blocks that it lacks are absent."""
         by_block = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1)
-        blocks = [
-            (name, Cost(*costs)) for name, costs in zip(self.blocks, by_block.tolist(), strict=True) if any(costs)
-        ]
-        parameters, macs, activation_bytes = by_block.sum(axis=0).tolist()
-        return Cost(parameters, macs, activation_bytes, tuple(blocks))
+        named = zip(self.blocks, by_block.tolist(), strict=True)
+        blocks = tuple((name, Cost(*costs)) for name, costs in named if any(costs))
+        return Cost(*by_block.sum(axis=0).tolist(), blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +98,17 @@ class CostModel:
         """Output positions by module, for each geometry (the sizes of its axes); () for families without one."""
         self._layers: list[_Layer] = []
         for name, module in template.named_modules():
-            own = tuple(
-                dims[f"{name}.{parameter}" if name else parameter]
-                for parameter, _ in module.named_parameters(recurse=False)
-            )
+            own = tuple(dims[parameter] for parameter, _ in module.named_parameters(prefix=name, recurse=False))
             if not own and name not in attention:
                 continue
             block = next((i for i, block in enumerate(self.blocks) if lies_in(name, [block])), None)
             if block is None:
                 raise ValueError(f"module {name!r} is in none of the blocks {self.blocks}")
-            products: tuple[Dim, ...] | None = None
-            outputs: Dim | None = None
             if name in attention:
-                products = (attention[name],)
-            elif name in positions:
-                products = dims[f"{name}.weight"]
-                outputs = products[0]
-            self._layers.append(_Layer(block, name, own, products, outputs))
+                self._layers.append(_Layer(block, name, own, (attention[name],), None))
+            else:
+                products = dims[f"{name}.weight"] if name in positions else None
+                self._layers.append(_Layer(block, name, own, products, products and products[0]))
 
     def costs(
         self,
@@ -183,8 +175,7 @@ def _record_positions(template: nn.Module, example: Tensor, attention: Mapping[s
                 if name in attention:  # (n, tokens, channels): queries by keys, and the scores by values
                     positions[name] = 2 * output.shape[1] ** 2
                 else:
-                    spatial = output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1]
-                    positions[name] = prod(spatial)
+                    positions[name] = prod(output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1])
 
             handles.append(module.register_forward_hook(record))
     was_training = template.training

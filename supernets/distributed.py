@@ -16,9 +16,8 @@ from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX, load_checkpoint, write_files
 from supernets.data import DataSet
 from supernets.errors import SupernetError, TrainingError
-from supernets.gradients import CPU
+from supernets.gradients import CPU, Group
 from supernets.loop import TrainingSettings
-from supernets.reduction import Group
 from supernets.trainer import Epoch, train
 
 _POLL_S = 0.2

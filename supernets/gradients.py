@@ -12,10 +12,44 @@ from torch.nn import functional
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
 from supernets.divergence import Divergence, divergence
 from supernets.errors import TrainingError
-from supernets.reduction import Reduction
 from supernets.space import Architecture
 
 CPU = torch.device("cpu")
+
+
+class Reduction:
+    """One worker's view of all workers of a training; here, of the only one.
+
+    Attributes:
+        rank: of this worker, from 0; worker 0 writes checkpoints and reports progress.
+        size: number of workers.
+    """
+
+    rank = 0
+    size = 1
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its sum over the workers, all in one exchange; shapes must be equal on every worker."""
+
+
+ALONE = Reduction()
+
+
+class Group(Reduction):
+    """The default process group of torch.distributed, which must be initialised."""
+
+    def __init__(self) -> None:
+        self.rank = torch.distributed.get_rank()
+        self.size = torch.distributed.get_world_size()
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        if not tensors:
+            return
+        # One exchange for all tensors, because each exchange waits for the slowest worker.
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 class StepGradients:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -34,8 +34,7 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
         KeyError: a parameter or buffer of the tree has no tensor in `weights` (the full one would remain unnoticed).
     """
     own: dict[str, Tensor] = {}
-    boxes: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-    for box in boxes:
+    for box in (cast(dict[str, Any], module._parameters), module._buffers):
         for name, old in box.items():
             if old is not None:
                 box[name] = own[name] = weights[prefix + name]
@@ -49,11 +48,9 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
 
 def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
     """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
-    fit = getattr(module, "fit", None)
-    if callable(fit):
-        fit(own)
-        return
     match module:
+        case nn.Module(fit=fit) if callable(fit):
+            fit(own)
         case nn.Conv2d():
             _fit_conv(module, own["weight"])
         case nn.Linear():

@@ -16,11 +16,9 @@ from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
 from supernets.errors import TrainingError
-from supernets.gradients import CPU, StepGradients
+from supernets.gradients import ALONE, CPU, Reduction, StepGradients
 from supernets.recalibration import recalibrate
-from supernets.reduction import Alone, Reduction
 
-ALONE = Alone()
 _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
 
@@ -88,7 +86,7 @@ class Loop:
     def resume(self, epochs: int, optimizer: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         """Restores the state after `epochs` epochs; the caller restores the supernet's weights."""
         if optimizer:
-            load_optimizer_tensors(self._optimizer, self._names(), optimizer)
+            load_optimizer_tensors(self._optimizer, optimizer)
         self._ready = None if epochs == 0 else self._phase_of(epochs)[0]
         if teacher:
             # In the layout of the saved one: another layout changes the last bits.
@@ -98,7 +96,7 @@ class Loop:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """The optimiser's state by name."""
-        return optimizer_tensors(self._optimizer, self._names())
+        return optimizer_tensors(self._optimizer)
 
     def own_teacher(self) -> dict[str, Tensor]:
         """The tensors of the teacher that a phase left; empty if none did."""
@@ -171,26 +169,14 @@ class Loop:
         self._gradients.set_teacher(network)
         self._own_teacher = network
 
-    def _groups(self) -> list[list[tuple[str, nn.Parameter]]]:
-        """The parameters by name: those under weight decay, and the others."""
-        sharing = self._supernet.sharing
-        named, decayed = list(sharing.named_parameters()), sharing.decayed()
-        return [[(n, p) for n, p in named if n in decayed], [(n, p) for n, p in named if n not in decayed]]
-
     def _new_optimizer(self) -> torch.optim.AdamW:
-        decays = (self._settings.weight_decay, 0.0)
-        return torch.optim.AdamW(
-            [
-                {"params": [p for _, p in group], "weight_decay": decay}
-                for group, decay in zip(self._groups(), decays, strict=True)
-            ],
-            lr=self._settings.learning_rate,
-            fused=True,
-        )
-
-    def _names(self) -> list[str]:
-        """Names of the optimiser's parameters in its order."""
-        return [name for group in self._groups() for name, _ in group]
+        settings, sharing = self._settings, self._supernet.sharing
+        named, decayed = list(sharing.named_parameters()), sharing.decayed()
+        groups = [
+            {"params": [(n, p) for n, p in named if n in decayed], "weight_decay": settings.weight_decay},
+            {"params": [(n, p) for n, p in named if n not in decayed], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
     def _step(
         self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, where: str, epoch: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -115,8 +116,7 @@ class SearchSpace:
         self._index = {choice.name: i for i, choice in enumerate(self.choices)}
         self._n_levels = [len(choice.options) for choice in self.choices]
         if len(self._index) != len(self.choices):
-            names = [choice.name for choice in self.choices]
-            twice = next(name for name in names if names.count(name) > 1)
+            (twice, _), *_ = Counter(choice.name for choice in self.choices).most_common(1)
             raise SpaceError(f"two choices of the space have the name {twice!r}; give each its own")
         if not self.choices:
             raise SpaceError("the space has no choices; give at least one")
@@ -131,9 +131,8 @@ class SearchSpace:
         if parent >= i:
             raise SpaceError(f"choice {choice.name!r} requires {other!r}, which does not precede it")
         if not 0 <= level < self._n_levels[parent]:
-            raise SpaceError(
-                f"choice {choice.name!r} requires level {level} of {other!r}; expected 0 to {self._n_levels[parent] - 1}"
-            )
+            last = self._n_levels[parent] - 1
+            raise SpaceError(f"choice {choice.name!r} requires level {level} of {other!r}; expected 0 to {last}")
         return parent, level
 
     def __len__(self) -> int:
@@ -242,10 +241,9 @@ class SearchSpace:
         if foreign is not None:
             raise _architecture_error(f"got {len(foreign.genes)} genes; an architecture of this space has {n_choices}")
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
-        outside = np.flatnonzero(((genes < INACTIVE) | (genes >= self.levels)).any(axis=1))
-        if outside.size:
-            genes_outside = architectures[outside[0]].genes
-            raise _architecture_error(f"architecture {genes_outside} has a level that its choice lacks")
+        outside = ((genes < INACTIVE) | (genes >= self.levels)).any(axis=1)
+        if outside.any():
+            raise _architecture_error(f"architecture {tuple(genes[outside][0].tolist())} has a level that its choice lacks")
         rows, columns = np.nonzero(genes != INACTIVE)
         active = genes[rows, columns]
         out[rows, offsets[columns] + active] = 1.0
@@ -281,19 +279,14 @@ class SearchSpace:
         """
         try:
             choices = [_choice_from_json(item) for item in data]
-        except KeyError as error:
-            raise SpaceError(f"the description of a search space is malformed: a choice lacks {error}") from None
-        except (TypeError, ValueError) as error:
-            raise SpaceError(f"the description of a search space is malformed: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"a choice lacks {error}" if isinstance(error, KeyError) else error
+            raise SpaceError(f"the description of a search space is malformed: {problem}") from None
         return cls(choices)
 
 
 def joint_levels(n_levels: Sequence[int]) -> list[tuple[int, ...]]:
-    """All distinct levels ``round(t * (n - 1))`` of several choices for t from 0 to 1, in the order of t.
-
-    Args:
-        n_levels: of each choice.
-    """
+    """All distinct levels ``round(t * (n - 1))`` of choices with n levels each, for t from 0 to 1, in the order of t."""
     cuts = {0.0, 1.0} | {(k + 0.5) / (n - 1) for n in set(n_levels) if n > 1 for k in range(n - 1)}
     ordered = sorted(cuts)
     points = [t for low, high in zip(ordered, [*ordered[1:], 1.0], strict=True) for t in (low, (low + high) / 2)]

@@ -14,13 +14,11 @@ from torch import Tensor, nn
 
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
-from supernets.data import DataSet, head
+from supernets.data import DataSet, Part, by_length, head
 from supernets.errors import CheckpointError
-from supernets.gradients import CPU
-from supernets.loop import ALONE, Loop, TrainingSettings
+from supernets.gradients import ALONE, CPU, Reduction
+from supernets.loop import Loop, TrainingSettings
 from supernets.recalibration import recalibrate
-from supernets.reduction import Reduction
-from supernets.scoring import correct_predictions
 from supernets.space import Architecture
 
 _SHOWN_VALIDATION_IMAGES = 2000
@@ -95,9 +93,7 @@ def train(
         loss = loop.run_epoch(epoch, on_step if workers.rank == 0 else lambda step, steps, loss: None)
         if workers.rank > 0:
             continue
-        largest, smallest = (
-            _shown_accuracy(supernet, a, data, settings) for a in (supernet.space.largest, supernet.space.smallest)
-        )
+        largest, smallest = _shown_accuracies(supernet, data, settings)
         done = Epoch(
             epoch, loss, largest, smallest, epoch * len(data.train.labels),
             time.perf_counter() - started, time.process_time() - cpu_started,
@@ -153,8 +149,7 @@ class _Best:
 
     def update(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
         """Keeps the supernet's weights if its largest network is the best so far."""
-        network = _recalibrated(supernet, supernet.space.largest, data, settings)
-        accuracy = correct_predictions(network, data.validation).float().mean().item()
+        accuracy = _accuracy(supernet, supernet.space.largest, data, settings, data.validation)
         if accuracy > self.accuracy:
             self.epoch, self.accuracy = epoch, accuracy
             self.tensors = {name: tensor.cpu().clone() for name, tensor in supernet.sharing.state_dict().items()}
@@ -198,8 +193,7 @@ def time_training(
         loop.run_epoch(epoch, on_step)
         epoch = epoch % settings.epochs + 1
     seconds = np.diff(ends)[1:].tolist()
-    for architecture in (supernet.space.largest, supernet.space.smallest):
-        _shown_accuracy(supernet, architecture, data, settings)
+    _shown_accuracies(supernet, data, settings)
     return seconds, time.perf_counter() - ends[-1]
 
 
@@ -222,13 +216,29 @@ def _check_same_training(
             )
 
 
-def _shown_accuracy(supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings) -> float:
-    part = head(data.validation, _SHOWN_VALIDATION_IMAGES)
-    return correct_predictions(_recalibrated(supernet, architecture, data, settings), part).float().mean().item()
+def _shown_accuracies(supernet: Supernet, data: DataSet, settings: TrainingSettings) -> list[float]:
+    """Of the largest and the smallest subnet, on the first validation images."""
+    part, space = head(data.validation, _SHOWN_VALIDATION_IMAGES), supernet.space
+    return [_accuracy(supernet, a, data, settings, part) for a in (space.largest, space.smallest)]
 
 
-def _recalibrated(
-    supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings
-) -> nn.Module:
-    module = supernet.extract(architecture)
-    return recalibrate(module, head(data.train, settings.calibration_images).split(250))
+def _accuracy(
+    supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings, part: Part
+) -> float:
+    images = head(data.train, settings.calibration_images)
+    network = recalibrate(supernet.extract(architecture), images.split(250))
+    return correct_predictions(network, part).float().mean().item()
+
+
+@torch.no_grad()
+def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
+    """Whether the network's largest output is the label's, as one bool per example, (n,), in the part's order.
+
+    Args:
+        module: an extracted, recalibrated one; set to eval mode.
+    """
+    module.eval()
+    hits = torch.zeros(len(part), dtype=torch.bool)
+    for chosen, inputs in by_length(part, batch_size):
+        hits[chosen] = module(inputs).argmax(1) == part.labels[chosen]
+    return hits

@@ -59,23 +59,13 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
 }
 """Rules of functions, with torch's argument names."""
 
+_AS_FUNCTIONS = (
+    "add", "sub", "mul", "div", "matmul", "relu", "sigmoid", "tanh", "softmax", "mean", "flatten", "reshape", "permute",
+    "transpose", "chunk",
+)  # fmt: skip
 METHODS: Mapping[str, Callable[..., Any]] = {
-    "add": functions.add,
-    "sub": functions.subtract,
-    "mul": functions.multiply,
-    "div": functions.divide,
-    "matmul": functions.matmul,
-    "relu": functions.relu,
-    "sigmoid": functions.sigmoid,
-    "tanh": functions.tanh,
-    "softmax": functions.softmax,
-    "mean": functions.mean,
-    "flatten": functions.flatten,
-    "reshape": functions.reshape,
+    **{name: FUNCTIONS[getattr(torch, name)] for name in _AS_FUNCTIONS},
     "view": functions.reshape,
-    "permute": functions.permute,
-    "transpose": functions.transpose,
-    "chunk": functions.chunk,
     "contiguous": lambda graph, x: x,
 }
 """Rules of tensor methods."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,7 +25,8 @@ def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], 
     """
     n_readers = Counter(name for node in nodes for name in node.inputs)
     n_readers[output] += 1
-    arrays: Arrays = {}
+    folded: Arrays = {}
+    arrays = ChainMap(folded, graph.parameters, graph.constants)
     kept: list[Node] = []
     producers: dict[str, int] = {}
     for node in nodes:
@@ -33,50 +34,29 @@ def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], 
         if at is not None and kept[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
             layer = kept[at]
             weight = f"{layer.inputs[1]}.folded"
-            if weight in arrays:  # the layer is called twice, followed by different norms
+            if weight in folded:  # the layer is called twice, followed by different norms
                 weight += f"_{at}"
             bias = f"{weight}_bias"
-            arrays[weight], arrays[bias] = _folded(graph, arrays, layer, node)
+            folded[weight], folded[bias] = _folded(arrays, layer, node)
             kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
         else:
             at = len(kept)
             kept.append(node)
         producers.update(dict.fromkeys(node.outputs, at))
-    for node in kept:
-        for name in node.inputs:
-            if name not in arrays and (array := _array(graph, arrays, name)) is not None:
-                arrays[name] = array
-    read = {name for node in kept for name in node.inputs}
-    return kept, {name: array for name, array in arrays.items() if name in read}
+    read = dict.fromkeys(name for node in kept for name in node.inputs)
+    return kept, {name: arrays[name] for name in [*(n for n in folded if n in read), *read] if name in arrays}
 
 
-def _array(graph: Graph, folded: Arrays, name: str) -> NDArray[np.generic] | None:
-    if name in folded:
-        return folded[name]
-    return graph.parameters[name] if name in graph.parameters else graph.constants.get(name)
-
-
-def _folded(graph: Graph, arrays: Arrays, layer: Node, norm: Node) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded.
-
-    Args:
-        arrays: of layers that are already folded, possibly this one.
-    """
-
-    def read(name: str) -> NDArray[np.generic]:
-        array = _array(graph, arrays, name)
-        assert array is not None  # layers and norms read parameters and constants only
-        return array
-
-    def float64(name: str) -> NDArray[np.float64]:
-        return read(name).astype(np.float64)
-
-    scale, shift, mean, variance = (float64(name) for name in norm.inputs[1:])
+def _folded(
+    arrays: Mapping[str, NDArray[np.generic]], layer: Node, norm: Node
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded."""
+    scale, shift, mean, variance = (arrays[name].astype(np.float64) for name in norm.inputs[1:])
     epsilon = norm.attributes["epsilon"]
     assert isinstance(epsilon, float)
     factor = scale / np.sqrt(variance + epsilon)
-    bias = float64(layer.inputs[2]) if len(layer.inputs) > 2 else np.zeros_like(mean)
-    weight = read(layer.inputs[1])
+    bias = arrays[layer.inputs[2]].astype(np.float64) if len(layer.inputs) > 2 else np.zeros_like(mean)
+    weight = arrays[layer.inputs[1]]
     by_output = factor.astype(np.float32).reshape(-1, *(1,) * (weight.ndim - 1))
     # C order, because serialisation would copy a strided result again.
     folded = np.multiply(weight, by_output, order="C")

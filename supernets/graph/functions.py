@@ -17,6 +17,7 @@ _mismatch = partial(LoweringError, code="export.shape-mismatch")
 _dynamic = partial(LoweringError, code="export.dynamic-dimension")
 
 Operand = Value | int | float
+Arithmetic = Callable[[Graph, Operand, Operand], Value]
 
 
 def dimension(dim: int, rank: int) -> int:
@@ -48,7 +49,7 @@ def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
     return graph.scalar(x)
 
 
-def _arithmetic(op: str) -> Callable[[Graph, Operand, Operand], Value]:
+def _arithmetic(op: str) -> Arithmetic:
     """The rule of an arithmetic operator."""
 
     def rule(graph: Graph, a: Operand, b: Operand) -> Value:
@@ -61,7 +62,7 @@ def _arithmetic(op: str) -> Callable[[Graph, Operand, Operand], Value]:
 add, subtract, multiply, divide = (_arithmetic(op) for op in ("Add", "Sub", "Mul", "Div"))
 
 
-def in_place(rule: Callable[[Graph, Operand, Operand], Value]) -> Callable[[Graph, Operand, Operand], Value]:
+def in_place(rule: Arithmetic) -> Arithmetic:
     """The rule of the in-place form of an operator, e.g. ``a += b``."""
     return lambda graph, a, b: _in_place(graph, a, rule(graph, a, b))
 
@@ -85,7 +86,7 @@ hardsigmoid = _elementwise("HardSigmoid", alpha=1 / 6, beta=0.5)
 
 
 def relu6(graph: Graph, x: Value, inplace: bool = False) -> Value:
-    """x between 0 and 6."""
+    """Values limited to 0 to 6."""
     return _in_place(graph, x, graph.add("Clip", [x, graph.scalar(0.0), graph.scalar(6.0)], x.shape), inplace=inplace)
 
 
@@ -155,27 +156,17 @@ def interpolate(
         raise LoweringError(
             f"there is no rule for interpolate(mode={mode!r}, ...) of {x.shape}; use mode='bilinear' with a size on images"
         )
-    height, width = (size, size) if isinstance(size, int) else size
-    return _resized(graph, x, int(height), int(width))
+    return resize(graph, x, size)
 
 
-def resize(graph: Graph, x: Value, side: int) -> Value:
-    """`supernets.resizing.resize`: square images with `side` pixels."""
-    return _resized(graph, x, side, side)
-
-
-def _resized(graph: Graph, x: Value, height: int, width: int) -> Value:
-    """Bilinear images of this size; written with scales, which every runtime supports."""
+def resize(graph: Graph, x: Value, side: int | Sequence[int]) -> Value:
+    """`supernets.resizing.resize`, also for (height, width); written with scales, which every runtime supports."""
+    height, width = (side, side) if isinstance(side, int) else map(int, side)
     if (height, width) == x.shape[2:]:
         return x
     scales = [np.float32(1), np.float32(1), onnx_scale(x.shape[2], height), onnx_scale(x.shape[3], width)]
-    return graph.add(
-        "Resize",
-        [x, None, graph.constant(np.array(scales))],
-        (*x.shape[:2], height, width),
-        mode="linear",
-        coordinate_transformation_mode="half_pixel",
-    )
+    inputs, shape = [x, None, graph.constant(np.array(scales))], (*x.shape[:2], height, width)
+    return graph.add("Resize", inputs, shape, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
 def _check_lengths(operation: str, x: Value) -> None:
@@ -232,24 +223,18 @@ def permute(graph: Graph, x: Value, *dims: int | Sequence[int]) -> Value:
 
 def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
     """Exchanges two dimensions other than the batch."""
-    order = list(range(x.rank))
     a, b = dimension(dim0, x.rank), dimension(dim1, x.rank)
-    order[a], order[b] = b, a
-    return permute(graph, x, order)
+    return permute(graph, x, [{a: b, b: a}.get(d, d) for d in range(x.rank)])
 
 
 def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
     """Concatenates tensors along a dimension other than the batch."""
-    first = tensors[0]
-    axis = dimension(dim, first.rank)
-
-    def others(x: Value) -> Shape:
-        return x.shape[:axis] + x.shape[axis + 1 :]
-
-    if (axis == 0 and any(x.batched for x in tensors)) or any(others(x) != others(first) for x in tensors):
+    axis = dimension(dim, tensors[0].rank)
+    others = {(x.shape[:axis], x.shape[axis + 1 :]) for x in tensors}
+    if (axis == 0 and any(x.batched for x in tensors)) or len(others) > 1:
         raise _mismatch(f"cannot concatenate {[x.shape for x in tensors]} along dimension {axis}")
-    shape = (*first.shape[:axis], sum(x.shape[axis] for x in tensors), *first.shape[axis + 1 :])
-    return graph.add("Concat", tensors, shape, axis=axis)
+    before, after = others.pop()
+    return graph.add("Concat", tensors, (*before, sum(x.shape[axis] for x in tensors), *after), axis=axis)
 
 
 def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
@@ -307,15 +292,15 @@ def attend(graph: Graph, query: Value, key: Value, value: Value, head_size: int,
     n, tokens, channels = query.shape
     heads = channels // head_size
 
-    def split(x: Value, order: tuple[int, ...]) -> Value:
+    def split(x: Value, *order: int) -> Value:
         # In ONNX 0 keeps a size, so that both dynamic dimensions stay unknown.
         parted = graph.add("Reshape", [x, graph.numbers([0, 0, heads, head_size])], (n, tokens, heads, head_size))
-        return permute(graph, parted, order)
+        return permute(graph, parted, *order)
 
-    scaled = split(multiply(graph, query, head_size**-0.5), (0, 2, 1, 3))
-    scores = matmul(graph, scaled, split(key, (0, 2, 3, 1)))
+    scaled = split(multiply(graph, query, head_size**-0.5), 0, 2, 1, 3)
+    scores = matmul(graph, scaled, split(key, 0, 2, 3, 1))
     scores = scores if mask is None else add(graph, scores, mask)
-    mixed = permute(graph, matmul(graph, softmax(graph, scores, -1), split(value, (0, 2, 1, 3))), (0, 2, 1, 3))
+    mixed = permute(graph, matmul(graph, softmax(graph, scores, -1), split(value, 0, 2, 1, 3)), (0, 2, 1, 3))
     return graph.add("Reshape", [mixed, graph.numbers([0, 0, channels])], (n, tokens, channels))
 
 

@@ -27,11 +27,8 @@ TOKENS: Shape = (LENGTH,)
 Attribute = int | float | str | tuple[int, ...]
 _DYNAMIC = (BATCH_SIZE, LENGTH)
 _OF_INTEGERS = frozenset(
-    (
-        "Add", "Concat", "Equal", "Flatten", "Gather", "Identity", "Mul", "Reshape", "Shape", "Split", "Squeeze", "Sub",
-        "Transpose",
-    )
-)  # fmt: skip
+    ("Add", "Concat", "Equal", "Flatten", "Gather", "Identity", "Mul", "Reshape", "Shape", "Split", "Squeeze", "Sub")
+) | {"Transpose"}
 """Operations that compute the same as torch's on integers."""
 _BOOLEAN = frozenset(("Equal",))
 """Operations that return truth values; only a Cast to float32 follows them."""
@@ -105,17 +102,13 @@ class Graph:
         if tensor.dtype not in (torch.float32, torch.int64):
             raise _type_mismatch(f"{name} is {tensor.dtype}; expected float32: convert the network by .float()")
         array = self.parameters[name] = tensor.detach().cpu().numpy()
-        if tensor.dtype == torch.int64:
-            self.integers.add(name)
-        return self.input(name, array.shape)
+        return self.input(name, array.shape, integer=tensor.dtype == torch.int64)
 
     def constant(self, array: NDArray[np.generic]) -> Value:
         """A constant input of an operation."""
         name = f"/constant_{len(self.constants)}"  # parameter names have no slash
         self.constants[name] = array
-        if array.dtype == np.int64:
-            self.integers.add(name)
-        return self.input(name, array.shape)
+        return self.input(name, array.shape, integer=array.dtype == np.int64)
 
     def numbers(self, numbers: Sequence[int]) -> Value:
         """A constant vector of 64-bit integers, for axes and shapes."""
@@ -137,7 +130,8 @@ class Graph:
         Raises:
             LoweringError: an output has an empty dimension, the inputs' types differ, or one was overwritten in place.
         """
-        integer = self._check_inputs(op, [value.name for value in inputs if value is not None])
+        names = tuple("" if value is None else value.name for value in inputs)
+        integer = self._check_inputs(op, [name for name in names if name])
         outputs = []
         for i, shape in enumerate(shapes):
             if any(n < 1 and n != LENGTH for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] not in _DYNAMIC):
@@ -147,7 +141,6 @@ class Graph:
             outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
         if integer and op not in _BOOLEAN:
             self.integers.update(value.name for value in outputs)
-        names = tuple("" if value is None else value.name for value in inputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs
 
@@ -168,9 +161,7 @@ class Graph:
             LoweringError: an operation in place has overwritten one of them.
         """
         if not self._overwritten.isdisjoint(names):
-            raise _in_place(
-                "a tensor is read after an operation in place has changed it; use the out-of-place operation"
-            )
+            raise _in_place("a tensor is read after an operation in place changed it; use the out-of-place operation")
 
     def view(self, of: Value, value: Value) -> Value:
         """Records that torch may keep a value in another one's memory; returns the value."""

@@ -81,12 +81,11 @@ def cut(walked: Walked) -> list[Piece]:
         later.append(walked.output.name)
         left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
         if not outside or len(left) != 1:
-            raise _invalid_block(
-                f"block {span.name} has {len(outside)} inputs and {len(left)} outputs; expected at least 1, and 1"
-            )
+            found = f"{len(outside)} inputs and {len(left)} outputs"
+            raise _invalid_block(f"block {span.name} has {found}; expected at least 1, and 1")
         if ({*outside, *left} - {walked.input.name}) & graph.integers:
             raise _invalid_block(
-                f"block {span.name} reads or returns integers; expected float32, or the network's own input"
+                f"block {span.name} reads or returns integers; expected float32, or the network's input"
             )
         pieces.append(_piece(walked, span.name, nodes, outside, next(iter(left))))
     return pieces

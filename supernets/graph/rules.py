@@ -30,10 +30,8 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _shape_mismatch(module: nn.Module, path: str, expected: str, x: Value) -> LoweringError:
-    where = path or "the network"
-    return LoweringError(
-        f"{where} ({type(module).__name__}) expects {expected}, got the shape {x.shape}", code="export.shape-mismatch"
-    )
+    problem = f"{path or 'the network'} ({type(module).__name__}) expects {expected}, got the shape {x.shape}"
+    return LoweringError(problem, code="export.shape-mismatch")
 
 
 def _check_image(module: nn.Module, path: str, x: Value) -> None:
@@ -64,17 +62,11 @@ def _conv2d(graph: Graph, conv: nn.Conv2d, path: str, x: Value) -> Value:
     sides = [
         (x.shape[2 + i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
     ]
-    inputs = [x, _own(graph, conv, path, "weight"), _own(graph, conv, path, "bias")]
+    weight, bias = _own(graph, conv, path, "weight"), _own(graph, conv, path, "bias")
     return graph.add(
-        "Conv",
-        inputs if inputs[2] is not None else inputs[:2],
-        (x.shape[0], int(conv.out_channels), *sides),
-        kernel_shape=kernel,
-        strides=stride,
-        dilations=dilation,
-        pads=pads,
-        group=int(conv.groups),
-    )
+        "Conv", [x, weight] if bias is None else [x, weight, bias], (x.shape[0], int(conv.out_channels), *sides),
+        kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads, group=int(conv.groups),
+    )  # fmt: skip
 
 
 def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
@@ -94,10 +86,8 @@ def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
 def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, path: str, x: Value) -> Value:
     mean, variance = _own(graph, norm, path, "running_mean"), _own(graph, norm, path, "running_var")
     if mean is None or variance is None:
-        raise LoweringError(
-            f"{path or type(norm).__name__} has no running statistics, so that its outputs depend on the batch",
-            code="export.dynamic-dimension",
-        )
+        problem = f"{path or type(norm).__name__} has no running statistics, so that its outputs depend on the batch"
+        raise LoweringError(problem, code="export.dynamic-dimension")
     scale, shift = _own(graph, norm, path, "weight"), _own(graph, norm, path, "bias")
     scale = scale or graph.constant(np.ones(mean.shape, dtype=np.float32))
     shift = shift or graph.constant(np.zeros(mean.shape, dtype=np.float32))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from supernets.graph.ir import BATCH_SIZE, LENGTH, Attribute
+from supernets.graph.ir import BATCH_SIZE, LENGTH
 from supernets.graph.pieces import Piece
 from supernets.graph.walk import BATCH, LENGTH_NAME, OUTPUT
 
@@ -36,16 +36,12 @@ def serialise(piece: Piece, names: Sequence[str]) -> bytes:
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
         proto.output.extend([renamed.get(name, name) for name in node.outputs])
         for key, attribute in node.attributes.items():
-            _write_attribute(proto, key, attribute)
+            proto.attribute.append(onnx.helper.make_attribute(key, attribute))
     dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME}
     for declared, value in [*((graph.input, value) for value in piece.inputs), (graph.output, piece.output)]:
-        tensor = declared.add(name=renamed[value.name]).type.tensor_type
-        tensor.elem_type = onnx.TensorProto.INT64 if value.name in piece.integers else onnx.TensorProto.FLOAT
-        for size in value.shape:
-            if size in dynamic:
-                tensor.shape.dim.add(dim_param=dynamic[size])
-            else:
-                tensor.shape.dim.add(dim_value=size)
+        kind = onnx.TensorProto.INT64 if value.name in piece.integers else onnx.TensorProto.FLOAT
+        shape = [dynamic.get(size, size) for size in value.shape]
+        declared.append(onnx.helper.make_tensor_value_info(renamed[value.name], kind, shape))
     body: list[Buffer] = [graph.SerializeToString()]
     size = len(body[0])
     for name, array in piece.arrays.items():
@@ -75,15 +71,3 @@ def _header(field: str, message: Any, size: int) -> bytes:
             number >>= 7
         out.append(number)
     return bytes(out)
-
-
-def _write_attribute(node: onnx.NodeProto, name: str, value: Attribute) -> None:
-    kinds = onnx.AttributeProto
-    if isinstance(value, int):
-        node.attribute.add(name=name, type=kinds.INT, i=value)
-    elif isinstance(value, float):
-        node.attribute.add(name=name, type=kinds.FLOAT, f=value)
-    elif isinstance(value, str):
-        node.attribute.add(name=name, type=kinds.STRING, s=value.encode())
-    else:
-        node.attribute.add(name=name, type=kinds.INTS, ints=value)

@@ -6,6 +6,7 @@ import functools
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from types import FunctionType
 from typing import Any
 
@@ -22,18 +23,14 @@ from supernets.graph.trace import bind, join, trace
 INPUT, OUTPUT, BATCH, LENGTH_NAME = "input", "logits", "batch", "tokens"
 
 
-class BatchSize:
-    """The value of ``x.shape[0]`` in a forward, which only a reshape accepts."""
+class DynamicSize(Enum):
+    """A size in a forward that no operation accepts, except a reshape the batch's."""
+
+    BATCH = BATCH_SIZE
+    TOKENS = LENGTH
 
 
-class Length:
-    """The value of a dynamic number of tokens in a forward, which no operation accepts."""
-
-
-_DYNAMIC: Mapping[int, BatchSize | Length] = {BATCH_SIZE: BatchSize(), LENGTH: Length()}
-
-
-Size = int | BatchSize | Length
+Size = int | DynamicSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +72,8 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
     walker = _Walker(graph, frozenset(names))
     output = walker.call(module, "", (x,), {})
     if not isinstance(output, Value):
-        raise LoweringError(
-            f"{type(module).__name__} returns {type(output).__name__}; expected one tensor", code="export.type-mismatch"
-        )
+        problem = f"{type(module).__name__} returns {type(output).__name__}; expected one tensor"
+        raise LoweringError(problem, code="export.type-mismatch")
     graph.check_read(output.name)
     if output.name in graph.integers:
         raise LoweringError(f"{type(module).__name__} returns integers; expected float32", code="export.type-mismatch")
@@ -98,8 +94,8 @@ def _check(module: nn.Module) -> None:
         elif "forward" in child.__dict__:
             problem = "has a forward that differs from its class's; make it a class"
         if problem:
-            where = f"{name or 'the network'} ({type(child).__name__})"
-            raise LoweringError(f"{where} {problem}", code="export.module-state")
+            problem = f"{name or 'the network'} ({type(child).__name__}) {problem}"
+            raise LoweringError(problem, code="export.module-state")
     tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
     if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers, *tensors}:
         raise LoweringError(f"the network has a tensor named {taken.pop()!r}, which the graph uses; rename it")
@@ -151,10 +147,10 @@ class _Walker:
 
     def _composite(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         bound = bind(module, args, kwargs)
-        given: list[Value | BatchSize | Length] = []
+        given: list[Value | DynamicSize] = []
 
         def opened(part: Any) -> Any:
-            if isinstance(part, Value | BatchSize | Length):
+            if isinstance(part, Value | DynamicSize):
                 given.append(part)
                 return HOLE
             return part
@@ -204,7 +200,7 @@ class _Walker:
             if target not in table:
                 raise LoweringError(f"there is no rule for {name}")
             if table[target] is functions.reshape:
-                args = fx.node.map_aggregate(args, lambda a: BATCH_SIZE if isinstance(a, BatchSize) else a)
+                args = fx.node.map_aggregate(args, lambda a: BATCH_SIZE if a is DynamicSize.BATCH else a)
             return table[target](self.graph, *args, **kwargs)
         except LoweringError as error:
             raise LoweringError(f"{where}: {error}", code=error.code) from None
@@ -213,5 +209,5 @@ class _Walker:
 
 
 def _size(x: Value, dim: int | None = None) -> tuple[Size, ...] | Size:
-    sizes = tuple(_DYNAMIC.get(n, n) for n in x.shape)
+    sizes = tuple(DynamicSize(n) if n in (BATCH_SIZE, LENGTH) else n for n in x.shape)
     return sizes if dim is None else sizes[dim]

@@ -44,10 +44,10 @@ class KernelTransforms(nn.Module):
                 for old, new in steps:
                     self.steps[_key(weight, old, new)] = nn.Parameter(torch.eye(new * new))
         if not self._chains:
-            raise SpaceError(
-                "kernels: transform needs a convolution with an elastic kernel, and the space has none; use centre",
-                code="sharing.invalid",
+            problem = (
+                "kernels: transform needs a convolution with an elastic kernel, and the space has none; use centre"
             )
+            raise SpaceError(problem, code="sharing.invalid")
         self.axes = frozenset(axis for axis, _ in self._chains.values())
         """The kernel axes that the transforms cut."""
 
@@ -81,8 +81,8 @@ def _sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
     """The sizes of each axis in the largest network and in those that differ from it in one choice."""
     found: dict[str, set[int]] = {name: set() for name in family.axes}
     largest = family.space.largest
-    for i, n_levels in enumerate(family.space.levels.tolist()):
-        for level in range(n_levels):
+    for i, choice in enumerate(family.space.choices):
+        for level in range(len(choice.options)):
             genes = [*largest.genes[:i], level, *largest.genes[i + 1 :]]
             for name, size in family.sizes(family.space.canonical(genes)).items():
                 found[name].add(size)

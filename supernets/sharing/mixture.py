@@ -58,12 +58,9 @@ class Mixture(nn.Module):
         # All routers read the same encoding: one layer holds their hidden layers, in the routers' order.
         self.router_hidden = nn.Linear(self._n_columns, len(self._outputs) * spec.hidden)
         full = full_sizes(family.axes)
-        self.router_logits = nn.ModuleDict(
-            {
-                _key(name): nn.Linear(spec.hidden, size_of(outputs, full) * spec.experts)
-                for name, outputs in self._outputs.items()
-            }
-        )
+        self.router_logits = nn.ModuleDict()
+        for name, outputs in self._outputs.items():
+            self.router_logits[_key(name)] = nn.Linear(spec.hidden, size_of(outputs, full) * spec.experts)
 
     def store_experts(self, template: nn.Module, *, fresh: bool) -> frozenset[str]:
         """Replaces the mixed layers' tensors by stacks (experts, *shape); returns their names.
@@ -85,10 +82,8 @@ class Mixture(nn.Module):
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of the routers' tensors."""
         n_hidden = len(self._outputs) * self.spec.hidden
-        dims: dict[str, tuple[Dim, ...]] = {
-            "router_hidden.weight": (n_hidden, self._n_columns),
-            "router_hidden.bias": (n_hidden,),
-        }
+        dims: dict[str, tuple[Dim, ...]] = {}
+        dims["router_hidden.weight"], dims["router_hidden.bias"] = (n_hidden, self._n_columns), (n_hidden,)
         for name in self._outputs:
             weight, bias = self._logit_dims(name)
             dims[f"router_logits.{_key(name)}.weight"], dims[f"router_logits.{_key(name)}.bias"] = weight, bias
@@ -107,11 +102,8 @@ class Mixture(nn.Module):
         kept = [layer for layer in self.layers if not f"{layer}.".startswith(absent)]
         needed = {self._router_of[layer] for layer in kept}
         hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._outputs), -1)
-        logits = {
-            name: self._logits(name, own, sizes)
-            for name, own in zip(self._outputs, hidden.unbind(), strict=True)
-            if name in needed
-        }
+        named = zip(self._outputs, hidden.unbind(), strict=True)
+        logits = {name: self._logits(name, own, sizes) for name, own in named if name in needed}
         if not logits:  # the network lacks all blocks with mixed layers
             return {}
         # One softmax for all routers: they are so small that the number of operations dominates their cost.
@@ -160,9 +152,8 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
         return found
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layers):
-            raise _invalid(
-                f"mixture.layers: {pattern!r} matches none of the convolutions and linear layers {', '.join(layers[:4])}, ..."
-            )
+            known = ", ".join(layers[:4])
+            raise _invalid(f"mixture.layers: {pattern!r} matches no convolution or linear layer; expected {known}, ...")
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 

@@ -47,9 +47,7 @@ class MixtureSpec:
         if not isinstance(self.constant_input, bool):
             raise _invalid(f"constant_input: expected true or false, got {self.constant_input!r}")
         if not isinstance(self.layers, tuple) or not all(isinstance(p, str) and p for p in self.layers):
-            raise _invalid(
-                f"layers: expected patterns of module names such as 'stages.*.expand.conv', got {self.layers}"
-            )
+            raise _invalid(f"layers: expected module name patterns such as 'stages.*.expand.conv', got {self.layers}")
 
 
 @dataclass(frozen=True, slots=True)

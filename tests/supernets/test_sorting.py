@@ -17,11 +17,10 @@ from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
-from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.single_phase import LargestStrategy
-from supernets.trainer import train
+from supernets.trainer import correct_predictions, train
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.supernets import invariants

@@ -98,7 +98,7 @@ class TestI4Onnx:
 
 def test_recalibration_matters(trained: Trained) -> None:
     """Without it a subnet uses initial statistics."""
-    from supernets.scoring import correct_predictions
+    from supernets.trainer import correct_predictions
 
     part, smallest = trained.data.validation, trained.supernet.space.smallest
     raw = trained.supernet.extract(smallest)

@@ -21,11 +21,10 @@ from supernets.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_su
 from supernets.data import DataSet, head
 from supernets.loop import Loop, TrainingSettings
 from supernets.recalibration import recalibrate
-from supernets.scoring import correct_predictions
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.single_phase import SandwichStrategy, SinglePathStrategy, SortedStrategy
-from supernets.trainer import Epoch, time_training, train
+from supernets.trainer import Epoch, correct_predictions, time_training, train
 from tests.conftest import Trained, digits_family
 from tests.errors import raises
 

