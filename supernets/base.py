@@ -44,35 +44,27 @@ class Family(Protocol):
         Args:
             like: an architecture that gives the sizes of the `geometry` axes; None for the largest.
         """
-        ...
 
     def initialised(self, network: nn.Module) -> nn.Module:
         """A network fresh from `build`, with its weights initialised as a template's."""
-        ...
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of every parameter and buffer of the template."""
-        ...
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         """Axis sizes of an architecture."""
-        ...
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         """Names of the template's modules that the architecture lacks."""
-        ...
 
     def build(self, architecture: Architecture) -> nn.Module:
         """A plain module from its constructor, independent of the template, with the template's names."""
-        ...
 
     def example(self, batch_size: int = 1) -> Tensor:
         """An input of zeros."""
-        ...
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to rebuild this family, for checkpoints."""
-        ...
 
 
 class Sharing(nn.Module, ABC):
@@ -256,7 +248,6 @@ class TrainingStrategy(Protocol):
         Raises:
             TrainingError: there are fewer epochs than phases.
         """
-        ...
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         """The passes of one optimiser step; their gradients are summed.
@@ -264,4 +255,3 @@ class TrainingStrategy(Protocol):
         Args:
             phase: index of the step's phase.
         """
-        ...

@@ -107,11 +107,8 @@ class BlockKeys:
             key = keys.get(name, "")
             known = self._known.setdefault((block, combination.tobytes()), key)
             if known != key:
-                raise LoweringError(
-                    f"block {name} of {architecture.key} differs from that of a network with equal axis sizes; add the "
-                    "missing axis to the family's dims",
-                    code="family.inconsistent",
-                )
+                problem = f"block {name} of {architecture.key} differs from that of a network with equal axis sizes"
+                raise LoweringError(f"{problem}; add the missing axis to its dims", code="family.inconsistent")
             if key:
                 self._examples.setdefault(key, (architecture, name))
 

@@ -89,9 +89,8 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
             family: Family = FAMILIES[name].load().from_json(data)
             return family
         case other:
-            raise CheckpointError(
-                f"unknown family {other!r}; expected one of {', '.join(FAMILIES)}", code="checkpoint.unsupported"
-            )
+            problem = f"unknown family {other!r}; expected one of {', '.join(FAMILIES)}"
+            raise CheckpointError(problem, code="checkpoint.unsupported")
 
 
 def save_checkpoint(
@@ -117,11 +116,9 @@ def save_checkpoint(
             if tensors:
                 # safetensors does not write the channels-last layout of kernels.
                 content = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-                entries[kind] = {
-                    "file": f"{kind}-{progress['epoch']:04d}.safetensors",
-                    "sha256": hashlib.sha256(content).hexdigest(),
-                }
-                yield entries[kind]["file"], content
+                file = f"{kind}-{progress['epoch']:04d}.safetensors"
+                entries[kind] = {"file": file, "sha256": hashlib.sha256(content).hexdigest()}
+                yield file, content
         index = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -174,10 +171,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         family = family_from_json(index["family"])
         if family.space.to_json() != index["space"]:
-            raise CheckpointError(
-                f"{folder}: the checkpoint's space differs from its family's; another version wrote it, train again",
-                code="checkpoint.unsupported",
-            )
+            problem = "the checkpoint's space differs from its family's; another version wrote it, train again"
+            raise CheckpointError(f"{folder}: {problem}", code="checkpoint.unsupported")
         supernet = make_supernet(family, SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
         optimizer, teacher, best = (
@@ -209,18 +204,14 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text())
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder}: no checkpoint (expected {INDEX}); give a run or a folder that `nas train` wrote",
-            code="checkpoint.missing",
-        ) from None
+        problem = f"no checkpoint (expected {INDEX}); give a run or a folder that `nas train` wrote"
+        raise CheckpointError(f"{folder}: {problem}", code="checkpoint.missing") from None
     except (OSError, ValueError) as error:
         raise _damaged(path, f"cannot be read ({error})") from None
     form, version = (index.get("format"), index.get("version")) if isinstance(index, dict) else (None, None)
     if (form, version) != (_FORMAT, _VERSION):
-        raise CheckpointError(
-            f"{path}: format {form!r}, version {version}; expected {_FORMAT!r}, version {_VERSION}",
-            code="checkpoint.unsupported",
-        )
+        problem = f"format {form!r}, version {version}; expected {_FORMAT!r}, version {_VERSION}"
+        raise CheckpointError(f"{path}: {problem}", code="checkpoint.unsupported")
     return dict(index)
 
 

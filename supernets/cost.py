@@ -50,7 +50,8 @@ class CostTable:
         by_block = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1)
         named = zip(self.blocks, by_block.tolist(), strict=True)
         blocks = tuple((name, Cost(*costs)) for name, costs in named if any(costs))
-        return Cost(*by_block.sum(axis=0).tolist(), blocks)
+        parameters, macs, activation_bytes = by_block.sum(axis=0).tolist()
+        return Cost(parameters, macs, activation_bytes, blocks)
 
 
 @dataclass(frozen=True, slots=True)

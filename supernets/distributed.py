@@ -120,11 +120,8 @@ def train_on_workers(
     if failures:
         if isinstance(failures[0], TrainingFailedError):
             why = str(failures[0]).strip().splitlines() or [type(failures[0]).__name__]
-            raise TrainingError(
-                f"the workers failed more than {_MAX_FAILURES} times: {why[-1]}; the last epoch's checkpoint is kept: resume "
-                "the training",
-                code="training.workers-failed",
-            ) from failures[0]
+            problem = f"the workers failed more than {_MAX_FAILURES} times: {why[-1]}; resume from the last checkpoint"
+            raise TrainingError(problem, code="training.workers-failed") from failures[0]
         raise failures[0]
     done = load_checkpoint(folder)
     supernet.sharing.load_state_dict(done.supernet.sharing.state_dict())
@@ -178,31 +175,20 @@ def check_workers(workers: int, threads: int, device: torch.device) -> None:
         import ray
         import ray.train.torch
     except ImportError as error:
-        raise _unavailable(
-            f"{workers} workers need Ray Train ({error}); pip install 'subnet-nas[distributed]'"
-        ) from None
+        problem = f"{workers} workers need Ray Train ({error}); pip install 'subnet-nas[distributed]'"
+        raise _unavailable(problem) from None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     check_capacity(nodes, workers, {"CPU": threads, **({"GPU": 1} if device != CPU else {})})
 
 
 def check_capacity(nodes: Sequence[Mapping[str, float]], workers: int, each: Mapping[str, int]) -> None:
-    """Checks that the nodes have the resources for the workers, each on one node.
-
-    Args:
-        nodes: the resources of each node, by name.
-        each: the resources that a worker needs.
-
-    Raises:
-        TrainingError: they do not.
-    """
+    """Raises `TrainingError` unless the nodes have the resources that the workers need, each worker on one node."""
     capacity = sum(min(int(node.get(name, 0) // needed) for name, needed in each.items()) for node in nodes)
     if workers > capacity:
         needs = " and ".join(f"{needed} {name}" for name, needed in each.items())
         totals = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in each)
-        raise _unavailable(
-            f"{workers} workers need {needs} each, on one node; the cluster has {totals} in total, enough for {capacity}; "
-            "lower training.workers, or add nodes"
-        )
+        problem = f"{workers} workers need {needs} each, on one node; the cluster has {totals}, enough for {capacity}"
+        raise _unavailable(f"{problem}; lower training.workers, or add nodes")
 
 
 def _unavailable(problem: str) -> TrainingError:

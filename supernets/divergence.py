@@ -34,13 +34,8 @@ def divergence(name: Divergence, logits: Tensor, teacher: Tensor) -> Tensor:
                 logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True
             )
         case "alpha":
-            return _adaptive(logits, teacher)
-
-
-def _adaptive(logits: Tensor, teacher: Tensor) -> Tensor:
-    values, surrogates = zip(*(_alpha(logits, teacher, alpha) for alpha in _ALPHAS), strict=True)
-    larger = values[0] > values[1]
-    return torch.where(larger, surrogates[0], surrogates[1]).mean()
+            (value, surrogate), (other_value, other) = (_alpha(logits, teacher, alpha) for alpha in _ALPHAS)
+            return torch.where(value > other_value, surrogate, other).mean()
 
 
 def _alpha(logits: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

@@ -56,10 +56,7 @@ class StepGradients:
     """Computes the gradients of a supernet's passes over one batch, or over this worker's share of it.
 
     Args:
-        supernet: on `device`.
-        divergence: the loss of distillation.
         teacher: a frozen network for passes that distil from one.
-        workers: all those that train together; each takes its share of every batch.
     """
 
     def __init__(
@@ -105,21 +102,17 @@ class StepGradients:
         """
         losses = self._accumulate(passes, images, labels)
         if self._workers.size > 1:
-            gradients = [p.grad for p in self._supernet.sharing.parameters() if p.grad is not None]
-            for gradient in gradients:
-                gradient.mul_(len(images) / n)
-            losses = losses * (len(images) / n)
-            self._workers.sum_([*gradients, losses])
-        values: list[float] = losses.tolist()
-        return values
+            sums = [*(p.grad for p in self._supernet.sharing.parameters() if p.grad is not None), losses]
+            for own in sums:
+                own.mul_(len(images) / n)
+            self._workers.sum_(sums)
+        return cast(list[float], losses.tolist())
 
     def _accumulate(self, passes: Sequence[Pass], images: Tensor, labels: Tensor) -> Tensor:
         """Adds the gradients of the passes over this worker's share; returns their losses, (n_passes,)."""
         teaching = {term.teacher for p in passes for term in p.terms if isinstance(term, Distillation)}
-        targets: dict[int, Tensor] = {}
-        """Logits of passes that teach others."""
-        frozen: dict[tuple[int, int], Tensor] = {}
-        """The frozen teacher's logits by part of the batch."""
+        targets: dict[int, Tensor] = {}  # logits of passes that teach others
+        frozen: dict[tuple[int, int], Tensor] = {}  # the frozen teacher's logits by part of the batch
         losses = []
         for index, p in enumerate(passes):
             i, n_parts = p.part
@@ -145,10 +138,8 @@ class StepGradients:
     @torch.no_grad()
     def _frozen_logits(self, images: Tensor, like: Tensor) -> Tensor:
         if self.teacher is None:
-            raise TrainingError(
-                "the strategy distils from a frozen teacher, and there is none; set training.teacher",
-                code="training.no-teacher",
-            )
+            problem = "the strategy distils from a frozen teacher, and there is none; set training.teacher"
+            raise TrainingError(problem, code="training.no-teacher")
         logits = self._forward(self.teacher, images)
         if logits.shape != like.shape:
             raise TrainingError(

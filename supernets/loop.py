@@ -29,9 +29,7 @@ class TrainingSettings:
 
     Attributes:
         learning_rate: the peak of the one-cycle schedule.
-        divergence: the loss of distillation.
         shift: pixels of random translation; 0 for none.
-        flip: random horizontal flips.
         calibration_images: training images for batch-norm statistics.
         keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
             validation accuracy (0, before the first epoch, included).
@@ -57,7 +55,6 @@ class Loop:
     Args:
         supernet: trained in place, on `device`.
         teacher: a frozen network for passes that distil from one; the teacher that a phase leaves replaces it.
-        workers: all those that train together; each takes its share of every batch.
 
     Raises:
         TrainingError: the strategy has more phases than there are epochs.
@@ -135,11 +132,9 @@ class Loop:
             total, count, step = total + loss, count + 1, step + 1
             on_step((epoch - 1) * steps + count, settings.epochs * steps, loss)
         if count == 0:
-            raise TrainingError(
-                f"{len(self._part)} training images are too few: each worker and each micro-batch needs 2; lower "
-                "training.workers or training.micro_batches, or use more training images",
-                code="training.too-few-images",
-            )
+            problem = f"{len(self._part)} training images are too few: each worker and each micro-batch needs 2"
+            advice = "lower training.workers or training.micro_batches, or use more training images"
+            raise TrainingError(f"{problem}; {advice}", code="training.too-few-images")
         # No loss has covered the weights of the last step yet.
         bad = next((name for name, p in self._supernet.sharing.named_parameters() if not p.isfinite().all()), None)
         if bad is not None:

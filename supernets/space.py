@@ -243,7 +243,9 @@ class SearchSpace:
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
         outside = ((genes < INACTIVE) | (genes >= self.levels)).any(axis=1)
         if outside.any():
-            raise _architecture_error(f"architecture {tuple(genes[outside][0].tolist())} has a level that its choice lacks")
+            raise _architecture_error(
+                f"architecture {tuple(genes[outside][0].tolist())} has a level that its choice lacks"
+            )
         rows, columns = np.nonzero(genes != INACTIVE)
         active = genes[rows, columns]
         out[rows, offsets[columns] + active] = 1.0

@@ -19,20 +19,9 @@ from supernets.graph.serialise import OPSET, serialise
 from supernets.graph.walk import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
 
 __all__ = [
-    "BATCH",
-    "INPUT",
-    "LENGTH",
-    "LENGTH_NAME",
-    "OPSET",
-    "OUTPUT",
-    "TOKENS",
-    "BlockInput",
-    "BlockModel",
-    "block_keys",
-    "input_shape_of",
-    "lower",
-    "lower_blocks",
-]
+    "BATCH", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "TOKENS", "BlockInput", "BlockModel", "block_keys",
+    "input_shape_of", "lower", "lower_blocks",
+]  # fmt: skip
 
 
 def input_shape_of(example: Tensor) -> Shape:
@@ -103,11 +92,7 @@ def lower_blocks(
 
 
 def block_keys(module: nn.Module, input_shape: Sequence[int], names: Sequence[str]) -> dict[str, str]:
-    """The keys of `lower_blocks` by block, without the models.
-
-    Raises:
-        LoweringError: as in `lower_blocks`.
-    """
+    """The keys of `lower_blocks` by block, without the models; raises its errors."""
     return {piece.name: piece.key for piece in cut(walk(module, input_shape, names))}
 
 

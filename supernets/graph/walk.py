@@ -16,9 +16,8 @@ from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
 from supernets.graph.ir import BATCH_SIZE, LENGTH, TOKENS, Graph, Value
-from supernets.graph.reads import HOLE
 from supernets.graph.rules import RULES
-from supernets.graph.trace import bind, join, trace
+from supernets.graph.trace import HOLE, bind, join, trace
 
 INPUT, OUTPUT, BATCH, LENGTH_NAME = "input", "logits", "batch", "tokens"
 
@@ -200,7 +199,7 @@ class _Walker:
             if target not in table:
                 raise LoweringError(f"there is no rule for {name}")
             if table[target] is functions.reshape:
-                args = fx.node.map_aggregate(args, lambda a: BATCH_SIZE if a is DynamicSize.BATCH else a)
+                args = fx.node.map_aggregate(args, lambda a: a.value if isinstance(a, DynamicSize) else a)
             return table[target](self.graph, *args, **kwargs)
         except LoweringError as error:
             raise LoweringError(f"{where}: {error}", code=error.code) from None

@@ -38,10 +38,10 @@ class InstaTuneStrategy:
 
     def phases(self, epochs: int) -> Sequence[Phase]:
         if self.teacher_epochs > epochs:
-            raise TrainingError(
-                f"teacher_epochs is {self.teacher_epochs}, and the training has {epochs} epochs; lower teacher_epochs",
-                code="training.too-few-epochs",
+            problem = (
+                f"teacher_epochs is {self.teacher_epochs}, and the training has {epochs} epochs; lower teacher_epochs"
             )
+            raise TrainingError(problem, code="training.too-few-epochs")
         lengths = [("taught", self.teacher_epochs), ("instatune", epochs - self.teacher_epochs)]
         first, *rest = (Phase(name, n) for name, n in lengths if n > 0)
         return [replace(first, before=sort_by_importance) if self.sort else first, *rest]

@@ -88,32 +88,25 @@ class ProgressiveStrategy:
     def phases(self, epochs: int) -> Sequence[Phase]:
         stages = self._stages
         if epochs < len(stages):
-            raise TrainingError(
-                f"progressive shrinking of this space has {len(stages)} phases ({'; '.join(s.name for s in stages)}), and the "
-                f"training has {epochs} epochs; set training.epochs to at least {len(stages)}",
-                code="training.too-few-epochs",
-            )
+            problem = f"{epochs} epochs for the {len(stages)} phases {'; '.join(stage.name for stage in stages)}"
+            advice = f"set training.epochs to at least {len(stages)}"
+            raise TrainingError(f"progressive shrinking has {problem}; {advice}", code="training.too-few-epochs")
         shares = np.array([stage.share for stage in stages], dtype=np.float64)
         # One epoch per phase; the others by share, rounded by the largest remainders.
         exact = (epochs - len(stages)) * shares / shares.sum()
         counts = np.floor(exact).astype(int) + 1
         for i in np.argsort(-(exact % 1), kind="stable")[: epochs - counts.sum()]:
             counts[i] += 1
-        return [
-            Phase(
-                stage.name,
-                int(count),
-                stage.rate,
-                before=partial(self._sort, stages[i - 1].floors) if stage.sorts else None,
-                teach=i == 0 and self.teacher == "largest",
-            )
-            for i, (stage, count) in enumerate(zip(stages, counts, strict=True))
-        ]
+        phases = []
+        for i, (stage, count) in enumerate(zip(stages, counts, strict=True)):
+            before = partial(self._sort, stages[i - 1].floors) if stage.sorts else None
+            teach = i == 0 and self.teacher == "largest"
+            phases.append(Phase(stage.name, int(count), stage.rate, before=before, teach=teach))
+        return phases
 
     def _sort(self, floors: NDArray[np.int64], supernet: Supernet) -> None:
         """Sorts every axis by importance, between the sizes of networks with these lowest levels."""
-        found = importance(supernet)
-        sizes = self._sizes_above(floors)
+        found, sizes = importance(supernet), self._sizes_above(floors)
         supernet.sort(orders(found, {axis: sorted(sizes[axis]) for axis in found}))
 
     def _sizes_above(self, floors: NDArray[np.int64]) -> dict[str, set[int]]:
@@ -126,26 +119,22 @@ class ProgressiveStrategy:
             # Choices that others require (depths) stay at the top: fewer combinations.
             elastic = [i for i in indices if space.choices[i].name not in required]
             depth = max((int(tops[i] - floors[i]) for i in elastic), default=0)
-            by_kind.append(
-                [(elastic, [max(int(tops[i]) - t, int(floors[i])) for i in elastic]) for t in range(depth + 1)]
-            )
+            by_kind.append([(elastic, np.maximum(tops - t, floors)[elastic]) for t in range(depth + 1)])
         found: dict[str, set[int]] = {axis: set() for axis in self.family.axes}
         for levels in itertools.product(*by_kind):
             genes = tops.copy()
             for elastic, chosen in levels:
                 genes[elastic] = chosen
             architecture = space.canonical(genes)
-            present = self._present_axes(self.family.dropped(architecture))
-            for axis, size in self.family.sizes(architecture).items():
-                if axis in present:
-                    found[axis].add(size)
+            absent, sizes = (
+                tuple(f"{name}." for name in self.family.dropped(architecture)),
+                self.family.sizes(architecture),
+            )
+            for axis in axes_in(
+                tuple(dims for name, dims in self.family.dims().items() if not name.startswith(absent))
+            ):
+                found[axis].add(sizes[axis])
         return found
-
-    def _present_axes(self, dropped: frozenset[str]) -> frozenset[str]:
-        """The axes of the tensors outside the dropped modules."""
-        absent = tuple(f"{name}." for name in dropped)
-        kept = (dims for name, dims in self.family.dims().items() if not name.startswith(absent))
-        return frozenset().union(*(axes_in(dims) for dims in kept))
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         space, stage = self.family.space, self._stages[phase]
