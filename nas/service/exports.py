@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from nas.analysis.selection import by_index, knee, select
 from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
-from nas.service.jobs.task_queue import TaskRequests
+from nas.service.jobs.task_queue import TaskRequests, status_fields
 from nas.service.state import Task, TaskKind, TaskStatus
 from nas.service.uploads.checks import check_disk_space
 from nas.service.views.results import Results
@@ -30,8 +29,6 @@ class Exports:
 
     def __init__(self, runs: RunsFolder, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
         self._runs, self._results, self._index, self._tasks = runs, results, index, tasks
-        self._digests: dict[tuple[Path, int, int], str] = {}
-        self._lock = threading.Lock()
 
     def request(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
         """A new export, which a task makes; the network is selected now.
@@ -58,10 +55,8 @@ class Exports:
         report = self._results.report(run)
         if request.select is not None:
             point = select(report, request.select)
-        elif request.index is not None:
-            point = by_index(report, request.index)
         else:
-            point = knee(report)
+            point = knee(report) if request.index is None else by_index(report, request.index)
         return [f"--select=key={point.key}"]
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
@@ -91,26 +86,26 @@ class Exports:
         return schemas.Export(
             export=task.task,
             run=task.of,
-            status=cast(schemas.TaskStatusName, str(task.status)),
-            reason=task.reason,
-            submitted=datetime.fromtimestamp(task.submitted, UTC),
             request=schemas.ExportRequest.model_validate(task.request["asked"]),
             files=self._files(task) if task.status is TaskStatus.FINISHED else (),
             result=result,
+            **status_fields(task),
         )
 
     def _files(self, task: Task) -> tuple[schemas.FileInfo, ...]:
         folder = self._folder(task.of, task.task)
         paths = sorted(p for p in folder.glob("[!.]*") if p.is_file() and p.name not in _OWN)
+        stats = [(path, path.stat()) for path in paths]
         return tuple(
-            schemas.FileInfo(name=path.name, bytes=path.stat().st_size, sha256=self._digest(path)) for path in paths
+            schemas.FileInfo(
+                name=path.name, bytes=about.st_size, sha256=_sha256(path, about.st_size, about.st_mtime_ns)
+            )
+            for path, about in stats
         )
 
-    def _digest(self, path: Path) -> str:
-        about = path.stat()
-        key = (path, about.st_size, about.st_mtime_ns)
-        with self._lock:
-            if key not in self._digests:
-                with path.open("rb") as file:
-                    self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-            return self._digests[key]
+
+@lru_cache(10_000)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The digest of a file of this size and modification time (ns)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import known_profiles, load_profile
@@ -14,7 +13,7 @@ from hardware_profiles.errors import ProfileError
 from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
-from nas.service.jobs.task_queue import TaskRequests
+from nas.service.jobs.task_queue import TaskRequests, status_fields
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.uploads.checks import checked_name
@@ -36,11 +35,7 @@ class Hardware:
         self._shipped = {profile.name: profile for profile in known_profiles()}
 
     def entry(self, name: str) -> str:
-        """A profile's entry of a job file's `hardware`: its name in the catalog, or the path of its file.
-
-        Raises:
-            UnknownNameError: there is none of this name.
-        """
+        """A profile's entry of a job file's `hardware`: its name in the catalog, or the path of its file."""
         return name if name in self._shipped else str(self._added_file(name))
 
     def list(self) -> tuple[schemas.Profile, ...]:
@@ -55,9 +50,8 @@ class Hardware:
 
     def get(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        shipped = self._shipped.get(name)
-        profile = shipped or load_profile(str(self._added_file(name)))
-        return _profile(profile, shipped=shipped is not None, drift=self._drifts.of(name))
+        profile = self._shipped.get(name) or load_profile(str(self._added_file(name)))
+        return _profile(profile, shipped=name in self._shipped, drift=self._drifts.of(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """A user's profile, added under its name.
@@ -79,10 +73,8 @@ class Hardware:
             try:
                 target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
             except FileExistsError:
-                raise RunStateError(
-                    f"there is a profile {profile.name!r} already, with measurements in runs; choose another name",
-                    code="name.taken",
-                ) from None
+                text = f"there is a profile {profile.name!r} already, with measurements in runs; choose another name"
+                raise RunStateError(text, code="name.taken") from None
         finally:
             temporary.unlink()
         return _profile(profile, shipped=False)
@@ -102,11 +94,7 @@ class Hardware:
         return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
-        """One measurement.
-
-        Raises:
-            UnknownNameError: there is none of this id on this profile.
-        """
+        """One measurement."""
         self.entry(name)
         return _measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
 
@@ -124,10 +112,7 @@ class Hardware:
             raise JobError(text, code="profile.invalid", fields=[("profile", text)]) from None
         checked_name("profile", profile.name)
         if profile.ssh:
-            text = (
-                "a profile with ssh uses the server's own keys, so only the server's administrator can add it: copy its file "
-                f"into {self._folder.name}/ of the server's uploads"
-            )
+            text = f"a profile with ssh uses the server's keys: its administrator can add it to uploads/{self._folder.name}/"
             raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
         return profile
 
@@ -147,12 +132,5 @@ def _profile(profile: HardwareProfile, *, shipped: bool, drift: Sequence[schemas
 
 
 def _measurement(task: Task) -> schemas.ModelMeasurement:
-    result: dict[str, Any] | None = None if task.result is None else dict(task.result)
-    return schemas.ModelMeasurement(
-        measurement=task.task,
-        profile=task.of,
-        status=cast(schemas.TaskStatusName, str(task.status)),
-        reason=task.reason,
-        submitted=datetime.fromtimestamp(task.submitted, UTC),
-        result=result,
-    )
+    result = None if task.result is None else dict(task.result)
+    return schemas.ModelMeasurement(measurement=task.task, profile=task.of, result=result, **status_fields(task))

@@ -29,14 +29,6 @@ class Service:
         index: of the runs, if the dispatcher shares it.
         wake: called when a run or a task is there for the dispatcher.
         problem: why no job can be started; "" where jobs can be started.
-
-    Attributes:
-        runs: their status and what they consist of.
-        submissions: changes to runs.
-        results: what searches found.
-        exports: networks as ONNX.
-        hardware: profiles, and measurements on them.
-        data_sets: uploaded images.
     """
 
     def __init__(

@@ -70,18 +70,14 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise NasError("TLS needs both --certificate and --key; got one of them", code="server.settings-invalid")
+            raise _invalid("TLS needs both --certificate and --key; got one of them")
         for name in self.names:
             if _NAME.fullmatch(name) is None:
-                raise NasError(
-                    f"--name {name!r}: expected a host name as in a URL, without https:// and a port, such as nas.team.example",
-                    code="server.settings-invalid",
+                raise _invalid(
+                    f"--name {name!r}: expected a host name without https:// and a port, such as nas.team.example"
                 )
         if (self.ray_address is None) != (self.ray_jobs_url is None):
-            raise NasError(
-                "a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them",
-                code="server.settings-invalid",
-            )
+            raise _invalid("a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them")
 
     @property
     def on_loopback(self) -> bool:
@@ -127,3 +123,7 @@ class ServiceSettings:
     def uploaded_models(self) -> Path:
         """The models among them, each in the folder of its measurement."""
         return self.uploads / "models"
+
+
+def _invalid(text: str) -> NasError:
+    return NasError(text, code="server.settings-invalid")

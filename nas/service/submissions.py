@@ -104,9 +104,7 @@ class Submissions:
                 text = f"run {run!r} has no driver that could be cancelled; resume it, or delete it"
                 raise RunStateError(text, code="run.abandoned")
             if snapshot.status is not RunStatus.CANCELLED:
-                raise RunStateError(
-                    f"run {run!r} is {snapshot.status} already; there is nothing to cancel", code="run.ended"
-                )
+                raise RunStateError(f"run {run!r} is {snapshot.status}; there is nothing to cancel", code="run.ended")
         return self._summaries.summary(run)
 
     def resume(self, run: str, request: schemas.ResumeRequest, submitter: str = "") -> schemas.RunSummary:
@@ -145,13 +143,9 @@ class Submissions:
         with self._changing:
             folder, submission = self._runs.get(run), self._state.submission(run)
             if folder.store_file.is_file():
-                raise RunStateError(
-                    f"run {run!r} has its rows in a database server; remove its schema there, then its folder"
-                )
+                raise RunStateError(f"run {run!r} is in a database server; remove its schema there, then its folder")
             if is_held(folder) or self._active(run) or (submission is not None and submission.waits):
-                raise RunHeldError(
-                    f"run {run!r} is queued or running; cancel it first, and delete it when it has ended"
-                )
+                raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
             if submission is not None and submission.wanted is Wanted.DRIVEN and self._open(run):
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
             if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
@@ -184,10 +178,8 @@ class Submissions:
 
     def _check_extension(self, run: str, snapshot: RunSnapshot, more: BudgetExtension) -> None:
         if more and not snapshot.begun:
-            raise RunStateError(
-                f"run {run!r} has not begun, so its budget is its job's; resume it without a new one",
-                code="run.not-begun",
-            )
+            text = f"run {run!r} has not begun, so its budget is its job's; resume it without a new one"
+            raise RunStateError(text, code="run.not-begun")
         if more:
             with Run.open(self._runs, run).store() as store:
                 more.extended_budget(store, run)
@@ -206,11 +198,7 @@ class Submissions:
         return False
 
     def _open(self, run: str, *, unreadable: bool = False) -> bool:
-        """Whether a run has not ended.
-
-        Args:
-            unreadable: the answer for a run that cannot be read.
-        """
+        """Whether a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
         with suppress(StoreError):
             return self._index.snapshot(run).open
         return unreadable
@@ -218,11 +206,9 @@ class Submissions:
     def _users(self, run: str) -> list[str]:
         """Runs that wait or run, and start from this one."""
         found = []
-        for submission in self._state.submissions():
-            if submission.run != run and submission.wanted is Wanted.DRIVEN:
+        for other in self._state.submissions():
+            if other.run != run and other.wanted is Wanted.DRIVEN and (other.waits or self._open(other.run)):
                 with suppress(NasError):
-                    if (submission.waits or self._open(submission.run)) and run in self._index.job(
-                        submission.run
-                    ).needs:
-                        found.append(submission.run)
+                    if run in self._index.job(other.run).needs:
+                        found.append(other.run)
         return found

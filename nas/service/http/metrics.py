@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from typing import get_args
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -20,20 +20,13 @@ class Metrics:
     """One server's metrics, in a registry of its own."""
 
     def __init__(self, runs: Callable[[], Iterable[schemas.RunSummary]]) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "nas_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "nas_request_seconds",
-            "Time to answer, streams left out.",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self.watchers = Gauge("nas_watchers", "Streams of progress that are open.", registry=self._registry)
-        self._by_status = Gauge("nas_runs", "Runs by status.", ["status"], registry=self._registry)
-        self._runs = runs
+        self._runs, self._registry = runs, CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry}
+        self._requests = Counter("nas_requests", "Requests answered.", ["method", "route", "status"], **own)
+        text = "Time to answer, streams left out."
+        self._seconds = Histogram("nas_request_seconds", text, ["route"], buckets=_BUCKETS, **own)
+        self.watchers = Gauge("nas_watchers", "Streams of progress that are open.", **own)
+        self._by_status = Gauge("nas_runs", "Runs by status.", ["status"], **own)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a response.

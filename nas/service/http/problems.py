@@ -119,9 +119,7 @@ def add_handlers(app: FastAPI, runs: Path) -> None:
     def disk(request: Request, error: Exception) -> Response:
         if not isinstance(error, OSError) or error.errno not in _FULL:
             raise error
-        return engine(
-            request, StoreError("the server's disk is full; free space on it, then try again", code="disk.full")
-        )
+        return engine(request, StoreError("the server's disk is full; free space on it", code="disk.full"))
 
     def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -122,11 +122,8 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
 def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
     now = time.time()
     if settings.needs_token and not any(token.valid(now) for token in tokens.kept()):
-        raise ServiceError(
-            f"{settings.host} can be reached from other machines, so clients need a token, and there is none; make one first: "
-            f"nas token make NAME --runs {settings.runs.root}",
-            code="token.missing",
-        )
+        text = f"{settings.host} can be reached from other machines, so clients need a token; make one: nas token make NAME"
+        raise ServiceError(f"{text} --runs {settings.runs.root}", code="token.missing")
 
 
 def _check_certificate(settings: ServiceSettings) -> None:
@@ -135,11 +132,8 @@ def _check_certificate(settings: ServiceSettings) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
     except (OSError, ssl.SSLError) as error:
-        raise ServiceError(
-            f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files "
-            "that belong together",
-            code="server.certificate-unusable",
-        ) from None
+        text = f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files"
+        raise ServiceError(f"{text} that belong together", code="server.certificate-unusable") from None
 
 
 @contextmanager
@@ -155,10 +149,8 @@ def _exclusive(settings: ServiceSettings) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             other = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
-            raise ServiceError(
-                f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs",
-                code="server.already-running",
-            ) from None
+            text = f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
+            raise ServiceError(text, code="server.already-running") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
         yield
@@ -174,18 +166,15 @@ def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
     except OSError as error:
-        raise ServiceError(
-            f"{where}: no address to listen on ({error}); choose another with --host", code="server.address-unusable"
-        ) from None
+        text = f"{where}: no address to listen on ({error}); choose another with --host"
+        raise ServiceError(text, code="server.address-unusable") from None
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(address)
         except OSError as error:
-            raise ServiceError(
-                f"{where}: cannot be listened on ({error.strerror}); choose another with --port",
-                code="server.address-unusable",
-            ) from None
+            text = f"{where}: cannot be listened on ({error.strerror}); choose another with --port"
+            raise ServiceError(text, code="server.address-unusable") from None
         listening.listen(_BACKLOG)
         yield listening
 

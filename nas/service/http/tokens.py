@@ -67,20 +67,15 @@ class Tokens:
         now = self._clock()
         with self._changing() as known:
             if any(token.name == name and token.valid(now) for token in known):
-                raise ServiceError(
-                    f"there is a token {name!r} already; revoke it first, or choose another name", code="name.taken"
-                )
+                text = f"there is a token {name!r} already; revoke it first, or choose another name"
+                raise ServiceError(text, code="name.taken")
             kept = [token for token in known if token.name != name]
             expires = None if lifetime_s is None else now + lifetime_s
             self._write([*kept, Token(name, _digest(secret), now, expires)])
         return secret
 
     def revoke(self, name: str) -> None:
-        """Removes a token; a running server rejects it from now on.
-
-        Raises:
-            UnknownNameError: there is none of this name.
-        """
+        """Removes a token; a running server rejects it from now on."""
         with self._changing() as known:
             if name not in [token.name for token in known]:
                 raise UnknownNameError("token", name, [token.name for token in known])
@@ -125,10 +120,8 @@ class Tokens:
         except FileNotFoundError:
             return ()
         except (OSError, ValueError, KeyError, TypeError):
-            raise ServiceError(
-                f"{self._path}: damaged or not readable; remove it and make new tokens with `nas token make`",
-                code="token.file-damaged",
-            ) from None
+            text = f"{self._path}: damaged or not readable; remove it and make new tokens with `nas token make`"
+            raise ServiceError(text, code="token.file-damaged") from None
 
     def _write(self, tokens: list[Token]) -> None:
         content = json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=1).encode()

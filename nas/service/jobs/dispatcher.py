@@ -216,12 +216,8 @@ class Dispatcher:
         return True
 
     def _start(self, submission: Submission, snapshot: RunSnapshot, *, died: int) -> bool:
-        values: dict[str, Any] = {
-            "attempt": submission.attempt + 1,
-            "started": True,
-            "deaths": died,
-            "progress": snapshot.progress,
-        }
+        values: dict[str, Any] = {"attempt": submission.attempt + 1, "started": True, "deaths": died}
+        values["progress"] = snapshot.progress
         if not self._state.change_if(submission, **values):
             return False  # it was cancelled or resumed at this moment
         self._drivers.start(replace(submission, **values))

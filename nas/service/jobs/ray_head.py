@@ -106,9 +106,8 @@ class RayHead:
                 if not found.lives() or time.monotonic() > deadline:
                     said = log_of(self._folder)
                     found.end(self._folder)
-                    raise ServiceError(
-                        f"Ray's head does not start; it last wrote: {said or 'nothing'}", code="ray-head.unavailable"
-                    )
+                    text = f"Ray's head does not start; it last wrote: {said or 'nothing'}"
+                    raise ServiceError(text, code="ray-head.unavailable")
             logger.info("Ray answers at %s", found.address)
             return found
 

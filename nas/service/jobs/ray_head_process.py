@@ -29,6 +29,7 @@ _HOST = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the machine's public address, but not this one, which is on loopback, too."""
 _WORKER_PORTS = range(10002, 20000)
 """The ports of Ray's workers."""
+_RECORD = "ray.json"
 _ANSWER_S = 3.0
 _STOP_S = 20.0
 """For a stopped job to record its end, and for a head to end its processes."""
@@ -95,7 +96,7 @@ class RayHeadProcess:
         return made
 
     def _record(self, folder: Path) -> None:
-        write_atomically(_file(folder), json.dumps(asdict(self), indent=1).encode())
+        write_atomically(folder / _RECORD, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
@@ -104,16 +105,14 @@ class RayHeadProcess:
         Raises:
             ServiceError: the record is damaged.
         """
-        path = _file(folder)
+        path = folder / _RECORD
         try:
             return cls(**json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise ServiceError(
-                f"{path}: damaged ({error!r}); end the Ray head by hand and remove the file",
-                code="ray-head.file-damaged",
-            ) from None
+            text = f"{path}: damaged ({error!r}); end the Ray head by hand and remove the file"
+            raise ServiceError(text, code="ray-head.file-damaged") from None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -150,7 +149,7 @@ class RayHeadProcess:
                 os.kill(pid, signal.SIGKILL)
         _CHILDREN.pop(self.pid, None)
         shutil.rmtree(self.temporary, ignore_errors=True)
-        for path in (_file(folder), Path(self.token_file)):
+        for path in (folder / _RECORD, Path(self.token_file)):
             path.unlink(missing_ok=True)
 
 
@@ -171,10 +170,6 @@ def log_of(folder: Path) -> str:
         return "\n".join((folder / "ray.log").read_text(errors="replace").splitlines()[-5:])
     except OSError:
         return ""
-
-
-def _file(folder: Path) -> Path:
-    return folder / "ray.json"
 
 
 def _environment(token: Path) -> dict[str, str]:

@@ -75,10 +75,8 @@ class RayJobs:
             yield self._connected()
         except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:  # requests' errors are OSErrors
             said = " ".join(str(error).split())[:300]
-            raise ServiceError(
-                f"Ray's job server rejects a request or does not answer ({said}); check that Ray runs",
-                code="job-server.unavailable",
-            ) from error
+            text = f"Ray's job server rejects a request or does not answer ({said}); check that Ray runs"
+            raise ServiceError(text, code="job-server.unavailable") from error
 
     def _connected(self) -> Any:
         url = self._cluster.jobs_url

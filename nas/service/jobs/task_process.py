@@ -45,9 +45,8 @@ class TaskResult:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise ServiceError(
-                f"{path}: damaged ({error!r}); expected a result of `nas task`", code="task.result-damaged"
-            ) from None
+            text = f"{path}: damaged ({error!r}); expected a result of `nas task`"
+            raise ServiceError(text, code="task.result-damaged") from None
 
     def write(self, path: Path) -> None:
         write_atomically(path, json.dumps(asdict(self)).encode())

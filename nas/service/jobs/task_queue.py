@@ -6,6 +6,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,7 @@ class TaskRequests:
         """
         n = len(self._state.open_tasks())
         if n >= _MOST_OPEN:
-            raise TooManyError(
-                f"{n} exports and measurements wait or run already, the limit; try again when some are done"
-            )
+            raise TooManyError(f"{n} exports and measurements wait or run, the limit; try again when some are done")
         return f"{kind}-{secrets.token_hex(8)}"
 
     def add(
@@ -78,11 +77,7 @@ class TaskRequests:
         return [task for task in self._state.tasks(of) if task.kind == kind]
 
     def get(self, task: str, kind: TaskKind, of: str) -> Task:
-        """One task.
-
-        Raises:
-            UnknownNameError: there is none of this id.
-        """
+        """One task."""
         found = {one.task: one for one in self.list(kind, of)}
         if task not in found:
             raise UnknownNameError(kind, task, found, where=of)
@@ -153,6 +148,12 @@ class TaskQueue:
             self._state.change_task(task.task, TaskStatus.FAILED, reason=str(error))
             return TaskStatus.FAILED
         return TaskStatus.FINISHED
+
+
+def status_fields(task: Task) -> dict[str, Any]:
+    """The fields of a task that its schema shares with those of other kinds."""
+    submitted = datetime.fromtimestamp(task.submitted, UTC)
+    return {"status": str(task.status), "reason": task.reason, "submitted": submitted}
 
 
 def job_of(task: Task) -> str:

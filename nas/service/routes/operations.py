@@ -19,7 +19,8 @@ from nas.service.state import ServiceState
 from nas.service.uploads.checks import check_disk_space
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_METRICS = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"} 1.0\n'}
+_EXAMPLE = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"} 1.0\n'}
+_METRICS: Answers = {200: {"description": "Prometheus' text format.", "content": {"text/plain": _EXAMPLE}}}
 
 
 def routes(service: Service, metrics: Metrics) -> APIRouter:
@@ -42,11 +43,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
             response.status_code = 503
         return found
 
-    @router.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": _METRICS}}, **answers()},
-    )
+    @router.get("/metrics", response_class=Response, responses={**_METRICS, **answers()})
     def show_metrics() -> Response:
         """Show the server's metrics for Prometheus."""
         return Response(metrics.text(), media_type=_TEXT)

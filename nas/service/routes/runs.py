@@ -27,18 +27,13 @@ _EVENT = {
     },
 }
 _EXAMPLE = 'retry: 2000\n\nid: 0f3a5c7e\ndata: {"run": "digits-cnn-1", "status": "running", …}\n\n'
-_LOGS: Answers = {
-    200: {
-        "description": "Text.",
-        "content": {"text/plain": {"schema": {"type": "string"}, "example": "training, epoch: 3 of 12\n"}},
-    }
-}
+_TEXT = {"schema": {"type": "string"}, "example": "training, epoch: 3 of 12\n"}
+_LOGS: Answers = {200: {"description": "Text.", "content": {"text/plain": _TEXT}}}
+_EVENTS = {"itemSchema": _EVENT, "example": _EXAMPLE}  # the keyword of OpenAPI 3.2 for the items of a stream
 _STREAM: Answers = {
     200: {
         "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
-        "content": {
-            "text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}
-        },  # the keyword of OpenAPI 3.2 for the items of a stream
+        "content": {"text/event-stream": _EVENTS},
     }
 }
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")

@@ -29,15 +29,8 @@ def checked_name(what: str, name: str) -> str:
 
 
 def check_disk_space(folder: Path) -> None:
-    """Returns if the disk of an existing folder has enough free space for new requests.
-
-    Raises:
-        StoreError: it has not.
-    """
+    """Raises `StoreError` if the disk of an existing folder has too little free space for new requests."""
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:
-        raise StoreError(
-            f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it, then "
-            "try again",
-            code="disk.full",
-        )
+        text = f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it"
+        raise StoreError(text, code="disk.full")

@@ -74,11 +74,8 @@ class JobValidator:
             folder = resolved("supernet.pretrained", supernet.pretrained_path)
             supernet = supernet.model_copy(update={"pretrained": str(folder)})
         elif supernet.pretrained is not None:
-            text = (
-                f"got {supernet.pretrained!r}; expected the path of a folder below the server's data folders "
-                "(`nas serve --data-root` adds one): submitted jobs download nothing"
-            )
-            problems.append(("supernet.pretrained", text))
+            text = f"got {supernet.pretrained!r}; expected a path below the server's data folders (`nas serve --data-root`): "
+            problems.append(("supernet.pretrained", text + "submitted jobs download nothing"))
         tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
             _tried(f"hardware[{i}]", problems, self._hardware.entry, name) for i, name in enumerate(job.hardware)
@@ -120,11 +117,9 @@ def _reject_paths(hardware: object) -> None:
     """Raises `JobError` where hardware is named by a path: it would be a path of the server."""
     entries = hardware if isinstance(hardware, list) else []
     text = "expected a profile's name; submitted jobs may not name files of the server: add the profile first"
-    problems = [
-        (f"hardware[{i}]", text) for i, entry in enumerate(entries) if isinstance(entry, str) and is_profile_path(entry)
-    ]
-    if problems:
-        raise _rejected(problems)
+    paths = [i for i, entry in enumerate(entries) if isinstance(entry, str) and is_profile_path(entry)]
+    if paths:
+        raise _rejected([(f"hardware[{i}]", text) for i in paths])
 
 
 def _rejected(problems: list[tuple[str, str]]) -> JobError:

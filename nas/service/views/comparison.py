@@ -31,10 +31,8 @@ def compared(reports: Sequence[RunReport]) -> schemas.Comparison:
     common = [o for o in reports[0].objectives if all(o in report.objectives for report in reports)]
     if not common:
         listed = "; ".join(f"{r.run}: {', '.join(o.name for o in r.objectives)}" for r in reports)
-        raise SelectionError(
-            f"these runs have no objective in common ({listed}); compare runs on the same profile",
-            code="selection.no-common-objective",
-        )
+        text = f"these runs have no objective in common ({listed}); compare runs on the same profile"
+        raise SelectionError(text, code="selection.no-common-objective")
     reference = common_reference(reports, common)
     return schemas.Comparison(
         objectives=tuple(map(objective_info, common)),

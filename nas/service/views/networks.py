@@ -40,10 +40,7 @@ def networks(
             key=point.key,
             number=numbers.get(point.key),
             architecture=dict(point.described),
-            figures={
-                name: schemas.Figure(value=value, error=point.errors.get(name, 0.0))
-                for name, value in point.values.items()
-            },
+            figures={n: schemas.Figure(value=v, error=point.errors.get(n, 0.0)) for n, v in point.values.items()},
             source=point.source,
             fidelity="final" if point.fidelity == "final" else "search",
             test=None

@@ -129,10 +129,8 @@ class Results:
         """
         snapshot = self._index.snapshot(run)
         if snapshot.kind == "training":
-            raise RunStateError(
-                f"run {run!r} is a training and has no front; search its supernet by a job with   supernet: {{from: {run}}}",
-                code="run.is-training",
-            )
+            text = f"run {run!r} is a training and has no front; search its supernet by a job with"
+            raise RunStateError(f"{text}   supernet: {{from: {run}}}", code="run.is-training")
         return snapshot.begun
 
     def _numbers(self, run: str) -> dict[str, int]:
