@@ -25,11 +25,6 @@ app.add_typer(bench, name="bench")
 TablePath = Annotated[Path, argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).")]
 
 
-@bench.callback()
-def _bench() -> None:
-    """Benchmark predictors and search algorithms on tables of published measurements."""
-
-
 @bench.command()
 def predictor(
     table: TablePath,
@@ -74,11 +69,7 @@ def search(
     ] = None,
     exact: Annotated[
         list[str] | None,
-        option(
-            "--exact",
-            metavar="COL[,COL]",
-            help="Columns that are computed (parameters, MACs) and known for every architecture.",
-        ),
+        option("--exact", metavar="COL[,COL]", help="Columns (parameters, MACs) known for every architecture."),
     ] = None,
     algorithms: Annotated[
         str, typer.Option("--algorithms", metavar="A,B", help="Names as in job files.")
@@ -153,19 +144,13 @@ def _progress(
 
 
 def _names(given: list[str] | None, option: str) -> list[str]:
-    """Names from ``A,B``; the option may be repeated.
-
-    Raises:
-        SelectionError: a name is empty.
-    """
+    """Names from ``A,B``; the option may be repeated."""
     from nas.errors import SelectionError
 
     names = [name.strip() for text in given or () for name in text.split(",")]
     if "" in names:
-        raise SelectionError(
-            f"--{option} {','.join(given or ())!r}: expected names separated by commas, as in A,B",
-            code="option.invalid",
-        )
+        problem = f"--{option} {','.join(given or ())!r}: expected names separated by commas, as in A,B"
+        raise SelectionError(problem, code="option.invalid")
     return names
 
 
@@ -192,19 +177,14 @@ def _spread(found: tuple[float, float, float], most: int) -> str:
 
 
 def _counts(text: str) -> list[int]:
-    """Numbers from ``25,50,100``.
-
-    Raises:
-        SelectionError: the text is not a list of whole numbers.
-    """
+    """Numbers from ``25,50,100``."""
     from nas.errors import SelectionError
 
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise SelectionError(
-            f"--train {text!r}: expected whole numbers separated by commas, as in 25,50,100", code="option.invalid"
-        ) from None
+        problem = f"--train {text!r}: expected whole numbers separated by commas, as in 25,50,100"
+        raise SelectionError(problem, code="option.invalid") from None
 
 
 def _summary(rows: list[Row]) -> list[list[str]]:

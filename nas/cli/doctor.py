@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, option
-from nas.cli.connection import Token, TokenFile, server_client
+from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
 

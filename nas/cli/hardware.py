@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -80,20 +80,13 @@ def profile(
 def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
     from hardware_profiles.model_file import parse_shapes, profile_model, summary
 
-    measured = profile_model(
-        model,
-        chosen,
-        shapes=parse_shapes(shapes),
-        precision=precision,
-        on_wait=lambda text: print(text, file=sys.stderr),
-    )
+    note = partial(print, file=sys.stderr)
+    measured = profile_model(model, chosen, shapes=parse_shapes(shapes), precision=precision, on_wait=note)
     made = summary(chosen, measured)
     if as_json:
         return print_json(made)
-    print(
-        f"{model} on {chosen.name} (batch {chosen.batch_size}): "
-        f"{made['latency_ms']:.4f} ± {made['latency_ms'] * made['resolution']:.4f} ms"
-    )
+    latency = f"{made['latency_ms']:.4f} ± {made['latency_ms'] * made['resolution']:.4f} ms"
+    print(f"{model} on {chosen.name} (batch {chosen.batch_size}): {latency}")
     tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
     print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
     return print(
@@ -119,12 +112,8 @@ def _sweep(
         found = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
     paths = plot_sweep(found, chosen.name, output)
     if as_json:
-        made: dict[str, Any] = {
-            "profile": chosen.name,
-            "stages": to_json(found),
-            "plots": [str(path) for path in paths],
-        }
-        return print_json(made)
+        plots = [str(path) for path in paths]
+        return print_json({"profile": chosen.name, "stages": to_json(found), "plots": plots})
     rows = [[str(s.stage), _listed(s.widths), _listed(s.aligned), _listed(s.chosen)] for s in found]
     print_table(["stage", "widths measured", "aligned", "nearest to the job's"], rows)
     print("\n".join(str(path) for path in paths))

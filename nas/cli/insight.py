@@ -16,7 +16,6 @@ _LEAST_SHARE = 0.01
 
 
 def print_insight(report: RunReport, insight: Insight) -> None:
-    """Prints convergence, predictor accuracy, importance of genes and diversity of the front."""
     lines = [_course(report, insight)]
     lines += [_predictor_accuracy(name, found) for name, found in insight.predictor_accuracy.items()]
     lines += [_importance(name, found) for name, found in insight.importance.items()]
@@ -34,27 +33,20 @@ def _course(report: RunReport, insight: Insight) -> str:
     if not timeline.found:
         return close
     last = max(timeline.found.values())
-    found = (
-        f"the newest member of the front was found at evaluation {timeline.evaluations[last]}{_after(insight, last)}"
-    )
-    return f"{close}; {found}"
+    found = f"found at evaluation {timeline.evaluations[last]}{_after(insight, last)}"
+    return f"{close}; the newest member of the front was {found}"
 
 
 def _after(insight: Insight, position: int) -> str:
-    minutes = float(insight.timeline.seconds[position]) / 60
-    return f" ({minutes:.1f} min)"
+    return f" ({float(insight.timeline.seconds[position]) / 60:.1f} min)"
 
 
 def _predictor_accuracy(name: str, found: PredictorAccuracy) -> str:
-    metrics = [
-        "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}",
-        "" if math.isnan(found.mape) else f"MAPE {found.mape:.2%}",
-        f"{found.coverage:.0%} within their 90 % interval",
-    ]
-    shown = ", ".join(metric for metric in metrics if metric)
-    return (
-        f"predicted against measured {name}: {shown} ({len(found.step)} networks, chosen because they were promising)"
-    )
+    metrics = [] if math.isnan(found.kendall_tau) else [f"Kendall tau {found.kendall_tau:.2f}"]
+    metrics += [] if math.isnan(found.mape) else [f"MAPE {found.mape:.2%}"]
+    shown = ", ".join([*metrics, f"{found.coverage:.0%} within their 90 % interval"])
+    about = f"{len(found.step)} networks, chosen because they were promising"
+    return f"predicted against measured {name}: {shown} ({about})"
 
 
 def _importance(name: str, found: Importance) -> str:

@@ -19,20 +19,20 @@ from nas.cli.app import (
     RunId,
     Runs,
     Store,
+    Token,
+    TokenFile,
     app,
     argument,
     option,
+    server_client,
+    status_text,
 )
-from nas.cli.connection import Token, TokenFile, server_client, status_text
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, finish, folder
 
 
 @app.command()
-def init(
-    recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None,
-    as_json: Json = False,
-) -> None:
+def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None, as_json: Json = False) -> None:
     """List the recipes, or write one as a commented job file to the current folder."""
     from nas.recipes import list_recipes, read_recipe
 
@@ -48,14 +48,10 @@ def init(
         with path.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise JobError(
-            f"{path} exists and was not changed; move it, or use another folder", code="file.exists"
-        ) from None
+        raise JobError(f"{path} exists; move it, or use another folder", code="file.exists") from None
     except OSError as error:
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
-    if as_json:
-        return print_json({"path": str(path)})
-    return print(f"wrote {path}; next: nas plan {path}")
+    return print_json({"path": str(path)}) if as_json else print(f"wrote {path}; next: nas plan {path}")
 
 
 @app.command()
@@ -90,8 +86,7 @@ def plan(
         ends = (made.smallest.latency_ms[name], made.largest.latency_ms[name])
         rows.append([f"latency on {name}, ms (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
-    parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
-    print(f"{made.noun}s: {parts}")
+    print(f"{made.noun}s: {', '.join(f'{n:,} {part}' for part, n in made.images.items())}")
     if made.warning:
         print(made.warning)
     training = "the supernet is already trained" if made.epochs is None else f"{made.epochs} epochs of training"
@@ -167,10 +162,11 @@ def resume(
 ) -> None:
     """Continue a run that was interrupted, killed or failed, or a finished run with a larger budget."""
     here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
-    misplaced = [name for name in (there if server is None else here) if _is_given(context, name)]
+    origins = {name: context.get_parameter_source(name) for name in (there if server is None else here)}
+    misplaced = [name for name, origin in origins.items() if origin is not None and origin.name == "COMMANDLINE"]
     if misplaced:
         option = f"--{misplaced[0].replace('_', '-')}"
-        raise typer.BadParameter(f"{option} is for runs {'on a server' if server is None else 'on this machine'}")
+        raise typer.BadParameter(f"{option} is for runs on {'a server' if server is None else 'this machine'}")
     if server is not None:
         with server_client(server, token, token_file) as client:
             queued = client.resume(run, evaluations=evaluations, minutes=minutes)
@@ -189,9 +185,3 @@ def resume(
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")
         raise
     return finish(resumed, as_json)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was given on the command line, and not by its default or the environment."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -99,14 +99,13 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     """
     from nas.analysis.formatting import score_text
 
-    several = any(point.precision for _, point in points)
-    precision = ["precision"] if several else []
+    precision = ["precision"] if any(point.precision for _, point in points) else []
     header = ["#", *precision, *(o.name for o in report.columns), "test accuracy", "architecture"]
     rows = []
     for label, point in points:
         values = [report.value_text(point, o) for o in report.columns]
-        test = score_text(point.test, missing="")
-        rows.append([label, *([point.precision] if several else []), *values, test, point.key])
+        own = [point.precision for _ in precision]
+        rows.append([label, *own, *values, score_text(point.test, missing=""), point.key])
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):
         print(note)
@@ -118,8 +117,7 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.text import Text
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = console if console.is_terminal else Console(width=200)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
@@ -145,31 +143,21 @@ def print_improvement(run: str, improvement: Improvement) -> None:
     rows = []
     for part, change in improvement.parts.items():
         compared = change.comparison
-        verdict = "" if compared.distinguishable else "a tie: "
-        rows.append(
-            [
-                f"{part} accuracy", f"{change.before:.2%}", f"{change.after:.2%}",
-                f"{verdict}{100 * compared.difference:+.2f} ± {100 * compared.threshold:.2f} points ({compared.method})",
-            ]
-        )  # fmt: skip
+        difference = f"{100 * compared.difference:+.2f} ± {100 * compared.threshold:.2f} points ({compared.method})"
+        verdict = difference if compared.distinguishable else f"a tie: {difference}"
+        rows.append([f"{part} accuracy", f"{change.before:.2%}", f"{change.after:.2%}", verdict])
     print_table(["", "before", "after", "improvement ± two standard errors"], rows)
-    if improvement.best_epoch is None:
-        print(f"kept: the weights after the last of {improvement.epochs} epochs")
-    elif improvement.best_epoch == 0:
-        print(f"none of {improvement.epochs} epochs improved it on the validation part: its weights are unchanged")
+    epoch, epochs = improvement.best_epoch, improvement.epochs
+    if epoch is None:
+        print(f"kept: the weights after the last of {epochs} epochs")
+    elif epoch == 0:
+        print(f"none of {epochs} epochs improved it on the validation part: its weights are unchanged")
     else:
-        print(
-            f"kept: the weights after epoch {improvement.best_epoch} of {improvement.epochs}, the best on the validation part"
-        )
+        print(f"kept: the weights after epoch {epoch} of {epochs}, the best on the validation part")
     if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
         better = "its weights improved in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
-        print(f"{better} no better in {of.precision}; keep the original{_export_before(improvement)}")
-
-
-def _export_before(improvement: Improvement) -> str:
-    """The command that exports the original network, after a colon; empty if its run is a training."""
-    of = improvement.of
-    return "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
+        export = "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
+        print(f"{better} no better in {of.precision}; keep the original{export}")
 
 
 def print_finetunings(found: Sequence[Finetuning]) -> None:

@@ -11,9 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import INTERRUPTED, Job, Json, Select, app, argument, option
-from nas.cli.connection import DEFAULT_SERVER, Server, Token, TokenFile, server_client, status_text
+from nas.cli.app import (
+    DEFAULT_SERVER,
+    INTERRUPTED,
+    Index,
+    Job,
+    Json,
+    Select,
+    Server,
+    Token,
+    TokenFile,
+    app,
+    argument,
+    option,
+    server_client,
+    status_text,
+)
 from nas.cli.output import print_json, print_table, stderr
+from nas.cli.running import check_one_choice
 
 if TYPE_CHECKING:
     from nas.api.schemas import Export, RunSummary
@@ -45,9 +60,7 @@ def submit(
         text = job.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise JobError(
-            f"{job}: cannot be read: {why}; `nas init` writes a job file", code="file.not-readable"
-        ) from None
+        raise JobError(f"{job}: cannot be read: {why}; `nas init` writes one", code="file.not-readable") from None
     with server_client(server, token, token_file) as client:
         made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
         if watch:
@@ -127,9 +140,9 @@ def cancel(
         made = client.cancel(run)
     if as_json:
         return print_json(made.model_dump(mode="json"))
-    return print(
-        f"{made.run}: {_ending(made)}; its measurements are kept\nnext: nas resume {made.run} --server {server}"
-    )
+    # Its driver may take some seconds to end.
+    end = made.status if made.status in ("finished", "failed", "cancelled") else "is being cancelled"
+    return print(f"{made.run}: {end}; its measurements are kept\nnext: nas resume {made.run} --server {server}")
 
 
 @app.command()
@@ -139,17 +152,14 @@ def fetch(
         Path | None, option("-o", "--output", help="The folder to write to; the run's id by default.")
     ] = None,
     select: Select = None,
-    index: Annotated[int | None, option("--index", help="A member of the front by its number.")] = None,
+    index: Index = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Export a network on the server as verified ONNX (the knee by default) and download it with its manifest."""
-    from nas.errors import SelectionError
-
-    if select is not None and index is not None:
-        raise SelectionError("--select and --index exclude each other; give one", code="selection.ambiguous")
+    check_one_choice(select, index)
     with server_client(server, token, token_file) as client, _detached(run, "nas fetch"):
         made = client.export(run, select=select, index=index, on_change=_print_status)
         paths = _download(client, made, output or Path(run))
@@ -210,7 +220,7 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
 
 
 def _gone(run: str, error: ServiceError) -> str:
-    from nas.client.calls import PATIENCE_S
+    from nas.client.following import PATIENCE_S
 
     return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
 
@@ -225,20 +235,14 @@ def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
             elif last is None or status_text(last) != status_text(summary) or last.reason != summary.reason:
-                observer.note(
-                    f"{summary.run}: {status_text(summary)}{f' ({summary.reason})' if summary.reason else ''}"
-                )
+                reason = f" ({summary.reason})" if summary.reason else ""
+                observer.note(f"{summary.run}: {status_text(summary)}{reason}")
             if not as_json and summary.epochs and summary.status != "queued":
                 observer.count("training, epoch", summary.epoch, summary.epochs)
             if not as_json and summary.kind == "search" and summary.evaluations:
                 observer.count("searching", summary.evaluations, summary.evaluations_wanted)
             last = summary
     return last
-
-
-def _ending(summary: RunSummary) -> str:
-    """The status of a run that was just cancelled: its driver may take some seconds to end."""
-    return summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
 
 
 def _progress(summary: RunSummary) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,31 +60,30 @@ def show(
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
-    if opened.kind == "training" and select is None and profile is None:
+    if opened.kind == "training" and profile is None:
+        if select is not None:
+            from nas.export.cost_selection import networks_by_cost
+
+            found = networks_by_cost(opened)
+            return print_json(found.to_json(select)) if as_json else print_nested(found, select)
         made, further = training_json(opened), opened.finetunings(None)
         if as_json:
             return print_json({**made, "finetunings": [one.to_json() for one in further]})
         print_training(made)
         return print_finetunings(further)
-    if opened.kind == "training" and select is not None and profile is None:
-        from nas.export.cost_selection import networks_by_cost
-
-        found = networks_by_cost(opened)
-        return print_json(found.to_json(select)) if as_json else print_nested(found, select)
     if select is not None:
         report = opened.report_of(profile)
         limits = parse_limits(report, select)
-        selected = within(report, limits)
-        best = best_within(selected, select)
+        best = best_within(selected := within(report, limits), select)
         if as_json:
             return print_json(selection_json(selected, limits, best))
         return print_selection(report, selected, best)
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
     improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
-        told = {"live": live, "finetunings": [one.to_json() for one in further]}
-        told |= {} if improvement is None else {"gain": improvement.to_json()}
-        return print_json({**show_json(report), "insight": insight_json(insight), **told})
+        made = {"live": live, "finetunings": [one.to_json() for one in further]}
+        made |= {} if improvement is None else {"gain": improvement.to_json()}
+        return print_json({**show_json(report), "insight": insight_json(insight), **made})
     print_report(report, live=live)
     if improvement is not None:
         print_improvement(opened.id, improvement)
@@ -131,20 +131,14 @@ def export(
     made = export_onnx(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
-    same = made["as_measured"]
-    noun = "sentences" if "tokenizer" in made else "images"
+    same, noun = made["as_measured"], "sentences" if "tokenizer" in made else "images"
     answers = "" if same is None else f", {same:.2%} of validation {noun} classified as when it was measured"
-    timed = any("@" in name for name in made["values"])
-    short = (
-        "" if made["fidelity"] == "final" or not timed else "latency measured only by the search's shorter protocol\n"
-    )
+    if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
+        print("latency measured only by the search's shorter protocol")
+    print(f"wrote {made['path']} ({_values(made)}, {made['precision']})")
+    print(f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}")
     files = [made[name] for name in ("weights", "tokenizer", "manifest") if name in made]
-    return print(
-        f"{short}wrote {made['path']} ({figures}, {made['precision']})\n"
-        f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}\n"
-        + "\n".join(f"wrote {path}" for path in files)
-    )
+    return print("\n".join(f"wrote {path}" for path in files))
 
 
 @app.command("export-transformers")
@@ -167,8 +161,12 @@ def export_transformers(
     made = write(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
-    return print(f"wrote {made['path']} ({figures}); load it with {made['loader']}.from_pretrained({made['path']!r})")
+    load = f"{made['loader']}.from_pretrained({made['path']!r})"
+    return print(f"wrote {made['path']} ({_values(made)}); load it with {load}")
+
+
+def _values(made: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
 
 
 @app.command("export-study")
@@ -190,9 +188,8 @@ def export_study(
     from nas.export.optuna_study import export_study as write_study
 
     opened = Run.open(folder(runs), run)
-    report = opened.report
     with opened.store() as store:
-        made = write_study(report, store, storage=storage, name=name or run, replace=replace)
+        made = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
     if as_json:
         return print_json(made)
     failed = f", {made['failed']} of them failed" if made["failed"] else ""

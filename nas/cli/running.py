@@ -30,7 +30,7 @@ def folder(runs: Path) -> RunsFolder:
     return RunsFolder(runs)
 
 
-def check_one_choice(select: str | None, index: int | None, knee: bool) -> None:
+def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:
     """Raises `SelectionError` if a network is selected in more than one way."""
     from nas.errors import SelectionError
 
@@ -64,7 +64,7 @@ def driving(
     from nas.engine.progress import CompositeObserver, Interruption
     from nas.engine.run_options import RunOptions
 
-    interruption = Interruption()
+    interruption, experiment = Interruption(), os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interruption.handle)
     # Ray reports dead workers on stdout, which is reserved for data.
@@ -72,9 +72,7 @@ def driving(
         with (
             redirect_stdout(sys.stderr),
             ConsoleProgress(stderr()) as console,
-            opened(
-                log_to or (), console.note, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
-            ) as sinks,
+            opened(log_to or (), console.note, experiment=experiment) as sinks,
         ):
             observer = CompositeObserver([console, *sinks, interruption])
             yield RunOptions(
@@ -117,13 +115,11 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
     if as_json:
         found = next(one for one in origin.finetunings(report) if one.run == run.id)
         record = replace(found, improvement=improvement).to_json()  # missing if the original run is a training
-        print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
-        return
+        return print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
     if report is not None:
         print_report(report)
         print()
     print_improvement(run.id, improvement)
     if report is not None:
         print(f"plot it with the front: nas plot {origin.id}")
-    if improvement.improved:
-        print(f"next: nas export {run.id} -o model.onnx")
+    return print(f"next: nas export {run.id} -o model.onnx") if improvement.improved else None

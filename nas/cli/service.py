@@ -97,9 +97,7 @@ def make_token(
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
     made = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
-    if as_json:
-        return print_json({"name": name, "token": made, "days": days})
-    return print(made)
+    return print_json({"name": name, "token": made, "days": days}) if as_json else print(made)
 
 
 @token.command("list")
@@ -107,9 +105,10 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
     from time import time
 
-    now, kept = time(), _tokens(runs).kept()
+    now = time()
     rows = [
-        {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)} for t in kept
+        {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)}
+        for t in _tokens(runs).kept()
     ]
     if as_json:
         return print_json(rows)

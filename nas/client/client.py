@@ -3,19 +3,248 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
-from nas.client.result_calls import ResultCalls
-from nas.client.run_calls import RunCalls
-from nas.client.server_calls import ServerCalls
-from nas.client.transport import Transport
+from nas.api import schemas
+from nas.client.files import Received, download
+from nas.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
+from nas.client.transport import T, Transport, checked, quoted
+from nas.errors import ServiceError
 
 
-class NasClient(RunCalls, ResultCalls, ServerCalls):
+class _RunCalls:
+    """Jobs and runs."""
+
+    _transport: Transport
+
+    def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
+        """Problems of a job by field, see `submit`; the job is not kept."""
+        return self._transport.post("jobs/check", schemas.JobCheck, body=_submission(job, "search", hardware))
+
+    def submit(
+        self, job: str | dict[str, Any], *, kind: schemas.RunKind = "search", hardware: Sequence[str] | None = None
+    ) -> schemas.RunSummary:
+        """Submits a job; returns its run.
+
+        Args:
+            job: the text of a job file, or its content.
+            kind: a search, or only the training of its supernet.
+            hardware: profiles that replace the job's.
+        """
+        return self._transport.post("runs", schemas.RunSummary, body=_submission(job, kind, hardware))
+
+    def runs(
+        self, *, status: schemas.RunStatusName | None = None, kind: schemas.RunKind | None = None,
+        name: str | None = None, offset: int = 0, limit: int = 50,
+    ) -> schemas.RunsPage:  # fmt: skip
+        """A page of the runs, newest first; `name` may be a part of a run's name."""
+        params = {"status": status, "kind": kind, "name": name, "offset": offset, "limit": limit}
+        return self._transport.get("runs", schemas.RunsPage, params)
+
+    def status(self, run: str) -> schemas.RunSummary:
+        """The status of a run."""
+        return self._transport.get(f"{_path_of(run)}/status", schemas.RunSummary)
+
+    def detail(self, run: str) -> schemas.RunDetail:
+        """A run with its objectives, profiles and settings."""
+        return self._transport.get(_path_of(run), schemas.RunDetail)
+
+    def watch(
+        self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None
+    ) -> Iterator[schemas.RunSummary]:
+        """The status of a run, now and after each change, until the run has ended.
+
+        Args:
+            patience_s: seconds that the server may be unreachable.
+            on_gone: called with the error when it becomes unreachable.
+        """
+        return iter(Watch(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone)))
+
+    def logs(self, run: str) -> str:
+        """The log of the run's drivers, oldest line first."""
+        return self._transport.read(f"{_path_of(run)}/logs").text
+
+    def follow_logs(self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None) -> Iterator[str]:
+        """The log in pieces as they are written, until the run has ended; see `watch`."""
+        return followed_log(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone))
+
+    def cancel(self, run: str) -> schemas.RunSummary:
+        """Cancels a run; it can be resumed."""
+        return self._transport.post(f"{_path_of(run)}/cancel", schemas.RunSummary)
+
+    def resume(
+        self, run: str, *, evaluations: str | int | None = None, minutes: str | float | None = None
+    ) -> schemas.RunSummary:
+        """Queues a run that has ended once more.
+
+        Args:
+            evaluations: a new total (``150``) or an addition (``"+50"``); a finished run continues with it.
+            minutes: likewise.
+        """
+        budget = {"evaluations": evaluations, "minutes": minutes}
+        texts = {name: None if value is None else str(value) for name, value in budget.items()}
+        request = checked(schemas.ResumeRequest, texts)
+        return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
+
+    def delete(self, run: str) -> None:
+        """Deletes a run that no driver holds, with all its files."""
+        self._transport.send("DELETE", _path_of(run))
+
+
+class _ResultCalls:
+    """Fronts, evaluations, predictions and exports."""
+
+    _transport: Transport
+
+    def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
+        """The Pareto front of a search.
+
+        Args:
+            profile: of this hardware profile only.
+            select: limits that replace the job's constraints, e.g. ``latency_ms<=1.0``.
+        """
+        return self._transport.get(f"{_path_of(run)}/front", schemas.Front, {"profile": profile, "select": select})
+
+    def evaluations(
+        self, run: str, *, sort: str | None = None, descending: bool = False, page: int = 1000
+    ) -> Iterator[schemas.Network]:
+        """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated."""
+        offset = 0
+        while True:
+            params = {"offset": offset, "limit": page, "sort": sort, "descending": descending}
+            found = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
+            yield from found.networks
+            offset += len(found.networks)
+            if not found.networks or offset >= found.total:
+                return
+
+    def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
+        """Networks with predicted values that were never measured."""
+        return self._transport.get(f"{_path_of(run)}/predicted", schemas.NetworksPage, {"limit": limit})
+
+    def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
+        """The quality of each objective's predictor."""
+        return self._transport.get(f"{_path_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])
+
+    def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
+        """Pairs of (evaluations, hypervolume) over the search."""
+        return self._transport.get(f"{_path_of(run)}/convergence", tuple[tuple[int, float], ...])
+
+    def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
+        """The most accurate measured network within limits, e.g. ``latency_ms<=1.0``."""
+        return self._transport.get(f"{_path_of(run)}/pick", schemas.Network, {"select": select, "profile": profile})
+
+    def compare(self, runs: Sequence[str]) -> schemas.Comparison:
+        """Searches compared in the objectives that they share."""
+        return self._transport.get("compare", schemas.Comparison, {"run": list(runs)})
+
+    def export(
+        self, run: str, *, select: str | None = None, index: int | None = None,
+        on_change: Callable[[schemas.Export], None] | None = None,
+    ) -> schemas.Export:  # fmt: skip
+        """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
+
+        Args:
+            select: the most accurate measured network within limits.
+            index: a member of the front; without either, the knee.
+            on_change: called with the export after each change of its status.
+
+        Raises:
+            ServiceError: the export failed; the message gives the reason.
+        """
+        request, path = checked(schemas.ExportRequest, {"select": select, "index": index}), f"{_path_of(run)}/exports"
+        made = self._transport.post(path, schemas.Export, body=request)
+        made = finished(self._transport, made, f"{path}/{quoted(made.export)}", Patience(), on_change)
+        if made.status == "failed":
+            raise ServiceError(f"{run}: the export failed: {made.reason or 'no reason is known'}")
+        return made
+
+    def exports(self, run: str) -> tuple[schemas.Export, ...]:
+        """All exports of a run, oldest first."""
+        return self._transport.get(f"{_path_of(run)}/exports", tuple[schemas.Export, ...])
+
+    def fetch(self, export: schemas.Export, folder: Path, *, on_progress: Received | None = None) -> tuple[Path, ...]:
+        """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
+        path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
+        files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
+        if not files:
+            about = f"{export.run}: the export {export.export} is {export.status} and has no files yet"
+            raise ServiceError(about, code="export.not-finished")
+        return download(self._transport, files, folder, on_progress=on_progress)
+
+
+class _ServerCalls:
+    """Hardware, data sets, recipes and operations."""
+
+    _transport: Transport
+
+    def profiles(self) -> tuple[schemas.Profile, ...]:
+        """Hardware profiles: the catalog, then added ones."""
+        return self._transport.get("profiles", tuple[schemas.Profile, ...])
+
+    def profile(self, name: str) -> schemas.Profile:
+        """A hardware profile with the noise and drift of its measurements."""
+        return self._transport.get(f"profiles/{quoted(name)}", schemas.Profile)
+
+    def add_profile(self, profile: str) -> schemas.Profile:
+        """Adds a hardware profile from the text of its YAML file."""
+        body = checked(schemas.ProfileUpload, {"profile": profile})
+        return self._transport.post("profiles", schemas.Profile, body=body)
+
+    def measure(
+        self, profile: str, model: Path, *, on_change: Callable[[schemas.ModelMeasurement], None] | None = None
+    ) -> schemas.ModelMeasurement:
+        """Measures the latency of an ONNX model on a hardware profile and waits for it.
+
+        Raises:
+            ServiceError: the file cannot be read, or the measurement failed.
+        """
+        path = f"profiles/{quoted(profile)}/measurements"
+        made = self._upload(path, schemas.ModelMeasurement, "model", model)
+        made = finished(self._transport, made, f"{path}/{quoted(made.measurement)}", Patience(), on_change)
+        if made.status == "failed":
+            raise ServiceError(f"{profile}: {model} was not measured: {made.reason or 'no reason is known'}")
+        return made
+
+    def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
+        """Uploads a small data set of images: a zip archive with one folder per class.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        return self._upload("data", schemas.DataUpload, "archive", archive, {"name": name})
+
+    def recipes(self) -> tuple[schemas.Recipe, ...]:
+        """The recipes."""
+        return self._transport.get("recipes", tuple[schemas.Recipe, ...])
+
+    def recipe(self, name: str) -> schemas.Recipe:
+        """A recipe with its text."""
+        return self._transport.get(f"recipes/{quoted(name)}", schemas.Recipe)
+
+    def health(self) -> schemas.Health:
+        """The server's health and version."""
+        return self._transport.get("health", schemas.Health)
+
+    def ready(self) -> schemas.Readiness:
+        """Whether jobs can run now, and otherwise the reasons."""
+        return self._transport.get("ready", schemas.Readiness, accept=(503,))
+
+    def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
+        """Sends a file as form data."""
+        try:
+            with file.open("rb") as opened:
+                return self._transport.post(path, kind, form=form, files={field: (file.name, opened)})
+        except OSError as error:
+            raise ServiceError(f"{file}: cannot be read: {error.strerror}; check its path and permissions") from None
+
+
+class NasClient(_RunCalls, _ResultCalls, _ServerCalls):
     """A client of one server; safe to use from several threads; a context manager.
 
     Every call raises `nas.client.RefusedError` if the server rejects it (an unknown run included),
@@ -58,3 +287,15 @@ class NasClient(RunCalls, ResultCalls, ServerCalls):
     def on_loopback(self) -> bool:
         """Whether the server is on this machine."""
         return self._transport.on_loopback
+
+
+def _submission(
+    job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
+) -> schemas.JobSubmission:
+    return checked(
+        schemas.JobSubmission, {"job": job, "kind": kind, "hardware": None if hardware is None else tuple(hardware)}
+    )
+
+
+def _path_of(run: str) -> str:
+    return f"runs/{quoted(run)}"

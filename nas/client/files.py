@@ -20,17 +20,12 @@ Received = Callable[[int, int], None]
 
 
 def download(
-    transport: Transport,
-    files: Sequence[tuple[FileInfo, str]],
-    folder: Path,
-    *,
-    on_progress: Received | None = None,
+    transport: Transport, files: Sequence[tuple[FileInfo, str]], folder: Path, *, on_progress: Received | None = None
 ) -> tuple[Path, ...]:
     """Downloads files into a folder, all or none; replaces only files of an earlier export.
 
     Args:
         files: each with its path in the API.
-        folder: created if missing.
 
     Raises:
         ServiceError: an invalid file name, a file whose digest differs, an existing file that no export wrote, or a folder
@@ -62,9 +57,8 @@ def download(
             for target, part in sorted(placed, key=lambda pair: pair[0].suffix == _MANIFEST):
                 part.replace(target)
     except OSError as error:
-        raise ServiceError(
-            f"{folder}: cannot be written: {error.strerror}; choose another folder with -o", code="file.not-writable"
-        ) from error
+        problem = f"{folder}: cannot be written: {error.strerror}; choose another folder with -o"
+        raise ServiceError(problem, code="file.not-writable") from error
     return tuple(target for target, _ in placed)
 
 
@@ -102,7 +96,5 @@ def _check_replaced(folder: Path, names: Sequence[str]) -> None:
 def _check_name(name: str) -> None:
     """Raises `ServiceError` unless this is a plain file name."""
     if not name or name != os.path.basename(name) or name.startswith(".") or "\\" in name or not name.isprintable():
-        raise ServiceError(
-            f"the server sent the file name {name!r}; expected a plain name; nothing was written",
-            code="download.corrupt",
-        )
+        problem = f"the server sent the file name {name!r}; expected a plain name; nothing was written"
+        raise ServiceError(problem, code="download.corrupt")

@@ -17,6 +17,8 @@ Task = TypeVar("Task", Export, ModelMeasurement)
 OnGone = Callable[[ServiceError], None]
 """Called once when a server that has answered becomes unreachable, with the error; it is asked again."""
 
+PATIENCE_S = 300.0
+"""Seconds that a server may be gone while a run or a task is followed, e.g. while it is restarted."""
 ENDED = frozenset({"finished", "failed", "cancelled"})
 _POLL_S, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 0.5, 5.0
 _TASK_POLL_S = 0.5
@@ -37,7 +39,7 @@ class Patience:
     """
 
     def __init__(
-        self, seconds: float, clock: Callable[[], float] = time.monotonic, *, on_gone: OnGone | None = None
+        self, seconds: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic, *, on_gone: OnGone | None = None
     ) -> None:
         self._seconds, self._clock, self._on_gone = seconds, clock, on_gone
         self._answered: float | None = None
@@ -127,40 +129,29 @@ class Watch:
         yield summary
 
 
-class LogFollower:
+def followed_log(transport: Transport, path: str, patience: Patience) -> Iterator[str]:
     """The log of a run in pieces, until the run has ended and no driver holds it."""
-
-    def __init__(self, transport: Transport, path: str, patience: Patience) -> None:
-        self._transport, self._path, self._patience = transport, path, patience
-
-    def __iter__(self) -> Iterator[str]:
-        seen = Seen()
-        while True:
-            pause = _POLL_S
-            try:
-                # The status first: lines written after it are in the log that is read next.
-                summary = self._transport.get(f"{self._path}/status", RunSummary)
-                new = seen.new_in(self._transport.read(f"{self._path}/logs").text)
-                self._patience.renew()
-                if new:
-                    yield new
-                if summary.status in ENDED and not summary.live:
-                    return
-            except ServiceError as error:
-                pause = self._patience.spend(error)
-            self._transport.wait(pause)
+    seen = Seen()
+    while True:
+        pause = _POLL_S
+        try:
+            # The status first: lines written after it are in the log that is read next.
+            summary = transport.get(f"{path}/status", RunSummary)
+            new = seen.new_in(transport.read(f"{path}/logs").text)
+            patience.renew()
+            if new:
+                yield new
+            if summary.status in ENDED and not summary.live:
+                return
+        except ServiceError as error:
+            pause = patience.spend(error)
+        transport.wait(pause)
 
 
 def finished(
     transport: Transport, task: Task, path: str, patience: Patience, on_change: Callable[[Task], None] | None
 ) -> Task:
-    """The task once it has finished or failed.
-
-    Args:
-        task: its current state.
-        path: its path in the API.
-        on_change: called with the task now and after each change.
-    """
+    """The task at a path of the API once it has finished or failed; `on_change` is called now and after each change."""
     patience.renew()
     if on_change is not None:
         on_change(task)

@@ -76,11 +76,7 @@ class Transport:
         self._http.close()
 
     def get(self, path: str, kind: type[T], params: Params | None = None, *, accept: tuple[int, ...] = ()) -> T:
-        """The response to a GET request as a value of this type.
-
-        Args:
-            accept: statuses besides 2xx that are not errors.
-        """
+        """The response to a GET request as a value of this type; `accept` has statuses besides 2xx that are no errors."""
         return self.parsed(self.read(path, params, accept=accept), kind)
 
     def read(self, path: str, params: Params | None = None, *, accept: tuple[int, ...] = ()) -> httpx.Response:
@@ -127,6 +123,18 @@ class Transport:
             raise self.unreachable(error) from error
         return self._accepted(answer)
 
+    def post(
+        self,
+        path: str,
+        kind: type[T],
+        *,
+        body: BaseModel | None = None,
+        form: Mapping[str, str] | None = None,
+        files: Mapping[str, Any] | None = None,
+    ) -> T:
+        """The response to a POST request as a value of this type; see `send`."""
+        return self.parsed(self.send("POST", path, body=body, form=form, files=files), kind)
+
     @contextmanager
     def stream(
         self, path: str, *, headers: Mapping[str, str] | None = None, silence_s: float = SILENCE_S
@@ -150,61 +158,51 @@ class Transport:
             raise self.unreachable(error) from error
 
     def parsed(self, answer: httpx.Response, kind: type[T]) -> T:
-        """The value in a response; unknown fields of a newer server are ignored.
-
-        Raises:
-            ServiceError: the response holds no such value.
-        """
+        """The value in a response, see `understood`."""
         return self.understood(answer.content, kind)
 
     def understood(self, said: bytes, kind: type[T]) -> T:
-        """The value in JSON text; see `parsed`."""
+        """The value in JSON text; unknown fields of a newer server are ignored.
+
+        Raises:
+            ServiceError: the text holds no such value.
+        """
         try:
             return TypeAdapter(kind).validate_json(said, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the answer"
             raise ServiceError(
-                f"{self.server}: unexpected response ({place}: {first['msg']}); check that `nas serve` runs there, in the same "
-                "version as this client",
+                f"{self.server}: unexpected response ({place}: {first['msg']}); expected `nas serve` of this client's version",
                 code="service.unexpected-response",
             ) from error
 
     def unreachable(self, error: httpx.RequestError) -> UnreachableError:
         """The error for a broken or refused connection."""
         said = str(error) or type(error).__name__
-        if isinstance(error, httpx.ConnectError) and "mismatch" in said:
-            return UnreachableError(
-                f"{self.server}: its certificate is for another host name ({said}); use the name in the certificate",
-                code="service.invalid-certificates",
-            )
-        if isinstance(error, httpx.ConnectError) and "certificate" in said.lower():
-            return UnreachableError(
-                f"{self.server}: its certificate is not trusted ({said}); set SSL_CERT_FILE to its authority's certificate",
-                code="service.invalid-certificates",
-            )
+        if isinstance(error, httpx.ConnectError) and ("certificate" in said.lower() or "mismatch" in said):
+            why = f"is not trusted ({said}); set SSL_CERT_FILE to its authority's certificate"
+            if "mismatch" in said:
+                why = f"is for another host name ({said}); use the name in the certificate"
+            return UnreachableError(f"{self.server}: its certificate {why}", code="service.invalid-certificates")
         if isinstance(error, httpx.ConnectError) and "[SSL" in said:
-            return UnreachableError(
-                f"{self.server}: does not speak TLS ({said}); check whether its URL begins with http://",
-                code="service.no-tls",
-            )
+            why = f"does not speak TLS ({said}); check whether its URL begins with http://"
+            return UnreachableError(f"{self.server}: {why}", code="service.no-tls")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return UnreachableError(f"no server answers at {self.server} ({said}); start one with: nas serve")
         if isinstance(error, httpx.TimeoutException):
             return UnreachableError(f"{self.server}: did not answer in time ({said}); check whether it is overloaded")
         or_tls = ", and whether its URL begins with https://" if self.server.startswith("http:") else ""
         return UnreachableError(
-            f"{self.server}: the connection broke ({said}); check whether the server still runs{or_tls}"
+            f"{self.server}: connection broken ({said}); check whether the server still runs{or_tls}"
         )
 
     def _accepted(self, answer: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
         if answer.is_success or answer.status_code in accept:
             return answer
         if answer.is_redirect:
-            raise ServiceError(
-                f"{self.server}: redirects to {answer.headers.get('location', 'an unknown address')}; use that address",
-                code="service.moved",
-            )
+            target = answer.headers.get("location", "an unknown address")
+            raise ServiceError(f"{self.server}: redirects to {target}; use that address", code="service.moved")
         raise RefusedError(self.server, _problem(answer))
 
 
@@ -214,11 +212,8 @@ def _problem(answer: httpx.Response) -> Problem:
         return Problem.model_validate_json(answer.content[:_PROBLEM_BYTES])
     except ValidationError:
         title = f"{answer.status_code} {answer.reason_phrase}".strip()
-        return Problem(
-            title=title,
-            status=answer.status_code,
-            detail=f"{answer.url.copy_with(query=None)}: {title}; check that this is the address of `nas serve`",
-        )
+        detail = f"{answer.url.copy_with(query=None)}: {title}; check that this is the address of `nas serve`"
+        return Problem(title=title, status=answer.status_code, detail=detail)
 
 
 def _checked_url(server: str) -> httpx.URL:
@@ -230,26 +225,20 @@ def _checked_url(server: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise ServiceError(f"{server!r} is not the URL of a server; {expected}", code="service.invalid-url")
     if url.userinfo or url.query or url.fragment:
-        raise ServiceError(
-            "the server's URL has a user, a query or a fragment; " + expected + ", and the token in NAS_TOKEN",
-            code="service.invalid-url",
-        )
+        problem = f"the server's URL has a user, a query or a fragment; {expected}, and the token in NAS_TOKEN"
+        raise ServiceError(problem, code="service.invalid-url")
     return url
 
 
 def _trusted() -> ssl.SSLContext:
-    """Trusted certificate authorities: those of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones.
-
-    Raises:
-        ServiceError: the variables name no certificates.
-    """
+    """Trusted certificate authorities: those of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones."""
     try:
         return httpx.create_ssl_context()
     except OSError as error:
         named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
         where = ", ".join(f"{name}={value}" for name, value in named.items()) or "the certificates of this machine"
         raise ServiceError(
-            f"{where}: cannot be read ({error}); expected a PEM file of trusted certificates, or a folder of such files",
+            f"{where}: cannot be read ({error}); expected a PEM file of certificates, or a folder of such files",
             code="service.invalid-certificates",
         ) from None
 
@@ -257,10 +246,8 @@ def _trusted() -> ssl.SSLContext:
 def _checked_token(token: str) -> str:
     """The token as it is sent; never part of a message."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ServiceError(
-            "the token is empty or has characters that no token has; copy the output of `nas token make`",
-            code="service.invalid-token",
-        )
+        problem = "the token is empty or has characters that no token has; copy the output of `nas token make`"
+        raise ServiceError(problem, code="service.invalid-token")
     return token
 
 
@@ -303,16 +290,12 @@ def checked(kind: type[Body], values: Mapping[str, Any]) -> Body:
         body = kind.model_validate(values)
         body.model_dump_json()
     except ValidationError as error:
-        said = {str(found["loc"][0]): found["msg"] for found in error.errors(include_url=False)}
-        problems = [
-            f"{name}: {text}, got {str(values[name])[:80]!r}{_described(kind, name)}" for name, text in said.items()
-        ]
+        problems = []
+        for name, said in {str(found["loc"][0]): found["msg"] for found in error.errors(include_url=False)}.items():
+            description = kind.model_fields[name].description
+            expected = f" ({description.rstrip('.')})" if description else ""
+            problems.append(f"{name}: {said}, got {str(values[name])[:80]!r}{expected}")
         raise ServiceError("; ".join(problems), code="request.invalid") from None
     except (PydanticSerializationError, UnicodeEncodeError):
         raise ServiceError("the request is not valid Unicode", code="request.invalid") from None
     return body
-
-
-def _described(kind: type[BaseModel], name: str) -> str:
-    description = kind.model_fields[name].description
-    return f" ({description.rstrip('.')})" if description else ""
