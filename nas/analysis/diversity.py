@@ -71,5 +71,4 @@ def _distances(points: Sequence[Point]) -> NDArray[np.int64]:
     apart = np.zeros((len(some), len(some)), dtype=np.int64)
     for column in some.T:
         apart += column[:, None] != column[None, :]
-    flat: NDArray[np.int64] = apart[np.triu_indices(len(some), k=1)]
-    return flat
+    return apart[np.triu_indices(len(some), k=1)]

@@ -84,23 +84,18 @@ class Finetuning:
 
 
 def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: RunStore) -> list[Finetuning]:
-    """The runs of a folder that fine-tune one network of a run, oldest first.
-
-    Args:
-        report: the run's; None where it is a training.
-        store: the run's.
-    """
+    """The runs of a folder that fine-tune one network of a run with this store and report (None: a training), oldest first."""
     found = []
     for folder, job in _jobs_of(runs, run):
         network, precision = Architecture.parse(str(job.supernet.network)), job.precisions[0]
         of = FinetunedNetwork(run, network, precision, None)
         if report is not None:
             of = network_of(run, store, network, precision)
-        found.append(finetuning(folder, of, report, store))
+        found.append(_finetuning(folder, of, report, store))
     return found
 
 
-def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None, store: RunStore) -> Finetuning:
+def _finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None, store: RunStore) -> Finetuning:
     """The status and results of a run that fine-tunes one network of another; see `finetunings_of`."""
     live = is_held(folder)
     try:
@@ -111,10 +106,8 @@ def finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None
         status, facts = own.status(), own.facts()
         place = None if report is None or of.key is None else report.candidates.places.get(of.key)
         before = None if report is None or place is None else report.candidates[place]
-        begun = Finetuning(
-            folder.id, of, str(status), live, own.reason(), own.state().epoch,
-            0 if facts is None else facts.epochs, before=before,
-        )  # fmt: skip
+        epochs = 0 if facts is None else facts.epochs
+        begun = Finetuning(folder.id, of, str(status), live, own.reason(), own.state().epoch, epochs, before=before)
         if status is not RunStatus.FINISHED or facts is None or facts.search is None:
             return begun
         measured = build_report(own, run=folder.id)

@@ -40,8 +40,8 @@ def format_value(objective: Objective, value: float, error: float | None = None)
     """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
     _, unit, factor = _SHOWN[objective.metric]
     shown, spread = value * factor, (error or 0.0) * factor
-    if not spread:
-        return f"{_digits(shown)} {unit}"
+    if not spread:  # four significant digits, never in exponents
+        return f"{shown:.{max(0, 4 - len(str(int(abs(shown)))))}f} {unit}"
     decimals = _decimals(spread)
     return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}"
 
@@ -69,18 +69,11 @@ def miss_text(miss: NearestInfeasible) -> str:
         word = "at most" if above else "at least"
         share = 100 * abs(value - bound) / (abs(bound) or 1.0)
         decimals = 2 if share < 1 else 1 if share < 100 else 0
-        texts.append(
-            f"{constraint.metric.name} {_close_text(constraint.metric, value)} ({word} "
-            f"{bound_text(constraint.metric, bound)}: {share:.{decimals}f} % {'over' if above else 'under'})"
-        )
+        shown = value * shown_scale(constraint.metric)
+        digits = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:.0f}"  # enough to differ from a bound close by
+        beyond = f"{word} {bound_text(constraint.metric, bound)}: {share:.{decimals}f} % {'over' if above else 'under'}"
+        texts.append(f"{constraint.metric.name} {digits} {shown_unit(constraint.metric)} ({beyond})")
     return ", ".join(texts)
-
-
-def _close_text(objective: Objective, value: float) -> str:
-    """A value with enough digits to differ from a bound close by."""
-    _, unit, factor = _SHOWN[objective.metric]
-    shown = value * factor
-    return f"{shown:.4g} {unit}" if abs(shown) < 1e4 else f"{shown:.0f} {unit}"
 
 
 def _decimals(spread: float) -> int:
@@ -89,12 +82,6 @@ def _decimals(spread: float) -> int:
     while decimals < 6 and spread * 10**decimals < 9.5:
         decimals += 1
     return decimals
-
-
-def _digits(value: float) -> str:
-    """Four significant digits, never in exponents."""
-    decimals = max(0, 4 - len(str(int(abs(value)))))
-    return f"{value:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:

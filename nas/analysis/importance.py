@@ -138,13 +138,9 @@ def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
         lost += _lost(parts, design.genes[fold], left, rng)
     order = np.argsort(-lost, kind="stable").tolist()
     names = [choice.name for choice in design.space.choices]
-    effects = {j: _effects(design, weights[-1][best], j, relative=nothing.relative) for j in order}
-    return replace(
-        nothing,
-        r2=r2,
-        by_gene={names[j]: max(float(lost[j]) / by_mean, 0.0) for j in order},
-        effects={names[j]: effects[j] for j in order},
-    )
+    effects = {names[j]: _effects(design, weights[-1][best], j, relative=nothing.relative) for j in order}
+    by_gene = {names[j]: max(float(lost[j]) / by_mean, 0.0) for j in order}
+    return replace(nothing, r2=r2, by_gene=by_gene, effects=effects)
 
 
 def _columns(genes: NDArray[np.int64], space: SearchSpace) -> tuple[Array, NDArray[np.int64]]:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas.analysis.diversity import Diversity, diversity_of
 from nas.analysis.importance import Importance, importance_of
 from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport
 from nas.analysis.run_measurements import RecordedSteps
-from nas.analysis.timeline import Timeline, timeline_of
-from nas.store.base import RunStore
+from nas.store.base import RunStatus, RunStore
 from predictors.threads import one_thread
-from supernets.space import SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Evaluations and search time after each measured network.
+
+    Attributes:
+        evaluations: their number, failed ones included, (n,).
+        seconds: search time since the first measured network, (n,), without the pauses between two drivers.
+        found: position of each member of the front among the n, by key.
+    """
+
+    evaluations: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    found: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -27,32 +43,45 @@ class Insight:
     timeline: Timeline
     predictor_accuracy: Mapping[str, PredictorAccuracy]
 
-    @property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        return self.report.space
-
     @cached_property
     def importance(self) -> Mapping[str, Importance]:
         """Importance of genes, by objective name."""
         with one_thread():
-            return importance_of(self.report, self.space)
+            return importance_of(self.report, self.report.space)
 
     @cached_property
     def diversity(self) -> Diversity | None:
         """Diversity of the front; None for fewer than two members."""
-        return diversity_of(self.report, self.space)
+        return diversity_of(self.report, self.report.space)
 
 
 def insight_of(report: RunReport, store: RunStore, steps: RecordedSteps | None = None) -> Insight:
-    """The insight into a search.
-
-    Args:
-        store: from which the report was made.
-        steps: of this store, if they were read already.
-    """
+    """The insight into a search; `store` is that of the report, and `steps` its steps if they were read already."""
     steps = steps or RecordedSteps.of(store)
     return Insight(report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, steps.fits, steps.asks))
+
+
+def timeline_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) -> Timeline:
+    """The timeline of a search, from its `RunStore.statuses`; empty while nothing is measured."""
+    numbers = [number for number, _ in report.hypervolume] or range(1, len(report.evaluated) + 1)
+    starts = [at for status, at in statuses if status is RunStatus.RUNNING]
+    places = report.evaluated.places
+    found = {point.key: places[point.key] for point in report.front if point.key in places}
+    return Timeline(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), found)
+
+
+def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArray[np.float64]:
+    """Seconds since the first commit, (n,), without the pauses before each driver's start."""
+    if not len(committed):
+        return committed
+    times = np.maximum.accumulate(committed)
+    seconds: NDArray[np.float64] = times - times[0]
+    # After drivers that measured nothing, the pause ends with the start of the last one.
+    last = {int(np.searchsorted(times, start)): start for start in sorted(starts)}
+    for after, start in last.items():
+        if 0 < after < len(times):  # between two measurements: a pause
+            seconds[after:] -= start - times[after - 1]
+    return seconds
 
 
 def insight_json(insight: Insight) -> dict[str, Any]:

@@ -42,9 +42,11 @@ class PredictorAccuracy:
 
     @property
     def kendall_tau(self) -> float:
-        """Rank agreement of predicted and measured, tau-b; NaN where either is constant."""
+        """Rank agreement of predicted and measured, tau-b (Kendall 1945), by all pairs; NaN where either is constant."""
         some = evenly_spaced(len(self.step), _PAIRED)
-        return _tau_b(self.predicted[some], self.measured[some])
+        signs = _signs(self.predicted[some]), _signs(self.measured[some])
+        untied = math.sqrt(float(np.count_nonzero(signs[0])) * float(np.count_nonzero(signs[1])))
+        return float(np.vdot(*signs)) / untied if untied else math.nan
 
     @property
     def mape(self) -> float:
@@ -88,13 +90,6 @@ def predictor_accuracy_of(
         for name, found in rows.items()
         if found
     }
-
-
-def _tau_b(x: Array, y: Array) -> float:
-    """Kendall's tau-b (Kendall 1945), by all pairs."""
-    signs = _signs(x), _signs(y)
-    untied = math.sqrt(float(np.count_nonzero(signs[0])) * float(np.count_nonzero(signs[1])))
-    return float(np.vdot(*signs)) / untied if untied else math.nan
 
 
 def _signs(values: Array) -> NDArray[np.float32]:

@@ -8,23 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.analysis import fronts
 from nas.analysis.formatting import format_value
-from nas.analysis.fronts import (
-    Nearest,
-    best,
-    broken_by,
-    comparable,
-    cost_objective,
-    front_hypervolume,
-    front_of,
-    hypervolumes,
-    nearest_of,
-    of_profile,
-    primary_objective,
-)  # fmt: skip
+from nas.analysis.fronts import Nearest
 from nas.analysis.points import Point, Points
 from nas.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
-from nas.analysis.significance import distinguishable
+from nas.analysis.significance import compare
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.store.base import Fit, RunStatus, RunStore
@@ -105,7 +94,7 @@ class RunReport:
     @property
     def primary(self) -> Objective:
         """The objective that stands for quality."""
-        return primary_objective(self.objectives)
+        return fronts.primary_objective(self.objectives)
 
     @property
     def columns(self) -> tuple[Objective, ...]:
@@ -115,16 +104,12 @@ class RunReport:
     @property
     def cost(self) -> Objective:
         """The objective that quality is traded for."""
-        return cost_objective(self.objectives)
+        return fronts.cost_objective(self.objectives)
 
     def is_short(self, point: Point) -> bool:
         """Whether timed values of a measured point come from the search's shorter protocol, while others' are final."""
-        return (
-            self.measured_again
-            and point.source == "measured"
-            and point.fidelity is Fidelity.SEARCH
-            and any(o.profile is not None for o in self.columns)
-        )
+        searched = point.source == "measured" and point.fidelity is Fidelity.SEARCH
+        return self.measured_again and searched and any(o.profile is not None for o in self.columns)
 
     def value_text(self, point: Point, metric: Objective) -> str:
         """A point's value with its error; with a star where it comes from the shorter protocol while others are final."""
@@ -157,26 +142,23 @@ def build_report(
     """
     facts, state = store.facts(), store.state()
     if facts is None or facts.search is None:
-        raise StoreError(
-            f"run {run!r} is not a search, so it has no front; to search a trained supernet, write a job with   "
-            f"supernet: {{from: {run}}}",
-            code="run.is-training",
-        )
+        problem = f"run {run!r} is a training and has no front; to search its supernet, write a job with"
+        raise StoreError(f"{problem}   supernet: {{from: {run}}}", code="run.is-training")
     search = facts.search
     space, every, constraints = search.space, search.objectives, search.constraints
     names = list(dict.fromkeys(o.profile for o in every if o.profile is not None))
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
-    objectives = every if profile is None else of_profile(every, profile)
+    objectives = every if profile is None else fronts.of_profile(every, profile)
     steps = steps or RecordedSteps.of(store)
     measured = MeasuredRun(store, search, state.finalists, steps.asks)
 
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
     chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
-    kept = chosen.take(np.flatnonzero(broken_by(chosen, constraints) == 0))
-    feasible = comparable(kept, evaluated, objectives)
-    front = front_of(feasible, objectives)
+    kept = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
+    feasible = fronts.comparable(kept, evaluated, objectives)
+    front = fronts.front_of(feasible, objectives)
     values = state.reference or [None] * len(every)
     corner = {o.name: v for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
     return RunReport(
@@ -197,12 +179,16 @@ def build_report(
         failed=measured.failures(),
         screened_out=measured.screened_out(),
         front=front,
-        fronts={p: front_of(feasible, of_profile(every, p)) for p in names if len(names) > 1 and profile is None},
-        nearest=None if front else nearest_of(chosen, constraints),
+        fronts={
+            p: fronts.front_of(feasible, fronts.of_profile(every, p))
+            for p in names
+            if len(names) > 1 and profile is None
+        },
+        nearest=None if front else fronts.nearest_of(chosen, constraints),
         anchors=_anchors(measured, space),
         reference=corner,
         hypervolume=_history(measured, evaluated, objectives, constraints, corner),
-        front_hypervolume=front_hypervolume(front, objectives, corner),
+        front_hypervolume=fronts.front_hypervolume(front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
         distinguishable=_ends_differ(store, front, objectives),
@@ -222,7 +208,7 @@ def _history(
     if not reference or not evaluated:
         return ()
     numbers = [n for n, architecture in enumerate(measured.evaluated, start=1) if architecture in measured.complete]
-    return tuple(zip(numbers, hypervolumes(evaluated, objectives, constraints, reference), strict=True))
+    return tuple(zip(numbers, fronts.hypervolumes(evaluated, objectives, constraints, reference), strict=True))
 
 
 def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:
@@ -248,5 +234,6 @@ def _predicted(
 def _ends_differ(store: RunStore, front: Sequence[Point], objectives: Sequence[Objective]) -> dict[str, bool]:
     if not front:
         return {}
-    fastest, most_accurate = best(front, cost_objective(objectives)), best(front, primary_objective(objectives))
-    return {o.name: distinguishable(store, fastest.architecture, most_accurate.architecture, o) for o in objectives}
+    fastest = fronts.best(front, fronts.cost_objective(objectives)).architecture
+    most_accurate = fronts.best(front, fronts.primary_objective(objectives)).architecture
+    return {o.name: compare(store, fastest, most_accurate, o).distinguishable for o in objectives}

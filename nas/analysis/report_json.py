@@ -20,12 +20,9 @@ def search_json(report: RunReport) -> dict[str, Any]:
         "run": report.run,
         "status": str(report.status),
         "evaluations": report.n_evaluations,
-        "front": [point_json(point) for point in report.front],
+        "front": list(map(point_json, report.front)),
         "nearest": None if report.nearest is None else nearest_json(report.nearest),
-        "anchors": {
-            name: point_json(report.anchors[name]) if name in report.anchors else None
-            for name in ("smallest", "largest")
-        },
+        "anchors": {"smallest": None, "largest": None} | {n: point_json(point) for n, point in report.anchors.items()},
     }
 
 
@@ -40,7 +37,7 @@ def show_json(report: RunReport) -> dict[str, Any]:
         "name": report.name,
         "objectives": [{"name": o.name, "unit": o.unit, "goal": str(o.goal)} for o in report.objectives],
         "constraints": [constraint.to_json() for constraint in report.constraints],
-        "fronts": {profile: [point_json(point) for point in front] for profile, front in report.fronts.items()},
+        "fronts": {profile: list(map(point_json, front)) for profile, front in report.fronts.items()},
         "predictors": {
             name: {"quality": dict(p.latest), "history": [{"step": step, "quality": dict(q)} for step, q in p.history]}
             for name, p in report.predictors.items()
@@ -61,8 +58,8 @@ def selection_json(report: RunReport, limits: Sequence[Limit], best: Point) -> d
     return {
         **point_json(best),
         "limits": [{"figure": x.objective.name, "sign": x.sign, "bound": x.bound} for x in limits],
-        "front": [point_json(point) for point in report.front],
-        "fronts": {profile: [point_json(point) for point in front] for profile, front in report.fronts.items()},
+        "front": list(map(point_json, report.front)),
+        "fronts": {profile: list(map(point_json, front)) for profile, front in report.fronts.items()},
     }
 
 

@@ -98,10 +98,10 @@ class MeasuredRun:
         return {key: why for key, why in self._reasons(Status.SKIPPED).items() if key not in failed}
 
     def _reasons(self, status: Status) -> dict[str, str]:
-        lacking = {
-            a: [o for o in self.outcomes(a) if o.value is None] for a in self.evaluated if a not in self.complete
+        lacking = [a for a in self.evaluated if a not in self.complete]
+        found = {
+            a.key: [o.message for o in self.outcomes(a) if o.value is None and o.status is status] for a in lacking
         }
-        found = {a.key: [o.message for o in outcomes if o.status is status] for a, outcomes in lacking.items()}
         return {key: messages[0] for key, messages in found.items() if messages}
 
     def candidates(self) -> list[Architecture]:
@@ -121,23 +121,14 @@ class MeasuredRun:
         return any(outcome is not None and outcome.value is None for outcome in finals)
 
     def outcomes(self, architecture: Architecture, *, final: bool = False) -> list[Outcome]:
-        """The outcomes of all metrics of an evaluated architecture, failed ones included.
-
-        Args:
-            final: take the longer protocol's outcome where it has a value.
-        """
-        row = self._rows[architecture]
-        n = self._n_metrics
+        """Outcomes of all metrics of an evaluated architecture, failed ones included; final ones where they have a value."""
+        row, n = self._rows[architecture], self._n_metrics
         pairs = zip(row[:n], row[n : 2 * n] if final else [None] * n, strict=True)
         found = [search if again is None or again.value is None else again for search, again in pairs]
         return [outcome for outcome in found if outcome is not None]
 
     def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
-        """Complete architectures of the run's space with their values, in this order.
-
-        Args:
-            final: take the longer protocol's values where there are any.
-        """
+        """Complete architectures of the run's space with their values, final ones where there are any, in this order."""
         n = len(architectures)
         found = [self.outcomes(a, final=final and a in self.again) for a in architectures]
         tests = {place: self.test_score(a) for place, a in enumerate(architectures)}
@@ -176,11 +167,8 @@ def predicted_values(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[
     """Means and standard deviations by architecture and objective name, predicted by the models of the last step."""
     last = max((fit.step for fit in fits), default=0)
     found: dict[Architecture, dict[str, tuple[float, float]]] = {}
-    for fit in fits:
-        if fit.step != last:
-            continue
+    for fit in (fit for fit in fits if fit.step == last):
         for key, (mean, std) in fit.quality["predictions"].items():
-            if mean is None or std is None:  # the store has None for a value that is not finite
-                continue
-            found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
+            if mean is not None and std is not None:  # the store has None for a value that is not finite
+                found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
     return found

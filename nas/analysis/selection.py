@@ -69,12 +69,7 @@ def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
 
 
 def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> tuple[Limit, ...]:
-    """The limits of an expression on some of these metrics.
-
-    Raises:
-        SelectionError: the expression is malformed, or has another metric.
-        UnknownNameError: there is no such metric with these profiles.
-    """
+    """The limits of an expression on some of these metrics; raises as `parse_limits`."""
     return tuple(_limit(term, expression, profiles, metrics) for term in _JOINT.split(expression))
 
 
@@ -138,15 +133,11 @@ def best_within(report: RunReport, expression: str) -> Point:
     if report.nearest is None:
         raise _nothing_measured(report)
     point = report.nearest.point
-    values = ", ".join(
-        f"{m.name} {format_value(m, point.values[m.name], point.errors[m.name])}" for m in report.columns
-    )
+    texts = [f"{m.name} {format_value(m, point.values[m.name], point.errors[m.name])}" for m in report.columns]
     broken = miss_text(report.nearest.miss) or "a limit with < or >, by a value at its bound"
-    raise SelectionError(
-        f"no measured network of run {report.run!r} satisfies {expression.strip()!r}; the nearest is {point.key} with "
-        f"{values}; it violates {broken}",
-        code="selection.nothing-satisfies",
-    )
+    problem = f"no measured network of run {report.run!r} satisfies {expression.strip()!r}; the nearest is {point.key}"
+    text = f"{problem} with {', '.join(texts)}; it violates {broken}"
+    raise SelectionError(text, code="selection.nothing-satisfies")
 
 
 def by_key(report: RunReport, key: str) -> Point:
@@ -157,10 +148,8 @@ def by_key(report: RunReport, key: str) -> Point:
     """
     place = report.candidates.places.get(key)
     if place is None:
-        raise SelectionError(
-            f"run {report.run!r} has no measured network with the key {key!r}; `nas show {report.run}` lists the front's",
-            code="selection.unknown-network",
-        )
+        problem = f"run {report.run!r} has no measured network with the key {key!r}; `nas show {report.run}` lists some"
+        raise SelectionError(problem, code="selection.unknown-network")
     return report.candidates[place]
 
 
@@ -172,10 +161,9 @@ def by_index(report: RunReport, index: int) -> Point:
     """
     front = _front(report)
     if not 0 <= index < len(front):
-        raise SelectionError(
-            f"--index {index}: the front of run {report.run!r} has {len(front)} members, numbered 0 to {len(front) - 1}",
-            code="selection.unknown-network",
-        )
+        known = f"has {len(front)} members, numbered 0 to {len(front) - 1}"
+        problem = f"--index {index}: the front of run {report.run!r} {known}"
+        raise SelectionError(problem, code="selection.unknown-network")
     return front[index]
 
 
@@ -194,44 +182,40 @@ def _front(report: RunReport) -> tuple[Point, ...]:
         return report.front
     if report.nearest is None or not report.nearest.miss.broken:
         raise _nothing_measured(report)
-    raise SelectionError(
-        f"no measured network of run {report.run!r} satisfies its constraints; the nearest is {report.nearest.point.key} with "
-        f"{miss_text(report.nearest.miss)}; use --select with other limits",
-        code="selection.nothing-satisfies",
+    nearest = f"the nearest is {report.nearest.point.key} with {miss_text(report.nearest.miss)}"
+    problem = (
+        f"no measured network of run {report.run!r} satisfies its constraints; {nearest}; use --select with others"
     )
+    raise SelectionError(problem, code="selection.nothing-satisfies")
 
 
 def _nothing_measured(report: RunReport) -> SelectionError:
-    return SelectionError(
-        f"run {report.run!r} ({report.status}) has no measured network to select; continue it with `nas resume {report.run}`",
-        code="run.nothing-measured",
+    problem = (
+        f"run {report.run!r} ({report.status}) has no measured network; continue it with `nas resume {report.run}`"
     )
+    return SelectionError(problem, code="run.nothing-measured")
 
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
-    where = f"--select {expression!r}:"
+    def malformed(problem: str) -> SelectionError:
+        return SelectionError(f"--select {expression!r}: {problem}", code="selection.malformed")
+
     matched = _TERM.fullmatch(term)
     if matched is None:
-        raise SelectionError(
-            f"{where} {term.strip()!r} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}",
-            code="selection.malformed",
+        problem = (
+            f"{term.strip()!r} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}"
         )
+        raise malformed(problem)
     objective = Objective.parse(matched["name"], profiles, where="--select")
     if objective not in metrics:
-        known = ", ".join(o.name for o in metrics)
-        raise SelectionError(
-            f"{where} {objective.name} is not measured here; expected one of {known}", code="selection.unknown-metric"
-        )
+        problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
+        raise SelectionError(f"--select {expression!r}: {problem}", code="selection.unknown-metric")
     try:
         bound = float(matched["bound"])
     except ValueError:
         bound = float("nan")
     if not np.isfinite(bound):
-        raise SelectionError(
-            f"{where} {matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}",
-            code="selection.malformed",
-        )
+        raise malformed(f"{matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}")
     if objective.metric == "accuracy" and bound > 1:
-        share = f"accuracy{matched['sign']}{bound / 100:g}"
-        raise SelectionError(f"{where} accuracy is a share between 0 and 1; write {share}", code="selection.malformed")
+        raise malformed(f"accuracy is a share between 0 and 1; write accuracy{matched['sign']}{bound / 100:g}")
     return Limit(objective, matched["sign"], bound)

@@ -39,15 +39,6 @@ class Comparison:
         return abs(self.difference) > self.threshold
 
 
-def distinguishable(store: RunStore, a: Architecture, b: Architecture, objective: Objective) -> bool:
-    """Whether two networks differ: by more than two paired standard errors (accuracy) or the noise floor (latency).
-
-    Raises:
-        StoreError: as `compare`.
-    """
-    return compare(store, a, b, objective).distinguishable
-
-
 def compare(store: RunStore, a: Architecture, b: Architecture, objective: Objective) -> Comparison:
     """The difference of two measured networks in one objective.
 
@@ -58,13 +49,12 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
         StoreError: one of them has no value, or its stored answers are damaged.
     """
     first, second = _measurements(store, a, b, objective)
+    if objective.metric == "accuracy":
+        return compare_accuracies((store, first), (store, second))
     difference = _value(first) - _value(second)
-    errors = (first.error or 0.0, second.error or 0.0)
     if objective.metric in EXACT_METRICS:
         return Comparison(difference, 0.0, "exact")
-    if objective.metric != "accuracy":
-        return Comparison(difference, max(errors), "noise floor")
-    return compare_accuracies((store, first), (store, second))
+    return Comparison(difference, max(first.error or 0.0, second.error or 0.0), "noise floor")
 
 
 def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunStore, Measurement]) -> Comparison:
@@ -73,7 +63,7 @@ def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunSto
     Raises:
         StoreError: stored answers are damaged.
     """
-    (a, b), (left, right) = (first[1], second[1]), (_answers(*first), _answers(*second))
+    (_, a), (_, b), left, right = first, second, _answers(*first), _answers(*second)
     difference = _value(a) - _value(b)
     if left is None or right is None or a.data != b.data or len(left) != len(right):
         independent = math.hypot(a.error or 0.0, b.error or 0.0)
@@ -84,8 +74,7 @@ def compare_accuracies(first: tuple[RunStore, Measurement], second: tuple[RunSto
 def paired_standard_error(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Standard error of the difference of two accuracies, from answers (1 right, 0 wrong) to the same images, (n,).
 
-    Only images on which they disagree count: what is hard for both cancels.
-    Infinite for fewer than two images.
+    Only images on which they disagree count: what is hard for both cancels. Infinite for fewer than two images.
     """
     if len(first) < 2:
         return math.inf
@@ -104,10 +93,8 @@ def _measurements(
         pair = [found[request] for request in requests if request in found and found[request].value is not None]
         if len(pair) == 2:
             return pair[0], pair[1]
-    raise StoreError(
-        f"{objective.name} of {a.key} and {b.key} cannot be compared: this run has not measured both",
-        code="network.not-measured",
-    )
+    problem = f"{objective.name} of {a.key} and {b.key} cannot be compared: this run has not measured both"
+    raise StoreError(problem, code="network.not-measured")
 
 
 def _value(measurement: Measurement) -> float:
@@ -122,9 +109,7 @@ def _answers(store: RunStore, measurement: Measurement) -> NDArray[np.uint8] | N
     n_images = int(measurement.detail.get("images", 0))
     packed = np.frombuffer(samples, dtype=np.uint8)
     if len(packed) != math.ceil(n_images / 8) or n_images == 0:
-        raise StoreError(
-            f"the answers stored for {measurement.request.architecture.key} are damaged: {len(packed)} bytes for "
-            f"{n_images} images; measure it again in a new run",
-            code="store.damaged",
-        )
+        key, sizes = measurement.request.architecture.key, f"{len(packed)} bytes for {n_images} images"
+        problem = f"the answers stored for {key} are damaged: {sizes}; measure it again in a new run"
+        raise StoreError(problem, code="store.damaged")
     return np.unpackbits(packed, count=n_images)

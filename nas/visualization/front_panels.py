@@ -132,10 +132,10 @@ def pairs(report: RunReport) -> list[Pair]:
         NasError: nothing is measured yet.
     """
     if not report.evaluated:
-        raise NasError(
-            f"run {report.run!r} ({report.status}) has no measured network to plot; continue it with `nas resume {report.run}`",
-            code="run.nothing-measured",
+        problem = (
+            f"run {report.run!r} ({report.status}) has no measured network; continue it with `nas resume {report.run}`"
         )
+        raise NasError(problem, code="run.nothing-measured")
     primary = report.primary
     # Along x: latencies first, as they are what users limit; quality never.
     ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))
@@ -162,20 +162,14 @@ class Networks:
 
     @classmethod
     def of(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
-        """The networks of a report.
-
-        Args:
-            measured: the report's `evaluated` (values of the search) or its `candidates` (final ones where there are any).
-        """
+        """The networks of a report; `measured` are its `evaluated` (search values) or its `candidates` (final where any)."""
         fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
         shown = {p.key for p in [*fronts, *report.anchors.values()]}
         rest = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
         breaks = broken_by(rest, report.constraints) > 0
+        within, breaking = (rest.take(np.flatnonzero(chosen)) for chosen in (~breaks, breaks))
         groups = by_precision(report.evaluated)
-        return cls(
-            report, rest.take(np.flatnonzero(~breaks)), rest.take(np.flatnonzero(breaks)), groups if len(groups) > 1 else {},
-            finetunings,
-        )  # fmt: skip
+        return cls(report, within, breaking, groups if len(groups) > 1 else {}, finetunings)
 
     def series(self, pair: Pair) -> list[Series]:
         """The series of a panel, in drawing order."""
@@ -232,17 +226,14 @@ class Networks:
 
     def _finetuned(self, pair: Pair) -> list[Series]:
         """A line from each fine-tuned network to a ring at its new values."""
-        line, ring = (
-            Look(colours.FINETUNED, line="solid"),
-            Look(colours.FINETUNED, "circle", 14, hollow=True, errors=True),
-        )
+        line = Look(colours.FINETUNED, line="solid")
+        ring = Look(colours.FINETUNED, "circle", 14, hollow=True, errors=True)
         made = []
         for one in self.finetunings:
             points = [p for p in (one.before, one.after) if p is not None and all(m.name in p.values for m in pair)]
             if len(points) == 2:
-                made += [
-                    _series(pair, FINETUNED_NAME, points, line), _series(pair, FINETUNED_NAME, points[1:], ring)
-                ]  # fmt: skip
+                made.append(_series(pair, FINETUNED_NAME, points, line))
+                made.append(_series(pair, FINETUNED_NAME, points[1:], ring))
         return made
 
 

@@ -108,9 +108,8 @@ def page(
     convergence = ""
     if curve is not None:
         reference = ", ".join(f"{o.name} {format_value(o, report.reference[o.name])}" for o in report.objectives)
-        note = f"Hypervolume of the values measured while searching; reference point: {reference}."
-        if len(report.objectives) == 1:
-            note = "The best value measured while searching."
+        several = f"Hypervolume of the values measured while searching; reference point: {reference}."
+        note = several if len(report.objectives) > 1 else "The best value measured while searching."
         convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{curve.div('convergence')}"
     return _PAGE.substitute(
         title=escape(title),

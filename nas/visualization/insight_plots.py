@@ -49,21 +49,13 @@ def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
     unit, factor = next((unit, factor) for least, unit, factor in _UNITS if seconds[-1] >= least)
     figure = Figure(figsize=(8.0, 4.4))
     axis = figure.subplots()
-    axis.plot(
-        seconds / factor, curve.values, drawstyle="steps-post", color=colours.FRONT.light, linewidth=2, label=curve.name
-    )
+    look: dict[str, Any] = {"drawstyle": "steps-post", "color": colours.FRONT.light, "linewidth": 2}
+    axis.plot(seconds / factor, curve.values, **look, label=curve.name)
     found = sorted(i for i in timeline.found.values() if i < len(curve.values))
     if found:
-        axis.plot(
-            seconds[found] / factor,
-            curve.values[found],
-            "o",
-            color=colours.PREDICTED.light,
-            markersize=6 if len(found) < 40 else 3.5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            label="first measurement of a member of the front",
-        )
+        look = {"color": colours.PREDICTED.light, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        look |= {"markersize": 6 if len(found) < 40 else 3.5, "label": "first measurement of a member of the front"}
+        axis.plot(seconds[found] / factor, curve.values[found], "o", **look)
     axis.set_xlabel(f"Search time, {unit} (without pauses between drivers)")
     axis.set_ylabel(curve.title)
     _finish(figure, report, "course")
@@ -104,9 +96,8 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
         )  # fmt: skip
     tau = found.kendall_tau
     agreement = "" if math.isnan(tau) else f"τ {tau:.2f}, "
-    axis.set_title(
-        f"{len(x)} networks: {agreement}{100 * found.coverage:.0f} % within the 90 % interval", loc="left", color=SOFT
-    )
+    coverage = f"{100 * found.coverage:.0f} % within the 90 % interval"
+    axis.set_title(f"{len(x)} networks: {agreement}{coverage}", loc="left", color=SOFT)
     return None
 
 
@@ -116,8 +107,7 @@ def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | Non
     axis.set_ylim(-0.05, 1.05)  # extended below for a negative τ
     if found is None:
         return _write(axis, "no model was fitted")
-    steps = [step for step, _ in found.history]
-    history = [quality for _, quality in found.history]
+    steps, history = [step for step, _ in found.history], [quality for _, quality in found.history]
     lines = (
         ("Kendall's τ", colours.FRONT.light, "-", [q.get("kendall_tau") for q in history]),
         ("τ of ridge", colours.MEASURED.light, "-", _baseline(history, "ridge", "kendall_tau")),
@@ -142,16 +132,15 @@ def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | Non
 def _errors(found: PredictorReport, objective: Objective) -> str:
     """The error of the latest model and of the baselines."""
     score = "rmse" if objective.metric == "accuracy" else "mape"
-    errors = {score.upper(): found.latest.get(score)} | {
-        name: found.latest.get("baselines", {}).get(name, {}).get(score) for name in ("ridge", "mean")
-    }
+    errors = {score.upper(): found.latest.get(score)}
+    errors |= {name: _baseline([found.latest], name, score)[0] for name in ("ridge", "mean")}
     return ", ".join(f"{name} {100 * error:.3g} %" for name, error in errors.items() if error is not None)
 
 
 def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
     if all(i.refused for i in insight.importance.values()) and insight.diversity is None:
         return None
-    genes = _genes(insight)
+    genes = _genes(report, insight)
     names = [o.name for o in report.objectives]
     n_panels = len(names) + 1
     figure = Figure(figsize=(2.2 + 2.5 * n_panels, 0.21 * len(genes) + 2.0))
@@ -168,9 +157,9 @@ def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
     return figure
 
 
-def _genes(insight: Insight) -> list[str]:
+def _genes(report: RunReport, insight: Insight) -> list[str]:
     """In the space's order."""
-    names = [choice.name for choice in insight.space.choices]
+    names = [choice.name for choice in report.space.choices]
     most = {name: max(i.by_gene.get(name, 0.0) for i in insight.importance.values()) for name in names}
     kept = set(sorted(names, key=lambda name: -most[name])[:MOST_GENES])
     return [name for name in names if name in kept]

@@ -56,8 +56,7 @@ def write_plots(
             figure = make()
         if figure is not None:
             contents |= files_of(name, figure)
-    pictures = {
-        title: contents[f"{name}.svg"].decode() for name, title in PICTURES.items() if f"{name}.svg" in contents
-    }
+    drawn = {title: contents.get(f"{name}.svg") for name, title in PICTURES.items()}
+    pictures = {title: svg.decode() for title, svg in drawn.items() if svg is not None}
     contents["front.html"] = page(report, panels, finetunings=finetunings, pictures=pictures).encode()
     return write_all(folder, contents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from textwrap import wrap
 from typing import Any
@@ -14,7 +15,6 @@ from nas.analysis.points import Point, keys_of
 from nas.analysis.report import RunReport
 from nas.visualization import colours
 from nas.visualization.chart_data import convergence
-from nas.visualization.colours import Colour
 from nas.visualization.front_panels import FINETUNED_NAME, PREDICTED_NAME, Axis, Panel, Series
 from nas.visualization.plotly_embedding import Chart, array
 
@@ -28,16 +28,12 @@ def front_chart(report: RunReport, panels: Sequence[Panel], finetunings: Sequenc
     layout, traces, labels = _layout(), [], _Labels(report, finetunings)
     for number, panel in enumerate(panels):
         place = str(number + 1) if number else ""  # plotly's suffix of the panel's axes
-        traces += [
-            _trace(panel, series, labels) | {"xaxis": f"x{place}", "yaxis": f"y{place}"} for series in panel.series
-        ]
+        own = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
+        traces += [_trace(panel, series, labels) | own for series in panel.series]
         row, column = divmod(number, n_columns)
-        layout[f"xaxis{place}"] = _axis(panel.x) | {
-            "domain": _share(column, n_columns, gap=0.1), "anchor": f"y{place}"
-        }  # fmt: skip
-        layout[f"yaxis{place}"] = _axis(panel.y) | {
-            "domain": _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows), "anchor": f"x{place}"
-        }  # fmt: skip
+        across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
+        layout[f"xaxis{place}"] = _axis(panel.x) | {"domain": across, "anchor": f"y{place}"}
+        layout[f"yaxis{place}"] = _axis(panel.y) | {"domain": along, "anchor": f"x{place}"}
         for side, axis in (("x", panel.x), ("y", panel.y)):
             for at, text in axis.limits:
                 _add_line(layout, side, at, text, place, is_log=bool(axis.ticks))
@@ -61,7 +57,7 @@ def convergence_chart(report: RunReport) -> Chart | None:
         "mode": "lines",
         "line": {"shape": "hv", "color": colours.FRONT.light, "width": 2.5},
         "name": curve.name,
-        "meta": _shades(colours.FRONT),
+        "meta": asdict(colours.FRONT),
     }
     anchors = hover | {
         "x": array(curve.evaluations[first]),
@@ -89,16 +85,14 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
             "color": colour, "size": look.size, "opacity": look.opacity, "symbol": f"{look.symbol}{'-open' if open_ else ''}",
             "line": {"width": 1 if thin else 0.17 * look.size if look.hollow else 0},
         },
-        "meta": _shades(look.colour),
+        "meta": asdict(look.colour),  # by which the page's script recolours it when the theme changes
     }  # fmt: skip
     if not look.symbol:
         del trace["marker"]
     if look.errors:
         bars = {"color": colour, "thickness": 1.2, "width": 0, "type": "data"}
-        trace |= {
-            "error_x": {**bars, "array": series.x_errors.tolist()},
-            "error_y": {**bars, "array": series.y_errors.tolist()},
-        }
+        trace["error_x"] = {**bars, "array": series.x_errors.tolist()}
+        trace["error_y"] = {**bars, "array": series.y_errors.tolist()}
     if series.is_cloud:
         x, y = escape(panel.x.title), escape(panel.y.title)
         return trace | {
@@ -111,16 +105,8 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
     trace |= {"type": "scatter", "x": series.x.tolist(), "y": series.y.tolist()}
     if not look.symbol:
         return trace | {"hoverinfo": "skip"}
-    hover = {
-        "customdata": [labels.of(point) for point in series.points],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
-    return trace | hover | ({"legendrank": 1} if series.name.startswith("front") else {})
-
-
-def _shades(colour: Colour) -> dict[str, str]:
-    """What the page's script recolours a trace by when the theme changes."""
-    return {"light": colour.light, "dark": colour.dark}
+    trace |= {"customdata": list(map(labels.of, series.points)), "hovertemplate": "%{customdata}<extra></extra>"}
+    return trace | ({"legendrank": 1} if series.name.startswith("front") else {})
 
 
 class _Labels:

@@ -150,13 +150,8 @@ def _set_axis(axis: Axes, side: str, shown: Axis) -> None:
         label: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": INK}
         if horizontal:
             axis.axvline(place, **line)
-            label |= {
-                "xy": (place, 0.02),
-                "xycoords": ("data", "axes fraction"),
-                "xytext": (4, 0),
-                "rotation": 90,
-                "va": "bottom",
-            }
+            label |= {"xy": (place, 0.02), "xycoords": ("data", "axes fraction"), "xytext": (4, 0)}
+            label |= {"rotation": 90, "va": "bottom"}
         else:
             axis.axhline(place, **line)
             label |= {"xy": (0.99, place), "xycoords": ("axes fraction", "data"), "xytext": (0, 4), "ha": "right"}

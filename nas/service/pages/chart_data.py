@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -93,25 +94,21 @@ def _views(report: RunReport) -> list[dict[str, Any]]:
     positions = report.candidates.places, {point.key: place for place, point in enumerate(report.predicted)}
     costs = sorted((m for m in report.columns if m != report.primary), key=lambda m: m != report.cost)
     series = {cost: networks.series((cost, report.primary)) for cost in costs}
-    views = [
-        {
-            "title": title_of(cost),
-            "metrics": [metric_info(cost)],
-            "series": [_series(one, cost, *positions) for one in series[cost]],
-        }
-        for cost in costs
-    ]
+    views = []
+    for cost in costs:
+        own = [_series(one, cost, *positions) for one in series[cost]]
+        views.append({"title": title_of(cost), "metrics": [metric_info(cost)], "series": own})
     for metric in dict.fromkeys(cost.metric for cost in costs if cost.profile is not None):
-        own = [cost for cost in costs if cost.metric == metric]
-        if len(own) > 1:
+        several = [cost for cost in costs if cost.metric == metric]
+        if len(several) > 1:
             joint = [
                 _series(one, cost, *positions) | {"name": f"{one.name}, {cost.profile}", "colour": number}
-                for number, cost in enumerate(own)
+                for number, cost in enumerate(several)
                 for one in series[cost]
                 if one.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
             ]
-            title = f"{title_of(own[0]).partition(',')[0]}, every profile"
-            views.insert(0, {"title": title, "metrics": [metric_info(cost) for cost in own], "series": joint})
+            title = f"{title_of(several[0]).partition(',')[0]}, every profile"
+            views.insert(0, {"title": title, "metrics": [metric_info(cost) for cost in several], "series": joint})
     return views
 
 
@@ -122,18 +119,12 @@ def _series(
     look = series.look
     is_predicted = series.points[0].source == "predicted"
     positions = predicted if is_predicted else measured
-    return {
+    return asdict(look) | {
         "name": series.name,
         "metric": metric.name,
         "part": "predicted" if is_predicted else "measured",
         "places": [positions[key] for key in keys_of(series.points) if key in positions],
         "colour": [look.colour.light, look.colour.dark],
-        "symbol": look.symbol,
-        "size": look.size,
-        "hollow": look.hollow,
-        "opacity": look.opacity,
-        "line": look.line,
-        "errors": look.errors,
     }
 
 
@@ -141,12 +132,9 @@ def _convergence(report: RunReport) -> dict[str, Any] | None:
     curve = convergence(report)
     if curve is None:
         return None
-    return {
+    return asdict(curve) | {
         "evaluations": curve.evaluations.tolist(),
         "values": _known(curve.values),
-        "name": curve.name,
-        "title": curve.title,
-        "close_at": curve.close_at,
         "close_text": curve.close_text if curve.close_at is not None else "",
         "close_late": curve.close_late,
     }

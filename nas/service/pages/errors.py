@@ -28,22 +28,16 @@ class ReadableErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = (
-            scope["type"] == "http"
-            and not scope["path"].startswith(_API)
-            and "text/html" in Headers(scope=scope).get("accept", "")
-        )
-        if not wanted:
+        is_page = scope["type"] == "http" and not scope["path"].startswith(_API)
+        if not is_page or "text/html" not in Headers(scope=scope).get("accept", ""):
             return await self._app(scope, receive, send)
         start: Message | None = None
         body = b""
 
         async def read(message: Message) -> None:
             nonlocal start, body
-            if (
-                message["type"] == "http.response.start"
-                and Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE
-            ):
+            is_start = message["type"] == "http.response.start"
+            if is_start and Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
                 start = message
             elif start is None:
                 await send(message)

@@ -30,12 +30,9 @@ logger = logging.getLogger(__name__)
 def environment() -> Environment:
     """Jinja's environment: everything is escaped, and an undefined name is an error."""
     made = Environment(
-        loader=PackageLoader("nas.service.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=PackageLoader("nas.service.pages"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     made.filters |= {
         "bytes": bytes_text,
         "clock": clock_text,
@@ -50,15 +47,9 @@ def environment() -> Environment:
         "score": score_text,
         "words": words,
     }
-    made.globals |= {
-        "asset": assets.address,
-        "shown_status": shown_status,
-        "may": may,
-        "share": share,
-        "miss_text": miss_text,
-    }
-    made.globals |= {"best_of": best_of, "where": where, "elapsed": elapsed, "objective": objective}
-    made.globals |= {"baseline": baseline}
+    made.globals |= {"asset": assets.address, "miss_text": miss_text}
+    own = (shown_status, may, share, best_of, where, elapsed, objective, baseline)
+    made.globals |= {function.__name__: function for function in own}
     return made
 
 

@@ -12,10 +12,9 @@ from scipy.stats import kendalltau
 
 from nas.analysis.diversity import diversity_of
 from nas.analysis.importance import Importance, importance_of
-from nas.analysis.insight import insight_json, insight_of
+from nas.analysis.insight import insight_json, insight_of, timeline_of
 from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport, build_report
-from nas.analysis.timeline import timeline_of
 from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, RunStatus

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.analysis.significance import compare, distinguishable, paired_standard_error
+from nas.analysis.significance import compare, paired_standard_error
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
@@ -61,7 +61,7 @@ def test_pairing_tells_apart_what_independent_errors_cannot() -> None:
     assert found.method == "paired"
     assert found.difference == pytest.approx(0.06)
     assert found.distinguishable
-    assert distinguishable(store, A, B, ACCURACY)
+    assert compare(store, A, B, ACCURACY).distinguishable
 
     unpaired = searched()
     add_accuracy(unpaired, A, better, keep=False)
@@ -83,8 +83,8 @@ def test_a_network_is_not_distinguishable_from_itself() -> None:
     store = searched()
     add_accuracy(store, A, [1, 0, 1])
     add(store, A, LATENCY, 1.0, 0.0)
-    assert not distinguishable(store, A, A, ACCURACY)
-    assert not distinguishable(store, A, A, LATENCY)
+    assert not compare(store, A, A, ACCURACY).distinguishable
+    assert not compare(store, A, A, LATENCY).distinguishable
 
 
 def test_bits_beyond_the_images_do_not_count() -> None:
@@ -100,7 +100,7 @@ def test_latency_differs_beyond_the_noise_floor(second: float, differs: bool) ->
     store = searched()
     add(store, A, LATENCY, 1.0, 0.02)
     add(store, B, LATENCY, second, 0.021)
-    assert distinguishable(store, A, B, LATENCY) is differs
+    assert compare(store, A, B, LATENCY).distinguishable is differs
 
 
 def test_final_latencies_decide_where_both_were_measured_again() -> None:
@@ -111,15 +111,15 @@ def test_final_latencies_decide_where_both_were_measured_again() -> None:
     assert compare(store, A, B, LATENCY).threshold == 0.1
     store.add(Measurement(Precisions().request(B, LATENCY, Fidelity.FINAL), Status.OK, 1.05, 0.01))
     assert compare(store, A, B, LATENCY).threshold == 0.01
-    assert distinguishable(store, A, B, LATENCY)
+    assert compare(store, A, B, LATENCY).distinguishable
 
 
 def test_exact_figures_differ_when_they_are_not_equal() -> None:
     store = searched()
     add(store, A, MACS, 1000.0, 0.0)
     add(store, B, MACS, 1001.0, 0.0)
-    assert distinguishable(store, A, B, MACS)
-    assert not distinguishable(store, A, A, MACS)
+    assert compare(store, A, B, MACS).distinguishable
+    assert not compare(store, A, A, MACS).distinguishable
 
 
 def test_what_was_never_measured_cannot_be_compared() -> None:
