@@ -90,7 +90,8 @@ def _array(
     expected = "x".join(str(size or "?") for size in known)
     fits = len(given) == len(known) and all(b in (0, a) for a, b in zip(given, known, strict=True))
     if min(given, default=1) < 1 or (tensor.HasField("shape") and not fits):
-        message = f"{where}: the given shape {'x'.join(map(str, given))} does not fit batch size {profile.batch_size}"
+        sizes = "x".join(map(str, given))
+        message = f"{where}: the given shape {sizes} does not fit the profile's batch size {profile.batch_size}"
         advice = f"expected {expected or 'a scalar'}, with sizes from 1"
         raise ModelError(f"{message}; {advice}", code="model.shape-mismatch")
     return _draw(tensor.elem_type, tuple(given), rng, where)
