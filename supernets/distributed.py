@@ -187,8 +187,8 @@ def check_capacity(nodes: Sequence[Mapping[str, float]], workers: int, each: Map
     if workers > capacity:
         needs = " and ".join(f"{needed} {name}" for name, needed in each.items())
         totals = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in each)
-        problem = f"{workers} workers need {needs} each, on one node; the cluster has {totals}, enough for {capacity}"
-        raise _unavailable(f"{problem}; lower training.workers, or add nodes")
+        found = f"the cluster has {totals} in total, enough for {capacity}; lower training.workers, or add nodes"
+        raise _unavailable(f"{workers} workers need {needs} each, on one node; {found}")
 
 
 def _unavailable(problem: str) -> TrainingError:
