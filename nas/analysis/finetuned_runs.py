@@ -13,10 +13,9 @@ from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import point_json
 from nas.errors import JobError, StoreError
 from nas.problem.objectives import Objective
-from nas.store.base import RunStatus, RunStore
+from nas.store.base import INTERRUPTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import is_held, open_store
-from nas.store.status_text import INTERRUPTED, shown_status
 from supernets.space import Architecture
 
 if TYPE_CHECKING:

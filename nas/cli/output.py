@@ -43,7 +43,7 @@ def print_nested(found: Any, expression: str) -> None:
 
 def print_report(report: Any, *, live: bool = False) -> None:
     from nas.analysis.formatting import constraint_text, miss_text
-    from nas.store.status_text import shown_status
+    from nas.store.base import shown_status
 
     status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""

@@ -27,16 +27,11 @@ class BudgetExtension:
         return self.evaluations is not None or self.minutes is not None
 
     def extended_budget(self, store: RunStore, run: str) -> Budget:
-        """The budget of a run with this extension; nothing is written.
-
-        Raises:
-            NasError: the run is a training, or could not continue with it.
-        """
+        """The budget of a run with this extension; `NasError` if it is a training, or could not continue with it."""
         state = store.state()
         if state.budget is None:
-            raise NasError(
-                f"run {run} is a training; --evaluations and --minutes are a search's", code="run.is-training"
-            )
+            text = f"run {run} is a training; --evaluations and --minutes are a search's"
+            raise NasError(text, code="run.is-training")
         spent = Spent(sum(map(len, store.asks())), state.searched_seconds, ended=state.stop is not None)
         try:
             return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
@@ -48,11 +43,7 @@ class BudgetExtension:
         return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:
-        """Records it before it takes effect, so that a driver that is killed now is resumed with it.
-
-        Raises:
-            NasError: as `extended_budget`.
-        """
+        """Records it before it takes effect, so that a driver that is killed now is resumed with it."""
         budget = self.extended_budget(store, run)
         if store.status() is RunStatus.FINISHED:  # first: what is not finished is resumed, with either budget
             store.set_status(RunStatus.CANCELLED, reason=f"its budget was extended; continue with: nas resume {run}")

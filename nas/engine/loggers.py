@@ -42,19 +42,12 @@ class LogWriter(Protocol):
 
     def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         """Begins a run, or continues one that was begun before."""
-        ...
 
     def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
         """Writes metrics by name and step."""
-        ...
 
     def close(self, status: str) -> None:
-        """Ends the run.
-
-        Args:
-            status: ``FINISHED``, ``FAILED`` or ``KILLED``.
-        """
-        ...
+        """Ends the run with the status ``FINISHED``, ``FAILED`` or ``KILLED``."""
 
 
 class ProgressLogger(ProgressObserver):
@@ -85,9 +78,8 @@ class ProgressLogger(ProgressObserver):
         self._flush()
         if self._writer_of is not None:
             with self._failing_once():
-                self._writer_of.close(
-                    "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-                )
+                failed = "FAILED" if kind and issubclass(kind, Exception) else "KILLED"
+                self._writer_of.close("FINISHED" if kind is None else failed)
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Keeps the run's parameters; the evaluations that it has already were written when they were made."""
@@ -97,11 +89,9 @@ class ProgressLogger(ProgressObserver):
                 self._writer_of.begin(run, _parameters(facts, budget))
 
     def step(self, step: int, steps: int, loss: float) -> None:
-        """Keeps the loss."""
         self._keep(step, {"training/loss": loss})
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Keeps the epoch's mean loss, and the accuracy of the largest and the smallest network."""
         metrics = {"epoch/loss": epoch.loss, "epoch/largest": epoch.largest, "epoch/smallest": epoch.smallest}
         self._keep(epoch.epoch, metrics)
         self._flush()
@@ -144,14 +134,7 @@ class ProgressLogger(ProgressObserver):
 
 
 class TensorBoardWriter:
-    """Event files for TensorBoard, in a folder of the run's name.
-
-    Args:
-        folder: made where there is none.
-
-    Raises:
-        LoggerError: the package is not installed, or the folder cannot be made.
-    """
+    """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -195,9 +178,6 @@ class MLflowWriter:
     Args:
         uri: of the tracking server or its database, e.g. ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
         experiment: the name of the experiment, which is made where there is none.
-
-    Raises:
-        LoggerError: the package is not installed, or nothing answers.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -255,12 +235,7 @@ class MLflowWriter:
 
 @contextmanager
 def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
-    """The loggers that ``--log-to`` names, closed at the end.
-
-    Args:
-        wanted: each ``tensorboard:FOLDER`` or ``mlflow:URI``.
-        note: called when one fails later.
-        experiment: MLflow's.
+    """The loggers that ``--log-to`` names, closed at the end; `note` is called when one fails later.
 
     Raises:
         LoggerError: one is malformed, or cannot be opened.

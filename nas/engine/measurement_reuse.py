@@ -81,9 +81,7 @@ def find_reuse(
 def open_lookup(runs: RunsFolder, reused: Sequence[ReusedRun], weights: str) -> Iterator[MeasurementLookup | None]:
     """The lookup of measurements in the runs that a run reuses, open within the context; None where it reuses none.
 
-    Raises:
-        UnknownNameError: one of them is gone.
-        CheckpointError: one of them is of other weights.
+    Raises `UnknownNameError` if one of them is gone, `CheckpointError` if one is of other weights.
     """
     if not reused:
         yield None
@@ -136,11 +134,7 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
 
 
 def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
-    """The facts of a run whose measurements a search of this job could have made.
-
-    Raises:
-        NasError: it is no search, or is not compatible with the job.
-    """
+    """The facts of a run whose measurements a search of this job could have made; else `NasError`."""
     facts = store.facts()
     if facts is None or facts.search is None:
         raise NasError(
@@ -175,11 +169,7 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
 
 
 def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:
-    """A warm start's run, with the profiles that both measure by the same protocol and in the same environment.
-
-    Args:
-        same: what is measured in the same environment now.
-    """
+    """A warm start's run, with the profiles that both measure by the same protocol and in the `same` environment."""
     theirs, ours = compatibility["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
     equal = [name for name in ours if theirs.get(name) == ours[name] and f"profile {name}" in same]
     return ReusedRun(run, tuple(equal), accuracy="accuracy" in same)

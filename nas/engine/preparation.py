@@ -21,11 +21,7 @@ from supernets.distributed import check_workers
 
 
 def prepare_new(job: SearchJob, kind: Kind, options: RunOptions, *, source: str) -> tuple[PreparedJob, Reuse]:
-    """A job with what it takes from other runs, once everything that it needs is known to be there.
-
-    Raises:
-        NasError: something is not: a teacher, a board, a cluster, CPUs for workers, another run.
-    """
+    """A job with what it takes from other runs; `NasError` if a teacher, board, cluster, CPU or run is not there."""
     if kind == "training" and not job.supernet.trains:
         raise JobError(
             f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it",
@@ -38,11 +34,7 @@ def prepare_new(job: SearchJob, kind: Kind, options: RunOptions, *, source: str)
 
 
 def prepare_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> PreparedJob:
-    """The job of a run that has begun, once it is known to be compatible with what the run has.
-
-    Raises:
-        NasError: it is not, or something that it needs is not there.
-    """
+    """The job of a run that has begun; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
     prepared = prepare_job(load_job(folder.job_file), options.runs, run=folder, source=source)
     ours = compatibility_facts(prepared, measured=facts.search is not None)

@@ -17,12 +17,7 @@ class ProgressObserver:
     """Callbacks of a driver, which do nothing here; everything that `progress` counts is committed."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """A run begins or resumes.
-
-        Args:
-            budget: of a search; None for a training.
-            n_evaluations: that it has already, and that `progress` will count again.
-        """
+        """A run begins or resumes, with a number of evaluations already, which `progress` will count again."""
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """One training step is done."""

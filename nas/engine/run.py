@@ -27,11 +27,7 @@ class Run(StoredRun):
         return self.report_of(None)
 
     def report_of(self, profile: str | None) -> RunReport:
-        """The report of one hardware profile alone; None is the joint one.
-
-        Raises:
-            UnknownNameError: the run has no objective on such a profile.
-        """
+        """The report of one hardware profile alone; None is the joint one."""
         with self.store() as store:
             return build_report(store, run=self.id, profile=profile)
 
@@ -45,11 +41,7 @@ class Run(StoredRun):
             return report, insight_of(report, store, steps)
 
     def finetunings(self, report: RunReport | None) -> list[Finetuning]:
-        """The runs that trained this one's networks further, with what that came to, oldest first.
-
-        Args:
-            report: this run's, see `report_of`; None for a training, which has none.
-        """
+        """The runs that trained this one's networks further, oldest first; `report` is None for a training."""
         from nas.analysis.finetuned_runs import finetunings_of
 
         with self.store() as store:
@@ -92,9 +84,5 @@ class Run(StoredRun):
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:
-    """A run of a runs folder, for reading.
-
-    Raises:
-        UnknownNameError: there is none of this id.
-    """
+    """A run of a runs folder, for reading; `UnknownNameError` if there is none of this id."""
     return Run.open(RunsFolder(Path(runs)), run)

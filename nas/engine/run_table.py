@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.errors import NasError, StoreError
-from nas.store.base import RunStatus, RunStore
+from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import is_held
-from nas.store.status_text import INTERRUPTED, NEVER_STARTED, shown_status
 from nas.store.stored_run import StoredRun
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)

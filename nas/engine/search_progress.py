@@ -58,11 +58,7 @@ class FrontTracker:
         self._failures_in_a_row: list[Evaluation] = []
 
     def set_reference(self, smallest: Evaluation, largest: Evaluation) -> tuple[float, ...]:
-        """Sets the reference point from the two anchors; returns it in the objectives' natural signs.
-
-        Raises:
-            EvaluationError: an anchor failed.
-        """
+        """Sets the reference point from the two anchors; returns it in natural signs. `EvaluationError` if one failed."""
         for evaluation, which in ((smallest, "smallest"), (largest, "largest")):
             if evaluation.failed:
                 raise EvaluationError(
@@ -74,11 +70,7 @@ class FrontTracker:
         return tuple(o.sign * float(r) for o, r in zip(self._objectives, self.reference, strict=True))
 
     def check_failures(self, evaluations: Sequence[Evaluation]) -> None:
-        """Counts failures.
-
-        Raises:
-            EvaluationError: too many candidates failed in a row.
-        """
+        """Counts failures; `EvaluationError` when too many candidates failed in a row."""
         for evaluation in evaluations:
             if not evaluation.failed:
                 self._failures_in_a_row.clear()
@@ -106,9 +98,8 @@ class FrontTracker:
 
     def progress(self, done: int, total: int) -> SearchProgress:
         """The progress of a search that has done `done` of `total` evaluations."""
-        return SearchProgress(
-            "searching", done, total, self.hypervolume, len(self.front), self.n_failures, self.nearest
-        )
+        front = len(self.front)
+        return SearchProgress("searching", done, total, self.hypervolume, front, self.n_failures, self.nearest)
 
     def _update_nearest(self, evaluations: Sequence[Evaluation]) -> None:
         self._any_feasible |= bool((violations(evaluations, self._constraints) == 0).any())

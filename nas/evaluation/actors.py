@@ -98,11 +98,7 @@ class PoolActor:
             return str(ray.get_runtime_context().get_node_id())
 
     def do(self, turn: int, task: Any) -> Any:
-        """The result of a task, done after those of lower turns, while another thread sends the previous answer.
-
-        Args:
-            turn: from 0, one more with each task.
-        """
+        """The result of a task, done after those of lower turns (from 0), while a thread sends the previous answer."""
         with self._turns:  # held until the task is done
             self._turns.wait_for(lambda: self._turn >= turn, self.patience_s)
             try:
@@ -328,11 +324,7 @@ def _not_starting(error: BaseException | None) -> EvaluationError:
 
 
 def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> int:
-    """The number of free CPUs, once there is one.
-
-    Raises:
-        EvaluationError: there is none for a minute.
-    """
+    """The number of free CPUs, once there is one; `EvaluationError` if there is none for a minute."""
     until, noted = time.monotonic() + _PATIENCE_S, False
     while (free := free_cpus()) < 1:
         total = _cpus()

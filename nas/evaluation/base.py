@@ -17,8 +17,6 @@ class Evaluator(Protocol):
         Raises:
             NasError: nothing can be measured at all (the worker is gone for good, the data are missing, ...).
         """
-        ...
 
     def close(self) -> None:
         """Ends the processes that it started; idempotent."""
-        ...

@@ -45,9 +45,7 @@ def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareP
 def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     """Connects to a running cluster, or starts one in this process's name; does nothing where one is connected already.
 
-    Raises:
-        ClusterError: no cluster answers at the address.
-        EvaluationError: none can be started.
+    Raises as `connected`.
     """
     import ray  # takes a second to load
     from ray.exceptions import RayError

@@ -25,6 +25,11 @@ _Variant = tuple[Architecture, str]
 """A network in a precision."""
 _KEPT_MODELS = 256
 """Of a batch or some, a few hundred kilobytes each."""
+_DETAILS = (
+    "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "discarded_rounds", "drift",
+    "preempted_share",
+)  # fmt: skip
+"""Fields of a latency measurement that are kept as its detail."""
 ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
 
 
@@ -123,32 +128,18 @@ class Measured:
         n_images = scored.task.images or self._n_images
         share = scored.n_correct / n_images
         return Measurement(
-            request,
-            Status.OK,
-            share,
-            math.sqrt(share * (1 - share) / n_images),
-            weights=self._weights,
-            data=self._data,
-            protocol=ACCURACY_PROTOCOL,
-            environment=scored.environment,
-            detail={"images": n_images},
-            samples=scored.correct,
-            seconds=scored.seconds,
-        )
+            request, Status.OK, share, math.sqrt(share * (1 - share) / n_images),
+            weights=self._weights, data=self._data, protocol=ACCURACY_PROTOCOL, environment=scored.environment,
+            detail={"images": n_images}, samples=scored.correct, seconds=scored.seconds,
+        )  # fmt: skip
 
     def _failed(
         self, request: Request, message: str, seconds: float = 0.0, environment: Mapping[str, Any] | None = None
     ) -> Measurement:
         return Measurement(
-            request,
-            Status.FAILED,
-            None,
-            None,
-            weights=self._weights,
-            environment=environment or {},
-            message=message,
-            seconds=seconds,
-        )
+            request, Status.FAILED, None, None,
+            weights=self._weights, environment=environment or {}, message=message, seconds=seconds,
+        )  # fmt: skip
 
     def _time(
         self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
@@ -185,28 +176,11 @@ class Measured:
                 result.environment,
             )
         return Measurement(
-            request,
-            Status.NOISY if result.noisy else Status.OK,
-            value,
-            error,
-            weights=self._weights,
-            protocol=result.protocol,
-            environment=result.environment,
-            detail={
-                "resolution": result.resolution,
-                "p50_ms": result.p50_ms,
-                "p90_ms": result.p90_ms,
-                "p99_ms": result.p99_ms,
-                "samples": result.samples,
-                "session_ms": result.session_ms,
-                "peak_mib": result.peak_mib,
-                "discarded_rounds": result.discarded_rounds,
-                "drift": result.drift,
-                "preempted_share": result.preempted_share,
-            },
-            samples=encode_samples(result) if request.metric == "latency_ms" else None,
-            seconds=result.seconds,
-        )
+            request, Status.NOISY if result.noisy else Status.OK, value, error,
+            weights=self._weights, protocol=result.protocol, environment=result.environment,
+            detail={name: getattr(result, name) for name in _DETAILS},
+            samples=encode_samples(result) if request.metric == "latency_ms" else None, seconds=result.seconds,
+        )  # fmt: skip
 
 
 def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:

@@ -39,11 +39,7 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) ->
 
 
 def logits_of(model: bytes, part: Part) -> NDArray[np.float32]:
-    """What an ONNX model answers to every example of a part, (n, classes), in the part's order.
-
-    Raises:
-        ModelError: the runtime refuses the model or the inputs.
-    """
+    """What an ONNX model answers to every example of a part, (n, classes), in the part's order; or `ModelError`."""
     return answers(model, by_length(part, _SCORING_BATCH))
 
 
@@ -106,11 +102,9 @@ class Scoring(Protocol):
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
         """One result per task, as each is done, in any order; a failure is a result, too."""
-        ...
 
     def close(self) -> None:
         """Ends the processes that it started; idempotent."""
-        ...
 
 
 class InlineScoring:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack
 
+from nas.errors import NasError, StoreError
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.store.json_values import plain
 from nas.store.run_facts import RunFacts, SearchFacts
-from nas.store.run_state import RunState, StateUpdate
+from nas.store.run_state import STATE_KEYS, RunState, StateUpdate, stored_values
+from supernets.errors import SpaceError
 from supernets.space import Architecture
 
 
@@ -21,6 +24,15 @@ class RunStatus(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
+
+
+def shown_status(status: str, *, live: bool) -> str:
+    """A stored status in words: a running run without a driver was interrupted."""
+    without_driver: dict[str, str] = {RunStatus.RUNNING: INTERRUPTED, RunStatus.QUEUED: NEVER_STARTED}
+    return status if live else without_driver.get(status, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,91 +88,93 @@ class RunStore(Protocol):
         TypeError: a value to keep is not JSON-able.
     """
 
+    _name: str
+    """What the store is called in errors."""
+
+    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+        """The stored values, all or those of some names; the caller's own."""
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        """Stores plain values in place of those of the same names, all or none."""
+
     def status(self) -> RunStatus: ...
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         """Records the status and why (shown to the user)."""
-        ...
 
     def statuses(self) -> list[tuple[RunStatus, float]]:
         """Every status that was set with when, in seconds since the epoch, the first one first."""
-        ...
 
     def reason(self) -> str:
         """Why the run has its last status; "" where nothing was recorded."""
-        ...
 
     def facts(self) -> RunFacts | None:
         """What the run is; None until `describe`."""
-        ...
+        values = self._values(without=STATE_KEYS)
+        try:
+            return RunFacts.from_json(values)
+        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
+            raise self._damaged(error) from error
 
     def search_facts(self) -> SearchFacts:
-        """What the search is.
-
-        Raises:
-            StoreError: the run is a training, or was not described.
-        """
-        ...
+        """What the search is; `StoreError` where the run is a training, or was not described."""
+        facts = self.facts()
+        if facts is None or facts.search is None:
+            raise StoreError(f"{self._name}: the run is not a search", code="run.is-training")
+        return facts.search
 
     def state(self) -> RunState:
         """Where the run is."""
-        ...
+        values = self._values(only=STATE_KEYS)
+        try:
+            return RunState.from_json(values)
+        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
+            raise self._damaged(error) from error
 
     def describe(self, facts: RunFacts, **state: Unpack[StateUpdate]) -> None:
         """Records what the run is and the first values of its state, all or none; replaces an earlier description."""
-        ...
+        self._keep({**facts.to_json(), **stored_values(state)})
 
     def update_state(self, **changes: Unpack[StateUpdate]) -> None:
         """Records new values of the run's state, all or none."""
-        ...
+        self._keep(stored_values(changes))
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        self._set_values({name: plain(value, where=name) for name, value in values.items()})
+
+    def _damaged(self, error: Exception) -> StoreError:
+        text = f"{self._name}: its description cannot be read ({error!r}); restore a copy, or start a new run"
+        return StoreError(text, code="store.damaged")
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
-        """Records the architectures that were asked for in a step, once.
-
-        Raises:
-            ValueError: the step is not the one after the last (0 for the first).
-        """
-        ...
+        """Records the architectures asked for in a step; `ValueError` unless it is the one after the last, or 0."""
 
     def asks(self) -> list[list[Architecture]]:
         """The architectures that were asked for, by step."""
-        ...
 
     def add(self, measurement: Measurement) -> None:
-        """Commits one measurement with its samples; a second one of the same request and attempt is ignored.
-
-        Raises:
-            ValueError: a value that is not finite.
-        """
-        ...
+        """Commits one finite measurement with its samples; a second one of the same request and attempt is ignored."""
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         """The latest attempt at each request that has one, without samples."""
-        ...
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         """All of them in the order committed, without samples (latest attempts only)."""
-        ...
 
     def outcomes(self) -> list[Outcome]:
         """The outcome of every measured request, in the order committed; quicker to read than measurements."""
-        ...
 
     def n_measurements(self) -> int:
         """How many there are, all attempts counted; cheap, unlike reading them."""
-        ...
 
     def n_whole(self, n_metrics: int) -> int:
         """Number of networks (each in a precision) with at least `n_metrics` metrics of the search's fidelity; cheap, too."""
-        ...
 
     def samples(self, request: Request) -> bytes | None:
         """The raw samples of the latest attempt at a request."""
-        ...
 
     def record_fit(self, fit: Fit) -> None:
         """Keeps one fit, in place of an earlier one of the same step and objective."""
-        ...
 
     def fits(self) -> list[Fit]: ...
 

@@ -20,14 +20,11 @@ _UNKNOWN: Mapping[str, tuple[str, ...]] = {
 def check_compatibility(
     run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "restore it, or start a new run"
 ) -> None:
-    """Returns if a run's facts of compatibility agree with ours, as far as its version recorded them.
+    """Raises `NasError` with the first of a run's facts that differs from ours, as far as its version recorded them.
 
     Args:
         run: the name of the other run in the error: ``run NAME``.
         remedy: what to do, for the error.
-
-    Raises:
-        NasError: names the first fact that differs.
     """
     for name, now in _recorded(theirs, ours, section="").items():
         was = theirs.get(name)
@@ -56,11 +53,7 @@ def _values(was: object, now: object) -> str:
 
 
 def check_teacher(run: str, was: str | None, now: str) -> None:
-    """Returns if a teacher's weights are those with which a training began.
-
-    Raises:
-        CheckpointError: they are others.
-    """
+    """Raises `CheckpointError` unless a teacher's weights are those with which a training began."""
     if was is not None and was != now:
         raise CheckpointError(
             f"run {run}: its training began with a teacher of the weights {was}, and training.teacher now has {now}; "
@@ -70,11 +63,7 @@ def check_teacher(run: str, was: str | None, now: str) -> None:
 
 
 def check_weights(run: str, was: str | None, now: str) -> None:
-    """Returns if a checkpoint's weights are those that a run's measurements were taken on.
-
-    Raises:
-        CheckpointError: they are others.
-    """
+    """Raises `CheckpointError` unless a checkpoint's weights are those that a run's measurements were taken on."""
     if was is not None and was != now:
         raise CheckpointError(
             f"run {run}: its measurements are of the weights {was}, but the checkpoint now holds {now}; restore the "

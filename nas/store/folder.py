@@ -79,17 +79,12 @@ class RunsFolder:
     root: Path
 
     def check_writable(self) -> None:
-        """Makes the folder where it is missing.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Makes the folder where it is missing; `StoreError` if it cannot be written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"the runs folder {self.root} cannot be made: {error.strerror}; choose one with --runs"
-            ) from None
+            text = f"the runs folder {self.root} cannot be made: {error.strerror}; choose one with --runs"
+            raise StoreError(text) from None
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise StoreError(f"the runs folder {self.root} cannot be written; choose another with --runs")
 
@@ -97,12 +92,8 @@ class RunsFolder:
         """A new run ``name-N`` that holds its job file; N is the first number that is free.
 
         Args:
-            name: a job's name.
             job: the text of the job file.
             store: the url and the schema of its store; None for a file in the folder.
-
-        Raises:
-            StoreError: the folder cannot be written.
         """
         self.check_writable()
         number = 1 + max(
@@ -134,11 +125,7 @@ class RunsFolder:
         return _RUN_ID.fullmatch(run) is not None and RunFolder(self.root / run).holds_a_run
 
     def get(self, run: str) -> RunFolder:
-        """The run of this id.
-
-        Raises:
-            UnknownNameError: there is none; the text names the nearest.
-        """
+        """The run of this id; `UnknownNameError` with the nearest where there is none."""
         if self.holds(run):
             return RunFolder(self.root / run)
         raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
@@ -152,11 +139,7 @@ class RunsFolder:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes under a temporary name, flushes, and renames: a reader sees the old file or the new one, never a part.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
+    """Writes under a temporary name, flushes, and renames: a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -170,11 +153,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Writes files by name into a folder, which is made where it is missing, each as `write_atomically`; returns their paths.
-
-    Raises:
-        StoreError: the folder cannot be made, or a file not be written.
-    """
+    """Writes files by name into a folder, made where it is missing, each as `write_atomically`; returns their paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -46,9 +46,7 @@ class RunLock:
         try:
             self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be written: {error.strerror}; check the folder and its permissions"
-            ) from None
+            raise StoreError(f"{path}: cannot be written: {error.strerror}; check its permissions") from None
         try:
             _lock_patiently(self._descriptor)
         except BlockingIOError:
@@ -59,9 +57,7 @@ class RunLock:
             ) from None
         except OSError as error:
             self.release()
-            raise StoreError(
-                f"{path}: cannot be locked: {error.strerror}; use a file system that supports locks"
-            ) from None
+            raise StoreError(f"{path}: cannot be locked: {error.strerror}; use a file system with locks") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps({"pid": holder.pid, "host": holder.host}).encode(), 0)
         _HELD.add(self)
@@ -74,11 +70,7 @@ class RunLock:
 
 
 def _lock_patiently(descriptor: int) -> None:
-    """Takes the lock, past the moments in which `is_held` looks at it.
-
-    Raises:
-        BlockingIOError: somebody keeps it.
-    """
+    """Takes the lock, past the moments in which `is_held` looks at it; `BlockingIOError` if another keeps it."""
     for _ in range(_TRIES - 1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

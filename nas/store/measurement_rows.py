@@ -57,6 +57,12 @@ def storable(measurement: Measurement) -> Measurement:
     )
 
 
+def check_step(step: int, following: int) -> None:
+    """Raises `ValueError` unless `step` is the one after the last recorded ask: asks are read back by position."""
+    if step != following:
+        raise ValueError(f"the next ask of this run is step {following}, got step {step}")
+
+
 def request_columns(request: Request) -> dict[str, str]:
     """A request by column name. No profile is "", not NULL: in SQL two NULLs differ, so no UNIQUE would hold."""
     return {
@@ -76,44 +82,21 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 
 
 def measurement_of(row: Sequence[Any]) -> Measurement:
-    """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples.
-
-    Raises:
-        ValueError, SpaceError: the row holds what was never written.
-    """
+    """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples; ValueError or SpaceError if damaged."""
     # By position: to look columns up by name takes as long as to read them from the database.
     (architecture, metric, profile, fidelity, precision, attempt, status, value, error, weights, data, protocol, environment,
      detail, seconds, message, time) = row  # fmt: skip
-    request = Request(
-        Architecture.parse(architecture),
-        metric,
-        profile or None,
-        _FIDELITIES.get(fidelity) or Fidelity(fidelity),
-        precision,
-    )
+    known = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
     return Measurement(
-        request,
-        _STATUSES.get(status) or Status(status),
-        value,
-        error,
-        weights=weights,
-        data=data,
-        protocol=protocol,
-        environment=environment,
-        detail=detail,
-        attempt=attempt,
-        seconds=seconds,
-        message=message,
-        committed=time,
-    )
+        Request(Architecture.parse(architecture), metric, profile or None, known, precision),
+        _STATUSES.get(status) or Status(status), value, error,
+        weights=weights, data=data, protocol=protocol, environment=environment, detail=detail, attempt=attempt,
+        seconds=seconds, message=message, committed=time,
+    )  # fmt: skip
 
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
-    """The outcome that a row of `OUTCOME_COLUMNS` holds.
-
-    Raises:
-        ValueError, SpaceError: the row holds what was never written.
-    """
+    """The outcome that a row of `OUTCOME_COLUMNS` holds; ValueError or SpaceError if damaged."""
     key, metric, profile, fidelity, precision, attempt, status, value, error, seconds, message, time = row
     known = _STATUSES.get(status) or Status(status)
     check_value(value, known)
@@ -124,11 +107,7 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
 
 
 def latest(attempts: Iterable[_AttemptT], request: Callable[[_AttemptT], Hashable]) -> list[_AttemptT]:
-    """Of each request the highest attempt alone, in the order given.
-
-    Args:
-        request: by what attempts at the same request are equal.
-    """
+    """Of each request the highest attempt alone, in the order given; `request` gives what identifies it."""
     ordered = list(attempts)
     if not any(a.attempt for a in ordered):
         return ordered

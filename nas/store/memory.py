@@ -12,15 +12,13 @@ from typing import Any
 
 from nas.errors import StoreError
 from nas.problem.objectives import Fidelity, Measurement, Request
-from nas.store.base import Event, Fit, Outcome, RunStatus
-from nas.store.checks import check_step
-from nas.store.description import DescribedRun
+from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
 from nas.store.json_values import plain
-from nas.store.measurement_rows import latest, storable
+from nas.store.measurement_rows import check_step, latest, storable
 from supernets.space import Architecture
 
 
-class MemoryStore(DescribedRun):
+class MemoryStore(RunStore):
     """All rows of one run in dicts and lists; what is read is a copy of the caller's own.
 
     Args:
@@ -30,8 +28,7 @@ class MemoryStore(DescribedRun):
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._name, self._clock = "the store in memory", clock
         self._closed = False
-        self._status, self._reason = RunStatus.QUEUED, ""
-        self._statuses: list[tuple[RunStatus, float]] = []
+        self._statuses: list[tuple[RunStatus, str, float]] = []
         self._info: dict[str, Any] = {}
         self._asks: list[list[Architecture]] = []
         self._measurements: dict[tuple[Request, int], Measurement] = {}
@@ -41,20 +38,19 @@ class MemoryStore(DescribedRun):
 
     def status(self) -> RunStatus:
         self._check_open()
-        return self._status
+        return self._statuses[-1][0] if self._statuses else RunStatus.QUEUED
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._check_open()
-        self._status, self._reason = status, reason
-        self._statuses.append((status, self._clock()))
+        self._statuses.append((status, reason, self._clock()))
 
     def statuses(self) -> list[tuple[RunStatus, float]]:
         self._check_open()
-        return list(self._statuses)
+        return [(status, time) for status, _, time in self._statuses]
 
     def reason(self) -> str:
         self._check_open()
-        return self._reason
+        return self._statuses[-1][1] if self._statuses else ""
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         self._check_open()
@@ -147,9 +143,5 @@ def _outcome(m: Measurement) -> Outcome:
 
 
 def _without_samples(measurement: Measurement) -> Measurement:
-    return replace(
-        measurement,
-        samples=None,
-        environment=deepcopy(measurement.environment),
-        detail=deepcopy(measurement.detail),
-    )
+    environment, detail = deepcopy((measurement.environment, measurement.detail))
+    return replace(measurement, samples=None, environment=environment, detail=detail)

@@ -39,14 +39,7 @@ class Schema:
         connection.execute(insert(self.version).values(version=self.latest))
 
     def upgrade(self, connection: Connection, *, name: str) -> None:
-        """Brings the tables up to this version, within the caller's transaction; does nothing where they are.
-
-        Args:
-            name: what the database is called in errors.
-
-        Raises:
-            StoreError: they are of a later version, or of none.
-        """
+        """Brings the tables up to this version, within the caller's transaction; `StoreError` if they are of a later one."""
         found = self._found(connection, name)
         if found == self.latest:
             return
@@ -55,12 +48,7 @@ class Schema:
         connection.execute(update(self.version).values(version=self.latest))
 
     def check(self, connection: Connection, *, name: str) -> None:
-        """Returns if the tables are of this version.
-
-        Raises:
-            OutdatedStoreError: they are of an earlier one.
-            StoreError: they are of a later one, or of none.
-        """
+        """Raises `OutdatedStoreError` if the tables are of an earlier version, `StoreError` if of a later one or none."""
         found = self._found(connection, name)
         if found < self.latest:
             raise OutdatedStoreError(

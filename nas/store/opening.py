@@ -12,11 +12,7 @@ from nas.store.sqlite import SqliteDatabase
 
 
 def database_of(folder: RunFolder) -> Database:
-    """Where a run's rows are.
-
-    Raises:
-        StoreError: its store file is damaged, or the database's client is not installed.
-    """
+    """Where a run's rows are; `StoreError` if its store file is damaged or the database's client is not installed."""
     if not folder.store_file.is_file():
         return SqliteDatabase(folder.database)
     from nas.store.postgres import PostgresDatabase, parse_url
@@ -36,12 +32,7 @@ def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False)
 
 
 def upgrade_store(folder: RunFolder) -> bool:
-    """Brings a run's tables up to this version's; whether they were of an earlier one.
-
-    Raises:
-        RunHeldError: a live driver has the run.
-        StoreError: as `open_store` does.
-    """
+    """Brings a run's tables up to this version's; whether they were of an earlier one. Raises as `open_store` does."""
     try:
         open_store(folder).close()
     except OutdatedStoreError:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from nas.errors import RunHeldError, StoreError
+from nas.store.database import Database
 from nas.store.json_values import decoded
 from nas.store.lease import Holder
 
@@ -53,8 +54,8 @@ _NOT_NOW = ("in recovery mode", "starting up", "shutting down")
 _LOST = ("terminating connection", "server closed", "connection is lost", "connection is closed", "could not receive")
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresDatabase:
+@dataclass(frozen=True)
+class PostgresDatabase(Database):
     """A run's own schema in a PostgreSQL database.
 
     A driver's one connection has an advisory lock, which the server frees however the driver ends. A driver that loses
@@ -66,7 +67,7 @@ class PostgresDatabase:
     """
 
     url: URL
-    schema: str | None
+    schema: str | None = None
 
     @property
     def name(self) -> str:
@@ -75,12 +76,6 @@ class PostgresDatabase:
     @property
     def server(self) -> str:
         return self.url.render_as_string()
-
-    def check(self, *, create: bool) -> None:
-        """Does nothing: only a connection can show it."""
-
-    def lock(self, holder: Holder) -> None:
-        """The driver's connections take it themselves."""
 
     def reading_engine(self) -> Engine:
         settings = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
@@ -103,10 +98,6 @@ class PostgresDatabase:
 
     def enter(self, connection: Connection) -> None:
         connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
-
-    def damage(self, engine: Engine) -> str:
-        """None: the server checks its own files."""
-        return ""
 
     def explain(self, error: DBAPIError) -> str:
         said = " ".join(str(error.orig).split())
@@ -154,11 +145,7 @@ class PostgresDatabase:
         return engine.execution_options(schema_translate_map={None: self.schema})
 
     def _take(self, connection: Any, record: object) -> None:
-        """Takes the run's lock for a new connection.
-
-        Raises:
-            RunHeldError: another driver has it.
-        """
+        """Takes the run's lock for a new connection; `RunHeldError` if another driver has it."""
         _OPEN.add(connection)
         until = time.monotonic() + _PATIENCE_S
         while not _answer(connection, "SELECT pg_try_advisory_lock(%s)", self._key):
@@ -207,22 +194,14 @@ def parse_url(text: str) -> URL:
 
 
 def new_schema(url: str, name: str) -> PostgresDatabase:
-    """A place for a new run in a database: a schema that is not there yet, after a check that one can be made.
-
-    Args:
-        name: a job's name.
-
-    Raises:
-        StoreError: the URL is none, or the server does not answer, or does not let us.
-    """
+    """A place for a new run in a database: a schema that is not there yet, after a check that one can be made."""
     readable = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40]
     made = PostgresDatabase(parse_url(url), f"nas_{readable}_{uuid.uuid4().hex[:8]}")
     engine = made.reading_engine()
     try:
         with engine.connect() as connection:
-            allowed = connection.exec_driver_sql(
-                "SELECT has_database_privilege(current_database(), 'CREATE')"
-            ).scalar_one()
+            query = "SELECT has_database_privilege(current_database(), 'CREATE')"
+            allowed = connection.exec_driver_sql(query).scalar_one()
     except DBAPIError as error:
         raise StoreError(f"{made.url.render_as_string()}: {made.explain(error)}") from error
     finally:

@@ -118,13 +118,9 @@ class RunFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain data by stored key."""
         own = {
-            "facts_version": VERSION,
-            "kind": self.kind,
-            "name": self.name,
-            "seed": self.seed,
-            "conditions": self.compatibility,
-            "epochs": self.epochs,
-        }
+            "facts_version": VERSION, "kind": self.kind, "name": self.name, "seed": self.seed,
+            "conditions": self.compatibility, "epochs": self.epochs,
+        }  # fmt: skip
         return own if self.search is None else own | self.search.to_json()
 
     @classmethod

@@ -10,15 +10,8 @@ from nas.problem.budget import Budget, Stop
 from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
-    "epoch",
-    "best_epoch",
-    "weights",
-    "teacher",
-    "extension",
-    "searched_seconds",
-    "screened_first",
-    "retry_failures",
-)
+    "epoch", "best_epoch", "weights", "teacher", "extension", "searched_seconds", "screened_first", "retry_failures",
+)  # fmt: skip
 """Fields stored under their own name, as they are."""
 BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
 STATE_KEYS = (*_UNCHANGED_KEYS, *BUDGET_KEYS, "stopped", "reference", "final", "machines")

@@ -8,18 +8,17 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select
+from sqlalchemy import Table, bindparam, delete, func, insert, select
 
 from nas.problem.objectives import Fidelity, Measurement, Request
 from nas.store import tables
-from nas.store.base import Event, Fit, Outcome, RunStatus
-from nas.store.checks import check_step
+from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
 from nas.store.database import Database
-from nas.store.description import DescribedRun
 from nas.store.json_values import plain
 from nas.store.measurement_rows import (
     MEASUREMENT_COLUMNS,
     OUTCOME_COLUMNS,
+    check_step,
     latest,
     measurement_columns,
     measurement_of,
@@ -39,6 +38,7 @@ _ATOM = (*tables.REQUEST_COLUMNS, "attempt")
 _KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
 _MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
 _OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
+_LAST_STATUS = select(tables.status).order_by(tables.status.c.id.desc()).limit(1)
 _ADD = insert(tables.measurements).returning(tables.measurements.c.id)
 _ADD_SAMPLES = insert(tables.samples)
 
@@ -58,7 +58,7 @@ _WHOLE = (
 _N_WHOLE = select(func.count()).select_from(_WHOLE)
 
 
-class SqlStore(DescribedRun):
+class SqlStore(RunStore):
     """All rows of one run in a database; made by `open`. Safe to use from several threads of one process."""
 
     def __init__(self, session: SqlSession, clock: Callable[[], float]) -> None:
@@ -91,8 +91,8 @@ class SqlStore(DescribedRun):
 
     def status(self) -> RunStatus:
         with self._session.reading() as connection:
-            found = connection.execute(select(tables.status.c.status).order_by(tables.status.c.id.desc()).limit(1))
-            return RunStatus(found.scalar_one_or_none() or RunStatus.QUEUED)
+            found = connection.execute(_LAST_STATUS).one_or_none()
+            return RunStatus.QUEUED if found is None else RunStatus(found.status)
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
@@ -104,8 +104,8 @@ class SqlStore(DescribedRun):
 
     def reason(self) -> str:
         with self._session.reading() as connection:
-            found = connection.execute(select(tables.status.c.reason).order_by(tables.status.c.id.desc()).limit(1))
-            return found.scalar_one_or_none() or ""
+            found = connection.execute(_LAST_STATUS).one_or_none()
+            return "" if found is None else str(found.reason)
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         query = select(tables.info.c.name, tables.info.c.value)
@@ -176,7 +176,7 @@ class SqlStore(DescribedRun):
         query = (
             select(tables.samples.c.samples)
             .select_from(tables.measurements.outerjoin(tables.samples))
-            .where(*_same(request))
+            .where(*(tables.measurements.c[name] == value for name, value in request_columns(request).items()))
             .order_by(tables.measurements.c.attempt.desc())
             .limit(1)
         )
@@ -186,9 +186,7 @@ class SqlStore(DescribedRun):
 
     def record_fit(self, fit: Fit) -> None:
         quality = plain(fit.quality, where="quality")
-        with (
-            self._session.writing() as connection
-        ):  # a search killed between its fit and its ask fits the same step again
+        with self._session.writing() as connection:  # a search killed between fit and ask fits the same step again
             same = [tables.fits.c.step == fit.step, tables.fits.c.objective == fit.objective]
             connection.execute(delete(tables.fits).where(*same))
             connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
@@ -213,8 +211,3 @@ class SqlStore(DescribedRun):
     def _insert(self, table: Table, **values: Any) -> None:
         with self._session.writing() as connection:
             connection.execute(insert(table).values(**values))
-
-
-def _same(request: Request) -> list[ColumnElement[bool]]:
-    """Conditions that a measurement's row is of this request."""
-    return [tables.measurements.c[name] == value for name, value in request_columns(request).items()]

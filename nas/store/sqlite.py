@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nas.errors import StoreError
 from nas.store import lease
-from nas.store.database import WRITES
+from nas.store.database import WRITES, Database
 from nas.store.json_values import decoded
 from nas.store.lease import Holder, RunLock, lock_path
 
@@ -23,8 +24,8 @@ _TIMEOUT_S = 30.0
 """How long a statement waits for another process's write to end; such writes take milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqliteDatabase:
+@dataclass(frozen=True)
+class SqliteDatabase(Database):
     """A database file of one run, with a lock file beside it."""
 
     path: Path
@@ -33,27 +34,12 @@ class SqliteDatabase:
     def name(self) -> str:
         return str(self.path)
 
-    @property
-    def schema(self) -> None:
-        """The file is the run's own."""
-
-    @property
-    def server(self) -> None:
-        """A file needs none."""
-
     def check(self, *, create: bool) -> None:
-        """Raises `StoreError` where there is no such file, or no place for it."""
         path = self.path
         if not path.parent.is_dir():
-            raise StoreError(
-                f"{path}: there is no folder {path.parent}; check the run's name or make the folder",
-                code="store.missing",
-            )
+            raise StoreError(f"{path}: no such folder; check the run's name or make the folder", code="store.missing")
         if not path.exists() and not create:
-            raise StoreError(
-                f"{path}: no such file; check the run's name (a run's database is made when it starts)",
-                code="store.missing",
-            )
+            raise StoreError(f"{path}: no such file; check the run's name", code="store.missing")
         if path.exists() and not path.is_file():
             raise StoreError(f"{path}: is no regular file; expected the database of a run")
 
@@ -66,21 +52,13 @@ class SqliteDatabase:
     def writing_engine(self, *, create: bool) -> Engine:
         return writing_engine(self.path, create=create)
 
-    def prepare(self, connection: Connection) -> None:
-        """The file is there."""
-
-    def enter(self, connection: Connection) -> None:
-        """The file holds these tables alone."""
-
     def damage(self, engine: Engine) -> str:
-        return damage_of(engine)
+        with engine.connect() as connection:
+            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        return "" if found == "ok" else found
 
     def explain(self, error: DBAPIError) -> str:
         return explain(error)
-
-    def is_away(self, error: DBAPIError) -> bool:
-        """A file is there, or is not."""
-        return False
 
     def is_held(self) -> bool:
         return lease.is_held(self.path)
@@ -90,21 +68,16 @@ def writing_engine(path: Path, *, create: bool) -> Engine:
     """An engine over a database file, in WAL mode with synchronous=NORMAL: a commit survives kill -9, no power cut."""
 
     def connect() -> sqlite3.Connection:
-        connection = _connect(path, f"mode={'rwc' if create else 'rw'}")
+        connection = _connect(f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}")
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA foreign_keys=ON")
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
         except sqlite3.Error:
             connection.close()
             raise
         return connection
 
-    engine = create_engine(
-        "sqlite://", creator=connect, poolclass=QueuePool, json_serializer=partial(json.dumps, allow_nan=False)
-    )
-    event.listen(engine, "begin", _begin)
-    return engine
+    return _engine(connect, poolclass=QueuePool, json_serializer=partial(json.dumps, allow_nan=False))
 
 
 def reading_engine(path: Path) -> Engine:
@@ -117,18 +90,9 @@ def reading_engine(path: Path) -> Engine:
         # SQLite makes two files beside a WAL database even to read it. Where it cannot and no writer has made them, the
         # database is complete and nobody is changing it.
         alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-        return _connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+        return _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}")
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, json_deserializer=decoded)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def damage_of(engine: Engine) -> str:
-    """The first damage that SQLite's own check finds in the database; "" for none."""
-    with engine.connect() as connection:
-        found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-    return "" if found == "ok" else found
+    return _engine(connect, poolclass=NullPool, json_deserializer=decoded)
 
 
 def explain(error: DBAPIError) -> str:
@@ -146,14 +110,15 @@ def explain(error: DBAPIError) -> str:
     return f"holds other tables than a run's ({said}); give the path of a run, or start a new one"
 
 
-def _connect(path: Path, query: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{query}",
-        uri=True,
-        timeout=_TIMEOUT_S,
-        isolation_level=None,  # the driver would begin a transaction only at the first write: too late for the lease
-        check_same_thread=False,
-    )
+def _connect(uri: str) -> sqlite3.Connection:
+    # Without isolation_level=None, the driver would begin a transaction only at the first write: too late for the lease.
+    return sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+
+def _engine(connect: Callable[[], sqlite3.Connection], **settings: Any) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, **settings)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _begin(connection: Connection) -> None:

@@ -25,11 +25,7 @@ class StoredRun:
 
     @classmethod
     def open(cls, runs: RunsFolder, run: str) -> Self:
-        """The run with this id.
-
-        Raises:
-            UnknownNameError: there is none.
-        """
+        """The run with this id; `UnknownNameError` if there is none."""
         return cls(runs.get(run), runs)
 
     @property

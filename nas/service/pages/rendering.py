@@ -17,8 +17,7 @@ from nas.api.schemas import RunSummary
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets
-from nas.store.base import RunStatus
-from nas.store.status_text import INTERRUPTED
+from nas.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
