@@ -36,20 +36,14 @@ def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "
 
 
 def resume(
-    run: str,
-    options: RunOptions | None = None,
-    *,
-    evaluations: str | int | None = None,
-    minutes: str | float | None = None,
-) -> Run:
-    """Continues a run where it stopped, for any reason.
+    run: str, options: RunOptions | None = None, *,
+    evaluations: str | int | None = None, minutes: str | float | None = None,
+) -> Run:  # fmt: skip
+    """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
     Args:
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
-
-    Raises:
-        NasError: the run is finished and its budget is not extended, or another live driver holds it.
     """
     options = options or RunOptions()
     folder = options.runs.get(run)

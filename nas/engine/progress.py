@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
@@ -64,32 +64,21 @@ class Interruption(ProgressObserver):
             raise KeyboardInterrupt
 
 
+def _each(name: str) -> Callable[..., None]:
+    """A method that calls the one of this name of every observer."""
+
+    def call(self: CompositeObserver, *arguments: object) -> None:
+        for observer in self.observers:
+            getattr(observer, name)(*arguments)
+
+    return call
+
+
 class CompositeObserver(ProgressObserver):
     """Calls several observers in their order."""
 
     def __init__(self, observers: Sequence[ProgressObserver]) -> None:
-        self._observers = tuple(observers)
+        self.observers = tuple(observers)
 
-    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        for observer in self._observers:
-            observer.begin(run, facts, budget, n_evaluations)
-
-    def step(self, step: int, steps: int, loss: float) -> None:
-        for observer in self._observers:
-            observer.step(step, steps, loss)
-
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
-        for observer in self._observers:
-            observer.epoch(epoch, epochs)
-
-    def progress(self, progress: SearchProgress) -> None:
-        for observer in self._observers:
-            observer.progress(progress)
-
-    def count(self, phase: str, done: int, total: int) -> None:
-        for observer in self._observers:
-            observer.count(phase, done, total)
-
-    def note(self, text: str) -> None:
-        for observer in self._observers:
-            observer.note(text)
+    begin, step, epoch = _each("begin"), _each("step"), _each("epoch")
+    progress, count, note = _each("progress"), _each("count"), _each("note")

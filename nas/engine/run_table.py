@@ -87,8 +87,7 @@ class Row:
     Attributes:
         status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
         live: whether a driver holds the run now; a running one without was killed, and can be resumed.
-        done: evaluations (search) or epochs (training); total: of how many.
-        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+        done: evaluations (search) or epochs (training), of a total.
     """
 
     run: str
@@ -102,7 +101,7 @@ class Row:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas runs --json` prints a run."""
+        """The row of `nas runs --json`."""
         return asdict(self)
 
     def cells(self) -> list[str]:
@@ -133,9 +132,8 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
     done, total = found.evaluations, found.evaluations_wanted
     if found.kind == "training":
         done, total = found.epoch, found.epochs
-    return Row(
-        folder.id, found.kind, str(found.status), live, done, total, found.epoch, found.epochs, found.reason
-    )  # fmt: skip
+    progress = (done, total, found.epoch, found.epochs)
+    return Row(folder.id, found.kind, str(found.status), live, *progress, found.reason)
 
 
 def training_json(run: StoredRun) -> dict[str, Any]:
@@ -147,14 +145,8 @@ def training_json(run: StoredRun) -> dict[str, Any]:
         history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{index}: damaged checkpoint index ({error!r}); train again") from None
+    epochs = 0 if facts is None else facts.epochs
     return {
-        "run": run.id,
-        "kind": "training",
-        "status": str(status),
-        "reason": reason,
-        "epoch": state.epoch,
-        "epochs": 0 if facts is None else facts.epochs,
-        "checkpoint": str(run.folder.checkpoint),
-        "weights": state.weights,
-        "history": history,
-    }
+        "run": run.id, "kind": "training", "status": str(status), "reason": reason, "epoch": state.epoch, "epochs": epochs,
+        "checkpoint": str(run.folder.checkpoint), "weights": state.weights, "history": history,
+    }  # fmt: skip

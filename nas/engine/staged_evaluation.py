@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nas.engine.screening import Stages, known_evaluation, was_skipped
+from nas.engine.screening import MetricAt, Stages, known_evaluation, was_skipped
 from nas.evaluation.base import Evaluator
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Objective, Request
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
+SkipReasons = Callable[[Sequence[Evaluation]], list[str]]
+"""Why the rest of each candidate's metrics is not worth its cost; "" where it may be."""
 _Found = dict[Request, Measurement]
 
 
@@ -37,16 +39,9 @@ class BatchEvaluation:
         return self._evaluations(batch, found)
 
     def in_stages(
-        self,
-        batch: Sequence[Architecture],
-        stages: Stages,
-        reasons_to_skip: Callable[[Sequence[Evaluation]], list[str]],
+        self, batch: Sequence[Architecture], stages: Stages, reasons_to_skip: SkipReasons
     ) -> list[Evaluation]:
-        """The candidates with their metrics; what is not worth the rest after a stage is recorded as skipped.
-
-        Args:
-            reasons_to_skip: why the rest of each candidate's metrics is not worth its cost; "" where it may be.
-        """
+        """The candidates with their metrics; what is not worth the rest after a stage is recorded as skipped."""
         found: _Found = {}
         left = list(batch)
         for stage, wanted in enumerate(stages.steps):
@@ -63,7 +58,7 @@ class BatchEvaluation:
         self,
         batch: Sequence[Architecture],
         candidates: Sequence[Architecture],
-        wanted: Sequence[tuple[Objective, Fidelity]],
+        wanted: Sequence[MetricAt],
         found: _Found,
     ) -> None:
         """Adds measurements of some candidates of a batch to those found."""
@@ -79,13 +74,9 @@ class BatchEvaluation:
                 self.on_complete(complete)
 
     def _skipped(
-        self,
-        candidates: Sequence[Architecture],
-        stage: int,
-        rest: Sequence[Objective],
-        found: _Found,
-        reasons_to_skip: Callable[[Sequence[Evaluation]], list[str]],
-    ) -> set[Architecture]:
+        self, candidates: Sequence[Architecture], stage: int, rest: Sequence[Objective], found: _Found,
+        reasons_to_skip: SkipReasons,
+    ) -> set[Architecture]:  # fmt: skip
         """The candidates whose remaining metrics are skipped: as recorded, or as decided and recorded now."""
         requests = {a: [self.precisions.request(a, metric) for metric in rest] for a in candidates}
         known = self.store.find([r for own in requests.values() for r in own])

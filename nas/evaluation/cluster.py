@@ -90,11 +90,7 @@ def _keeping_sigterm() -> Iterator[None]:
 
 
 def check_answers(address: str) -> None:
-    """Returns if a Ray cluster may be at an address: one answers, or the form of the address is Ray's to understand.
-
-    Raises:
-        ClusterError: it names a host and a port, and no Ray is there.
-    """
+    """Raises `ClusterError` where an address names a host and a port, and no Ray is there; other forms are Ray's."""
     if not address:
         raise ClusterError(f"no Ray cluster answers at no address; {_LOOK}")
     host, colon, port = address.removeprefix("ray://").rpartition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class RayPool:
         parts = (ray.put(_packed(calibration)), ray.put(_packed(part)))
         arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), *parts)
         self._pool: ActorPool[Task, Scored] = ActorPool(
-            Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=_failure_of, note=note
+            Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=attrgetter("failure"), note=note
         )
 
     def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
@@ -98,7 +99,3 @@ class RayPool:
 
     def close(self) -> None:
         self._pool.close()
-
-
-def _failure_of(scored: Scored) -> str:
-    return scored.failure
