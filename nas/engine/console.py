@@ -26,11 +26,7 @@ before: the measurements of a batch arrive together, and those of a resumed sear
 
 
 class Pace:
-    """How fast a phase goes, and so how long the rest of it takes.
-
-    Args:
-        clock: seconds, of any beginning.
-    """
+    """How fast a phase goes, and so how long the rest of it takes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -50,11 +46,7 @@ class Pace:
 
 
 class ConsoleProgress(ProgressObserver):
-    """Progress bars of training and search; everything shown is committed or checkpointed.
-
-    Args:
-        clock: seconds, for the time that is left.
-    """
+    """Progress bars of training and search; everything shown is committed or checkpointed."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock

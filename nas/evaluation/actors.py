@@ -291,7 +291,11 @@ class ActorPool(Generic[TaskT, ResultT]):
         overdue = isinstance(error, GetTimeoutError) and bool(self._nodes)  # it found no CPU, and others continue
         self._n_lost = self._n_lost + (not overdue) if error else 0
         if self._n_lost >= TRIES:
-            raise _not_starting(error) from error
+            raise EvaluationError(
+                f"{TRIES} scoring actors in a row did not start (the last: {_last_line(error)}); every node that offers CPUs "
+                f"needs this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. {_KEPT}",
+                code="evaluation.actors-not-starting",
+            ) from error
 
     def _take_in(self, answer: Any, actor: Any) -> RayError | None:
         """Adds an actor that has answered; drops any other, and returns why."""
@@ -313,14 +317,6 @@ class ActorPool(Generic[TaskT, ResultT]):
 def _limit_s(longest_s: float) -> float:
     """The time limit of a task, by the longest one so far; 0 for none so far."""
     return max(_LEAST_LIMIT_S, _LIMIT_FACTOR * longest_s) if longest_s else _FIRST_LIMIT_S
-
-
-def _not_starting(error: BaseException | None) -> EvaluationError:
-    return EvaluationError(
-        f"{TRIES} scoring actors in a row did not start (the last: {_last_line(error)}); every node that offers CPUs needs "
-        f"this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. {_KEPT}",
-        code="evaluation.actors-not-starting",
-    )
 
 
 def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> int:

@@ -34,13 +34,10 @@ class Environments:
         return self._levels.setdefault(profile, [])
 
     def check(self, of: str, environment: Environment) -> None:
-        """Checks the environment of a measurement, or records it where it is the first.
+        """Records the environment of the first measurement; `EvaluationError` where that of a later one differs.
 
         Args:
             of: what is measured: ``accuracy``, or ``profile NAME``.
-
-        Raises:
-            EvaluationError: it differs from that of the run's measurements; the text names the differences.
         """
         was = self._known.get(of)
         if was is None:

@@ -13,8 +13,8 @@ _UNCHANGED_KEYS = (
     "epoch", "best_epoch", "weights", "teacher", "extension", "searched_seconds", "screened_first", "retry_failures",
 )  # fmt: skip
 """Fields stored under their own name, as they are."""
-BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
-STATE_KEYS = (*_UNCHANGED_KEYS, *BUDGET_KEYS, "stopped", "reference", "final", "machines")
+_BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
+STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", "machines")
 """Every stored key of a state."""
 
 
@@ -87,13 +87,11 @@ class StateUpdate(TypedDict, total=False):
 
 def stored_values(update: StateUpdate) -> dict[str, Any]:
     """The values of an update by stored key, to be written together."""
-    found: dict[str, Any] = {key: value for key, value in update.items() if key in _UNCHANGED_KEYS}
+    found: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
     if "budget" in update:
         found |= update["budget"].to_json()
     if "stop" in update:
         found["stopped"] = None if update["stop"] is None else update["stop"].to_json()
-    if "reference" in update:
-        found["reference"] = update["reference"]
     if "finalists" in update:
         found["final"] = [architecture.key for architecture in update["finalists"]]
     if "environments" in update:
