@@ -47,7 +47,7 @@ PLANTS = [
     ("moocore", "nas/problem/objectives.py", "import moocore"),
     ("lightgbm", "predictors/base.py", "def late():\n    import lightgbm\n"),
     ("ray", "nas/search/base.py", "import ray"),
-    ("tokenizers", "supernets/data/loading.py", "import tokenizers"),
+    ("tokenizers", "supernets/data/data_sets.py", "import tokenizers"),
     ("ray", "supernets/space.py", "from ray import train"),
     ("onnxruntime", "nas/config/search_job.py", "import onnxruntime"),
     ("optuna", "predictors/base.py", "import optuna"),

@@ -1,7 +1,7 @@
 """Data sets in memory, as three parts that never mix; `load_data` makes them."""
 
 from supernets.data.batching import augment, batches, by_length, typical_batches
-from supernets.data.loading import NAMES, load_data
+from supernets.data.data_sets import NAMES, load_data
 from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.parts import DataSet, ImageFormat, Part, TextFormat, head
 

@@ -1,4 +1,4 @@
-"""`supernets.data.loading`: what comes of a data set's name, shown on the embedded digits."""
+"""`supernets.data.data_sets`: what comes of a data set's name, shown on the embedded digits."""
 
 from __future__ import annotations
 
