@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from nas.engine.screening import Stages, accuracy_is_cheaper, reasons_to_skip
 from nas.engine.search_progress import FrontTracker, SearchProgress
 from nas.engine.staged_evaluation import BatchEvaluation
+from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached import Cached
 from nas.problem.budget import Budget, Stop, StopReason
@@ -19,43 +20,6 @@ from nas.problem.precision import Precisions
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
-
-StopCallback = Callable[[Sequence[Evaluation]], str]
-"""Called with all evaluations so far; returns the reason to stop, or ""."""
-
-
-@dataclass
-class StopCriteria:
-    """Decides after each batch whether a search stops.
-
-    Attributes:
-        volumes: the number of evaluations and the hypervolume after each batch.
-    """
-
-    budget: Budget
-    callback: StopCallback
-    volumes: list[tuple[int, float]] = field(default_factory=list)
-
-    def record(self, n_evaluations: int, hypervolume: float) -> None:
-        """Adds a batch."""
-        self.volumes.append((n_evaluations, hypervolume))
-
-    def check(self, evaluations: Sequence[Evaluation], seconds: float) -> Stop | None:
-        """Why a search with these evaluations stops after these seconds; None while it continues."""
-        if self.budget.minutes is not None and seconds >= 60 * self.budget.minutes:
-            return Stop(StopReason.MINUTES, minutes=self.budget.minutes)
-        if self._is_plateau(len(evaluations)):
-            return Stop(StopReason.PLATEAU, plateau=self.budget.plateau)
-        message = self.callback(evaluations)
-        return Stop(StopReason.CALLBACK, message=message) if message else None
-
-    def _is_plateau(self, n_evaluations: int) -> bool:
-        plateau, now = self.budget.plateau, self.volumes[-1][1] if self.volumes else 0.0
-        if plateau is None or not now:
-            return False
-        until = n_evaluations - plateau.evaluations
-        before = [volume for n, volume in self.volumes if self.budget.plateau_from <= n <= until]
-        return bool(before) and now - before[-1] <= plateau.gain * now
 
 
 def search(

@@ -143,9 +143,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._running: dict[Any, _Running[TaskT]] = {}  # by awaited answer
         self._owed: dict[Any, list[Any]] = {}  # by started actor: the answers that it owes, in order
         self._given: dict[Any, int] = {}  # by started actor: number of tasks that it was given
-        self._n_lost = 0
-        self._ended = -math.inf
-        self._longest_s = 0.0
+        self._n_lost, self._ended, self._longest_s = 0, -math.inf, 0.0
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
         """One outcome per task, as each is done, in any order.
@@ -166,8 +164,7 @@ class ActorPool(Generic[TaskT, ResultT]):
                 if answer in self._starting:
                     self._admit(answer)
                     continue
-                outcome = self._finish(self._first(answer), waiting)
-                if outcome is not None:
+                if (outcome := self._finish(self._first(answer), waiting)) is not None:
                     yield outcome
         self._ended = time.monotonic()
 
@@ -188,8 +185,7 @@ class ActorPool(Generic[TaskT, ResultT]):
             for i in reversed(range(len(waiting))):
                 if all(len(own) >= depth for own in self._owed.values()):
                     break
-                actor = self._free_for(waiting[i], depth)
-                if actor is not None:
+                if (actor := self._free_for(waiting[i], depth)) is not None:
                     tried, own = waiting.pop(i), self._owed[actor]
                     answer = actor.do.remote(self._given[actor], tried.task)
                     self._given[actor] += 1
