@@ -23,11 +23,10 @@ class NasError(Exception):
 
 
 class JobError(NasError):
-    """A job file is missing, is no YAML, or says something that cannot be done.
+    """A job file is missing, is not YAML, or is invalid.
 
     Attributes:
-        fields: what is wrong by field, as (path, text), where that is known: the path is e.g. ``search.evaluations``, or ""
-            for the whole.
+        fields: the problems as (path, text), e.g. of ``search.evaluations``; the path is "" for the whole file.
     """
 
     code = "job.invalid"
@@ -38,26 +37,22 @@ class JobError(NasError):
 
 
 class UnknownNameError(NasError):
-    """A name (of a recipe, a run, an objective, ...) that nothing answers to.
+    """An unknown name (of a recipe, a run, an objective, ...).
 
     Attributes:
-        kind: what it should be the name of, e.g. ``run``.
+        kind: what the name should refer to, e.g. ``run``.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
         self.kind = kind
         known = list(known)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
-        ask = f"; did you mean {near[0]!r}?" if near else ""
+        ask = f"; did you mean {near[0]!r}?" if near else "."
         listed = ", ".join(known[:20]) if known else "none"
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
-        super().__init__(
-            f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}"
-            if near
-            else f"{prefix}unknown {kind} {name!r}. Known: {listed}.{tail}",
-            code=f"{kind.replace(' ', '-')}.unknown",
-        )
+        code = f"{kind.replace(' ', '-')}.unknown"
+        super().__init__(f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}", code=code)
 
 
 class StoreError(NasError):
@@ -67,19 +62,19 @@ class StoreError(NasError):
 
 
 class OutdatedStoreError(StoreError):
-    """A database has the tables of an earlier version, which whoever only reads does not change."""
+    """A database has the tables of an earlier version, which a reader does not change."""
 
     code = "store.outdated"
 
 
 class StoreAwayError(StoreError):
-    """The database server that a run's rows are on does not answer, or lets nobody in, now."""
+    """The database server of a run does not answer or denies access."""
 
     code = "store.unreachable"
 
 
 class RunHeldError(StoreError):
-    """Another live driver holds the run, or this driver was given up for dead and its lease taken over."""
+    """Another live driver holds the run, or has taken over the lease of this one."""
 
     code = "run.held"
 
@@ -97,7 +92,7 @@ class EvaluationError(NasError):
 
 
 class ClusterError(EvaluationError):
-    """No Ray cluster answers where one was said to be."""
+    """No Ray cluster answers at the given address."""
 
     code = "cluster.unreachable"
 
@@ -109,30 +104,30 @@ class ExportFailedError(NasError):
 
 
 class LoggerError(NasError):
-    """What a run tells cannot be written to where `--log-to` says."""
+    """The metrics of a run cannot be written to the target of `--log-to`."""
 
     code = "logger.failed"
 
 
 class ServiceError(NasError):
-    """The service, or what runs its jobs, does not answer or refuses."""
+    """The service, or the cluster that runs its jobs, does not answer or rejects a request."""
 
     code = "service.unavailable"
 
 
 class RunStateError(NasError):
-    """Where a run stands does not allow what is asked for: it is being driven, has ended, or is of the other kind."""
+    """The state of the run does not allow this: it is running, has ended, or is of the other kind."""
 
     code = "run.wrong-state"
 
 
 class TooLargeError(NasError):
-    """What was sent is larger than the service takes."""
+    """The request is larger than the service accepts."""
 
     code = "request.too-large"
 
 
 class TooManyError(NasError):
-    """There is as much of something as the service allows at once; try again later."""
+    """A limit of the service is reached; try again later."""
 
     code = "request.too-many"
