@@ -143,7 +143,7 @@ def build_report(
     facts, state = store.facts(), store.state()
     if facts is None or facts.search is None:
         problem = f"run {run!r} is a training and has no front; to search its supernet, write a job with"
-        raise StoreError(f"{problem}   supernet: {{from: {run}}}", code="run.is-training")
+        raise StoreError(f"{problem}   supernet: {{from: {run}}}", code="run.not-a-search")
     search = facts.search
     space, every, constraints = search.space, search.objectives, search.constraints
     names = list(dict.fromkeys(o.profile for o in every if o.profile is not None))

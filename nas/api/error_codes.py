@@ -178,7 +178,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.exporting": "A network of the run is being exported; delete the run afterwards.",
     "run.held": "Another live driver holds the run, or has taken over the lease of this one.",
     "run.incompatible": "The measurements or weights of a run cannot be combined with those that a job would make.",
-    "run.is-training": "The run only trains a supernet, so that it has no front.",
+    "run.not-a-search": "The run only trains a supernet, so that it has no front.",
     "run.needed": "Other runs that wait or run start from this run; delete it when they have ended.",
     "run.not-begun": "No driver has begun the run yet, so that it has no results and no budget of its own.",
     "run.not-finished": "A run that was followed ended without finishing.",

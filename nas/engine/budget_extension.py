@@ -31,7 +31,7 @@ class BudgetExtension:
         state = store.state()
         if state.budget is None:
             text = f"run {run} is a training; --evaluations and --minutes are a search's"
-            raise NasError(text, code="run.is-training")
+            raise NasError(text, code="run.not-a-search")
         spent = Spent(sum(map(len, store.asks())), state.searched_seconds, ended=state.stop is not None)
         try:
             return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)

@@ -139,7 +139,7 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
     if facts is None or facts.search is None:
         raise NasError(
             f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches",
-            code="run.is-training",
+            code="run.not-a-search",
         )
     theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
     profiles = ours.pop("profiles")

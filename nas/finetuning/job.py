@@ -68,7 +68,7 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
     if run.kind == "training":
         if select is None:
             remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
-            raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.is-training")
+            raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.not-a-search")
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
     point = choose(run.report, select, index)
     with run.store() as store:

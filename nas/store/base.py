@@ -120,7 +120,7 @@ class RunStore(Protocol):
         """What the search is; `StoreError` where the run is a training, or was not described."""
         facts = self.facts()
         if facts is None or facts.search is None:
-            raise StoreError(f"{self._name}: the run is not a search", code="run.is-training")
+            raise StoreError(f"{self._name}: the run is not a search", code="run.not-a-search")
         return facts.search
 
     def state(self) -> RunState:

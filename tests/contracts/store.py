@@ -129,7 +129,7 @@ class StoreContract:
 
     def test_a_training_has_no_facts_of_a_search(self, store: RunStore) -> None:
         for _ in range(2):
-            with raises("run.is-training"):
+            with raises("run.not-a-search"):
                 store.search_facts()
             store.describe(TRAINING)
         store.describe(SEARCH)

@@ -130,7 +130,7 @@ class Results:
         snapshot = self._index.snapshot(run)
         if snapshot.kind == "training":
             text = f"run {run!r} is a training and has no front; search its supernet by a job with"
-            raise RunStateError(f"{text}   supernet: {{from: {run}}}", code="run.is-training")
+            raise RunStateError(f"{text}   supernet: {{from: {run}}}", code="run.not-a-search")
         return snapshot.begun
 
     def _numbers(self, run: str) -> dict[str, int]:

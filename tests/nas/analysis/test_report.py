@@ -179,7 +179,7 @@ def test_a_training_has_no_front_to_report() -> None:
     training = MemoryStore()
     training.describe(training_facts())
     for store in (training, MemoryStore()):
-        with raises("run.is-training", "train-1"):
+        with raises("run.not-a-search", "train-1"):
             build_report(store, run="train-1")
 
 

@@ -55,7 +55,7 @@ def test_a_space_of_one_architecture(shell: Shell) -> None:
     [
         ({}, ("expected",)),
         ({"cat": 1}, ("cat",)),
-        ({"cat": 9}, ("2 classes",)),
+        ({"cat": 9}, ("1 class", "cat")),
         ({"cat": 9, "dog": 1}, ("dog",)),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_damaged_checkpoint_index_of_a_training(shell: Shell) -> None:
     assert shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 1"))).code == 0
     (shell.folder / "runs" / "small-1" / "checkpoint" / "checkpoint.json").write_text("{")
     assert_error(shell.nas("show", "small-1"), "checkpoint.json", "train again")
-    assert_error(shell.nas("plot", "small-1"), "supernet: {from: small-1}", code="run.is-training")
+    assert_error(shell.nas("plot", "small-1"), "supernet: {from: small-1}", code="run.not-a-search")
 
 
 def test_a_corrupt_store(after: Shell) -> None:

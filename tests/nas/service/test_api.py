@@ -380,7 +380,7 @@ def test_the_type_of_a_problem_refers_to_its_codes_row_of_a_page(client: TestCli
     training = trained(runs).id
     for path, problem in (
         (f"{API}/runs/none-1", "/problems#run.unknown"),
-        (f"{API}/runs/{training}/front", "/problems#run.is-training"),
+        (f"{API}/runs/{training}/front", "/problems#run.not-a-search"),
         (f"{API}/nothing", "about:blank"),
         (f"{API}/runs?limit=x", "about:blank"),
     ):

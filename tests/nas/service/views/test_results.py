@@ -206,7 +206,7 @@ ASKS: list[Callable[[Service, str], Any]] = [
 @pytest.mark.parametrize("ask", ASKS)
 def test_a_training_has_no_results(service: Service, runs: RunsFolder, ask: Callable[[Service, str], Any]) -> None:
     run = trained(runs).id
-    with raises("run.is-training", run):
+    with raises("run.not-a-search", run):
         ask(service, run)
 
 
