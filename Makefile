@@ -1,13 +1,13 @@
-# What a person or CI runs here; each target makes .venv first where it is missing or older than pyproject.toml.
+# Commands for people and CI; each target creates .venv first if it is missing or older than pyproject.toml.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# OpenMP threads that spin while they wait make two busy cores several times slower than one.
+# OpenMP threads that spin while waiting make two busy cores several times slower than one.
 export OMP_WAIT_POLICY := passive
-# Where nothing compiled is kept, every process that loads torch or Ray compiles them anew.
+# Without bytecode files, every process that imports torch or Ray compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ demo: $(STAMP) ## Train and search small CNNs on the embedded digits (minutes), 
 test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
-test-slow: $(STAMP) ## Run the tests that guard a promise and take minutes
+test-slow: $(STAMP) ## Run the tests that take minutes
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slow-ray test-slow-others
 
 # Those of Ray clusters one after another: two clusters on two cores starve each other. Alone, a cluster mostly waits.
@@ -33,7 +33,7 @@ test-slow-ray: $(STAMP)
 test-slow-others: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not ray" -n 2 --dist worksteal
 
-lint: $(STAMP) ## Check style, types and who imports whom
+lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

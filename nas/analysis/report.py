@@ -141,7 +141,9 @@ def build_report(
         StoreError: the run is not a search but a training, or its store is damaged.
     """
     facts, state = store.facts(), store.state()
-    if facts is None or facts.search is None:
+    if facts is None:
+        raise StoreError(f"run {run!r} has not begun: no driver has described it yet", code="run.not-begun")
+    if facts.search is None:
         problem = f"run {run!r} is a training and has no front; to search its supernet, write a job with"
         raise StoreError(f"{problem}   supernet: {{from: {run}}}", code="run.not-a-search")
     search = facts.search

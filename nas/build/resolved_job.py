@@ -40,7 +40,7 @@ class ResolvedJob:
             try:
                 profile = load_profile(name)
             except ProfileError as error:
-                raise JobError(f"{where}: {error}") from None
+                raise JobError(f"{where}: {error}", code=error.code) from None
             if profile.name in profiles:
                 raise JobError(f"{where}: a second profile named {profile.name!r}; rename it in its file")
             profiles[profile.name] = profile

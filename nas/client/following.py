@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from httpx_sse import EventSource, SSEError
+from httpx_sse import EventSource
 
 from nas.api.schemas import Export, ModelMeasurement, RunSummary
 from nas.client.errors import RefusedError, UnreachableError
@@ -104,6 +104,8 @@ class Watch:
             with self._transport.stream(f"{self._path}/events", headers=after) as answer:
                 opened = True
                 self._patience.renew()
+                if "text/event-stream" not in answer.headers.get("content-type", ""):
+                    return  # a page of a proxy: counts as a stream without an event
                 for event in EventSource(answer).iter_sse():
                     heard = True
                     self._patience.renew()
@@ -115,8 +117,6 @@ class Watch:
         except RefusedError as error:
             if error.problem.status not in _TOO_MANY:
                 raise
-            opened = True
-        except SSEError:  # a proxy answers with a page of its own: counts as a stream without an event
             opened = True
         finally:
             if opened:

@@ -36,7 +36,7 @@ class BudgetExtension:
         try:
             return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
         except NasError as error:
-            raise NasError(f"run {run}: {error}") from None
+            raise NasError(f"run {run}: {error}", code=error.code) from None
 
     def is_applied(self, state: RunState) -> bool:
         """Whether a run in this state has it already."""

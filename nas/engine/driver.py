@@ -9,7 +9,7 @@ from hardware_profiles.errors import ProfilingError
 from nas.config import SearchJob, load_job
 from nas.engine.budget_extension import BudgetExtension
 from nas.engine.execution import RunExecution
-from nas.engine.preparation import describe, prepare_again, prepare_new
+from nas.engine.preparation import check_kind, describe, prepare_again, prepare_new
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.errors import ClusterError, NasError, RunStateError, StoreAwayError, StoreError
@@ -109,6 +109,7 @@ def _last_end(store: RunStore) -> RunStatus | None:
 
 
 def _start(job: SearchJob, kind: Kind, options: RunOptions, source: str) -> Run:
+    check_kind(job, kind, source=source)
     options.runs.check_writable()
     place = None if options.store is None else _new_place(options.store, job.name)
     prepared, reuse = prepare_new(job, kind, options, source=source)

@@ -17,7 +17,6 @@ from nas.engine.progress import ProgressObserver
 from nas.errors import LoggerError
 
 if TYPE_CHECKING:
-    from nas.engine.progress import ProgressObserver
     from nas.engine.search_progress import SearchProgress
     from nas.problem.budget import Budget
     from nas.store.folder import RunFolder

@@ -20,13 +20,16 @@ from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from supernets.distributed import check_workers
 
 
+def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
+    """Raises `JobError` for the training of a job that names a trained supernet."""
+    if kind == "training" and not job.supernet.trains:
+        text = f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it"
+        raise JobError(text, code="job.nothing-to-train")
+
+
 def prepare_new(job: SearchJob, kind: Kind, options: RunOptions, *, source: str) -> tuple[PreparedJob, Reuse]:
     """A job with what it takes from other runs; `NasError` if a teacher, board, cluster, CPU or run is not there."""
-    if kind == "training" and not job.supernet.trains:
-        raise JobError(
-            f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it",
-            code="job.nothing-to-train",
-        )
+    check_kind(job, kind, source=source)
     prepared = prepare_job(job, options.runs, source=source)
     check_trainable(prepared.supernets)
     environments = _check_reachable(prepared, kind, options, source=source)

@@ -1,4 +1,4 @@
-"""What the manifest of an export says of the files beside it."""
+"""The file names that the manifest of an export lists."""
 
 from __future__ import annotations
 

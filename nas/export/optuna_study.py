@@ -167,7 +167,9 @@ def _write(
 ) -> None:
     if name in optuna.get_all_study_names(opened):
         if not replace:
-            remedy = "choose another name with --name, or replace it with --replace"
+            remedy = (
+                "choose another name with --name, or replace it (also what an interrupted export left) with --replace"
+            )
             raise ExportFailedError(f"{storage} has a study named {name!r}; {remedy}", code="export.study-exists")
         optuna.delete_study(study_name=name, storage=opened)
     directions = ["maximize" if o.goal is Goal.MAXIMIZE else "minimize" for o in report.objectives]

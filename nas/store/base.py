@@ -113,6 +113,8 @@ class RunStore(Protocol):
         values = self._values(without=STATE_KEYS)
         try:
             return RunFacts.from_json(values)
+        except StoreError:
+            raise
         except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
             raise self._damaged(error) from error
 

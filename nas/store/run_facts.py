@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from nas.errors import StoreError
 from nas.problem.objectives import EXACT_METRICS, Constraint, Objective, Request, metrics_of
 from nas.problem.precision import Precisions
 from supernets.space import SearchSpace
@@ -130,12 +131,17 @@ class RunFacts:
         Earlier versions wrote one key at a time and the kind last, so that without it the others may be incomplete.
 
         Raises:
-            KeyError, TypeError, ValueError, UnknownNameError, SpaceError: they are damaged, or of a later version.
+            StoreError: they are of a later version.
+            KeyError, TypeError, ValueError, UnknownNameError, SpaceError: they are damaged.
         """
         if "kind" not in data:
             return None
         if data.get("facts_version", 1) > VERSION:
-            raise ValueError(f"facts of version {data['facts_version']}; this program reads up to {VERSION}")
+            raise StoreError(
+                f"the run was written by a later version of this program (facts of version {data['facts_version']}; this one "
+                f"reads up to {VERSION}); open it with that version",
+                code="store.unknown-version",
+            )
         return cls(
             name=data.get("name") or "",
             seed=data.get("seed") or 0,

@@ -1,1 +1,1 @@
-"""Evolutionary search by pymoo: `search` asks by one of `breeding`'s methods; what pymoo lacks is beside them."""
+"""Evolutionary search by pymoo's algorithms, and the ones that pymoo lacks."""

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nas.api.error_codes import PROBLEMS
 from nas.errors import ServiceError
-from nas.service.http.problems import make_problem, response_of
+from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.tokens import Tokens
 from nas.service.settings import ServiceSettings
 
@@ -99,7 +99,7 @@ class Access:
         try:
             name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
-            return response_of(make_problem(503, str(error), instance=path))
+            return response_of(problem_of(error, instance=path))
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {client[0] if client else ''}"):
             detail = "too many requests; wait before the next one"

@@ -178,9 +178,13 @@ def test_a_run_with_nothing_measured_yet_has_a_report() -> None:
 def test_a_training_has_no_front_to_report() -> None:
     training = MemoryStore()
     training.describe(training_facts())
-    for store in (training, MemoryStore()):
-        with raises("run.not-a-search", "train-1"):
-            build_report(store, run="train-1")
+    with raises("run.not-a-search", "train-1"):
+        build_report(training, run="train-1")
+
+
+def test_a_run_that_has_not_begun_has_no_report() -> None:
+    with raises("run.not-begun", "queued-1"):
+        build_report(MemoryStore(), run="queued-1")
 
 
 def test_json_is_plain_and_has_what_scripts_rely_on(report: RunReport) -> None:

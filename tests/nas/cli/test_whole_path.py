@@ -205,8 +205,8 @@ def test_a_trained_run_is_searched_without_training(after: Shell) -> None:
 
 def test_a_finished_run_is_not_resumed(after: Shell) -> None:
     assert_error(after.nas("resume", "small-1"), "small-1 is finished", "nas resume small-1 --evaluations +50")
-    assert_error(after.nas("resume", "small-1", "--evaluations", "29"), "small-1", "30 already")
-    assert_error(after.nas("resume", "small-1", "--minutes", "+5"), "30 evaluations are used up")
+    assert_error(after.nas("resume", "small-1", "--evaluations", "29"), "small-1", "30 already", code="budget.invalid")
+    assert_error(after.nas("resume", "small-1", "--minutes", "+5"), "30 evaluations are used up", code="budget.used-up")
     assert after.nas("runs", "--json").data[0]["status"] == "finished"
 
 

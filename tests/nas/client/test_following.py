@@ -120,8 +120,11 @@ class TestWatch:
             events=[lambda: httpx.Response(200, headers={"content-type": "text/html"}, text="<html>")],
             status=[lambda n=n: as_json(SUMMARIES[n]) for n in (0, 4)],
         )
-        assert list(script.client().watch("small-1")) == [SUMMARIES[0], SUMMARIES[4]]
+        gone_for: list[ServiceError] = []
+        watched = list(script.client().watch("small-1", on_gone=gone_for.append))
+        assert watched == [SUMMARIES[0], SUMMARIES[4]]
         assert script.times("events") == 3
+        assert gone_for == []  # the server answers, so nobody is to wait for it
 
     def test_the_server_says_how_long_to_wait(self) -> None:
         script = Script(events=[lambda: stream(b"retry: 1500\n" + event(SUMMARIES[0], 0)), lambda: sent(4)])

@@ -60,7 +60,6 @@ def path(tmp_path: Path) -> Path:
     [
         ("space", {"a": 1}, "space"),
         ("objectives", ["speed"], "speed"),
-        ("facts_version", VERSION + 1, str(VERSION + 1)),
         ("final", ["no key"], "no key"),
         ("plateau", {"evaluations": 1}, "gain"),
     ],
@@ -74,5 +73,16 @@ def test_a_damaged_description_is_an_error_that_names_the_store(
     try:
         with raises("store.damaged", str(path), mentions):
             store.facts(), store.state()
+    finally:
+        store.close()
+
+
+def test_facts_of_a_later_version_are_not_called_damaged(path: Path) -> None:
+    by_hand(path, "DELETE FROM info WHERE name = ?", "facts_version")
+    by_hand(path, "INSERT INTO info VALUES (?, ?)", "facts_version", json.dumps(VERSION + 1))
+    store = SqlStore.open(path, create=False, driver=False)
+    try:
+        with raises("store.unknown-version", str(VERSION + 1)):
+            store.facts()
     finally:
         store.close()
