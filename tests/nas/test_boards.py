@@ -44,7 +44,7 @@ def latencies(folder: Path) -> list[Any]:
         return [m for m in store.measurements() if m.request.metric == "latency_ms"]
 
 
-def test_a_board_that_is_not_there_is_told_before_training(cluster: Cluster, folder: Path) -> None:
+def test_an_absent_board_is_reported_before_training(cluster: Cluster, folder: Path) -> None:
     out, err = nas(folder, "search", "job.yaml", "--address", cluster.address).communicate(timeout=_PATIENCE_S)
     assert out == ""
     assert "hw-board: 1" in err
