@@ -18,7 +18,9 @@ _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 
 _AUTHENTICATION = "RAY_AUTH_MODE"
-_LOOK = "look at the address, HOST:PORT, that `ray start --head` printed there; with tokens, set RAY_AUTH_MODE=token here"
+_LOOK = (
+    "look at the address, HOST:PORT, that `ray start --head` printed there; with tokens, set RAY_AUTH_MODE=token here"
+)
 
 
 @contextmanager
