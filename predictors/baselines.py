@@ -11,8 +11,8 @@ from predictors.base import Array, Prediction, Predictor, query_array, training_
 from predictors.folds import held_out, make_folds
 from predictors.intervals import Spread
 from predictors.kernel_process import KernelProcess
+from predictors.label_scales import Bounds, LabelScale, errors_of
 from predictors.lightgbm import BASELINE, BASELINE_ROUNDS, LightGBMPredictor
-from predictors.scale import Bounds, LabelScale, errors_of
 
 
 class ConformalPredictor:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from predictors.base import Array, Prediction
-from predictors.scale import shifted
+from predictors.label_scales import shifted
 
 LEVEL = 0.9
 """Nominal coverage of the central interval."""

@@ -15,8 +15,8 @@ from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.errors import PredictorError
 from predictors.folds import Folds, evenly_spaced, held_out
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
-from predictors.scale import LabelScale, Standardiser
-from predictors.warp import LOG, PLAIN, WarpedLabels
+from predictors.label_scales import LabelScale, Standardiser
+from predictors.label_transforms import LOG, PLAIN, WarpedLabels
 
 WEIGHT_SIGMA = 1.0
 """Of the logarithm of each group's weight about the common one: a factor of e either way is unremarkable."""

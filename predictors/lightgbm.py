@@ -11,7 +11,7 @@ import numpy as np
 from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.folds import Folds, rest
 from predictors.intervals import Spread
-from predictors.scale import LabelScale
+from predictors.label_scales import LabelScale
 
 ROUNDS: tuple[int, ...] = tuple(range(0, 201, 25))
 """Numbers of trees that cross-validation chooses from; 0 is the base alone."""

@@ -10,7 +10,7 @@ from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.errors import PredictorError
 from predictors.folds import Folds
 from predictors.intervals import Spread
-from predictors.scale import Bounds, LabelScale, Standardiser, errors_of
+from predictors.label_scales import Bounds, LabelScale, Standardiser, errors_of
 
 
 class MeanPredictor:

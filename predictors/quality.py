@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from predictors.base import Array
 from predictors.folds import Folds, rest
 from predictors.intervals import Spread
-from predictors.scale import errors_of, shifted
+from predictors.label_scales import errors_of, shifted
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ import numpy as np
 import optuna
 
 from predictors.base import Array
-from predictors.candidates import LIGHTGBM, Candidate
+from predictors.candidate_models import LIGHTGBM, Candidate
 from predictors.ensemble import errors_by_model
+from predictors.feature_columns import FeatureLayout
 from predictors.folds import Folds, make_folds
 from predictors.kernel_process import KernelProcess
-from predictors.layout import FeatureLayout
+from predictors.label_scales import Bounds, LabelScale
 from predictors.lightgbm import ALONE, ALONE_ROUNDS, LightGBMPredictor
-from predictors.scale import Bounds, LabelScale
 
 _FINE_FOLDS = 20
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Dim, check_dims
 from supernets.cost import Cost, CostModel, CostTable
 from supernets.errors import SpaceError
-from supernets.live import clone_tree, place
+from supernets.live_subnets import clone_tree, place
 from supernets.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
-from supernets.families.nested import NestedFamily
+from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
-from supernets.families.single import SingleFamily
+from supernets.families.single_network import SingleFamily
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture

@@ -17,8 +17,8 @@ from supernets.checkpoint import INDEX, load_checkpoint, write_files
 from supernets.data import DataSet
 from supernets.errors import SupernetError, TrainingError
 from supernets.gradients import CPU, Group
-from supernets.loop import TrainingSettings
 from supernets.trainer import Epoch, train
+from supernets.training_loop import TrainingSettings
 
 _POLL_S = 0.2
 _STEP_INTERVAL_S = 0.5

@@ -17,9 +17,9 @@ from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, sa
 from supernets.data import DataSet, Part, by_length, head
 from supernets.errors import CheckpointError
 from supernets.gradients import ALONE, CPU, Reduction
-from supernets.loop import Loop, TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
+from supernets.training_loop import Loop, TrainingSettings
 
 _SHOWN_VALIDATION_IMAGES = 2000
 """For progress display (standard error about 0.7 points at 90 %)."""

@@ -17,9 +17,9 @@ from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.loop import TrainingSettings
-from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.nas.tolerant import take_any_noise, take_true_rounds
 from tests.postgres_server import Server, binaries, running_server
 

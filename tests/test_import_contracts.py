@@ -30,7 +30,7 @@ PLANTS = [
     ("nas-layers", "nas/search/base.py", "import nas.evaluation.base"),
     ("nas-layers", "nas/unlisted_package.py", ""),
     ("supernets-layers", "supernets/errors.py", "import supernets.space"),
-    ("supernets-layers", "supernets/families/spec.py", "import supernets.strategies"),
+    ("supernets-layers", "supernets/families/shared/spec.py", "import supernets.training_strategies"),
     ("hardware-layers", "hardware_profiles/errors.py", "import hardware_profiles.base"),
     ("hardware-layers", "hardware_profiles/measuring/session.py", "import hardware_profiles.profiler_factory"),
     ("torch", "supernets/space.py", "import torch"),

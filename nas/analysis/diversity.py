@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace

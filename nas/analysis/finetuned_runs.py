@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import point_json
 from nas.errors import JobError, StoreError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.analysis.points import Array, Point, Points, minimised_of, values_of
+from nas.analysis.network_values import Array, Point, Points, minimised_of, values_of
 from nas.problem.constraints import NearestInfeasible, total_violation
 from nas.problem.objectives import Constraint, Goal, Objective
 from nas.problem.pareto import hypervolume, hypervolume_history, non_dominated

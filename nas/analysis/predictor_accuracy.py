@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.analysis.points import values_of
+from nas.analysis.network_values import values_of
 from nas.analysis.report import RunReport
 from nas.store.base import Fit
 from predictors.folds import evenly_spaced

@@ -11,7 +11,7 @@ import numpy as np
 from nas.analysis import fronts
 from nas.analysis.formatting import format_value
 from nas.analysis.fronts import Nearest
-from nas.analysis.points import Point, Points
+from nas.analysis.network_values import Point, Points
 from nas.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
 from nas.analysis.significance import compare
 from nas.errors import StoreError, UnknownNameError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nas.analysis.fronts import Nearest
-from nas.analysis.points import Point
+from nas.analysis.network_selection import Limit
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
-from nas.analysis.selection import Limit
 
 
 def search_json(report: RunReport) -> dict[str, Any]:

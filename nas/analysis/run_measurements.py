@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.analysis.points import Points
+from nas.analysis.network_values import Points
 from nas.problem.objectives import Fidelity, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, Outcome, RunStore

@@ -17,8 +17,8 @@ from nas.errors import UnknownNameError
 from predictors.base import Array, Predictor
 from predictors.baselines import gaussian_process, lightgbm
 from predictors.linear import MeanPredictor, RidgePredictor
+from predictors.model_selection import MINIMUM_ROWS, AutoPredictor
 from predictors.quality import Scores
-from predictors.selection import MINIMUM_ROWS, AutoPredictor
 from predictors.threads import one_thread
 from supernets.space import Architecture
 

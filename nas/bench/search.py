@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nas.bench.errors import BenchmarkError
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.errors import UnknownNameError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised

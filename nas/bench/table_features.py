@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.bench.table import Table
-from predictors.layout import FeatureLayout
+from predictors.feature_columns import FeatureLayout
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _COUNTED_OPTIONS = 12

@@ -12,7 +12,7 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
-from supernets.families.single import innermost
+from supernets.families.single_network import innermost
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:

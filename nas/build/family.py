@@ -15,11 +15,11 @@ from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.encoder.pretrained import BertConfig
-from supernets.families.nested import NestedFamily
-from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
-from supernets.families.single import SingleFamily
-from supernets.families.spec import Spec
-from supernets.families.transformer import TransformerFamily
+from supernets.families.nested_networks import NestedFamily
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.spec import Spec
+from supernets.families.shared.transformer import TransformerFamily
+from supernets.families.single_network import SingleFamily
 from supernets.pretrained import TOKENIZER
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec

@@ -23,8 +23,8 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint, load_checkpoint
-from supernets.families.nested import NestedFamily
-from supernets.families.single import SingleFamily, innermost
+from supernets.families.nested_networks import NestedFamily
+from supernets.families.single_network import SingleFamily, innermost
 from supernets.sharing.spec import PLAIN
 from supernets.space import SearchSpace
 

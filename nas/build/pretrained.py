@@ -12,7 +12,7 @@ from nas.errors import JobError, StoreError
 from nas.store.folder import RunFolder, write_atomically
 from supernets.checkpoint import has_checkpoint, weights_digest
 from supernets.errors import CheckpointError
-from supernets.families.pretrained_transformer import PretrainedConfig, PretrainedTransformer
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer
 from supernets.pretrained import CONFIG, find_pretrained
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"

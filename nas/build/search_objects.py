@@ -13,7 +13,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.evaluation.environments import Environments
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
-from nas.evaluation.measured import Measured, Timed
+from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value

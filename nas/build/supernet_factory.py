@@ -22,15 +22,15 @@ from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet
-from supernets.families.single import SingleFamily
-from supernets.loop import TrainingSettings
+from supernets.families.single_network import SingleFamily
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
-from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.single_phase import (
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.attentive import AttentiveStrategy
+from supernets.training_strategies.instatune import InstaTuneStrategy
+from supernets.training_strategies.progressive import ProgressiveStrategy
+from supernets.training_strategies.single_phase import (
     LargestStrategy,
     SandwichStrategy,
     SinglePathStrategy,

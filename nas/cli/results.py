@@ -51,8 +51,8 @@ def show(
     """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
     no_collector()
     from nas.analysis.insight import insight_json
+    from nas.analysis.network_selection import best_within, parse_limits, within
     from nas.analysis.report_json import selection_json, show_json
-    from nas.analysis.selection import best_within, parse_limits, within
     from nas.cli.insight import print_insight
     from nas.engine.run import Run
     from nas.engine.run_table import training_json

@@ -11,7 +11,18 @@ from nas.config.errors import problem
 from nas.config.section import Section
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES
-from supernets.families.spec import Dimension, Flag, Kind, Number, Options, Ratios, Spec, Stages, Word, dimensions
+from supernets.families.shared.spec import (
+    Dimension,
+    Flag,
+    Kind,
+    Number,
+    Options,
+    Ratios,
+    Spec,
+    Stages,
+    Word,
+    dimensions,
+)
 
 _WITHOUT: tuple[object, ...] = (0, ())
 """Values of the models that say that the networks are without an optional dimension."""

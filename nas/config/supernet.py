@@ -22,7 +22,7 @@ from nas.config.space import SpaceConfig, space_config
 from nas.errors import UnknownNameError
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
-from supernets.families.spec import Spec
+from supernets.families.shared.spec import Spec
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 

@@ -12,11 +12,11 @@ import torch
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.loop import search
 from nas.engine.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.engine.run_options import RunOptions
+from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
-from nas.evaluation.cached import Cached
+from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.cluster import connected
 from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import InlineScoring, Scoring

@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.engine.search_progress import SearchProgress
 from nas.evaluation.base import Evaluator
-from nas.evaluation.cached import Cached
+from nas.evaluation.cached_evaluator import Cached
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.constraints import feasible_within_noise, violations
 from nas.problem.objectives import Constraint, Evaluation, Fidelity, Objective, minimised

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.run_measurements import RecordedSteps
 from nas.store.folder import RunsFolder
@@ -62,7 +62,7 @@ class Run(StoredRun):
         """
         from nas.analysis.finetuned_runs import finetunings_of
         from nas.analysis.insight import insight_of
-        from nas.analysis.selection import limits_of, parse_limits, within
+        from nas.analysis.network_selection import limits_of, parse_limits, within
         from nas.visualization.plot_files import write_plots
 
         with self.store() as store:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hardware_profiles.lookup_table import LookupTable
 from nas.errors import EvaluationError
 from nas.problem.precision import Precisions
-from predictors.layout import FeatureLayout
+from predictors.feature_columns import FeatureLayout
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.space import Architecture, SearchSpace

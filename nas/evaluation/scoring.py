@@ -17,7 +17,7 @@ from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_calls, runtime_version
 from supernets.base import Supernet
 from supernets.data import Part, by_length
-from supernets.onnx_export import INPUT, onnx_model
+from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 

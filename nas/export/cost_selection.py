@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.analysis.selection import parse_terms
+from nas.analysis.network_selection import parse_terms
 from nas.errors import SelectionError
 from nas.problem.objectives import EXACT_METRICS, Objective
 from nas.store.stored_run import StoredRun
 from supernets.base import Supernet
 from supernets.checkpoint import has_checkpoint, load_checkpoint
-from supernets.families.nested import NestedFamily
+from supernets.families.nested_networks import NestedFamily
 from supernets.space import Architecture
 
 MAX_NETWORKS = 10_000

@@ -14,7 +14,7 @@ from nas.errors import ExportFailedError
 from nas.evaluation.scoring import logits_of
 from nas.problem.objectives import Measurement
 from supernets.data import Part
-from supernets.onnx_export import INPUT
+from supernets.module_to_onnx import INPUT
 
 MAX_PARITY = 1e-4
 """Largest accepted difference from torch, over the standard deviation of torch's outputs."""

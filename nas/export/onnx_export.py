@@ -16,9 +16,9 @@ import onnx
 import torch
 from safetensors.torch import save as serialise_tensors
 
-from nas.analysis.points import Point
+from nas.analysis.network_selection import choose
+from nas.analysis.network_values import Point
 from nas.analysis.report import build_report
-from nas.analysis.selection import choose
 from nas.build.prepared_job import TrainedRun, load_trained_run
 from nas.errors import ExportFailedError, SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
@@ -29,7 +29,7 @@ from nas.export.provenance import Provenance, score_network
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.data import TextFormat, head
-from supernets.onnx_export import onnx_model
+from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import recalibrate
 
 _CHECKED_BATCHES = (1, 8)

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.build.prepared_job import TrainedRun
 from nas.errors import ExportFailedError
-from nas.evaluation.measured import Measured
+from nas.evaluation.measuring_evaluator import Measured
 from nas.evaluation.scoring import InlineScoring
 from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective, Request
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.data import ImageFormat, Part, TextFormat
-from supernets.onnx_export import INPUT
+from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
 

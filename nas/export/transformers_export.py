@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.analysis.network_selection import choose
 from nas.analysis.report import build_report
-from nas.analysis.selection import choose
 from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
@@ -21,8 +21,8 @@ from supernets.data import DataSet
 from supernets.errors import ExportError
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, write_bert
-from supernets.families.pretrained_transformer import renumbered
-from supernets.families.single import innermost
+from supernets.families.shared.pretrained_transformer import renumbered
+from supernets.families.single_network import innermost
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
 from supernets.space import Architecture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.analysis.selection import choose
+from nas.analysis.network_selection import choose
 from nas.config import SearchJob, job_of
 from nas.engine.run import Run
 from nas.errors import SelectionError

@@ -21,7 +21,7 @@ from nas.planning.latencies import measure_all
 from supernets.base import Supernet
 from supernets.data import head
 from supernets.graph import INPUT, LENGTH, LENGTH_NAME, BlockInput, BlockModel
-from supernets.onnx_export import onnx_model
+from supernets.module_to_onnx import onnx_model
 from supernets.space import Architecture
 
 _CALIBRATION_IMAGES = 32

@@ -23,7 +23,7 @@ from nas.planning.latencies import measure_all
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
 from supernets.base import Supernet
-from supernets.onnx_export import INPUT
+from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 from supernets.trainer import steps_per_epoch, time_training
 

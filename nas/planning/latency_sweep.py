@@ -19,9 +19,9 @@ from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.planning.latencies import measure_all
-from supernets.families.convolutional_spec import MAX_WIDTH
 from supernets.families.mobile_cnn.family import MobileCNN, MobileCNNFamily
 from supernets.families.mobile_cnn.spec import StageSpec
+from supernets.families.shared.convolutional_spec import MAX_WIDTH
 from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48

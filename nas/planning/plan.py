@@ -14,7 +14,7 @@ from nas.planning.estimate import Times, estimate
 from nas.planning.latencies import measure_all
 from supernets.cost import Cost
 from supernets.data import TextFormat
-from supernets.onnx_export import INPUT, onnx_model
+from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.space import Architecture
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nas.problem.objectives import Evaluation
 from nas.problem.pareto import Array
-from predictors.layout import FeatureLayout
+from predictors.feature_columns import FeatureLayout
 from supernets.space import Architecture
 
 Features = Callable[[Sequence[Architecture]], Array]

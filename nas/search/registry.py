@@ -68,7 +68,7 @@ ALGORITHMS: Mapping[str, Entry] = {
     "age-moea": Entry(_EVOLUTION, {"method": "age-moea"}),
     "u-nsga3": Entry(_EVOLUTION, {"method": "u-nsga3"}),
     "moead": Entry(_EVOLUTION, {"method": "moead"}),
-    "regularized-evolution": Entry("regularized:RegularizedEvolution"),
+    "regularized-evolution": Entry("regularized_evolution:RegularizedEvolution"),
     "local-search": Entry("local:LocalSearch"),
     "linas": Entry("linas:LINAS"),
     "optuna-tpe": Entry(_OPTUNA, {"sampler": "tpe"}),

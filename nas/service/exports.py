@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.analysis.selection import by_index, knee, select
+from nas.analysis.network_selection import by_index, knee, select
 from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
 from nas.service.jobs.task_queue import TaskRequests, status_fields
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.uploads.checks import check_disk_space
+from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.store.folder import RunsFolder

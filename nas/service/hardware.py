@@ -16,8 +16,8 @@ from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.jobs.task_queue import TaskRequests, status_fields
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.uploads.checks import checked_name
 from nas.service.uploads.onnx_models import keep_model
+from nas.service.uploads.storage_checks import checked_name
 from nas.service.views.profile_drift import ProfileDrift
 from nas.store.folder import write_atomically
 

@@ -16,8 +16,8 @@ from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceE
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskKind, Wanted
-from nas.service.uploads.checks import check_disk_space
 from nas.service.uploads.job_validation import JobValidator
+from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import SUBMITTED, RunSummaries
 from nas.store.base import RunStatus

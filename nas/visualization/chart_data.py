@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.analysis.formatting import shown_scale, title_of
 from nas.analysis.fronts import broken_by
-from nas.analysis.points import values_of
+from nas.analysis.network_values import values_of
 from nas.analysis.report import RunReport
 
 LOG_SPAN = 8.0

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.formatting import bound_text, shown_scale, title_of
 from nas.analysis.fronts import broken_by, of_profile
-from nas.analysis.points import Point, Points, errors_of, minimised_of, taken, values_of
+from nas.analysis.network_selection import Limit
+from nas.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
 from nas.analysis.report import RunReport
-from nas.analysis.selection import Limit
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.problem.pareto import non_dominated

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.formatting import constraint_text, format_value, miss_text, score_text, title_of
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.visualization.chart_data import heading
 from nas.visualization.front_panels import Panel

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.insight import Insight
+from nas.analysis.network_selection import Limit
 from nas.analysis.report import RunReport
-from nas.analysis.selection import Limit
 from nas.store.folder import write_all
 from nas.visualization.chart_data import PICTURES
 from nas.visualization.front_panels import front_panels

@@ -11,7 +11,7 @@ from typing import Any
 
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.formatting import format_value, score_text
-from nas.analysis.points import Point, keys_of
+from nas.analysis.network_values import Point, keys_of
 from nas.analysis.report import RunReport
 from nas.visualization import colours
 from nas.visualization.chart_data import convergence

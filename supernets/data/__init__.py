@@ -2,8 +2,8 @@
 
 from supernets.data.batching import augment, batches, by_length, typical_batches
 from supernets.data.data_sets import NAMES, load_data
+from supernets.data.in_memory import DataSet, ImageFormat, Part, TextFormat, head
 from supernets.data.options import ImageOptions, TextOptions
-from supernets.data.parts import DataSet, ImageFormat, Part, TextFormat, head
 
 __all__ = [
     "NAMES", "DataSet", "ImageFormat", "ImageOptions", "Part", "TextFormat", "TextOptions", "augment", "batches", "by_length",

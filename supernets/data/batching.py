@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from supernets.data.parts import Part, trimmed
+from supernets.data.in_memory import Part, trimmed
 
 _WINDOW = 50
 """Batches whose sentences are sorted by length together: long enough to save most of the padding, short enough to mix."""

@@ -11,10 +11,10 @@ from sklearn.datasets import load_digits
 
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder
+from supernets.data.in_memory import DataSet, ImageFormat, Part, TextFormat
+from supernets.data.labelled_examples import Examples, Source, invalid_option, missing, wrong_kind
 from supernets.data.options import ImageOptions, TextOptions
-from supernets.data.parts import DataSet, ImageFormat, Part, TextFormat
 from supernets.data.pixels import check_memory, fit, normalise, statistics
-from supernets.data.source import Examples, Source, invalid_option, missing, wrong_kind
 from supernets.data.splitting import Split, split
 from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer

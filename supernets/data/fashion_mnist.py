@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.data.source import Examples, Source, missing, unreadable
+from supernets.data.labelled_examples import Examples, Source, missing, unreadable
 
 CLASS_NAMES = (
     "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from supernets.data.pixels import check_memory
-from supernets.data.source import (
+from supernets.data.labelled_examples import (
     CLUTTER,
     PARTS,
     Examples,
@@ -25,6 +24,7 @@ from supernets.data.source import (
     missing,
     unreadable,
 )
+from supernets.data.pixels import check_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from supernets.data.parts import Part
-from supernets.data.source import Examples, too_large
+from supernets.data.in_memory import Part
+from supernets.data.labelled_examples import Examples, too_large
 
 MAX_GIB = 4
 """The most memory that the images of a data set may take as float32; all are held in memory."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.data.source import Examples, Source
+from supernets.data.labelled_examples import Examples, Source
 from supernets.errors import DataError
 
 _unsplittable = partial(DataError, code="data.unsplittable")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from supernets.data.labelled_examples import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.options import TextOptions
-from supernets.data.source import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, Row, read_table
 

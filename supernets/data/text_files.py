@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from supernets.data.source import CLUTTER, misplaced, missing, too_large, unreadable
+from supernets.data.labelled_examples import CLUTTER, misplaced, missing, too_large, unreadable
 
 MAX_MIB = 512
 """The most text that is read; all is held in memory."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from supernets.data.source import malformed
+from supernets.data.labelled_examples import malformed
 from supernets.data.text_files import TextFile
 
 _TEXTS = ("text", "sentence", "review", "content", "message")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
-from supernets.data.source import too_large
+from supernets.data.labelled_examples import too_large
 from supernets.errors import DataError
 
 _unusable = partial(DataError, code="data.tokenizer-unusable")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from supernets.families.encoder.spec import ENCODER, EncoderSpec
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
 from supernets.families.resnet.spec import RESNET, ResNetSpec
-from supernets.families.spec import Spec
+from supernets.families.shared.spec import Spec
 from supernets.families.vit.spec import VIT, ViTSpec
 from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec
 

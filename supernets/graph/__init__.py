@@ -1,7 +1,7 @@
 """Lowering of modules to ONNX models in milliseconds, whole or block by block.
 
 A table has a rule for each plain module; torch.fx traces the forward of each composite class once. A module or operation
-without a rule raises `LoweringError`, and `supernets.onnx_export.onnx_model` then uses torch's exporter.
+without a rule raises `LoweringError`, and `supernets.module_to_onnx.onnx_model` then uses torch's exporter.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from supernets.graph.block_division import Piece, cut, whole
 from supernets.graph.ir import LENGTH, TOKENS, Shape
-from supernets.graph.pieces import Piece, cut, whole
 from supernets.graph.serialise import OPSET, serialise
-from supernets.graph.walk import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
+from supernets.graph.traversal import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
 
 __all__ = [
     "BATCH", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "TOKENS", "BlockInput", "BlockModel", "block_keys",

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from supernets.graph.block_division import Piece
 from supernets.graph.ir import BATCH_SIZE, LENGTH
-from supernets.graph.pieces import Piece
-from supernets.graph.walk import BATCH, LENGTH_NAME, OUTPUT
+from supernets.graph.traversal import BATCH, LENGTH_NAME, OUTPUT
 
 OPSET = 18
 """The default of torch's exporter."""

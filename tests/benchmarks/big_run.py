@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status

@@ -37,7 +37,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import BATCH, INPUT, OPSET, OUTPUT, lower
-from supernets.onnx_export import to_onnx
+from supernets.module_to_onnx import to_onnx
 from supernets.space import Architecture
 
 NETWORKS = {"tiny": (28, 1, 10), "mobile": (224, 3, 1000)}

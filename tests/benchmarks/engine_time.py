@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request, Status
 from nas.search.registry import ALGORITHMS, SearchProblem, make_algorithm

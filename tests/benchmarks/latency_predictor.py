@@ -39,9 +39,9 @@ from nas.planning.calibrate import calibrate
 from nas.store.folder import RunsFolder
 from predictors import baselines
 from predictors.base import Predictor
+from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
-from predictors.scale import LabelScale
-from predictors.selection import AutoPredictor
+from predictors.model_selection import AutoPredictor
 from supernets.graph import INPUT, lower
 from supernets.space import Architecture
 

@@ -18,7 +18,7 @@ from typing import Self
 
 from nas.bench.search import Replay
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget

@@ -32,8 +32,8 @@ from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.config import SearchJob, load_job
 from nas.engine.finalists import choose_finalists
-from nas.engine.loop import search
-from nas.evaluation.cached import Cached
+from nas.engine.search_loop import search
+from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.environments import Environments
 from nas.evaluation.ray_pool import RayPool
@@ -44,7 +44,7 @@ from nas.problem.pareto import hypervolume, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
-from supernets.onnx_export import INPUT
+from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
 ALGORITHMS = ("guided", "random", "uniform scaling")

@@ -24,10 +24,10 @@ from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.loop import TrainingSettings
-from supernets.onnx_export import INPUT
-from supernets.strategies.single_phase import SandwichStrategy
+from supernets.module_to_onnx import INPUT
 from supernets.trainer import train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import SandwichStrategy
 
 HERE = Path(__file__).parent
 SPEC = CNNSpec(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.bench.table import Table, TableEvaluator
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget, Plateau

@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from nas.bench.table import Table
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget

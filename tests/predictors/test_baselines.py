@@ -9,8 +9,8 @@ import numpy as np
 from predictors.base import Predictor
 from predictors.baselines import ConformalPredictor, gaussian_process, lightgbm
 from predictors.folds import held_out, make_folds
+from predictors.label_scales import LabelScale
 from predictors.linear import MeanPredictor, RidgePredictor
-from predictors.scale import LabelScale
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 
 

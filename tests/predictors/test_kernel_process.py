@@ -13,7 +13,7 @@ from predictors.base import Array
 from predictors.folds import make_folds, rest
 from predictors.gaussian import JITTER
 from predictors.kernel_process import AMPLITUDE_SIGMA, REFIT_ROWS, KernelProcess, Posterior
-from predictors.scale import LabelScale
+from predictors.label_scales import LabelScale
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 from tests.errors import raises
 

@@ -8,9 +8,9 @@ from lightgbm import LGBMRegressor
 from predictors.base import Predictor
 from predictors.baselines import lightgbm
 from predictors.folds import make_folds
+from predictors.label_scales import LabelScale
 from predictors.lightgbm import BASELINE, MINIMUM_ROWS, LightGBMPredictor, ResidualBooster
 from predictors.linear import RidgePredictor
-from predictors.scale import LabelScale
 from tests.contracts.predictor import PredictorContract
 
 

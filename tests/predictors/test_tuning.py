@@ -10,12 +10,12 @@ import optuna
 import pytest
 
 from predictors.base import Array
-from predictors.candidates import LIGHTGBM, Candidate, candidates
+from predictors.candidate_models import LIGHTGBM, Candidate, candidates
+from predictors.feature_columns import FeatureLayout
 from predictors.folds import make_folds
 from predictors.kernel_process import KernelProcess
-from predictors.layout import FeatureLayout
+from predictors.label_scales import LabelScale
 from predictors.lightgbm import PARAMETERS, LightGBMPredictor
-from predictors.scale import LabelScale
 from predictors.tuning import Tuner
 
 LAYOUT = FeatureLayout(macs=0, aggregates=(0, 1))

@@ -22,7 +22,7 @@ from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
 from supernets.graph import INPUT, input_shape_of, lower
-from supernets.onnx_export import to_onnx
+from supernets.module_to_onnx import to_onnx
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture, Option
 

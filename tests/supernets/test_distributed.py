@@ -13,9 +13,9 @@ from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
 from supernets.distributed import check_capacity, train_on_workers
-from supernets.loop import TrainingSettings
-from supernets.strategies.single_phase import SandwichStrategy
 from supernets.trainer import Epoch, train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.ray_cluster import actors_of, kill, running_cluster

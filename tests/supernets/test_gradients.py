@@ -18,9 +18,9 @@ from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
 from supernets.gradients import ALONE, Reduction
-from supernets.loop import Loop, TrainingSettings
-from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.single_phase import SandwichStrategy, SortedStrategy
+from supernets.training_loop import Loop, TrainingSettings
+from supernets.training_strategies.attentive import AttentiveStrategy
+from supernets.training_strategies.single_phase import SandwichStrategy, SortedStrategy
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 

@@ -15,7 +15,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import BATCH, INPUT, OUTPUT, lower, lower_blocks
-from supernets.onnx_export import to_onnx
+from supernets.module_to_onnx import to_onnx
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.supernets.plain_networks import ResNet, ViT, difference, mobilenet, outputs, prepared, run

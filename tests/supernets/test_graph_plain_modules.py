@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from supernets.graph import lower, lower_blocks
-from supernets.live import clone_tree
+from supernets.live_subnets import clone_tree
 from tests.errors import raises
 from tests.supernets.plain_networks import difference, run
 

@@ -15,12 +15,12 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
-from supernets.strategies.single_phase import LargestStrategy
 from supernets.trainer import correct_predictions, train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import LargestStrategy
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.supernets import invariants

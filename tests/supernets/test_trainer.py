@@ -19,12 +19,12 @@ from supernets.axes import slice_tensor
 from supernets.base import BatchLoss, Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
 from supernets.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, head
-from supernets.loop import Loop, TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
-from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.single_phase import SandwichStrategy, SinglePathStrategy, SortedStrategy
 from supernets.trainer import Epoch, correct_predictions, time_training, train
+from supernets.training_loop import Loop, TrainingSettings
+from supernets.training_strategies.instatune import InstaTuneStrategy
+from supernets.training_strategies.single_phase import SandwichStrategy, SinglePathStrategy, SortedStrategy
 from tests.conftest import Trained, digits_family
 from tests.errors import raises
 

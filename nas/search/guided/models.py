@@ -15,7 +15,7 @@ from nas.search.base import Features, FeatureSource, Values
 from nas.search.guided.gene_features import GeneFeatures, wirings
 from nas.search.guided.surrogate import HammingProcess
 from predictors.folds import evenly_spaced
-from predictors.selection import AutoPredictor
+from predictors.model_selection import AutoPredictor
 from supernets.space import Architecture, SearchSpace
 
 CELL_ROWS = 80

@@ -13,11 +13,11 @@ from nas.problem.objectives import Goal
 from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.folds import evenly_spaced, held_out, make_folds
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
+from predictors.label_scales import Bounds, LabelScale
+from predictors.label_transforms import LOG, WarpedLabels, best_warp
 from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.quality import Quality, Scores
-from predictors.scale import Bounds, LabelScale
 from predictors.threads import one_thread
-from predictors.warp import LOG, WarpedLabels, best_warp
 
 LIKELIHOOD_ROWS = 200
 """Rows from which the weights are learnt, at most; each likelihood costs n³."""

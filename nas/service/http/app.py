@@ -20,7 +20,7 @@ from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
-from nas.service.routes import exports, hardware, login, operations, results, runs
+from nas.service.rest_routes import exports, hardware, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams

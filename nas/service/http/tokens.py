@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nas.errors import ServiceError, UnknownNameError
-from nas.service.uploads.checks import checked_name
+from nas.service.uploads.storage_checks import checked_name
 from nas.store.folder import write_atomically
 
 _PREFIX = "nas_"

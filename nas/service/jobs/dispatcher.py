@@ -16,7 +16,7 @@ from nas.engine.run_table import RunSnapshot
 from nas.errors import NasError, RunHeldError
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
-from nas.service.jobs.steps import Step, deaths, is_active, steps
+from nas.service.jobs.next_steps import Step, deaths, is_active, steps
 from nas.service.jobs.task_queue import TaskQueue
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
-from nas.service.uploads.checks import check_disk_space
+from nas.service.uploads.storage_checks import check_disk_space
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 """Allowed suffixes of image files, and the format of each."""

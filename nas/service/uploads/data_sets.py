@@ -9,7 +9,7 @@ from nas.api import schemas
 from nas.errors import JobError, RunStateError
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.archives import unpack_images
-from nas.service.uploads.checks import checked_name
+from nas.service.uploads.storage_checks import checked_name
 
 UPLOADED = "uploads"
 """The folder of uploads in paths of job files: ``path: uploads/NAME``."""

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
-from nas.service.uploads.checks import check_disk_space
+from nas.service.uploads.storage_checks import check_disk_space
 
 _CHUNK = 1024 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from nas.analysis.fronts import broken_by, comparable, front_hypervolume, front_of
-from nas.analysis.points import minimised_of
+from nas.analysis.network_values import minimised_of
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import SelectionError

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 from nas.analysis.fronts import broken_by
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.problem.objectives import Constraint, Objective

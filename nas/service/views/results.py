@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.analysis.points import Point
+from nas.analysis.network_selection import best_within, parse_limits, within
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
-from nas.analysis.selection import best_within, parse_limits, within
 from nas.api import schemas
 from nas.errors import RunStateError, SelectionError
 from nas.problem.objectives import Objective

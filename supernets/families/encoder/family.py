@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from supernets.axes import Dim
 from supernets.errors import SpaceError
-from supernets.families.described import DescribedFamily, Numbers
 from supernets.families.encoder.spec import EncoderSpec
-from supernets.families.layers import weighted
-from supernets.families.spec import Number
-from supernets.families.transformer import INITIAL_STD, Attention, TransformerFamily, mlp
+from supernets.families.shared.layers import weighted
+from supernets.families.shared.spec import Number
+from supernets.families.shared.spec_family import DescribedFamily, Numbers
+from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily, mlp
 from supernets.space import Architecture
 from supernets.tokens import first_rows, padding_mask
 

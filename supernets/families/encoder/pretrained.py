@@ -12,8 +12,8 @@ from torch import Tensor
 
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec, space_within
-from supernets.families.model_folder import TensorFile, read_settings
-from supernets.families.pretrained_transformer import (
+from supernets.families.shared.model_folder import TensorFile, read_settings
+from supernets.families.shared.pretrained_transformer import (
     Layout,
     PretrainedConfig,
     PretrainedTransformer,
@@ -22,7 +22,7 @@ from supernets.families.pretrained_transformer import (
     read_sizes,
     write_network,
 )
-from supernets.families.transformer import TransformerFamily
+from supernets.families.shared.transformer import TransformerFamily
 from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from supernets.space import Architecture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from supernets.families.transformer_spec import LayersSpec, sixths
+from supernets.families.shared.transformer_spec import LayersSpec, sixths
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from supernets.axes import Dim
-from supernets.families.convolutional import ConvolutionalFamily, conv_norm_dims
-from supernets.families.convolutional_spec import Activation, make_divisible
-from supernets.families.layers import ConvNormAct, SqueezeExcite, conv_norm, weighted
 from supernets.families.mobile_cnn.spec import CNNSpec
+from supernets.families.shared.convolutional import ConvolutionalFamily, conv_norm_dims
+from supernets.families.shared.convolutional_spec import Activation, make_divisible
+from supernets.families.shared.layers import ConvNormAct, SqueezeExcite, conv_norm, weighted
 from supernets.space import Architecture
 
 

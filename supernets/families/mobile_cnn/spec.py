@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from supernets.errors import DimensionError, SpaceError
-from supernets.families.convolutional_spec import (
+from supernets.families.shared.convolutional_spec import (
     MAX_WIDTH,
     Activation,
     Channels,
@@ -17,7 +17,7 @@ from supernets.families.convolutional_spec import (
     Stride,
     Width,
 )
-from supernets.families.spec import Number, Options, Spec
+from supernets.families.shared.spec import Number, Options, Spec
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from supernets.axes import Dim
-from supernets.families.convolutional import ConvolutionalFamily, conv_norm_dims
-from supernets.families.convolutional_spec import make_divisible
-from supernets.families.layers import ConvNormAct, conv_norm, weighted
 from supernets.families.resnet.spec import ResNetSpec, bottleneck
+from supernets.families.shared.convolutional import ConvolutionalFamily, conv_norm_dims
+from supernets.families.shared.convolutional_spec import make_divisible
+from supernets.families.shared.layers import ConvNormAct, conv_norm, weighted
 from supernets.space import Architecture, Choice
 
 

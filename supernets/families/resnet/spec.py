@@ -8,8 +8,15 @@ from functools import partial
 from typing import Annotated
 
 from supernets.errors import SpaceError
-from supernets.families.convolutional_spec import ConvolutionalSpec, Depth, Resolution, Stride, Width, make_divisible
-from supernets.families.spec import Ratios, Spec, check_distinct
+from supernets.families.shared.convolutional_spec import (
+    ConvolutionalSpec,
+    Depth,
+    Resolution,
+    Stride,
+    Width,
+    make_divisible,
+)
+from supernets.families.shared.spec import Ratios, Spec, check_distinct
 
 
 @dataclass(frozen=True)

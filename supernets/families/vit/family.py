@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
-from supernets.families.vision_transformer import VisionTransformerFamily
+from supernets.families.shared.vision_transformer import VisionTransformerFamily
 from supernets.families.vit.spec import ViTSpec, hidden_channels
 from supernets.space import Option
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Self
 
 from supernets.errors import DimensionError
-from supernets.families.spec import Number, Options, Ratios, Spec, check_distinct
+from supernets.families.shared.spec import Number, Options, Ratios, Spec, check_distinct
 
 
 @dataclass(frozen=True)

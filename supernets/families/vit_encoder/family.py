@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from supernets.families.described import ImageFamily, Numbers
-from supernets.families.vision_transformer import VisionTransformerFamily
+from supernets.families.shared.spec_family import ImageFamily, Numbers
+from supernets.families.shared.vision_transformer import VisionTransformerFamily
 from supernets.families.vit_encoder.spec import ViTEncoderSpec
 
 

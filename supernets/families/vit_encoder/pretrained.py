@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supernets.families.model_folder import Settings, TensorFile, read_settings, unusable
-from supernets.families.pretrained_transformer import (
+from supernets.families.shared.model_folder import Settings, TensorFile, read_settings, unusable
+from supernets.families.shared.pretrained_transformer import (
     Layout,
     PretrainedConfig,
     PretrainedTransformer,
@@ -22,7 +22,7 @@ from supernets.families.pretrained_transformer import (
     read_sizes,
     write_network,
 )
-from supernets.families.transformer import TransformerFamily
+from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
 from supernets.pretrained import CONFIG, PREPROCESSOR, WEIGHTS

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from supernets.families.spec import Number
-from supernets.families.transformer_spec import LayersSpec, sixths
+from supernets.families.shared.spec import Number
+from supernets.families.shared.transformer_spec import LayersSpec, sixths
 
 
 @dataclass(frozen=True)

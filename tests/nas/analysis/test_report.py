@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from nas.analysis.points import Point
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import search_json, show_json
 from nas.errors import UnknownNameError
@@ -219,7 +219,7 @@ def test_accuracy_errors_are_of_the_stored_answers(report: RunReport) -> None:
 
 def test_reading_a_run_loads_neither_torch_nor_a_plotting_library() -> None:
     code = (
-        "import sys, nas.analysis.report, nas.analysis.selection, nas.analysis.report_json\n"
+        "import sys, nas.analysis.report, nas.analysis.network_selection, nas.analysis.report_json\n"
         "import nas.visualization.chart_data, nas.visualization.html_page\n"
         "print([m for m in ('torch', 'matplotlib', 'plotly', 'pandas', 'ray') if m in sys.modules])"
     )

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from nas.engine.run import Run
 from nas.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
-from supernets.loop import Loop
 from supernets.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
+from supernets.training_loop import Loop
 from tests.nas.cli.test_pretrained_images import JOB as IMAGES
 from tests.nas.cli.test_pretrained_images import MEAN, save_vit
 from tests.nas.commands import Answer, Shell, assert_error

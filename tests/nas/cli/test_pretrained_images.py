@@ -20,7 +20,7 @@ from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.export import transformers_export as exports
 from nas.store.folder import RunsFolder
-from supernets.families.pretrained_transformer import PretrainedTransformer
+from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.vit_encoder.pretrained import read_vit
 from tests.errors import raises
 from tests.nas.commands import Shell

@@ -14,8 +14,8 @@ from nas.analysis.report import build_report
 from nas.analysis.report_json import show_json
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists
-from nas.engine.loop import search
 from nas.engine.screening import Stages, accuracy_is_cheaper, known_evaluation, reasons_to_skip
+from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised

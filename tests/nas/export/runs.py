@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.finetuning_improvement import Change, FinetunedNetwork, Improvement
-from nas.analysis.points import Point, Points
+from nas.analysis.network_values import Point, Points
 from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
 from nas.problem.budget import Budget

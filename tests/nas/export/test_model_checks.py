@@ -11,7 +11,7 @@ from torch import nn
 from hardware_profiles.runtime import run_model
 from nas.export.model_checks import MAX_PARITY, as_measured, parity
 from nas.problem.objectives import Measurement, Request, Status
-from supernets.onnx_export import onnx_model
+from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import recalibrate
 from tests.conftest import Trained
 from tests.errors import raises

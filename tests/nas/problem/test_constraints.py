@@ -11,7 +11,7 @@ import pytest
 
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
 from nas.problem.constraints import (

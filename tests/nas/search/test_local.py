@@ -18,7 +18,7 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
-from tests.nas.search.test_regularized import apart
+from tests.nas.search.test_regularized_evolution import apart
 
 
 class TestLocalSearch(SearchContract, ConstraintContract):

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from nas.bench.table import Table
-from nas.engine.loop import search
+from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
 from nas.search.registry import SearchProblem, make_algorithm

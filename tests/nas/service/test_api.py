@@ -20,7 +20,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hardware_profiles.catalog import load_profile
-from nas.analysis.selection import knee, select
+from nas.analysis.network_selection import knee, select
 from nas.api.error_codes import DESCRIPTIONS
 from nas.api.schemas import ExportRequest
 from nas.config import load_job
@@ -243,7 +243,7 @@ def test_requests_are_rejected_where_the_disk_is_nearly_full(
     run = searched(runs).id
     free = [2**40]
     monkeypatch.setattr(
-        "nas.service.uploads.checks.shutil.disk_usage",
+        "nas.service.uploads.storage_checks.shutil.disk_usage",
         lambda folder: Usage(2**41, 0, free.pop() if free[1:] else free[0]),
     )
     assert client.get(f"{API}/ready").json()["parts"]["runs"] == "ok"

@@ -23,7 +23,7 @@ from nas.errors import (
 )
 from nas.export.transformers_export import export_transformers
 from nas.service.jobs.job_runner import JobState
-from nas.service.routes.operations import readiness
+from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted

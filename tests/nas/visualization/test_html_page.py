@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from nas.analysis.finetuned_runs import Finetuning
+from nas.analysis.network_selection import Limit, parse_limits
 from nas.analysis.report import RunReport, build_report
-from nas.analysis.selection import Limit, parse_limits
 from nas.visualization import chart_data, html_page
 from nas.visualization.front_panels import FINETUNED_NAME, Networks, front_panels
 from supernets.space import Choice, SearchSpace

@@ -12,8 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from nas.analysis.network_selection import parse_limits
 from nas.analysis.report import build_report
-from nas.analysis.selection import parse_limits
 from nas.bench.search import Row
 from nas.bench.search_plot import search_page
 from nas.visualization import chart_data

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas.analysis.network_selection import Limit, parse_limits, within
 from nas.analysis.report import RunReport, build_report
-from nas.analysis.selection import Limit, parse_limits, within
 from nas.problem.precision import Precisions
 from nas.visualization import chart_data, front_panels
 from nas.visualization.chart_data import convergence, heading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from supernets.data.source import Examples, Source
+from supernets.data.labelled_examples import Examples, Source
 from supernets.data.splitting import split
 from tests.errors import raises
 

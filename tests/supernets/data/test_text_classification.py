@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supernets.data import TextOptions, text_classification, text_files
-from supernets.data.source import Examples, Source
+from supernets.data.labelled_examples import Examples, Source
 from tests.errors import raises
 
 GOOD = ["good", 'said "good", twice', "gut, gül 好", "two\nlines", "it's  fine"]

@@ -10,7 +10,7 @@ from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.families.single import SingleFamily
+from supernets.families.single_network import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec

@@ -13,7 +13,7 @@ import torch
 
 from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
-from supernets.families.nested import NestedFamily
+from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.spec import SharingSpec
 from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made

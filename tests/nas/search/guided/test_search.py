@@ -24,7 +24,7 @@ from nas.search.guided.search import GuidedSearch, n_evolved
 from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
-from predictors.layout import FeatureLayout
+from predictors.feature_columns import FeatureLayout
 from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
 from tests.contracts.search import (

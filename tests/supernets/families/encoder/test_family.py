@@ -21,9 +21,9 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import ENCODER, EncoderSpec, space_within
-from supernets.families.transformer import kept_layers
+from supernets.families.shared.transformer import kept_layers
 from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower, lower_blocks
-from supernets.onnx_export import to_onnx
+from supernets.module_to_onnx import to_onnx
 from supernets.space import Option
 from supernets.tokens import padding_mask
 from tests.errors import raises

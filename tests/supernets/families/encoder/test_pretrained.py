@@ -17,7 +17,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, read_bert_config, write_bert
 from supernets.families.encoder.spec import EncoderSpec
-from supernets.families.transformer_spec import KEPT
+from supernets.families.shared.transformer_spec import KEPT
 from supernets.pretrained import CONFIG, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.errors import raises

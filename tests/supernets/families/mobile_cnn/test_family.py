@@ -18,9 +18,9 @@ from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
-from supernets.families.layers import Resize
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
+from supernets.families.shared.layers import Resize
 from supernets.graph import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option

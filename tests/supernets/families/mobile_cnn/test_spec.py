@@ -9,7 +9,7 @@ import pytest
 
 from supernets.errors import SpaceError
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
-from supernets.families.spec import MAX_STAGES
+from supernets.families.shared.spec import MAX_STAGES
 from tests.errors import raises
 
 STAGE = StageSpec(stride=2, depth=(1, 2), width=(8, 16), kernel=(3, 5), expand=(2,))

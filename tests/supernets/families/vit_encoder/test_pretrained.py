@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from supernets.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec
-from supernets.families.transformer_spec import KEPT
+from supernets.families.shared.transformer_spec import KEPT
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, read_vit_config, write_vit
 from supernets.families.vit_encoder.spec import ViTEncoderSpec

@@ -1,0 +1,194 @@
+"""The search loop: ask, evaluate, store, tell. Resuming runs the same loop over what the store holds."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from nas.engine.screening import Stages, accuracy_is_cheaper, reasons_to_skip
+from nas.engine.search_progress import FrontTracker, SearchProgress
+from nas.engine.staged_evaluation import BatchEvaluation
+from nas.engine.stop_criteria import StopCallback, StopCriteria
+from nas.evaluation.base import Evaluator
+from nas.evaluation.cached_evaluator import Cached
+from nas.problem.budget import Budget, Stop, StopReason
+from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
+from nas.problem.precision import Precisions
+from nas.search.base import SearchAlgorithm
+from nas.store.base import Fit, RunStore
+from supernets.space import Architecture, SearchSpace
+
+
+def search(
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    algorithm: SearchAlgorithm,
+    evaluator: Evaluator,
+    store: RunStore,
+    budget: Budget,
+    *,
+    batch: int,
+    constraints: Sequence[Constraint] = (),
+    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    retry_failures: bool = False,
+    stop_when: StopCallback = lambda evaluations: "",
+    screen_images: int | None = None,
+    on_progress: Callable[[SearchProgress], None] = lambda progress: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Evaluation]:
+    """Runs the search to the end of its budget and returns all evaluations in order.
+
+    What the store holds is replayed first: the algorithm gets the recorded asks with their stored measurements, and only
+    missing ones are measured, so that a search that was killed continues as if it had not been. The time that earlier
+    drivers took counts against the budget.
+
+    Args:
+        space: of candidates: `Precisions.space` of the networks'.
+        constraints: what breaks one enters neither front nor hypervolume; their metrics are measured, too.
+        retry_failures: measure again what the store holds as failed; else the failure is replayed.
+        stop_when: a further criterion to stop, checked before each ask after the first.
+        screen_images: take accuracies on this number of images first, and the rest of a candidate's metrics only where it
+            may still enter the front; the evaluator has the same number. None takes all metrics of every candidate.
+
+    Raises:
+        EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
+    """
+    metrics = metrics_of(objectives, constraints)
+    tracker = FrontTracker(objectives, constraints)
+    evaluations: list[Evaluation] = []
+
+    def show(n_complete: int = 0) -> None:
+        on_progress(tracker.progress(len(evaluations) + n_complete, budget.evaluations))
+
+    candidates = BatchEvaluation(
+        evaluator=Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures),
+        store=store, metrics=metrics, precisions=precisions, on_complete=show,
+    )  # fmt: skip
+    run = _Search(
+        space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
+        store=store, budget=budget, batch=batch, criteria=StopCriteria(budget, stop_when), tracker=tracker,
+        screen_images=screen_images, show=show, clock=clock, evaluations=evaluations,
+    )  # fmt: skip
+    with _frozen_garbage_collector():
+        run.run()
+    return evaluations
+
+
+@contextmanager
+def _frozen_garbage_collector() -> Iterator[None]:
+    """Excludes existing objects from garbage collection: a pass over modules, data and weights takes 0.1 s and more, while
+    all workers wait for their next batch."""
+    if gc.get_freeze_count():  # the caller has frozen them, and keeps them so
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@dataclass(kw_only=True)
+class _Search:
+    """A search: its parts, and its evaluations so far."""
+
+    space: SearchSpace
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
+    algorithm: SearchAlgorithm
+    candidates: BatchEvaluation
+    store: RunStore
+    budget: Budget
+    batch: int
+    criteria: StopCriteria
+    tracker: FrontTracker
+    screen_images: int | None
+    show: Callable[[], None]
+    clock: Callable[[], float]
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    def run(self) -> None:
+        recorded, state, started = self.store.asks(), self.store.state(), self.clock()
+        step, seconds = 0, state.searched_seconds
+        while (stop := self._stop(step, len(recorded), state.stop, seconds)) is None:
+            asked = self._replay(step, recorded[step]) if step < len(recorded) else self._ask(step)
+            if not asked:
+                stop = Stop(StopReason.SPACE_EXHAUSTED)
+                break
+            self._evaluate(asked)
+            step += 1
+            if step >= len(recorded):
+                seconds = state.searched_seconds + self.clock() - started
+                self.store.update_state(searched_seconds=seconds)
+        self.store.update_state(stop=stop)
+        if self.algorithm.fits() and self.algorithm.ask(
+            self.batch
+        ):  # the last models' predictions of the next networks
+            self._record_fits(step)
+
+    def _stop(self, step: int, n_recorded: int, recorded: Stop | None, seconds: float) -> Stop | None:
+        """Why the search stops before a step; None while it continues.
+
+        Args:
+            recorded: the stop of an earlier driver; a resume does not continue a search that ended, but a larger budget of
+                evaluations does.
+        """
+        if len(self.evaluations) >= self.budget.evaluations:
+            return Stop(StopReason.EVALUATIONS)
+        if step < n_recorded:
+            return None
+        if recorded is not None and recorded.reason is not StopReason.EVALUATIONS:
+            return recorded
+        return self.criteria.check(self.evaluations, seconds) if step else None
+
+    def _ask(self, step: int) -> list[Architecture]:
+        if step == 0:
+            asked = list(dict.fromkeys([self.space.smallest, self.space.largest]))
+        else:
+            asked = self.algorithm.ask(min(self.batch, self.budget.evaluations - len(self.evaluations)))
+            self._record_fits(step)
+        if asked:
+            self.store.record_ask(step, asked)
+        return asked
+
+    def _record_fits(self, step: int) -> None:
+        for objective, fit in self.algorithm.fits().items():
+            self.store.record_fit(Fit(step, objective, fit))
+
+    def _replay(self, step: int, recorded: list[Architecture]) -> list[Architecture]:
+        if step == 0:
+            return recorded
+        again = self.algorithm.replay(recorded)
+        if list(again) != recorded:
+            self.store.record_event(
+                "replay-differs", {"step": step, "recorded": [a.key for a in recorded], "now": [a.key for a in again]}
+            )
+        return recorded
+
+    def _evaluate(self, asked: list[Architecture]) -> None:
+        if self.screen_images is None or self.tracker.reference is None:  # the anchors get all metrics
+            evaluations = self.candidates.whole(asked)
+        else:
+            evaluations = self.candidates.in_stages(asked, self._stages(self.screen_images), self._reasons_to_skip)
+        self.tracker.check_failures(evaluations)
+        self.algorithm.tell(evaluations)
+        self.evaluations += evaluations
+        if self.tracker.reference is None:
+            self.store.update_state(reference=self.tracker.set_reference(evaluations[0], evaluations[-1]))
+        self.criteria.record(len(self.evaluations), self.tracker.add(evaluations))
+        self.show()
+
+    def _stages(self, images: int) -> Stages:
+        """The order of this run's metrics: decided once, because it depends on measured seconds."""
+        metrics, first = self.candidates.metrics, self.store.state().screened_first
+        if first is None:
+            n_anchors = len({self.space.smallest, self.space.largest})
+            first = accuracy_is_cheaper(self.evaluations[:n_anchors], metrics, images)
+            self.store.update_state(screened_first=first)
+        return Stages.of(metrics, screened_first=first)
+
+    def _reasons_to_skip(self, evaluations: Sequence[Evaluation]) -> list[str]:
+        return reasons_to_skip(evaluations, self.objectives, self.constraints, self.tracker.front, self.algorithm)

@@ -1,0 +1,199 @@
+"""The measuring evaluator: accuracy by scoring subnets, latency by timing them on their profiles, never both at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.measuring.protocol import MAX_RESOLUTION
+from hardware_profiles.measuring.samples import encode_samples
+from nas.errors import EvaluationError
+from nas.evaluation.environments import Environments
+from nas.evaluation.scoring import Scored, Scoring, Task
+from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
+from nas.problem.precision import exact_value
+from supernets.cost import Cost
+from supernets.module_to_onnx import INPUT
+from supernets.space import Architecture
+
+_Variant = tuple[Architecture, str]
+"""A network in a precision."""
+_KEPT_MODELS = 256
+"""Of a batch or some, a few hundred kilobytes each."""
+_DETAILS = (
+    "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "discarded_rounds", "drift",
+    "preempted_share",
+)  # fmt: skip
+"""Fields of a latency measurement that are kept as its detail."""
+ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run."""
+
+    profiler: LatencyProfiler
+    examples: tuple[NDArray[Any], ...]
+
+
+class Measured:
+    """Requests answered by measuring.
+
+    Args:
+        n_images: images behind an accuracy.
+        weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
+        screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
+            of the last candidates are kept, so that none is built again for its next stage.
+        environments: those that the measurements must come from.
+    """
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        costs: Callable[[Architecture], Cost],
+        profiles: Mapping[str, Timed],
+        *,
+        n_images: int,
+        weights: str,
+        data: str,
+        screen_images: int | None = None,
+        environments: Environments | None = None,
+    ) -> None:
+        self._scoring, self._costs, self._profiles = scoring, costs, profiles
+        self._n_images, self._weights, self._data = n_images, weights, data
+        self._screen_images = screen_images
+        self._built: dict[_Variant, bytes] = {}
+        self._environments = environments or Environments()
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
+        for request in requests:
+            variant = request.architecture, request.precision
+            wanted.setdefault((variant, request.fidelity is Fidelity.SCREEN), []).append(request)
+        yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
+        tasks = [self._task(variant, own, few=few) for (variant, few), own in wanted.items()]
+        models: dict[_Variant, Scored] = {}
+        for scored in self._scoring.score([task for task in tasks if task is not None]):
+            variant, few = (scored.task.architecture, scored.task.precision), scored.task.images is not None
+            self._keep_model(variant, scored)
+            if not few:
+                models[variant] = scored
+            yield from (self._accuracy(r, scored) for r in wanted[variant, few] if r.metric == "accuracy")
+        # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
+        timed = [request for request in requests if request.metric in TIMED_METRICS]
+        for name in dict.fromkeys(request.profile for request in timed):
+            for longer in (False, True):
+                group = [r for r in timed if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
+                yield from self._time(group, models, longer=longer)
+
+    def _task(self, variant: _Variant, requests: Sequence[Request], *, few: bool) -> Task | None:
+        metrics = {request.metric for request in requests}
+        if not metrics - EXACT_METRICS:
+            return None
+        staged = self._screen_images is not None
+        return Task(
+            *variant,
+            accuracy="accuracy" in metrics,
+            model=staged or not metrics.isdisjoint(TIMED_METRICS),
+            images=self._screen_images if few else None,
+            built=self._built.get(variant),
+        )
+
+    def _keep_model(self, variant: _Variant, scored: Scored) -> None:
+        if self._screen_images is not None and scored.model is not None:
+            self._built.pop(variant, None)
+            self._built[variant] = scored.model
+            while len(self._built) > _KEPT_MODELS:
+                del self._built[next(iter(self._built))]
+
+    def close(self) -> None:
+        self._scoring.close()
+        for timed in self._profiles.values():
+            timed.profiler.close()
+
+    def _exact(self, request: Request) -> Measurement:
+        computed = float(getattr(self._costs(request.architecture), request.metric))
+        value = exact_value(request.metric, computed, request.precision)
+        return Measurement(request, Status.OK, value, 0.0, protocol="computed")
+
+    def _accuracy(self, request: Request, scored: Scored) -> Measurement:
+        if scored.failure:
+            return self._failed(request, scored.failure, scored.seconds, scored.environment)
+        self._environments.check("accuracy", scored.environment)
+        n_images = scored.task.images or self._n_images
+        share = scored.n_correct / n_images
+        return Measurement(
+            request, Status.OK, share, math.sqrt(share * (1 - share) / n_images),
+            weights=self._weights, data=self._data, protocol=ACCURACY_PROTOCOL, environment=scored.environment,
+            detail={"images": n_images}, samples=scored.correct, seconds=scored.seconds,
+        )  # fmt: skip
+
+    def _failed(
+        self, request: Request, message: str, seconds: float = 0.0, environment: Mapping[str, Any] | None = None
+    ) -> Measurement:
+        return Measurement(
+            request, Status.FAILED, None, None,
+            weights=self._weights, environment=environment or {}, message=message, seconds=seconds,
+        )  # fmt: skip
+
+    def _time(
+        self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
+    ) -> Iterator[Measurement]:
+        """Measurements for requests of one profile; a network is timed once for all of its metrics."""
+        wanted: dict[_Variant, list[Request]] = {}
+        for request in requests:
+            scored = models[request.architecture, request.precision]
+            if scored.model is None:
+                yield self._failed(request, scored.failure)
+            else:
+                wanted.setdefault((request.architecture, request.precision), []).append(request)
+        if not wanted:
+            return
+        profile = self._profiles[str(requests[0].profile)]
+        inputs = [{INPUT: examples} for examples in profile.examples]
+        deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
+        results = profile.profiler.measure(deployments, longer=longer)
+        for own, result in zip(wanted.values(), results, strict=True):
+            if isinstance(result, LatencyFailure):
+                yield from (self._failed(request, result.message, environment=result.environment) for request in own)
+                continue
+            self._environments.check(f"profile {requests[0].profile}", result.environment)
+            yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
+
+    def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
+        value, error = _value_and_error(request.metric, result, batch_size)
+        if request.metric == "session_ms" and error > MAX_RESOLUTION * value:
+            return self._failed(
+                request,
+                f"the machine is too noisy to say how long loading takes: {value:.3g} ± {error:.2g} ms, and at most "
+                f"{MAX_RESOLUTION:.0%} is accepted; stop other work on the machine",
+                result.seconds,
+                result.environment,
+            )
+        return Measurement(
+            request, Status.NOISY if result.noisy else Status.OK, value, error,
+            weights=self._weights, protocol=result.protocol, environment=result.environment,
+            detail={name: getattr(result, name) for name in _DETAILS},
+            samples=encode_samples(result) if request.metric == "latency_ms" else None, seconds=result.seconds,
+        )  # fmt: skip
+
+
+def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
+    """The value of a timed metric and its error."""
+    match metric:
+        case "latency_ms":
+            return result.latency_ms, result.latency_ms * result.resolution
+        case "throughput":
+            value = 1e3 * batch_size / result.latency_ms
+            return value, value * result.resolution
+        case "peak_mib":
+            return result.peak_mib, result.peak_error_mib
+        case "session_ms":
+            return result.session_ms, result.session_error_ms
+        case _:
+            raise EvaluationError(f"no timing gives {metric!r}; expected one of {', '.join(sorted(TIMED_METRICS))}")

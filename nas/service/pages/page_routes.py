@@ -1,0 +1,153 @@
+"""The routes of the pages."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from nas.api import schemas
+from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
+from nas.errors import NasError
+from nas.problem.objectives import Objective
+from nas.service.pages import assets, rendering
+from nas.service.pages.chart_json import chart_data, metric_info
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.views.recipes import recipe as one_recipe
+from nas.service.views.recipes import recipes as all_recipes
+
+_SHOWN = 50
+"""Runs on one page."""
+_COMPARED = 100
+"""Runs to choose from for a comparison: the newest."""
+_LARGE = 1000
+"""Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
+
+
+def router(service: Service, settings: ServiceSettings) -> APIRouter:
+    """All pages of a service, with their styles and scripts; access to them is checked by the application."""
+    pages = APIRouter(include_in_schema=False)
+    page = partial(rendering.page, signs_in=settings.needs_token)
+    most = settings.limits.upload_bytes
+
+    @pages.get("/")
+    def runs(
+        status: str = "", kind: str = "", name: str = "", offset: Annotated[int, Query(ge=0, le=10**6)] = 0
+    ) -> Response:
+        """All runs, the newest first."""
+        found = service.runs.page(
+            status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN
+        )
+        asked = {"status": status, "kind": kind, "name": name}
+        return page("runs.html", found=found, asked=asked, limit=_SHOWN, statuses=_statuses())
+
+    @pages.get("/runs/{run}")
+    def run(run: str) -> Response:
+        """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts."""
+        summary = service.runs.summary(run)
+        has_results, later = _has_results(summary), partial(_results, service, run)
+        if has_results and summary.evaluations >= _LARGE:
+            return rendering.page_in_parts(
+                "run.html", signs_in=settings.needs_token, run=summary, has_results=has_results, later=later
+            )
+        found = later()
+        return page("run.html", run=summary, has_results=has_results, later=lambda: found)
+
+    @pages.get("/runs/{run}/networks.json")
+    def networks(run: str) -> Response:
+        """The data of the run's charts."""
+        return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
+
+    @pages.get("/compare")
+    def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
+        """Searches side by side."""
+        chosen = list(dict.fromkeys(runs or ()))
+        comparison, problem = None, ""
+        if len(chosen) > 1:
+            try:
+                comparison = service.results.compare(chosen)
+            except NasError as error:  # shown above the form, which keeps the selection
+                problem = str(error)
+        known = service.runs.page(kind="search", limit=_COMPARED).runs
+        metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
+        return page(
+            "compare.html",
+            chosen=chosen,
+            known=known,
+            comparison=comparison,
+            problem=problem,
+            metrics=metrics,
+            data=None if comparison is None else _comparison_data(comparison, metrics),
+        )
+
+    @pages.get("/submit")
+    def submit(recipe: str = "") -> Response:
+        """A form for a job."""
+        recipes = all_recipes()
+        chosen = one_recipe(recipe or recipes[0].name)
+        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most)
+
+    @pages.get("/hardware")
+    def hardware() -> Response:
+        """All hardware profiles."""
+        return page("hardware.html", profiles=service.hardware.list())
+
+    @pages.get("/hardware/{name}")
+    def profile(name: str) -> Response:
+        """One profile with its noise and drift."""
+        found = service.hardware.get(name)
+        drift = [drift.model_dump(mode="json") for drift in found.drift]
+        return page("profile.html", profile=found, data=drift, most=most)
+
+    @pages.get(PROBLEMS)
+    def problems() -> Response:
+        """All error codes with their meanings: what the ``type`` of a problem refers to."""
+        return page("problems.html", problems=DESCRIPTIONS)
+
+    @pages.get("/login")
+    def login(next: str = "/", refused: bool = False) -> Response:
+        """The form for a token."""
+        return page("login.html", next=next, refused=refused)
+
+    @pages.get(f"/static/{assets.PLOTLY}")
+    def plotly() -> Response:
+        return assets.plotly_file()
+
+    @pages.get("/static/{digest}/{name}")
+    def static(digest: str, name: str) -> Response:
+        return assets.own_file(digest, name)
+
+    return pages
+
+
+def _statuses() -> list[str]:
+    return list(schemas.RunStatusName.__args__)  # type: ignore[attr-defined]
+
+
+def _has_results(run: schemas.RunSummary) -> bool:
+    """Whether the run is a search that has measured something."""
+    return run.kind == "search" and run.evaluations > 0
+
+
+def _results(service: Service, run: str) -> dict[str, object]:
+    """What a run's page shows beside its status."""
+    detail = service.runs.detail(run)
+    report = service.results.report(run) if _has_results(detail) and detail.objectives else None
+    return {
+        "run": detail,
+        "report": report,
+        "predictors": service.results.predictors(run) if report else (),
+        "exports": service.exports.list(run),
+    }
+
+
+def _objective(info: schemas.ObjectiveInfo) -> Objective:
+    _, _, profile = info.name.partition("@")
+    return Objective.parse(info.name, [profile] if profile else [])
+
+
+def _comparison_data(comparison: schemas.Comparison, metrics: list[Objective]) -> dict[str, Any]:
+    return {"metrics": [metric_info(o) for o in metrics], **comparison.model_dump(mode="json", exclude={"objectives"})}

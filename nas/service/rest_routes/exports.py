@@ -1,0 +1,75 @@
+"""Routes of exports and their files."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse, Response
+
+from nas.api import schemas
+from nas.errors import RunStateError
+from nas.service.http.problems import Answers, answers
+from nas.service.rest_routes.parameters import RunId
+from nas.service.service import Service
+
+ExportId = Annotated[str, Path(alias="export", description="An export's id.", examples=["0f3a5c7e"], max_length=200)]
+FileName = Annotated[str, Path(description="One of the export's files.", examples=["model.onnx"], max_length=200)]
+_FILE: Answers = {200: {"description": "The file.", "content": {"application/octet-stream": {}}}}
+_ZIP: Answers = {200: {"description": "All files of the export.", "content": {"application/zip": {}}}}
+
+
+def routes(service: Service) -> APIRouter:
+    """All routes of exports."""
+    router = APIRouter(tags=["exports"])
+
+    @router.post("/runs/{run}/exports", status_code=202, responses=answers(404, 409, 413))
+    def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
+        """Export a measured network as verified ONNX, with its manifest and weights."""
+        return service.exports.request(run, request)
+
+    @router.get("/runs/{run}/exports", responses=answers(404))
+    def list_exports(run: RunId) -> tuple[schemas.Export, ...]:
+        """List the exports of a run, the oldest first."""
+        return service.exports.list(run)
+
+    @router.get("/runs/{run}/exports/{export}", responses=answers(404))
+    def show_export(run: RunId, export: ExportId) -> schemas.Export:
+        """Show the status of an export, and its files."""
+        return service.exports.get(run, export)
+
+    @router.get(
+        "/runs/{run}/exports/{export}/files/{name}", response_class=FileResponse, responses={**_FILE, **answers(404)}
+    )
+    def export_file(run: RunId, export: ExportId, name: FileName) -> Response:
+        """Download one file of a finished export."""
+        path = service.exports.file(run, export, name)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    @router.get(
+        "/runs/{run}/exports/{export}/archive", response_class=FileResponse, responses={**_ZIP, **answers(404, 409)}
+    )
+    def export_archive(run: RunId, export: ExportId) -> Response:
+        """Download all files of a finished export as one zip archive."""
+        made = service.exports.get(run, export)
+        if not made.files:
+            raise RunStateError(f"the export {export!r} is {made.status} and has no files", code="export.no-files")
+        # Stored, not compressed: weights do not compress. On disk, since they may be large.
+        file = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 - closed, and so removed, once it was sent
+        try:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for info in made.files:
+                    archive.write(service.exports.file(run, export, info.name), info.name)
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        name = f"{run}-{export}.zip"
+        return FileResponse(
+            file.name, media_type="application/zip", filename=name, background=BackgroundTask(file.close)
+        )
+
+    return router

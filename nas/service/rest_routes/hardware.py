@@ -1,0 +1,74 @@
+"""Routes of hardware profiles, measurements on them, recipes and uploaded data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Path, UploadFile
+
+from nas.api import schemas
+from nas.service.http.problems import answers
+from nas.service.rest_routes.parameters import ProfileName
+from nas.service.service import Service
+from nas.service.views import recipes
+
+MeasurementId = Annotated[
+    str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
+]
+RecipeName = Annotated[
+    str, Path(alias="recipe", description="A recipe's name.", examples=["digits-cnn"], max_length=200)
+]
+
+
+def routes(service: Service) -> APIRouter:
+    """All routes of what jobs refer to."""
+    router = APIRouter()
+
+    @router.get("/profiles", tags=["hardware"], responses=answers())
+    def list_profiles() -> tuple[schemas.Profile, ...]:
+        """List the hardware profiles: those of the catalog, then those that were added."""
+        return service.hardware.list()
+
+    @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
+    def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
+        """Add a hardware profile of your own; jobs name it like those of the catalog."""
+        return service.hardware.add(upload)
+
+    @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
+    def show_profile(profile: ProfileName) -> schemas.Profile:
+        """Show a profile, with the noise and the drift of its measurements by run."""
+        return service.hardware.get(profile)
+
+    @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
+    def measure_model(
+        profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
+    ) -> schemas.ModelMeasurement:
+        """Measure the latency of an ONNX model on a profile."""
+        return service.hardware.measure(profile, model.file)
+
+    @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
+    def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
+        """Show the status of a measurement, and its result."""
+        return service.hardware.measurement(profile, measurement)
+
+    @router.get("/recipes", tags=["recipes"], responses=answers())
+    def list_recipes() -> tuple[schemas.Recipe, ...]:
+        """List the built-in jobs."""
+        return recipes.recipes()
+
+    @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
+    def show_recipe(recipe: RecipeName) -> schemas.Recipe:
+        """Show a built-in job with its text."""
+        return recipes.recipe(recipe)
+
+    @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
+    def add_data(
+        name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["flowers"])],
+        archive: Annotated[
+            UploadFile, File(description="A zip archive of images, one folder a class; PNG, JPEG, BMP or WebP.")
+        ],
+    ) -> schemas.DataUpload:
+        """Upload a small data set of images."""
+        return service.data_sets.add(name, archive.file)
+
+    return router

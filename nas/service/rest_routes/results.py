@@ -1,0 +1,103 @@
+"""Routes of the results of searches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from nas.api import schemas
+from nas.service.http.problems import Answers, answers
+from nas.service.rest_routes.parameters import MOST_NETWORKS, Offset, OneProfile, RunId, Select
+from nas.service.service import Service
+from nas.service.views.networks import networks_csv
+
+_TABLE = {"schema": {"type": "string"}, "example": "number,key,accuracy,accuracy error\n0,1-0-2-x,0.967,0.008\n"}
+_CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": _TABLE}}}
+Sort = Annotated[str | None, Query(max_length=120, description="A metric to sort by.", examples=["latency_ms"])]
+Descending = Annotated[bool, Query(description="The largest, or the last, first.")]
+
+
+def routes(service: Service) -> APIRouter:
+    """All routes of results."""
+    router = APIRouter(tags=["results"])
+
+    @router.get("/runs/{run}/front", responses=answers(404, 409))
+    def run_front(run: RunId, profile: OneProfile = None, select: Select = None) -> schemas.Front:
+        """The measured Pareto front, the cheapest network first."""
+        return service.results.front(run, profile=profile, select=select)
+
+    @router.get("/runs/{run}/front.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
+    def run_front_csv(run: RunId, profile: OneProfile = None, select: Select = None) -> Response:
+        """The front as a table."""
+        return _table(f"{run}-front.csv", service.results.front(run, profile=profile, select=select).members)
+
+    @router.get("/runs/{run}/evaluations", response_model=schemas.NetworksPage, responses=answers(404, 409))
+    def run_evaluations(
+        run: RunId,
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 1000,
+        sort: Sort = None,
+        descending: Descending = False,
+    ) -> Response:
+        """Evaluated networks, in the order in which they were evaluated or by a metric."""
+        return _json(service.results.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending))
+
+    @router.get("/runs/{run}/evaluations.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
+    def run_evaluations_csv(run: RunId, sort: Sort = None, descending: Descending = False) -> Response:
+        """All evaluated networks as a table."""
+        found = service.results.evaluations(run, limit=10**9, sort=sort, descending=descending)
+        return _table(f"{run}-evaluations.csv", found.networks)
+
+    @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
+    def run_predicted(
+        run: RunId, limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 2000
+    ) -> Response:
+        """Networks that the last predictors predicted and that were not measured."""
+        return _json(service.results.predicted(run, limit=limit))
+
+    @router.get("/runs/{run}/predictors", responses=answers(404, 409))
+    def run_predictors(run: RunId) -> tuple[schemas.PredictorInfo, ...]:
+        """How well each objective is predicted, by cross-validation."""
+        return service.results.predictors(run)
+
+    @router.get("/runs/{run}/convergence", responses=answers(404, 409))
+    def run_convergence(run: RunId) -> tuple[schemas.CurvePoint, ...]:
+        """(evaluations, hypervolume) over the search."""
+        return service.results.convergence(run)
+
+    @router.get("/runs/{run}/pick", responses=answers(404, 409))
+    def pick_network(
+        run: RunId,
+        select: Annotated[
+            str, Query(max_length=500, description="Limits that it must satisfy.", examples=["latency_ms<=1.0"])
+        ],
+        profile: OneProfile = None,
+    ) -> schemas.Network:
+        """The most accurate measured network within limits."""
+        return service.results.pick(run, select, profile=profile)
+
+    @router.get("/compare", responses=answers(404, 409))
+    def compare_runs(
+        run: Annotated[
+            list[str],
+            Query(
+                min_length=1, max_length=16, description="Runs to compare.", examples=[["digits-cnn-1", "digits-cnn-2"]]
+            ),
+        ],
+    ) -> schemas.Comparison:
+        """Searches compared in their common objectives, from one reference point."""
+        return service.results.compare(run)
+
+    return router
+
+
+def _json(page: schemas.NetworksPage) -> Response:
+    # Serialized here: the framework would validate thousands of networks once more.
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+def _table(name: str, networks: tuple[schemas.Network, ...]) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(networks_csv(networks), media_type="text/csv", headers=headers)

@@ -1,0 +1,159 @@
+"""Routes of runs: submit, list, watch, cancel, resume, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from nas.api import schemas
+from nas.config.strict_yaml import parse_mapping
+from nas.service.http.problems import Answers, answers
+from nas.service.rest_routes.parameters import Offset, RunId, client_name
+from nas.service.service import Service
+from nas.service.views.event_stream import EventStreams
+
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "A `RunSummary` as JSON.", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
+_EXAMPLE = 'retry: 2000\n\nid: 0f3a5c7e\ndata: {"run": "digits-cnn-1", "status": "running", …}\n\n'
+_TEXT = {"schema": {"type": "string"}, "example": "training, epoch: 3 of 12\n"}
+_LOGS: Answers = {200: {"description": "Text.", "content": {"text/plain": _TEXT}}}
+_EVENTS = {"itemSchema": _EVENT, "example": _EXAMPLE}  # the keyword of OpenAPI 3.2 for the items of a stream
+_STREAM: Answers = {
+    200: {
+        "description": "Server-sent events. The data of each is a `RunSummary`; the stream ends with the run.",
+        "content": {"text/event-stream": _EVENTS},
+    }
+}
+_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+_EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A submission as JSON; or the job file itself, with `kind` and `hardware` as parameters.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/JobSubmission"},
+                "examples": {
+                    "object": {"summary": "The job as an object", "value": {"job": _EXAMPLE_JOB, "kind": "search"}},
+                    "text": {
+                        "summary": "The text of a job file",
+                        "value": {"job": _EXAMPLE_YAML, "hardware": ["cpu-1-thread"]},
+                    },
+                },
+            },
+            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE_YAML},
+        },
+    }
+}
+
+
+def routes(service: Service, streams: EventStreams) -> APIRouter:
+    """All routes of runs."""
+    router = APIRouter(tags=["runs"])
+
+    @router.post("/jobs/check", openapi_extra=_BODY, responses=answers(413, 415))
+    def check_job(submission: Annotated[schemas.JobSubmission, Depends(_submitted)]) -> schemas.JobCheck:
+        """Check a job without submitting it; errors are listed by field."""
+        return service.submissions.check(submission)
+
+    @router.post("/runs", status_code=201, openapi_extra=_BODY, responses=answers(413, 415))
+    def submit_job(
+        request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(_submitted)]
+    ) -> schemas.RunSummary:
+        """Submit a job, which is queued as a new run."""
+        made = service.submissions.submit(submission, client_name(request))
+        response.headers["Location"] = f"/api/v1/runs/{made.run}"
+        return made
+
+    @router.get("/runs", responses=answers())
+    def list_runs(
+        status: Annotated[schemas.RunStatusName | None, Query(description="Only runs of this status.")] = None,
+        kind: Annotated[schemas.RunKind | None, Query(description="Only runs of this kind.")] = None,
+        name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
+    ) -> schemas.RunsPage:
+        """List runs, the newest first."""
+        return service.runs.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
+
+    @router.get("/runs/{run}", responses=answers(404))
+    def show_run(run: RunId) -> schemas.RunDetail:
+        """Show a run: its status, job, objectives, front and events."""
+        return service.runs.detail(run)
+
+    @router.delete("/runs/{run}", status_code=204, responses=answers(404, 409))
+    def delete_run(run: RunId) -> None:
+        """Delete a run that has no driver, with all of its files."""
+        service.submissions.delete(run)
+
+    @router.get("/runs/{run}/status", responses=answers(404))
+    def run_status(run: RunId) -> schemas.RunSummary:
+        """Show the status and progress of a run."""
+        return service.runs.summary(run)
+
+    @router.get("/runs/{run}/events", response_class=StreamingResponse, responses={**_STREAM, **answers(404)})
+    async def watch_run(run: RunId) -> Response:
+        """Stream the status of a run, now and after each change, until it has ended."""
+        first = await run_in_threadpool(service.runs.summary, run)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(streams.follow(run, first), media_type="text/event-stream", headers=headers)
+
+    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
+    def run_logs(run: RunId) -> str:
+        """Show the output of the run's drivers, the oldest first: the last million characters."""
+        return service.submissions.logs(run).encode(errors="replace").decode()
+
+    @router.post("/runs/{run}/cancel", responses=answers(404, 409))
+    def cancel_run(run: RunId) -> schemas.RunSummary:
+        """Cancel a run; its results stay, and it can be resumed."""
+        return service.submissions.cancel(run)
+
+    @router.post("/runs/{run}/resume", responses=answers(404, 409, 413))
+    def resume_run(request: Request, run: RunId, budget: schemas.ResumeRequest | None = None) -> schemas.RunSummary:
+        """Queue a run again that has ended, with a larger budget if it is finished."""
+        return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
+
+    return router
+
+
+async def _submitted(
+    request: Request,
+    kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
+    hardware: Annotated[
+        list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
+    ] = None,
+) -> schemas.JobSubmission:
+    """The submission in a request.
+
+    Raises:
+        RequestValidationError: it is invalid.
+        HTTPException: it has another media type.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    try:
+        if content_type in _YAML:
+            text = body.decode("utf-8-sig")
+            return schemas.JobSubmission(job=text, kind=kind, hardware=None if hardware is None else tuple(hardware))
+        if content_type == "application/json":
+            return schemas.JobSubmission.model_validate_json(body)
+    except UnicodeDecodeError:
+        found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
+        raise RequestValidationError(found) from None
+    except ValidationError as error:
+        found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+        raise RequestValidationError(found) from None
+    raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {content_type[:80] or 'no content-type'}")

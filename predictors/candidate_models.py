@@ -1,0 +1,159 @@
+"""The candidate models of `AutoPredictor`, with held-out predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from predictors.base import Array, Prediction, Predictor, query_array, training_arrays
+from predictors.feature_columns import FeatureLayout
+from predictors.folds import Folds, held_out
+from predictors.kernel_process import KernelProcess
+from predictors.label_scales import LabelScale, errors_of, shifted
+from predictors.lightgbm import LightGBMPredictor
+from predictors.linear import ColumnLinearPredictor, MeanPredictor, RidgePredictor
+
+PROCESS_ROWS = 600
+"""Rows above which no Gaussian process is fitted: it costs n³, and trees are as good there."""
+LIGHTGBM = "LightGBM"
+TREE_ROWS = 15
+"""Rows below which trees are not tried: each leaf has five."""
+
+
+class ResidualPredictor:
+    """A base of few parameters, corrected by a model of its errors.
+
+    Errors are ratios where the base fits positive labels, else differences. They are in-sample errors, not held-out ones:
+    an affine map of two parameters hardly overfits.
+
+    Args:
+        base: makes the unfitted base.
+        rest: makes the unfitted model of its errors, on PLAIN labels.
+    """
+
+    minimum_rows = 3
+
+    def __init__(self, base: Callable[[], RidgePredictor], rest: Callable[[], RidgePredictor | KernelProcess]) -> None:
+        self._base, self._rest = base(), rest()
+        self._ratio = self._base.scale.positive
+        self._n_columns: int | None = None
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,)."""
+        x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
+        self._base.fit(x, y)
+        self._rest.fit(x, errors_of(y, self._base.predict(x).mean, ratio=self._ratio))
+        self._labels, self._n_columns = y, x.shape[1]
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d)."""
+        x = query_array(features, self._n_columns)
+        return self._shifted(self._base.predict(x), self._rest.predict(x))
+
+    def held_out(self, folds: Folds) -> Prediction:
+        """Predictions of the training rows (n,), each without its fold."""
+        return self._shifted(self._base.held_out(folds), self._rest.held_out(folds))
+
+    def _shifted(self, base: Prediction, rest: Prediction) -> Prediction:
+        mean = shifted(base.mean, rest.mean, ratio=self._ratio)
+        std = rest.std * mean if self._ratio else rest.std
+        low, high = (shifted(base.mean, end, ratio=self._ratio) for end in (rest.low, rest.high))
+        return Prediction(mean, std, low, high)
+
+
+class CrossValidated(Predictor, Protocol):
+    """A predictor with held-out predictions in closed form."""
+
+    def held_out(self, folds: Folds) -> Prediction:
+        """Predictions (n,) of the training rows, each without its fold."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model by name.
+
+    Attributes:
+        make: makes it, unfitted.
+        refits: it is fitted again for each fold: there is no closed form, or its many parameters would make it optimistic.
+    """
+
+    name: str
+    make: Callable[[], Predictor]
+    refits: bool = False
+
+    def tried(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[Predictor, Prediction]:
+        """The model fitted to (n, d) -> (n,), and its held-out predictions (n,): on `coarse` folds where it is refitted."""
+        model = self.make()
+        model.fit(x, y)
+        if not self.refits and isinstance(model, RidgePredictor | KernelProcess | ResidualPredictor):
+            closed = not isinstance(model, KernelProcess) or model.closed_form
+            return model, model.held_out(fine if closed else coarse)
+        return model, held_out(self.make, x, y, coarse if self.refits else fine)
+
+
+def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: bool, seed: int) -> list[Candidate]:
+    """The candidates for `n_rows` rows, from simple to rich.
+
+    Args:
+        positive: labels are above zero and may be fitted with relative error or as logarithms.
+        seed: of LightGBM.
+    """
+    linear = (LabelScale.RELATIVE, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
+    smooth = (LabelScale.PLAIN, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
+    ridge = (LabelScale.RELATIVE, LabelScale.LOG, LabelScale.PLAIN) if positive else (LabelScale.PLAIN,)
+    found = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
+    for scale in linear:
+        for name, column in (("MACs", layout.macs), ("lookup", layout.lookup)):
+            if column is not None:
+                found.append(Candidate(f"{name} ({scale})", partial(ColumnLinearPredictor, column, scale=scale)))
+    encoding = layout.encoding(n_columns)
+    for scale in ridge:
+        parts = {" on aggregates": layout.aggregates, "": None, " on genes": encoding}
+        for where, columns in parts.items():
+            if columns is None or len(columns):
+                make = partial(RidgePredictor, scale=scale, columns=columns)
+                found.append(Candidate(f"ridge{where} ({scale})", make))
+    if n_rows <= PROCESS_ROWS:
+        found += _processes(layout, n_columns, smooth)
+    found += _on_lookup(layout, n_columns, n_rows, linear)
+    if n_rows >= TREE_ROWS:
+        scale = LabelScale.LOG if positive else LabelScale.PLAIN
+        found.append(Candidate(LIGHTGBM, partial(LightGBMPredictor, scale=scale, seed=seed), refits=True))
+    return found
+
+
+def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+    encoding, found = layout.encoding(n_columns), []
+    groups = [layout.groups[i] for i in encoding] if layout.groups else []
+    for scale in scales:
+        all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
+        found.append(Candidate(f"Gaussian process ({scale})", all_columns))
+        if encoding:
+            make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups)
+            lines = (layout.aggregates, encoding)
+            found.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
+            found.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))
+    return found
+
+
+def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+    """Small models of the errors of an affine map of the lookup sum."""
+    if layout.lookup is None:
+        return []
+    plain = LabelScale.PLAIN
+    rest: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
+        "ridge on aggregates": partial(RidgePredictor, scale=plain, columns=layout.aggregates),
+        "ridge": partial(RidgePredictor, scale=plain),
+    }
+    if n_rows <= PROCESS_ROWS:
+        rest["Gaussian process"] = partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns))
+    found = []
+    for scale in scales:
+        base = partial(ColumnLinearPredictor, layout.lookup, scale=scale)
+        found += [
+            Candidate(f"lookup ({scale}) + {name}", partial(ResidualPredictor, base, m)) for name, m in rest.items()
+        ]
+    return found

@@ -1,0 +1,198 @@
+"""A weighted mean of models, by cross-validation, with LightGBM on its errors where that helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from predictors.base import Array, Prediction, Predictor, query_array, training_arrays
+from predictors.candidate_models import Candidate, candidates
+from predictors.ensemble import cross_combined, ensemble_weights
+from predictors.feature_columns import FeatureLayout
+from predictors.folds import Folds, make_folds
+from predictors.intervals import Spread, widths_help
+from predictors.kernel_process import KernelProcess
+from predictors.label_scales import Bounds, LabelScale, errors_of, shifted
+from predictors.lightgbm import ResidualBooster
+from predictors.quality import Quality, Scores
+from predictors.threads import one_thread
+
+LEAST_WIDTH = 1e-12
+"""Lower bound, because errors are divided by widths; those of a noiseless process may be 0."""
+
+
+def widths_of(found: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
+    """Deviations of predictions (m,) in the terms of errors (see `errors_of`)."""
+    return np.maximum(found.std / bounds.clip(found.mean) if ratio else found.std, LEAST_WIDTH)
+
+
+class ProcessWidths:
+    """The widths of a fitted process, on average at least those that the spread was calibrated with.
+
+    Held-out rows were predicted from four fifths of the rows. If the process is near the rank of its features, the last
+    fifth reduces its deviations more than its errors, and its intervals would be too narrow: they are multiplied by the
+    ratio of its held-out to its leave-one-out deviations.
+
+    Args:
+        process: fitted on all rows.
+        held_out: widths (n,) of the training rows, held out.
+        mean: held-out predictions (n,) of the process.
+    """
+
+    def __init__(self, process: KernelProcess, held_out: Array, mean: Array, bounds: Bounds, *, ratio: bool) -> None:
+        self._process, self._bounds, self._ratio = process, bounds, ratio
+        left_out = process.left_out_std()
+        if ratio and process.scale is LabelScale.PLAIN:
+            left_out = left_out / bounds.clip(mean)
+        self._stretch = max(1.0, float(held_out.mean() / max(left_out.mean(), LEAST_WIDTH)))
+
+    def __call__(self, features: Array) -> Array:
+        """Widths (m,)."""
+        return self._stretch * widths_of(self._process.predict(features), self._bounds, ratio=self._ratio)
+
+
+MINIMUM_ROWS = 6
+SHOWN = 4
+"""Models named in a description; the others have weights of a few per cent."""
+FINE_FOLDS = 20
+"""For models with closed forms. If labels are sums over layers, the last rows decide whether all terms are identified."""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A fitted candidate with its held-out predictions: mean within bounds, deviation in the terms of errors."""
+
+    name: str
+    model: Predictor = field(repr=False)
+    mean: Array = field(repr=False)
+    widths: Array = field(repr=False)
+
+
+class AutoPredictor:
+    """A weighted mean of the models of least held-out error, plus LightGBM on its held-out errors where that helps.
+
+    Models (see `candidates`): the mean; affine functions of the MACs and of a lookup table's sum; ridge on aggregates,
+    genes or all columns; Gaussian processes; both of these on the errors of the lookup sum; LightGBM. Positive
+    labels are fitted in plain, relative and logarithmic terms. The interval is conformal on the held-out errors, with
+    the width of each row from the first Gaussian process that describes them better than a constant.
+
+    Args:
+        layout: the meaning of the columns.
+        positive: labels are above zero and errors count as ratios (latency); else as differences (accuracy).
+        seed: of the folds and of LightGBM; equal data and seed give equal predictions.
+        tune_seconds: time for tuning LightGBM and the Gaussian process on genes; 0 tunes nothing.
+        tune_trials: trials after which tuning ends earlier; only then is it repeatable.
+    """
+
+    minimum_rows = MINIMUM_ROWS
+
+    def __init__(
+        self, *, layout: FeatureLayout, positive: bool, seed: int, tune_seconds: float = 0.0, tune_trials: int = 40
+    ) -> None:
+        self.layout, self.positive, self.seed = layout, positive, seed
+        self._tune_seconds, self._tune_trials = tune_seconds, tune_trials
+        self._n_columns: int | None = None
+
+    def fit(self, features: Array, labels: Array) -> None:
+        """Learns (n, d) -> (n,); sets `quality`."""
+        x, y = training_arrays(features, labels, minimum=MINIMUM_ROWS, positive=self.positive)
+        self.layout.check(x.shape[1])
+        self._bounds = Bounds.of(y, ratio=self.positive)
+        with one_thread():
+            self._fit(x, y)
+        self._n_columns = x.shape[1]
+
+    def predict(self, features: Array) -> Prediction:
+        """Predictions for (m, d)."""
+        x = query_array(features, self._n_columns)
+        if not len(x):
+            return Prediction(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+        with one_thread():
+            means = np.stack([self._bounds.clip(model.predict(x).mean) for model in self._models])
+            base = self._weights @ means
+            mean = self._bounds.clip(shifted(base, self._booster.predict(x), ratio=self.positive))
+            widths = None if self._widths is None else self._widths(x)
+        found = self._spread.around(mean, ratio=self.positive, widths=widths)
+        return Prediction(found.mean, found.std, self._bounds.clip(found.low), self._bounds.clip(found.high))
+
+    def _fit(self, x: Array, y: Array) -> None:
+        rng = np.random.default_rng(self.seed)
+        coarse, fine = make_folds(y, rng), make_folds(y, rng, FINE_FOLDS)
+        offered, tuned = self._offered(x, y, fine=fine, coarse=coarse)
+        tried = [self._try(candidate, x, y, fine=fine, coarse=coarse) for candidate in offered]
+        means = np.stack([t.mean for t in tried])
+        weights = ensemble_weights(y, means, rng, ratio=self.positive)
+        self._models = [t.model for t, weight in zip(tried, weights, strict=True) if weight > 0]
+        self._weights = weights[weights > 0]
+
+        base = cross_combined(y, means, coarse, rng, ratio=self.positive)
+        errors = errors_of(y, base, ratio=self.positive)
+        self._booster = ResidualBooster(seed=self.seed)
+        correction = self._booster.fit(x, errors, coarse)
+        errors = errors - correction
+        self._widths, widths = self._choose_widths(tried, errors)
+        self._spread = Spread.of(errors, widths).widened(len(y))
+        mean = shifted(base, correction, ratio=self.positive)
+        self.quality = self._report(tried, weights, tuned, y, mean, coarse, widths)
+
+    def _offered(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[list[Candidate], tuple[str, ...]]:
+        """The candidates, tuned ones in place of those that they improve, and what was tuned."""
+        offered = candidates(self.layout, x.shape[1], len(y), positive=self.positive, seed=self.seed)
+        if self._tune_seconds <= 0:
+            return offered, ()
+        from predictors.tuning import Tuner  # Optuna takes half a second to load
+
+        tuner = Tuner(
+            layout=self.layout,
+            positive=self.positive,
+            seed=self.seed,
+            seconds=self._tune_seconds,
+            trials=self._tune_trials,
+        )
+        return tuner.improve(offered, x, y, fine=fine, coarse=coarse)
+
+    def _try(self, candidate: Candidate, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> _Tried:
+        model, found = candidate.tried(x, y, fine=fine, coarse=coarse)
+        mean = self._bounds.clip(found.mean)
+        return _Tried(candidate.name, model, mean, widths_of(found, self._bounds, ratio=self.positive))
+
+    def _choose_widths(self, tried: list[_Tried], errors: Array) -> tuple[ProcessWidths | None, Array | None]:
+        """The widths by features, and held out (n,), of the first process that describes the errors better than a constant."""
+        for each in tried:
+            if isinstance(each.model, KernelProcess) and widths_help(errors, each.widths):
+                made = ProcessWidths(each.model, each.widths, each.mean, self._bounds, ratio=self.positive)
+                return made, each.widths
+        return None, None
+
+    def _report(
+        self,
+        tried: list[_Tried],
+        weights: Array,
+        tuned: tuple[str, ...],
+        y: Array,
+        mean: Array,
+        folds: Folds,
+        widths: Array | None,
+    ) -> Quality:
+        by_name = {t.name: t.mean for t in tried}
+        ridge = by_name[f"ridge ({LabelScale.RELATIVE if self.positive else LabelScale.PLAIN})"]
+        held = partial(Scores.held_out, y, folds=folds, ratio=self.positive)
+        return Quality(
+            model=_description([t.name for t in tried], weights, self._booster.rounds),
+            n=len(y),
+            scores=held(mean, widths=widths),
+            mean=held(by_name["mean"]),
+            ridge=held(ridge),
+            tuned=tuned,
+        )
+
+
+def _description(names: list[str], weights: Array, rounds: int) -> str:
+    """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others + 75 LightGBM rounds``."""
+    order = np.argsort(-weights, kind="stable")
+    parts = [f"{weights[i]:.0%} {names[i]}".replace("%", " %") for i in order if weights[i] > 0]
+    others = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
+    text = names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *others])
+    return f"{text} + {rounds} LightGBM rounds" if rounds else text

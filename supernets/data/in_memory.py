@@ -1,0 +1,150 @@
+"""The value types of a data set in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from supernets.data.labelled_examples import wrong_kind
+
+_DIGEST_CHARACTERS = 16
+"""64 bits: enough to distinguish data sets by accident, not against forgery."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """Inputs with their labels; `Part.of` makes one.
+
+    Attributes:
+        inputs: images (n, c, h, w), float32, normalised; or sentences (n, tokens), int64, padded at their ends. In an order
+            that mixes the classes.
+        labels: (n,), int64.
+        digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
+        padding: the token that sentences are padded with; None for images.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    digest: str
+    padding: int | None = None
+
+    @classmethod
+    def of(cls, inputs: Tensor, labels: Tensor, padding: int | None = None) -> Part:
+        """The part of these inputs and labels, with its digest."""
+        hashed = hashlib.sha256()
+        for tensor in (inputs, labels):
+            hashed.update(tensor.reshape(-1).numpy().data)
+        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split(self, size: int) -> tuple[Tensor, ...]:
+        """The inputs in batches of a size, in order; views."""
+        return tuple(trimmed(batch, self.padding) for batch in self.inputs.split(size))
+
+    def lengths(self) -> Tensor:
+        """Tokens of each sentence, (n,): up to the last that is no padding, at least 1; no images have any."""
+        if self.padding is None:
+            raise ValueError("images have no lengths")
+        return lengths(self.inputs, self.padding)
+
+
+def lengths(inputs: Tensor, padding: int) -> Tensor:
+    """Tokens of each of some sentences (n, tokens) up to the last that is no padding, at least 1; (n,)."""
+    there = (inputs != padding).long()
+    return (there.shape[1] - there.flip(1).argmax(1)).where(there.any(1), 1)
+
+
+def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
+    """Sentences without the columns at the end that are padding in all of them; images as they are."""
+    return inputs if padding is None else inputs[:, : int(lengths(inputs, padding).max())]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """Format of the images of a data set.
+
+    Attributes:
+        mean, std: of each channel on the scale from 0 to 1, by default the training part's; images are
+            ``(pixel - mean) / std``.
+        image_size: height and width in pixels.
+    """
+
+    noun: ClassVar[str] = "image"
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """Format of the sentences of a data set.
+
+    Attributes:
+        vocabulary: number of different tokens: every id is below it.
+        padding: the token that fills up short sentences.
+        max_tokens: the most that a sentence may have; longer ones were cut.
+        tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
+        typical_tokens: the mean length of the validation part's sentences, rounded up; costs are counted for it.
+        n_cut: number of sentences, of all parts, that were longer than `max_tokens`.
+    """
+
+    noun: ClassVar[str] = "sentence"
+
+    vocabulary: int
+    padding: int
+    max_tokens: int
+    tokenizer: str
+    typical_tokens: int
+    n_cut: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DataSet:
+    """Three parts that never mix: for training, for the search, and for the final front only."""
+
+    name: str
+    train: Part
+    validation: Part
+    test: Part
+    class_names: tuple[str, ...]
+    format: ImageFormat | TextFormat
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes; labels run from 0 to one below it."""
+        return len(self.class_names)
+
+    @property
+    def warning(self) -> str:
+        """One line on the sentences that were cut; "" if all are whole."""
+        if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
+            return ""
+        n = sum(map(len, (self.train, self.validation, self.test)))
+        cut = f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut"
+        return f"{cut}; a larger data.max_tokens keeps more of them"
+
+    @property
+    def images(self) -> ImageFormat:
+        """The format of its images; raises `DataError` if it is of sentences."""
+        if isinstance(self.format, ImageFormat):
+            return self.format
+        raise wrong_kind(f"{self.name} is a data set of sentences; expected images")
+
+    @property
+    def sentences(self) -> TextFormat:
+        """The format of its sentences; raises `DataError` if it is of images."""
+        if isinstance(self.format, TextFormat):
+            return self.format
+        raise wrong_kind(f"{self.name} is a data set of images; expected sentences (text-classification)")
+
+
+def head(part: Part, n: int) -> Part:
+    """The first `n` examples of a part (all of a smaller one): always the same ones, with every class in its share."""
+    return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding)

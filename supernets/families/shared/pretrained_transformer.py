@@ -1,0 +1,253 @@
+"""Reads and writes the layers of pretrained transformers in the layout of the `transformers` library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from supernets.errors import CheckpointError, ExportError
+from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
+from supernets.families.shared.transformer import TransformerFamily
+from supernets.families.shared.transformer_spec import LayersSpec
+from supernets.space import Architecture
+
+mismatch = partial(CheckpointError, code="pretrained.mismatch")
+_not_writable = partial(ExportError, code="export.no-such-architecture")
+
+_LAYERS = {
+    "depth": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "hidden": "intermediate_size",
+}  # fmt: skip
+"""Sizes of the layers by the names of dimensions, and the library's keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedConfig(ABC):
+    """A pretrained network without its weights: the sizes of its layers.
+
+    Attributes:
+        folder: where its configuration is.
+        epsilon: of the layer norms.
+    """
+
+    examples_file: ClassVar[str]
+    """The file of a folder that says how examples are preprocessed."""
+
+    folder: Path
+    depth: int
+    width: int
+    heads: int
+    hidden: int
+    epsilon: float
+
+    @property
+    def head_size(self) -> int:
+        """Channels of a head."""
+        return self.width // self.heads
+
+    def as_space(self) -> dict[str, int]:
+        """The sizes by the names of dimensions."""
+        return {"head_size": self.head_size, **{name: getattr(self, name) for name in _LAYERS}}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Arguments of the family's constructor that the network fixes for all data."""
+        return {"epsilon": self.epsilon}
+
+    @abstractmethod
+    def read(self, folder: Path) -> PretrainedTransformer:
+        """The network of this configuration, with the weights in a folder.
+
+        Raises:
+            CheckpointError: they are missing or damaged, or do not fit; the text names the tensor.
+        """
+
+    @abstractmethod
+    def space(self) -> LayersSpec:
+        """The space that is searched if the job gives no other."""
+
+    @abstractmethod
+    def check_family(self, family: TransformerFamily) -> None:
+        """Raises `CheckpointError` unless the family's largest network has these sizes, its classes apart."""
+
+    def check_space(self, spec: LayersSpec) -> None:
+        """Raises `CheckpointError` unless the space's largest network has these layers."""
+        for name, own in self.as_space().items():
+            of_space = spec.head_size if name == "head_size" else getattr(spec, name)[-1]
+            if of_space != own:
+                what = "is larger than the pretrained network" if of_space > own else "leaves some of it out"
+                raise mismatch(
+                    f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
+                    "or leave space and preset out"
+                )
+
+
+@dataclass(frozen=True)
+class PretrainedTransformer:
+    """A pretrained network.
+
+    Attributes:
+        tensors: by the family's names, without those that the file lacks.
+    """
+
+    config: PretrainedConfig
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of its classifier; None if it has none."""
+        bias = self.tensors.get("head.classifier.bias")
+        return None if bias is None else len(bias)
+
+    def weights(self, family: TransformerFamily) -> dict[str, Tensor]:
+        """The tensors of the family's largest network; those that the file lacks, and a classifier of another number of
+        classes, are freshly initialised (from torch's global generator).
+
+        Raises:
+            CheckpointError: the family is of other sizes.
+        """
+        self.config.check_family(family)
+        own = dict(self.tensors)
+        if self.classes != family.n_classes:
+            own = {name: tensor for name, tensor in own.items() if not name.startswith("head.classifier")}
+        return {name: own.get(name, tensor) for name, tensor in family.template().state_dict().items()}
+
+
+def read_sizes(settings: Settings) -> dict[str, Any]:
+    """Arguments of a `PretrainedConfig`; raises `CheckpointError` if a number is unfit."""
+    sizes = {ours: settings.whole(theirs) for ours, theirs in _LAYERS.items()}
+    if sizes["width"] % sizes["heads"]:
+        raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
+    epsilon = settings.data.get("layer_norm_eps", 1e-12)
+    if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
+        raise unusable(f"{settings.path}: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1")
+    return {**sizes, "epsilon": float(epsilon)}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of a kind of networks in the library, where they differ from kind to kind.
+
+    Attributes:
+        kind: its ``model_type``, with which the names of its tensors may begin.
+        noun: its name in errors.
+        architecture: the library's class with a classifier.
+        attention, norm1, norm2: modules of a layer, below ``encoder.layer.N``.
+        outside: other modules whose tensors are the same on both sides: the family's names, and the library's.
+    """
+
+    kind: str
+    noun: str
+    architecture: str
+    attention: str
+    norm1: str
+    norm2: str
+    outside: Mapping[str, str]
+
+    def qkv(self, layer: int) -> tuple[str, str, str]:
+        """The modules of queries, keys and values, which are one module in the family."""
+        own = f"encoder.layer.{layer}.{self.attention}"
+        return f"{own}.query", f"{own}.key", f"{own}.value"
+
+    def plain(self, layer: int) -> Iterator[tuple[str, str]]:
+        """The modules of a layer whose tensors are the same on both sides: the family's name, and the library's."""
+        ours, theirs = f"layers.{layer}", f"encoder.layer.{layer}"
+        yield f"{ours}.attention.project", f"{theirs}.attention.output.dense"
+        yield f"{ours}.norm1", f"{theirs}.{self.norm1}"
+        yield f"{ours}.mlp.0", f"{theirs}.intermediate.dense"
+        yield f"{ours}.mlp.2", f"{theirs}.output.dense"
+        yield f"{ours}.norm2", f"{theirs}.{self.norm2}"
+
+
+def read_layers(
+    file: TensorFile, config: PretrainedConfig, layout: Layout, *, qkv_bias: bool = True
+) -> dict[str, Tensor]:
+    """The tensors of all layers by the family's names.
+
+    Args:
+        qkv_bias: whether queries, keys and values have biases; missing ones are zeros.
+    """
+    width = config.width
+    shapes = {"project": (width, width), "mlp.0": (config.hidden, width), "mlp.2": (width, config.hidden)}
+    tensors: dict[str, Tensor] = {}
+    for i in range(config.depth):
+        qkv, names = f"layers.{i}.attention.qkv", layout.qkv(i)
+        tensors[f"{qkv}.weight"] = torch.cat([file.take(f"{name}.weight", width, width) for name in names])
+        biases = [file.take(f"{name}.bias", width) for name in names] if qkv_bias else [torch.zeros(3 * width)]
+        tensors[f"{qkv}.bias"] = torch.cat(biases)
+        for ours, theirs in layout.plain(i):
+            shape = next((shape for end, shape in shapes.items() if ours.endswith(end)), (width,))
+            tensors |= file.pair(ours, theirs, *shape)
+    return tensors
+
+
+def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dict[str, Tensor]:
+    """The same tensors by the family's names, with the layers under other numbers: those of a network in a folder have no
+    gaps, where its supernet's depth may leave some."""
+    names = {f"layers.{old}": f"layers.{new}" for old, new in numbers.items()}
+    parts = ((name.split(".", 2), tensor) for name, tensor in tensors.items())
+    return {".".join([names.get(".".join(part[:2]), ".".join(part[:2])), *part[2:]]): tensor for part, tensor in parts}
+
+
+def write_network(
+    folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
+    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], config: Mapping[str, Any], class_names: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Writes a network with a classifier as a folder that the library loads.
+
+    Args:
+        folder: made if it does not exist.
+        tensors: of the extracted network, by the family's names.
+        embeddings: makes the tensors that differ on both sides, by the library's names, from `tensors`.
+        config: keys of its configuration beside those of all transformers.
+
+    Raises:
+        ExportError: the library has no such network: heads or hidden channels differ by layer, or the heads do not make up
+            the width.
+    """
+    layers = _uniform_layers(family, architecture, noun=layout.noun)
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
+    own = dict(embeddings(tensors))
+    for kind in ("weight", "bias"):
+        own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.outside.items()}
+        for i in range(layers["num_hidden_layers"]):
+            parts = tensors[f"layers.{i}.attention.qkv.{kind}"].chunk(3)
+            own |= {f"{name}.{kind}": part for name, part in zip(layout.qkv(i), parts, strict=True)}
+            own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.plain(i)}
+    named = {f"{layout.kind}.{name}": tensor for name, tensor in own.items()}
+    named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
+    description = {
+        "architectures": [layout.architecture], "model_type": layout.kind, "hidden_act": "gelu",
+        **layers, **config,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "id2label": {str(i): name for i, name in enumerate(class_names)},
+        "label2id": {name: i for i, name in enumerate(class_names)},
+    }  # fmt: skip
+    write_folder(folder, description, named)
+
+
+def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
+    """The sizes of a network's layers by the keys of the library's configuration; raises `ExportError` if it has none."""
+    values = family.space.values(architecture)
+    kept, width = family.kept(architecture), int(values["width"])
+    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in kept] for name in ("heads", "hidden")}
+    for name, options in chosen.items():
+        if len(set(options)) > 1:
+            raise _not_writable(
+                f"the transformers library has no {noun} whose layers differ, and this network's {name} are {options}; choose "
+                "one whose layers are alike (a search of a nested space has no others), or export ONNX"
+            )
+    heads, hidden = chosen["heads"][0], chosen["hidden"][0]
+    if heads * family.spec.head_size != width:
+        raise _not_writable(
+            f"the transformers library divides a {noun}'s width among its heads, and this network has {heads} heads of "
+            f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
+        )
+    sizes = {"depth": len(kept), "width": width, "heads": heads, "hidden": hidden}
+    return {theirs: sizes[ours] for ours, theirs in _LAYERS.items()}

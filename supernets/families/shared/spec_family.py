@@ -1,0 +1,59 @@
+"""Bases of families that a spec and a few numbers describe: their JSON form, and what image classifiers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from supernets.errors import CheckpointError
+from supernets.families.shared.spec import Spec
+
+Numbers = Mapping[str, type[int | float]]
+
+
+class DescribedFamily:
+    """A family that its constructor makes of a spec and of numbers, which are its attributes."""
+
+    name: str
+    spec: Any
+    spec_type: ClassVar[type[Spec]]
+    numbers: ClassVar[Numbers]
+    """The constructor's arguments beside the spec, with their types."""
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {name: getattr(self, name) for name in self.numbers}
+        return {"family": self.name, "spec": self.spec.to_json(), **numbers}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The family that `to_json` wrote.
+
+        Raises:
+            CheckpointError: the data describe no such family.
+        """
+        try:
+            make: Any = cls
+            numbers = {name: number(data[name]) for name, number in cls.numbers.items()}
+            family: Self = make(cls.spec_type.from_json(data["spec"]), **numbers)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the description of a family {cls.name} is malformed: {error!r}") from None
+        return family
+
+
+class ImageFamily(DescribedFamily):
+    """A space of networks for square images: (n, channels, image_size, image_size) -> (n, n_classes)."""
+
+    numbers: ClassVar[Numbers] = {"image_size": int, "channels": int, "n_classes": int}
+
+    def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int) -> None:
+        self.spec = spec
+        self.image_size, self.channels, self.n_classes = image_size, channels, n_classes
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        return network  # its constructors draw its weights

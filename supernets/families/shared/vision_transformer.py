@@ -1,0 +1,98 @@
+"""Base of the vision transformers: images as tokens of patches, layers, and a head."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.axes import Dim
+from supernets.errors import SpaceError
+from supernets.families.shared.layers import weighted
+from supernets.families.shared.spec_family import ImageFamily
+from supernets.families.shared.transformer import PreNormLayer, TransformerFamily
+from supernets.space import Architecture
+
+
+class PatchEmbedding(nn.Module):
+    """Patches as tokens, each with its learned position: (n, c, h, w) -> (n, tokens, width).
+
+    Args:
+        class_token: whether a token that is no patch comes first; its position's vector is all that it consists of.
+    """
+
+    def __init__(self, channels: int, width: int, *, patch: int, tokens: int, class_token: bool) -> None:
+        super().__init__()
+        self.class_token = class_token
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
+        self.positions = nn.Parameter(torch.zeros(1, tokens, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = cast(Tensor, self.patches(x).flatten(2).transpose(1, 2))
+        if self.class_token:
+            tokens = functional.pad(tokens, (0, 0, 1, 0))
+        return tokens + self.positions
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """For live subnets: no attribute repeats the positions' shape."""
+
+    def extra_repr(self) -> str:
+        return f"class_token={self.class_token}"
+
+
+class Head(nn.Module):
+    """The classes from the first token, or from the mean of all tokens: (n, tokens, width) -> (n, classes)."""
+
+    def __init__(self, width: int, n_classes: int, *, epsilon: float, class_token: bool) -> None:
+        super().__init__()
+        self.class_token = class_token
+        self.norm = nn.LayerNorm(width, eps=epsilon)
+        self.classifier = nn.Linear(width, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.norm(x[:, 0]) if self.class_token else self.norm(x).mean(dim=1)
+        return cast(Tensor, self.classifier(features))
+
+
+class VisionTransformerFamily(TransformerFamily, ImageFamily):
+    """A space of transformers for the patches of square images.
+
+    Args:
+        spec: with the field ``patch`` beside those of all transformers.
+        epsilon: of the layer norms.
+
+    Raises:
+        SpaceError: the patches do not divide the images.
+    """
+
+    spec: Any
+    class_token: ClassVar[bool]
+    """Whether a token that is no patch comes first and is what the head classifies; else it classifies the tokens' mean."""
+
+    def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int, epsilon: float) -> None:
+        ImageFamily.__init__(self, spec, image_size=image_size, channels=channels, n_classes=n_classes)
+        self.epsilon = epsilon
+        if image_size % spec.patch:
+            raise SpaceError(f"patches of {spec.patch} pixels do not divide images of {image_size}; change one of them")
+        self.tokens = (image_size // spec.patch) ** 2 + self.class_token
+        TransformerFamily.__init__(self, spec)
+
+    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        patch = self.spec.patch
+        positions: dict[str, tuple[Dim, ...]] = {"embedding.positions": (1, self.tokens, "width")}
+        return positions | weighted("embedding.patches", "width", self.channels, patch, patch)
+
+    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        return weighted("head.norm", "width") | weighted("head.classifier", self.n_classes, "width")
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        width = self.width(architecture)
+        layers = nn.Sequential(OrderedDict(self.stack(architecture, PreNormLayer, epsilon=self.epsilon)))
+        patch, first = self.spec.patch, self.class_token
+        embedding = PatchEmbedding(self.channels, width, patch=patch, tokens=self.tokens, class_token=first)
+        head = Head(width, self.n_classes, epsilon=self.epsilon, class_token=first)
+        return nn.Sequential(OrderedDict([("embedding", embedding), (f"{self.layer}s", layers), ("head", head)]))

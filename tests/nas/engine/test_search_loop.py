@@ -1,0 +1,272 @@
+"""The loop: budgets, anchors, reference point, failures, replays and finalists."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from nas.bench.table import Table, TableEvaluator
+from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.search_loop import search
+from nas.engine.search_progress import SearchProgress
+from nas.problem.budget import Budget, Plateau, Stop, StopReason
+from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
+from nas.problem.pareto import hypervolume_history
+from nas.problem.precision import Precisions
+from nas.search.evolution.search import EvolutionSearch
+from nas.search.random import RandomSearch
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture
+from tests.errors import raises
+from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search
+
+OBJECTIVES_SIGN = np.array([o.sign for o in OBJECTIVES])
+
+
+@dataclass
+class Counting:
+    """An evaluator that notes what it was asked, and fails chosen architectures."""
+
+    inner: TableEvaluator
+    failing: set[Architecture] = field(default_factory=set)
+    fail_all_but: set[Architecture] | None = None
+    asked: list[Request] = field(default_factory=list)
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        for m in self.inner.evaluate(requests):
+            self.asked.append(m.request)
+            a = m.request.architecture
+            if a in self.failing or (self.fail_all_but is not None and a not in self.fail_all_but):
+                yield Measurement(m.request, Status.FAILED, None, None, message=f"it broke at {len(self.asked)}")
+            else:
+                yield m
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.load(TABLE)
+
+
+@pytest.fixture
+def evaluator(table: Table) -> Counting:
+    return Counting(TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}))
+
+
+def run(
+    table: Table, evaluator: Counting, store: MemoryStore, n: int, *, minutes: float | None = None
+) -> list[Evaluation]:
+    ticks = iter(range(0, 10_000, 30))
+    return search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(n, minutes), batch=8,
+        clock=lambda: float(next(ticks)),
+    )  # fmt: skip
+
+
+def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    told = run(table, evaluator, store, 20)
+    assert [e.architecture for e in told[:2]] == [table.space.smallest, table.space.largest]
+    assert len(told) == len({e.architecture for e in told}) == 20
+    small, large = ({o.name: e.value(o) for o in OBJECTIVES} for e in told[:2])
+    latency = f"latency_ms@{PROFILE}"
+    accuracy, slowest = store.state().reference or ()
+    spread = abs(large["accuracy"] - small["accuracy"])
+    assert accuracy == pytest.approx(min(small["accuracy"], large["accuracy"]) - 0.1 * spread)
+    assert slowest == pytest.approx(large[latency] + 0.1 * abs(large[latency] - small[latency]))
+
+
+def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, evaluator: Counting) -> None:
+    shown: list[SearchProgress] = []
+    store = MemoryStore()
+    told = search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, store, Budget(20), batch=8,
+        on_progress=shown.append,
+    )  # fmt: skip
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.state().reference))
+    for end in (2, 10, 18, 20):
+        told_then = [progress.hypervolume for progress in shown if progress.done == end]
+        assert told_then == pytest.approx([volumes[end - 1]] * len(told_then))
+    assert {progress.done for progress in shown} >= set(range(1, 21))
+
+
+def test_the_collector_passes_over_what_was_there_while_a_search_lasts(table: Table, evaluator: Counting) -> None:
+    during: list[int] = []
+    gc.unfreeze()  # a command that ran here before may have frozen something
+    search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), evaluator, MemoryStore(), Budget(4), batch=2,
+        on_progress=lambda progress: during.append(gc.get_freeze_count()),
+    )  # fmt: skip
+    assert min(during) > 0
+    assert gc.get_freeze_count() == 0
+    gc.freeze()  # as a server does, for good
+    try:
+        run(table, evaluator, MemoryStore(), 4)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
+def test_a_budget_of_time_ends_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    assert 2 <= len(run(table, evaluator, store, 400, minutes=1.0)) < 100
+    assert store.state().stop == Stop(StopReason.MINUTES, minutes=1.0)
+
+
+def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator: Counting) -> None:
+    """A kill after the search, in the final stage: the resumed run measures the finalists of the search that there was."""
+    store = MemoryStore()
+    told = run(table, evaluator, store, 400, minutes=1.0)
+    again = run(table, evaluator, store, 400, minutes=1.0)
+    assert [e.architecture for e in again] == [e.architecture for e in told]
+
+
+def test_the_time_that_a_killed_driver_took_counts_on(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    run(table, evaluator, store, 18)
+    used = store.state().searched_seconds
+    assert used > 0
+    assert len(run(table, evaluator, store, 400, minutes=used / 60)) == 18
+    store.update_state(stop=None)  # as an extended budget does
+    assert 18 < len(run(table, evaluator, store, 400, minutes=used / 60 + 2)) < 60
+
+
+def test_a_plateau_of_the_hypervolume_ends_a_search(table: Table) -> None:
+    store = MemoryStore()
+    told = run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001))
+    assert 42 < len(told) < 400
+    assert store.state().stop == Stop(StopReason.PLATEAU, plateau=Plateau(40, 0.001))
+    volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.state().reference))
+    assert volumes[-1] - volumes[-41] <= 0.001 * volumes[-1]
+    ends = range(50, len(told), 8)
+    assert all(volumes[n - 1] - volumes[n - 41] > 0.001 * volumes[n - 1] for n in ends), "it could have ended before"
+    # Extended, it looks for a plateau among what comes then.
+    store.update_state(stop=None)
+    assert len(run_search(store, "nsga2", 1, 400, plateau=Plateau(40, 0.001), plateau_from=len(told))) >= len(told) + 40
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "guided"])
+def test_an_extended_search_killed_anywhere_goes_on_the_same(algorithm: str) -> None:
+    """The first budget cuts its last batch short: the asks of a stateful algorithm are repeated at that length."""
+    expected = MemoryStore()
+    for n in (29, 53):
+        run_search(expected, algorithm, 2, n)
+    killed = MemoryStore()
+    run_search(killed, algorithm, 2, 29)
+    for after in (1, 9, 30):
+        with pytest.raises(KeyboardInterrupt):
+            run_search(killed, algorithm, 2, 53, kill_after=after)
+    run_search(killed, algorithm, 2, 53)
+    assert killed.asks() == expected.asks()
+    assert [len(asked) for asked in killed.asks()] == [2, 8, 8, 8, 3, 8, 8, 8]
+    assert not killed.events()
+
+
+def test_a_space_that_is_used_up_ends_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    assert len(run(table, evaluator, store, 10_000)) == table.space.size
+    assert store.state().stop == Stop(StopReason.SPACE_EXHAUSTED)
+
+
+def test_a_search_that_has_enough_ends_before_the_next_ask(table: Table, evaluator: Counting) -> None:
+    store, seen = MemoryStore(), []
+
+    def enough(told: Sequence[Evaluation]) -> str:
+        seen.append(len(told))
+        return "that will do" if len(told) >= 15 else ""
+
+    algorithm = RandomSearch(table.space, seed=1)
+    told = search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(40), batch=8, stop_when=enough)
+    assert len(told) == 18
+    assert seen == [2, 10, 18]
+    assert store.state().stop == Stop(StopReason.CALLBACK, message="that will do")
+
+
+def test_one_failure_does_not_end_a_search(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    evaluator.failing = {run(table, Counting(evaluator.inner), MemoryStore(), 12)[5].architecture}
+    told = run(table, evaluator, store, 12)
+    assert [e.failed for e in told].count(True) == 1
+    assert len(told) == 12
+
+
+def test_an_evaluator_that_always_fails_ends_a_search_with_its_message(table: Table, evaluator: Counting) -> None:
+    evaluator.fail_all_but = {table.space.smallest, table.space.largest}
+    with raises("evaluation.failures-in-a-row", "20", "it broke at 5;"):
+        run(table, evaluator, MemoryStore(), 100)
+
+
+def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Counting) -> None:
+    evaluator.failing = {table.space.largest}
+    with raises("evaluation.anchor-failed", "largest", table.space.largest.key, "it broke"):
+        run(table, evaluator, MemoryStore(), 100)
+
+
+def test_resuming_measures_only_what_is_missing(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    run(table, evaluator, store, 18)
+    n = len(evaluator.asked)
+    told = run(table, evaluator, store, 26)
+    assert len(evaluator.asked) - n == 8 * len(OBJECTIVES)
+    assert [e.architecture for e in told] == [e.architecture for e in run(table, evaluator, MemoryStore(), 26)]
+
+
+def test_a_replayed_ask_that_differs_is_taken_as_recorded_and_noted(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+
+    def by(seed: int) -> list[Evaluation]:
+        algorithm = EvolutionSearch(table.space, OBJECTIVES, seed=seed)
+        return search(table.space, OBJECTIVES, algorithm, evaluator, store, Budget(10), batch=8)
+
+    by(2)
+    recorded = store.asks()
+    told = by(1)
+    assert [e.architecture for e in told] == [a for step in recorded for a in step]
+    assert [event.kind for event in store.events()] == ["replay-differs"]
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "guided"])
+def test_the_same_seed_gives_the_same_search(algorithm: str) -> None:
+    first, second = MemoryStore(), MemoryStore()
+    run_search(first, algorithm, 5, 40)
+    run_search(second, algorithm, 5, 40)
+    assert first.asks() == second.asks()
+
+
+def test_finalists_are_the_front_its_ties_and_the_anchors(table: Table) -> None:
+    accuracy, latency = OBJECTIVES
+    chosen = table.architectures[:5]
+    figures = [(0.90, 1.0), (0.95, 2.0), (0.949, 2.005), (0.80, 3.0), (0.949, 2.5)]
+
+    def evaluation(a: Architecture, acc: float, ms: float) -> Evaluation:
+        return Evaluation(
+            a,
+            {
+                accuracy.name: Measurement(Precisions().request(a, accuracy), Status.OK, acc, 0.003),
+                latency.name: Measurement(Precisions().request(a, latency), Status.OK, ms, 0.01 * ms),
+            },
+        )
+
+    evaluations = [evaluation(a, *f) for a, f in zip(chosen, figures, strict=True)]
+    found = choose_finalists(evaluations, OBJECTIVES, [chosen[3]])
+    assert found == [chosen[0], chosen[1], chosen[2], chosen[3]]
+
+
+def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    told = run(table, evaluator, store, 12)
+    chosen = choose_finalists(told, OBJECTIVES, [table.space.smallest, table.space.largest])
+    evaluator.asked.clear()
+    measure_finalists(chosen, OBJECTIVES, evaluator, store)
+    fidelities = {(r.metric, r.fidelity) for r in evaluator.asked}
+    assert fidelities == {("accuracy", Fidelity.TEST), ("latency_ms", Fidelity.FINAL)}
+    assert store.state().finalists == tuple(chosen)
+    evaluator.asked.clear()
+    measure_finalists(chosen, OBJECTIVES, evaluator, store)
+    assert evaluator.asked == []

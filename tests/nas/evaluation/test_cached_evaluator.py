@@ -1,0 +1,180 @@
+"""Nothing known is measured again; resuming and replaying are compositions of caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from nas.errors import EvaluationError
+from nas.evaluation.base import Evaluator
+from nas.evaluation.cached_evaluator import Cached
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.store.memory import MemoryStore
+from supernets.space import Architecture
+from tests.contracts.evaluator import EvaluatorContract
+
+
+def request(number: int) -> Request:
+    return Request(Architecture((number, 0)), "latency_ms", "cpu-1-thread")
+
+
+def figure(number: int, *, status: Status = Status.OK, value: float = 1.0) -> Measurement:
+    return Measurement(request(number), status, value, 0.0)
+
+
+def failure(number: int, *, attempt: int = 0) -> Measurement:
+    return Measurement(request(number), Status.FAILED, None, None, message="it broke", attempt=attempt)
+
+
+class Source:
+    """Answers every request with the value 10 + its number, last one first, and notes the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Request]] = []
+        self.closed = 0
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        self.calls.append(list(requests))
+        for one in reversed(requests):
+            number = one.architecture.genes[0]
+            yield figure(number, value=10.0 + number)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Answering:
+    """Gives the same answers whatever is asked."""
+
+    def __init__(self, *answers: Measurement) -> None:
+        self._answers = answers
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        yield from self._answers
+
+    def close(self) -> None: ...
+
+
+def store_with(*measurements: Measurement) -> MemoryStore:
+    store = MemoryStore()
+    for measurement in measurements:
+        store.add(measurement)
+    return store
+
+
+class TestCachedEvaluator(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self) -> Evaluator:
+        return Cached(Source(), store_with(figure(1), failure(2)).find, replay_failures=True)
+
+    @pytest.fixture
+    def requests(self) -> list[Request]:
+        return [request(n) for n in range(4)]
+
+
+def values(answers: Iterator[Measurement]) -> list[tuple[int, float | None]]:
+    return [(m.request.architecture.genes[0], m.value) for m in answers]
+
+
+def test_only_the_unknown_is_asked_and_in_one_call() -> None:
+    source, store = Source(), store_with(figure(1), figure(3, status=Status.NOISY, value=3.0))
+    cached = Cached(source, store.find)
+    assert values(cached.evaluate([request(n) for n in (4, 3, 2, 1)])) == [(3, 3.0), (1, 1.0), (2, 12.0), (4, 14.0)]
+    assert source.calls == [[request(4), request(2)]]
+
+
+def test_what_is_all_known_asks_nothing() -> None:
+    source = Source()
+    assert values(Cached(source, store_with(figure(1)).find).evaluate([request(1)])) == [(1, 1.0)]
+    assert source.calls == []
+
+
+def test_repeated_requests_are_asked_once_and_answered_each() -> None:
+    source, kept = Source(), list[Measurement]()
+    cached = Cached(source, store_with(figure(1)).find, keep=kept.append)
+    answers = values(cached.evaluate([request(n) for n in (1, 2, 2, 1, 2)]))
+    assert answers == [(1, 1.0)] * 2 + [(2, 12.0)] * 3
+    assert source.calls == [[request(2)]]
+    assert [m.request for m in kept] == [request(2)]
+
+
+def test_what_differs_in_fidelity_is_not_known() -> None:
+    final = Request(request(1).architecture, "latency_ms", "cpu-1-thread", Fidelity.FINAL)
+    with pytest.raises(EvaluationError, match="final"):
+        list(Cached(None, store_with(figure(1)).find).evaluate([request(1), final]))
+
+
+def test_each_new_figure_is_kept_before_it_is_handed_on() -> None:
+    store = MemoryStore()
+    for answer in Cached(Source(), store.find, keep=store.add).evaluate([request(1), request(2)]):
+        assert answer.request in store.find([answer.request])
+    assert len(store.measurements()) == 2
+
+
+def test_a_caller_that_stops_early_has_asked_no_more_than_it_took() -> None:
+    store = MemoryStore()
+    answers = Cached(Source(), store.find, keep=store.add).evaluate([request(1), request(2)])
+    next(answers)
+    del answers
+    assert [m.request for m in store.measurements()] == [request(2)]
+
+
+def test_a_failure_is_asked_again_and_the_later_attempt_holds() -> None:
+    store = store_with(failure(1), failure(1, attempt=1))
+    cached = Cached(Source(), store.find, keep=store.add)
+    assert [(m.value, m.attempt) for m in cached.evaluate([request(1)])] == [(11.0, 2)]
+    assert store.find([request(1)])[request(1)].value == 11.0
+
+
+def test_a_failure_is_replayed_where_asked_for() -> None:
+    source = Source()
+    cached = Cached(source, store_with(failure(1)).find, replay_failures=True)
+    assert list(cached.evaluate([request(1)])) == [failure(1)]
+    assert source.calls == []
+
+
+def test_without_an_inner_evaluator_what_is_missing_is_named() -> None:
+    cached = Cached(None, store_with(figure(1)).find)
+    assert values(cached.evaluate([request(1)])) == [(1, 1.0)]
+    expected = r"5 of 6 measurements are not recorded \(latency_ms@cpu-1-thread of 2-0 .search, fp32.*2 more\)"
+    with pytest.raises(EvaluationError, match=expected):
+        next(cached.evaluate([request(n) for n in range(1, 7)]))
+    cached.close()
+
+
+def test_without_an_inner_evaluator_a_failure_not_replayed_is_missing() -> None:
+    with pytest.raises(EvaluationError, match="1 of 1 measurements"):
+        next(Cached(None, store_with(failure(1)).find).evaluate([request(1)]))
+
+
+def test_replaying_another_run_fills_this_ones_store() -> None:
+    source, other, own = Source(), store_with(figure(1, value=1.5), failure(2)), MemoryStore()
+    replay = Cached(source, other.find, replay_failures=True)
+    cached = Cached(replay, own.find, keep=own.add, replay_failures=True)
+    first = sorted(values(cached.evaluate([request(n) for n in (1, 2, 3)])))
+    assert first == [(1, 1.5), (2, None), (3, 13.0)]
+    assert (
+        sorted(values(Cached(None, own.find, replay_failures=True).evaluate([request(n) for n in (1, 2, 3)]))) == first
+    )
+    assert source.calls == [[request(3)]]
+    assert len(other.measurements()) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ((figure(1),), r"Answering left 1 of 2 requests unanswered \(latency_ms@cpu-1-thread of 2-0"),
+        ((figure(1), figure(1)), "Answering answered latency_ms@cpu-1-thread of 1-0"),
+        ((figure(5),), "Answering answered latency_ms@cpu-1-thread of 5-0"),
+    ],
+)
+def test_an_inner_evaluator_that_breaks_its_contract_is_told(answers: tuple[Measurement, ...], expected: str) -> None:
+    with pytest.raises(EvaluationError, match=expected):
+        list(Cached(Answering(*answers), MemoryStore().find).evaluate([request(1), request(2)]))
+
+
+def test_closing_closes_the_inner_one() -> None:
+    source = Source()
+    Cached(source, MemoryStore().find).close()
+    assert source.closed == 1

@@ -1,0 +1,276 @@
+"""The evaluator that measures: every metric of real subnets, in two precisions, with the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from hardware_profiles.base import Deployment, LatencyMeasurement
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.profiler_factory import open_profiler
+from nas.evaluation.base import Evaluator
+from nas.evaluation.environments import Environments
+from nas.evaluation.measuring_evaluator import Measured, Timed
+from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.data import head, load_data
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from tests.contracts.evaluator import EvaluatorContract
+from tests.errors import raises
+
+PROFILE = load_profile("cpu-1-thread-batch-16")
+
+
+class CountedScoring:
+    """Scoring in this process that notes what it was given to do."""
+
+    def __init__(self, inner: InlineScoring) -> None:
+        self._inner = inner
+        self.tasks: list[Task] = []
+
+    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+        self.tasks += tasks
+        return self._inner.score(tasks)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    torch.manual_seed(0)
+    family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+    return make_supernet(family)
+
+
+def measured(
+    supernet: Supernet,
+    environments: Environments | None = None,
+    *,
+    screen_images: int | None = None,
+    scoring: type = InlineScoring,
+) -> Measured:
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
+    part = data.validation
+    scorer = scoring(supernet, head(data.train, 200), part)
+    return Measured(
+        scorer,
+        supernet.cost,
+        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
+        n_images=len(part.labels),
+        weights="w",
+        data=part.digest,
+        screen_images=screen_images,
+        environments=environments,
+    )
+
+
+@pytest.fixture(scope="module")
+def shared(supernet: Supernet) -> Iterator[Measured]:
+    made = measured(supernet)
+    yield made
+    made.close()
+
+
+class TestMeasured(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self, shared: Measured) -> Evaluator:
+        return shared
+
+    @pytest.fixture
+    def requests(self, supernet: Supernet) -> list[Request]:
+        smallest = supernet.space.smallest
+        return [Request(smallest, "accuracy"), Request(smallest, "macs"), Request(smallest, "latency_ms", PROFILE.name)]
+
+
+def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measured, supernet: Supernet) -> None:
+    largest = supernet.space.largest
+    asked = [
+        Request(largest, metric, PROFILE.name, precision=p)
+        for p in ("fp32", "int8")
+        for metric in sorted(TIMED_METRICS)
+    ]
+    asked += [Request(largest, "accuracy", precision=p) for p in ("fp32", "int8")]
+    found = {(m.request.precision, m.request.metric): m for m in shared.evaluate(asked)}
+    assert len(found) == len(asked)
+    for precision in ("fp32", "int8"):
+        latency, throughput = found[precision, "latency_ms"], found[precision, "throughput"]
+        assert latency.value is not None
+        assert throughput.value == pytest.approx(16_000 / latency.value)
+        assert throughput.error == pytest.approx(throughput.value * latency.detail["resolution"])
+        assert found[precision, "peak_mib"].value == latency.detail["peak_mib"]
+        loading = found[precision, "session_ms"]
+        assert loading.value == latency.detail["session_ms"] or "how long loading takes" in loading.message  # too noisy
+        assert [m.samples is not None for m in (latency, throughput)] == [True, False]
+    # Untrained, but not of one class alone: eight bits answer most images as 32 do, and some otherwise.
+    answers = [np.frombuffer(found[p, "accuracy"].samples or b"", np.uint8) for p in ("fp32", "int8")]
+    assert len(answers[0]) == len(answers[1]) > 0
+
+
+def test_a_network_that_cannot_be_made_fails_alone(shared: Measured, supernet: Supernet) -> None:
+    good, bad = supernet.space.smallest, replace(supernet.space.smallest, genes=(99,) * len(supernet.space))
+    asked = [Request(a, metric, profile) for a in (good, bad) for metric, profile in (("accuracy", None), LATENCY)]
+    found = {(m.request.architecture, m.request.metric): m for m in shared.evaluate(asked)}
+    assert {m.status for (a, _), m in found.items() if a == bad} == {Status.FAILED}
+    assert all(m.message for (a, _), m in found.items() if a == bad)
+    assert found[good, "latency_ms"].value is not None
+
+
+LATENCY = ("latency_ms", PROFILE.name)
+
+
+def test_figures_of_another_machine_are_refused(supernet: Supernet) -> None:
+    kept: dict[str, Any] = {}
+    request = Request(supernet.space.smallest, *LATENCY)
+    first = measured(supernet, Environments({}, lambda environments: kept.update(environments)))
+    (found,) = first.evaluate([request])
+    first.close()
+    of = f"profile {PROFILE.name}"
+    assert kept[of]["cpu"] == found.environment["cpu"]
+    again = measured(supernet, Environments(kept))
+    assert next(iter(again.evaluate([request]))).value is not None
+    again.close()
+    elsewhere = measured(supernet, Environments({of: {**kept[of], "cpu": "Another CPU"}}))
+    with raises("evaluation.environment-changed", of, "cpu: was Another CPU"):
+        list(elsewhere.evaluate([request]))
+    elsewhere.close()
+
+
+def test_accuracies_of_another_runtime_are_refused(supernet: Supernet) -> None:
+    kept: dict[str, Any] = {}
+    request = Request(supernet.space.smallest, "accuracy")
+    first = measured(supernet, Environments({}, lambda environments: kept.update(environments)))
+    (found,) = first.evaluate([request])
+    first.close()
+    assert kept["accuracy"]["onnxruntime"] == found.environment["onnxruntime"] == onnxruntime.__version__
+    later = measured(supernet, Environments({"accuracy": {**kept["accuracy"], "onnxruntime": "0.9"}}))
+    with raises("evaluation.environment-changed", "accuracy", "ONNX Runtime: was 0.9"):
+        list(later.evaluate([request]))
+    later.close()
+
+
+def test_activations_take_the_bytes_of_their_precision(shared: Measured, supernet: Supernet) -> None:
+    network = supernet.space.largest
+    asked = [Request(network, metric, precision=p) for metric in ("activation_bytes", "macs") for p in ("fp32", "int8")]
+    found = {(m.request.metric, m.request.precision): m.value for m in shared.evaluate(asked)}
+    cost = supernet.cost(network)
+    assert found["activation_bytes", "fp32"] == cost.activation_bytes == 4 * (found["activation_bytes", "int8"] or 0)
+    assert found["macs", "fp32"] == found["macs", "int8"] == cost.macs
+
+
+def test_a_time_to_load_that_says_nothing_is_a_failure(supernet: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = measured(supernet)
+    profiler = made._profiles[PROFILE.name].profiler
+    measure = profiler.measure
+
+    def unsettled(*args: Any, **options: Any) -> Iterator[Any]:
+        for result in measure(*args, **options):
+            yield replace(result, session_ms=2.0, session_error_ms=0.6)
+
+    monkeypatch.setattr(profiler, "measure", unsettled)
+    asked = [Request(supernet.space.smallest, metric, PROFILE.name) for metric in ("latency_ms", "session_ms")]
+    found = {m.request.metric: m for m in made.evaluate(asked)}
+    made.close()
+    assert found["latency_ms"].status is not Status.FAILED
+    assert found["session_ms"].status is Status.FAILED
+    assert found["session_ms"].environment == found["latency_ms"].environment != {}
+    assert "too noisy to say how long loading takes: 2 ± 0.6 ms" in found["session_ms"].message
+
+
+def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supernet: Supernet) -> None:
+    """Accuracy and the model are the same on every profile; only another precision is another deployment."""
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
+    part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
+    scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
+    timed = {p.name: Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),)) for p in profiles}
+    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    network = supernet.family.space.smallest
+    requests = [
+        Request(network, metric, profile, precision=precision)
+        for precision in ("fp32", "int8")
+        for metric, profile in (("accuracy", None), *(("latency_ms", p.name) for p in profiles))
+    ]
+    found = {m.request: m for m in evaluator.evaluate(requests)}
+    evaluator.close()
+    assert len(found) == len(requests) == 6
+    assert all(m.value is not None for m in found.values())
+    assert [(task.precision, task.accuracy, task.model) for task in scoring.tasks] == [
+        ("fp32", True, True),
+        ("int8", True, True),
+    ]
+
+
+class Listening:
+    """A profiler that keeps what it is given and says that each call took 4 ms."""
+
+    def __init__(self) -> None:
+        self.given: list[Deployment] = []
+
+    def environment(self) -> Mapping[str, Any]:
+        return {}
+
+    def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[LatencyMeasurement]:
+        self.given += deployments
+        none = np.empty(0)
+        for _ in deployments:
+            yield LatencyMeasurement(
+                4.0, 0.01, 4.0, None, None, 6, 1.0, 1.0, 0.1, 0.1, 0, 0.0, 0.0, False, "p", {}, none, none, (),
+            )  # fmt: skip
+
+    def close(self) -> None:
+        pass
+
+
+def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(supernet: Supernet) -> None:
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
+    part, profiler = data.validation, Listening()
+    examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
+    scoring = InlineScoring(supernet, head(data.train, 200), part)
+    timed = {"p": Timed(profiler, examples)}
+    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])
+    (deployment,) = profiler.given
+    for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
+        np.testing.assert_array_equal(call["input"], example)
+    assert found.value == 1000 * 16 / 4
+
+
+class Builder(InlineScoring):
+    """Counts the models that it builds."""
+
+    built = 0
+
+    def _build(self, task: Task) -> bytes:
+        type(self).built += 1
+        return super()._build(task)
+
+
+def test_a_first_look_is_at_the_first_images_and_builds_the_model_that_is_timed_and_scored_later(
+    supernet: Supernet,
+) -> None:
+    evaluator, a = (
+        measured(supernet, screen_images=60, scoring=Builder),
+        supernet.space.sample(np.random.default_rng(5)),
+    )
+    try:
+        (few,) = evaluator.evaluate([Request(a, "accuracy", None, Fidelity.SCREEN)])
+        (whole,) = evaluator.evaluate([Request(a, "accuracy")])
+        (timed,) = evaluator.evaluate([Request(a, "latency_ms", PROFILE.name)])
+    finally:
+        evaluator.close()
+    assert Builder.built == 1
+    bits = [np.unpackbits(np.frombuffer(m.samples or b"", dtype=np.uint8)) for m in (few, whole)]
+    assert bits[0][:60].tolist() == bits[1][:60].tolist()
+    assert few.value == bits[0][:60].mean()
+    assert few.error == pytest.approx((few.value * (1 - few.value) / 60) ** 0.5)
+    assert (few.detail["images"], whole.detail["images"]) == (60, 449)
+    assert timed.value is not None

@@ -1,0 +1,326 @@
+"""Every page shows the data of the service, escapes it, and runs no scripts but its own files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from nas import recipes
+from nas.analysis.formatting import format_value, miss_text
+from nas.analysis.report import RunReport
+from nas.api import schemas
+from nas.errors import StoreError
+from nas.service.pages import assets, rendering
+from nas.service.service import Service
+from nas.store.base import RunStatus
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from tests.nas.export.runs import BOARD, PROFILE
+from tests.nas.service.made_runs import searched, trained
+from tests.nas.service.pages.conftest import Browser
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+
+
+def queued(runs: RunsFolder, *, name: str = "waiting") -> str:
+    """A run that no driver has begun."""
+    folder = runs.create(name, f"name: {name}\n")
+    open_store(folder, create=True, driver=True).close()
+    return folder.id
+
+
+def test_pages_run_only_their_own_files_and_fetch_nothing_from_elsewhere(browser: Browser, runs: RunsFolder) -> None:
+    searched(runs)
+    searched(runs, name="other")
+    trained(runs)
+    queued(runs)
+    for path in (
+        "/", "/runs/made-1", "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
+        "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1", "/problems",
+    ):  # fmt: skip
+        check_safe(browser, path)
+
+
+def check_safe(browser: Browser, path: str) -> None:
+    """Asserts that a page could not be made to run a script that is not the pages' own."""
+    page = browser.page(path)
+    for script in page.all("script"):
+        if "src" not in script.attributes:
+            assert script.attributes["type"] == "application/json"
+            json.loads(script.text)
+    for element in page.elements:
+        assert not [name for name in element.attributes if name.startswith("on")]
+        for name in ("src", "href", "action"):
+            assert (element.attributes.get(name) or "/").startswith(("/", "#", "?")), element
+    for name in [e.attributes["src"] for e in page.all("script") if "src" in e.attributes]:
+        assert name is not None
+        assert browser.get(name).status_code == 200
+    assert page.texts("title")[0].endswith("· nas")
+    assert len(page.all("h1")) == 1
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+
+
+def links_in_place_of(browser: Browser, path: str, kind: str) -> list[str | None]:
+    """The links of a page that has nothing of a kind to show in a table."""
+    page = browser.page(path)
+    assert not page.all("table", class_=kind)
+    assert len(page.all("p", class_="empty")) == 1
+    start = next(i for i, e in enumerate(page.elements) if e.attributes.get("class") == "empty")
+    return [e.attributes["href"] for e in page.elements[start:] if e.tag == "a"]
+
+
+def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser, runs: RunsFolder) -> None:
+    assert links_in_place_of(browser, "/", "runs") == ["/submit"]
+    trained(runs)
+    searched(runs)
+    searched(runs, name="going-on", final=False)  # its driver is gone
+    page = browser.page("/")
+    assert [text.split()[0] for text in page.texts("th", scope="row")] == ["going-on-1", "made-1", "supernet-1"]
+    assert [text.split()[0] for text in page.texts("td", class_="status")] == ["interrupted", "finished", "finished"]
+    assert page.texts("td", class_="progress") == ["40 of 40 evaluations", "40 of 40 evaluations", "4 of 4 epochs"]
+    made = [e.attributes["data-action"] for e in page.all("button", data_run="made-1")]
+    assert made == ["resume", "delete"]
+    # A training has no front to compare.
+    assert [e.attributes["value"] for e in page.all("input", type="checkbox")] == ["going-on-1", "made-1"]
+
+
+def test_runs_are_filtered_and_what_was_asked_stays_in_the_form(browser: Browser, runs: RunsFolder) -> None:
+    trained(runs)
+    searched(runs)
+    page = browser.page("/?kind=training&name=super")
+    assert [text.split()[0] for text in page.texts("th", scope="row")] == ["supernet-1"]
+    assert page.all("input", name="name")[0].attributes["value"] == "super"
+    assert [e.text.strip() for e in page.all("option") if "selected" in e.attributes] == ["training"]
+    assert links_in_place_of(browser, "/?name=nothing", "runs") == ["/"]  # all runs
+
+
+def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
+    for _ in range(53):
+        queued(runs)
+    page = browser.page("/?name=wait")
+    assert len(page.texts("th", scope="row")) == 50
+    [older] = page.all("a", rel="next")
+    last = browser.page(f"/{older.attributes['href']}")
+    assert len(last.texts("th", scope="row")) == 3
+    [newer] = last.all("a", rel="prev")
+    assert "offset=0" in (newer.attributes["href"] or "")
+    assert "name=wait" in (newer.attributes["href"] or "")
+    # Runs may be deleted meanwhile.
+    assert links_in_place_of(browser, "/?name=wait&offset=100", "runs") == ["?status=&kind=&name=wait"]  # the newest
+    assert links_in_place_of(browser, "/?name=none&offset=100", "runs") == ["/"]
+
+
+def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.5), "macs": (None, 3e7)})
+    report = service.results.report("made-1")
+    page = browser.page("/runs/made-1")
+    rows = [(e.attributes["data-key"]) for e in page.all("tr") if "data-key" in e.attributes]
+    assert rows == [point.key for point in report.front]
+    cells = page.texts("td")
+    for point in report.front:
+        for metric in report.columns:
+            assert format_value(metric, point.values[metric.name], point.errors[metric.name]) in cells
+    assert "Limits latency_ms@cpu-1-thread at most 0.5 ms; macs at most 30 M" in page.texts("li")
+
+
+def test_a_run_without_a_feasible_network_shows_the_nearest(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
+    searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.01)})
+    page = browser.page("/runs/made-1")
+    report = service.results.report("made-1")
+    assert report.nearest is not None
+    assert any(miss_text(report.nearest.miss) in text for text in page.texts("p", class_="notice"))
+    assert not [e for e in page.all("tr") if "data-key" in e.attributes]
+    assert page.texts("p", class_="empty")
+
+
+def test_a_run_of_two_profiles_lists_the_fronts_of_each_network(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
+    searched(runs, names=["accuracy", f"latency_ms@{PROFILE}", f"latency_ms@{BOARD}"])
+    report = service.results.report("made-1")
+    shown = browser.page("/runs/made-1").texts("td", class_="text")[: 2 * len(report.front) : 2]
+    expected = [", ".join(p for p, front in report.fronts.items() if point in front) or "–" for point in report.front]
+    assert shown == expected
+    assert {PROFILE, BOARD, f"{PROFILE}, {BOARD}"} & set(shown)
+
+
+def test_trainings_and_runs_that_wait_have_a_page_without_charts(browser: Browser, runs: RunsFolder) -> None:
+    trained(runs)
+    queued(runs)
+    assert not browser.page("/runs/supernet-1").all("div", id="front-chart")
+    assert browser.page("/runs/waiting-1").all("p", id="front-later")
+
+
+def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    folder = searched(runs)
+    store = open_store(folder, driver=True)
+    facts = store.facts()
+    assert facts is not None
+    store.describe(replace(facts, name=HOSTILE, search=replace(store.search_facts(), algorithm=HOSTILE)))
+    store.record_event(HOSTILE, {HOSTILE: HOSTILE})
+    store.set_status(RunStatus.FAILED, reason=HOSTILE)
+    store.close()
+    folder.job_file.write_text(HOSTILE)
+    service.hardware.add(
+        schemas.ProfileUpload(
+            profile=json.dumps({"name": "mine", "threads": 1, "batch_size": 1, "description": HOSTILE})
+        )
+    )
+    shown = {
+        "/": 2, "/runs/made-1": 6, "/hardware": 1, "/hardware/mine": 1, "/submit": 1, "/compare": 0,
+        f"/?name={HOSTILE.replace('&', '%26')}": 0,
+    }  # fmt: skip
+    plain = {path: len(browser.page(path).all("script")) for path in shown}
+    for path, n_scripts in plain.items():
+        page = browser.page(path)
+        assert len(page.all("script")) == n_scripts
+        assert not page.all("img")
+        text = page.elements[0].text
+        assert text.count(HOSTILE) >= shown[path], path
+        # Every script is a file of the pages, or data.
+        assert all("src" in e.attributes or e.attributes.get("type") for e in page.all("script"))
+
+
+def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+    searched(runs, name="other")
+    html = browser.html("/compare?runs=made-1&runs=other-1")
+    [inside] = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
+    assert "<" not in inside
+    data = json.loads(inside)
+    compared = service.results.compare(["made-1", "other-1"])
+    assert [run["run"] for run in data["runs"]] == ["made-1", "other-1"]
+    assert data["runs"][0]["curve"] == [list(pair) for pair in compared.runs[0].curve]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "mentioned"),
+    [
+        ("/runs/none", 404, "unknown run 'none'"),
+        ("/runs/..%2F..%2Fetc", 404, "Not"),
+        ("/runs/supernet-1/networks.json", 409, "supernet-1"),
+        ("/?offset=-1", 422, "offset"),
+        ("/hardware/none", 404, "unknown"),
+        ("/submit?recipe=none", 404, "unknown recipe 'none'"),
+        ("/static/x/none.js", 404, "none.js"),
+        ("/static/x/..%2Froutes.py", 404, "Not"),
+    ],
+)
+def test_errors_are_pages_that_people_can_read(
+    browser: Browser, runs: RunsFolder, path: str, status: int, mentioned: str
+) -> None:
+    trained(runs)
+    answer = browser.get(path)
+    assert answer.status_code == status
+    assert mentioned in answer.text.replace("&#39;", "'")
+
+
+def test_an_error_of_a_comparison_is_shown_above_the_form(browser: Browser, runs: RunsFolder) -> None:
+    searched(runs)
+    page = browser.page("/compare?runs=made-1&runs=none")
+    assert any("unknown run 'none'" in text for text in page.texts("p", class_="notice"))
+    checked = [e.attributes["value"] for e in page.all("input", type="checkbox") if "checked" in e.attributes]
+    assert checked == ["made-1"]
+
+
+def test_the_form_holds_the_recipe_as_it_is(browser: Browser) -> None:
+    for recipe in recipes.list_recipes():
+        [field] = browser.page(f"/submit?recipe={recipe.name}").all("textarea")
+        # A parser leaves out the first newline of a text area, as HTML says.
+        assert field.text.removeprefix("\n") == recipes.read_recipe(recipe.name)
+        assert field.text.startswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "fields"),
+    [
+        ("/submit", "upload", ["name", "archive"]),
+        ("/hardware", "add-profile", ["name", "threads", "batch_size", "provider", "placement", "description"]),
+        (f"/hardware/{PROFILE}", "measure", ["model"]),
+    ],
+)
+def test_every_field_of_a_form_has_a_label_and_a_place_for_errors(
+    browser: Browser, service: Service, path: str, form: str, fields: list[str]
+) -> None:
+    page = browser.page(path)
+    assert page.all("form", id=form)
+    controls = [e.attributes for e in page.all("input") if e.attributes.get("aria-describedby")]
+    assert [control["name"] for control in controls] == fields
+    ids = {e.attributes["id"] for e in page.elements if "id" in e.attributes}
+    for control in controls:
+        described = (control["aria-describedby"] or "").split()
+        assert f"{control['id']}-problem" in described
+        assert set(described) <= ids
+        assert page.all("label", for_=control["id"])
+        if control.get("type") == "file":
+            assert control["data-most"] == str(service.settings.limits.upload_bytes)
+
+
+def test_the_sign_in_form_keeps_the_requested_page(browser: Browser) -> None:
+    page = browser.page("/login?next=/runs/x%22%3E")
+    [field] = page.all("input", name="next")
+    assert field.attributes["value"] == '/runs/x">'
+    assert not page.all("p", role="alert")
+    assert browser.page("/login?refused=1").texts("p", role="alert") == ["This token is unknown, expired or revoked."]
+
+
+def test_values_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+    store = open_store(runs.get("made-1"), driver=True)
+    report: RunReport = service.results.report("made-1")
+    few = (report.front[0].architecture, report.front[-1].architecture)
+    store.update_state(finalists=few)
+    store.close()
+    assert len(service.results.report("made-1").front) == 2
+    assert " *" not in browser.html("/runs/made-1").replace("/* ", "")
+
+
+def test_a_large_runs_page_is_the_same_in_parts(
+    browser: Browser, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(runs)
+    whole = browser.get("/runs/made-1")
+    monkeypatch.setattr(page_routes, "_LARGE", 1)
+    parts = browser.get("/runs/made-1")
+    assert "content-length" not in parts.headers
+    assert parts.text == whole.text
+    assert parts.headers["content-type"] == whole.headers["content-type"]
+    assert parts.headers["cache-control"] == "no-store"
+
+
+def test_a_page_in_parts_sends_its_head_before_results_are_read(runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+
+    def later() -> None:
+        raise AssertionError("results were read for the head")
+
+    sent = rendering.page_in_parts("run.html", run=service.runs.summary("made-1"), has_results=True, later=later)
+
+    async def first() -> str:
+        return str(await anext(aiter(sent.body_iterator)))
+
+    head = asyncio.run(first())
+    assert "/runs/made-1/networks.json" in head
+    assert assets.PLOTLY in head
+
+
+def test_an_error_in_the_rest_of_a_large_page_is_shown_in_its_place(
+    browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(runs)
+
+    def damaged(run: str) -> None:
+        raise StoreError(f"{run}: is <damaged>")
+
+    monkeypatch.setattr(page_routes, "_LARGE", 1)
+    monkeypatch.setattr(service.runs, "detail", damaged)
+    page = browser.page("/runs/made-1")
+    assert page.texts("p", class_="detail") == ["made-1: is <damaged>"]
+    assert len(page.all("head")) == len(page.all("body")) == len(page.all("main")) == 1
