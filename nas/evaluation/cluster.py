@@ -17,7 +17,6 @@ _ANSWER_S = 10.0
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 
-_AUTHENTICATION = "RAY_AUTH_MODE"
 _LOOK = (
     "look at the address, HOST:PORT, that `ray start --head` printed there; with tokens, set RAY_AUTH_MODE=token here"
 )
@@ -63,7 +62,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
     own = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
-        with _keeping_sigterm(), _keeping_authentication():
+        with _keeping_sigterm():
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         why = str(error).rstrip(".")
@@ -90,20 +89,6 @@ def _keeping_sigterm() -> Iterator[None]:
     finally:
         if own not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, own)
-
-
-@contextmanager
-def _keeping_authentication() -> Iterator[None]:
-    """Leaves the mode of authentication of a cluster that this process starts out of the environment of its children.
-
-    From 2.60 on, Ray sets it there, for good: a child that joined another cluster would use, or lack, the wrong token.
-    """
-    own = os.environ.get(_AUTHENTICATION)
-    try:
-        yield
-    finally:
-        if own is None:
-            os.environ.pop(_AUTHENTICATION, None)
 
 
 def check_answers(address: str) -> None:

@@ -20,7 +20,7 @@ def nas(folder: Path, *args: str) -> str:
     made = subprocess.run(
         tolerant.command(*args),
         cwd=folder,
-        env=tolerant.ENVIRONMENT,
+        env=tolerant.environment(),
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,

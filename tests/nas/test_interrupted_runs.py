@@ -25,7 +25,7 @@ _PATIENCE_S = 240
 
 def nas(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        tolerant.command(*args), cwd=folder, env=tolerant.ENVIRONMENT,
+        tolerant.command(*args), cwd=folder, env=tolerant.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

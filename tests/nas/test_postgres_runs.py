@@ -26,7 +26,9 @@ def test_a_run_in_postgresql_from_its_start_to_its_export(
     shell = Shell(tmp_path, capsys, monkeypatch)
     job = shell.job(_JOB)
     command = tolerant.command("search", job, "--inline", "--store", postgres.url)
-    with subprocess.Popen(command, cwd=tmp_path, env=tolerant.ENVIRONMENT, stderr=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=tolerant.environment(), stderr=subprocess.PIPE, text=True
+    ) as driver:
         wait_until_measuring(RunsFolder(tmp_path / "runs"), driver)
         (row,) = shell.nas("runs", "--json").data
         assert (row["status"], row["live"]) == ("running", True)

@@ -15,14 +15,21 @@ import pytest
 from hardware_profiles.measuring import protocol
 
 _MODULE = "tests.nas.tolerant"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_WAIT_POLICY": "passive"}
-"""In which `command` runs, from any folder."""
 _TRUE_ROUNDS = {name: getattr(protocol, name) for name in ("LONGER_ROUNDS", "ROUND_MS")}
 
 
 def command(*arguments: str | Path) -> list[str]:
     """The command line of ``nas ARGUMENTS`` that takes any noise."""
     return [sys.executable, "-m", _MODULE, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """The environment in which `command` runs, from any folder.
+
+    Read when it is needed: once this process has started a cluster of its own, Ray (2.60 and later) switches it to tokens,
+    and so the clusters that it starts later; a command that joins one of those has to know.
+    """
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_WAIT_POLICY": "passive"}
 
 
 def take_any_noise(patched: pytest.MonkeyPatch) -> None:

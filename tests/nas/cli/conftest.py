@@ -33,7 +33,7 @@ def _search(folder: Path) -> None:
     (folder / "job.yaml").write_text(SMALL_JOB)
     made = subprocess.run(
         tolerant.command("search", "job.yaml", "--inline", "--json"),
-        cwd=folder, env=tolerant.ENVIRONMENT, capture_output=True, text=True, timeout=300,
+        cwd=folder, env=tolerant.environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (folder / "search.json").write_text(made.stdout)

@@ -140,7 +140,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("calibrated")
     (folder / "job.yaml").write_text(SMALL_JOB)
     command = tolerant.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")
-    made = subprocess.run(command, cwd=folder, env=tolerant.ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    made = subprocess.run(command, cwd=folder, env=tolerant.environment(), capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
     return (folder / "t.json").read_text()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -70,16 +69,13 @@ def test_no_address_of_a_cluster(address: str, why: str) -> None:
             pass
 
 
-_OWN_CLUSTER = """
+_TWO_SIGNALS = """
 import os, signal
-import ray
 from nas.evaluation.cluster import start_ray, stop_ray
 
 came = []
 signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
 start_ray(cpus=1)
-assert "RAY_AUTH_MODE" not in os.environ
-assert ray.get(ray.remote(lambda: 1).remote()) == 1
 os.kill(os.getpid(), signal.SIGTERM)
 stop_ray()
 os.kill(os.getpid(), signal.SIGTERM)
@@ -88,10 +84,9 @@ print(len(came))
 
 
 @pytest.mark.slow
-def test_ray_leaves_sigterm_and_the_environment_to_their_owner() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+def test_ray_leaves_sigterm_to_its_owner_while_it_runs_and_afterwards() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _OWN_CLUSTER], capture_output=True, text=True, timeout=120, check=False, env=environment
+        [sys.executable, "-c", _TWO_SIGNALS], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
     assert "SIGTERM received" not in done.stderr

@@ -31,7 +31,7 @@ class Served:
         with (self.root / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
                 tolerant.command("serve", "--runs", self.runs.root, "--port", "0"),
-                env=tolerant.ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=tolerant.environment(), stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.server.stdout is not None
         self.url = self.server.stdout.readline().strip()

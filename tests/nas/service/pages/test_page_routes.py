@@ -14,7 +14,7 @@ from nas.analysis.formatting import format_value, miss_text
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import StoreError
-from nas.service.pages import assets, rendering
+from nas.service.pages import assets, page_routes, rendering
 from nas.service.service import Service
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
