@@ -38,6 +38,8 @@ FINETUNED_NAME = "fine-tuned"
 _SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "fp16": "cross", "bf16": "x"}
 """By `Point.precision`."""
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+_MUTED = 0.4
+"""Opacity of error bars."""
 _PAIRED = 4
 """Up to this many objectives, every pair has a panel."""
 
@@ -50,7 +52,9 @@ class Look:
         symbol: plotly's name; "" for a line without symbols.
         size: of a symbol, in CSS pixels.
         line: through the points in their order; "" for none.
-        errors: whether each point has error bars.
+        steps: whether the line is a staircase, along x first, the cheapest point first: between two
+            networks of a front, a straight line would promise others that do not exist.
+        errors: the opacity of each point's error bars; 0 for none.
     """
 
     colour: Colour
@@ -59,7 +63,8 @@ class Look:
     hollow: bool = False
     opacity: float = 1.0
     line: Literal["", "solid", "dash"] = ""
-    errors: bool = False
+    steps: bool = False
+    errors: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,8 @@ class Networks:
         for precision, points in self.by_precision.items() if joined else ():
             grey = colours.PRECISION_GREYS.get(precision, colours.MEASURED)
             name = f"front of {precision} alone, while searching"
-            made.append(_series(pair, name, non_dominated_of(points, pair), Look(grey, line="solid", opacity=0.8)))
+            look = Look(grey, line="solid", steps=True, opacity=0.8)
+            made.append(_series(pair, name, non_dominated_of(points, pair), look))
         return made
 
     def _predicted(self, pair: Pair, *, joined: bool) -> list[Series]:
@@ -207,7 +213,8 @@ class Networks:
         look = Look(colours.PREDICTED, "diamond", hollow=True)
         made = [_series(pair, PREDICTED_NAME, points, look)]
         if joined:
-            made.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), replace(look, line="dash")))
+            look = replace(look, line="dash", steps=True)
+            made.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), look))
         return made
 
     def _front(self, pair: Pair, *, joined: bool) -> list[Series]:
@@ -215,11 +222,11 @@ class Networks:
         own, others = front_of_pair(self.report, pair)
         name = FRONT_NAME if own is self.report.front else PROFILE_FRONT_NAME
         groups = by_precision(own)
-        look = Look(colours.FRONT, size=9, line="solid" if joined else "", errors=True)
+        look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
         made = [_series(pair, JOINT_NAME, others, Look(colours.FRONT, "circle", opacity=0.45))]
         if joined and len(groups) > 1:  # one line through all precisions
-            made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=False)))
-            look = replace(look, line="")
+            made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=0.0)))
+            look = replace(look, line="", steps=False)
         for precision, points in groups.items():
             made.append(_series(pair, _named(name, precision), points, replace(look, symbol=_SYMBOLS[precision])))
         return made
@@ -227,7 +234,7 @@ class Networks:
     def _finetuned(self, pair: Pair) -> list[Series]:
         """A line from each fine-tuned network to a ring at its new values."""
         line = Look(colours.FINETUNED, line="solid")
-        ring = Look(colours.FINETUNED, "circle", 14, hollow=True, errors=True)
+        ring = Look(colours.FINETUNED, "circle", 14, hollow=True, errors=_MUTED)
         made = []
         for one in self.finetunings:
             points = [p for p in (one.before, one.after) if p is not None and all(m.name in p.values for m in pair)]
@@ -255,11 +262,12 @@ def is_joined(report: RunReport, pair: Pair) -> bool:
 
 
 def non_dominated_of(points: Sequence[Point], pair: Pair) -> list[Point]:
-    """The non-dominated of some points in two metrics, along x."""
+    """The non-dominated of some points in two metrics, the cheapest first."""
     if not points:
         return []
     kept = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, pair))).tolist()]
-    return sorted(kept, key=lambda p: p.values[pair[0].name])
+    cost = pair[0]
+    return sorted(kept, key=lambda p: cost.sign * p.values[cost.name])
 
 
 def by_precision(points: Sequence[Point]) -> Mapping[str, Sequence[Point]]:

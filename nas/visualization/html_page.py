@@ -42,7 +42,10 @@ th, td { padding: .4rem .7rem; text-align: right; border-bottom: 1px solid var(-
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: .85rem; }
 th:last-child, td:last-child { text-align: left; white-space: normal; width: 45%; }
-tbody tr:hover { background: var(--hover); }
+tbody tr:hover, tr.selected { background: var(--hover); }
+tr[data-key] { cursor: pointer; }
+tr.selected { box-shadow: inset 3px 0 var(--soft); }
+#selected { font-size: .85rem; overflow-wrap: anywhere; }
 code { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 details p { font-size: .85rem; overflow-wrap: anywhere; }
@@ -76,13 +79,39 @@ $pictures
       chart.data.forEach((trace, i) => {
         if (!trace.meta) return;
         const shade = dark.matches ? trace.meta.dark : trace.meta.light;
-        const parts = ["line.color", "marker.color", "error_x.color", "error_y.color"];
-        Plotly.restyle(chart, Object.fromEntries(parts.map((part) => [part, shade])), [i]);
+        const muted = shade + trace.meta.errors;
+        Plotly.restyle(chart, {
+          "line.color": shade, "marker.color": shade, "error_x.color": muted, "error_y.color": muted,
+        }, [i]);
       });
     }
   }
   dark.addEventListener("change", repaint);
   repaint();
+
+  // A click on a point or a row selects its network: a ring in every panel, its values below, and its row marked.
+  const front = document.getElementById("front");
+  const limits = (front && front.layout.shapes) || [];
+  function select(key, clicked) {
+    const found = front.data.map((trace) => [trace, (trace.ids || []).indexOf(key)]).filter(([, i]) => i >= 0);
+    const places = found.map(([trace, i]) => [trace.xaxis, trace.yaxis, trace.x[i], trace.y[i]]);
+    if (!places.length && clicked) places.push([clicked.data.xaxis, clicked.data.yaxis, clicked.x, clicked.y]);
+    const line = { color: getComputedStyle(document.documentElement).getPropertyValue("--ink").trim(), width: 2 };
+    const circle = { type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -10, x1: 10, y0: -10, y1: 10, line };
+    const rings = places.map(([xref, yref, xanchor, yanchor]) => ({ ...circle, xref, yref, xanchor, yanchor }));
+    Plotly.relayout(front, { shapes: limits.concat(rings) });
+    document.getElementById("selected").innerHTML = found.length ? found[0][0].customdata[found[0][1]] : key;
+    for (const row of document.querySelectorAll("tr[data-key]")) row.classList.toggle("selected", row.dataset.key === key);
+  }
+  if (front) {
+    front.on("plotly_click", ({ points: [point] }) => select(point.id || point.customdata, point));
+    document.addEventListener("click", ({ target }) => {
+      const row = target.closest("tr[data-key]");
+      if (!row || target.closest("details")) return;
+      select(row.dataset.key);
+      front.scrollIntoView({ block: "nearest" });
+    });
+  }
 })();
 </script>
 </body>
@@ -116,7 +145,7 @@ def page(
         line=escape(line),
         notes=_notes(report, finetunings),
         script=script(),
-        front="" if front is None else f"<h2>Pareto front</h2>\n{front.div('front')}",
+        front="" if front is None else f'<h2>Pareto front</h2>\n{front.div("front")}\n<p id="selected"></p>',
         convergence=convergence,
         pictures=_pictures(pictures),
         table=_table(report),
@@ -165,6 +194,6 @@ def _row(report: RunReport, label: str, point: Point) -> str:
     cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *values, score_text(point.test), *profiles])
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
-        f"<tr>{cells}<td><details><summary><code>{escape(point.key)}</code></summary>"
+        f'<tr data-key="{point.key}">{cells}<td><details><summary><code>{escape(point.key)}</code></summary>'
         f"<p>{escape(described)}</p></details></td></tr>"
     )

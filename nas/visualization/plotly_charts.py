@@ -57,7 +57,7 @@ def convergence_chart(report: RunReport) -> Chart | None:
         "mode": "lines",
         "line": {"shape": "hv", "color": colours.FRONT.light, "width": 2.5},
         "name": curve.name,
-        "meta": asdict(colours.FRONT),
+        "meta": asdict(colours.FRONT) | {"errors": ""},
     }
     anchors = hover | {
         "x": array(curve.evaluations[first]),
@@ -80,17 +80,21 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "name": series.name,
         "mode": "+".join([*(["lines"] if look.line else []), *(["markers"] if look.symbol else [])]),
-        "line": {"color": colour, "width": 2 if look.line == "solid" else 1.5, "dash": look.line or "solid"},
+        "line": {
+            "color": colour, "width": 2 if look.line == "solid" else 1.5, "dash": look.line or "solid",
+            "shape": "hv" if look.steps else "linear",
+        },
         "marker": {
             "color": colour, "size": look.size, "opacity": look.opacity, "symbol": f"{look.symbol}{'-open' if open_ else ''}",
             "line": {"width": 1 if thin else 0.17 * look.size if look.hollow else 0},
         },
-        "meta": asdict(look.colour),  # by which the page's script recolours it when the theme changes
+        # By which the page's script recolours it when the theme changes.
+        "meta": asdict(look.colour) | {"errors": f"{round(255 * look.errors):02x}"},
     }  # fmt: skip
     if not look.symbol:
         del trace["marker"]
     if look.errors:
-        bars = {"color": colour, "thickness": 1.2, "width": 0, "type": "data"}
+        bars = {"color": f"{colour}{trace['meta']['errors']}", "thickness": 1.2, "width": 0, "type": "data"}
         trace["error_x"] = {**bars, "array": series.x_errors.tolist()}
         trace["error_y"] = {**bars, "array": series.y_errors.tolist()}
     if series.is_cloud:
@@ -106,6 +110,7 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
     if not look.symbol:
         return trace | {"hoverinfo": "skip"}
     trace |= {"customdata": list(map(labels.of, series.points)), "hovertemplate": "%{customdata}<extra></extra>"}
+    trace["ids"] = list(keys_of(series.points))  # what a click selects
     return trace | ({"legendrank": 1} if series.name.startswith("front") else {})
 
 

@@ -105,6 +105,7 @@ def _draw_series(axis: Axes, series: Series) -> None:
         series.y,
         marker=_MARKERS[look.symbol],
         linestyle=_LINES[look.line],
+        drawstyle="steps-post" if look.steps else "default",
         color=colour,
         alpha=look.opacity,
         linewidth=1.6 if look.line == "solid" and look.opacity == 1 else 1.1,
@@ -130,7 +131,7 @@ def _draw_errors(axis: Axes, series: Series) -> None:
         across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
         axis.plot(
             np.concatenate([across.ravel(), x.repeat(3)]), np.concatenate([y.repeat(3), along.ravel()]), "-",
-            color=series.look.colour.light, linewidth=1.1, solid_capstyle="butt",
+            color=series.look.colour.light, alpha=series.look.errors, linewidth=1.1, solid_capstyle="butt",
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,10 @@ from nas.analysis.network_selection import Limit, parse_limits
 from nas.analysis.report import RunReport, build_report
 from nas.visualization import chart_data, html_page
 from nas.visualization.front_panels import FINETUNED_NAME, Networks, front_panels
+from nas.visualization.plotly_charts import front_chart
 from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import FOUR, example_run, trained_further
+from tests.nas.service.pages.chromium import running_chromium
 
 
 class Outline(HTMLParser):
@@ -92,6 +95,37 @@ def test_hover_texts_have_values_errors_and_source(report: RunReport) -> None:
     assert "predicted, not measured" in text
 
 
+def test_fronts_are_staircases_and_their_errors_are_muted(report: RunReport) -> None:
+    chart = front_chart(report, front_panels(report))
+    assert chart is not None
+    for trace in chart.traces:
+        assert trace["line"]["shape"] == ("hv" if "lines" in trace["mode"] else "linear")
+    [front] = [trace for trace in chart.traces if "error_y" in trace]
+    assert front["error_y"]["color"] == front["error_x"]["color"] == f"{front['line']['color']}66"
+
+
+@pytest.mark.slow
+def test_a_click_selects_a_network_in_the_chart_and_in_the_table(report: RunReport, tmp_path: Path) -> None:
+    (tmp_path / "front.html").write_text(page(report))
+    with running_chromium(tmp_path) as chromium:
+        chromium.open(f"file://{tmp_path / 'front.html'}")
+        rings = "return document.getElementById('front').layout.shapes.map(s => [s.xanchor, s.yanchor])"
+        selected = "return [...document.querySelectorAll('tr.selected')].map(r => r.dataset.key)"
+        for point in (report.front[2], report.front[-1]):
+            place = [point.values[report.objectives[1].name], pytest.approx(100 * point.values["accuracy"])]
+            chromium.click(f"tr[data-key='{point.key}'] td")
+            assert place in chromium.run(rings)
+            assert chromium.run(selected) == [point.key]
+            assert chromium.text("#selected").startswith(f"number {report.front.index(point)} on the front")
+        x, y = chromium.run(
+            "const p = document.querySelector('#front .points path'); p.scrollIntoView();"
+            "const b = p.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]"
+        )
+        chromium.click_at(x, y)
+        chromium.until(lambda: chromium.run(selected) != [report.front[-1].key])
+        assert not chromium.complaints()
+
+
 def test_limits_and_the_reference_point_are_shown(report: RunReport) -> None:
     text = page(report, limits=parse_limits(report, "latency_ms<=1.0"))
     assert re.search(r"(\\u2264|≤) 1 ms", text)
@@ -123,8 +157,7 @@ def test_many_points_off_the_front_have_short_hover_texts(report: RunReport, mon
     assert '"type":"scattergl"' in text
     assert len(text) < len(whole)
     for point in Networks.of(report, report.evaluated).within:
-        assert point.key not in whole
-        assert point.key in text
+        assert f'"{point.key}"' in text
     assert "number 3 on the front" in text
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -135,12 +136,28 @@ def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
 
 def test_error_bars_span_the_errors(report: RunReport) -> None:
     (axis,) = drawn(report)
+    assert [line.get_alpha() for line in axis.get_lines() if np.isnan(line.get_xydata()).any()] == [0.4]
     horizontal, vertical = np.split(bars_of(axis), 2)
     middles = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in report.front]
     errors = [[p.errors[LATENCY], 100 * p.errors["accuracy"]] for p in report.front]
     for bars, side in ((horizontal, [1.0, 0.0]), (vertical, [0.0, 1.0])):
         np.testing.assert_allclose(bars.mean(axis=1), middles, rtol=1e-9)
         np.testing.assert_allclose(np.diff(bars, axis=1)[:, 0] / 2, np.multiply(errors, side), rtol=1e-9)
+
+
+@pytest.mark.parametrize("cost", [LATENCY, f"throughput@{PROFILE}"])
+def test_each_place_on_the_line_of_a_front_is_reached_by_a_network(cost: str) -> None:
+    found = build_report(example_run(("accuracy", cost)), run="example-1")
+    (axis,) = drawn(found)
+    lines = {line.get_label(): line for line in axis.get_lines() if line.get_drawstyle() != "default"}
+    assert set(lines) == {front_panels.FRONT_NAME, front_panels.PREDICTED_NAME}
+    sign = found.objectives[1].sign
+    for line in lines.values():
+        x, y = np.asarray(line.get_data(), dtype=np.float64)
+        corners = np.array(STEP_LOOKUP_MAP[line.get_drawstyle()](x, y))
+        between = np.linspace(corners[:, :-1], corners[:, 1:], 5, axis=2).reshape(2, -1)
+        for place, accuracy in between.T:
+            assert ((sign * x <= sign * place) & (y >= accuracy)).any(), "no network is as cheap and as accurate"
 
 
 def test_limits_are_dashed_lines_with_their_bounds(report: RunReport) -> None:

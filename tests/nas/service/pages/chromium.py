@@ -12,6 +12,7 @@ import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service as DriverService
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -65,6 +66,12 @@ class Chromium:
             return True
 
         self.until(clicked)
+
+    def click_at(self, x: float, y: float) -> None:
+        """Clicks a place of the window, in CSS pixels."""
+        mouse = ActionBuilder(self.driver)
+        mouse.pointer_action.move_to_location(round(x), round(y)).click()
+        mouse.perform()
 
     def all(self, selector: str) -> list[WebElement]:
         """Elements that are there now."""
