@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
+from supernets.space import Option
+
+_STAGE = re.compile(r"(stage\d+)?")
+_BLOCK = re.compile(r"(?:block|layer)s?\d+$")
+"""The places of choices in a network, as families name them."""
 
 _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
     "accuracy": ("Accuracy", "%", 100.0),
@@ -82,6 +88,32 @@ def _decimals(spread: float) -> int:
     while decimals < 6 and spread * 10**decimals < 9.5:
         decimals += 1
     return decimals
+
+
+def outline(options: Mapping[str, Option]) -> str:
+    """An architecture in a line: depths and widths by stage, then the ranges of its blocks' options.
+
+    ``depth 2-3, width 16-32; kernel 3–5, expand 1–4``
+    """
+    stages: dict[str, list[Option]] = {}
+    blocks: dict[str, list[Option]] = {}
+    for name, option in options.items():
+        place, _, kind = name.rpartition(".")
+        if _BLOCK.search(place):
+            blocks.setdefault(kind, []).append(option)
+        else:
+            stages.setdefault(kind if _STAGE.fullmatch(place) else name.replace(".", " "), []).append(option)
+    whole = ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in stages.items())
+    inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
+    return "; ".join(part for part in (whole, inner) if part)
+
+
+def _range(values: Sequence[Option]) -> str:
+    """``3``, ``3–7``, or the different texts."""
+    numbers = sorted({value for value in values if not isinstance(value, str)})
+    if len(numbers) > 1:
+        return f"{numbers[0]}–{numbers[-1]}"
+    return "/".join(dict.fromkeys(map(str, values)))
 
 
 def duration(seconds: float) -> str:

@@ -40,12 +40,13 @@ class RunReport:
         space: the search space; with the precisions as its last choice where there are several.
         metrics: what every measured network has a value of: the objectives, and what only constraints are on.
         constraints: what a network must satisfy to be on a front.
-        n_evaluations: architectures evaluated, failed ones included.
+        numbers: the number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
         budget: evaluations that the job allows; None where only time limits it.
         evaluated: measured architectures in the order evaluated, with their search values.
         candidates: measured architectures in the order evaluated, with their final values where they were measured again
             (without those where that failed): what a selection chooses from.
         measured_again: whether any candidate has final values.
+        noisy: keys of measured architectures with a value of more noise than the protocol wants.
         failed: reasons by key of each architecture with a failed measurement.
         screened_out: reasons by key of each architecture that was skipped before all of its measurements.
         front: the measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
@@ -73,11 +74,12 @@ class RunReport:
     metrics: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
-    n_evaluations: int
+    numbers: Mapping[str, int]
     budget: int | None
     evaluated: Points
     candidates: Points
     measured_again: bool
+    noisy: frozenset[str]
     failed: Mapping[str, str]
     screened_out: Mapping[str, str]
     front: tuple[Point, ...]
@@ -90,6 +92,11 @@ class RunReport:
     predictors: Mapping[str, PredictorReport]
     predicted: tuple[Point, ...]
     distinguishable: Mapping[str, bool]
+
+    @property
+    def n_evaluations(self) -> int:
+        """Architectures evaluated, failed ones included."""
+        return len(self.numbers)
 
     @property
     def primary(self) -> Objective:
@@ -173,11 +180,12 @@ def build_report(
         metrics=measured.metrics,
         constraints=constraints,
         profiles=search.profiles if profile is None else (profile,),
-        n_evaluations=len(measured.evaluated),
+        numbers={architecture.key: n for n, architecture in enumerate(measured.evaluated, start=1)},
         budget=None if state.budget is None else state.budget.evaluations,
         evaluated=evaluated,
         candidates=candidates,
         measured_again=bool(candidates.final.any()),
+        noisy=measured.noisy(),
         failed=measured.failures(),
         screened_out=measured.screened_out(),
         front=front,

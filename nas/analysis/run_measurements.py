@@ -88,6 +88,15 @@ class MeasuredRun:
                 self.again.add(candidate)
         return rows
 
+    def noisy(self) -> frozenset[str]:
+        """Keys of the complete architectures with a value of more noise than the protocol wants."""
+        n = 2 * self._n_metrics
+        return frozenset(
+            architecture.key
+            for architecture in self.complete
+            if any(o is not None and o.status is Status.NOISY for o in self._rows[architecture][:n])
+        )
+
     def failures(self) -> dict[str, str]:
         """Reasons by key of each evaluated architecture with a failed measurement."""
         return self._reasons(Status.FAILED)

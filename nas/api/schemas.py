@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 RunKind = Literal["search", "training"]
+NetworkStatus = Literal["all", "front", "measured", "noisy", "failed", "screened-out"]
+"""A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
+that, failed, or skipped before all of their measurements."""
 TaskStatusName = Literal["queued", "running", "finished", "failed"]
 
 CurvePoint = Annotated[
@@ -150,6 +153,9 @@ class Network(Schema):
     fidelity: Literal["search", "final"]
     test: Figure | None  # Accuracy on the test split, which no search uses
     within_limits: bool  # Whether it satisfies the job's constraints
+    status: Literal["measured", "noisy", "failed", "screened-out", ""] = ""  # In lists of evaluated networks
+    reason: str = ""  # Why it failed or was screened out
+    evaluation: int | None = None  # Its number in the order of evaluation, from 1; in lists of evaluated networks
 
 
 class Front(Schema):

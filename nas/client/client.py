@@ -111,12 +111,24 @@ class _ResultCalls:
         return self._transport.get(f"{_path_of(run)}/front", schemas.Front, {"profile": profile, "select": select})
 
     def evaluations(
-        self, run: str, *, sort: str | None = None, descending: bool = False, page: int = 1000
+        self,
+        run: str,
+        *,
+        status: schemas.NetworkStatus | None = None,
+        select: str | None = None,
+        sort: str | None = None,
+        descending: bool = False,
+        page: int = 1000,
     ) -> Iterator[schemas.Network]:
-        """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated."""
-        offset = 0
+        """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated.
+
+        Args:
+            status: only those of this status; None for all that have a value of every metric.
+            select: limits that they satisfy, e.g. ``latency_ms<=1.0``.
+        """
+        offset, order = 0, {"status": status, "select": select, "sort": sort, "descending": descending}
         while True:
-            params = {"offset": offset, "limit": page, "sort": sort, "descending": descending}
+            params = {"offset": offset, "limit": page, **order}
             found = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
             yield from found.networks
             offset += len(found.networks)

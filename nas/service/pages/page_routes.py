@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from nas.analysis.formatting import title_of
 from nas.api import schemas
 from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
 from nas.service.pages.chart_json import chart_data, metric_info
+from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
+from nas.service.views.evaluated_networks import TEST, NetworkQuery, counts
 from nas.service.views.recipes import recipe as one_recipe
 from nas.service.views.recipes import recipes as all_recipes
 
 _SHOWN = 50
-"""Runs on one page."""
+"""Runs, or evaluations, on one page."""
+_MEMBERS = 15
+"""Members of a front on one page."""
 _COMPARED = 100
 """Runs to choose from for a comparison: the newest."""
 _LARGE = 1000
 """Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
+Sort = Annotated[str, Query(max_length=120)]
+Offset = Annotated[int, Query(ge=0, le=10**6)]
 
 
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
@@ -34,9 +43,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     most = settings.limits.upload_bytes
 
     @pages.get("/")
-    def runs(
-        status: str = "", kind: str = "", name: str = "", offset: Annotated[int, Query(ge=0, le=10**6)] = 0
-    ) -> Response:
+    def runs(status: str = "", kind: str = "", name: str = "", offset: Offset = 0) -> Response:
         """All runs, the newest first."""
         found = service.runs.page(
             status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN
@@ -45,16 +52,65 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         return page("runs.html", found=found, asked=asked, limit=_SHOWN, statuses=_statuses())
 
     @pages.get("/runs/{run}")
-    def run(run: str) -> Response:
-        """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts."""
+    def run(run: str, sort: Sort = "", descending: bool = False, offset: Offset = 0) -> Response:
+        """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts.
+
+        Args:
+            sort, descending, offset: of the table of the front's members.
+        """
         summary = service.runs.summary(run)
-        has_results, later = _has_results(summary), partial(_results, service, run)
+        asked = {"sort": sort, "descending": descending, "offset": offset}
+        has_results, later = _has_results(summary), partial(_results, service, run, asked)
         if has_results and summary.evaluations >= _LARGE:
             return rendering.page_in_parts(
-                "run.html", signs_in=settings.needs_token, run=summary, has_results=has_results, later=later
+                "run.html",
+                signs_in=settings.needs_token,
+                run=summary,
+                has_results=has_results,
+                asked=asked,
+                later=later,
             )
         found = later()
-        return page("run.html", run=summary, has_results=has_results, later=lambda: found)
+        return page("run.html", run=summary, has_results=has_results, asked=asked, later=lambda: found)
+
+    @pages.get("/runs/{run}/evaluations")
+    def evaluations(
+        request: Request,
+        run: str,
+        status: schemas.NetworkStatus = "all",
+        sort: Sort = "",
+        descending: str = "",
+        offset: Offset = 0,
+    ) -> Response:
+        """All evaluated networks of a search, those that failed included, by status and ranges of values."""
+        report = service.results.report(run)
+        ranges, problem = ranges_of(request.query_params, report.columns), ""
+        asked = {"status": status, **ranges, "sort": sort, "descending": bool(descending), "offset": offset}
+        found = schemas.NetworksPage(run=run, total=0, offset=0, networks=())
+        select = None
+        try:
+            select = selection_of(ranges, report.columns)
+            chosen = NetworkQuery(status, select, sort or None, bool(descending))
+            found = service.results.evaluations(run, chosen, offset=offset, limit=_SHOWN)
+        except NasError as error:  # shown below the form, which keeps the filter
+            problem = str(error)
+        csv = {"status": status, "select": select, "sort": sort, "descending": bool(descending)}
+        return page(
+            "evaluations.html",
+            run=service.runs.summary(run),
+            report=report,
+            asked=asked,
+            found=found,
+            problem=problem,
+            size=_SHOWN,
+            counts=counts(report),
+            sorts={
+                "": "Order of evaluation",
+                **{m.name: title_of(m) for m in report.columns},
+                TEST: "Test accuracy (%)",
+            },
+            csv=f"/api/v1/runs/{quote(run)}/evaluations.csv{rendering.query(csv)}",
+        )
 
     @pages.get("/runs/{run}/networks.json")
     def networks(run: str) -> Response:
@@ -132,11 +188,14 @@ def _has_results(run: schemas.RunSummary) -> bool:
     return run.kind == "search" and run.evaluations > 0
 
 
-def _results(service: Service, run: str) -> dict[str, object]:
+def _results(service: Service, run: str, asked: Mapping[str, Any]) -> dict[str, object]:
     """What a run's page shows beside its status."""
     detail = service.runs.detail(run)
     report = service.results.report(run) if _has_results(detail) and detail.objectives else None
+    query = NetworkQuery("front", None, asked["sort"] or None, asked["descending"])
     return {
+        "members": service.results.evaluations(run, query, offset=asked["offset"], limit=_MEMBERS) if report else None,
+        "members_size": _MEMBERS,
         "run": detail,
         "report": report,
         "predictors": service.results.predictors(run) if report else (),

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, score_text, title_of
+from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, outline, title_of
+from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.api.schemas import RunSummary
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets
+from nas.service.views.evaluated_networks import counts
 from nas.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
+_STATUS_TITLES = {
+    "all": "All", "front": "On the front", "measured": "Measured", "noisy": "Too noisy", "failed": "Failed",
+    "screened-out": "Screened out",
+}  # fmt: skip
+"""By `schemas.NetworkStatus`."""
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 logger = logging.getLogger(__name__)
@@ -38,16 +47,31 @@ def environment() -> Environment:
         "constraint": constraint_text,
         "instant": instant,
         "iso": iso,
+        "outline": outline,
         "percent": percent_text,
         "progress": progress_text,
         "title": title_of,
         "number": number_text,
         "shown": shown_value,
-        "score": score_text,
+        "status_title": _STATUS_TITLES.__getitem__,
         "words": words,
     }
-    made.globals |= {"asset": assets.address, "miss_text": miss_text}
-    own = (shown_status, may, share, best_of, where, elapsed, objective, baseline)
+    made.globals |= {"asset": assets.address, "accuracy": Objective.parse("accuracy", ())}
+    own = (
+        shown_status,
+        may,
+        share,
+        best_of,
+        where,
+        elapsed,
+        objective,
+        baseline,
+        reasons,
+        query,
+        is_short,
+        miss_text,
+        counts,
+    )
     made.globals |= {function.__name__: function for function in own}
     return made
 
@@ -184,6 +208,24 @@ def baseline(info: schemas.PredictorInfo, name: str, score: str) -> float | None
     """A baseline's score in the latest fit; None where it was not defined."""
     found: float | None = info.latest.get("baselines", {}).get(name, {}).get(score)
     return found
+
+
+def reasons(report: RunReport) -> dict[str, int]:
+    """Why networks of a search could not be measured, with their numbers: the three most frequent reasons."""
+    return dict(Counter([*report.failed.values(), *report.screened_out.values()]).most_common(3))
+
+
+def query(asked: Mapping[str, object], **changes: object) -> str:
+    """A link to the present page with some values of its query changed; empty ones are left out."""
+    values = {name: "true" if value is True else value for name, value in {**asked, **changes}.items() if value}
+    return f"?{urlencode(values)}"
+
+
+def is_short(network: schemas.Network, metric: Objective, report: RunReport) -> bool:
+    """Whether a network's value comes from the search's shorter protocol, while others' are final."""
+    return (
+        report.measured_again and metric.profile is not None and network.fidelity == "search" and bool(network.figures)
+    )
 
 
 def best_of(front: Sequence[schemas.Network], metric: Objective) -> schemas.Figure | None:

@@ -11,11 +11,23 @@ from nas.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.rest_routes.parameters import MOST_NETWORKS, Offset, OneProfile, RunId, Select
 from nas.service.service import Service
+from nas.service.views.evaluated_networks import NetworkQuery
 from nas.service.views.networks import networks_csv
 
 _TABLE = {"schema": {"type": "string"}, "example": "number,key,accuracy,accuracy error\n0,1-0-2-x,0.967,0.008\n"}
 _CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": _TABLE}}}
-Sort = Annotated[str | None, Query(max_length=120, description="A metric to sort by.", examples=["latency_ms"])]
+Status = Annotated[
+    schemas.NetworkStatus | None,
+    Query(description="Networks of this status; without it, all that have a value of every metric."),
+]
+Limits = Annotated[
+    str | None,
+    Query(max_length=500, description="Limits that the networks satisfy.", examples=["latency_ms<=1.0, accuracy>=0.9"]),
+]
+Sort = Annotated[
+    str | None,
+    Query(max_length=120, description="A metric to sort by, or `test`: the test accuracy.", examples=["latency_ms"]),
+]
 Descending = Annotated[bool, Query(description="The largest, or the last, first.")]
 
 
@@ -38,16 +50,21 @@ def routes(service: Service) -> APIRouter:
         run: RunId,
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 1000,
+        status: Status = None,
+        select: Limits = None,
         sort: Sort = None,
         descending: Descending = False,
     ) -> Response:
         """Evaluated networks, in the order in which they were evaluated or by a metric."""
-        return _json(service.results.evaluations(run, offset=offset, limit=limit, sort=sort, descending=descending))
+        query = NetworkQuery(status, select, sort, descending)
+        return _json(service.results.evaluations(run, query, offset=offset, limit=limit))
 
     @router.get("/runs/{run}/evaluations.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
-    def run_evaluations_csv(run: RunId, sort: Sort = None, descending: Descending = False) -> Response:
+    def run_evaluations_csv(
+        run: RunId, status: Status = None, select: Limits = None, sort: Sort = None, descending: Descending = False
+    ) -> Response:
         """All evaluated networks as a table."""
-        found = service.results.evaluations(run, limit=10**9, sort=sort, descending=descending)
+        found = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
         return _table(f"{run}-evaluations.csv", found.networks)
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))

@@ -13,6 +13,9 @@ from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.problem.objectives import Constraint, Objective
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""The beginnings of a formula."""
+
 
 def objectives_of(report: RunReport) -> tuple[schemas.ObjectiveInfo, ...]:
     """The objectives of a report."""
@@ -55,14 +58,17 @@ def networks(
 def networks_csv(networks: Sequence[schemas.Network]) -> str:
     """One row for each network: its metrics in stored units with their errors, and its architecture.
 
-    No cell can be a formula of a spreadsheet: names and keys begin with letters or digits.
+    No cell can be a formula of a spreadsheet: names and keys begin with letters or digits, and reasons with a quote where
+    they could be one.
     """
     metrics = list(dict.fromkeys(name for network in networks for name in network.figures))
     choices = list(dict.fromkeys(name for network in networks for name in network.architecture))
     out = io.StringIO()
     writer = csv.writer(out)
+    listed = any(network.evaluation is not None for network in networks)
     header = ["number", "key", *(part for name in metrics for part in (name, f"{name} error"))]
-    writer.writerow([*header, "test accuracy", "test accuracy error", "source", "fidelity", "within limits", *choices])
+    header += ["test accuracy", "test accuracy error", "source", "fidelity", "within limits"]
+    writer.writerow([*header, *(["evaluation", "status", "reason"] if listed else []), *choices])
     for network in networks:
         row: list[object] = ["" if network.number is None else network.number, network.key]
         for name in metrics:
@@ -71,5 +77,8 @@ def networks_csv(networks: Sequence[schemas.Network]) -> str:
         test = network.test
         row += ["", ""] if test is None else [test.value, test.error]
         row += [network.source, network.fidelity, "yes" if network.within_limits else "no"]
+        if listed:
+            reason = f"'{network.reason}" if network.reason.startswith(_FORMULA) else network.reason
+            row += [network.evaluation, network.status, reason]
         writer.writerow([*row, *(network.architecture.get(choice, "") for choice in choices)])
     return out.getvalue()

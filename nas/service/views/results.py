@@ -9,8 +9,9 @@ from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import RunStateError, SelectionError
-from nas.problem.objectives import Objective
+from nas.service.views import evaluated_networks
 from nas.service.views.comparison import compared
+from nas.service.views.evaluated_networks import EVERYTHING, NetworkQuery
 from nas.service.views.networks import networks, objectives_of
 from nas.service.views.run_index import RunIndex
 
@@ -63,23 +64,12 @@ class Results:
         )
 
     def evaluations(
-        self, run: str, *, offset: int = 0, limit: int = 1000, sort: str | None = None, descending: bool = False
+        self, run: str, query: NetworkQuery = EVERYTHING, *, offset: int = 0, limit: int = 1000
     ) -> schemas.NetworksPage:
-        """Evaluated networks in the order of their evaluation, or by a metric; final values where there are some."""
+        """Evaluated networks; final values where there are some."""
         if not self._begun(run):
             return schemas.NetworksPage(run=run, total=0, offset=offset, networks=())
-        report = self.report(run)
-        points = evaluated(report)
-        if sort is not None:
-            name = Objective.parse(sort, report.profiles, where="sort").name
-            if any(name not in point.values for point in points):
-                known = ", ".join(o.name for o in report.columns)
-                raise SelectionError(f"sort: run {run!r} did not measure {name}; expected one of {known}")
-            points = sorted(points, key=lambda point: point.values[name], reverse=descending)
-        elif descending:
-            points = points[::-1]
-        page = networks(points[offset : offset + limit], report.constraints, self._numbers(run))
-        return schemas.NetworksPage(run=run, total=len(points), offset=offset, networks=tuple(page))
+        return evaluated_networks.page(self.report(run), query, offset=offset, limit=limit)
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
         """Networks that were predicted and never measured."""
@@ -135,10 +125,3 @@ class Results:
 
     def _numbers(self, run: str) -> dict[str, int]:
         return {point.key: number for number, point in enumerate(self._index.report(run).front)}
-
-
-def evaluated(report: RunReport) -> list[Point]:
-    """All evaluated networks in the order of their evaluation; those of the candidates have their final values."""
-    places = report.candidates.places
-    keys = enumerate(report.evaluated.keys)
-    return [report.candidates[places[key]] if key in places else report.evaluated[i] for i, key in keys]

@@ -31,6 +31,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
 from nas.service.uploads.onnx_models import is_onnx
+from nas.service.views.evaluated_networks import NetworkQuery
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from supernets.space import Architecture
@@ -70,7 +71,7 @@ def test_evaluations_come_in_pages_and_as_a_table(client: TestClient, service: S
     run = searched(runs).id
     page = client.get(f"{API}/runs/{run}/evaluations", params={"offset": 30, "limit": 20, "sort": "latency_ms"}).json()
     assert (page["total"], page["offset"], len(page["networks"])) == (40, 30, 10)
-    found = service.results.evaluations(run, offset=30, limit=20, sort="latency_ms")
+    found = service.results.evaluations(run, NetworkQuery(sort="latency_ms"), offset=30, limit=20)
     assert page == json.loads(found.model_dump_json())
     rows = list(csv.DictReader(io.StringIO(client.get(f"{API}/runs/{run}/evaluations.csv").text)))
     networks = service.results.evaluations(run, limit=100).networks

@@ -18,6 +18,11 @@ export function shade(colour_) {
   return typeof colour_ === "number" ? palette()[colour_ % N_COLOURS] : colour_[dark.matches ? 1 : 0];
 }
 
+/** A colour `#rrggbb` with an opacity from 0 to 1. */
+export function faded(colour_, opacity) {
+  return colour_ + Math.round(255 * opacity).toString(16).padStart(2, "0");
+}
+
 /** Colours for several series side by side. */
 export function palette() {
   return dark.matches ? DARK : LIGHT;

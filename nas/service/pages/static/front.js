@@ -5,7 +5,8 @@ import { Cloud } from "./cloud.js";
 import { architectureLines, valueText } from "./metrics.js";
 
 const MANY = 1500; // more points than this are drawn as an image
-const NEAR = 14; // pixels around a point in which its network is described
+const NEAR = 14; // pixels around a point in which its network is described and selected
+const CLICK = 4; // pixels that a pointer may move in a click
 
 export class FrontChart {
   /** Draws into elements of the page: the chart, the box that holds it and its overlays, and its legend. */
@@ -16,6 +17,13 @@ export class FrontChart {
     box.append(this.tip);
     box.addEventListener("pointermove", (event) => this.hover(event));
     box.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    let pressed = [0, 0];
+    box.addEventListener("pointerdown", ({ clientX, clientY }) => { pressed = [clientX, clientY]; });
+    box.addEventListener("click", (event) => {
+      const isDrag = Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > CLICK;
+      const found = isDrag ? null : this.nearest(event, (one) => one.part === this.data.measured);
+      if (found) this.onPick?.(found.one.places[found.i]);
+    });
   }
 
   /** Draws everything anew. A view has `metrics`, of which the first stands for their unit and goal, and `series`. */
@@ -56,12 +64,13 @@ export class FrontChart {
 
   trace(one) {
     const bars = ({ name, scale }) => ({
-      type: "data", array: one.places.map((place) => one.part.metrics[name].errors[place] * scale), color: one.colour, thickness: 1.2, width: 0,
+      type: "data", array: one.places.map((place) => one.part.metrics[name].errors[place] * scale),
+      color: charts.faded(one.colour, one.errors), thickness: 1.2, width: 0,
     });
     const isThin = one.symbol === "x-thin";
     return {
       type: "scatter", mode: [one.line && "lines", one.symbol && "markers"].filter(Boolean).join("+"), x: one.x, y: one.y,
-      line: { color: one.colour, width: one.errors ? 2 : 1.4, dash: one.line || "solid" },
+      line: { color: one.colour, width: one.errors ? 2 : 1.4, dash: one.line || "solid", shape: one.steps ? "hv" : "linear" },
       marker: {
         color: one.colour, size: one.size, opacity: one.opacity, symbol: `${one.symbol || "circle"}${one.hollow || isThin ? "-open" : ""}`,
         line: { width: one.hollow ? 1.6 : isThin ? 1.2 : 0, color: one.colour },
@@ -70,14 +79,22 @@ export class FrontChart {
     };
   }
 
-  /** Describes the network nearest to the pointer; of equally near ones, the one drawn last. */
+  /** Describes the network nearest to the pointer. */
   hover(event) {
-    if (!this.data) return;
+    const best = this.nearest(event);
+    this.box.classList.toggle("is-over", best !== null && best.one.part === this.data.measured);
+    this.tip.hidden = best === null || event.buttons !== 0;
+    if (!this.tip.hidden) this.describe(best);
+  }
+
+  /** The network nearest to an event's place, of the series wanted; of equally near ones, the one drawn last; null for none. */
+  nearest(event, isWanted = () => true) {
+    if (!this.data) return null;
     const { left, top } = this.box.getBoundingClientRect();
     const [x, y] = [event.clientX - left, event.clientY - top];
     const place = this.placer();
     let [best, distance] = [null, NEAR ** 2];
-    for (const one of this.series) {
+    for (const one of this.series.filter(isWanted)) {
       for (let i = 0; i < one.x.length; i += 1) {
         if (one.x[i] === null || one.y[i] === null) continue;
         const [px, py] = place(one.x[i], one.y[i]);
@@ -85,8 +102,7 @@ export class FrontChart {
         if (away <= distance) [best, distance] = [{ one, i, px, py }, away];
       }
     }
-    this.tip.hidden = best === null || !this.contains(best.px, best.py) || event.buttons !== 0;
-    if (!this.tip.hidden) this.describe(best);
+    return best !== null && this.contains(best.px, best.py) ? best : null;
   }
 
   describe({ one, i, px, py }) {

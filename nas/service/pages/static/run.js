@@ -9,7 +9,6 @@ import { showConvergence, showPredictors } from "./curves.js";
 import { FrontChart, factsOf } from "./front.js";
 import { Limit } from "./limit.js";
 import { refresh, repeat } from "./live.js";
-import { order, sort, sortable } from "./table.js";
 
 const at = (id) => document.getElementById(id);
 const run = at("head").dataset.run;
@@ -17,7 +16,6 @@ const isLive = () => at("head").dataset.liveNow === "yes";
 let results = null;
 
 localTimes();
-sortable();
 actions(async (action) => {
   if (action === "delete") location.assign("/");
   else await update();
@@ -29,6 +27,19 @@ showLog();
 repeat(async () => {
   if (document.querySelector("#exports [data-status=queued], #exports [data-status=running]")) await update();
 }, 1.5);
+
+// Links that sort the front's members and turn their pages replace the table alone.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("[data-live] a[data-here]");
+  if (!link || !results || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const address = new URL(link.href);
+  const network = new URLSearchParams(location.search).get("network");
+  if (network) address.searchParams.set("network", network);
+  history.replaceState(null, "", address);
+  await refresh();
+  results.markRow();
+});
 
 /** Follows the run until it ends. */
 function follow() {
@@ -68,16 +79,8 @@ function showProgress(summary) {
 
 /** Shows what changed on the server. */
 async function update() {
-  const sorted = document.querySelector("#members table[data-sortable]");
-  const was = sorted && order(sorted);
   const changed = await refresh();
   if (at("head").dataset.charts && !results) return location.reload(); // the first results: the page has other parts now
-  const members = changed.find((part) => part.id === "members");
-  if (members) {
-    sortable(members);
-    const table = members.querySelector("table[data-sortable]");
-    if (table && was) sort(table, ...was);
-  }
   if (results && changed.some((part) => ["head", "members", "predictors-table"].includes(part.id))) await results.update();
 }
 
@@ -96,11 +99,13 @@ async function showResults() {
   });
   let [data] = await Promise.all([fetchNetworks(), loaded]);
   let choose = chooser(data);
+  let selected = new URLSearchParams(location.search).get("network"); // a key; null while the limit chooses
   let chosen = null;
   const chart = new FrontChart({ chart: at("front-chart"), box: at("front-box"), legend: at("legend") });
   const limit = new Limit({
     line: at("limit-line"), number: at("limit-number"), range: at("limit-range"), name: at("limit-name"), unit: at("limit-unit"), chart,
-  }, showChosen);
+  }, () => select(null));
+  chart.onPick = (place) => select(data.measured.keys[place]);
   const axis = at("axis");
   axis.replaceChildren(...data.views.map((view, i) => new Option(view.title, i)));
   axis.addEventListener("change", show);
@@ -122,11 +127,27 @@ async function showResults() {
     return limits().map(({ metric, sign, bound }) => `${metric}${sign}${bound}`).join(" and ");
   }
 
+  /** Selects a measured network by its key; null returns to the limit's choice. The page's address names it. */
+  function select(key) {
+    if (key !== selected) { // not for every pixel that a limit moves: browsers allow few changes of the address a second
+      const address = new URL(location.href);
+      if (key === null) address.searchParams.delete("network");
+      else address.searchParams.set("network", key);
+      history.replaceState(null, "", address);
+    }
+    selected = key;
+    showChosen();
+  }
+
   let announcement = null;
   function showChosen() {
-    chosen = choose(limits());
+    const place = selected === null ? -1 : data.measured.keys.indexOf(selected);
+    const isSelected = place >= 0;
+    chosen = isSelected ? place : choose(limits());
     const isNone = chosen === null;
-    const words = data.views.length ? ` with ${view().title} ${limit.text()}` : "";
+    const words = data.views.length && !isSelected ? ` with ${view().title} ${limit.text()}` : "";
+    at("chosen-title").textContent = isSelected ? "Selected network" : "Most accurate within the limit";
+    at("unselect").hidden = !isSelected;
     at("chosen-none").hidden = !isNone;
     at("chosen-none").textContent = `No measured network satisfies this limit${data.constraints.length ? " and those of the job" : ""}.`;
     at("chosen-values").replaceChildren(...(isNone ? [] : factsOf(data, chosen)).map(([title, value]) => {
@@ -142,13 +163,16 @@ async function showResults() {
     if (data.views.length) chart.mark(chosen);
     clearTimeout(announcement);
     announcement = setTimeout(() => {
-      at("chosen-text").textContent = isNone ? `No network${words}` : `Chosen${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
+      at("chosen-text").textContent = isNone ? `No network${words}` : `${isSelected ? "Selected" : "Chosen"}${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
     }, 600);
   }
 
   function markRow() {
     const key = chosen === null ? null : data.measured.keys[chosen];
-    for (const row of document.querySelectorAll("#members tr[data-key]")) row.classList.toggle("is-chosen", row.dataset.key === key);
+    for (const row of document.querySelectorAll("#members tr[data-key]")) {
+      row.classList.toggle("is-chosen", row.dataset.key === key);
+      row.querySelector("button.pick").setAttribute("aria-pressed", row.dataset.key === key);
+    }
   }
 
   function show() {
@@ -172,12 +196,20 @@ async function showResults() {
   charts.drawn(at("front-chart"), show);
   // The front is drawn first, and the page stays responsive while the curves are drawn.
   requestAnimationFrame(() => setTimeout(() => charts.drawn(at("head"), showCurves)));
+  at("unselect").addEventListener("click", () => select(null));
+  document.addEventListener("click", ({ target }) => {
+    const row = target.closest("#members tr[data-key]");
+    if (!row || target.closest("a, summary, details p")) return;
+    select(row.dataset.key);
+    at("chosen").scrollIntoView({ block: "nearest" });
+  });
   at("export").addEventListener("click", async () => {
     const [button, problem] = [at("export"), at("export-problem")];
     button.disabled = true;
     problem.textContent = "";
     try {
-      const body = expression() ? { select: expression() } : { select: `key=${data.measured.keys[chosen]}` };
+      const key = data.measured.keys[chosen];
+      const body = { select: (key !== selected && expression()) || `key=${key}` };
       await call(runPath(run, "exports"), { method: "POST", body });
       notify("The network is being exported; its files appear under Exports.");
       await update();
@@ -188,6 +220,7 @@ async function showResults() {
     }
   });
   return {
+    markRow,
     async update() {
       data = await fetchNetworks();
       choose = chooser(data);

@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from nas.analysis.formatting import format_value
+from nas.analysis.formatting import format_value, title_of
 from nas.analysis.report import RunReport
 from nas.errors import SelectionError
 from nas.problem.budget import Budget
@@ -186,6 +186,37 @@ def test_the_network_below_the_pointer_is_described(chromium: Chromium, made: Se
     assert f"depth {point.described['depth']}" in tip
 
 
+def test_a_click_on_a_point_or_a_row_selects_its_network(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    report = made.service.results.report("plain-1")
+    by_limit = chosen(chromium)
+    point = report.front[len(report.front) // 2]
+    chromium.click(f"#members tr[data-key='{point.key}'] td")
+    assert (chosen(chromium), chromium.text("#chosen-title")) == (point.key, "Selected network")
+    assert chromium.all("#members tr.is-chosen")[0].get_attribute("data-key") == point.key
+    for metric in report.columns:
+        value = format_value(metric, point.values[metric.name], point.errors[metric.name])
+        assert value in chromium.text("#chosen-values")
+    # The address names it: the page can be shared.
+    chromium.open(chromium.driver.current_url)
+    chromium.until(lambda: chosen(chromium) == point.key)
+    chromium.click("#unselect")
+    assert (chosen(chromium), chromium.text("#chosen-title")) == (by_limit, "Most accurate within the limit")
+    # A network off the front, by its place in the chart.
+    measured = set(report.candidates.keys) - {p.key for p in report.front}
+    x, y = chromium.run(
+        "const c = document.getElementById('front-chart'); c.scrollIntoView();"
+        "const t = c.data.find(t => t.mode === 'markers' && !t.error_x);"
+        "const {l, t: top} = c.layout.margin; const {x, y} = c.getBoundingClientRect();"
+        "return [x + l + c._fullLayout.xaxis.d2p(t.x[0]), y + top + c._fullLayout.yaxis.d2p(t.y[0])]"
+    )
+    chromium.click_at(x, y)
+    chromium.until(lambda: chosen(chromium) in measured)
+    set_limit(chromium, 0.5)  # moving the limit lets it choose again
+    assert chosen(chromium) == picked(made, "plain-1", f"{LATENCY}<=0.5")
+    assert not chromium.complaints()
+
+
 def test_measured_and_predicted_differ_in_shape_and_name(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "plain-1")
     names = {e.text: e for e in chromium.all("#legend li")}
@@ -212,16 +243,26 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
     assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
 
 
-def test_the_front_is_sorted_by_keyboard(chromium: Chromium, made: Server) -> None:
+def test_the_front_is_sorted_and_turned_by_keyboard(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "four-1")
     report = made.service.results.report("four-1")
-    head = chromium.find("#members thead th:nth-child(4) button")
-    for key, reverse in ((Keys.ENTER, False), (Keys.SPACE, True)):
-        head.send_keys(key)
-        rows = chromium.run("return [...document.querySelectorAll('#members tbody tr')].map(r => r.dataset.key)")
-        values = {p.key: p.values[report.columns[2].name] for p in report.front}
-        assert [values[key] for key in rows] == sorted(values.values(), reverse=reverse)
-    assert chromium.find("#members thead th:nth-child(4)").get_attribute("aria-sort") == "descending"
+    metric = report.columns[2]
+    values = {p.key: p.values[metric.name] for p in report.front}
+    rows = "return [...document.querySelectorAll('#members tbody tr')].map(r => r.dataset.key)"
+    chromium.run("window.same = true")
+    for order in ("ascending", "descending"):
+        chromium.find("#members thead th:nth-child(4) a").send_keys(Keys.ENTER)
+        chromium.until(lambda o=order: chromium.all(f"#members thead th:nth-child(4)[aria-sort={o}]"))
+        expected = sorted(values.values(), reverse=order == "descending")
+        shown = [values[key] for key in chromium.run(rows)]
+        assert shown == expected[: len(shown)]
+        assert chromium.run("return document.activeElement.textContent.trim()") == title_of(metric)  # the focus stays
+    chromium.find("#members a[rel=next]").send_keys(Keys.ENTER)
+    chromium.until(lambda: chromium.all("#members a[rel=prev]"))
+    further = [values[key] for key in chromium.run(rows)]
+    assert further == expected[len(shown) : len(shown) + len(further)]
+    assert chromium.run("return window.same")  # the page, and what is chosen in it, stay
+    assert not chromium.complaints()
 
 
 def test_an_export_is_requested_and_followed_until_its_files_can_be_downloaded(
@@ -401,7 +442,8 @@ def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Ch
 
 PAGES = {
     "runs": "/", "run": "/runs/limited-1", "run of profiles": "/runs/two-1", "run of none": "/runs/impossible-1",
-    "training": "/runs/supernet-1", "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
+    "evaluations": "/runs/plain-1/evaluations?status=front", "training": "/runs/supernet-1",
+    "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
     "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
 }  # fmt: skip
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -14,14 +17,17 @@ from nas.analysis.formatting import format_value, miss_text
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import StoreError
+from nas.problem.budget import Budget
 from nas.service.pages import assets, page_routes, rendering
 from nas.service.service import Service
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from tests.nas.export.runs import BOARD, PROFILE
+from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages.conftest import Browser
+from tests.nas.service.pages.outline import Outline
+from tests.nas.store.descriptions import search_facts
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
@@ -39,7 +45,8 @@ def test_pages_run_only_their_own_files_and_fetch_nothing_from_elsewhere(browser
     trained(runs)
     queued(runs)
     for path in (
-        "/", "/runs/made-1", "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
+        "/", "/runs/made-1", "/runs/made-1/evaluations",
+        "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
         "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1", "/problems",
     ):  # fmt: skip
         check_safe(browser, path)
@@ -115,13 +122,31 @@ def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
     assert links_in_place_of(browser, "/?name=none&offset=100", "runs") == ["/"]
 
 
-def test_a_run_shows_its_front_as_the_report_has_it(browser: Browser, runs: RunsFolder, service: Service) -> None:
+def parts_of(browser: Browser, path: str) -> list[Outline]:
+    """All parts of a table, by its links to the next one."""
+    pages = [browser.page(path)]
+    while links := pages[-1].all("a", rel="next"):
+        pages.append(browser.page(f"{path.partition('?')[0]}{links[0].attributes['href']}"))
+    return pages
+
+
+def keys_in(pages: list[Outline]) -> list[str | None]:
+    return [e.attributes["data-key"] for page in pages for e in page.all("tr") if "data-key" in e.attributes]
+
+
+def test_a_run_shows_its_front_as_the_report_has_it(
+    browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_routes, "_MEMBERS", 5)
     searched(runs, limits={f"latency_ms@{PROFILE}": (None, 0.5), "macs": (None, 3e7)})
     report = service.results.report("made-1")
-    page = browser.page("/runs/made-1")
-    rows = [(e.attributes["data-key"]) for e in page.all("tr") if "data-key" in e.attributes]
-    assert rows == [point.key for point in report.front]
-    cells = page.texts("td")
+    pages = parts_of(browser, "/runs/made-1")
+    page = pages[0]
+    assert len(pages) == math.ceil(len(report.front) / 5) > 1
+    assert keys_in(pages) == [point.key for point in report.front]
+    by_accuracy = sorted(report.front, key=lambda point: -point.values["accuracy"])
+    assert keys_in(parts_of(browser, "/runs/made-1?sort=accuracy&descending=true")) == [p.key for p in by_accuracy]
+    cells = [cell for page in pages for cell in page.texts("td")]
     for point in report.front:
         for metric in report.columns:
             assert format_value(metric, point.values[metric.name], point.errors[metric.name]) in cells
@@ -135,9 +160,36 @@ def test_a_run_without_a_feasible_network_shows_the_nearest(
     page = browser.page("/runs/made-1")
     report = service.results.report("made-1")
     assert report.nearest is not None
-    assert any(miss_text(report.nearest.miss) in text for text in page.texts("p", class_="notice"))
+    assert any(miss_text(report.nearest.miss) in text for text in page.texts("div", class_="notice"))
     assert not [e for e in page.all("tr") if "data-key" in e.attributes]
     assert page.texts("p", class_="empty")
+
+
+def test_all_evaluations_are_filtered_by_status_and_ranges(
+    browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_routes, "_SHOWN", 7)
+    searched(runs)
+    report = service.results.report("made-1")
+    path = "/runs/made-1/evaluations"
+    assert keys_in(parts_of(browser, path)) == list(report.evaluated.keys)
+    assert keys_in(parts_of(browser, f"{path}?status=front")) == [p.key for p in report.front]
+    final = [report.candidates[i] for i in range(len(report.candidates))]
+    wanted = [p.key for p in final if p.values["accuracy"] >= 0.75 and p.values[f"latency_ms@{PROFILE}"] <= 0.5]
+    filtered = f"{path}?min.accuracy=75&max.latency_ms@{PROFILE}=0.5"
+    pages = parts_of(browser, filtered)
+    assert keys_in(pages) == wanted
+    assert len(pages) > 1
+    for page in pages:  # the links to other parts keep the filter, and the form shows it
+        assert page.all("input", name="min.accuracy")[0].attributes["value"] == "75"
+    [table] = [e.attributes["href"] for e in pages[0].all("a") if "evaluations.csv" in (e.attributes.get("href") or "")]
+    rows = list(csv.DictReader(io.StringIO(browser.get(table or "").text)))
+    assert [row["key"] for row in rows] == wanted
+    assert links_in_place_of(browser, f"{path}?min.accuracy=100", "values") == [path]
+    for hostile in ("min.accuracy=much", "max.accuracy=nan", "sort=none"):
+        page = browser.page(f"{path}?{hostile}")
+        assert page.texts("p", role="alert")
+        assert page.all("form")
 
 
 def test_a_run_of_two_profiles_lists_the_fronts_of_each_network(
@@ -145,7 +197,9 @@ def test_a_run_of_two_profiles_lists_the_fronts_of_each_network(
 ) -> None:
     searched(runs, names=["accuracy", f"latency_ms@{PROFILE}", f"latency_ms@{BOARD}"])
     report = service.results.report("made-1")
-    shown = browser.page("/runs/made-1").texts("td", class_="text")[: 2 * len(report.front) : 2]
+    shown = [
+        text for page in parts_of(browser, "/runs/made-1") for text in page.texts("td", data_title="On the front of")
+    ]
     expected = [", ".join(p for p, front in report.fronts.items() if point in front) or "–" for point in report.front]
     assert shown == expected
     assert {PROFILE, BOARD, f"{PROFILE}, {BOARD}"} & set(shown)
@@ -155,7 +209,28 @@ def test_trainings_and_runs_that_wait_have_a_page_without_charts(browser: Browse
     trained(runs)
     queued(runs)
     assert not browser.page("/runs/supernet-1").all("div", id="front-chart")
-    assert browser.page("/runs/waiting-1").all("p", id="front-later")
+    assert "once networks are measured" in browser.page("/runs/waiting-1").texts("div", id="front-later")[0]
+
+
+def test_a_run_that_measured_nothing_says_why_and_what_to_do(browser: Browser, runs: RunsFolder) -> None:
+    folder = runs.create("failing", "name: failing\n")
+    store = open_store(folder, create=True, driver=True)
+    store.describe(search_facts(SPACE, TWO, profiles=[PROFILE], name="failing"), budget=Budget(2))
+    for architecture in (SPACE.smallest, SPACE.largest):
+        fail(store, architecture, store.search_facts().objectives)
+    store.set_status(RunStatus.FAILED, reason="nothing could be measured")
+    store.close()
+    page = browser.page("/runs/failing-1")
+    assert not page.all("div", id="front-chart")
+    assert not page.all("table")
+    [advice] = page.texts("div", id="front-later")
+    assert "none of the 2 evaluated networks" in advice
+    assert "2 × the worker died" in page.texts("li")
+    assert "nas resume failing-1" in advice
+    store = open_store(runs.create("early", "name: early\n"), create=True, driver=True)
+    store.set_status(RunStatus.CANCELLED, reason="cancelled")
+    store.close()
+    assert "before it measured a network" in browser.page("/runs/early-1").texts("div", id="front-later")[0]
 
 
 def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:

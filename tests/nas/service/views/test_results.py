@@ -15,6 +15,7 @@ from nas.problem.objectives import Fidelity
 from nas.problem.pareto import hypervolume
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
+from nas.service.views.evaluated_networks import NetworkQuery
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from tests.errors import raises
@@ -89,21 +90,23 @@ def test_evaluations_are_paged_in_the_order_of_their_evaluation(service: Service
     pages = [service.results.evaluations(run, offset=i, limit=15) for i in range(0, 45, 15)]
     assert [n.key for page in pages for n in page.networks] == asked
     assert {page.total for page in pages} == {len(asked)}
-    assert [n.key for n in service.results.evaluations(run, descending=True, limit=2).networks] == asked[:-3:-1]
+    assert [n.key for n in service.results.evaluations(run, NetworkQuery(descending=True), limit=2).networks] == asked[
+        :-3:-1
+    ]
 
 
 def test_evaluations_are_sorted_by_a_metric(service: Service, runs: RunsFolder) -> None:
     run = searched(runs, names=FOUR).id
-    found = service.results.evaluations(run, sort="macs", descending=True, limit=100).networks
+    found = service.results.evaluations(run, NetworkQuery(sort="macs", descending=True), limit=100).networks
     macs = [n.figures["macs"].value for n in found]
     assert macs == sorted(macs, reverse=True)
-    assert service.results.evaluations(run, sort="latency_ms", limit=1).networks[0].figures[LATENCY].value == min(
-        n.figures[LATENCY].value for n in found
-    )
+    assert service.results.evaluations(run, NetworkQuery(sort="latency_ms"), limit=1).networks[0].figures[
+        LATENCY
+    ].value == min(n.figures[LATENCY].value for n in found)
     with raises("selection.invalid", "activation_bytes", run):
-        service.results.evaluations(run, sort="activation_bytes")
+        service.results.evaluations(run, NetworkQuery(sort="activation_bytes"))
     with pytest.raises(UnknownNameError):
-        service.results.evaluations(run, sort="speed")
+        service.results.evaluations(run, NetworkQuery(sort="speed"))
 
 
 def test_a_report_is_made_again_only_when_the_run_has_changed(service: Service, runs: RunsFolder) -> None:

@@ -1,0 +1,153 @@
+"""The evaluated networks of a search, those that failed included: filtered, sorted, and in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.analysis.network_selection import parse_limits
+from nas.analysis.network_values import Points, values_of
+from nas.analysis.report import RunReport
+from nas.api import schemas
+from nas.errors import SelectionError
+from nas.problem.objectives import Objective
+from nas.service.views.networks import networks
+from supernets.space import Architecture
+
+TEST = "test"
+"""Sorts by the accuracy on the test part."""
+STATUSES: tuple[schemas.NetworkStatus, ...] = get_args(schemas.NetworkStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkQuery:
+    """Which evaluated networks to list, and in which order.
+
+    Attributes:
+        status: None for all that have a value of every metric.
+        select: limits that they satisfy, see `parse_limits`; None for none.
+        sort: a metric or `TEST`; None for the order of evaluation (of the front: the cheapest first).
+    """
+
+    status: schemas.NetworkStatus | None = None
+    select: str | None = None
+    sort: str | None = None
+    descending: bool = False
+
+
+EVERYTHING = NetworkQuery()
+
+
+def counts(report: RunReport) -> dict[schemas.NetworkStatus, int]:
+    """The number of evaluated networks of each status."""
+    n_noisy = len(report.noisy)
+    found = [len(report.front), len(report.evaluated) - n_noisy, n_noisy, len(report.failed), len(report.screened_out)]
+    return {"all": len(report.numbers), **dict(zip(STATUSES[1:], found, strict=True))}
+
+
+def page(report: RunReport, query: NetworkQuery, *, offset: int = 0, limit: int = 1000) -> schemas.NetworksPage:
+    """Some of the networks that a query finds.
+
+    Raises:
+        SelectionError: the limits are malformed, or the run has not measured a metric.
+        UnknownNameError: there is no such metric with the run's profiles.
+    """
+    points = _with_final_values(report)
+    keys = _found(report, points, query)
+    shown = keys[offset : offset + limit]
+    return schemas.NetworksPage(run=report.run, total=len(keys), offset=offset, networks=_shown(report, points, shown))
+
+
+def _with_final_values(report: RunReport) -> Points:
+    """All networks with a value of every metric in the order evaluated; final values where there are some."""
+    all_, again = report.evaluated, report.candidates
+    if again is all_:
+        return all_
+    places = [all_.places[key] for key in again.keys]
+    values, errors, final = all_.values.copy(), all_.errors.copy(), all_.final.copy()
+    values[places], errors[places], final[places] = again.values, again.errors, again.final
+    tests = {places[i]: test for i, test in again.tests.items()}
+    return replace(all_, values=values, errors=errors, final=final, tests=tests)
+
+
+def _found(report: RunReport, points: Points, query: NetworkQuery) -> list[str]:
+    """The keys of the networks that a query finds, sorted."""
+    keys, numbers = _of_status(report, points, query.status), report.numbers
+    if query.select is not None:
+        allowed = np.ones(len(points), dtype=bool)
+        for limit in parse_limits(report, query.select):
+            allowed &= [limit.allows(value) for value in values_of(points, limit.objective.name).tolist()]
+        keys = [key for key in keys if key in points.places and allowed[points.places[key]]]
+    if query.sort is None:
+        if query.status != "front":
+            keys.sort(key=numbers.__getitem__)
+        return keys[::-1] if query.descending else keys
+    column, sign = _column(report, points, query.sort), -1.0 if query.descending else 1.0
+    values = np.array([column[points.places[key]] if key in points.places else np.nan for key in keys])
+    return [keys[i] for i in np.argsort(sign * values, kind="stable")]  # NaN is last in both directions
+
+
+def _of_status(report: RunReport, points: Points, status: schemas.NetworkStatus | None) -> list[str]:
+    match status:
+        case None:
+            return list(points.keys)
+        case "all":
+            return [*points.keys, *report.failed, *report.screened_out]
+        case "front":
+            return [point.key for point in report.front]
+        case "measured":
+            return [key for key in points.keys if key not in report.noisy]
+        case "noisy":
+            return list(report.noisy)
+        case "failed":
+            return list(report.failed)
+        case "screened-out":
+            return list(report.screened_out)
+
+
+def _column(report: RunReport, points: Points, sort: str) -> NDArray[np.float64]:
+    """The values to sort by, (n,); NaN for a network without one."""
+    if sort == TEST:
+        return np.array([points.tests[i]["accuracy"] if i in points.tests else np.nan for i in range(len(points))])
+    objective = Objective.parse(sort, report.profiles, where="sort")
+    if objective not in report.metrics:
+        known = ", ".join(o.name for o in report.metrics)
+        raise SelectionError(f"sort: run {report.run!r} did not measure {objective.name}; expected one of {known}")
+    return values_of(points, objective.name)
+
+
+def _shown(report: RunReport, points: Points, keys: Sequence[str]) -> tuple[schemas.Network, ...]:
+    front = {point.key: number for number, point in enumerate(report.front)}
+    measured = [points[points.places[key]] for key in keys if key in points.places]
+    shown = {network.key: network for network in networks(measured, report.constraints, front)}
+    found = []
+    for key in keys:
+        if key in shown:
+            status = "noisy" if key in report.noisy else "measured"
+            network = shown[key].model_copy(update={"status": status, "evaluation": report.numbers[key]})
+        else:
+            network = _without_values(report, key)
+        found.append(network)
+    return tuple(found)
+
+
+def _without_values(report: RunReport, key: str) -> schemas.Network:
+    """A network that failed or was screened out."""
+    failed = key in report.failed
+    return schemas.Network(
+        key=key,
+        number=None,
+        architecture=dict(report.space.values(Architecture.parse(key))),
+        figures={},
+        source="measured",
+        fidelity="search",
+        test=None,
+        within_limits=False,
+        status="failed" if failed else "screened-out",
+        reason=report.failed[key] if failed else report.screened_out[key],
+        evaluation=report.numbers[key],
+    )
