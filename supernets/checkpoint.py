@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from supernets.errors import CheckpointError, SupernetError
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.single_network import SingleFamily
+from supernets.files import write_atomically
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
@@ -106,6 +106,9 @@ def save_checkpoint(
 
     Args:
         progress: JSON-serialisable; ``epoch`` and ``epochs`` are required.
+
+    Raises:
+        CheckpointError: as `write_files`.
     """
     weights = supernet.sharing.state_dict()
     digest = weights_digest(weights)
@@ -140,20 +143,29 @@ def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
     Args:
         files: names and contents, the index last: until it is replaced, the previous checkpoint stays valid.
+
+    Raises:
+        CheckpointError: a file cannot be written, e.g. because the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = set()
-    for name, content in files:
-        temporary = folder / f".{name}.{os.getpid()}"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / name)
-        written.add(name)
-    for old in folder.glob("*.safetensors"):
-        if old.name not in written:
+    written: set[Path] = set()
+    previous: set[Path] = set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        previous = set(folder.glob("*.safetensors"))
+        for name, content in files:
+            write_atomically(folder / name, content)
+            written.add(folder / name)
+        for old in previous - written:
             old.unlink()
+    except OSError as error:
+        if folder / INDEX not in written:  # without it, the others are of no use
+            for new in written - previous:
+                new.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be written: {error.strerror}; the previous one, if any, is kept; free space "
+            "there, or make the folder writable, and resume",
+            code="checkpoint.unwritable",
+        ) from None
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -149,7 +149,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+        remedy = "free space there, or choose another folder"
+        raise StoreError(f"{path} cannot be written: {error.strerror}; {remedy}", code="file.not-writable") from None
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:

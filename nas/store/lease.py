@@ -58,8 +58,12 @@ class RunLock:
         except OSError as error:
             self.release()
             raise StoreError(f"{path}: cannot be locked: {error.strerror}; use a file system with locks") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps({"pid": holder.pid, "host": holder.host}).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps({"pid": holder.pid, "host": holder.host}).encode(), 0)
+        except OSError as error:
+            self.release()
+            raise StoreError(f"{path}: cannot be written: {error.strerror}; free space there") from None
         _HELD.add(self)
 
     def release(self) -> None:

@@ -1,12 +1,38 @@
-"""The optimiser's state as tensors by name, and its restoration."""
+"""The files of a checkpoint, and the optimiser's state as tensors by name."""
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
+import pytest
 import torch
 from torch import nn
 
 from supernets.base import channels_last
-from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
+from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors, write_files
+from tests.errors import raises
+from tests.full_disk import files_of_at_most
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_get_the_permissions_of_new_files(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_files(tmp_path / "checkpoint", [("weights-0001.safetensors", b"w"), ("checkpoint.json", b"{}")])
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "checkpoint").iterdir()}
+    assert modes == dict.fromkeys(("weights-0001.safetensors", "checkpoint.json"), 0o666 & ~umask)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path: Path) -> None:
+    previous = [("weights-0001.safetensors", b"w"), ("checkpoint.json", b"{}")]
+    write_files(tmp_path, previous)
+    with files_of_at_most(1000), raises("checkpoint.unwritable", str(tmp_path), "File too large"):
+        write_files(tmp_path, [("weights-0002.safetensors", bytes(2000)), ("checkpoint.json", b"{}")])
+    assert {(file.name, file.read_bytes()) for file in tmp_path.iterdir()} == set(previous)
 
 
 def optimizer_of(layer: nn.Module) -> torch.optim.AdamW:

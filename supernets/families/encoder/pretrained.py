@@ -133,10 +133,9 @@ def write_bert(
         "layer_norm_eps": family.epsilon, "pad_token_id": family.padding, "position_embedding_type": "absolute",
     }  # fmt: skip
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
-    )
-    if tokenizer is not None:
-        (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names,
+        preprocessing={} if tokenizer is None else {TOKENIZER: tokenizer},
+    )  # fmt: skip
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from supernets.errors import CheckpointError
+from supernets.errors import CheckpointError, ExportError
+from supernets.files import write_atomically
 from supernets.pretrained import CONFIG, WEIGHTS
 
 unusable = partial(CheckpointError, code="pretrained.unusable")
@@ -157,9 +158,24 @@ class TensorFile:
         return tensor.float()
 
 
-def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Writes a network as such a folder, which is made if it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_folder(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], preprocessing: Mapping[str, str]
+) -> None:
+    """Writes a network as such a folder, which is made if it does not exist.
+
+    Args:
+        preprocessing: texts of further files, by name.
+
+    Raises:
+        ExportError: a file cannot be written.
+    """
     stored = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(stored, folder / WEIGHTS, {"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    texts = {CONFIG: json.dumps(config, indent=2), **preprocessing}
+    files = {WEIGHTS: save(stored, {"format": "pt"}), **{name: text.encode() for name, text in texts.items()}}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        message = f"{error.filename or folder}: cannot be written: {error.strerror}; free space there, or choose another folder"
+        raise ExportError(message, code="file.not-writable") from None

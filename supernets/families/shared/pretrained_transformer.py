@@ -198,6 +198,7 @@ def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dic
 def write_network(
     folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
     embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], config: Mapping[str, Any], class_names: tuple[str, ...],
+    preprocessing: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Writes a network with a classifier as a folder that the library loads.
 
@@ -206,10 +207,11 @@ def write_network(
         tensors: of the extracted network, by the family's names.
         embeddings: makes the tensors that differ on both sides, by the library's names, from `tensors`.
         config: keys of its configuration beside those of all transformers.
+        preprocessing: texts of the files that prepare its inputs, by name.
 
     Raises:
         ExportError: the library has no such network: heads or hidden channels differ by layer, or the heads do not make up
-            the width.
+            the width; or a file cannot be written.
     """
     layers = _uniform_layers(family, architecture, noun=layout.noun)
     tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
@@ -229,7 +231,7 @@ def write_network(
         "id2label": {str(i): name for i, name in enumerate(class_names)},
         "label2id": {name: i for i, name in enumerate(class_names)},
     }  # fmt: skip
-    write_folder(folder, description, named)
+    write_folder(folder, description, named, preprocessing)
 
 
 def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:

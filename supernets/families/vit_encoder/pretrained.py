@@ -167,16 +167,16 @@ def write_vit(
         "image_size": family.image_size, "patch_size": family.spec.patch, "num_channels": family.channels,
         "qkv_bias": True, "layer_norm_eps": family.epsilon,
     }  # fmt: skip
-    write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names
-    )
     preprocessing = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True, "size": {"height": family.image_size, "width": family.image_size}, "resample": 2,  # bilinear
         "do_rescale": True, "rescale_factor": 1 / 255,
         "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
     }  # fmt: skip
-    (folder / PREPROCESSOR).write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
+    write_network(
+        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names,
+        preprocessing={PREPROCESSOR: json.dumps(preprocessing, indent=2)},
+    )  # fmt: skip
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
