@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from nas.analysis.formatting import duration, miss_text
 from nas.engine.progress import ProgressObserver
@@ -45,15 +47,25 @@ class Pace:
         return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
 
 
+class _ValuesColumn(ProgressColumn):
+    """The values of a phase and the time that it took: what is cut on a narrow terminal, where the other columns stay."""
+
+    def render(self, task: Task) -> Text:
+        parts = [task.fields["values"], f"{duration(task.elapsed or 0.0)} so far"]
+        return Text("  ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+
 class ConsoleProgress(ProgressObserver):
     """Progress bars of training and search; everything shown is committed or checkpointed."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._paces: dict[str, Pace] = {}
+        fixed = Column(no_wrap=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.description}", table_column=fixed), BarColumn(bar_width=20, table_column=fixed.copy()),
+            MofNCompleteColumn(table_column=fixed.copy()), TextColumn("{task.fields[left]}", table_column=fixed.copy()),
+            _ValuesColumn(),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -69,16 +81,16 @@ class ConsoleProgress(ProgressObserver):
 
     def _update(self, phase: str, done: int, total: int, values: str) -> None:
         if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(phase, total=total, values="")
+            self._tasks[phase] = self._bars.add_task(phase, total=total, left="", values="")
             self._paces[phase] = Pace(self._clock)
-        left = self._paces[phase].left(done, total)
-        values = values if left is None else f"{duration(left)} left  {values}"
-        self._bars.update(self._tasks[phase], completed=done, total=total, values=values)
+        seconds = self._paces[phase].left(done, total)
+        left = "" if seconds is None else f"{duration(seconds)} left"
+        self._bars.update(self._tasks[phase], completed=done, total=total, left=left, values=values)
         # Without a terminal, about ten lines a phase, and always the last one.
         share = _LINES * done // max(1, total)
         if not self._console.is_terminal and share > self._shares.get(phase, 0):
             self._shares[phase] = share
-            self.note(f"{phase}: {done} of {total}  {values}".rstrip())
+            self.note("  ".join(part for part in (f"{phase}: {done} of {total}", left, values) if part))
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:

@@ -19,6 +19,8 @@ from supernets.space import Architecture
 
 _MAX_NEAREST = 8
 """Networks measured again where none keeps the constraints."""
+PHASE = "measuring the front again"
+"""Counts measurements: timings of all networks share their rounds, so that no network is complete before most are."""
 _FLOORS = (0, 1, 2)
 """Margins, in noise floors, by which the finalists' fronts keep the limits."""
 
@@ -74,8 +76,6 @@ def measure_finalists(
     requests = [precisions.test_request(a) for a in architectures]
     timed = [o for o in metrics if o.profile is not None]
     requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
-    missing = {a: 1 + len(timed) for a in architectures}
-    for measurement in Cached(evaluator, store.find, keep=store.add).evaluate(requests):
-        missing[precisions.candidate(measurement.request)] -= 1
-        done = sum(n == 0 for n in missing.values())
-        on_progress(SearchProgress("measuring the front again", done, len(missing)))
+    on_progress(SearchProgress(PHASE, 0, len(requests)))
+    for done, _ in enumerate(Cached(evaluator, store.find, keep=store.add).evaluate(requests), 1):
+        on_progress(SearchProgress(PHASE, done, len(requests)))

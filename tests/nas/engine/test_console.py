@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -69,6 +70,24 @@ def test_lines_tell_it_where_there_is_no_terminal() -> None:
     lines = text.getvalue().splitlines()
     assert "searching: 50 of 100  2.5 min left  front 7  hypervolume 0.5" in lines
     assert lines[-1] == "searching: 100 of 100  front 7  hypervolume 0.5"
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_count_bar_and_time_left_stay_on_a_narrow_terminal(width: int) -> None:
+    latency = Objective.parse("latency_ms", ["cpu-1-thread-batch-16"])
+    miss = NearestInfeasible.of(Architecture((0, 1)), {latency.name: 3.0}, [Constraint(latency, maximum=2.0)])
+    clock, out = Clock(), io.StringIO()
+    with ConsoleProgress(Console(file=out, width=width, force_terminal=True, color_system=None), clock) as observer:
+        for done in (8, 16, 24):
+            clock.now += 60.0
+            observer.step(done, 4000, 0.5)
+            observer.progress(SearchProgress("searching", done, 1000, 0.5, 7, 3, miss))
+            observer.progress(SearchProgress("measuring the front again", done, 120))
+    training, searching, measuring = out.getvalue().splitlines()[-4:-1]
+    for line, shown in ((training, "24/4000 +8.3 h"), (searching, "24/1000 +2 h"), (measuring, "━━━━ +24/120 +12 min")):
+        assert re.search(f"{shown} left", line), line
+        assert len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", line)) <= width
+    assert ("nearest: latency_ms@cpu-1-thread-batch-16 3 ms" in searching) is (width == 200)
 
 
 def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
