@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 
-# Importing a module registers its commands, in the order of the help text.
-from nas.cli import benchmarks, doctor, finetune, hardware, jobs, remote, results, service, worker  # noqa: F401
-from nas.cli.app import INTERRUPTED, app
+from nas.cli.interruption import INTERRUPTED, INTERRUPTION
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
 
-def is_user_error(error: Exception) -> bool:
+def main() -> None:
+    """The entry point of the command ``nas``."""
+    INTERRUPTION.handle(
+        signal.SIGINT
+    )  # before the commands are imported, which takes longer than a user's second thought
+    with INTERRUPTION.quiet():
+        try:
+            try:
+                from nas.cli.commands import app
+
+                app()
+            finally:
+                sys.stdout.flush()  # Python's own flush at the end cannot report an error
+        except BaseException as error:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if INTERRUPTION.noted or isinstance(error, KeyboardInterrupt):
+                print("interrupted", file=sys.stderr)
+                sys.exit(INTERRUPTED)
+            if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+                _end_unwritable(error)
+            if not isinstance(error, Exception) or not _is_user_error(error):
+                raise
+            print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+            sys.exit(1)
+
+
+def _is_user_error(error: Exception) -> bool:
     from hardware_profiles.errors import ProfilingError
     from nas.errors import NasError
     from predictors.errors import PredictorError
@@ -18,16 +47,10 @@ def is_user_error(error: Exception) -> bool:
     return isinstance(error, NasError | SupernetError | ProfilingError | PredictorError)
 
 
-def main() -> None:
-    """The entry point of the command ``nas``."""
-    try:
-        app()
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            print("interrupted; all finished measurements are kept", file=sys.stderr)
-        raise
-    except Exception as error:
-        if not is_user_error(error):
-            raise
-        print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
-        sys.exit(1)
+def _end_unwritable(error: OSError) -> None:
+    """Ends the command after output that cannot be written; says so, unless its reader has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+    if error.errno != errno.EPIPE:
+        where = error.filename or "the output"
+        print(f"error: {where} cannot be written: {error.strerror}; free space there", file=sys.stderr)
+    sys.exit(1)

@@ -71,8 +71,6 @@ Token = Annotated[
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
 DEFAULT_RUNS = Path("runs")
 DEFAULT_SERVER = "http://127.0.0.1:8700"
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
 
 
 @contextmanager

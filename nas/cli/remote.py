@@ -13,7 +13,6 @@ import typer
 
 from nas.cli.app import (
     DEFAULT_SERVER,
-    INTERRUPTED,
     Index,
     Job,
     Json,
@@ -27,6 +26,7 @@ from nas.cli.app import (
     server_client,
     status_text,
 )
+from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_table, stderr
 from nas.cli.running import check_one_choice
 

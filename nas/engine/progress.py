@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
@@ -33,35 +33,6 @@ class ProgressObserver:
 
     def note(self, text: str) -> None:
         """A line for people."""
-
-
-class Interruption(ProgressObserver):
-    """Ends a driver that a signal interrupts: at once, or else at its next progress.
-
-    A `KeyboardInterrupt` can be lost: Python ignores one in a finalizer or in a callback from C, which some library may be in
-    when the signal comes.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def handle(self, number: int, frame: object) -> NoReturn:
-        """The handler of the signals."""
-        self._asked = True
-        raise KeyboardInterrupt
-
-    def step(self, step: int, steps: int, loss: float) -> None:
-        self._check()
-
-    def progress(self, progress: SearchProgress) -> None:
-        self._check()
-
-    def count(self, phase: str, done: int, total: int) -> None:
-        self._check()
-
-    def _check(self) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
 
 
 def _each(name: str) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,14 @@ class Shell:
         self.capsys.readouterr()
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setattr(sys, "argv", ["nas", *map(str, args)])
-        code, error = 0, None
+        code, error, handler = 0, None, signal.getsignal(signal.SIGINT)
         try:
             main()
         except SystemExit as exit_:
             error = getattr(exit_.__context__, "code", None)
             code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
+        finally:
+            signal.signal(signal.SIGINT, handler)
         captured = self.capsys.readouterr()
         return Answer(code, captured.out, captured.err, error if isinstance(error, str) else None)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from nas.cli.interruption import INTERRUPTION
 from nas.cli.running import driving
 
 
@@ -20,6 +21,7 @@ def own_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    INTERRUPTION.noted = False
 
 
 @pytest.mark.parametrize("lost", [False, True])

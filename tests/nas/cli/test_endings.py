@@ -1,0 +1,82 @@
+"""How a command ends that is interrupted while it imports, or whose output cannot be written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.nas import tolerant
+
+_INTERRUPTED_IMPORT = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                {then}
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["nas", *{arguments!r}]
+from nas.cli import main
+main()
+"""
+
+
+_SHOW = [sys.executable, "-m", "nas.cli", "show", "small-1"]
+
+
+@pytest.mark.parametrize("name", ["nas.cli.app", "typer", "sqlalchemy", "numpy", "nas.analysis.report"])
+@pytest.mark.parametrize(
+    "then", ["raise", "raise ImportError('the extension failed') from None", "pass"], ids=["plain", "replaced", "lost"]
+)
+def test_an_interrupted_import_ends_the_command_without_a_traceback(searched: Path, name: str, then: str) -> None:
+    program = _INTERRUPTED_IMPORT.format(name=name, then=then, arguments=["show", "small-1"])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=searched, env=tolerant.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5])
+def test_ctrl_c_at_any_moment_prints_no_traceback(searched: Path, seconds: float) -> None:
+    process = subprocess.Popen(
+        _SHOW, cwd=searched, env=tolerant.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode in (0, 130, -signal.SIGINT)  # it had ended, or was ending
+    assert err in ("", "interrupted\n")
+
+
+def test_output_to_a_full_disk_is_an_error_in_a_line(searched: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            _SHOW, cwd=searched, env=tolerant.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1, ["error: the output cannot be written: No space left on device; free space there"],
+    )  # fmt: skip
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_report(searched: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(
+            _SHOW, cwd=searched, env=tolerant.environment(), stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
