@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo, RunId, Runs, Select, Store, app, option
-from nas.cli.running import check_one_choice, driving, finish, folder
+from nas.cli.running import check_one_choice, check_run, driving, finish, folder
 
 
 @app.command()
@@ -28,11 +28,12 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune one network of a run, distilled from the largest, and measure it: a new run, to be exported."""
+    check_one_choice(select, index, knee)
+    check_run(runs, run)
     from nas.engine.driver import search as search_job
     from nas.engine.run import Run
     from nas.finetuning.job import finetuning_job
 
-    check_one_choice(select, index, knee)
     opened = Run.open(folder(runs), run)
     job = finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:

@@ -12,7 +12,7 @@ import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_table
-from nas.cli.running import driving, folder
+from nas.cli.running import driving, folder, loaded_job
 
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
@@ -99,13 +99,13 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
 def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
+    loaded = loaded_job(job, runs)
     from nas.build.prepared_job import prepare_job
-    from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.planning.latency_sweep import job_snippet, sweep, to_json
     from nas.planning.latency_sweep_plot import plot_sweep
 
-    prepared = prepare_job(load_job(job), folder(runs), source=str(job))
+    prepared = prepare_job(loaded, folder(runs), source=str(job))
     chosen = given or prepared.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs) as options:
         count = partial(options.observer.count, "measuring widths")
@@ -139,12 +139,12 @@ def calibrate(
 ) -> None:
     """Measure the blocks of a job's search space into a lookup table that predicts the latency of all subnets."""
     from hardware_profiles.catalog import load_profile
+
+    chosen, loaded = load_profile(name), loaded_job(job, runs)
     from nas.build.prepared_job import prepare_job
-    from nas.config import load_job
     from nas.evaluation.cluster import connected
     from nas.planning.calibrate import calibrate as calibrate_job
 
-    chosen, loaded = load_profile(name), load_job(job)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):

@@ -28,7 +28,7 @@ from nas.cli.app import (
     status_text,
 )
 from nas.cli.output import print_json, print_table
-from nas.cli.running import driving, finish, folder
+from nas.cli.running import check_run, driving, finish, loaded_job
 
 
 @app.command()
@@ -65,14 +65,14 @@ def plan(
 ) -> None:
     """Show the size of a job's search space, the cost of its networks and the expected duration."""
     from nas.analysis.formatting import duration
-    from nas.build.prepared_job import prepare_job
-    from nas.config import load_job
-    from nas.evaluation.cluster import connected
-    from nas.planning.plan import plan as make_plan
 
-    prepared = prepare_job(load_job(job), folder(runs), source=str(job))
-    with connected(address, spread=False, profiles=prepared.job.profiles):
-        made = make_plan(prepared, time=time, inline=inline)
+    loaded = loaded_job(job, runs)
+    with driving(runs, inline=inline, address=address) as options:
+        from nas.engine.preparation import preparing_new
+        from nas.planning.plan import plan as make_plan
+
+        with preparing_new(loaded, "search", options, source=str(job)) as (prepared, _):
+            made = make_plan(prepared, time=time, inline=inline)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
@@ -110,11 +110,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the supernet of a job, for any number of searches (supernet: {from: RUN})."""
-    from nas.config import load_job
-    from nas.engine.driver import train as train_job
-
+    loaded = loaded_job(job, runs)
     with driving(runs, address=address, store=store, log_to=log_to) as options:
-        run = train_job(load_job(job), options, source=str(job))
+        from nas.engine.driver import train as train_job
+
+        run = train_job(loaded, options, source=str(job))
     finish(run, as_json)
 
 
@@ -130,11 +130,11 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Train the supernet (or load the one that the job names), search it, and re-measure the front."""
-    from nas.config import load_job
-    from nas.engine.driver import search as search_job
-
+    loaded = loaded_job(job, runs, replay=replay)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
-        run = search_job(load_job(job), options, source=str(job))
+        from nas.engine.driver import search as search_job
+
+        run = search_job(loaded, options, source=str(job))
     finish(run, as_json)
 
 
@@ -173,12 +173,14 @@ def resume(
         if as_json:
             return print_json(queued.model_dump(mode="json"))
         return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
-    from nas.engine.driver import resume as resume_run
     from nas.errors import UnknownNameError
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
+        check_run(runs, run)
         with driving(runs, inline=inline, address=address, log_to=log_to) as options:
+            from nas.engine.driver import resume as resume_run
+
             resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes)
     except UnknownNameError as error:
         if elsewhere:

@@ -19,7 +19,7 @@ from nas.cli.output import (
     print_table,
     print_training,
 )
-from nas.cli.running import check_one_choice, folder, no_collector
+from nas.cli.running import check_one_choice, check_run, folder, no_collector
 
 
 @app.command("runs")
@@ -50,6 +50,7 @@ def show(
 ) -> None:
     """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
     no_collector()
+    check_run(runs, run)
     from nas.analysis.insight import insight_json
     from nas.analysis.network_selection import best_within, parse_limits, within
     from nas.analysis.report_json import selection_json, show_json
@@ -106,6 +107,7 @@ def plot(
 ) -> None:
     """Plot the front, convergence, predictions and importance of genes: PNG, SVG and an interactive HTML page."""
     no_collector()
+    check_run(runs, run)
     from nas.engine.run import Run
 
     paths = Run.open(folder(runs), run).plot(output, select=select)
@@ -125,9 +127,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export one network as ONNX, verified against torch, with its manifest and weights."""
+    check_one_choice(select, index, knee)
+    check_run(runs, run)
     from nas.export.onnx_export import export_onnx
 
-    check_one_choice(select, index, knee)
     made = export_onnx(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
@@ -155,9 +158,10 @@ def export_transformers(
 
     For a training: the largest network.
     """
+    check_one_choice(select, index, knee)
+    check_run(runs, run)
     from nas.export.transformers_export import export_transformers as write
 
-    check_one_choice(select, index, knee)
     made = write(folder(runs), run, output, select=select, index=index)
     if as_json:
         return print_json(made)
@@ -184,6 +188,7 @@ def export_study(
     as_json: Json = False,
 ) -> None:
     """Export a run as an Optuna study, for `optuna-dashboard` and Optuna's analyses."""
+    check_run(runs, run)
     from nas.engine.run import Run
     from nas.export.optuna_study import export_study as write_study
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nas.cli.app import INTERRUPTED
+from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
+    from nas.config import SearchJob
     from nas.engine.run import Run
     from nas.engine.run_options import RunOptions
     from nas.store.folder import RunsFolder
@@ -28,6 +29,21 @@ def folder(runs: Path) -> RunsFolder:
     from nas.store.folder import RunsFolder
 
     return RunsFolder(runs)
+
+
+def loaded_job(path: Path, runs: Path, *, replay: str | None = None) -> SearchJob:
+    """The job of a file, whose names and paths exist: found before anything is imported that takes longer."""
+    from nas.build.references import check_references
+    from nas.config import load_job
+
+    job = load_job(path)
+    check_references(job, folder(runs), source=str(path), replay=replay)
+    return job
+
+
+def check_run(runs: Path, run: str) -> None:
+    """Raises `UnknownNameError` where there is no such run: before anything is imported that takes longer."""
+    folder(runs).get(run)
 
 
 def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:
@@ -61,12 +77,11 @@ def driving(
     """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed."""
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
-    from nas.engine.progress import CompositeObserver, Interruption
+    from nas.engine.progress import CompositeObserver
     from nas.engine.run_options import RunOptions
 
-    interruption, experiment = Interruption(), os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interruption.handle)
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
+    INTERRUPTION.handle(signal.SIGINT, signal.SIGTERM)
     # Ray reports dead workers on stdout, which is reserved for data.
     try:
         with (
@@ -74,11 +89,12 @@ def driving(
             ConsoleProgress(stderr()) as console,
             opened(log_to or (), console.note, experiment=experiment) as sinks,
         ):
-            observer = CompositeObserver([console, *sinks, interruption])
+            observer = CompositeObserver([console, *sinks, INTERRUPTION])
             yield RunOptions(
                 folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer
             )
     except KeyboardInterrupt:
+        print("all finished measurements are kept", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 

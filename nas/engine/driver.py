@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from hardware_profiles.errors import ProfilingError
+from nas.build.prepared_job import PreparedJob
 from nas.config import SearchJob, load_job
 from nas.engine.budget_extension import BudgetExtension
 from nas.engine.execution import RunExecution
-from nas.engine.preparation import check_kind, describe, prepare_again, prepare_new
+from nas.engine.preparation import check_kind, describe, preparing_again, preparing_new
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.errors import ClusterError, NasError, RunStateError, StoreAwayError, StoreError
@@ -57,13 +58,13 @@ def resume(
                 f"run {run} was killed before it began, so that there is nothing to resume; start the job again",
                 code="run.not-begun",
             )
-        prepared = prepare_again(folder, store, facts, options)
-        if extension:
-            extension.apply(store, run)
-        if store.status() is RunStatus.FAILED:
-            store.update_state(retry_failures=True)
-        with _recording_end(store), _recording_interruption(folder, store, options):
-            RunExecution(folder, store, prepared, options).execute()
+        with preparing_again(folder, store, facts, options) as prepared:
+            if extension:
+                extension.apply(store, run)
+            if store.status() is RunStatus.FAILED:
+                store.update_state(retry_failures=True)
+            with _recording_end(store), _recording_interruption(folder, store, options):
+                RunExecution(folder, store, prepared, options).execute()
     return Run(folder, options.runs)
 
 
@@ -88,19 +89,29 @@ def drive(
     with closing(open_store(folder, driver=True)) as store:
         if store.status() not in _OPEN:
             return Run(folder, options.runs)
-        with _recording_end(store, but=(ClusterError, StoreAwayError)):
-            facts = store.facts()
-            if facts is not None:
-                prepared = prepare_again(folder, store, facts, options)
-            else:
-                prepared, reuse = prepare_new(load_job(folder.job_file), kind, options, source=str(folder.job_file))
-                describe(folder, store, prepared, kind, reuse, options)
+        with (
+            _recording_end(store, but=(ClusterError, StoreAwayError)),
+            _preparing(folder, store, kind, options) as prepared,
+        ):
             if more and not more.is_applied(store.state()):
                 more.apply(store, run)
             if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
                 store.update_state(retry_failures=True)
             RunExecution(folder, store, prepared, options).execute()
     return Run(folder, options.runs)
+
+
+@contextmanager
+def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptions) -> Iterator[PreparedJob]:
+    """The job of a run that has begun, or that is described now."""
+    if (facts := store.facts()) is not None:
+        with preparing_again(folder, store, facts, options) as prepared:
+            yield prepared
+        return
+    job, source = load_job(folder.job_file), str(folder.job_file)
+    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
+        describe(folder, store, prepared, kind, reuse, options)
+        yield prepared
 
 
 def _last_end(store: RunStore) -> RunStatus | None:
@@ -110,14 +121,13 @@ def _last_end(store: RunStore) -> RunStatus | None:
 
 def _start(job: SearchJob, kind: Kind, options: RunOptions, source: str) -> Run:
     check_kind(job, kind, source=source)
-    options.runs.check_writable()
     place = None if options.store is None else _new_place(options.store, job.name)
-    prepared, reuse = prepare_new(job, kind, options, source=source)
-    folder = options.runs.create(job.name, job.to_yaml(), store=place)
-    with closing(open_store(folder, create=True, driver=True)) as store:
-        describe(folder, store, prepared, kind, reuse, options)
-        with _recording_end(store), _recording_interruption(folder, store, options):
-            RunExecution(folder, store, prepared, options).execute()
+    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
+        folder = options.runs.create(job.name, job.to_yaml(), store=place)
+        with closing(open_store(folder, create=True, driver=True)) as store:
+            describe(folder, store, prepared, kind, reuse, options)
+            with _recording_end(store), _recording_interruption(folder, store, options):
+                RunExecution(folder, store, prepared, options).execute()
     return Run(folder, options.runs)
 
 

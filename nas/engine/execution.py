@@ -13,11 +13,11 @@ from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
+from nas.engine.preparation import is_trained
 from nas.engine.run_options import RunOptions
 from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
-from nas.evaluation.cluster import connected
 from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import InlineScoring, Scoring
 from nas.problem.objectives import Evaluation
@@ -25,6 +25,7 @@ from nas.store.base import RunStatus, RunStore
 from nas.store.compatibility import check_teacher, check_weights
 from nas.store.folder import RunFolder
 from supernets.base import Supernet
+from supernets.checkpoint import has_checkpoint
 from supernets.data import Part
 from supernets.distributed import train_on_workers
 from supernets.trainer import Epoch
@@ -33,7 +34,7 @@ from supernets.trainer import train as train_supernet
 
 @dataclass(frozen=True)
 class RunExecution:
-    """A described run with what its work needs; `execute` does what is left of it."""
+    """A described run with what its work needs, where its cluster is connected; `execute` does what is left of it."""
 
     folder: RunFolder
     store: RunStore
@@ -53,10 +54,7 @@ class RunExecution:
         self.store.update_state(weights=weights)
         if facts.search is not None:
             torch.set_num_threads(1)
-            cluster = connected(
-                self.options.address, spread=not self.options.inline, profiles=self.prepared.job.profiles
-            )
-            with open_lookup(self.options.runs, facts.search.reused, weights) as known, cluster:
+            with open_lookup(self.options.runs, facts.search.reused, weights) as known:
                 environments = Environments(
                     state.environments,
                     lambda found: self.store.update_state(environments=found),
@@ -75,7 +73,12 @@ class RunExecution:
             self.store.update_state(epoch=epoch.epoch, best_epoch=epoch.best)
             observer.epoch(epoch, settings.epochs)
 
-        workers, trained = self.prepared.config.training.workers, state.epoch == settings.epochs
+        workers, trained = self.prepared.config.training.workers, is_trained(self.folder, self.store, settings.epochs)
+        if state.epoch and not has_checkpoint(self.folder.checkpoint):
+            observer.note(
+                f"{self.folder.checkpoint} holds no checkpoint any more, after {state.epoch} of {settings.epochs} epochs: "
+                "the supernet is trained again from the first epoch"
+            )
         teacher = None if trained else supernets.teacher  # which may be gone once the training is done
         if teacher is not None:
             check_teacher(self.folder.id, state.teacher, teacher.weights_digest)
@@ -90,8 +93,7 @@ class RunExecution:
         if workers == 1 or trained:
             digest = train_supernet(*training, **common)
         else:
-            with connected(self.options.address, spread=True):
-                digest = train_on_workers(*training, workers=workers, **common)
+            digest = train_on_workers(*training, workers=workers, **common)
         self.store.update_state(epoch=settings.epochs)  # a kill may have come between the checkpoint and its record
         return supernet, digest
 

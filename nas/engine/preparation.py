@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nas.build.checks import check_measurable, check_trainable
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
@@ -17,6 +17,7 @@ from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunFolder
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
+from supernets.checkpoint import has_checkpoint
 from supernets.distributed import check_workers
 
 
@@ -27,24 +28,44 @@ def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
         raise JobError(text, code="job.nothing-to-train")
 
 
-def prepare_new(job: SearchJob, kind: Kind, options: RunOptions, *, source: str) -> tuple[PreparedJob, Reuse]:
-    """A job with what it takes from other runs; `NasError` if a teacher, board, cluster, CPU or run is not there."""
+@contextmanager
+def preparing_new(
+    job: SearchJob, kind: Kind, options: RunOptions, *, source: str
+) -> Iterator[tuple[PreparedJob, Reuse]]:
+    """A job with what it takes from other runs, and the Ray cluster that its work needs, connected within the context.
+
+    Everything that can be checked before the training is: the cluster starts here, not after hours of training.
+
+    Raises:
+        NasError: a teacher, board, cluster, CPU or run is not there.
+    """
     check_kind(job, kind, source=source)
+    options.runs.check_writable()
     prepared = prepare_job(job, options.runs, source=source)
     check_trainable(prepared.supernets)
-    environments = _check_reachable(prepared, kind, options, source=source)
-    return prepared, find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
+    with _connected(prepared, kind, options, source=source):
+        environments = check_measurable(prepared) if kind == "search" else {}
+        reuse = find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
+        yield prepared, reuse
 
 
-def prepare_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> PreparedJob:
-    """The job of a run that has begun; `NasError` if it is not compatible with what the run has."""
+@contextmanager
+def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> Iterator[PreparedJob]:
+    """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
     prepared = prepare_job(load_job(folder.job_file), options.runs, run=folder, source=source)
     ours = compatibility_facts(prepared, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
-    trained = store.state().epoch == prepared.config.training.epochs
-    _check_reachable(prepared, facts.kind, options, source=source, trained=trained)
-    return prepared
+    trained = is_trained(folder, store, prepared.config.training.epochs)
+    with _connected(prepared, facts.kind, options, source=source, trained=trained):
+        if facts.search is not None:
+            check_measurable(prepared)
+        yield prepared
+
+
+def is_trained(folder: RunFolder, store: RunStore, epochs: int) -> bool:
+    """Whether a run has trained its supernet to the end, and still has it."""
+    return store.state().epoch == epochs and has_checkpoint(folder.checkpoint)
 
 
 def describe(
@@ -86,26 +107,24 @@ def _budget(job: SearchJob) -> Budget:
     return Budget(search.evaluations, search.minutes, Plateau(plateau.evaluations, plateau.gain) if plateau else None)
 
 
-def _check_reachable(
+@contextmanager
+def _connected(
     prepared: PreparedJob, kind: Kind, options: RunOptions, *, source: str, trained: bool = False
-) -> dict[str, Mapping[str, Any]]:
-    """Checks that the cluster, the workers' CPUs and the profiles' machines are there.
+) -> Iterator[None]:
+    """Connects to Ray where the training or the search uses it, with room for the workers.
 
     Args:
         trained: whether the run has trained its supernet already.
-
-    Returns:
-        The environment of each profile that a search measures on, by its name.
     """
-    training, measured = prepared.config.training, kind == "search"
+    training, searches = prepared.config.training, kind == "search"
     workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
     if options.inline and workers > 1:
         raise JobError(
             f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker",
             code="job.workers-need-ray",
         )
-    spread = workers > 1 or (measured and options.address is not None)
-    with connected(options.address, spread=spread, profiles=prepared.job.profiles if measured else ()):
+    spread = workers > 1 or (searches and (not options.inline or options.address is not None))
+    with connected(options.address, spread=spread, profiles=prepared.job.profiles if searches else ()):
         if workers > 1:
             check_workers(workers, training.threads, prepared.supernets.device())
-        return check_measurable(prepared) if measured else {}
+        yield

@@ -32,7 +32,7 @@ def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareP
 
     Raises:
         ClusterError: no cluster answers at the address.
-        EvaluationError: none can be started.
+        EvaluationError: none can be started, for instance because the machine is too busy.
     """
     if not spread and not any(profile.placement for profile in profiles):
         yield
@@ -50,7 +50,6 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     Raises as `connected`.
     """
     import ray  # takes a second to load
-    from ray.exceptions import RayError
 
     if ray.is_initialized():
         return
@@ -64,10 +63,13 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     try:
         with _keeping_sigterm():
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        why = str(error).rstrip(".")
+    except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
+        why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if address is None:
-            raise EvaluationError(f"cannot start Ray: {why}; run with --inline to do without") from error
+            remedy = (
+                "try again when the machine is less busy (`nas doctor` checks it), or run with --inline to do without"
+            )
+            raise EvaluationError(f"cannot start Ray: {why}; {remedy}", code="cluster.not-started") from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from hardware_profiles.base import Deployment
 from hardware_profiles.profiler_factory import open_profiler
-from nas.build.checks import check_measurable, check_trainable
 from nas.build.prepared_job import PreparedJob
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.planning.estimate import Times, estimate
@@ -69,7 +68,7 @@ class Plan:
 
 
 def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> Plan:
-    """Computes costs and measures the latency of the smallest and the largest network on every profile of the job.
+    """Computes costs and measures the latency of the smallest and the largest network on every profile of a checked job.
 
     Args:
         time: also estimate the job's time.
@@ -78,8 +77,6 @@ def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> P
     Raises:
         EvaluationError: one of the two cannot be measured.
     """
-    check_trainable(prepared.supernets)
-    check_measurable(prepared)
     job, data, space = prepared.config, prepared.data.dataset, prepared.supernets.family.space
     supernet = prepared.supernets.current()
     ends, calibration = [space.smallest, space.largest], prepared.data.calibration.split(CALIBRATION_BATCH)

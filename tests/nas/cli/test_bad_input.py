@@ -36,10 +36,17 @@ from tests.nas.commands import SMALL_JOB, Shell, assert_error
         ("depth: [1, 2], width: [4, 16]", "depth: [2, 1], width: [4, 16]", ("depth",)),
     ],
 )  # fmt: skip
-def test_a_job_that_will_not_do(shell: Shell, old: str, new: str, parts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["plan", "search"])
+def test_a_job_that_will_not_do(shell: Shell, command: str, old: str, new: str, parts: tuple[str, ...]) -> None:
     assert old in SMALL_JOB
-    assert_error(shell.nas("search", shell.job(SMALL_JOB.replace(old, new)), "--inline"), *parts)
+    assert_error(shell.nas(command, shell.job(SMALL_JOB.replace(old, new)), "--inline"), *parts)
     assert shell.runs() == set()
+
+
+@pytest.mark.parametrize("command", ["plan", "search"])
+def test_a_warm_start_from_a_run_of_another_supernet(after: Shell, command: str) -> None:
+    job = SMALL_JOB.replace("seed: 3", "seed: 4\nwarm_start: [small-1]")
+    assert_error(after.nas(command, after.job(job), "--inline"), "small-1", code="run.incompatible")
 
 
 def test_a_space_of_one_architecture(shell: Shell) -> None:
@@ -124,7 +131,7 @@ def test_a_warm_start_that_will_not_do(after: Shell) -> None:
         assert_error(after.nas("search", path, "--inline"), *parts)
         assert after.runs() == {"small-1"}
 
-    refused("smal-1", {}, "warm_start: ", "unknown run", "small-1")
+    refused("smal-1", {}, "warm_start[0]: ", "unknown run", "small-1")
     refused("warm-1", {}, "unknown run", "warm-1")  # itself
     refused(
         "small-1",
@@ -212,7 +219,7 @@ def test_a_model_that_is_none(shell: Shell) -> None:
 def test_more_threads_than_cores(shell: Shell) -> None:
     (shell.folder / "big.yaml").write_text("name: big\nthreads: 512\n")
     text = SMALL_JOB.replace("[cpu-1-thread]", "[./big.yaml]")
-    assert_error(shell.nas("plan", shell.job(text)), "512")
+    assert_error(shell.nas("plan", shell.job(text), "--inline"), "512")
 
 
 def test_a_runs_folder_that_cannot_be_written(shell: Shell) -> None:

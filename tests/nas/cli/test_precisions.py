@@ -13,8 +13,8 @@ JOB = SMALL_JOB.replace(
 
 
 def test_a_plan_times_the_ends_in_each_precision(shell: Shell) -> None:
-    made = shell.nas("plan", shell.job(JOB), "--json").data
-    alone = shell.nas("plan", shell.job(SMALL_JOB, "fp32.yaml"), "--json").data
+    made = shell.nas("plan", shell.job(JOB), "--inline", "--json").data
+    alone = shell.nas("plan", shell.job(SMALL_JOB, "fp32.yaml"), "--inline", "--json").data
     assert made["space"] == {"size": 2 * alone["space"]["size"], "choices": alone["space"]["choices"] + 1}
     for end in ("smallest", "largest"):
         assert {key for key in made[end] if key.startswith("latency")} == {

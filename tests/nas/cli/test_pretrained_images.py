@@ -161,7 +161,7 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
 )
 def test_images_that_are_not_the_networks_are_refused(shell: Shell, data: str, message: str) -> None:
     job = JOB.replace("{name: digits}", f"{{name: digits, {data}}}")
-    told = shell.nas("plan", shell.job(job, "wrong.yaml"), "--no-time")
+    told = shell.nas("plan", shell.job(job, "wrong.yaml"), "--no-time", "--inline")
     assert told.code == 1
     assert message in told.err
 
@@ -182,6 +182,6 @@ def test_images_that_are_not_the_networks_are_refused(shell: Shell, data: str, m
 )
 def test_families_and_spaces_that_are_not_the_networks_are_refused(shell: Shell, supernet: str, message: str) -> None:
     job = yaml.safe_load(JOB) | {"supernet": yaml.safe_load(supernet)}
-    told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time")
+    told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time", "--inline")
     assert told.code == 1
     assert re.search(message, told.err)

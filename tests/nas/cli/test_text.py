@@ -179,7 +179,7 @@ def test_a_network_trained_whole_is_made_a_supernet_of_and_teaches_it(shell: She
 
 def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
     job = yaml.safe_load(JOB) | {"supernet": {"preset": "tiny"}}
-    told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time")
+    told = shell.nas("plan", shell.job(yaml.safe_dump(job), "wrong.yaml"), "--no-time", "--inline")
     assert told.code == 1
     assert "sentences" in told.err
 
@@ -207,17 +207,17 @@ def test_how_many_sentences_were_cut_is_told_where_data_are_described_and_once_i
     job = yaml.safe_load(JOB)
     job["data"]["max_tokens"], job["training"]["epochs"], job["name"] = 12, 1, "cut"
     path = shell.job(yaml.safe_dump(job), "cut.yaml")
-    planned = shell.nas("plan", path, "--no-time", "--json").data
+    planned = shell.nas("plan", path, "--no-time", "--inline", "--json").data
     total, n_cut = sum(planned["images"].values()), planned["cut_sentences"]
     assert total / 4 < n_cut < total
     told = (
         f"{n_cut:,} of {total:,} sentences are longer than 12 tokens and were cut; a larger data.max_tokens keeps more"
     )
-    shown = shell.nas("plan", path, "--no-time").out
+    shown = shell.nas("plan", path, "--no-time", "--inline").out
     assert told in shown
     assert "sentences: " in shown
     made = shell.nas("train", path)
     assert (made.code, made.err.count(told)) == (0, 1)
     job["data"]["max_tokens"] = 2000
-    whole = shell.nas("plan", shell.job(yaml.safe_dump(job), "whole.yaml"), "--no-time", "--json").data
+    whole = shell.nas("plan", shell.job(yaml.safe_dump(job), "whole.yaml"), "--no-time", "--inline", "--json").data
     assert whole["cut_sentences"] == 0

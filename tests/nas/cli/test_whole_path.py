@@ -260,7 +260,7 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
 
 
 def test_plan_costs_nothing(shell: Shell) -> None:
-    made = shell.nas("plan", shell.job(), "--json").data
+    made = shell.nas("plan", shell.job(), "--inline", "--json").data
     assert made["space"]["size"] == (2 * (2 + 4)) ** 2
     assert made["smallest"]["macs"] < made["largest"]["macs"]
     assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
@@ -269,7 +269,7 @@ def test_plan_costs_nothing(shell: Shell) -> None:
     assert list(made["time"]) == ["training", "search", "final", "total"]
     assert made["time"]["total"]["low"] <= made["time"]["total"]["seconds"] <= made["time"]["total"]["high"]
     assert shell.runs() == set()
-    quick = shell.nas("plan", "job.yaml", "--no-time").out
+    quick = shell.nas("plan", "job.yaml", "--no-time", "--inline").out
     assert "smallest" in quick
     assert "training " not in quick
 

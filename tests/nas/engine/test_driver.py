@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from nas.config import SearchJob, parse_job
 from nas.engine import preparation
 from nas.engine.driver import resume, search, train
 from nas.engine.execution import calm_levels
+from nas.engine.progress import ProgressObserver
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.problem.objectives import Measurement, Request, Status
@@ -22,8 +24,10 @@ from nas.store.folder import RunsFolder
 from nas.store.memory import MemoryStore
 from nas.store.opening import open_store
 from supernets.distributed import check_capacity
+from supernets.trainer import Epoch
 from tests.contracts.search import space_of
 from tests.errors import raises
+from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB
 
 pytestmark = pytest.mark.ray
@@ -91,3 +95,58 @@ def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
         resume("small-1", RunOptions(run.runs, inline=True))
     with run.store() as unchanged:
         assert unchanged.status() is RunStatus.CANCELLED
+
+
+def test_ray_that_starts_too_slowly_is_an_error_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**settings: object) -> None:  # as Ray does on a machine that is too busy, after 30 seconds
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", init)
+    with raises("cluster.not-started", "timed out during startup", "--inline"):
+        search(job_of(1), RunOptions(RunsFolder(tmp_path / "runs")))
+    assert not list(tmp_path.rglob("small-*"))
+
+
+class Notes(ProgressObserver):
+    """Keeps notes and epochs, and interrupts a training after one of its epochs."""
+
+    def __init__(self, *, interrupted_after: int = 0) -> None:
+        self.notes: list[str] = []
+        self.epochs: list[int] = []
+        self._interrupted_after = interrupted_after
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        self.epochs.append(epoch.epoch)
+        if epoch.epoch == self._interrupted_after:
+            raise KeyboardInterrupt
+
+
+def test_a_checkpoint_that_is_gone_is_announced_and_its_supernet_trained_again(tmp_path: Path) -> None:
+    job, runs = parse_job(SMALL_JOB.replace("epochs: 4", "epochs: 2"), source="job.yaml"), RunsFolder(tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        train(job, RunOptions(runs, observer=Notes(interrupted_after=1)))
+    shutil.rmtree(runs.get("small-1").checkpoint)
+    again = Notes()
+    resume("small-1", RunOptions(runs, observer=again))
+    assert again.epochs == [1, 2]
+    (note,) = [text for text in again.notes if "no checkpoint" in text]
+    assert "small-1/checkpoint" in note
+    assert "1 of 2 epochs" in note
+
+
+def test_a_full_disk_ends_a_training_with_a_reason_and_it_can_be_resumed(tmp_path: Path) -> None:
+    job, runs = parse_job(SMALL_JOB.replace("epochs: 4", "epochs: 2"), source="job.yaml"), RunsFolder(tmp_path / "runs")
+    with (
+        files_of_at_most(100 * 2**10),
+        raises("checkpoint.unwritable", "small-1/checkpoint", "File too large", "resume"),
+    ):
+        train(job, RunOptions(runs))
+    with Run.open(runs, "small-1").store() as store:
+        assert (store.status(), "File too large" in store.reason()) == (RunStatus.FAILED, True)
+    assert not list(runs.get("small-1").checkpoint.iterdir())
+    assert resume("small-1", RunOptions(runs)).kind == "training"
