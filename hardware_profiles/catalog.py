@@ -8,11 +8,17 @@ import platform
 import re
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML without libyaml: equal results, in more time
+    from yaml import SafeLoader  # type: ignore[assignment]
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
@@ -46,10 +52,17 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 def known_profiles() -> list[HardwareProfile]:
     """The profiles of the catalog, by number of threads, batch size and name."""
+    return list(_catalog().values())
+
+
+@cache
+def _catalog() -> Mapping[str, HardwareProfile]:
+    """The profiles of the catalog by name, in the order of `known_profiles`."""
     folder = resources.files("hardware_profiles") / "data"
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
     found = [_parse(file.read_text(encoding="utf-8"), file.name) for file in files]
-    return sorted(found, key=lambda profile: (profile.threads, profile.batch_size, profile.name))
+    found.sort(key=lambda profile: (profile.threads, profile.batch_size, profile.name))
+    return {profile.name: profile for profile in found}
 
 
 def load_profile(name_or_path: str) -> HardwareProfile:
@@ -58,7 +71,7 @@ def load_profile(name_or_path: str) -> HardwareProfile:
     Raises:
         ProfileError: the name is unknown, or the file is missing, malformed, or uses a name of the catalog.
     """
-    catalog = {profile.name: profile for profile in known_profiles()}
+    catalog = _catalog()
     if name_or_path in catalog:
         return catalog[name_or_path]
     if not name_or_path.endswith((".yaml", ".yml")):
@@ -102,14 +115,15 @@ def check_machine(profile: HardwareProfile) -> None:
     check_requirements(profile, here)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(SafeLoader):
     """A safe loader that rejects a repeated key, where YAML's would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set[str] = set()
+        for key in (str(key.value) for key, _ in node.value):
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is repeated", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.reader import Reader
+from yaml.resolver import Resolver
 
 from nas.errors import JobError
 
@@ -18,7 +24,7 @@ _invalid = partial(JobError, code="job.invalid-yaml")
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 20_000
-"""Scalars, lists and mappings of a document with its aliases expanded, which an "alias bomb" multiplies."""
+"""Scalars, lists and mappings of a document: as written, and with its aliases expanded, which an "alias bomb" multiplies."""
 
 _MAP, _STR, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
@@ -31,6 +37,10 @@ _NUMBERS = (
 _KEPT = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
 
 
+PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser of libyaml; in builds of PyYAML that lack it, that of PyYAML, which is slower and accepts the same texts."""
+
+
 class _Refused(yaml.MarkedYAMLError):
     """A feature of YAML that these files do not allow."""
 
@@ -38,34 +48,41 @@ class _Refused(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=mark)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe loader that rejects duplicate keys, tags, keys that are not text, and documents too deep or too large."""
+class _Loader(Composer, SafeConstructor, Resolver):
+    """Builds plain data from a document's events; rejects duplicate keys, and keys that are not text."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
+    def __init__(self, events: deque[Event]) -> None:
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+        self._events = events
         self._sizes: dict[int, int] = {}
 
+    def check_event(self, *kinds: type[Event]) -> bool:
+        """Whether the next event is of one of the kinds."""
+        return isinstance(self._events[0], kinds)
+
+    def peek_event(self) -> Event:
+        """The next event."""
+        return self._events[0]
+
+    def get_event(self) -> Event:
+        """The next event, which is removed."""
+        return self._events.popleft()
+
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            node = super().compose_node(parent, index)
-            if node is not None and id(node) not in self._sizes:
+        event, node = self.peek_event(), super().compose_node(parent, index)
+        if node is None:
+            return None
+        if isinstance(event, AliasEvent):
+            if id(node) not in self._sizes:
                 raise _Refused(f"'*{event.anchor}' contains itself", event.start_mark)
             return node
-        if getattr(event, "tag", None) is not None:
-            raise _Refused(f"the tag {event.tag!r} is not allowed; remove it", event.start_mark)
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise _Refused(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if node is not None:
-            _check_keys(node)
-            size = 1 + sum(self._sizes[id(child)] for child in _children(node))
-            if size > MAX_NODES:
-                raise _Refused(f"more than {MAX_NODES} values with the aliases expanded", node.start_mark)
-            self._sizes[id(node)] = size
+        _check_keys(node)
+        size = 1 + sum(self._sizes[id(child)] for child in _children(node))
+        if size > MAX_NODES:
+            raise _Refused(f"more than {MAX_NODES} values with the aliases expanded", node.start_mark)
+        self._sizes[id(node)] = size
         return node
 
     def construct_number(self, node: ScalarNode) -> int | float:
@@ -90,8 +107,28 @@ _Loader.yaml_implicit_resolvers = {
 for _tag, _pattern, _first in _NUMBERS:
     _Loader.add_implicit_resolver(_tag, _pattern, _first)
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
-_Loader.add_constructor(_INT, _Loader.construct_number)
-_Loader.add_constructor(_FLOAT, _Loader.construct_number)
+for _tag in (_INT, _FLOAT):
+    _Loader.add_constructor(_tag, _Loader.construct_number)  # type: ignore[type-var]
+
+
+def _events(text: str) -> deque[Event]:
+    """The parser's events of a document without tags, which is neither too deep nor too large.
+
+    Checked before anything is built of them, so that a text of 256 KiB takes no longer than a document of the largest size.
+    """
+    found: deque[Event] = deque()
+    n = depth = 0
+    for event in yaml.parse(text, Loader=PARSER):
+        found.append(event)
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        n += isinstance(event, NodeEvent)
+        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
+            raise _Refused(f"the tag {event.tag!r} is not allowed; remove it", event.start_mark)
+        if depth > MAX_DEPTH:
+            raise _Refused(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        if n > MAX_NODES:
+            raise _Refused(f"more than {MAX_NODES} values", event.start_mark)
+    return found
 
 
 def _children(node: Node) -> list[Node]:
@@ -149,19 +186,20 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
     Raises:
         JobError: the text is not YAML, is no mapping, has a duplicate key, or exceeds the bounds of this module.
     """
-    if len(text) > MAX_BYTES:
+    # Both come before the parser, which needs seconds for a text of many MiB.
+    if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise _invalid(f"{source}: larger than {MAX_BYTES // 1024} KiB; expected a {what}")
+    if (wrong := Reader.NON_PRINTABLE.search(text)) is not None:
+        line = text.count("\n", 0, wrong.start()) + 1
+        raise _invalid(f"{source}: line {line}: is not valid YAML: a character that no text file holds")
     try:
-        data = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+        data = _Loader(_events(text)).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         kind = "" if isinstance(error, _Refused) else "is not valid YAML: "
         raise _invalid(f"{source}: {where}{kind}{problem}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _invalid(f"{source}: line {line}: is not valid YAML: a character that no text file holds") from None
     if not isinstance(data, dict):
         came = "nothing" if data is None else {list: "a list"}.get(type(data), "a single value")
         raise _invalid(f"{source}: expected a {what} (lines of 'key: value'), got {came}")

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.config import load_job, parse_job
+from nas.config import load_job, parse_job, strict_yaml
 from nas.config.strict_yaml import MAX_BYTES, dump_mapping, parse_mapping
 from tests.errors import raises
 from tests.nas.config.jobs import BASE, STAGE, fails
 
+
+@pytest.fixture(autouse=True, scope="module", params=[yaml.CSafeLoader, yaml.SafeLoader], ids=["libyaml", "pure"])
+def parser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each parser in turn: they accept the same texts, and give the same data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_yaml, "PARSER", request.param)
+        yield
+
+
+ROOT = Path(__file__).parents[3]
 FILES = [
     ("", "job file | nothing"),
     ("# only a comment\n", "nothing"),
@@ -31,9 +43,13 @@ FILES = [
     ("name: *nowhere\n", "'nowhere'"),
     ("name: &a [*a]\n", "line 1: | '*a'"),
     ("name: a\x00b\n", "line 1: "),
-    ("name: " + "[" * 5000, "line 1: | 20 levels"),
+    ("name: " + "[" * 5000, "line 1: | nest"),
     ("name: " + "{a: " * 5000, "line 1: | 20 levels"),
     ("name: a\n" + "#" * MAX_BYTES, "256 KiB"),
+    ("name: " + "é" * (MAX_BYTES // 2), "256 KiB"),
+    ("name: \ud800\n", "line 1: "),
+    ("name: [" + "1," * 120_000 + "]", "line 1: | 20000 values"),
+    ("name: &a 1\nseed: [" + "*a," * 80_000 + "]", "line 2: | 20000 values"),
 ]
 
 
@@ -78,6 +94,24 @@ def test_aliases_of_a_sane_size_and_merge_keys_are_read() -> None:
 )
 def test_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert parse_mapping(f"x: {text}", source="s", what="file") == {"x": value}
+
+
+def test_a_large_list_is_rejected_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(*_: object) -> None:
+        raise AssertionError("a node was built")
+
+    monkeypatch.setattr(strict_yaml.Composer, "compose_node", built)
+    with raises("job.invalid-yaml", "20000 values"):
+        parse_mapping("[" + "1," * 120_000 + "]", source="s", what="file")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("nas/recipes/*.yaml")) + sorted(ROOT.glob("hardware_profiles/data/*.yaml"))
+)
+def test_shipped_files_are_read_as_by_pyyaml(path: Path) -> None:
+    text = path.read_text("utf-8")
+    expected = yaml.safe_load(text)  # they have no number that YAML 1.1 reads otherwise
+    assert parse_mapping(text, source="s", what="file") == expected
 
 
 _plain = st.one_of(
