@@ -19,7 +19,14 @@ class Limits:
     """Limits of requests.
 
     Attributes:
-        body_bytes: of a request other than an upload.
+        connections: open at once; fewer where the limit of open files is lower.
+        connections_per_address: of them from one address, or one IPv6 network of 64 bits.
+        head_s: seconds for the head of a request, and for the TLS handshake before the first one.
+        body_s: seconds for a body, beside those that its bytes take at `bytes_per_s`.
+        unread_s: seconds in which a client reads nothing of a response.
+        bytes_per_s: the lowest rate of a body.
+        body_bytes: of a job file.
+        small_body_bytes: of a request other than a job file or an upload; it is parsed between those of others.
         upload_bytes: of an uploaded archive or model.
         archive_members: files in an uploaded archive.
         archive_bytes: of an uploaded archive's files, unpacked.
@@ -29,7 +36,14 @@ class Limits:
         watchers: progress streams at once.
     """
 
+    connections: int = 2000
+    connections_per_address: int = 1000
+    head_s: float = 10.0
+    body_s: float = 30.0
+    unread_s: float = 60.0
+    bytes_per_s: int = 16 * 1024
     body_bytes: int = _MIB
+    small_body_bytes: int = 64 * 1024
     upload_bytes: int = 256 * _MIB
     archive_members: int = 200_000
     archive_bytes: int = 2048 * _MIB

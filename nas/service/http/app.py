@@ -20,6 +20,7 @@ from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
+from nas.service.http.turns import Turns
 from nas.service.rest_routes import exports, hardware, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -31,6 +32,11 @@ choose as verified ONNX. Errors are problem details (RFC 9457), whose type is a 
 server needs a token, send it as `Authorization: Bearer TOKEN`.
 """
 _ALL_RUNS = 10**9
+_AT_ONCE = 2
+"""Job files that are parsed, or uploaded files that are unpacked, at the same time."""
+_WAITING_TEXTS = 100
+_WAITING_FILES = 20
+"""Each takes disk space while it waits."""
 
 
 def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | None = None) -> FastAPI:
@@ -59,11 +65,13 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     )
     app.state.streams = streams
     add_handlers(app, settings.runs.root)
+    parsing = Turns("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
+    unpacking = Turns("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
-        runs.routes(service, streams),
+        runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),
-        hardware.routes(service),
+        hardware.routes(service, parsing, unpacking),
         operations.routes(service, metrics),
     ):
         app.include_router(router, prefix=PREFIX)

@@ -6,6 +6,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -14,28 +15,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from nas.errors import ServiceError
 from nas.service.http.app import create_app
+from nas.service.http.connections import BoundedProtocol, OpenConnections
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.pages import prepare
 from nas.service.service import Service
-from nas.service.settings import ServiceSettings
+from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
 
 _BACKLOG = 2048
-_MOST_CONNECTIONS = 2000
+_ACCEPTED = 64
+"""Connections that are accepted before they are counted."""
+_OPEN_FILES = 65_536
+_OTHER_FILES = 256
+"""Open files beside connections: those that are accepted, and those of runs, uploads and libraries."""
 _KEEP_ALIVE_S = 20
 _SWITCH_S = 0.0005
 """Switch interval of threads: listing runs reads many small files, and after each may wait this long for event streams."""
@@ -62,7 +69,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
     settings.folder.mkdir(mode=0o700, exist_ok=True)
     tokens = Tokens(settings.tokens_file)
     _check_tokens(settings, tokens)
-    _check_certificate(settings)
+    tls = _tls(settings)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -80,7 +87,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         stack.callback(cluster.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
-        server = _Server(_config(app, settings), app.state.streams)
+        server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
         gc.freeze()  # these objects stay
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()
@@ -90,33 +97,51 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Closes event streams on shutdown, which would otherwise wait for them."""
+    """Accepts a few connections at a time, and closes event streams on shutdown, which would otherwise wait for them."""
 
     def __init__(self, config: uvicorn.Config, streams: EventStreams) -> None:
         super().__init__(config)
         self._streams = streams
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(_BACKLOG)  # those that wait in the kernel need no file; asyncio has one number for both
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._streams.close()
         await super().shutdown(sockets)
 
 
-def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, limits: Limits, tls: ssl.SSLContext | None = None) -> uvicorn.Config:
+    """How uvicorn serves an application: over limited connections, with TLS where there is a context."""
+    most = min(limits.connections, max(_OTHER_FILES, open_files() - _OTHER_FILES))
+    if most < limits.connections:
+        text = "at most %d connections at once: the limit of open files is low; raise it (LimitNOFILE, ulimit -Hn)"
+        logger.warning(text, most)
+    connections = OpenConnections(most, min(limits.connections_per_address, most // 2))
     return uvicorn.Config(
         app,
-        http="h11",
+        http=partial(BoundedProtocol, connections=connections, limits=limits, tls=tls),  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # clients could claim any address with them
-        limit_concurrency=_MOST_CONNECTIONS,
-        backlog=_BACKLOG,
+        backlog=_ACCEPTED,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
-        ssl_certfile=settings.certificate,
-        ssl_keyfile=settings.key,
     )
+
+
+def open_files() -> int:
+    """The limit of open files of this process, after raising it as far as is allowed and useful."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return _OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
@@ -126,14 +151,17 @@ def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
         raise ServiceError(f"{text} --runs {settings.runs.root}", code="token.missing")
 
 
-def _check_certificate(settings: ServiceSettings) -> None:
+def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    """The context of the server's certificate; None without one."""
     if settings.certificate is None or settings.key is None:
-        return
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+        context.load_cert_chain(settings.certificate, settings.key)
     except (OSError, ssl.SSLError) as error:
         text = f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files"
         raise ServiceError(f"{text} that belong together", code="server.certificate-unusable") from None
+    return context
 
 
 @contextmanager

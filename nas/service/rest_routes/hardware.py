@@ -8,6 +8,7 @@ from fastapi import APIRouter, File, Form, Path, UploadFile
 
 from nas.api import schemas
 from nas.service.http.problems import answers
+from nas.service.http.turns import Turns
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
 from nas.service.views import recipes
@@ -20,8 +21,13 @@ RecipeName = Annotated[
 ]
 
 
-def routes(service: Service) -> APIRouter:
-    """All routes of what jobs refer to."""
+def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
+    """All routes of what jobs refer to.
+
+    Args:
+        parsing: the turns in which profiles are parsed.
+        unpacking: the turns in which uploaded files are checked and stored.
+    """
     router = APIRouter()
 
     @router.get("/profiles", tags=["hardware"], responses=answers())
@@ -30,9 +36,9 @@ def routes(service: Service) -> APIRouter:
         return service.hardware.list()
 
     @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
-    def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
+    async def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
         """Add a hardware profile of your own; jobs name it like those of the catalog."""
-        return service.hardware.add(upload)
+        return await parsing.take(lambda: service.hardware.add(upload))
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
@@ -40,11 +46,11 @@ def routes(service: Service) -> APIRouter:
         return service.hardware.get(profile)
 
     @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
-    def measure_model(
+    async def measure_model(
         profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
     ) -> schemas.ModelMeasurement:
         """Measure the latency of an ONNX model on a profile."""
-        return service.hardware.measure(profile, model.file)
+        return await unpacking.take(lambda: service.hardware.measure(profile, model.file))
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
@@ -62,13 +68,13 @@ def routes(service: Service) -> APIRouter:
         return recipes.recipe(recipe)
 
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
-    def add_data(
+    async def add_data(
         name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["flowers"])],
         archive: Annotated[
             UploadFile, File(description="A zip archive of images, one folder a class; PNG, JPEG, BMP or WebP.")
         ],
     ) -> schemas.DataUpload:
         """Upload a small data set of images."""
-        return service.data_sets.add(name, archive.file)
+        return await unpacking.take(lambda: service.data_sets.add(name, archive.file))
 
     return router

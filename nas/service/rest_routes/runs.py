@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import Answers, answers
+from nas.service.http.turns import Turns
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
@@ -60,21 +62,25 @@ _BODY: dict[str, Any] = {
 }
 
 
-def routes(service: Service, streams: EventStreams) -> APIRouter:
-    """All routes of runs."""
+def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter:
+    """All routes of runs.
+
+    Args:
+        parsing: the turns in which submissions are parsed.
+    """
     router = APIRouter(tags=["runs"])
 
     @router.post("/jobs/check", openapi_extra=_BODY, responses=answers(413, 415))
-    def check_job(submission: Annotated[schemas.JobSubmission, Depends(_submitted)]) -> schemas.JobCheck:
+    async def check_job(sent: Annotated[_Sent, Depends(_sent)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
-        return service.submissions.check(submission)
+        return await parsing.take(lambda: service.submissions.check(sent.submission()))
 
     @router.post("/runs", status_code=201, openapi_extra=_BODY, responses=answers(413, 415))
-    def submit_job(
-        request: Request, response: Response, submission: Annotated[schemas.JobSubmission, Depends(_submitted)]
+    async def submit_job(
+        request: Request, response: Response, sent: Annotated[_Sent, Depends(_sent)]
     ) -> schemas.RunSummary:
         """Submit a job, which is queued as a new run."""
-        made = service.submissions.submit(submission, client_name(request))
+        made = await parsing.take(lambda: service.submissions.submit(sent.submission(), client_name(request)))
         response.headers["Location"] = f"/api/v1/runs/{made.run}"
         return made
 
@@ -129,31 +135,44 @@ def routes(service: Service, streams: EventStreams) -> APIRouter:
     return router
 
 
-async def _submitted(
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The body of a submission, not parsed yet, and its parameters."""
+
+    body: bytes
+    content_type: str
+    kind: schemas.RunKind
+    hardware: tuple[str, ...] | None
+
+    def submission(self) -> schemas.JobSubmission:
+        """The submission.
+
+        Raises:
+            RequestValidationError: it is invalid.
+            HTTPException: it has another media type.
+        """
+        try:
+            if self.content_type in _YAML:
+                text = self.body.decode("utf-8-sig")
+                return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
+            if self.content_type == "application/json":
+                return schemas.JobSubmission.model_validate_json(self.body)
+        except UnicodeDecodeError:
+            found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
+            raise RequestValidationError(found) from None
+        except ValidationError as error:
+            found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+            raise RequestValidationError(found) from None
+        came = self.content_type[:80] or "no content-type"
+        raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {came}")
+
+
+async def _sent(
     request: Request,
     kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
     hardware: Annotated[
         list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
     ] = None,
-) -> schemas.JobSubmission:
-    """The submission in a request.
-
-    Raises:
-        RequestValidationError: it is invalid.
-        HTTPException: it has another media type.
-    """
+) -> _Sent:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
-    try:
-        if content_type in _YAML:
-            text = body.decode("utf-8-sig")
-            return schemas.JobSubmission(job=text, kind=kind, hardware=None if hardware is None else tuple(hardware))
-        if content_type == "application/json":
-            return schemas.JobSubmission.model_validate_json(body)
-    except UnicodeDecodeError:
-        found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
-        raise RequestValidationError(found) from None
-    except ValidationError as error:
-        found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
-        raise RequestValidationError(found) from None
-    raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {content_type[:80] or 'no content-type'}")
+    return _Sent(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))

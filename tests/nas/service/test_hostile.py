@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +310,7 @@ def test_a_body_that_breaks_off_is_no_failure_and_leaves_nothing(
 
 
 def test_a_body_that_does_not_come_is_given_up(app: FastAPI) -> None:
-    patient = BodyLimits(app.build_middleware_stack(), LIMITS, timeout_s=0.05)
+    patient = BodyLimits(app.build_middleware_stack(), replace(LIMITS, body_s=0.05))
     answer = send_raw(patient, "POST", f"{API}/runs", headers=[HOST, FORM], messages=[piece(b"{")], stall=True)
     assert answer.status == 408
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,14 @@ class Running:
 
 
 @contextmanager
-def running(runs: Path, *options: str) -> Iterator[Running]:
-    command = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs), "--port", "0", *options]
+def running(runs: Path, *options: str, files: str = "") -> Iterator[Running]:
+    """A server in a process of its own.
+
+    Args:
+        files: options of `ulimit` for its limits of open files.
+    """
+    limited = ["sh", "-c", f'ulimit {files}; exec "$@"', "sh"] if files else []
+    command = [*limited, sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs), "--port", "0", *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -122,6 +129,25 @@ def answered(port: int, sent: bytes) -> list[int]:
         while piece := connection.recv(65536):
             received += piece
     return [int(line.split()[1]) for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+def test_more_connections_than_open_files_keep_nobody_out_and_fill_no_log(tmp_path: Path) -> None:
+    with running(tmp_path / "runs", *ELSEWHERE, files="-n 512") as server, ExitStack() as stack:
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        for _ in range(600):
+            stack.enter_context(socket.create_connection(address, timeout=20))
+        assert httpx.get(f"{server.url}/api/v1/health", timeout=20).status_code == 200
+        _, log = server.end()
+    assert [line["text"] for line in log if line["level"] != "info"] == [
+        "at most 256 connections at once: the limit of open files is low; raise it (LimitNOFILE, ulimit -Hn)"
+    ]
+
+
+def test_the_soft_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with running(tmp_path / "runs", *ELSEWHERE, files="-Sn 300") as server:
+        assert httpx.get(f"{server.url}/api/v1/health", timeout=20).status_code == 200
+        assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
 
 
 def test_a_public_server_needs_a_token(tmp_path: Path) -> None:

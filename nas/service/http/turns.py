@@ -1,0 +1,42 @@
+"""Turns for expensive requests of one kind, so that they leave threads and CPU time to all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from nas.errors import TooManyError
+
+_T = TypeVar("_T")
+
+
+class Turns:
+    """Calls in worker threads, a few at a time; the others wait without a thread.
+
+    Args:
+        what: the requests, for errors, e.g. ``job files``.
+        at_once: calls that run at the same time.
+        waiting: calls that may wait.
+    """
+
+    def __init__(self, what: str, *, at_once: int, waiting: int) -> None:
+        self._what, self._most, self._open = what, at_once + waiting, 0
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def take(self, call: Callable[[], _T]) -> _T:
+        """The result of a call.
+
+        Raises:
+            TooManyError: too many wait already.
+        """
+        if self._open >= self._most:
+            raise TooManyError(f"{self._open} {self._what} are being read, the limit; send it again in a few seconds")
+        self._open += 1
+        try:
+            async with self._turns:
+                return await run_in_threadpool(call)
+        finally:
+            self._open -= 1

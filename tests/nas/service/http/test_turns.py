@@ -1,0 +1,72 @@
+"""Turns: how many expensive requests run, wait, and are rejected; and that all others are answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nas.service.http.turns import Turns
+from nas.service.service import Service
+from nas.service.submissions import Submissions
+from tests.errors import raises
+from tests.nas.commands import SMALL_JOB
+
+PATIENCE_S = 20.0
+
+
+def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
+    release, running = threading.Event(), threading.Semaphore(0)
+    at_once, most = 0, 0
+
+    def call() -> str:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        running.release()
+        assert release.wait(PATIENCE_S)
+        at_once -= 1
+        return "done"
+
+    async def scenario() -> list[str]:
+        turns = Turns("job files", at_once=2, waiting=3)
+        taken = [asyncio.create_task(turns.take(call)) for _ in range(5)]
+        for _ in range(2):
+            await asyncio.to_thread(running.acquire)
+        with raises("request.too-many", "5 job files"):
+            await turns.take(call)
+        release.set()
+        answers = await asyncio.gather(*taken)
+        return [*answers, await turns.take(call)]
+
+    assert asyncio.run(scenario()) == ["done"] * 6
+    assert most == 2
+
+
+def test_requests_are_answered_while_many_job_files_are_checked(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, checked = threading.Event(), Submissions.check
+
+    def slow(*arguments: Any) -> Any:
+        assert release.wait(PATIENCE_S)
+        return checked(*arguments)
+
+    monkeypatch.setattr(Submissions, "check", slow)
+    found: list[int] = []
+    checks = [
+        threading.Thread(
+            target=lambda: found.append(client.post("/api/v1/jobs/check", json={"job": SMALL_JOB}).status_code)
+        )
+        for _ in range(60)  # more than there are worker threads
+    ]
+    for check in checks:
+        check.start()
+    assert client.get("/api/v1/runs").status_code == 200
+    release.set()
+    for check in checks:
+        check.join(PATIENCE_S)
+    assert found == [200] * 60
