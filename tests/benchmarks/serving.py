@@ -7,17 +7,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from nas.store.folder import RunsFolder
 
 
 @contextmanager
-def serving(runs: RunsFolder) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """A server, its address, and the seconds until it listened."""
+def serving(
+    runs: RunsFolder, *, errors: BinaryIO | None = None, files: int = 0
+) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
+    """A server, its address, and the seconds until it listened.
+
+    Args:
+        errors: the file that gets its log, in place of this process's stderr.
+        files: its limit of open files, soft and hard; 0 for that of this process.
+    """
     nowhere = ["--address", "127.0.0.1:1", "--jobs-url", "http://127.0.0.1:1"]
     serve = [sys.executable, "-m", "nas.cli", "serve", "--runs", str(runs.root), "--port", "0"]
     begun = time.perf_counter()
-    with subprocess.Popen([*serve, "--log-level", "error", *nowhere], stdout=subprocess.PIPE, text=True) as server:
+    limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
+    command = [*limited, *serve, "--log-level", "error", *nowhere]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
