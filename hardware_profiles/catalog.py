@@ -27,6 +27,7 @@ from hardware_profiles.requirements import check_requirements, platform_error
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # part of objectives (latency_ms@NAME), file names and URLs
+_PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9]{0,79}\Z")  # never the path of a library to load
 _SSH = re.compile(r"[^\s-]\S*\Z")  # no blanks, and no leading dash, which ssh would take for an option
 
 
@@ -41,7 +42,10 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda v: isinstance(v, str) and bool(_NAME.match(v)), "letters, digits, '.', '_' and '-', at most 64"),
     "threads": (lambda v: type(v) is int and 1 <= v <= MAX_THREADS, f"an integer from 1 to {MAX_THREADS}"),
     "batch_size": (lambda v: type(v) is int and 1 <= v <= MAX_BATCH, f"an integer from 1 to {MAX_BATCH}"),
-    "provider": (lambda v: isinstance(v, str), "text"),
+    "provider": (
+        lambda v: isinstance(v, str) and bool(_PROVIDER.match(v)),
+        "the name of a provider of ONNX Runtime, such as CPUExecutionProvider",
+    ),
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),

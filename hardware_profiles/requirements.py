@@ -1,12 +1,13 @@
-"""Checks whether a machine meets the requirements of a hardware profile. Pure; no I/O."""
+"""Checks whether a machine or a node of a Ray cluster meets the requirements of a hardware profile. Pure; no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.errors import ProfileError, suggestion
+from hardware_profiles.errors import ProfileError, UnreachableError, suggestion
 
 
 def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
@@ -34,6 +35,31 @@ def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any])
             f"{host} has {', '.join(available)}; change the profile or install a build with the provider",
             code="profile.provider-unavailable",
         )
+
+
+def offering_node(profile: HardwareProfile, nodes: Sequence[Mapping[str, float]]) -> int:
+    """The index of the first node of a Ray cluster that offers a profile's resources.
+
+    Args:
+        nodes: the resources of each live node.
+
+    Raises:
+        UnreachableError: there is none.
+    """
+    for i, resources in enumerate(nodes):
+        if all(resources.get(name, 0.0) >= amount for name, amount in profile.placement.items()):
+            return i
+    offered = sorted({name for resources in nodes for name in resources if not name.startswith("node:")})
+    raise UnreachableError(
+        f"profile {profile.name} needs a Ray node with {shown_resources(profile.placement)}, and none of the {len(nodes)} "
+        f"live nodes has it; they offer {', '.join(offered)}. Start Ray on that machine with "
+        f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
+    )
+
+
+def shown_resources(placement: Mapping[str, float]) -> str:
+    """Ray resources with their amounts, as text."""
+    return ", ".join(f"{name}: {amount:g}" for name, amount in placement.items())
 
 
 def platform_error(profile: HardwareProfile, platform: str) -> ProfileError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError
+from hardware_profiles.requirements import offering_node, shown_resources
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 
 _START_SECONDS = 60.0
@@ -99,12 +99,14 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
         UnreachableError: no live node offers the resources.
     """
     if not ray.is_initialized():
-        message = f"profile {profile.name} needs a Ray node with {_shown(profile.placement)}, and none is connected"
+        message = (
+            f"profile {profile.name} needs a Ray node with {shown_resources(profile.placement)}, and none is connected"
+        )
         advice = "run without --inline, or with the cluster's --address"
         raise ProfileError(f"{message}; {advice}", code="profile.no-cluster")
     while True:
         node = _find_node(profile)
-        where = f"the Ray node {node['NodeManagerAddress']} that offers {_shown(profile.placement)}"
+        where = f"the Ray node {node['NodeManagerAddress']} that offers {shown_resources(profile.placement)}"
         placed = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=placed)(_Relay).remote(profile.threads)
         try:
@@ -124,23 +126,11 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
 
 def _find_node(profile: HardwareProfile) -> Mapping[str, Any]:
     living = _living()
-    for node in living:
-        if all(node["Resources"].get(name, 0.0) >= amount for name, amount in profile.placement.items()):
-            return node
-    offered = sorted({name for node in living for name in node["Resources"] if not name.startswith("node:")})
-    raise UnreachableError(
-        f"profile {profile.name} needs a Ray node with {_shown(profile.placement)}, and none of the {len(living)} live nodes "
-        f"has it; they offer {', '.join(offered)}. Start Ray on that machine with "
-        f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
-    )
+    return living[offering_node(profile, [node["Resources"] for node in living])]
 
 
 def _living() -> list[dict[str, Any]]:
     return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
-
-
-def _shown(placement: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}: {amount:g}" for name, amount in placement.items())
 
 
 def _last_line(error: Exception) -> str:

@@ -12,7 +12,8 @@ RunKind = Literal["search", "training"]
 NetworkStatus = Literal["all", "front", "measured", "noisy", "failed", "screened-out"]
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
 that, failed, or skipped before all of their measurements."""
-TaskStatusName = Literal["queued", "running", "finished", "failed"]
+TaskStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
+TaskKindName = Literal["export", "measurement"]
 
 CurvePoint = Annotated[
     tuple[int, float],
@@ -94,6 +95,7 @@ class RunSummary(Schema):
     evaluations_wanted: int
     epoch: int
     epochs: int  # 0 where the job starts from a trained supernet
+    damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
 
 
 class RunsPage(Schema):
@@ -225,6 +227,18 @@ class ExportRequest(Schema):
     index: int | None = Field(default=None, ge=0, le=10**6)
 
 
+class Task(Schema):
+    """An export or a measurement, which a process of its own makes."""
+
+    task: str  # The id of the export or the measurement
+    kind: TaskKindName
+    of: str  # The run, or the hardware profile
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None  # It has failed when its command takes longer
+
+
 class FileInfo(Schema):
     """A file to download."""
 
@@ -241,6 +255,7 @@ class Export(Schema):
     status: TaskStatusName
     reason: str
     submitted: datetime
+    time_limit_s: float | None = None
     request: ExportRequest
     files: tuple[FileInfo, ...]
     result: dict[str, Any] | None
@@ -267,6 +282,7 @@ class Profile(Schema):
     ssh: str
     description: str
     shipped: bool  # False for one that was added here
+    unavailable: str = ""  # Why nothing can be measured on it now; "" where that is possible, or not known
     drift: tuple[Drift, ...] = ()  # By run, oldest first; empty in lists
 
 
@@ -284,6 +300,7 @@ class ModelMeasurement(Schema):
     status: TaskStatusName
     reason: str
     submitted: datetime
+    time_limit_s: float | None = None
     result: dict[str, Any] | None
 
 
@@ -294,6 +311,13 @@ class DataUpload(Schema):
     path: str  # For ``data: {name: image-folder, path: …}``
     images: int
     classes: tuple[str, ...]
+
+
+class DataSet(DataUpload):
+    """A data set that the server stores."""
+
+    bytes: int
+    uploaded: datetime
 
 
 class Health(Schema):

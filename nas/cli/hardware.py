@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 DEFAULT_PROFILE = "cpu-1-thread"
 
 
-@app.command()
-def profiles(as_json: Json = False) -> None:
-    """List the hardware profiles of the catalog."""
+profiles = typer.Typer(invoke_without_command=True)
+app.add_typer(profiles, name="profiles")
+
+
+@profiles.callback()
+def catalog(context: typer.Context, as_json: Json = False) -> None:
+    """List the hardware profiles of the catalog; the commands are about those of a server."""
     from hardware_profiles.catalog import known_profiles
 
+    if context.invoked_subcommand is not None:
+        return None
     found = known_profiles()
     if as_json:
         return print_json([asdict(p) for p in found])

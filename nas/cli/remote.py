@@ -28,7 +28,7 @@ from nas.cli.app import (
 )
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_table, stderr
-from nas.cli.running import check_one_choice
+from nas.cli.running import check_one_choice, read_text
 
 if TYPE_CHECKING:
     from nas.api.schemas import Export, RunSummary
@@ -56,11 +56,7 @@ def submit(
 
     if kind not in ("search", "training"):
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
-    try:
-        text = job.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise JobError(f"{job}: cannot be read: {why}; `nas init` writes one", code="file.not-readable") from None
+    text = read_text(job, hint="; `nas init` writes one")
     with server_client(server, token, token_file) as client:
         made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
         if watch:

@@ -46,6 +46,21 @@ def check_run(runs: Path, run: str) -> None:
     folder(runs).get(run)
 
 
+def read_text(path: Path, *, hint: str = "") -> str:
+    """The text of a user's file.
+
+    Args:
+        hint: ends the message where it cannot be read.
+    """
+    from nas.errors import JobError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise JobError(f"{path}: cannot be read: {why}{hint}", code="file.not-readable") from None
+
+
 def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:
     """Raises `SelectionError` if a network is selected in more than one way."""
     from nas.errors import SelectionError

@@ -44,6 +44,12 @@ def serve(
     jobs_url: Annotated[
         str | None, option("--jobs-url", help="Job server of that cluster, e.g. http://127.0.0.1:8265.")
     ] = None,
+    task_minutes: Annotated[
+        float, typer.Option("--task-minutes", min=0.1, max=1440, help="Time limit of an export, and of a measurement.")
+    ] = 30,
+    data_gib: Annotated[
+        float, typer.Option("--data-gib", min=0, help="Most space of all uploaded data sets together, in GiB.")
+    ] = 20,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
     ] = "info",
@@ -59,10 +65,11 @@ def serve(
         return _stop_ray(runs)
     from nas.service.http.logs import log_to_stderr
     from nas.service.http.server import serve as serve_runs
-    from nas.service.settings import ServiceSettings
+    from nas.service.settings import Limits, ServiceSettings
 
     settings = ServiceSettings(
         folder(runs.absolute()),
+        limits=Limits(task_s=60 * task_minutes, data_bytes=int(data_gib * 2**30)),
         host=host,
         port=port,
         names=tuple(name or ()),
@@ -79,9 +86,14 @@ def serve(
 
 def _stop_ray(runs: Path) -> None:
     from nas.service.jobs.ray_head import end_head
+    from nas.service.server_lock import exclusive
     from nas.service.settings import ServiceSettings
 
-    ended = end_head(ServiceSettings(folder(runs.absolute())).folder)
+    settings = ServiceSettings(folder(runs.absolute()))
+    ended = False
+    if settings.folder.is_dir():
+        with exclusive(settings):  # a server that runs would start Ray again
+            ended = end_head(settings.folder)
     print("stopped Ray; runs continue when a server starts it again" if ended else "Ray was not running")
 
 

@@ -172,13 +172,17 @@ class _ResultCalls:
         request, path = checked(schemas.ExportRequest, {"select": select, "index": index}), f"{_path_of(run)}/exports"
         made = self._transport.post(path, schemas.Export, body=request)
         made = finished(self._transport, made, f"{path}/{quoted(made.export)}", Patience(), on_change)
-        if made.status == "failed":
-            raise ServiceError(f"{run}: the export failed: {made.reason or 'no reason is known'}")
+        if made.status != "finished":
+            raise ServiceError(f"{run}: the export {_ended(made)}")
         return made
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
         return self._transport.get(f"{_path_of(run)}/exports", tuple[schemas.Export, ...])
+
+    def delete_export(self, run: str, export: str) -> None:
+        """Deletes an export that has ended, with its files on the server."""
+        self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
 
     def fetch(self, export: schemas.Export, folder: Path, *, on_progress: Received | None = None) -> tuple[Path, ...]:
         """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
@@ -208,6 +212,10 @@ class _ServerCalls:
         body = checked(schemas.ProfileUpload, {"profile": profile})
         return self._transport.post("profiles", schemas.Profile, body=body)
 
+    def delete_profile(self, name: str) -> None:
+        """Deletes a hardware profile that was added."""
+        self._transport.send("DELETE", f"profiles/{quoted(name)}")
+
     def measure(
         self, profile: str, model: Path, *, on_change: Callable[[schemas.ModelMeasurement], None] | None = None
     ) -> schemas.ModelMeasurement:
@@ -219,8 +227,8 @@ class _ServerCalls:
         path = f"profiles/{quoted(profile)}/measurements"
         made = self._upload(path, schemas.ModelMeasurement, "model", model)
         made = finished(self._transport, made, f"{path}/{quoted(made.measurement)}", Patience(), on_change)
-        if made.status == "failed":
-            raise ServiceError(f"{profile}: {model} was not measured: {made.reason or 'no reason is known'}")
+        if made.status != "finished":
+            raise ServiceError(f"{profile}: the measurement of {model} {_ended(made)}")
         return made
 
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
@@ -230,6 +238,28 @@ class _ServerCalls:
             ServiceError: the file cannot be read.
         """
         return self._upload("data", schemas.DataUpload, "archive", archive, {"name": name})
+
+    def data_sets(self) -> tuple[schemas.DataSet, ...]:
+        """The uploaded data sets, by name."""
+        return self._transport.get("data", tuple[schemas.DataSet, ...])
+
+    def delete_data(self, name: str) -> None:
+        """Deletes an uploaded data set."""
+        self._transport.send("DELETE", f"data/{quoted(name)}")
+
+    def tasks(
+        self, *, kind: schemas.TaskKindName | None = None, status: schemas.TaskStatusName | None = None
+    ) -> tuple[schemas.Task, ...]:
+        """The exports and measurements of all runs and profiles, newest first."""
+        return self._transport.get("tasks", tuple[schemas.Task, ...], {"kind": kind, "status": status})
+
+    def cancel_task(self, task: str) -> schemas.Task:
+        """Cancels an export or a measurement."""
+        return self._transport.post(f"tasks/{quoted(task)}/cancel", schemas.Task)
+
+    def delete_measurement(self, profile: str, measurement: str) -> None:
+        """Deletes a measurement that has ended."""
+        self._transport.send("DELETE", f"profiles/{quoted(profile)}/measurements/{quoted(measurement)}")
 
     def recipes(self) -> tuple[schemas.Recipe, ...]:
         """The recipes."""
@@ -307,6 +337,11 @@ def _submission(
     return checked(
         schemas.JobSubmission, {"job": job, "kind": kind, "hardware": None if hardware is None else tuple(hardware)}
     )
+
+
+def _ended(task: schemas.Export | schemas.ModelMeasurement) -> str:
+    """How a task ended that has no result."""
+    return "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
 
 
 def _path_of(run: str) -> str:

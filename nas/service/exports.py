@@ -10,35 +10,42 @@ from typing import Any
 from nas.analysis.network_selection import by_index, knee, select
 from nas.api import schemas
 from nas.errors import SelectionError, UnknownNameError
-from nas.service.jobs.task_queue import TaskRequests, status_fields
+from nas.service.jobs.task_queue import TASK_LOG
+from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.tasks import TaskRequests, status_fields
+from nas.service.uploads.storage_checks import check_disk_space, check_quota
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
-from nas.store.folder import RunsFolder
 
 MODEL = "model.onnx"
 _PATHS = ("path", "weights", "manifest", "tokenizer")
 """Keys of the output of `nas export` that are paths on the server."""
-_OWN = frozenset({"result.json", "result.log", "result.out"})
+_OWN = frozenset({"result.json", "result.log", "result.out", TASK_LOG})
 """Files of the task beside those of the export."""
 
 
 class Exports:
     """The exports of runs; each has a folder of its own below its run's."""
 
-    def __init__(self, runs: RunsFolder, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
-        self._runs, self._results, self._index, self._tasks = runs, results, index, tasks
+    def __init__(self, settings: ServiceSettings, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
+        self._runs, self._most = settings.runs, settings.limits.exports_of_a_run
+        self._results, self._index, self._tasks = results, index, tasks
 
     def request(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
         """A new export, which a task makes; the network is selected now.
 
         Raises:
             SelectionError: no network matches the request, or it names both a selection and an index.
+            RunStateError: the run has too many exports.
             StoreError: the disk is nearly full.
         """
         argv = self._choice(run, request)
         check_disk_space(self._runs.root)
+        check_quota(
+            f"exports of run {run}", len(self._tasks.list(TaskKind.EXPORT, run)), self._most,
+            f"nas exports delete {run} EXPORT",
+        )  # fmt: skip
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)
@@ -68,6 +75,15 @@ class Exports:
         """One export of a run."""
         self._runs.get(run)
         return self._export(self._tasks.get(export, TaskKind.EXPORT, run))
+
+    def delete(self, run: str, export: str) -> None:
+        """Removes an export that has ended, with its files.
+
+        Raises:
+            RunStateError: it waits or runs.
+        """
+        self._runs.get(run)
+        self._tasks.delete(export, TaskKind.EXPORT, run)
 
     def file(self, run: str, export: str, name: str) -> Path:
         """The path of a file of a finished export."""

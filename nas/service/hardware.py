@@ -13,11 +13,13 @@ from hardware_profiles.errors import ProfileError
 from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
-from nas.service.jobs.task_queue import TaskRequests, status_fields
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
+from nas.service.tasks import TaskRequests, status_fields
 from nas.service.uploads.onnx_models import keep_model
-from nas.service.uploads.storage_checks import checked_name
+from nas.service.uploads.storage_checks import check_quota, checked_name
+from nas.service.views.open_runs import OpenRuns
+from nas.service.views.profile_availability import ProfileAvailability
 from nas.service.views.profile_drift import ProfileDrift
 from nas.store.folder import write_atomically
 
@@ -26,10 +28,24 @@ _ADDED = "[!.]*.yaml"
 
 
 class Hardware:
-    """The hardware profiles of a server."""
+    """The hardware profiles of a server.
 
-    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, drifts: ProfileDrift) -> None:
+    Args:
+        availability: whether they can be served here.
+        users: the runs that need them.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        tasks: TaskRequests,
+        drifts: ProfileDrift,
+        *,
+        availability: ProfileAvailability,
+        users: OpenRuns,
+    ) -> None:
         self._limits, self._tasks, self._drifts = settings.limits, tasks, drifts
+        self._availability, self._users = availability, users
         self._folder = settings.uploads / "profiles"
         self._models = settings.uploaded_models
         self._shipped = {profile.name: profile for profile in known_profiles()}
@@ -38,32 +54,47 @@ class Hardware:
         """A profile's entry of a job file's `hardware`: its name in the catalog, or the path of its file."""
         return name if name in self._shipped else str(self._added_file(name))
 
+    def chosen(self, name: str) -> str:
+        """As `entry`, of a profile that something is to be measured on.
+
+        Raises:
+            JobError: it cannot be served now.
+        """
+        entry = self.entry(name)
+        if (problem := self._availability.problem(self._loaded(name))) is not None:
+            raise JobError(str(problem), code=problem.code)
+        return entry
+
+    def _loaded(self, name: str) -> HardwareProfile:
+        return self._shipped.get(name) or load_profile(str(self._added_file(name)))
+
     def list(self) -> tuple[schemas.Profile, ...]:
         """The catalog's profiles, then those that were added; damaged files are left out."""
         added = []
         for path in sorted(self._folder.glob(_ADDED)):
             try:
-                added.append(_profile(load_profile(str(path)), shipped=False))
+                added.append(self._described(load_profile(str(path))))
             except ProfileError:
                 continue  # `get` raises the error
-        return (*(_profile(profile, shipped=True) for profile in self._shipped.values()), *added)
+        return (*map(self._described, self._shipped.values()), *added)
 
     def get(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        profile = self._shipped.get(name) or load_profile(str(self._added_file(name)))
-        return _profile(profile, shipped=name in self._shipped, drift=self._drifts.of(name))
+        return self._described(self._loaded(name), drift=self._drifts.of(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """A user's profile, added under its name.
 
         Raises:
-            JobError: it is no profile, or one that uses the server's ssh.
-            RunStateError: its name is taken.
+            JobError: it is no profile, one that uses the server's ssh, or one that this machine can never serve.
+            RunStateError: its name is taken, or the server has too many.
         """
         # The catalog's own parser is for files of this machine, and has no limits.
         name = parse_mapping(upload.profile, source="profile", what="hardware profile").get("name")
         if isinstance(name, str) and name in self._shipped:
             raise RunStateError(f"the catalog has a profile {name!r}; choose another name", code="name.taken")
+        added = len(list(self._folder.glob(_ADDED)))
+        check_quota("hardware profiles", added, self._limits.profiles, "nas profiles delete NAME")
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".{secrets.token_hex(8)}.yaml"
         write_atomically(temporary, upload.profile.encode(errors="replace"))
@@ -77,16 +108,32 @@ class Hardware:
                 raise RunStateError(text, code="name.taken") from None
         finally:
             temporary.unlink()
-        return _profile(profile, shipped=False)
+        return self._described(profile)
+
+    def delete(self, name: str) -> None:
+        """Removes a profile that was added; its measurements stay in their runs.
+
+        Raises:
+            RunStateError: it is one of the catalog, or a run or a measurement that waits or runs uses it.
+        """
+        if name in self._shipped:
+            raise RunStateError(f"the profile {name!r} belongs to the catalog, and stays", code="profile.shipped")
+        path = self._added_file(name)
+        users = self._users.using(path.absolute())
+        users += [task.task for task in self._tasks.list(TaskKind.MEASUREMENT, name) if task.open]
+        if users:
+            text = f"the profile {name!r} is used by {', '.join(users)}; delete it when they have ended"
+            raise RunStateError(text, code="run.needed")
+        path.unlink(missing_ok=True)
 
     def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:
         """A new measurement of an ONNX model's latency, which a task makes.
 
         Raises:
-            JobError: it is no ONNX model.
+            JobError: it is no ONNX model, or the profile cannot be served now.
             TooLargeError: it exceeds the limit of uploads.
         """
-        entry = self.entry(name)
+        entry = self.chosen(name)
         task = self._tasks.new_id(TaskKind.MEASUREMENT)
         folder = self._models / task
         path = keep_model(model, folder, self._limits)
@@ -97,6 +144,15 @@ class Hardware:
         """One measurement."""
         self.entry(name)
         return _measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
+
+    def delete_measurement(self, name: str, measurement: str) -> None:
+        """Removes a measurement that has ended.
+
+        Raises:
+            RunStateError: it waits or runs.
+        """
+        self.entry(name)
+        self._tasks.delete(measurement, TaskKind.MEASUREMENT, name)
 
     def _added_file(self, name: str) -> Path:
         added = [path.stem for path in self._folder.glob(_ADDED)]
@@ -114,21 +170,24 @@ class Hardware:
         if profile.ssh:
             text = f"a profile with ssh uses the server's keys: its administrator can add it to uploads/{self._folder.name}/"
             raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
+        problem = None if profile.remote else self._availability.problem(profile)  # a board may join the cluster later
+        if problem is not None:
+            raise JobError(str(problem), code=problem.code, fields=[("profile", str(problem))])
         return profile
 
-
-def _profile(profile: HardwareProfile, *, shipped: bool, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
-    return schemas.Profile(
-        name=profile.name,
-        threads=profile.threads,
-        batch_size=profile.batch_size,
-        provider=profile.provider,
-        placement=dict(profile.placement),
-        ssh=profile.ssh,
-        description=profile.description,
-        shipped=shipped,
-        drift=tuple(drift),
-    )
+    def _described(self, profile: HardwareProfile, *, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
+        return schemas.Profile(
+            name=profile.name,
+            threads=profile.threads,
+            batch_size=profile.batch_size,
+            provider=profile.provider,
+            placement=dict(profile.placement),
+            ssh=profile.ssh,
+            description=profile.description,
+            shipped=profile.name in self._shipped,
+            unavailable=str(self._availability.problem(profile) or ""),
+            drift=tuple(drift),
+        )
 
 
 def _measurement(task: Task) -> schemas.ModelMeasurement:

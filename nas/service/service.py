@@ -7,12 +7,14 @@ from collections.abc import Callable
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
-from nas.service.jobs.task_queue import TaskRequests
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
+from nas.service.tasks import TaskRequests
 from nas.service.uploads.data_sets import DataSets
 from nas.service.uploads.job_validation import JobValidator
+from nas.service.views.open_runs import OpenRuns
+from nas.service.views.profile_availability import ProfileAvailability
 from nas.service.views.profile_drift import ProfileDrift
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
@@ -43,11 +45,14 @@ class Service:
     ) -> None:
         self.settings, self.state, self.jobs = settings, state, jobs
         index = index or RunIndex(settings.runs, state.submitted_kind)
-        tasks = TaskRequests(state, wake)
+        tasks = self.tasks = TaskRequests(settings, state, wake)
         self.runs, self.results = RunSummaries(settings.runs, state, index, problem), Results(index)
-        self.data_sets = DataSets(settings)
-        self.hardware = Hardware(settings, tasks, ProfileDrift(settings.runs))
-        self.exports = Exports(settings.runs, self.results, index, tasks)
+        users = OpenRuns(state, index)
+        self.data_sets = DataSets(settings, users)
+        self.hardware = Hardware(
+            settings, tasks, ProfileDrift(settings.runs), availability=ProfileAvailability(jobs), users=users
+        )
+        self.exports = Exports(settings, self.results, index, tasks)
         self.submissions = Submissions(
             settings,
             state=state,
@@ -55,5 +60,6 @@ class Service:
             validator=JobValidator(settings.runs, self.hardware, self.data_sets),
             index=index,
             summaries=self.runs,
+            users=users,
             wake=wake,
         )

@@ -34,6 +34,10 @@ class Limits:
         queued: runs that wait at once.
         requests_per_minute: of one token; of one address for requests without a token.
         watchers: progress streams at once.
+        task_s: seconds that the command of an export or a measurement may take.
+        data_bytes, data_sets: of all uploaded data sets together, and their number.
+        profiles: hardware profiles that were added.
+        exports_of_a_run: of each run, until some are deleted.
     """
 
     connections: int = 2000
@@ -51,6 +55,11 @@ class Limits:
     queued: int = 200
     requests_per_minute: int = 6000
     watchers: int = 500
+    task_s: float = 1800.0
+    data_bytes: int = 20 * 1024 * _MIB
+    data_sets: int = 200
+    profiles: int = 200
+    exports_of_a_run: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,11 @@ class ServiceSettings:
     def uploaded_data(self) -> Path:
         """The data sets among them, a folder each."""
         return self.uploads / "data"
+
+    @property
+    def data_records(self) -> Path:
+        """What each of the data sets has, a file each."""
+        return self.uploads / "data-records"
 
     @property
     def uploaded_models(self) -> Path:

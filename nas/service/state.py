@@ -67,6 +67,9 @@ _tasks = Table(
     Column("result", JSON, nullable=True),
 )
 
+_CANCELLED = "cancelled"
+"""Key of a task's request that is set once a client wants the task to end."""
+
 SCHEMA = Schema(_METADATA, _version, migrations=())
 """A change to the tables above needs a migration of existing databases."""
 
@@ -85,6 +88,7 @@ class TaskStatus(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class TaskKind(StrEnum):
@@ -136,11 +140,6 @@ class Submission:
         """The id of the last driver's job; None where none was started since the run was last submitted or resumed."""
         return self.job_of(self.attempt) if self.started else None
 
-    @property
-    def jobs(self) -> list[str]:
-        """The ids of all of its drivers' jobs, the oldest first."""
-        return [self.job_of(attempt) for attempt in range(1, self.attempt + 1)]
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -160,6 +159,16 @@ class Task:
     reason: str
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status in (TaskStatus.QUEUED, TaskStatus.RUNNING)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a client wants it to end; it has ended when its status says so."""
+        return bool(self.request.get(_CANCELLED))
 
 
 def _submission(row: Mapping[Any, Any]) -> Submission:
@@ -287,6 +296,18 @@ class ServiceState:
         with self._writing() as connection:
             connection.execute(insert(_tasks).values(**asdict(made)))
         return made
+
+    def cancel_task(self, task: str) -> None:
+        """Records that a task shall end, now and after any restart; without effect on one that has ended."""
+        with self._writing() as connection:
+            row = _tasks.c.task == task
+            for request in connection.execute(select(_tasks.c.request).where(row)).scalars():
+                connection.execute(update(_tasks).where(row).values(request={**request, _CANCELLED: True}))
+
+    def forget_task(self, task: str) -> None:
+        """Removes a task that has ended."""
+        with self._writing() as connection:
+            connection.execute(delete(_tasks).where(_tasks.c.task == task))
 
     def tasks(self, of: str | None = None) -> list[Task]:
         """All tasks, or those of one run or profile; oldest first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import threading
 from collections.abc import Callable
@@ -12,19 +11,22 @@ from nas.api import schemas
 from nas.engine.budget_extension import BudgetExtension
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
-from nas.errors import JobError, NasError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
+from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
+from nas.service.jobs.driver_logs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskKind, Wanted
+from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import SUBMITTED, RunSummaries
 from nas.store.base import RunStatus
 from nas.store.folder import write_atomically
 from nas.store.opening import is_held, open_store
 
-_LOG_CHARACTERS = 1024 * 1024
+_LOG_BYTES = 1024 * 1024
 
 
 class Submissions:
@@ -39,11 +41,12 @@ class Submissions:
         validator: JobValidator,
         index: RunIndex,
         summaries: RunSummaries,
+        users: OpenRuns,
         wake: Callable[[], None],
     ) -> None:
         self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
         self._state, self._runner, self._validator = state, runner, validator
-        self._index, self._summaries, self._wake = index, summaries, wake
+        self._index, self._summaries, self._users, self._wake = index, summaries, users, wake
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
@@ -150,31 +153,18 @@ class Submissions:
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
             if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
                 raise RunHeldError(f"run {run!r} is being exported; delete it afterwards", code="run.exporting")
-            if users := self._users(run):
+            if users := self._users.needing_run(run):
                 raise RunStateError(
                     f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended", code="run.needed"
                 )
-            self._trash.mkdir(parents=True, exist_ok=True)
-            # Forgotten first, so that no driver is started; then renamed, so that no half of it is shown.
-            self._state.forget(run)
-            gone = self._trash / f"{run}.{secrets.token_hex(8)}"
-            try:
-                folder.path.rename(gone)
-            except OSError as error:
-                raise StoreError(f"{folder.path} cannot be removed: {error.strerror}") from None
+            self._state.forget(run)  # first, so that no driver is started
+            gone = move_away(folder.path, self._trash)
             self._index.forget(run)
         shutil.rmtree(gone, ignore_errors=True)  # the next server removes what this one could not
 
     def logs(self, run: str) -> str:
-        """The output of the run's drivers, the oldest first: the last million characters."""
-        self._runs.get(run)
-        submission = self._state.submission(run)
-        texts: list[str] = []
-        for job in reversed([] if submission is None else submission.jobs):  # a run may have had hundreds
-            texts.insert(0, self._runner.logs(job))
-            if sum(map(len, texts)) >= _LOG_CHARACTERS:
-                break
-        return "".join(texts)[-_LOG_CHARACTERS:]
+        """The output of the run's drivers, the oldest first: the last million bytes."""
+        return last_output(self._runs.get(run), _LOG_BYTES)
 
     def _check_extension(self, run: str, snapshot: RunSnapshot, more: BudgetExtension) -> None:
         if more and not snapshot.begun:
@@ -202,13 +192,3 @@ class Submissions:
         with suppress(StoreError):
             return self._index.snapshot(run).open
         return unreadable
-
-    def _users(self, run: str) -> list[str]:
-        """Runs that wait or run, and start from this one."""
-        found = []
-        for other in self._state.submissions():
-            if other.run != run and other.wanted is Wanted.DRIVEN and (other.waits or self._open(other.run)):
-                with suppress(NasError):
-                    if run in self._index.job(other.run).needs:
-                        found.append(other.run)
-        return found

@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "pretrained"
 
     @property
+    def logs(self) -> Path:
+        """The output of the drivers that a server started, a file each."""
+        return self.path / "logs"
+
+    @property
     def plots(self) -> Path:
         """The default folder of its plots."""
         return self.path / "plots"

@@ -21,7 +21,7 @@ from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.http.turns import Turns
-from nas.service.rest_routes import exports, hardware, login, operations, results, runs
+from nas.service.rest_routes import exports, hardware, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -72,6 +72,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
+        tasks.routes(service),
         operations.routes(service, metrics),
     ):
         app.include_router(router, prefix=PREFIX)

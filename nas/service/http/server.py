@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
-import os
 import resource
 import signal
 import socket
@@ -30,6 +28,7 @@ from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.pages import prepare
+from nas.service.server_lock import exclusive
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
@@ -73,7 +72,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        stack.enter_context(_exclusive(settings))
+        stack.enter_context(exclusive(settings))
         listening = stack.enter_context(_listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
@@ -162,28 +161,6 @@ def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
         text = f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files"
         raise ServiceError(f"{text} that belong together", code="server.certificate-unusable") from None
     return context
-
-
-@contextmanager
-def _exclusive(settings: ServiceSettings) -> Iterator[None]:
-    """Excludes other servers from the runs folder; the operating system releases the lock with the process."""
-    path = settings.folder / "server.lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ServiceError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
-            text = f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
-            raise ServiceError(text, code="server.already-running") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

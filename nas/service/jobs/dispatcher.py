@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from nas.engine.run_table import RunSnapshot
-from nas.errors import NasError, RunHeldError
+from nas.errors import NasError, RunHeldError, StoreError
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.next_steps import Step, deaths, is_active, steps
 from nas.service.jobs.task_queue import TaskQueue
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder
@@ -65,9 +66,13 @@ class Dispatcher:
         self._index, self._tasks = index or RunIndex(settings.runs), TaskQueue(state, runner)
         make = command or driver_command
         self._drivers = DriverJobs(
-            runner, lambda submission: make(settings, submission, address()), warn=self._warn, clock=clock
+            runner,
+            settings.runs,
+            lambda submission: make(settings, submission, address()),
+            warn=self._warn,
+            clock=clock,
         )
-        self._busy = False
+        self._busy, self._no_space = False, ""
         self._settled: dict[str, Submission] = {}  # runs that need no step while their submissions stay as they are
         self._looked = clock()  # when those were last read
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are skipped
@@ -94,7 +99,7 @@ class Dispatcher:
     @property
     def problem(self) -> str:
         """Why no job can be started; "" where jobs can be started."""
-        return self._drivers.problem
+        return self._no_space or self._drivers.problem
 
     def tick(self) -> list[tuple[str, str]]:
         """Runs one round; the steps taken, by run or task."""
@@ -115,6 +120,7 @@ class Dispatcher:
             self._woken.wait(_BUSY_S if self._busy else _IDLE_S)
 
     def _round(self) -> list[tuple[str, str]]:
+        self._check_space()
         submissions = self._state.submissions()
         known = {s.run for s in submissions}
         self._settled = {run: s for run, s in self._settled.items() if run in known}
@@ -133,7 +139,10 @@ class Dispatcher:
             jobs = self._drivers.confirmed(unsettled, jobs)
         snapshots = {s.run: found for s in unsettled if (found := self._snapshot(s.run)) is not None}
         at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
-        for submission, step in steps(unsettled, snapshots, jobs, at_once=at_once, resumes=resumes):
+        may_start = not self._no_space
+        for submission, step in steps(
+            unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=may_start
+        ):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
         self._settle(unsettled, snapshots, jobs)
@@ -142,6 +151,17 @@ class Dispatcher:
                 self._end_unread(submission, active=is_active(submission, jobs))
         self._busy = len(self._settled) < len(known) or self._tasks.open
         return did
+
+    def _check_space(self) -> None:
+        """Looks whether drivers have space on the disk: without, each would die, and its run would fail for no fault of its."""
+        try:
+            check_disk_space(self._settings.runs.root)
+            found = ""
+        except (StoreError, OSError) as error:
+            found = str(error)
+        if found and not self._no_space:
+            logger.warning("no driver is started: %s", found)
+        self._no_space = found
 
     def _check_settled(self) -> None:
         """Reads settled runs again now and then: a command may have resumed one, and left it."""
@@ -211,7 +231,7 @@ class Dispatcher:
             case Step.CANCEL:
                 end_run(folder, RunStatus.CANCELLED, "cancelled")
             case Step.FAIL:
-                reason = self._drivers.why_died(str(submission.job), deaths(submission, snapshot))
+                reason = self._drivers.why_died(submission, deaths(submission, snapshot))
                 end_run(folder, RunStatus.FAILED, reason)
         return True
 

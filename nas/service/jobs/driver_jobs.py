@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from nas.errors import ServiceError
+from nas.service.jobs.driver_logs import log_of, new_log, tail
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.state import Submission, Wanted
+from nas.store.folder import RunFolder, RunsFolder
 
 _STOP_AGAIN_S = 10.0
 """Before a job that has not ended is stopped again."""
-_LOG_LINES, _LOG_CHARACTERS = 3, 600
+_LOG_LINES, _LOG_CHARACTERS, _LOG_BYTES = 3, 600, 64 * 1024
+"""Of its last output that the reason of a failed run has, and that is searched for lines."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +24,7 @@ class DriverJobs:
     """The drivers of submitted runs on a job runner, which may fail to answer.
 
     Args:
+        runs: the folder of the runs, which keep their drivers' output.
         command: the command line of a submission's driver.
         warn: logs a warning about a run, once.
         clock: seconds, of any origin.
@@ -32,12 +36,13 @@ class DriverJobs:
     def __init__(
         self,
         runner: JobRunner,
+        runs: RunsFolder,
         command: Callable[[Submission], list[str]],
         *,
         warn: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runner, self._command, self._warn, self._clock = runner, command, warn, clock
+        self._runner, self._runs, self._command, self._warn, self._clock = runner, runs, command, warn, clock
         self._unconfirmed: set[str] = set()  # jobs that are recorded as started, and may not have been
         self._stopped: dict[str, float] = {}  # when jobs were stopped
         self.problem = ""
@@ -68,7 +73,7 @@ class DriverJobs:
         job = str(submission.job)
         self._unconfirmed.add(job)
         try:
-            self._runner.start(job, self._command(submission))
+            self._runner.start(job, self._command(submission), new_log(self._folder(submission), job))
         except ServiceError as error:
             self.problem = str(error)
             self._warn(submission.run, f"not started yet: {error}")
@@ -92,12 +97,13 @@ class DriverJobs:
         """Forgets a job that has ended."""
         self._stopped.pop(job, None)
 
-    def why_died(self, job: str, times: int) -> str:
+    def why_died(self, submission: Submission, times: int) -> str:
         """The reason of a run that failed since its drivers died that many times in a row, with the last one's last lines."""
         reason = "its driver died" + (f" {times} times in a row without any progress" if times > 1 else "")
-        try:
-            lines = [line.strip() for line in self._runner.logs(job).splitlines() if line.strip()]
-        except ServiceError:
-            lines = []
+        output = tail(log_of(self._folder(submission), str(submission.job)), _LOG_BYTES)
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = " | ".join(lines[-_LOG_LINES:])[-_LOG_CHARACTERS:]
         return f"{reason}; it last wrote: {last}" if last else f"{reason}, without any output"
+
+    def _folder(self, submission: Submission) -> RunFolder:
+        return RunFolder(self._runs.root / submission.run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -23,12 +24,13 @@ class JobRunner(Protocol):
         ServiceError: from any method, where the runner does not answer now.
     """
 
-    def start(self, job: str, argv: Sequence[str]) -> None:
+    def start(self, job: str, argv: Sequence[str], log: Path) -> None:
         """Starts a command, unless a job of this id was started before.
 
         Args:
             job: an id of letters, digits, ``.``, ``_`` and ``-``.
             argv: the program and its arguments, which no shell interprets.
+            log: the file that its output (stdout and stderr) is appended to; its folder exists.
         """
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
@@ -37,8 +39,8 @@ class JobRunner(Protocol):
     def stop(self, job: str) -> None:
         """Stops a job (SIGTERM, then SIGKILL), unless it has ended or is not known."""
 
-    def logs(self, job: str) -> str:
-        """The output of a job so far, stdout and stderr together; empty where it is not known."""
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        """The resources of each live node of the cluster that jobs join."""
 
 
 class Cluster(Protocol):

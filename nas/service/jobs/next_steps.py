@@ -32,6 +32,7 @@ def steps(
     *,
     at_once: int,
     resumes: int,
+    may_start: bool = True,
 ) -> list[tuple[Submission, Step]]:
     """The steps to take now, the oldest submission first; a run that needs none is left out.
 
@@ -40,6 +41,7 @@ def steps(
         jobs: states of the submissions' last jobs, where they are known, by id.
         at_once: runs that may have a driver at the same time.
         resumes: drivers that may die in a row without progress of the run.
+        may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
     held = {run for run, snapshot in snapshots.items() if snapshot.held}
     busy = sum(is_active(s, jobs) or s.run in held for s in submissions)
@@ -49,6 +51,8 @@ def steps(
         if snapshot is None:
             continue
         step = _step(submission, snapshot, jobs, resumes=resumes)
+        if step in (Step.START, Step.RESTART, Step.FAIL) and not may_start:
+            continue
         if step in (Step.START, Step.RESTART):
             if busy >= at_once:
                 continue

@@ -25,8 +25,8 @@ from typing import Self
 from nas.errors import ServiceError
 from nas.store.folder import write_atomically
 
-_HOST = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the machine's public address, but not this one, which is on loopback, too."""
+_HOST = "127.0.0.1"
+"""Ray's processes listen on this address alone if it is their node's; with any other, they listen on all of the machine's."""
 _WORKER_PORTS = range(10002, 20000)
 """The ports of Ray's workers."""
 _RECORD = "ray.json"
@@ -43,7 +43,7 @@ class RayHeadProcess:
         pid: of ``ray start --block``, the leader of its process group.
         address: ``HOST:PORT`` for drivers.
         token_file: readable by this user only.
-        temporary: Ray's folder for sockets and logs, with a unique name.
+        temporary: a folder of this user alone with a unique name, in which Ray's is: that one is open to all users.
         version: of Ray and of Python; drivers with other versions cannot join it.
     """
 
@@ -71,7 +71,7 @@ class RayHeadProcess:
         options = {
             "node-ip-address": _HOST, "port": port, "ray-client-server-port": client,
             "dashboard-host": "127.0.0.1", "dashboard-port": dashboard, "dashboard-agent-listen-port": agent,
-            "include-dashboard": "true", "temp-dir": temporary, "num-cpus": cpus, "object-store-memory": store_bytes,
+            "include-dashboard": "true", "temp-dir": f"{temporary}/ray", "num-cpus": cpus, "object-store-memory": store_bytes,
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block"]
         command.append("--disable-usage-stats")
@@ -82,7 +82,7 @@ class RayHeadProcess:
             made._record(folder)  # before the start: a server killed afterwards leaves no unrecorded head
             with (folder / "ray.log").open("wb") as log:
                 process = subprocess.Popen(
-                    command, cwd=folder, env=_environment(token), start_new_session=True,
+                    command, cwd=folder, env=_environment(token, temporary), start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 )  # fmt: skip
             _CHILDREN[process.pid] = process
@@ -153,6 +153,8 @@ class RayHeadProcess:
             path.unlink(missing_ok=True)
 
 
+_HEAD = "NAS_RAY_HEAD"
+"""The variable by which all processes of a head are found, its jobs and those that outlive it included."""
 _NO_PROCESS = 0
 """The id of a process that has not been started; no process has it."""
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -172,13 +174,16 @@ def log_of(folder: Path) -> str:
         return ""
 
 
-def _environment(token: Path) -> dict[str, str]:
+def _environment(token: Path, temporary: str) -> dict[str, str]:
     """The environment of the head and of its jobs."""
     return {
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        _HEAD: temporary,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token.absolute()),
         "RAY_JOB_STOP_WAIT_TIME_S": f"{_STOP_S:.0f}",
+        # Without it, Ray replaces 127.0.0.1 by the machine's public address.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # By default a node ends if its agents take 30 s to start, as they may on a busy machine.
         "RAY_agent_register_timeout_ms": "120000",
         # As in `nas.evaluation.cluster`: idle workers do not spin, and drivers see GPUs that Ray did not assign to them.
@@ -206,7 +211,15 @@ def _free_ports(n: int) -> list[int]:
 
 
 def _processes(*, naming: str) -> list[int]:
-    """Ids of the processes whose command lines contain a text."""
-    shown = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=False)
-    lines = (line.split(maxsplit=1) for line in shown.stdout.splitlines() if naming in line)
-    return [int(pid) for pid, _ in lines]
+    """Ids of this user's processes whose command lines or environments contain a text."""
+    text = naming.encode()
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if text in _about(path)]
+
+
+def _about(process: Path) -> bytes:
+    """The command line and the environment of a process; empty for one that has ended or is another user's."""
+    try:
+        # Processes of Ray replace their command lines by titles.
+        return (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    except OSError:
+        return b""

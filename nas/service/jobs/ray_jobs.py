@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from nas.errors import ServiceError
@@ -22,8 +23,6 @@ _FEW = 20
 once there have been 3,000."""
 _NO_JOB = "-"
 """An id of no job."""
-_RAYS_OWN = ("job_manager.py:", "Running entrypoint for job ")
-"""Parts of the lines that Ray writes before a job's output."""
 
 
 class RayJobs:
@@ -34,10 +33,10 @@ class RayJobs:
         self._lock = threading.Lock()
         self._client: tuple[str, Any] | None = None  # with the URL that it is for
 
-    def start(self, job: str, argv: Sequence[str]) -> None:
+    def start(self, job: str, argv: Sequence[str], log: Path) -> None:
         with self._requests() as client:
             try:
-                client.submit_job(entrypoint=_entrypoint(argv), submission_id=job, entrypoint_num_cpus=0)
+                client.submit_job(entrypoint=_entrypoint(argv, log), submission_id=job, entrypoint_num_cpus=0)
             except RuntimeError:
                 if job not in self.states([job]):
                     raise
@@ -58,15 +57,9 @@ class RayJobs:
                 if self.states([job]).get(job, JobState.ENDED) is not JobState.ENDED:
                     raise
 
-    def logs(self, job: str) -> str:
+    def nodes(self) -> Sequence[Mapping[str, float]]:
         with self._requests() as client:
-            try:
-                lines = str(client.get_job_logs(job)).splitlines(keepends=True)
-            except RuntimeError:
-                if job in self.states([job]):
-                    raise
-                return ""
-        return "".join(line for line in lines if not any(words in line for words in _RAYS_OWN))
+            return list(client.nodes())
 
     @contextmanager
     def _requests(self) -> Iterator[Any]:
@@ -86,13 +79,14 @@ class RayJobs:
             return self._client[1]
 
 
-def _entrypoint(argv: Sequence[str]) -> str:
+def _entrypoint(argv: Sequence[str], log: Path) -> str:
     """A quoted command line for the shell that Ray starts, which it replaces so that it gets the signals.
 
-    Ray limits a job without a reserved core to one thread; drivers use as many as commands do.
+    The output goes to a file of the caller, since Ray's own logs end with its head. Ray limits a job without a reserved core
+    to one thread; drivers use as many as commands do.
     """
     threads = "" if "OMP_NUM_THREADS" in os.environ else "env -u OMP_NUM_THREADS "
-    return f"exec {threads}{shlex.join(argv)}"
+    return f"exec {threads}{shlex.join(argv)} >>{shlex.quote(str(log.absolute()))} 2>&1"
 
 
 def _client(url: str, headers: Mapping[str, str]) -> Any:
@@ -113,5 +107,13 @@ def _client(url: str, headers: Mapping[str, str]) -> Any:
             if answer.status_code != HTTPStatus.OK:
                 self._raise_error(answer)
             return str(answer.json()["status"])
+
+        def nodes(self) -> list[dict[str, float]]:
+            """The resources of the live nodes."""
+            answer = self._do_request("GET", "/api/v0/nodes", params={"detail": "True"})
+            if answer.status_code != HTTPStatus.OK:
+                self._raise_error(answer)
+            found = answer.json()["data"]["result"]["result"]
+            return [node["resources_total"] for node in found if node["state"] == "ALIVE"]
 
     return PatientClient(url, headers=dict(headers))

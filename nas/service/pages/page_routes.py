@@ -30,6 +30,8 @@ _MEMBERS = 15
 """Members of a front on one page."""
 _COMPARED = 100
 """Runs to choose from for a comparison: the newest."""
+_TASKS = 100
+"""Tasks on the page of stored things: the newest."""
 _LARGE = 1000
 """Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
 Sort = Annotated[str, Query(max_length=120)]
@@ -58,7 +60,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         Args:
             sort, descending, offset: of the table of the front's members.
         """
-        summary = service.runs.summary(run)
+        summary = service.runs.readable(run)
         asked = {"sort": sort, "descending": descending, "offset": offset}
         has_results, later = _has_results(summary), partial(_results, service, run, asked)
         if has_results and summary.evaluations >= _LARGE:
@@ -158,6 +160,19 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         drift = [drift.model_dump(mode="json") for drift in found.drift]
         return page("profile.html", profile=found, data=drift, most=most)
 
+    @pages.get("/storage")
+    def storage() -> Response:
+        """What clients have stored, with buttons that delete it, and the tasks."""
+        tasks = service.tasks.all()
+        return page(
+            "storage.html",
+            data_sets=service.data_sets.list(),
+            profiles=[profile for profile in service.hardware.list() if not profile.shipped],
+            tasks=tasks[:_TASKS],
+            more_tasks=len(tasks) > _TASKS,
+            limits=settings.limits,
+        )
+
     @pages.get(PROBLEMS)
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
@@ -190,7 +205,7 @@ def _has_results(run: schemas.RunSummary) -> bool:
 
 def _results(service: Service, run: str, asked: Mapping[str, Any]) -> dict[str, object]:
     """What a run's page shows beside its status."""
-    detail = service.runs.detail(run)
+    detail = service.runs.readable_detail(run)
     report = service.results.report(run) if _has_results(detail) and detail.objectives else None
     query = NetworkQuery("front", None, asked["sort"] or None, asked["descending"])
     return {

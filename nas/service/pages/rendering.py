@@ -132,7 +132,7 @@ def may(run: RunSummary, what: str) -> bool:
         case "cancel":
             return not ended and not by_hand
         case "resume":
-            return ended or by_hand
+            return (ended or by_hand) and not run.damaged
         case "delete":
             return (ended or by_hand) and not run.live
     raise ValueError(f"expected cancel, resume or delete, got {what!r}")

@@ -41,6 +41,11 @@ def routes(service: Service) -> APIRouter:
         """Show the status of an export, and its files."""
         return service.exports.get(run, export)
 
+    @router.delete("/runs/{run}/exports/{export}", status_code=204, responses=answers(404, 409))
+    def delete_export(run: RunId, export: ExportId) -> None:
+        """Delete an export that has ended, with its files."""
+        service.exports.delete(run, export)
+
     @router.get(
         "/runs/{run}/exports/{export}/files/{name}", response_class=FileResponse, responses={**_FILE, **answers(404)}
     )

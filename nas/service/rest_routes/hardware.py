@@ -45,7 +45,14 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         """Show a profile, with the noise and the drift of its measurements by run."""
         return service.hardware.get(profile)
 
-    @router.post("/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 413))
+    @router.delete("/profiles/{profile}", status_code=204, tags=["hardware"], responses=answers(404, 409))
+    def delete_profile(profile: ProfileName) -> None:
+        """Delete a profile that was added."""
+        service.hardware.delete(profile)
+
+    @router.post(
+        "/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 409, 413)
+    )
     async def measure_model(
         profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
     ) -> schemas.ModelMeasurement:
@@ -57,6 +64,16 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         """Show the status of a measurement, and its result."""
         return service.hardware.measurement(profile, measurement)
 
+    @router.delete(
+        "/profiles/{profile}/measurements/{measurement}",
+        status_code=204,
+        tags=["hardware"],
+        responses=answers(404, 409),
+    )
+    def delete_measurement(profile: ProfileName, measurement: MeasurementId) -> None:
+        """Delete a measurement that has ended."""
+        service.hardware.delete_measurement(profile, measurement)
+
     @router.get("/recipes", tags=["recipes"], responses=answers())
     def list_recipes() -> tuple[schemas.Recipe, ...]:
         """List the built-in jobs."""
@@ -66,6 +83,18 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
     def show_recipe(recipe: RecipeName) -> schemas.Recipe:
         """Show a built-in job with its text."""
         return recipes.recipe(recipe)
+
+    @router.get("/data", tags=["data"], responses=answers())
+    def list_data() -> tuple[schemas.DataSet, ...]:
+        """List the uploaded data sets, by name."""
+        return service.data_sets.list()
+
+    @router.delete("/data/{name}", status_code=204, tags=["data"], responses=answers(404, 409))
+    def delete_data(
+        name: Annotated[str, Path(description="A data set's name.", examples=["flowers"], max_length=200)],
+    ) -> None:
+        """Delete an uploaded data set; ended runs that used it can no longer be resumed or exported."""
+        service.data_sets.delete(name)
 
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_data(

@@ -119,7 +119,7 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
     def run_logs(run: RunId) -> str:
-        """Show the output of the run's drivers, the oldest first: the last million characters."""
+        """Show the output of the run's drivers, the oldest first: the last million bytes."""
         return service.submissions.logs(run).encode(errors="replace").decode()
 
     @router.post("/runs/{run}/cancel", responses=answers(404, 409))

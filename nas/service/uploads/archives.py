@@ -52,6 +52,7 @@ class Unpacked:
 
     folder: Path
     images: int
+    bytes: int
     classes: tuple[str, ...]
 
 
@@ -89,7 +90,9 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
                 _check_image(folder / path, shown=str(path))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
-    return Unpacked(folder, len(members), tuple(sorted({path.parts[-2] for path in members})))
+    return Unpacked(
+        folder, len(members), limits.archive_bytes - left, tuple(sorted({path.parts[-2] for path in members}))
+    )
 
 
 def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipInfo]:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import ValidationError
+
 from nas.api import schemas
-from nas.errors import JobError, RunStateError
+from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.archives import unpack_images
-from nas.service.uploads.storage_checks import checked_name
+from nas.service.uploads.deletion import delete_folder
+from nas.service.uploads.storage_checks import check_quota, checked_name
+from nas.service.views.open_runs import OpenRuns
+from nas.store.folder import write_atomically
 
 UPLOADED = "uploads"
 """The folder of uploads in paths of job files: ``path: uploads/NAME``."""
+_DELETE = "nas data delete NAME"
 
 
 class DataSets:
-    """The data sets of a server."""
+    """The data sets of a server.
 
-    def __init__(self, settings: ServiceSettings) -> None:
-        self._roots, self._limits = settings.data_roots, settings.limits
-        self._folder = settings.uploaded_data
+    Args:
+        users: the runs that need them.
+    """
+
+    def __init__(self, settings: ServiceSettings, users: OpenRuns) -> None:
+        self._roots, self._limits, self._users = settings.data_roots, settings.limits, users
+        self._folder, self._records, self._trash = settings.uploaded_data, settings.data_records, settings.trash
 
     def resolved(self, path: Path) -> Path:
         """The folder or file on this machine that a job file's path refers to.
@@ -50,7 +63,7 @@ class DataSets:
 
         Raises:
             JobError: the name or the archive is invalid.
-            RunStateError: there is a data set of this name.
+            RunStateError: there is a data set of this name, or the data sets exceed the server's limits.
             TooLargeError: the archive exceeds a limit.
         """
         name = checked_name("data set", name)
@@ -58,12 +71,80 @@ class DataSets:
         taken = RunStateError(f"there is a data set {name!r} already; choose another name", code="name.taken")
         if target.exists():
             raise taken
+        stored = self.list()
+        check_quota("data sets", len(stored), self._limits.data_sets, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         with unpack_images(archive, self._folder, self._limits) as unpacked:
+            self._check_size(unpacked.bytes, sum(one.bytes for one in stored))
+            made = schemas.DataSet(
+                name=name, path=f"{UPLOADED}/{name}", images=unpacked.images, classes=unpacked.classes,
+                bytes=unpacked.bytes, uploaded=datetime.now(UTC),
+            )  # fmt: skip
             try:
                 unpacked.folder.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
                 raise taken from None
-        return schemas.DataUpload(
-            name=name, path=f"{UPLOADED}/{name}", images=unpacked.images, classes=unpacked.classes
-        )
+            self._record(made)
+        return schemas.DataUpload(**made.model_dump(include=set(schemas.DataUpload.model_fields)))
+
+    def list(self) -> tuple[schemas.DataSet, ...]:
+        """The uploaded data sets, by name."""
+        folders = sorted(path for path in self._folder.glob("[!.]*") if path.is_dir())
+        return tuple(self._recorded(path) for path in folders)
+
+    def delete(self, name: str) -> None:
+        """Removes an uploaded data set; runs that have ended can then no longer be resumed or exported.
+
+        Raises:
+            RunStateError: a run that waits or runs uses it.
+        """
+        known = [one.name for one in self.list()]
+        if name not in known:
+            raise UnknownNameError("data set", name, known)
+        if users := self._users.using(self._folder.absolute() / name):
+            text = f"the data set {name!r} is used by {', '.join(users)}; delete it when they have ended"
+            raise RunStateError(text, code="run.needed")
+        delete_folder(self._folder / name, self._trash)
+        self._record_of(name).unlink(missing_ok=True)
+
+    def _check_size(self, new: int, used: int) -> None:
+        most = self._limits.data_bytes
+        if used + new > most:
+            text = (
+                f"the data set has {_gib(new)} GiB, and those that the server stores {_gib(used)} of at most {_gib(most)} GiB; "
+                f"delete some first, e.g. with: {_DELETE}"
+            )
+            raise RunStateError(text, code="storage.quota")
+
+    def _record_of(self, name: str) -> Path:
+        return self._records / f"{name}.json"
+
+    def _record(self, found: schemas.DataSet) -> None:
+        self._records.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._record_of(found.name), found.model_dump_json().encode())
+
+    def _recorded(self, folder: Path) -> schemas.DataSet:
+        """The record of a data set; counted again where it has none, as those of version 0.1 have."""
+        with suppress(OSError, ValidationError):
+            return schemas.DataSet.model_validate_json(self._record_of(folder.name).read_bytes())
+        found = _counted(folder)
+        self._record(found)
+        return found
+
+
+def _counted(folder: Path) -> schemas.DataSet:
+    """The description of a data set's folder, by reading its names and sizes."""
+    images, size, classes = 0, 0, set[str]()
+    for at, _, names in os.walk(folder):
+        if names:
+            classes.add(Path(at).name)
+        images += len(names)
+        size += sum((Path(at) / name).stat().st_size for name in names)
+    return schemas.DataSet(
+        name=folder.name, path=f"{UPLOADED}/{folder.name}", images=images, classes=tuple(sorted(classes)), bytes=size,
+        uploaded=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
+    )  # fmt: skip
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g}"

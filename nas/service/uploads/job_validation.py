@@ -78,7 +78,7 @@ class JobValidator:
             problems.append(("supernet.pretrained", text + "submitted jobs download nothing"))
         tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
-            _tried(f"hardware[{i}]", problems, self._hardware.entry, name) for i, name in enumerate(job.hardware)
+            _tried(f"hardware[{i}]", problems, self._hardware.chosen, name) for i, name in enumerate(job.hardware)
         )
         changed = {"data": data, "supernet": supernet, "lookup_tables": tables, "hardware": hardware}
         return job.model_copy(update=changed)

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from nas.errors import JobError, StoreError
+from nas.errors import JobError, RunStateError, StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LEAST_FREE = 256 * 1024 * 1024
@@ -26,6 +26,18 @@ def checked_name(what: str, name: str) -> str:
         text = f"expected 1 to 64 letters, digits, - and _, the first a letter or digit; got {name[:80]!r}"
         raise JobError(f"the {what}'s name: {text}", code="name.invalid", fields=[("name", text)])
     return name
+
+
+def check_quota(what: str, used: int, most: int, remedy: str) -> None:
+    """Raises `RunStateError` if as many are stored already as the server's settings allow.
+
+    Args:
+        what: for the message, e.g. ``hardware profiles``.
+        remedy: the command that deletes one.
+    """
+    if used >= most:
+        text = f"the server stores {used} {what}, the limit is {most}; delete some first, e.g. with: {remedy}"
+        raise RunStateError(text, code="storage.quota")
 
 
 def check_disk_space(folder: Path) -> None:

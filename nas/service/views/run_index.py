@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nas.analysis.report import RunReport
-from nas.config import load_job
+from nas.config import is_profile_path, load_job
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
 from nas.errors import NasError, StoreAwayError
@@ -35,12 +35,14 @@ class JobSummary:
     Attributes:
         epochs: 0 where the job starts from a trained supernet.
         needs: ids of the runs that it starts from.
+        paths: files and folders of its data, and files of its hardware profiles.
     """
 
     name: str
     evaluations: int
     epochs: int
     needs: frozenset[str]
+    paths: frozenset[Path]
 
 
 class RunIndex:
@@ -151,4 +153,5 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     job = load_job(path)
     needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
     epochs = job.training.epochs if job.supernet.trains else 0
-    return JobSummary(job.name, job.search.evaluations, epochs, frozenset(map(str, needs)))
+    paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}
+    return JobSummary(job.name, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))

@@ -10,7 +10,7 @@ from typing import Any, cast
 from nas.api import schemas
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
-from nas.errors import NasError, StoreError
+from nas.errors import NasError, StoreAwayError, StoreError
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.views.networks import objectives_of
 from nas.service.views.run_index import RunIndex
@@ -21,6 +21,11 @@ from nas.store.opening import is_held
 SUBMITTED = "submitted.yaml"
 """In a run's folder, the job file as its client wrote it; the run's own has this machine's paths."""
 _EVENTS = 50
+_NO_SEARCH: dict[str, Any] = {
+    "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
+    "front_size": 0, "hypervolume": None, "reference": {},
+}  # fmt: skip
+"""The parts of a run's details that only a search has."""
 
 
 class RunSummaries:
@@ -43,6 +48,17 @@ class RunSummaries:
     def readable(self, run: str) -> schemas.RunSummary:
         """As `summary`, but a run that cannot be read is failed, with the error as its reason."""
         return self._listed(self._runs.get(run), self._state.submission(run), self._queue())
+
+    def readable_detail(self, run: str) -> schemas.RunDetail:
+        """As `detail`, but of a run that cannot be read the little that is known."""
+        summary = self.readable(run)
+        if not summary.damaged:
+            return self.detail(run)
+        try:
+            job = _job_text(self._runs.get(run))
+        except StoreError as error:
+            job = str(error)
+        return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
         self, *, status: str | None = None, kind: str | None = None, name: str | None = None, offset: int = 0,
@@ -68,10 +84,7 @@ class RunSummaries:
         summary, opened = self.summary(run), Run.open(self._runs, run)
         with opened.store() as store:
             facts, events = store.facts(), store.events()
-        found: dict[str, Any] = {
-            "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
-            "front_size": 0, "hypervolume": None, "reference": {},
-        }  # fmt: skip
+        found = _NO_SEARCH
         if facts is not None and facts.search is not None:
             report = self._index.report(run)
             found = {
@@ -96,6 +109,7 @@ class RunSummaries:
         return {run: place for place, run in enumerate(waiting, start=1)}
 
     def _listed(self, folder: RunFolder, submission: Submission | None, queue: Mapping[str, int]) -> schemas.RunSummary:
+        damaged = False
         try:
             snapshot = self._index.snapshot(folder.id)
         except NasError as error:
@@ -105,7 +119,8 @@ class RunSummaries:
             else:
                 reason = f"cannot be read: {error}"
                 snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
-        return self._summary(folder.id, snapshot, submission, queue)
+                damaged = not isinstance(error, StoreAwayError)
+        return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})
 
     def _summary(
         self, run: str, snapshot: RunSnapshot, submission: Submission | None, queue: Mapping[str, int]
@@ -143,11 +158,11 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
     if not snapshot.open:
         return snapshot.reason
     if submission is not None and submission.wanted is Wanted.CANCELLED:
-        return "is being cancelled"
+        return f"is being cancelled; {problem}" if problem else "is being cancelled"
     if snapshot.held:
         return snapshot.reason
     if submission is not None:
-        return "its driver is starting"
+        return f"has no driver yet: {problem}" if problem else "its driver is starting"
     return "has no driver: it was interrupted" if snapshot.status is RunStatus.RUNNING else "was never started"
 
 

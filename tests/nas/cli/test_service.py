@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nas.service.http.tokens import Tokens
+from nas.service.server_lock import exclusive
+from nas.service.settings import ServiceSettings
+from nas.store.folder import RunsFolder
 from tests.nas.commands import Shell
 
 
@@ -55,3 +58,12 @@ def test_a_folder_of_data_sets_that_is_none_is_refused(shell: Shell) -> None:
         answer = shell.nas("serve", "--data-root", root)
         assert answer.code == 2
         assert root in answer.err
+
+
+def test_ray_is_not_stopped_below_a_server_that_would_start_it_again(shell: Shell) -> None:
+    assert shell.nas("serve", "--stop-ray").out == "Ray was not running\n"
+    settings = ServiceSettings(RunsFolder(shell.folder / "runs"))
+    settings.folder.mkdir(parents=True)
+    with exclusive(settings):
+        assert shell.nas("serve", "--stop-ray").error == "server.already-running"
+    assert shell.nas("serve", "--stop-ray").out == "Ray was not running\n"

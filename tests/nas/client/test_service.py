@@ -14,6 +14,7 @@ from nas.client import NasClient, RefusedError
 from nas.errors import UnknownNameError
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
+from nas.service.jobs.driver_logs import new_log
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
@@ -108,7 +109,7 @@ class TestRuns:
                 started(service)
                 set_status(runs, RunStatus.RUNNING)
             elif summary.status == "running":
-                jobs.written[next(iter(jobs.started))] = "one\ntwo\n"
+                new_log(runs.get("small-1"), next(iter(jobs.started))).write_text("one\ntwo\n")
                 ended(jobs)
                 set_status(runs, RunStatus.FAILED, "the disk is full")
         assert seen[0] == "queued"

@@ -50,21 +50,21 @@ class Jobs:
 
     known: dict[str, JobState] = field(default_factory=dict)
     started: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    written: dict[str, str] = field(default_factory=dict)
+    offered: list[dict[str, float]] = field(default_factory=lambda: [{"CPU": 2.0}, {"hw-board": 1.0}])
 
-    def start(self, job: str, argv: Sequence[str]) -> None:
+    def start(self, job: str, argv: Sequence[str], log: Path) -> None:
         if job not in self.known:
             self.known[job], self.started[job] = JobState.RUNNING, tuple(argv)
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
         return {job: state for job, state in self.known.items() if job in jobs}
 
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        return self.offered
+
     def stop(self, job: str) -> None:
         if job in self.known:
             self.known[job] = JobState.ENDED
-
-    def logs(self, job: str) -> str:
-        return self.written.get(job, "")
 
 
 def tree(root: Path) -> dict[str, bytes | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from nas.errors import (
     UnknownNameError,
 )
 from nas.export.transformers_export import export_transformers
+from nas.service.jobs.driver_logs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
 from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
@@ -47,7 +49,7 @@ def started(service: Service, jobs: Jobs, run: str, attempt: int = 1) -> str:
     """As the dispatcher starts a run's driver."""
     service.state.change(run, attempt=attempt, started=True)
     job = job_of(service, run, attempt)
-    jobs.start(job, ["nas", "drive", run])
+    jobs.start(job, ["nas", "drive", run], new_log(service.settings.runs.get(run), job))
     return job
 
 
@@ -333,18 +335,20 @@ def test_a_run_that_is_being_exported_is_not_deleted(service: Service, runs: Run
     assert [task.task for task in service.state.tasks(run)] == ["of-a-profile"]
 
 
-def test_logs_are_those_of_all_drivers(service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_are_those_of_all_drivers_in_their_runs_folder(service: Service, jobs: Jobs) -> None:
     run = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
     assert service.submissions.logs(run) == ""
-    jobs.written = {job_of(service, run, 1): "first\n", job_of(service, run, 2): "second\n", "other.1": "no\n"}
-    started(service, jobs, run, attempt=2)
+    folder = service.settings.runs.get(run)
+    logs = [log_of(folder, started(service, jobs, run, attempt=attempt)) for attempt in (1, 2)]
+    for seconds, (log, text) in enumerate(zip(logs, ("first\n", "second\n"), strict=True), start=1):
+        log.write_text(text)
+        os.utime(log, (seconds, seconds))
     assert service.submissions.logs(run) == "first\nsecond\n"
-    asked: list[str] = []
-    logs, million = jobs.logs, "a" * 2**20
-    monkeypatch.setattr(jobs, "logs", lambda job: (asked.append(job), logs(job))[1])
-    jobs.written[job_of(service, run, 2)] = f"{million}b"
+    service.state.forget(run)  # as without the server's database
+    assert service.submissions.logs(run) == "first\nsecond\n"
+    million = "a" * 2**20
+    logs[1].write_text(f"{million}b")
     assert service.submissions.logs(run) == f"{million[1:]}b"
-    assert asked == [job_of(service, run, 2)]  # not of those that nothing is shown of
     with pytest.raises(UnknownNameError):
         service.submissions.logs("nothing-1")
 
@@ -359,6 +363,8 @@ def test_waiting_runs_show_why_no_job_can_be_started(runs: RunsFolder, jobs: Job
     problem[0] = "Ray is starting"
     started(service, jobs, first)
     assert service.runs.summary(second).reason == "waits for a place; no job can be started now: Ray is starting"
+    assert service.runs.summary(first).reason == "has no driver yet: Ray is starting"
+    problem[0] = ""
     assert service.runs.summary(first).reason == "its driver is starting"
     problem[0] = ""
     assert service.runs.summary(second).reason == "waits for a place"

@@ -33,7 +33,7 @@ async function act(action, run) {
 }
 
 /** Opens a dialog; resolves to true once `work` succeeded, to false if the user closes it. An error is shown in the dialog. */
-function ask(id, run, work) {
+export function ask(id, run, work) {
   const dialog = document.getElementById(id);
   const form = dialog.querySelector("form");
   const problem = dialog.querySelector("[data-problem]");

@@ -7,7 +7,7 @@ import { repeat } from "./live.js";
 const form = document.getElementById("measure");
 const place = document.getElementById("measurement");
 const path = `/profiles/${encodeURIComponent(form.dataset.profile)}/measurements`;
-const ENDED = ["finished", "failed"];
+const ENDED = ["finished", "failed", "cancelled"];
 let asked = new URLSearchParams(location.search).get("measurement");
 
 sent(form, {

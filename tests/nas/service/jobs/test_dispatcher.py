@@ -96,7 +96,8 @@ def test_a_run_whose_drivers_always_die_fails_with_their_last_lines(service: Ser
     for attempt in (1, 2):
         service.driver(run, attempt).die()
         assert service.tick() == [(run, "restart")]
-    service.jobs.written[service.job(run, 3)] = "one\n\nKilled\n"
+    service.jobs.logs[service.job(run, 2)].write_text("of the second\n")
+    service.jobs.logs[service.job(run, 3)].write_text("one\n\nKilled\n")
     service.driver(run, 3).die()
     assert service.tick() == [(run, "fail")]
     reason = "its driver died 3 times in a row without any progress; it last wrote: one | Killed"
@@ -395,11 +396,11 @@ def test_the_command_drives_the_run_with_what_it_was_given(service: Service) -> 
     service.state.resume(run, {"minutes": "+2.5"})
     submission = service.state.submission(run)
     assert submission is not None
-    command = driver_command(service.settings, submission, "127.0.0.2:6379")
+    command = driver_command(service.settings, submission, "127.0.0.1:6379")
     extension = submission.options["extension"]
     assert command == [
         sys.executable, "-P", "-m", "nas.cli", "drive", run, "--runs", str(service.runs.root.resolve()), "--kind", "search",
-        "--address", "127.0.0.2:6379", "--minutes", "+2.5", "--extension", extension,
+        "--address", "127.0.0.1:6379", "--minutes", "+2.5", "--extension", extension,
     ]  # fmt: skip
 
 
@@ -445,7 +446,7 @@ class TestTasks:
     def test_one_that_is_killed_says_so(self, service: Service) -> None:
         self.ask(service, "a")
         service.tick()
-        service.jobs.written["a.task"] = "loading\n"
+        service.jobs.logs["a.task"].write_text("loading\n")
         self.end(service, "a")
         assert service.tick() == [("a", "failed")]
         assert self.stands(service, "a")[1] == "its process was killed; it last wrote: loading"

@@ -47,7 +47,7 @@ def sleep(naming: Path | str, sleepers: list[subprocess.Popen[bytes]]) -> RayHea
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", str(naming)])
     sleepers.append(process)
     url, version = "http://127.0.0.1:9", ray_head_process.this_version()
-    return RayHeadProcess(process.pid, "127.0.0.2:1", url, "/nowhere/token", str(naming), version)
+    return RayHeadProcess(process.pid, "127.0.0.1:1", url, "/nowhere/token", str(naming), version)
 
 
 def keep(folder: Path, found: RayHeadProcess) -> None:
@@ -71,8 +71,11 @@ def test_it_is_ended_with_what_it_left(folder: Path, sleepers: list[subprocess.P
     keep(folder, found)
     assert RayHeadProcess.find(folder) == found
     threading.Thread(target=sleepers[0].wait).start()  # its parent, as the system is for a head of an earlier server
+    titled = subprocess.Popen(["sleep", "600"], env={"NAS_RAY_HEAD": str(temporary)})  # as Ray's agents, and jobs
+    sleepers.append(titled)
     assert end_head(folder)
     assert sleepers[1].wait(30) == -9
+    assert titled.wait(30) == -9
     assert not found.lives()
     assert not left.lives()
     assert not temporary.exists()
@@ -178,7 +181,7 @@ def test_ports_are_free_different_and_not_those_of_rays_workers() -> None:
     assert not set(found) & set(range(10002, 20000))
     for port in found:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.2", port))
+            probe.bind(("127.0.0.1", port))
 
 
 def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
@@ -190,9 +193,10 @@ def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
     ray_head_process._write_secret(token, "two")
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() == "two"
-    environment = ray_head_process._environment(token)
+    environment = ray_head_process._environment(token, "/tmp/nas-ray-1")
     assert (environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN_PATH"]) == ("token", str(token))
     assert "RAY_ADDRESS" not in environment
+    assert environment["NAS_RAY_HEAD"] == "/tmp/nas-ray-1"
     found = RayHeadProcess(1, "", "http://127.0.0.1:9", str(token), "none")
     assert found.headers == {"Authorization": "Bearer two"}
     assert not found.answers()
@@ -218,7 +222,7 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
         _ = head.address
     answers.set()
     wait_until(lambda: not head.problem)
-    assert head.address == "127.0.0.2:1"
+    assert head.address == "127.0.0.1:1"
     again = RayHead(folder)
     again.start()
     wait_until(lambda: not again.problem)

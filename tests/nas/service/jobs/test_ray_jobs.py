@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from nas.service.jobs import ray_jobs
 from nas.service.jobs.job_runner import GivenCluster, JobState
 from nas.service.jobs.ray_jobs import RayJobs
 from tests.errors import raises
+
+LOG = Path("/runs/run/logs/1.log")
 
 
 @dataclass
@@ -47,9 +52,6 @@ class JobServer:
                 return 200, self.jobs[job]
             case "POST", [job, "stop"] if job in self.jobs:
                 return 200, {"stopped": True}
-            case "GET", [job, "logs"] if job in self.jobs:
-                header = "2026-01-01 INFO job_manager.py:581 -- Runtime env is setting up.\nRunning entrypoint for job a: x\n"
-                return 200, {"logs": header + "searching: 1 of 2\n"}
         return 404, "no such job"
 
     def add(self, job: str | None, status: str, entrypoint: str = "x") -> None:
@@ -96,22 +98,33 @@ def test_a_command_reaches_the_shell_quoted_and_reserves_nothing(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     made, url = server
     argv = ["/bin/nas", "drive", "it's; $HOME", "*"]
-    jobs_of(url).start("run.1", argv)
+    jobs_of(url).start("run.1", argv, LOG)
     (body,) = (body for method, _, body in made.asked if method == "POST")
-    assert shlex.split(body["entrypoint"]) == ["exec", "env", "-u", "OMP_NUM_THREADS", *argv]
+    output = [f">>{LOG}", "2>&1"]
+    assert shlex.split(body["entrypoint"]) == ["exec", "env", "-u", "OMP_NUM_THREADS", *argv, *output]
     assert body["submission_id"] == "run.1"
     assert body["entrypoint_num_cpus"] == 0
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    jobs_of(url).start("run.2", argv)
-    assert shlex.split(made.jobs["run.2"]["entrypoint"]) == ["exec", *argv]
+    jobs_of(url).start("run.2", argv, LOG)
+    assert shlex.split(made.jobs["run.2"]["entrypoint"]) == ["exec", *argv, *output]
+
+
+def test_output_of_all_jobs_of_a_log_is_kept(server: tuple[JobServer, str], tmp_path: Path) -> None:
+    made, url = server
+    log = tmp_path / "it's; $HOME.log"
+    for number, stream in enumerate(("stdout", "stderr")):
+        program = f"import sys; sys.{stream}.write('of {stream}\\n')"
+        jobs_of(url).start(f"run.{number}", [sys.executable, "-c", program], log)
+        subprocess.run(made.jobs[f"run.{number}"]["entrypoint"], shell=True, check=True)  # as Ray runs it
+    assert log.read_text() == "of stdout\nof stderr\n"
 
 
 def test_a_job_that_is_there_is_left_alone(server: tuple[JobServer, str]) -> None:
     made, url = server
     jobs = jobs_of(url)
-    jobs.start("run.1", ["one"])
-    jobs.start("run.1", ["two"])
-    assert made.jobs["run.1"]["entrypoint"].endswith("one")
+    jobs.start("run.1", ["one"], LOG)
+    jobs.start("run.1", ["two"], LOG)
+    assert "one" in made.jobs["run.1"]["entrypoint"]
 
 
 def test_rays_states_are_mapped_to_three(server: tuple[JobServer, str]) -> None:
@@ -129,13 +142,11 @@ def test_rays_states_are_mapped_to_three(server: tuple[JobServer, str]) -> None:
     assert asked == [*(f"/api/jobs/run.{number}" for number in range(6)), "/api/jobs/"]
 
 
-def test_what_is_not_known_has_written_nothing_and_is_not_stopped(server: tuple[JobServer, str]) -> None:
+def test_what_is_not_known_is_not_stopped(server: tuple[JobServer, str]) -> None:
     made, url = server
     jobs = jobs_of(url)
-    assert jobs.logs("run.1") == ""
     jobs.stop("run.1")
     made.add("run.1", "RUNNING")
-    assert jobs.logs("run.1") == "searching: 1 of 2\n"
     jobs.stop("run.1")
     assert made.asked[-1][:2] == ("POST", "/api/jobs/run.1/stop")
 
@@ -149,9 +160,8 @@ def test_failures_of_the_job_server_are_service_errors(
     made.broken = True
     for ask in (
         lambda: jobs.states([]),
-        lambda: jobs.start("a", ["b"]),
+        lambda: jobs.start("a", ["b"], LOG),
         lambda: jobs.stop("a"),
-        lambda: jobs.logs("a"),
     ):
         with raises("job-server.unavailable", "agent is gone"):
             ask()

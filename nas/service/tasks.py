@@ -1,0 +1,129 @@
+"""Tasks as clients ask for them: requested, listed, cancelled and deleted."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nas.api import schemas
+from nas.errors import RunStateError, TooManyError, UnknownNameError
+from nas.service.jobs.task_queue import time_limit_of
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState, Task, TaskKind
+from nas.service.uploads.deletion import delete_folder
+
+_MOST_OPEN = 50
+"""Tasks that wait or run at once."""
+
+
+class TaskRequests:
+    """The tasks of a server.
+
+    Args:
+        wake: called when a task is there for the dispatcher, or is cancelled.
+    """
+
+    def __init__(self, settings: ServiceSettings, state: ServiceState, wake: Callable[[], None]) -> None:
+        self._trash, self._time_limit_s = settings.trash, settings.limits.task_s
+        self._state, self._wake = state, wake
+
+    def new_id(self, kind: TaskKind) -> str:
+        """A new random id.
+
+        Raises:
+            TooManyError: too many wait already.
+        """
+        n = len(self._state.open_tasks())
+        if n >= _MOST_OPEN:
+            text = f"{n} exports and measurements wait or run, the limit; cancel some, or try again when some are done"
+            raise TooManyError(text)
+        return f"{kind}-{secrets.token_hex(8)}"
+
+    def add(
+        self,
+        task: str,
+        kind: TaskKind,
+        of: str,
+        folder: Path,
+        argv: Sequence[str],
+        asked: Mapping[str, Any] | None = None,
+        *,
+        uses: Sequence[Path] = (),
+    ) -> Task:
+        """A new task, which runs ``nas`` with these arguments.
+
+        Args:
+            folder: the task's own, for the result of its command.
+            asked: the client's request, which is returned with the task.
+            uses: files of this task only, which are removed when it has ended.
+        """
+        request = {
+            "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
+            "result": str(folder / "result.json"),
+            "asked": dict(asked or {}),
+            "uses": [str(path) for path in uses],
+            "time_limit_s": self._time_limit_s,
+        }
+        made = self._state.add_task(task, kind, of, request)
+        self._wake()
+        return made
+
+    def all(self, kind: str | None = None, status: str | None = None) -> tuple[schemas.Task, ...]:
+        """The tasks of this kind and status, the newest first."""
+        found = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
+        return tuple(_task(task) for task in reversed(found))
+
+    def cancel(self, task: str) -> schemas.Task:
+        """Records that a task shall end; one that runs ends some seconds later.
+
+        Raises:
+            UnknownNameError: there is no such task.
+            RunStateError: it has ended.
+        """
+        found = {one.task: one for one in self._state.tasks()}
+        if task not in found:
+            raise UnknownNameError("task", task, found)
+        if not found[task].open:
+            text = f"{task} is {found[task].status}; there is nothing to cancel"
+            raise RunStateError(text, code="task.ended")
+        self._state.cancel_task(task)
+        self._wake()
+        return _task(next(one for one in self._state.tasks() if one.task == task))
+
+    def list(self, kind: TaskKind, of: str) -> list[Task]:
+        """The tasks of a run or profile, oldest first."""
+        return [task for task in self._state.tasks(of) if task.kind == kind]
+
+    def get(self, task: str, kind: TaskKind, of: str) -> Task:
+        """One task."""
+        found = {one.task: one for one in self.list(kind, of)}
+        if task not in found:
+            raise UnknownNameError(kind, task, found, where=of)
+        return found[task]
+
+    def delete(self, task: str, kind: TaskKind, of: str) -> None:
+        """Removes a task that has ended, with the files of its folder.
+
+        Raises:
+            RunStateError: it waits or runs.
+        """
+        found = self.get(task, kind, of)
+        if found.open:
+            raise RunStateError(f"{task} is {found.status}; cancel it first", code="task.open")
+        self._state.forget_task(task)
+        delete_folder(Path(found.request["result"]).parent, self._trash)
+
+
+def status_fields(task: Task) -> dict[str, Any]:
+    """The fields of a task that its schema shares with those of other kinds."""
+    submitted = datetime.fromtimestamp(task.submitted, UTC)
+    reason = "is being cancelled" if task.open and task.cancelled else task.reason
+    return {"status": str(task.status), "reason": reason, "submitted": submitted, "time_limit_s": time_limit_of(task)}
+
+
+def _task(task: Task) -> schemas.Task:
+    return schemas.Task.model_validate({"task": task.task, "kind": task.kind, "of": task.of, **status_fields(task)})

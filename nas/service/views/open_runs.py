@@ -1,0 +1,38 @@
+"""The runs that wait or run, by what they need: other runs, data sets and hardware profiles."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from nas.errors import NasError, StoreError
+from nas.service.state import ServiceState, Wanted
+from nas.service.views.run_index import JobSummary, RunIndex
+
+
+class OpenRuns:
+    """The submitted runs of a server that have not ended."""
+
+    def __init__(self, state: ServiceState, index: RunIndex) -> None:
+        self._state, self._index = state, index
+
+    def needing_run(self, run: str) -> list[str]:
+        """Those that start from another run."""
+        return [user for user, job in self._jobs() if user != run and run in job.needs]
+
+    def using(self, path: Path) -> list[str]:
+        """Those whose job names this file or folder of the server, or something below it."""
+        return [user for user, job in self._jobs() if any(used.is_relative_to(path) for used in job.paths)]
+
+    def _jobs(self) -> list[tuple[str, JobSummary]]:
+        found = []
+        for submission in self._state.submissions():
+            if submission.wanted is Wanted.DRIVEN and (submission.waits or self._is_open(submission.run)):
+                with suppress(NasError):  # its job file cannot be read, and so it cannot be driven
+                    found.append((submission.run, self._index.job(submission.run)))
+        return found
+
+    def _is_open(self, run: str) -> bool:
+        with suppress(StoreError):
+            return self._index.snapshot(run).open
+        return False
