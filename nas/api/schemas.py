@@ -13,7 +13,9 @@ NetworkStatus = Literal["all", "front", "measured", "noisy", "failed", "screened
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
 that, failed, or skipped before all of their measurements."""
 TaskStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
-TaskKindName = Literal["export", "measurement"]
+TaskKindName = Literal["export", "measurement", "plan"]
+RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
+"""What runs can be sorted by; accuracy and latency are the best of a run's front."""
 
 CurvePoint = Annotated[
     tuple[int, float],
@@ -61,11 +63,60 @@ class JobSubmission(Schema):
     )
 
 
+class JobMetric(Schema):
+    """A metric that can be an objective of a job, or have limits."""
+
+    name: str  # As the job's objectives name it, or would
+    limit_name: str  # As its constraints name it, or would
+    unit: str
+    goal: Literal["maximize", "minimize"]
+    is_objective: bool
+    minimum: float | None
+    maximum: float | None
+
+
+class JobFields(Schema):
+    """The usual settings of a job, with defaults where it has none."""
+
+    epochs: int | None  # None where the job starts from a trained supernet
+    evaluations: int
+    minutes: float | None
+    hardware: tuple[str, ...]
+    metrics: tuple[JobMetric, ...]
+
+
 class JobCheck(Schema):
-    """The errors in a job, before it is submitted."""
+    """The errors in a job before it is submitted, or its usual settings."""
 
     ok: bool
     errors: tuple[FieldProblem, ...] = ()
+    fields: JobFields | None = None  # None where there are errors
+
+
+class JobEdit(Schema):
+    """Changes of values in the text of a job file; comments and all other values stay."""
+
+    job: str
+    changes: dict[str, int | float | str | tuple[str, ...] | None] = Field(
+        max_length=20, description="New values by path, e.g. `search.evaluations`; null removes a key."
+    )
+
+
+class EditedJob(Schema):
+    """The text of a job file after changes."""
+
+    job: str
+
+
+class JobPlan(Schema):
+    """The plan of a job: the size and the costs of its space, and an estimate of the time, once it is finished."""
+
+    plan: str
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None
+    result: dict[str, Any] | None  # The output of `nas plan --json`
 
 
 class Recipe(Schema):
@@ -96,10 +147,22 @@ class RunSummary(Schema):
     epoch: int
     epochs: int  # 0 where the job starts from a trained supernet
     damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
+    data: str = ""  # The name of its data set, or of the data's folder or file; "" where the job file is damaged
+    tags: tuple[str, ...] = ()  # Of its users, see `RunLabels`
+    note: str = ""
+
+
+class RunLabels(Schema):
+    """The tags and the note of a run, in place of those that it has."""
+
+    tags: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Distinct words of at most 40 letters, digits and . _ + -"
+    )
+    note: str = Field(default="", max_length=2000)
 
 
 class RunsPage(Schema):
-    """Some of the runs, the newest first."""
+    """Some of the runs, in the order requested."""
 
     total: int
     offset: int
@@ -228,11 +291,11 @@ class ExportRequest(Schema):
 
 
 class Task(Schema):
-    """An export or a measurement, which a process of its own makes."""
+    """An export, a measurement or a plan, which a process of its own makes."""
 
-    task: str  # The id of the export or the measurement
+    task: str  # The id of the export, the measurement or the plan
     kind: TaskKindName
-    of: str  # The run, or the hardware profile
+    of: str  # The run, or the hardware profile; "jobs" for a plan
     status: TaskStatusName
     reason: str
     submitted: datetime

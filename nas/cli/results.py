@@ -23,19 +23,28 @@ from nas.cli.running import check_one_choice, check_run, folder, no_collector
 
 
 @app.command("runs")
-def list_runs(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
+def list_runs(
+    runs: Runs = DEFAULT_RUNS,
+    tag: Annotated[str | None, option("--tag", help="Only runs with this tag; `nas label` adds tags.")] = None,
+    as_json: Json = False,
+) -> None:
     """List all runs (trainings and searches) with their status and progress."""
     from nas.engine.run_table import run_rows
     from nas.errors import StoreError
 
     if runs != DEFAULT_RUNS and not runs.is_dir():
         raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names one", code="store.no-folder")
-    rows = run_rows(folder(runs))
+    rows = [row for row in run_rows(folder(runs)) if tag is None or tag in row.tags]
     if as_json:
         return print_json([row.to_json() for row in rows])
+    if not rows and tag is not None:
+        return print(f"no run in {runs} has the tag {tag}")
     if not rows:
         return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
-    return print_table(["run", "kind", "status", "progress", "reason"], [row.cells() for row in rows])
+    header, cells = ["run", "kind", "status", "progress", "reason"], [row.cells() for row in rows]
+    if any(row.tags for row in rows):
+        header, cells = [*header, "tags"], [[*line, ", ".join(row.tags)] for line, row in zip(cells, rows, strict=True)]
+    return print_table(header, cells)
 
 
 @app.command()

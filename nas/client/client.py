@@ -40,10 +40,14 @@ class _RunCalls:
 
     def runs(
         self, *, status: schemas.RunStatusName | None = None, kind: schemas.RunKind | None = None,
-        name: str | None = None, offset: int = 0, limit: int = 50,
+        name: str | None = None, tag: str | None = None, sort: schemas.RunOrder | None = None, descending: bool = False,
+        offset: int = 0, limit: int = 50,
     ) -> schemas.RunsPage:  # fmt: skip
-        """A page of the runs, newest first; `name` may be a part of a run's name."""
-        params = {"status": status, "kind": kind, "name": name, "offset": offset, "limit": limit}
+        """A page of the runs, newest first unless sorted; `name` may be a part of a run's name."""
+        params = {
+            "status": status, "kind": kind, "name": name, "tag": tag, "sort": sort, "descending": descending or None,
+            "offset": offset, "limit": limit,
+        }  # fmt: skip
         return self._transport.get("runs", schemas.RunsPage, params)
 
     def status(self, run: str) -> schemas.RunSummary:
@@ -90,6 +94,15 @@ class _RunCalls:
         texts = {name: None if value is None else str(value) for name, value in budget.items()}
         request = checked(schemas.ResumeRequest, texts)
         return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
+
+    def label(self, run: str, *, tags: Sequence[str] | None = None, note: str | None = None) -> schemas.RunSummary:
+        """Replaces the tags of a run, its note, or both; what is None stays."""
+        if tags is None or note is None:
+            now = self.status(run)
+            tags, note = now.tags if tags is None else tags, now.note if note is None else note
+        labels = checked(schemas.RunLabels, {"tags": tuple(tags), "note": note})
+        answer = self._transport.send("PUT", f"{_path_of(run)}/labels", body=labels)
+        return self._transport.parsed(answer, schemas.RunSummary)
 
     def delete(self, run: str) -> None:
         """Deletes a run that no driver holds, with all its files."""

@@ -103,7 +103,7 @@ class Transport:
 
     def send(
         self,
-        method: Literal["POST", "DELETE"],
+        method: Literal["POST", "PUT", "DELETE"],
         path: str,
         *,
         body: BaseModel | None = None,

@@ -212,3 +212,9 @@ def dump_mapping(data: dict[str, Any]) -> str:
     ASCII throughout: PyYAML writes some Unicode line breaks bare and folds them when it reads them back.
     """
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=False, default_flow_style=None, width=110)
+
+
+def dump_inline(value: Any) -> str:
+    """YAML text of a value on one line, for a place inside of a file."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, default_flow_style=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")

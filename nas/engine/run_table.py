@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.errors import NasError, StoreError
 from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
+from nas.store.labels import read_labels
 from nas.store.opening import is_held
 from nas.store.stored_run import StoredRun
 
@@ -88,6 +89,7 @@ class Row:
         status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
         live: whether a driver holds the run now; a running one without was killed, and can be resumed.
         done: evaluations (search) or epochs (training), of a total.
+        tags, note: of its users; the error in place of the note where their file is damaged.
     """
 
     run: str
@@ -99,6 +101,8 @@ class Row:
     epoch: int
     epochs: int
     reason: str
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row of `nas runs --json`."""
@@ -119,7 +123,15 @@ class Row:
 
 def run_rows(runs: RunsFolder) -> list[Row]:
     """One row per run, oldest first; a damaged run has the status ``damaged``."""
-    return [_row(runs, folder) for folder in runs.list()]
+    return [_labelled(_row(runs, folder), folder) for folder in runs.list()]
+
+
+def _labelled(row: Row, folder: RunFolder) -> Row:
+    try:
+        labels = read_labels(folder)
+    except NasError as error:
+        return replace(row, note=str(error))
+    return replace(row, tags=labels.tags, note=labels.note)
 
 
 def _row(runs: RunsFolder, folder: RunFolder) -> Row:

@@ -63,6 +63,7 @@ class Plan:
             "cut_sentences": self.n_cut,
             "evaluations": self.evaluations,
             "epochs": self.epochs,
+            "warnings": [self.warning] if self.warning else [],
             "time": None if self.times is None else self.times.to_json(),
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.plans import Plans
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
@@ -53,11 +54,13 @@ class Service:
             settings, tasks, ProfileDrift(settings.runs), availability=ProfileAvailability(jobs), users=users
         )
         self.exports = Exports(settings, self.results, index, tasks)
+        validator = JobValidator(settings.runs, self.hardware, self.data_sets)
+        self.plans = Plans(settings, tasks, validator)
         self.submissions = Submissions(
             settings,
             state=state,
             runner=jobs,
-            validator=JobValidator(settings.runs, self.hardware, self.data_sets),
+            validator=validator,
             index=index,
             summaries=self.runs,
             users=users,

@@ -148,6 +148,11 @@ class ServiceSettings:
         return self.uploads / "data-records"
 
     @property
+    def plans(self) -> Path:
+        """The jobs that are planned, each in the folder of its task."""
+        return self.folder / "plans"
+
+    @property
     def uploaded_models(self) -> Path:
         """The models among them, each in the folder of its measurement."""
         return self.uploads / "models"

@@ -70,6 +70,7 @@ class StampedCache(Generic[T]):
         most: weight of all cached values; the least recently used one is evicted first.
         weigh: weight of a value.
         remote_s: lifetime of a value whose database is not a file of the run's folder.
+        rest_s: a value younger than this is given even if its database has changed since.
         clock: seconds since the epoch.
     """
 
@@ -80,9 +81,11 @@ class StampedCache(Generic[T]):
         most: int,
         weigh: Callable[[T], int] = lambda value: 1,
         remote_s: float = 3.0,
+        rest_s: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._make, self._most, self._weigh, self._remote_s, self._clock = make, most, weigh, remote_s, clock
+        self._make, self._most, self._weigh, self._clock = make, most, weigh, clock
+        self._remote_s, self._rest_s = remote_s, rest_s
         self._weight = 0
         self._entries: OrderedDict[tuple[str, str | None], _Entry[T]] = OrderedDict()
         self._making: dict[tuple[str, str | None], threading.Lock] = {}
@@ -113,6 +116,8 @@ class StampedCache(Generic[T]):
             return value
 
     def _unchanged(self, entry: _Entry[T], stamp: ChangeStamp | None, now: float) -> bool:
+        if fresh(entry.read, now, self._rest_s):
+            return True
         if stamp is None:
             return entry.stamp is None and fresh(entry.read, now, self._remote_s)
         return entry.stamp == stamp and stamp.settled(entry.read)

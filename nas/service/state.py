@@ -98,6 +98,8 @@ class TaskKind(StrEnum):
     """Of a run."""
     MEASUREMENT = "measurement"
     """Of a model, on a hardware profile."""
+    PLAN = "plan"
+    """Of a job that was not submitted."""
 
 
 @dataclass(frozen=True, slots=True)

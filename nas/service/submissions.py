@@ -1,4 +1,4 @@
-"""Changes to runs that clients ask for: submit, cancel, resume, delete."""
+"""Changes to runs that clients ask for: submit, label, cancel, resume, delete."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from nas.service.state import ServiceState, TaskKind, Wanted
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.views.job_fields import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import SUBMITTED, RunSummaries
 from nas.store.base import RunStatus
 from nas.store.folder import write_atomically
+from nas.store.labels import Labels, write_labels
 from nas.store.opening import is_held, open_store
 
 _LOG_BYTES = 1024 * 1024
@@ -52,12 +54,12 @@ class Submissions:
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
         """What is wrong with a job, by field; nothing is written."""
         try:
-            self._validator.validated(submission)
+            validated = self._validator.validated(submission)
         except JobError as error:
             fields = error.fields or [("", str(error))]
             problems = tuple(schemas.FieldProblem(field=key, message=text) for key, text in fields)
             return schemas.JobCheck(ok=False, errors=problems)
-        return schemas.JobCheck(ok=True)
+        return schemas.JobCheck(ok=True, fields=fields_of(validated.written))
 
     def submit(self, submission: schemas.JobSubmission, submitter: str = "") -> schemas.RunSummary:
         """A queued run of a job: its folder, its job file, its store and its submission, created in this order.
@@ -84,6 +86,16 @@ class Submissions:
                 raise
         self._wake()
         return self._summaries.summary(folder.id)
+
+    def label(self, run: str, labels: schemas.RunLabels) -> schemas.RunSummary:
+        """Replaces the tags and the note of a run in any state.
+
+        Raises:
+            NasError: a tag is not a word.
+            StoreError: the runs folder cannot be written.
+        """
+        write_labels(self._runs.get(run), Labels(labels.tags, labels.note))
+        return self._summaries.readable(run)
 
     def cancel(self, run: str) -> schemas.RunSummary:
         """Records that a run shall end; it can be resumed. Durable before it returns, and after any restart.

@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "store.json"
 
     @property
+    def labels_file(self) -> Path:
+        """Tags and a note of its users, where somebody wrote any."""
+        return self.path / "labels.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The trained supernet, where this run trained one."""
         return self.path / "checkpoint"

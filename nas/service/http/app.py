@@ -21,7 +21,7 @@ from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.http.turns import Turns
-from nas.service.rest_routes import exports, hardware, login, operations, results, runs, tasks
+from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -68,6 +68,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     parsing = Turns("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
     unpacking = Turns("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
+        jobs.routes(service, parsing),
         runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),

@@ -16,6 +16,7 @@ from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
+from nas.service.pages.api_reference import operations
 from nas.service.pages.chart_json import chart_data, metric_info
 from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
@@ -45,13 +46,32 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     most = settings.limits.upload_bytes
 
     @pages.get("/")
-    def runs(status: str = "", kind: str = "", name: str = "", offset: Offset = 0) -> Response:
-        """All runs, the newest first."""
+    def runs(
+        status: str = "",
+        kind: str = "",
+        name: str = "",
+        tag: str = "",
+        sort: schemas.RunOrder | None = None,
+        descending: bool = False,
+        offset: Offset = 0,
+    ) -> Response:
+        """All runs, the newest first or sorted by a column."""
+        wanted = {"status": status, "kind": kind, "name": name, "tag": tag}
         found = service.runs.page(
-            status=status or None, kind=kind or None, name=name or None, offset=offset, limit=_SHOWN
+            status=status or None, kind=kind or None, name=name or None, tag=tag or None, sort=sort, descending=descending,
+            offset=offset, limit=_SHOWN,
+        )  # fmt: skip
+        order = {} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {})
+        return page(
+            "runs.html",
+            found=found,
+            overviews=service.runs.overviews(found.runs),
+            filters={key: value for key, value in wanted.items() if value},
+            order=order,
+            limit=_SHOWN,
+            statuses=_statuses(),
+            tags=service.runs.tags(),
         )
-        asked = {"status": status, "kind": kind, "name": name}
-        return page("runs.html", found=found, asked=asked, limit=_SHOWN, statuses=_statuses())
 
     @pages.get("/runs/{run}")
     def run(run: str, sort: Sort = "", descending: bool = False, offset: Offset = 0) -> Response:
@@ -177,6 +197,12 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
         return page("problems.html", problems=DESCRIPTIONS)
+
+    @pages.get("/docs")
+    def docs(request: Request) -> Response:
+        """The operations of the REST API."""
+        described = request.app.openapi()
+        return page("docs.html", groups=operations(described), address=str(request.base_url).rstrip("/"))
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:

@@ -20,7 +20,9 @@ from nas.api.schemas import RunSummary
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets
+from nas.service.pages.thumbnails import thumbnail
 from nas.service.views.evaluated_networks import counts
+from nas.service.views.run_overviews import BestValue
 from nas.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
@@ -45,6 +47,7 @@ def environment() -> Environment:
         "bytes": bytes_text,
         "clock": clock_text,
         "constraint": constraint_text,
+        "best": best_text,
         "instant": instant,
         "iso": iso,
         "outline": outline,
@@ -71,6 +74,7 @@ def environment() -> Environment:
         is_short,
         miss_text,
         counts,
+        thumbnail,
     )
     made.globals |= {function.__name__: function for function in own}
     return made
@@ -237,6 +241,11 @@ def best_of(front: Sequence[schemas.Network], metric: Objective) -> schemas.Figu
 def shown_value(found: schemas.Figure | None, metric: Objective) -> str:
     """A value with its error; a dash for None."""
     return "–" if found is None else format_value(metric, found.value, found.error)
+
+
+def best_text(found: BestValue | None) -> str:
+    """A best value without its error, in the unit shown; a dash for None."""
+    return format_value(found.metric, found.value) if found else "–"
 
 
 def where(profile: schemas.Profile) -> str:

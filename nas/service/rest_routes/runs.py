@@ -1,21 +1,17 @@
-"""Routes of runs: submit, list, watch, cancel, resume, delete."""
+"""Routes of runs: submit, list, watch, label, cancel, resume, delete."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from nas.api import schemas
-from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import Answers, answers
 from nas.service.http.turns import Turns
+from nas.service.rest_routes.jobs import BODY, Sent, sent_job
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
@@ -38,28 +34,6 @@ _STREAM: Answers = {
         "content": {"text/event-stream": _EVENTS},
     }
 }
-_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
-_EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
-_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A submission as JSON; or the job file itself, with `kind` and `hardware` as parameters.",
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/JobSubmission"},
-                "examples": {
-                    "object": {"summary": "The job as an object", "value": {"job": _EXAMPLE_JOB, "kind": "search"}},
-                    "text": {
-                        "summary": "The text of a job file",
-                        "value": {"job": _EXAMPLE_YAML, "hardware": ["cpu-1-thread"]},
-                    },
-                },
-            },
-            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE_YAML},
-        },
-    }
-}
 
 
 def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter:
@@ -70,14 +44,9 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
     """
     router = APIRouter(tags=["runs"])
 
-    @router.post("/jobs/check", openapi_extra=_BODY, responses=answers(413, 415))
-    async def check_job(sent: Annotated[_Sent, Depends(_sent)]) -> schemas.JobCheck:
-        """Check a job without submitting it; errors are listed by field."""
-        return await parsing.take(lambda: service.submissions.check(sent.submission()))
-
-    @router.post("/runs", status_code=201, openapi_extra=_BODY, responses=answers(413, 415))
+    @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
     async def submit_job(
-        request: Request, response: Response, sent: Annotated[_Sent, Depends(_sent)]
+        request: Request, response: Response, sent: Annotated[Sent, Depends(sent_job)]
     ) -> schemas.RunSummary:
         """Submit a job, which is queued as a new run."""
         made = await parsing.take(lambda: service.submissions.submit(sent.submission(), client_name(request)))
@@ -89,11 +58,16 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
         status: Annotated[schemas.RunStatusName | None, Query(description="Only runs of this status.")] = None,
         kind: Annotated[schemas.RunKind | None, Query(description="Only runs of this kind.")] = None,
         name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
+        tag: Annotated[str | None, Query(max_length=40, description="Only runs with this tag.")] = None,
+        sort: Annotated[schemas.RunOrder | None, Query(description="By default, the newest first.")] = None,
+        descending: Annotated[bool, Query(description="The largest first.")] = False,
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
     ) -> schemas.RunsPage:
-        """List runs, the newest first."""
-        return service.runs.page(status=status, kind=kind, name=name, offset=offset, limit=limit)
+        """List runs."""
+        return service.runs.page(
+            status=status, kind=kind, name=name, tag=tag, sort=sort, descending=descending, offset=offset, limit=limit
+        )
 
     @router.get("/runs/{run}", responses=answers(404))
     def show_run(run: RunId) -> schemas.RunDetail:
@@ -122,6 +96,11 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
         """Show the output of the run's drivers, the oldest first: the last million bytes."""
         return service.submissions.logs(run).encode(errors="replace").decode()
 
+    @router.put("/runs/{run}/labels", responses=answers(404, 413))
+    def label_run(run: RunId, labels: schemas.RunLabels) -> schemas.RunSummary:
+        """Replace the tags and the note of a run."""
+        return service.submissions.label(run, labels)
+
     @router.post("/runs/{run}/cancel", responses=answers(404, 409))
     def cancel_run(run: RunId) -> schemas.RunSummary:
         """Cancel a run; its results stay, and it can be resumed."""
@@ -133,46 +112,3 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
         return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
     return router
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """The body of a submission, not parsed yet, and its parameters."""
-
-    body: bytes
-    content_type: str
-    kind: schemas.RunKind
-    hardware: tuple[str, ...] | None
-
-    def submission(self) -> schemas.JobSubmission:
-        """The submission.
-
-        Raises:
-            RequestValidationError: it is invalid.
-            HTTPException: it has another media type.
-        """
-        try:
-            if self.content_type in _YAML:
-                text = self.body.decode("utf-8-sig")
-                return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
-            if self.content_type == "application/json":
-                return schemas.JobSubmission.model_validate_json(self.body)
-        except UnicodeDecodeError:
-            found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
-            raise RequestValidationError(found) from None
-        except ValidationError as error:
-            found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
-            raise RequestValidationError(found) from None
-        came = self.content_type[:80] or "no content-type"
-        raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {came}")
-
-
-async def _sent(
-    request: Request,
-    kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
-    hardware: Annotated[
-        list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
-    ] = None,
-) -> _Sent:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return _Sent(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))

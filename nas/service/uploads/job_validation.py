@@ -26,10 +26,12 @@ class ValidJob:
 
     Attributes:
         job: with this machine's paths in place of the client's.
+        written: as its client wrote it.
         text: the job file as it was submitted.
     """
 
     job: SearchJob
+    written: SearchJob
     text: str
 
 
@@ -54,13 +56,13 @@ class JobValidator:
         if submission.hardware is not None or not is_text:
             text = dump_mapping(data)
         _reject_paths(data.get("hardware"))
-        job = job_of(data, source=_SOURCE)
+        written = job_of(data, source=_SOURCE)
         problems: list[tuple[str, str]] = []
-        job = self._with_own_paths(job, problems)
+        job = self._with_own_paths(written, problems)
         self._check_runs(job, submission.kind, problems)
         if problems:
             raise _rejected(problems)
-        return ValidJob(job, text)
+        return ValidJob(job, written, text)
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
         """The job with this machine's paths of its data, pretrained network, tables and added profiles; see `_tried`."""

@@ -1,4 +1,4 @@
-"""The index of a folder's runs: status, kind, job summary and report of each, read only when they have changed."""
+"""The index of a folder's runs: status, job, labels, report and overview of each, read only when they have changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
 from nas.errors import NasError, StoreAwayError
 from nas.service.stamped_cache import StampedCache, fresh
+from nas.service.views.run_overviews import RunOverview, overview_of
 from nas.store.database import Database
 from nas.store.folder import RunFolder, RunsFolder
+from nas.store.labels import Labels, read_labels
 from nas.store.opening import database_of
 from nas.store.sql import SqlStore
 
@@ -24,6 +26,8 @@ _MOST_NETWORKS = 60_000
 """Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
+_OVERVIEW_S = 10.0
+"""Lifetime of an overview: that of a run under way changes with every measurement, and lists are fetched every few seconds."""
 _AWAY_S = 30.0
 """A database server that did not answer is not asked again for this long: each attempt waits for its timeout."""
 
@@ -33,12 +37,14 @@ class JobSummary:
     """The parts of a job file that lists of runs show.
 
     Attributes:
+        data: the name of its data set, or of the folder or file that the data are in.
         epochs: 0 where the job starts from a trained supernet.
         needs: ids of the runs that it starts from.
         paths: files and folders of its data, and files of its hardware profiles.
     """
 
     name: str
+    data: str
     evaluations: int
     epochs: int
     needs: frozenset[str]
@@ -63,6 +69,7 @@ class RunIndex:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
         self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
+        self._overviews = StampedCache(self._build_overview, most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock)
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
@@ -92,6 +99,19 @@ class RunIndex:
         """
         return self._reports.get(self._runs.get(run), profile)
 
+    def overview(self, run: str) -> RunOverview:
+        """The best values and the front of a search, at most `_OVERVIEW_S` old; raises as `report`."""
+        return self._overviews.get(self._runs.get(run))
+
+    def labels(self, run: str) -> Labels:
+        """The tags and the note of a run.
+
+        Raises:
+            UnknownNameError: there is no such run.
+            StoreError: their file is damaged.
+        """
+        return read_labels(self._runs.get(run))
+
     def job(self, run: str) -> JobSummary:
         """A summary of the run's job file.
 
@@ -109,6 +129,9 @@ class RunIndex:
 
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
         return Run(folder, self._runs).report_of(profile)
+
+    def _build_overview(self, folder: RunFolder, _key: str | None) -> RunOverview:
+        return overview_of(self._reports.get(folder, None))
 
     def _read_snapshot(self, folder: RunFolder, _key: str | None) -> RunSnapshot:
         database = database_of(folder)
@@ -154,4 +177,5 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
     epochs = job.training.epochs if job.supernet.trains else 0
     paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}
-    return JobSummary(job.name, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))
+    data = job.data.name if job.data.path is None else job.data.path.name
+    return JobSummary(job.name, data, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -14,8 +14,10 @@ from nas.errors import NasError, StoreAwayError, StoreError
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.views.networks import objectives_of
 from nas.service.views.run_index import RunIndex
+from nas.service.views.run_overviews import RunOverview
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
+from nas.store.labels import MAX_NOTE, Labels
 from nas.store.opening import is_held
 
 SUBMITTED = "submitted.yaml"
@@ -61,23 +63,41 @@ class RunSummaries:
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
-        self, *, status: str | None = None, kind: str | None = None, name: str | None = None, offset: int = 0,
-        limit: int = 50,
+        self, *, status: str | None = None, kind: str | None = None, name: str | None = None, tag: str | None = None,
+        sort: schemas.RunOrder | None = None, descending: bool = False, offset: int = 0, limit: int = 50,
     ) -> schemas.RunsPage:  # fmt: skip
-        """The runs of this status and kind whose ids contain the name, the newest first.
+        """The runs of this status and kind with this tag whose ids contain the name, the newest first unless sorted.
 
-        A run that cannot be read is listed as failed, with the error as its reason.
+        A run that cannot be read is listed as failed, with the error as its reason. Runs without the value that is sorted
+        by come last in both directions.
         """
         queue = self._queue()
         submitted = {submission.run: submission for submission in self._state.submissions()}
         folders = [f for f in reversed(self._runs.list()) if name is None or name.lower() in f.id.lower()]
-        if status is None and kind is None:  # runs of other pages need not be read
+        if tag is not None:
+            folders = [folder for folder in folders if tag in self._labels(folder.id).tags]
+        if (status, kind, sort) == (None, None, None):  # runs of other pages need not be read
             page, total = folders[offset : offset + limit], len(folders)
             found = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
             return schemas.RunsPage(total=total, offset=offset, runs=tuple(found))
         listed = (self._listed(folder, submitted.get(folder.id), queue) for folder in folders)
         found = [run for run in listed if status in (None, run.status) and kind in (None, run.kind)]
+        if sort is not None:
+            found = self._sorted(found, sort, descending=descending)
         return schemas.RunsPage(total=len(found), offset=offset, runs=tuple(found[offset : offset + limit]))
+
+    def overviews(self, runs: Sequence[schemas.RunSummary]) -> dict[str, RunOverview]:
+        """By run, the overviews of the searches that have measured something and can be read."""
+        found = {}
+        for run in runs:
+            if run.kind == "search" and run.evaluations:
+                with suppress(NasError):  # its summary has the reason
+                    found[run.run] = self._index.overview(run.run)
+        return found
+
+    def tags(self) -> tuple[str, ...]:
+        """All tags that runs have, in alphabetical order."""
+        return tuple(sorted({tag for folder in self._runs.list() for tag in self._labels(folder.id).tags}))
 
     def detail(self, run: str) -> schemas.RunDetail:
         """A run's summary, job file, objectives, front and last events."""
@@ -103,6 +123,34 @@ class RunSummaries:
         shown = tuple({"kind": e.kind, "time": e.time, "detail": dict(e.detail)} for e in events[-_EVENTS:])
         return schemas.RunDetail(**summary.model_dump(), job=_job_text(opened.folder), **found, events=shown)
 
+    def _sorted(
+        self, runs: Sequence[schemas.RunSummary], sort: schemas.RunOrder, *, descending: bool
+    ) -> list[schemas.RunSummary]:
+        overviews = self.overviews(runs) if sort in ("accuracy", "latency_ms") else {}
+
+        def value(run: schemas.RunSummary) -> Any:
+            match sort:
+                case "accuracy" | "latency_ms":
+                    best = overviews.get(run.run, RunOverview()).best(sort)
+                    return None if best is None else best.value
+                case "started":
+                    return run.started or run.submitted
+                case "run":
+                    return natural_order(run.run)
+                case _:
+                    return getattr(run, sort)
+
+        keyed = [(value(run), run) for run in runs]
+        known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
+        return [run for _, run in known] + [run for found, run in keyed if found is None]
+
+    def _labels(self, run: str) -> Labels:
+        """The labels of a run; the error in place of its note where they cannot be read."""
+        try:
+            return self._index.labels(run)
+        except NasError as error:
+            return Labels(note=str(error)[:MAX_NOTE])
+
     def _queue(self) -> dict[str, int]:
         """The positions of the runs that wait, from 1."""
         waiting = [submission.run for submission in self._state.submissions() if submission.waits]
@@ -126,11 +174,13 @@ class RunSummaries:
         self, run: str, snapshot: RunSnapshot, submission: Submission | None, queue: Mapping[str, int]
     ) -> schemas.RunSummary:
         waits = submission is not None and submission.waits
-        name, wanted, epochs = snapshot.name, snapshot.evaluations_wanted, snapshot.epochs
-        if not name:  # no driver has described the run yet; its job file may be damaged
-            with suppress(NasError):
-                job = self._index.job(run)
+        name, wanted, epochs, data = snapshot.name, snapshot.evaluations_wanted, snapshot.epochs, ""
+        with suppress(NasError):  # the job file may be damaged
+            job = self._index.job(run)
+            data = job.data
+            if not name:  # no driver has described the run yet
                 name, wanted, epochs = job.name, job.evaluations, job.epochs
+        labels = self._labels(run)
         return schemas.RunSummary(
             run=run,
             name=name or run,
@@ -147,7 +197,16 @@ class RunSummaries:
             evaluations_wanted=0 if snapshot.kind == "training" else wanted,
             epoch=snapshot.epoch,
             epochs=epochs,
+            data=data,
+            tags=labels.tags,
+            note=labels.note,
         )
+
+
+def natural_order(run: str) -> tuple[str, int]:
+    """A key by which ``digits-10`` comes after ``digits-9``."""
+    stem = run.rstrip("0123456789")
+    return stem, int(run[len(stem) :] or -1)
 
 
 def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | None, problem: str) -> str:

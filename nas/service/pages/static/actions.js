@@ -1,4 +1,4 @@
-// The buttons that cancel, resume and delete a run.
+// The buttons that label, cancel, resume and delete a run.
 
 import { call, notify, runPath } from "./api.js";
 
@@ -10,7 +10,7 @@ export function actions(after) {
     const { action, run } = button.dataset;
     button.disabled = true;
     try {
-      if (await act(action, run)) await after(action, run);
+      if (await act(action, run, button.dataset)) await after(action, run);
     } catch (error) {
       notify(`${run}: ${error.message}`);
     } finally {
@@ -19,11 +19,17 @@ export function actions(after) {
   });
 }
 
-async function act(action, run) {
+async function act(action, run, { tags, note }) {
   if (action === "cancel") {
     await call(runPath(run, "cancel"), { method: "POST" });
     notify(`${run} is being cancelled; it can be resumed.`);
     return true;
+  }
+  if (action === "label") {
+    return ask("ask-label", run, (fields) => {
+      const words = fields.get("tags").split(/[\s,]+/).filter(Boolean);
+      return call(runPath(run, "labels"), { method: "PUT", body: { tags: words, note: fields.get("note") } });
+    }, { tags, note });
   }
   if (action === "delete") return ask("ask-delete", run, () => call(runPath(run), { method: "DELETE" }));
   return ask("ask-resume", run, (fields) => {
@@ -32,14 +38,18 @@ async function act(action, run) {
   });
 }
 
-/** Opens a dialog; resolves to true once `work` succeeded, to false if the user closes it. An error is shown in the dialog. */
-export function ask(id, run, work) {
+/**
+ * Opens a dialog, its fields filled with `values`; resolves to true once `work` succeeded, to false if the user closes it. An
+ * error is shown in the dialog.
+ */
+export function ask(id, run, work, values = {}) {
   const dialog = document.getElementById(id);
   const form = dialog.querySelector("form");
   const problem = dialog.querySelector("[data-problem]");
   dialog.querySelector("[data-name]").textContent = run;
   problem.textContent = "";
   form.reset();
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

@@ -1,6 +1,8 @@
 // The form of a job: errors are shown beside the fields while the user types.
 
 import { call } from "./api.js";
+import { fields, settled, showFields } from "./job-fields.js";
+import { forget, plan } from "./plan.js";
 
 const at = (id) => document.getElementById(id);
 const [form, job, recipe, state] = [at("submit"), at("job"), at("recipe"), at("job-state")];
@@ -20,7 +22,9 @@ recipe.addEventListener("change", async () => {
 at("take-recipe").hidden = true; // with scripts, selecting a recipe is enough
 
 let soon = null;
-form.addEventListener("input", () => {
+form.addEventListener("input", ({ target }) => {
+  if (!target.name) return; // a field beside the text, which changes the text when it is left
+  forget(at("planned"));
   clearTimeout(soon);
   soon = setTimeout(check, 500);
 });
@@ -31,33 +35,48 @@ form.addEventListener("submit", async (event) => {
   send.disabled = true;
   at("problem").textContent = "";
   try {
+    await settled();
     const made = await call("/runs", { method: "POST", body: submission() });
     written = job.value;
     location.assign(`/runs/${encodeURIComponent(made.run)}`);
   } catch (error) {
-    show(error.errors ?? []);
-    at("problem").textContent = error.errors?.length ? "The job was not submitted: see the errors above." : error.message;
+    refused(error, "The job was not submitted: see the errors above.");
     document.querySelector("#submit [aria-invalid=true]")?.focus();
     send.disabled = false;
   }
 });
+at("plan").addEventListener("click", async () => {
+  at("problem").textContent = "";
+  try {
+    await settled();
+    await plan(submission(), at("planned"));
+  } catch (error) {
+    refused(error, "There is no plan: see the errors above.");
+  }
+});
+fields(job, (error) => refused(error, error.message));
 addEventListener("beforeunload", (event) => {
   if (job.value !== written) event.preventDefault();
 });
 check();
 
+function refused(error, words) {
+  if (error.errors?.length) show(error.errors);
+  at("problem").textContent = error.errors?.length ? words : error.message;
+}
+
 function submission() {
-  const fields = new FormData(form);
-  const hardware = fields.getAll("hardware");
-  return { job: job.value, kind: fields.get("kind"), ...(hardware.length ? { hardware } : {}) };
+  return { job: job.value, kind: new FormData(form).get("kind") };
 }
 
 /** Has the server check the job; of several requests in flight, only the last one counts. */
 async function check() {
   const turn = ++latest;
   try {
-    const { ok, errors } = await call("/jobs/check", { method: "POST", body: submission() });
-    if (turn === latest) show(ok ? [] : errors);
+    const { ok, errors, fields: found } = await call("/jobs/check", { method: "POST", body: submission() });
+    if (turn !== latest) return;
+    show(ok ? [] : errors);
+    showFields(found);
   } catch (error) {
     if (turn !== latest) return;
     if (error.errors?.length) show(error.errors);
@@ -70,19 +89,11 @@ async function check() {
 
 /** Shows each error beside its field. */
 function show(errors) {
-  const fieldOf = ({ field }) => {
-    if (field === "kind") return "kind";
-    // Profiles selected here replace those of the job.
-    return /^hardware\b/.test(field) && form.querySelector("[name=hardware]:checked") ? "hardware" : "job";
-  };
-  const lists = { job: at("job-problems"), hardware: at("hardware-problems"), kind: at("kind-problems") };
+  const lists = { job: at("job-problems"), kind: at("kind-problems") };
   for (const [name, list] of Object.entries(lists)) {
-    const own = errors.filter((error) => fieldOf(error) === name);
+    const own = errors.filter(({ field }) => (field === "kind") === (name === "kind"));
     list.replaceChildren(...own.map((error) => item(error, name === "job")));
     if (name === "job") job.setAttribute("aria-invalid", String(own.length > 0));
-  }
-  for (const box of form.querySelectorAll("[name=hardware]")) {
-    box.setAttribute("aria-invalid", String(lists.hardware.childElementCount > 0 && box.checked));
   }
   state.textContent = errors.length ? `${errors.length} error${errors.length > 1 ? "s" : ""} to fix` : "This job can be submitted.";
   state.className = errors.length ? "bad" : "good";

@@ -15,6 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from nas.analysis.formatting import format_value, title_of
 from nas.analysis.report import RunReport
+from nas.api.schemas import RunLabels
 from nas.errors import SelectionError
 from nas.problem.budget import Budget
 from nas.recipes import read_recipe
@@ -392,6 +393,24 @@ def test_runs_are_cancelled_resumed_and_deleted_by_buttons(chromium: Chromium, s
     assert not chromium.complaints()
 
 
+def test_a_run_is_labelled_by_a_button(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="plain")
+    server.service.submissions.label("plain-1", RunLabels(tags=("old",), note="first"))
+    chromium.open(server.url)
+    chromium.click("#label-plain-1")
+    tags, note = chromium.find("#label-tags"), chromium.find("#label-note")
+    assert (tags.get_property("value"), note.get_property("value")) == ("old", "first")
+    tags.send_keys(", two words!")
+    chromium.find("#ask-label button[value=yes]").click()
+    chromium.until(lambda: "words!" in chromium.text("#ask-label [data-problem]"))
+    tags.clear()
+    tags.send_keys("paper, v2")
+    chromium.find("#ask-label button[value=yes]").click()
+    tags_now = "return [...document.querySelectorAll('.runs .tag')].map((tag) => tag.textContent)"
+    chromium.until(lambda: chromium.run(tags_now) == ["paper", "v2"])
+    assert server.service.runs.summary("plain-1").note == "first"
+
+
 def write(chromium: Chromium, field: WebElement, text: str) -> None:
     """Puts a text into a field, as far as scripts can tell."""
     script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
@@ -424,11 +443,58 @@ def test_errors_of_a_job_are_shown_beside_the_field(chromium: Chromium, server: 
         "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", job, text
     )
     chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
-    chromium.find("input[name=hardware][value=cpu-1-thread-batch-16]").click()
+    chromium.find("#hardware input[value=cpu-1-thread-batch-16]").click()
     chromium.find("#send").click()
     chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
     assert chromium.text("#head .badge") == "queued"
     assert "cpu-1-thread-batch-16" in server.service.runs.detail("digits-cnn-1").job
+
+
+def change(chromium: Chromium, selector: str, value: object) -> None:
+    """Enters a value in a field and leaves it."""
+    script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))"
+    chromium.run(script, chromium.find(selector), value)
+
+
+def test_fields_change_the_text_of_the_job_and_the_text_changes_the_fields(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "60")
+    text = str(chromium.find("#job").get_property("value"))
+    change(chromium, "#evaluations", 90)
+    change(chromium, "#epochs", 3)
+    expected = text.replace("evaluations: 60 ", "evaluations: 90 ").replace("epochs: 30", "epochs: 3")
+    chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
+    change(chromium, "[id='metric-latency_ms'] input[type=number]", 0.05)
+    chromium.until(
+        lambda: "constraints: {latency_ms: {max: 0.05}}\n" in str(chromium.find("#job").get_property("value"))
+    )
+    write(chromium, chromium.find("#job"), text.replace("evaluations: 60 ", "evaluations: 44 "))
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "44")
+    chromium.until(lambda: chromium.find("[id='metric-latency_ms'] input[type=number]").get_property("value") == "")
+    assert not chromium.complaints()
+
+
+def test_a_plan_is_shown_before_the_job_is_submitted(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.find("#plan").click()
+    chromium.until(lambda: chromium.text("#planned .badge") == "queued")
+    [task] = server.state.open_tasks()
+    ends = {
+        name: {"parameters": 10**n, "latency_ms@cpu-1-thread": n} for n, name in enumerate(("smallest", "largest"), 2)
+    }
+    span = {"seconds": 120.0, "low": 100.0, "high": 7200.0, "origin": ""}
+    result = {
+        "space": {"size": 123456, "choices": 9}, **ends, "images": {"train": 1000}, "evaluations": 60, "epochs": 30,
+        "time": {"total": span}, "warnings": ["one class has 3 images"],
+    }  # fmt: skip
+    server.state.change_task(task.task, TaskStatus.FINISHED, result=result)
+    chromium.until(lambda: "123,456" in chromium.text("#planned"))
+    text = chromium.text("#planned")
+    for part in ("100 to 1,000", "2 min (1.7 min to 2 h)", "one class has 3 images", "2 to 3 ms"):
+        assert part in text
+    assert not chromium.complaints()
+    write(chromium, chromium.find("#job"), "name: other")  # the plan is of another job now
+    assert not chromium.find("#planned").is_displayed()
 
 
 def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
@@ -445,6 +511,7 @@ PAGES = {
     "evaluations": "/runs/plain-1/evaluations?status=front", "training": "/runs/supernet-1",
     "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
     "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
+    "docs": "/docs", "problems": "/problems",
 }  # fmt: skip
 
 

@@ -48,6 +48,7 @@ def test_pages_run_only_their_own_files_and_fetch_nothing_from_elsewhere(browser
         "/", "/runs/made-1", "/runs/made-1/evaluations",
         "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
         "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1", "/problems",
+        "/docs",
     ):  # fmt: skip
         check_safe(browser, path)
 
@@ -89,9 +90,9 @@ def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser
     page = browser.page("/")
     assert [text.split()[0] for text in page.texts("th", scope="row")] == ["going-on-1", "made-1", "supernet-1"]
     assert [text.split()[0] for text in page.texts("td", class_="status")] == ["interrupted", "finished", "finished"]
-    assert page.texts("td", class_="progress") == ["40 of 40 evaluations", "40 of 40 evaluations", "4 of 4 epochs"]
+    assert page.texts("div", class_="progress") == ["40 of 40 evaluations", "40 of 40 evaluations", "4 of 4 epochs"]
     made = [e.attributes["data-action"] for e in page.all("button", data_run="made-1")]
-    assert made == ["resume", "delete"]
+    assert made == ["label", "resume", "delete"]
     # A training has no front to compare.
     assert [e.attributes["value"] for e in page.all("input", type="checkbox")] == ["going-on-1", "made-1"]
 
@@ -106,6 +107,52 @@ def test_runs_are_filtered_and_what_was_asked_stays_in_the_form(browser: Browser
     assert links_in_place_of(browser, "/?name=nothing", "runs") == ["/"]  # all runs
 
 
+def test_the_list_has_the_best_values_and_the_front_of_each_search(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
+    trained(runs)
+    searched(runs)
+    front = service.results.report("made-1").front
+    page = browser.page("/")
+    best = f"{100 * max(p.values['accuracy'] for p in front):.2f} %"
+    assert page.texts("td", data_title="Best accuracy") == [best, "–"]
+    assert len(page.all("svg", class_="thumbnail")) == 1
+    assert len(page.all("circle")) == len(front)
+    assert page.texts("td", class_="data") == ["digits", "digits"]
+
+
+def test_runs_are_sorted_by_their_heads_in_both_directions(browser: Browser, runs: RunsFolder) -> None:
+    trained(runs)
+    searched(runs, name="few", n=6, limits={"accuracy": (0.75, None)})
+    searched(runs, name="many")
+    page = browser.page("/?name=-1")
+    link = next(e.attributes["href"] for e in page.all("a") if e.text == "Best latency")
+    assert link == "?name=-1&sort=latency_ms"
+    page = browser.page(f"/{link}")
+    [head] = page.all("th", aria_sort="ascending")
+    assert head.text.strip() == "Best latency"
+    first = [text.split()[0] for text in page.texts("th", scope="row")]
+    link = next(e.attributes["href"] for e in page.all("a") if e.text == "Best latency")
+    assert link == "?name=-1&sort=latency_ms&descending=1"
+    last = [text.split()[0] for text in browser.page(f"/{link}").texts("th", scope="row")]
+    assert first == [*last[:2][::-1], "supernet-1"]
+    assert last[2:] == ["supernet-1"]
+
+
+def test_tags_lead_to_the_runs_that_have_them(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+    searched(runs, name="other")
+    assert not browser.page("/").all("select", name="tag")
+    service.submissions.label("made-1", schemas.RunLabels(tags=("größer",), note=HOSTILE))
+    page = browser.page("/")
+    [tag] = page.all("a", class_="tag")
+    assert HOSTILE in page.elements[0].text
+    page = browser.page(tag.attributes["href"] or "")
+    assert [text.split()[0] for text in page.texts("th", scope="row")] == ["made-1"]
+    assert [e.text.strip() for e in page.all("option") if "selected" in e.attributes] == ["größer"]
+    assert HOSTILE in browser.page("/runs/made-1").texts("p", class_="labels")[0]
+
+
 def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
     for _ in range(53):
         queued(runs)
@@ -118,7 +165,7 @@ def test_many_runs_come_in_parts(browser: Browser, runs: RunsFolder) -> None:
     assert "offset=0" in (newer.attributes["href"] or "")
     assert "name=wait" in (newer.attributes["href"] or "")
     # Runs may be deleted meanwhile.
-    assert links_in_place_of(browser, "/?name=wait&offset=100", "runs") == ["?status=&kind=&name=wait"]  # the newest
+    assert links_in_place_of(browser, "/?name=wait&offset=100", "runs") == ["?name=wait"]  # the newest
     assert links_in_place_of(browser, "/?name=none&offset=100", "runs") == ["/"]
 
 
@@ -231,6 +278,17 @@ def test_a_run_that_measured_nothing_says_why_and_what_to_do(browser: Browser, r
     store.set_status(RunStatus.CANCELLED, reason="cancelled")
     store.close()
     assert "before it measured a network" in browser.page("/runs/early-1").texts("div", id="front-later")[0]
+
+
+def test_the_reference_has_every_operation_of_the_api(browser: Browser) -> None:
+    described = browser.get("/api/v1/openapi.json").json()
+    page = browser.page("/docs")
+    expected = {(m.upper(), path) for path, methods in described["paths"].items() for m in methods}
+    found = [tuple(" ".join(text.split()).split(" ")[:2]) for text in page.texts("summary")]
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    [link] = page.all("a", aria_current="page")
+    assert link.attributes["href"] == "/docs"
 
 
 def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:

@@ -1,0 +1,54 @@
+"""Plans of jobs before they are submitted: requested here, and made by tasks."""
+
+from __future__ import annotations
+
+from nas.api import schemas
+from nas.service.settings import ServiceSettings
+from nas.service.state import Task, TaskKind
+from nas.service.tasks import TaskRequests, status_fields
+from nas.service.uploads.job_validation import JobValidator
+from nas.service.uploads.storage_checks import check_disk_space
+from nas.store.folder import write_atomically
+
+_OF = "jobs"
+"""What the tasks are of; others are of a run or a profile."""
+_KEPT = 20
+"""Plans that have ended; a new one replaces the oldest."""
+
+
+class Plans:
+    """The plans of a server."""
+
+    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, validator: JobValidator) -> None:
+        self._runs, self._folder, self._tasks, self._validator = settings.runs, settings.plans, tasks, validator
+
+    def request(self, submission: schemas.JobSubmission) -> schemas.JobPlan:
+        """A new plan of a job, which a task makes: it trains and measures for some seconds.
+
+        Raises:
+            JobError: the job is rejected.
+            TooManyError: too many tasks wait.
+            StoreError: the disk is nearly full.
+        """
+        job = self._validator.validated(submission).job
+        check_disk_space(self._runs.root)
+        task = self._tasks.new_id(TaskKind.PLAN)
+        for old in [old for old in self._tasks.list(TaskKind.PLAN, _OF) if not old.open][:-_KEPT]:
+            self._tasks.delete(old.task, TaskKind.PLAN, _OF)
+        folder = (self._folder / task).absolute()
+        folder.mkdir(parents=True)
+        path = folder / "job.yaml"
+        write_atomically(path, job.to_yaml().encode())
+        argv = ["plan", str(path), "--runs", str(self._runs.root.absolute()), "--json"]
+        return self._plan(self._tasks.add(task, TaskKind.PLAN, _OF, folder, argv, uses=[path]))
+
+    def get(self, plan: str) -> schemas.JobPlan:
+        """One plan."""
+        return self._plan(self._tasks.get(plan, TaskKind.PLAN, _OF))
+
+    def _plan(self, task: Task) -> schemas.JobPlan:
+        fields = status_fields(task)
+        path = (self._folder / task.task / "job.yaml").absolute()
+        fields["reason"] = fields["reason"].replace(str(path), "job")
+        result = None if task.result is None else dict(task.result)
+        return schemas.JobPlan(plan=task.task, result=result, **fields)

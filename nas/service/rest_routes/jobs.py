@@ -1,0 +1,117 @@
+"""Routes of jobs before they are runs: check, edit, plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from nas.api import schemas
+from nas.config.strict_yaml import parse_mapping
+from nas.service.http.problems import answers
+from nas.service.http.turns import Turns
+from nas.service.service import Service
+from nas.service.views import job_fields
+
+PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
+_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+_EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A submission as JSON; or the job file itself, with `kind` and `hardware` as parameters.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/JobSubmission"},
+                "examples": {
+                    "object": {"summary": "The job as an object", "value": {"job": _EXAMPLE_JOB, "kind": "search"}},
+                    "text": {
+                        "summary": "The text of a job file",
+                        "value": {"job": _EXAMPLE_YAML, "hardware": ["cpu-1-thread"]},
+                    },
+                },
+            },
+            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE_YAML},
+        },
+    }
+}
+
+
+def routes(service: Service, parsing: Turns) -> APIRouter:
+    """All routes of jobs.
+
+    Args:
+        parsing: the turns in which jobs are parsed.
+    """
+    router = APIRouter(tags=["jobs"])
+
+    @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
+    async def check_job(sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobCheck:
+        """Check a job without submitting it; errors are listed by field."""
+        return await parsing.take(lambda: service.submissions.check(sent.submission()))
+
+    @router.post("/jobs/edit", responses=answers(413))
+    async def edit_job(edit: schemas.JobEdit) -> schemas.EditedJob:
+        """Change values in the text of a job file; comments stay."""
+        return await parsing.take(lambda: job_fields.changed(edit))
+
+    @router.post("/jobs/plans", status_code=202, openapi_extra=BODY, responses=answers(413, 415))
+    async def plan_job(sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobPlan:
+        """Estimate the size, the costs and the time of a job without submitting it."""
+        return await parsing.take(lambda: service.plans.request(sent.submission()))
+
+    @router.get("/jobs/plans/{plan}", responses=answers(404))
+    def show_plan(plan: PlanId) -> schemas.JobPlan:
+        """Show the status of a plan, and its result."""
+        return service.plans.get(plan)
+
+    return router
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The body of a submission, not parsed yet, and its parameters."""
+
+    body: bytes
+    content_type: str
+    kind: schemas.RunKind
+    hardware: tuple[str, ...] | None
+
+    def submission(self) -> schemas.JobSubmission:
+        """The submission.
+
+        Raises:
+            RequestValidationError: it is invalid.
+            HTTPException: it has another media type.
+        """
+        try:
+            if self.content_type in _YAML:
+                text = self.body.decode("utf-8-sig")
+                return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
+            if self.content_type == "application/json":
+                return schemas.JobSubmission.model_validate_json(self.body)
+        except UnicodeDecodeError:
+            found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
+            raise RequestValidationError(found) from None
+        except ValidationError as error:
+            found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+            raise RequestValidationError(found) from None
+        came = self.content_type[:80] or "no content-type"
+        raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {came}")
+
+
+async def sent_job(
+    request: Request,
+    kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
+    hardware: Annotated[
+        list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
+    ] = None,
+) -> Sent:
+    """The body of a request and its parameters."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Sent(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))

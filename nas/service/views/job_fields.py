@@ -1,0 +1,94 @@
+"""The usual settings of a job as fields of a form, and changes of the job's text by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from nas.api import schemas
+from nas.config import SearchJob, is_profile_path, parse_job
+from nas.config.job_edit import Path, edited
+from nas.errors import JobError
+from nas.problem.objectives import TIMED_METRICS, Objective, known_objectives
+
+_SOURCE = "job"
+
+
+def fields_of(job: SearchJob) -> schemas.JobFields:
+    """The fields of a job; no metrics where a profile is a file, whose name is not known here."""
+    by_name = not any(map(is_profile_path, job.hardware))
+    return schemas.JobFields(
+        epochs=job.training.epochs if job.supernet.trains else None,
+        evaluations=job.search.evaluations,
+        minutes=job.search.minutes,
+        hardware=job.hardware,
+        metrics=tuple(_metrics(job)) if by_name else (),
+    )
+
+
+def changed(edit: schemas.JobEdit) -> schemas.EditedJob:
+    """The text of a job with other values.
+
+    Another list of hardware profiles also changes the names of the objectives and limits that are timed on them: with
+    several profiles, each name has its profile.
+
+    Raises:
+        JobError: the text is not YAML, or a value cannot be changed by itself.
+    """
+    changes: dict[Path, Any] = {}
+    for key, value in edit.changes.items():
+        changes[tuple(key.split("."))] = list(value) if isinstance(value, tuple) else value
+        if key == "hardware" and isinstance(value, tuple) and value:
+            changes |= _renamed(edit.job, value)
+    return schemas.EditedJob(job=edited(edit.job, changes, source=_SOURCE))
+
+
+def _metrics(job: SearchJob) -> list[schemas.JobMetric]:
+    """All metrics that can be objectives or have limits, each by the name that the job has for it."""
+    profiles = job.hardware
+    objectives = {Objective.parse(text, profiles).name: text for text in job.objectives}
+    limits = {Objective.parse(text, profiles).name: (text, bounds) for text, bounds in job.constraints.items()}
+    found = []
+    for name in known_objectives(profiles):
+        metric = Objective.parse(name, profiles)
+        short = metric.metric if len(profiles) == 1 else name
+        text, bounds = limits.get(name, (objectives.get(name, short), None))
+        found.append(
+            schemas.JobMetric(
+                name=objectives.get(name, short),
+                limit_name=text,
+                unit=metric.unit,
+                goal=cast(Any, str(metric.goal)),
+                is_objective=name in objectives,
+                minimum=None if bounds is None else bounds.min,
+                maximum=None if bounds is None else bounds.max,
+            )
+        )
+    order = {metric: place for place, metric in enumerate(("accuracy", "latency_ms"))}
+    return sorted(found, key=lambda one: order.get(one.name.partition("@")[0], len(order)))
+
+
+def _renamed(text: str, hardware: Sequence[str]) -> dict[Path, Any]:
+    """Changes of the objectives and limits of a job for other profiles; none where the text describes no job."""
+    try:
+        job = parse_job(text, source=_SOURCE)
+    except JobError:
+        return {}
+    found: dict[Path, Any] = {}
+    objectives = list(dict.fromkeys(name for old in job.objectives for name in _names(old, hardware)))
+    if objectives != list(job.objectives):
+        found["objectives",] = objectives
+    for old, bounds in job.constraints.items():
+        names = _names(old, hardware)
+        if names != [old]:
+            limit: Mapping[str, float] = bounds.model_dump(exclude_none=True)
+            found |= {("constraints", old): None} | {("constraints", name): dict(limit) for name in names}
+    return found
+
+
+def _names(metric: str, hardware: Sequence[str]) -> list[str]:
+    """The names of a metric with some profiles."""
+    short = metric.partition("@")[0]
+    if short not in TIMED_METRICS:
+        return [metric]
+    return [short] if len(hardware) == 1 else [f"{short}@{profile}" for profile in hardware]

@@ -1,0 +1,110 @@
+"""Jobs before they are submitted: their usual settings, changes of their text, and plans that tasks make."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nas.api.schemas import JobEdit, JobSubmission
+from nas.config import load_job, parse_job
+from nas.recipes import read_recipe
+from nas.service.jobs.task_process import TaskResult
+from nas.service.jobs.task_queue import TaskQueue
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.views.job_fields import changed
+from tests.errors import raises
+from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import Jobs
+
+API = "/api/v1"
+RECIPE = read_recipe("digits-cnn")
+
+
+def test_a_valid_job_has_its_usual_settings(client: TestClient) -> None:
+    found = client.post(f"{API}/jobs/check", json={"job": SMALL_JOB + "constraints: {latency_ms: {max: 0.5}}\n"}).json()
+    fields = found["fields"]
+    assert (fields["epochs"], fields["evaluations"], fields["minutes"]) == (4, 30, None)
+    assert fields["hardware"] == ["cpu-1-thread"]
+    assert [one["name"] for one in fields["metrics"] if one["is_objective"]] == ["accuracy", "latency_ms"]
+    assert [(one["limit_name"], one["maximum"]) for one in fields["metrics"] if one["maximum"]] == [("latency_ms", 0.5)]
+    broken = client.post(f"{API}/jobs/check", json={"job": SMALL_JOB + "constrains: {}\n"}).json()
+    assert (broken["ok"], broken["fields"]) == (False, None)
+
+
+def test_a_trained_supernet_has_no_epochs(client: TestClient) -> None:
+    job = "name: b\ndata: {name: digits}\nsupernet: {from: small-1}\n"
+    assert parse_job(job, source="job").supernet.from_ == "small-1"
+    found = client.post(f"{API}/jobs/check", json={"job": job}).json()
+    assert [error["field"] for error in found["errors"]] == ["supernet.from"]  # there is no such run
+
+
+def test_values_are_changed_and_comments_stay(client: TestClient) -> None:
+    changes = {"search.evaluations": 80, "constraints.latency_ms.max": 0.03, "search.minutes": None}
+    made = client.post(f"{API}/jobs/edit", json={"job": RECIPE, "changes": changes}).json()["job"]
+    assert made.count("#") == RECIPE.count("#")
+    job = parse_job(made, source="job")
+    assert (job.search.evaluations, job.constraints["latency_ms"].max) == (80, 0.03)
+    answer = client.post(f"{API}/jobs/edit", json={"job": "a: [", "changes": changes})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems#job.invalid-yaml")
+
+
+def test_other_profiles_rename_what_is_timed_on_them() -> None:
+    text = RECIPE + "constraints: {latency_ms: {max: 0.5}, macs: {max: 30000.0}}\n"
+    two = changed(JobEdit(job=text, changes={"hardware": ("cpu-1-thread", "cpu-2-threads")})).job
+    job = parse_job(two, source="job")
+    assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "latency_ms@cpu-2-threads")
+    assert set(job.constraints) == {"latency_ms@cpu-1-thread", "latency_ms@cpu-2-threads", "macs"}
+    one = changed(JobEdit(job=two, changes={"hardware": ("cpu-2-threads",)})).job
+    job = parse_job(one, source="job")
+    assert job.objectives == ("accuracy", "latency_ms")
+    assert {name: bounds.max for name, bounds in job.constraints.items()} == {"latency_ms": 0.5, "macs": 30000.0}
+    assert changed(JobEdit(job=RECIPE, changes={"hardware": ("cpu-1-thread",)})).job == RECIPE
+
+
+def test_a_plan_is_made_by_a_task(service: Service, jobs: Jobs, settings: ServiceSettings) -> None:
+    made = service.plans.request(JobSubmission(job=RECIPE, hardware=("cpu-2-threads",)))
+    assert (made.status, made.result) == ("queued", None)
+    path = settings.plans / made.plan / "job.yaml"
+    assert load_job(path).hardware == ("cpu-2-threads",)
+    queue = TaskQueue(service.state, jobs)
+    queue.look()
+    queue.tick({})
+    [command] = jobs.started.values()
+    assert command[command.index("plan") :] == (
+        "plan",
+        str(path.absolute()),
+        "--runs",
+        str(settings.runs.root),
+        "--json",
+    )
+    TaskResult(0, json.dumps({"space": {"size": 9}}), "").write(path.with_name("result.json"))
+    queue.look()
+    queue.tick({})
+    assert service.plans.get(made.plan).result == {"space": {"size": 9}}
+    assert not path.exists()
+    with raises("plan.unknown", "plan-0"):
+        service.plans.get("plan-0")
+
+
+def test_the_reason_of_a_failed_plan_names_no_path_of_the_server(
+    service: Service, jobs: Jobs, settings: ServiceSettings
+) -> None:
+    made = service.plans.request(JobSubmission(job=RECIPE))
+    path = (settings.plans / made.plan / "job.yaml").absolute()
+    queue = TaskQueue(service.state, jobs)
+    queue.look()
+    queue.tick({})
+    TaskResult(1, "", f"error: {path}: search.batch: too large").write(path.with_name("result.json"))
+    queue.look()
+    queue.tick({})
+    assert service.plans.get(made.plan).reason == "job: search.batch: too large"
+
+
+@pytest.mark.parametrize("job", ["a: [", SMALL_JOB.replace("epochs: 4", "epochs: -4")])
+def test_a_job_with_errors_has_no_plan(service: Service, job: str) -> None:
+    with raises("job.invalid-yaml" if job == "a: [" else "job.invalid-value"):
+        service.plans.request(JobSubmission(job=job))
+    assert not service.state.open_tasks()
