@@ -25,11 +25,11 @@ export function showPredictors(place, list, predictors, metrics) {
   }));
   const traces = series.flatMap(({ name, steps, kendall_tau, ridge, colour, symbol }) => [
     {
-      type: "scatter", mode: "lines", x: steps, y: ridge, line: { color: colour, width: 1.4, dash: "dot" },
+      name: `${name}, ridge`, type: "scatter", mode: "lines", x: steps, y: ridge, line: { color: colour, width: 1.4, dash: "dot" },
       hovertemplate: `ridge, ${charts.escapeText(name)}: %{y:.3f}<extra></extra>`,
     },
     {
-      type: "scatter", mode: "lines+markers", x: steps, y: kendall_tau, line: { color: colour, width: 2 }, marker: { symbol, size: 7 },
+      name, type: "scatter", mode: "lines+markers", x: steps, y: kendall_tau, line: { color: colour, width: 2 }, marker: { symbol, size: 7 },
       hovertemplate: `${charts.escapeText(name)}: %{y:.3f}<extra></extra>`,
     },
   ]);

@@ -45,6 +45,7 @@ export class FrontChart {
     });
     const isWired = Boolean(this.chart.on);
     Plotly.react(this.chart, this.series.filter((one) => !isMany(one)).map((one) => this.trace(one)), layout, charts.CONFIG);
+    this.figure = () => ({ data: this.series.map((one) => this.trace(one)), layout });
     if (!isWired) {
       for (const event of ["plotly_relayout", "plotly_relayouting"]) this.chart.on(event, () => this.place(this.chosen));
     }
@@ -69,6 +70,7 @@ export class FrontChart {
     });
     const isThin = one.symbol === "x-thin";
     return {
+      name: one.name, showlegend: this.series.findLast(({ name }) => name === one.name) === one,
       type: "scatter", mode: [one.line && "lines", one.symbol && "markers"].filter(Boolean).join("+"), x: one.x, y: one.y,
       line: { color: one.colour, width: one.errors ? 2 : 1.4, dash: one.line || "solid", shape: one.steps ? "hv" : "linear" },
       marker: {

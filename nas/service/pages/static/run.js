@@ -6,8 +6,10 @@ import { drawArchitecture } from "./architecture.js";
 import * as charts from "./charts.js";
 import { chooser } from "./choose.js";
 import { showConvergence, showPredictors } from "./curves.js";
+import { downloadable, downloadableSvg } from "./download.js";
 import { FrontChart, factsOf } from "./front.js";
 import { Limit } from "./limit.js";
+import { described } from "./metrics.js";
 import { refresh, repeat } from "./live.js";
 
 const at = (id) => document.getElementById(id);
@@ -193,9 +195,21 @@ async function showResults() {
     if (isPredicted) showPredictors(at("predictors"), at("predictors-legend"), data.predictors, data.metrics);
   }
 
+  function offerDownloads() {
+    const shown = (id) => () => at(id);
+    downloadable(at("legend"), { name: `${run}-front`, title: `${run}: Pareto front`, figure: () => chart.figure() });
+    downloadable(at("convergence"), { name: `${run}-convergence`, title: `${run}: convergence`, figure: shown("convergence") });
+    downloadable(at("predictors-legend"), { name: `${run}-predictors`, title: `${run}: predictor quality`, figure: shown("predictors") });
+    downloadableSvg(at("architecture"), {
+      name: `${run}-architecture`, svg: () => at("architecture").querySelector("svg"),
+      rows: () => [["choice", "option"], ...described(data.measured.keys[chosen], data.choices)],
+    });
+  }
+
   charts.drawn(at("front-chart"), show);
   // The front is drawn first, and the page stays responsive while the curves are drawn.
   requestAnimationFrame(() => setTimeout(() => charts.drawn(at("head"), showCurves)));
+  offerDownloads();
   at("unselect").addEventListener("click", () => select(null));
   document.addEventListener("click", ({ target }) => {
     const row = target.closest("#members tr[data-key]");

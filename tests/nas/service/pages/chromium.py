@@ -34,10 +34,10 @@ Theme = Literal["light", "dark"]
 
 
 class Chromium:
-    """A browser with one window."""
+    """A browser with one window, and the folder of what it downloads."""
 
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
+    def __init__(self, driver: webdriver.Chrome, downloads: Path) -> None:
+        self.driver, self.downloads = driver, downloads
 
     def look(self, *, width: int = 1280, theme: Theme = "light") -> None:
         """Takes on a window's width, in CSS pixels, and a theme."""
@@ -106,10 +106,11 @@ def running_chromium(downloads: Path) -> Iterator[Chromium]:
     options.binary_location = browser
     for option in _OPTIONS:
         options.add_argument(option)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     started = webdriver.Chrome(options=options, service=DriverService(driver))
+    allowed = {"behavior": "allow", "downloadPath": str(downloads)}  # several without a question
+    started.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
     try:
-        yield Chromium(started)
+        yield Chromium(started, downloads)
     finally:
         started.quit()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -242,6 +245,32 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
     n_left_out = len(largest) - len(point.described)
     assert text.count("left out") == n_left_out
     assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
+
+
+def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: Server) -> None:
+    open_settled(chromium, f"{made.url}/runs/plain-1")
+    report = made.service.results.report("plain-1")
+    paths = []
+    for button in chromium.all(".downloads button"):
+        name, kind = str(button.get_attribute("aria-label")).split()[1::2]
+        paths.append(chromium.downloads / f"{name}.{kind.lower()}")
+        button.click()  # by the mouse: without a user, browsers allow ten downloads
+        chromium.until(paths[-1].is_file)
+    assert {path.stem for path in paths} >= {"plain-1-front", "plain-1-convergence", "plain-1-predictors"}
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+        elif path.suffix == ".svg":
+            texts = "".join(ElementTree.parse(path).getroot().itertext())
+            assert "plain-1: " in texts or path.stem.endswith("architecture")
+    rows = list(csv.DictReader((chromium.downloads / "plain-1-front.csv").read_text(encoding="utf-8").splitlines()))
+    front = [[float(value) for value in list(row.values())[1:]] for row in rows if row["series"].startswith("front")]
+    for found, point in zip(front, report.front, strict=True):
+        latency, share = point.values[LATENCY], point.values["accuracy"]
+        expected = [latency, 100 * share, point.errors[LATENCY], 100 * point.errors["accuracy"]]
+        assert found == pytest.approx(expected)
+    assert not chromium.complaints()
 
 
 def test_the_front_is_sorted_and_turned_by_keyboard(chromium: Chromium, made: Server) -> None:
