@@ -135,10 +135,15 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment has no measurement, and the environment in which it failed."""
+    """Why one deployment has no measurement, and the environment in which it failed.
+
+    Attributes:
+        too_noisy: whether it was measured, and the noise of the machine exceeded what is accepted.
+    """
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)
+    too_noisy: bool = False
 
 
 class LatencyProfiler(Protocol):

@@ -21,9 +21,11 @@ def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any])
     # Above the quota, the kernel would stop the process in the middle of runs.
     for source, n_cpus in (("the process may use", allowed), ("the cgroup quota grants the time of", quota)):
         if n_cpus is not None and n_cpus < profile.threads:
+            n = profile.threads
+            needs = f"{n} CPUs, one per thread," if n > 1 else "one CPU"
+            advice = "choose a profile with fewer threads, or allow more CPUs" if n > 1 else "allow it one CPU"
             raise ProfileError(
-                f"profile {profile.name} needs {profile.threads} CPUs, one per thread, and {source} {n_cpus:g} on {host}; "
-                "choose a profile with fewer threads, or allow more CPUs",
+                f"profile {profile.name} needs {needs} and {source} {n_cpus:g} on {host}; {advice}",
                 code="profile.too-few-cpus",
             )
     provider, available = profile.provider, environment["available_providers"]

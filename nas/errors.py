@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+_QUOTED = 80
+"""Characters of a name that an error quotes."""
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, cut to a line."""
+    shown = repr(text)
+    return shown if len(shown) <= _QUOTED else f"{shown[: _QUOTED - 3]}... ({len(text):,} characters)"
+
 
 class NasError(Exception):
     """Base of all errors of this package; the message says what came, what was expected and what to do.
@@ -46,13 +55,13 @@ class UnknownNameError(NasError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
         self.kind = kind
         known = list(known)
-        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        near = get_close_matches(name[:_QUOTED], [k for k in known if k != name], n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else "."
         listed = ", ".join(known[:20]) if known else "none"
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
-        super().__init__(f"{prefix}unknown {kind} {name!r}{ask} Known: {listed}.{tail}", code=code)
+        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask} Known: {listed}.{tail}", code=code)
 
 
 class StoreError(NasError):

@@ -100,7 +100,7 @@ class WorkerProfiler:
         pending = list(range(len(batch)))
         for pause_s in (0.0, *RETRY_PAUSES_S, LAST_PAUSE_S):
             if pause_s == LAST_PAUSE_S:
-                pending = [i for i in pending if isinstance(keep_best(attempts[i]), LatencyFailure)]
+                pending = [i for i in pending if isinstance(self._best(attempts[i]), LatencyFailure)]
             if not pending:
                 break
             if pause_s == LAST_PAUSE_S or (pause_s and 2 * len(pending) > len(batch)):
@@ -108,7 +108,10 @@ class WorkerProfiler:
             for i, result in self._measure_surviving(batch, pending, longer=longer).items():
                 attempts[i].append(result)
             pending = [i for i in pending if isinstance(last := attempts[i][-1], LatencyMeasurement) and last.noisy]
-        return [keep_best(found) for found in attempts]
+        return [self._best(found) for found in attempts]
+
+    def _best(self, attempts: Sequence[Result]) -> Result:
+        return keep_best(attempts, threads=self._profile.threads)
 
     def _measure_surviving(
         self, batch: Sequence[Deployment], which: Sequence[int], *, longer: bool

@@ -20,6 +20,8 @@ LEAST_SESSION_NOISE = 0.15
 """Relative, of the time to create a session: the fastest of six varies by 4 to 7 % (one deviation) between processes."""
 LEAST_PEAK_NOISE_MIB = 1 / 8
 """The peaks of larger networks varied by this much even where those of the two sentinels were equal."""
+_MOST_PERCENT = 10.0
+"""Larger shares are factors in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,13 @@ def results(
     return [_result(deployment, graphs, noise, about, profile, seconds=own_s) for deployment in deployments]
 
 
-def keep_best(attempts: Sequence[Result]) -> Result:
+def keep_best(attempts: Sequence[Result], *, threads: int = 1) -> Result:
     """The last attempt if it is quiet or failed, else the one of least resolution, widened to the range of all attempts.
 
     A resolution wider than `MAX_RESOLUTION` is a failure.
+
+    Args:
+        threads: of the profile.
     """
     last = attempts[-1]
     if isinstance(last, LatencyFailure):
@@ -89,9 +94,15 @@ def keep_best(attempts: Sequence[Result]) -> Result:
         spread = (max(values) - min(values)) / best.latency_ms
         best = replace(best, resolution=max(best.resolution, spread))
     if best.resolution > MAX_RESOLUTION:
-        uncertain = f"latency is uncertain by {best.resolution:.0%} after {len(attempts)} measurements"
-        advice = "stop other load on the machine, reserve CPUs, or choose a profile with fewer threads"
-        return LatencyFailure(f"{uncertain}, expected at most {MAX_RESOLUTION:.0%}; {advice}", best.environment)
+        by = f"{best.resolution:.0%}" if best.resolution <= _MOST_PERCENT else f"a factor of {1 + best.resolution:.0f}"
+        advice = ["stop other load on the machine", "reserve CPUs"]
+        advice += ["choose a profile with fewer threads"] if threads > 1 else []
+        return LatencyFailure(
+            f"latency is uncertain by {by} after {len(attempts)} measurements, expected at most {MAX_RESOLUTION:.0%}; "
+            f"{', or '.join([', '.join(advice[:-1]), advice[-1]])}",
+            best.environment,
+            too_noisy=True,
+        )
     return replace(best, seconds=sum(found.seconds for found in measured))
 
 

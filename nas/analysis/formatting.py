@@ -25,6 +25,10 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
 }
 
 
+_MOST_PERCENT = 10.0
+"""Larger shares are shown as factors."""
+
+
 def shown_scale(objective: Objective) -> float:
     """The factor from the stored unit to the unit shown (accuracy: share to per cent)."""
     return _SHOWN[objective.metric][2]
@@ -73,13 +77,36 @@ def miss_text(miss: NearestInfeasible) -> str:
         bound = constraint.maximum if above else constraint.minimum
         assert bound is not None  # it is broken
         word = "at most" if above else "at least"
-        share = 100 * abs(value - bound) / (abs(bound) or 1.0)
-        decimals = 2 if share < 1 else 1 if share < 100 else 0
+        share = abs(value - bound) / (abs(bound) or 1.0)
+        excess = f"{share_text(share)} {'over' if above else 'under'}"
+        if share > _MOST_PERCENT and bound:
+            excess = f"{share_text(value / bound)} as much"
         shown = value * shown_scale(constraint.metric)
         digits = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:.0f}"  # enough to differ from a bound close by
-        beyond = f"{word} {bound_text(constraint.metric, bound)}: {share:.{decimals}f} % {'over' if above else 'under'}"
+        beyond = f"{word} {bound_text(constraint.metric, bound)}: {excess}"
         texts.append(f"{constraint.metric.name} {digits} {shown_unit(constraint.metric)} ({beyond})")
     return ", ".join(texts)
+
+
+def share_text(share: float) -> str:
+    """A share of at least 0 in per cent, ``15.5 %``; above 1,000 % as a factor: ``23 times``."""
+    if share > _MOST_PERCENT:
+        return f"{share:.3g} times" if share < 1000 else f"{share:.0f} times"
+    decimals = 2 if share < 0.01 else 1 if share < 1 else 0
+    return f"{100 * share:.{decimals}f} %"
+
+
+def prediction_error_text(objective: Objective, errors: Mapping[str, float | None]) -> str:
+    """The error of predictions: ``RMSE 1.2 points`` of an accuracy, ``MAPE 4.96 %`` of others; "" if unknown.
+
+    Args:
+        errors: ``rmse``, in the objective's unit, and ``mape``, a share.
+    """
+    if objective.metric == "accuracy":
+        rmse = errors.get("rmse")
+        return "" if rmse is None else f"RMSE {100 * rmse:.3g} points"
+    mape = errors.get("mape")
+    return "" if mape is None else f"MAPE {share_text(mape)}"
 
 
 def _decimals(spread: float) -> int:
@@ -114,6 +141,25 @@ def _range(values: Sequence[Option]) -> str:
     if len(numbers) > 1:
         return f"{numbers[0]}–{numbers[-1]}"
     return "/".join(dict.fromkeys(map(str, values)))
+
+
+def guidance_text(algorithm: str, models_from: int | None, budget: int | None) -> str:
+    """From which evaluation on models choose the networks of a search; "" for an algorithm without models.
+
+    Args:
+        models_from: the number of that evaluation.
+        budget: evaluations of the search; None where only time limits it.
+    """
+    if models_from is None:
+        return ""
+    if budget is None or models_from <= budget:
+        return (
+            f"{algorithm}: models choose from evaluation {models_from} on; networks before it are spread over the space"
+        )
+    return (
+        f"{algorithm}: {budget} evaluations end before there are models, which choose from evaluation {models_from} on; "
+        "all networks are spread over the space"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from nas.analysis.formatting import format_value, miss_text
 from nas.analysis.fronts import best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.analysis.network_values import Point, minimised_of, values_of
 from nas.analysis.report import RunReport
-from nas.errors import SelectionError
+from nas.errors import SelectionError, quoted
 from nas.problem import pareto
 from nas.problem.objectives import Constraint, Objective
 
@@ -135,7 +135,9 @@ def best_within(report: RunReport, expression: str) -> Point:
     point = report.nearest.point
     texts = [f"{m.name} {format_value(m, point.values[m.name], point.errors[m.name])}" for m in report.columns]
     broken = miss_text(report.nearest.miss) or "a limit with < or >, by a value at its bound"
-    problem = f"no measured network of run {report.run!r} satisfies {expression.strip()!r}; the nearest is {point.key}"
+    problem = (
+        f"no measured network of run {report.run!r} satisfies {quoted(expression.strip())}; the nearest is {point.key}"
+    )
     text = f"{problem} with {', '.join(texts)}; it violates {broken}"
     raise SelectionError(text, code="selection.nothing-satisfies")
 
@@ -148,7 +150,9 @@ def by_key(report: RunReport, key: str) -> Point:
     """
     place = report.candidates.places.get(key)
     if place is None:
-        problem = f"run {report.run!r} has no measured network with the key {key!r}; `nas show {report.run}` lists some"
+        problem = (
+            f"run {report.run!r} has no measured network with the key {quoted(key)}; `nas show {report.run}` lists some"
+        )
         raise SelectionError(problem, code="selection.unknown-network")
     return report.candidates[place]
 
@@ -198,24 +202,22 @@ def _nothing_measured(report: RunReport) -> SelectionError:
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
     def malformed(problem: str) -> SelectionError:
-        return SelectionError(f"--select {expression!r}: {problem}", code="selection.malformed")
+        return SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.malformed")
 
     matched = _TERM.fullmatch(term)
     if matched is None:
-        problem = (
-            f"{term.strip()!r} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}"
-        )
+        problem = f"{quoted(term.strip())} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}"
         raise malformed(problem)
     objective = Objective.parse(matched["name"], profiles, where="--select")
     if objective not in metrics:
         problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
-        raise SelectionError(f"--select {expression!r}: {problem}", code="selection.unknown-metric")
+        raise SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.unknown-metric")
     try:
         bound = float(matched["bound"])
     except ValueError:
         bound = float("nan")
     if not np.isfinite(bound):
-        raise malformed(f"{matched['bound']!r} is not a finite number; expected one as in {_EXAMPLE}")
+        raise malformed(f"{quoted(matched['bound'])} is not a finite number; expected one as in {_EXAMPLE}")
     if objective.metric == "accuracy" and bound > 1:
         raise malformed(f"accuracy is a share between 0 and 1; write accuracy{matched['sign']}{bound / 100:g}")
     return Limit(objective, matched["sign"], bound)

@@ -61,6 +61,11 @@ class PredictorAccuracy:
         return float(np.sqrt(np.mean((self.predicted - self.measured) ** 2)))
 
     @property
+    def errors(self) -> dict[str, float | None]:
+        """``mape`` and ``rmse``; None where it is undefined."""
+        return {"mape": None if math.isnan(self.mape) else self.mape, "rmse": self.rmse}
+
+    @property
     def bias(self) -> float:
         """Mean of predicted minus measured, in the objective's unit."""
         return float(np.mean(self.predicted - self.measured))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from nas.analysis import fronts
-from nas.analysis.formatting import format_value
+from nas.analysis.failures import too_noisy
+from nas.analysis.formatting import format_value, guidance_text
 from nas.analysis.fronts import Nearest
 from nas.analysis.network_values import Point, Points
 from nas.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
 from nas.analysis.significance import compare
 from nas.errors import StoreError, UnknownNameError
+from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.store.base import Fit, RunStatus, RunStore
+from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
 Anchor = Literal["smallest", "largest"]
@@ -41,12 +44,17 @@ class RunReport:
         metrics: what every measured network has a value of: the objectives, and what only constraints are on.
         constraints: what a network must satisfy to be on a front.
         numbers: the number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
+        n_known: networks that a warm start knew, which are evaluated beside the budget.
         budget: evaluations that the job allows; None where only time limits it.
+        algorithm: its name in job files.
+        models_from: the number of the first evaluation that models chose, or will choose if none before it fails; None for
+            an algorithm without models, and in runs of version 0.1 without any.
         evaluated: measured architectures in the order evaluated, with their search values.
         candidates: measured architectures in the order evaluated, with their final values where they were measured again
             (without those where that failed): what a selection chooses from.
         measured_again: whether any candidate has final values.
         noisy: keys of measured architectures with a value of more noise than the protocol wants.
+        too_noisy: those of `failed` of which nothing failed but for the noise of the machine.
         failed: reasons by key of each architecture with a failed measurement.
         screened_out: reasons by key of each architecture that was skipped before all of its measurements.
         front: the measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
@@ -75,11 +83,15 @@ class RunReport:
     constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
     numbers: Mapping[str, int]
+    n_known: int
     budget: int | None
+    algorithm: str
+    models_from: int | None
     evaluated: Points
     candidates: Points
     measured_again: bool
     noisy: frozenset[str]
+    too_noisy: frozenset[str]
     failed: Mapping[str, str]
     screened_out: Mapping[str, str]
     front: tuple[Point, ...]
@@ -95,8 +107,8 @@ class RunReport:
 
     @property
     def n_evaluations(self) -> int:
-        """Architectures evaluated, failed ones included."""
-        return len(self.numbers)
+        """Evaluations of the budget, failed ones included."""
+        return len(self.numbers) - self.n_known
 
     @property
     def primary(self) -> Objective:
@@ -107,6 +119,33 @@ class RunReport:
     def columns(self) -> tuple[Objective, ...]:
         """The metrics to show of a network: the objectives, and what only constraints are on."""
         return tuple(metrics_of(self.objectives, self.constraints))
+
+    @property
+    def counts(self) -> EvaluationCounts:
+        """The evaluated networks by their results."""
+        n_noisy, n_too_noisy = len(self.noisy), len(self.too_noisy)
+        return EvaluationCounts(
+            measured=len(self.evaluated) - n_noisy,
+            noisy=n_noisy,
+            screened_out=len(self.screened_out),
+            too_noisy=n_too_noisy,
+            failed=len(self.failed) - n_too_noisy,
+        )
+
+    @property
+    def evaluations_text(self) -> str:
+        """``10 evaluations and 40 known networks: 48 measured, 2 failed``."""
+        return evaluations_text(self.n_evaluations, self.counts, known=self.n_known)
+
+    @property
+    def guidance(self) -> str:
+        """From which evaluation on models choose, or that none was fitted; "" for an algorithm without models."""
+        if self.models_from is None or self.predictors or self.status is not RunStatus.FINISHED:
+            return guidance_text(self.algorithm, self.models_from, self.budget)
+        return (
+            f"{self.algorithm}: no model was fitted in {self.n_evaluations} evaluations; models choose from evaluation "
+            f"{self.models_from} on, or later where networks fail or are skipped"
+        )
 
     @property
     def cost(self) -> Objective:
@@ -161,6 +200,7 @@ def build_report(
     objectives = every if profile is None else fronts.of_profile(every, profile)
     steps = steps or RecordedSteps.of(store)
     measured = MeasuredRun(store, search, state.finalists, steps.asks)
+    failed = measured.failures()
 
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
@@ -181,12 +221,16 @@ def build_report(
         constraints=constraints,
         profiles=search.profiles if profile is None else (profile,),
         numbers={architecture.key: n for n, architecture in enumerate(measured.evaluated, start=1)},
+        n_known=sum(architecture in measured.evaluated for architecture in search.known),
         budget=None if state.budget is None else state.budget.evaluations,
+        algorithm=search.algorithm,
+        models_from=_first_modelled(steps, search),
         evaluated=evaluated,
         candidates=candidates,
         measured_again=bool(candidates.final.any()),
         noisy=measured.noisy(),
-        failed=measured.failures(),
+        too_noisy=too_noisy(store, search) & failed.keys() if failed else frozenset(),
+        failed=failed,
         screened_out=measured.screened_out(),
         front=front,
         fronts={
@@ -197,7 +241,7 @@ def build_report(
         nearest=None if front else fronts.nearest_of(chosen, constraints),
         anchors=_anchors(measured, space),
         reference=corner,
-        hypervolume=_history(measured, evaluated, objectives, constraints, corner),
+        hypervolume=_history(measured, evaluated, objectives, constraints, corner, search.n_spent),
         front_hypervolume=fronts.front_hypervolume(front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
@@ -213,12 +257,21 @@ def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
 
 def _history(
     measured: MeasuredRun, evaluated: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint],
-    reference: Mapping[str, float],
+    reference: Mapping[str, float], n_spent: Callable[[int], int],
 ) -> tuple[tuple[int, float], ...]:  # fmt: skip
     if not reference or not evaluated:
         return ()
-    numbers = [n for n, architecture in enumerate(measured.evaluated, start=1) if architecture in measured.complete]
+    places = enumerate(measured.evaluated, start=1)
+    numbers = [n_spent(place) for place, architecture in places if architecture in measured.complete]
     return tuple(zip(numbers, fronts.hypervolumes(evaluated, objectives, constraints, reference), strict=True))
+
+
+def _first_modelled(steps: RecordedSteps, search: SearchFacts) -> int | None:
+    """The number of the first evaluation after a fit; without one, as it was foreseen when the run began."""
+    if not steps.fits:
+        return search.models_from
+    first = min(fit.step for fit in steps.fits)
+    return search.n_spent(sum(map(len, steps.asks[:first]))) + 1
 
 
 def _predictors(fits: Sequence[Fit], objectives: Sequence[Objective]) -> dict[str, PredictorReport]:

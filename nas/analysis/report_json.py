@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from nas.analysis.fronts import Nearest
@@ -20,6 +21,8 @@ def search_json(report: RunReport) -> dict[str, Any]:
         "run": report.run,
         "status": str(report.status),
         "evaluations": report.n_evaluations,
+        "known": report.n_known,
+        "counts": asdict(report.counts),
         "front": list(map(point_json, report.front)),
         "nearest": None if report.nearest is None else nearest_json(report.nearest),
         "anchors": {"smallest": None, "largest": None} | {n: point_json(point) for n, point in report.anchors.items()},
@@ -48,6 +51,8 @@ def show_json(report: RunReport) -> dict[str, Any]:
             "history": [[n, value] for n, value in report.hypervolume],
         },
         "distinguishable": dict(report.distinguishable),
+        "algorithm": report.algorithm,
+        "models_from": report.models_from,
         "failed": dict(report.failed),
         "screened_out": dict(report.screened_out),
     }

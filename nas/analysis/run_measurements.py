@@ -89,8 +89,8 @@ class MeasuredRun:
         return rows
 
     def noisy(self) -> frozenset[str]:
-        """Keys of the complete architectures with a value of more noise than the protocol wants."""
-        n = 2 * self._n_metrics
+        """Keys of the complete architectures that the search measured with more noise than the protocol wants."""
+        n = self._n_metrics
         return frozenset(
             architecture.key
             for architecture in self.complete

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 RunKind = Literal["search", "training"]
-NetworkStatus = Literal["all", "front", "measured", "noisy", "failed", "screened-out"]
+NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "failed", "screened-out"]
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
-that, failed, or skipped before all of their measurements."""
+that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
 TaskStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 TaskKindName = Literal["export", "measurement", "plan"]
 RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
@@ -127,6 +127,16 @@ class Recipe(Schema):
     job: str | None = None  # Its text; None in lists
 
 
+class EvaluationCounts(Schema):
+    """Numbers of evaluated networks; each counts once, under its worst result."""
+
+    measured: int = 0
+    noisy: int = 0  # Measured, with the wider error of a noisy machine
+    screened_out: int = 0  # Skipped early by a staged evaluation
+    too_noisy: int = 0  # Without a value: the noise of the machine exceeded what is accepted
+    failed: int = 0  # Without a value for any other reason
+
+
 class RunSummary(Schema):
     """The status and progress of a run."""
 
@@ -142,8 +152,10 @@ class RunSummary(Schema):
     queue_position: int | None  # 1 for the run that starts next; None for those that are not queued
     started: datetime | None
     ended: datetime | None
-    evaluations: int
+    evaluations: int  # Of the budget, failed ones included
     evaluations_wanted: int
+    known: int = 0  # Networks that a warm start knew, which are evaluated beside the budget
+    counts: EvaluationCounts = EvaluationCounts()  # Of the evaluations and the known networks
     epoch: int
     epochs: int  # 0 where the job starts from a trained supernet
     damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
@@ -194,6 +206,9 @@ class RunDetail(RunSummary):
     profiles: tuple[str, ...]
     precisions: tuple[str, ...]
     algorithm: str | None
+    models_from: int | None = None
+    """The number of the first evaluation that models chose, or will choose if none before it fails; None for an algorithm
+    without models."""
     front_size: int
     hypervolume: float | None  # Of the front, in the objectives' units multiplied
     reference: dict[str, float]  # Reference point of the hypervolume, by objective
@@ -218,7 +233,9 @@ class Network(Schema):
     fidelity: Literal["search", "final"]
     test: Figure | None  # Accuracy on the test split, which no search uses
     within_limits: bool  # Whether it satisfies the job's constraints
-    status: Literal["measured", "noisy", "failed", "screened-out", ""] = ""  # In lists of evaluated networks
+    status: Literal["measured", "noisy", "too-noisy", "failed", "screened-out", ""] = (
+        ""  # In lists of evaluated networks
+    )
     reason: str = ""  # Why it failed or was screened out
     evaluation: int | None = None  # Its number in the order of evaluation, from 1; in lists of evaluated networks
 
@@ -271,13 +288,16 @@ class Comparison(Schema):
 
 
 class ResumeRequest(Schema):
-    """A larger budget of a run; empty to continue with its budget."""
+    """What a resume changes: a larger budget, and whether failures are measured again; empty to continue as the run is."""
 
     evaluations: str | None = Field(
         default=None, description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$"
     )
     minutes: str | None = Field(
         default=None, description="A new budget of minutes, e.g. 30, or +10.", pattern=r"^\+?[0-9]{1,6}(\.[0-9]{1,6})?$"
+    )
+    retry_failed: bool = Field(
+        default=False, description="Measure again what failed or was too noisy, also in a finished run."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
 from nas.search.base import FeatureSource, SearchAlgorithm
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.registry import SearchProblem, make_algorithm, models_from
 from supernets.base import Supernet
 from supernets.data import Part
 from supernets.space import Architecture
@@ -28,9 +28,14 @@ _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput"})
 
 
 def build_algorithm(
-    prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = ()
-) -> SearchAlgorithm:
-    """The job's search algorithm over this supernet's space, given the evaluations of other runs."""
+    prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = (),
+    *, known: Sequence[Architecture] = (),
+) -> SearchAlgorithm:  # fmt: skip
+    """The job's search algorithm over this supernet's space, given the evaluations of other runs.
+
+    Args:
+        known: candidates of the warm start that the search evaluates first.
+    """
     job, config = prepared.job, prepared.config
     exact = {
         metric.name: partial(exact_values, supernet, job.precisions, metric.metric)
@@ -39,9 +44,15 @@ def build_algorithm(
     }
     problem = SearchProblem(
         prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
-        exact=exact, tune_seconds=config.search.tune_seconds, warm_start=warm_start,
+        exact=exact, tune_seconds=config.search.tune_seconds, warm_start=warm_start, known=known,
     )  # fmt: skip
     return make_algorithm(config.search.algorithm, problem)
+
+
+def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (), n_prior: int = 0) -> int | None:
+    """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
+    search = prepared.config.search
+    return models_from(search.algorithm, prepared.space, batch=search.batch, known=known, n_prior=n_prior)
 
 
 def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:

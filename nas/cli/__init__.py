@@ -10,6 +10,8 @@ import sys
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
+_LONGEST_WORD, _KEPT = 400, 60
+"""Characters of a word in a message: paths may be long, but a message is to be read."""
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
                 _end_unwritable(error)
             if not isinstance(error, Exception) or not _is_user_error(error):
                 raise
-            print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+            print(shortened("\n".join([f"error: {error}", *getattr(error, "__notes__", ())])), file=sys.stderr)
             sys.exit(1)
 
 
@@ -45,6 +47,16 @@ def _is_user_error(error: Exception) -> bool:
     from supernets.errors import SupernetError
 
     return isinstance(error, NasError | SupernetError | ProfilingError | PredictorError)
+
+
+def shortened(text: str) -> str:
+    """A message in which only the ends of overlong words are left, such as of a name that was pasted by mistake."""
+    import re
+
+    def ends(word: re.Match[str]) -> str:
+        return f"{word[0][:_KEPT]}... ({len(word[0]) - 2 * _KEPT:,} more characters) ...{word[0][-_KEPT:]}"
+
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", ends, text)
 
 
 def _end_unwritable(error: OSError) -> None:

@@ -69,7 +69,7 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
-DEFAULT_RUNS = Path("runs")
+DEFAULT_RUNS = Path("runs")  # as `nas.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nas.analysis.insight import Insight
     from nas.analysis.predictor_accuracy import PredictorAccuracy
     from nas.analysis.report import RunReport
+    from nas.problem.objectives import Objective
 
 _GENES = 5
 _LEAST_SHARE = 0.01
@@ -17,7 +18,8 @@ _LEAST_SHARE = 0.01
 
 def print_insight(report: RunReport, insight: Insight) -> None:
     lines = [_course(report, insight)]
-    lines += [_predictor_accuracy(name, found) for name, found in insight.predictor_accuracy.items()]
+    objectives = {o.name: o for o in report.objectives}
+    lines += [_predictor_accuracy(objectives[name], found) for name, found in insight.predictor_accuracy.items()]
     lines += [_importance(name, found) for name, found in insight.importance.items()]
     lines.append(_diversity(insight))
     print("\n".join(line for line in lines if line))
@@ -41,12 +43,14 @@ def _after(insight: Insight, position: int) -> str:
     return f" ({float(insight.timeline.seconds[position]) / 60:.1f} min)"
 
 
-def _predictor_accuracy(name: str, found: PredictorAccuracy) -> str:
-    metrics = [] if math.isnan(found.kendall_tau) else [f"Kendall tau {found.kendall_tau:.2f}"]
-    metrics += [] if math.isnan(found.mape) else [f"MAPE {found.mape:.2%}"]
-    shown = ", ".join([*metrics, f"{found.coverage:.0%} within their 90 % interval"])
+def _predictor_accuracy(objective: Objective, found: PredictorAccuracy) -> str:
+    from nas.analysis.formatting import prediction_error_text
+
+    tau = "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}"
+    error = prediction_error_text(objective, found.errors)
+    shown = ", ".join(filter(None, [tau, error, f"{100 * found.coverage:.0f} % within their 90 % interval"]))
     about = f"{len(found.step)} networks, chosen because they were promising"
-    return f"predicted against measured {name}: {shown} ({about})"
+    return f"predicted against measured {objective.name}: {shown} ({about})"
 
 
 def _importance(name: str, found: Importance) -> str:

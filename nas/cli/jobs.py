@@ -71,8 +71,8 @@ def plan(
         from nas.engine.preparation import preparing_new
         from nas.planning.plan import plan as make_plan
 
-        with preparing_new(loaded, "search", options, source=str(job)) as (prepared, _):
-            made = make_plan(prepared, time=time, inline=inline)
+        with preparing_new(loaded, "search", options, source=str(job)) as (prepared, reuse):
+            made = make_plan(prepared, reuse, time=time, inline=inline)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
@@ -91,6 +91,9 @@ def plan(
         print(made.warning)
     training = "the supernet is already trained" if made.epochs is None else f"{made.epochs} epochs of training"
     print(f"then: {training}, {made.evaluations} evaluations")
+    for line in (made.warm_start, made.guidance):
+        if line:
+            print(line)
     if made.times is not None:
         rows = [
             [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
@@ -152,6 +155,13 @@ def resume(
     minutes: Annotated[
         str | None, option("--minutes", help="A new total of minutes of searching, or +N to add N.")
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Measure again what failed or was too noisy, also in a finished run; costs no budget.",
+        ),
+    ] = False,
     log_to: LogTo = None,
     server: Annotated[
         str | None, option("--server", help="Resume a run of this server (NAS_SERVER is ignored here).")
@@ -169,11 +179,11 @@ def resume(
         raise typer.BadParameter(f"{option} is for runs on {'a server' if server is None else 'this machine'}")
     if server is not None:
         with server_client(server, token, token_file) as client:
-            queued = client.resume(run, evaluations=evaluations, minutes=minutes)
+            queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         if as_json:
             return print_json(queued.model_dump(mode="json"))
         return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
-    from nas.errors import UnknownNameError
+    from nas.errors import StoreError, UnknownNameError
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
@@ -181,9 +191,9 @@ def resume(
         with driving(runs, inline=inline, address=address, log_to=log_to) as options:
             from nas.engine.driver import resume as resume_run
 
-            resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes)
-    except UnknownNameError as error:
-        if elsewhere:
+            resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
+    except (UnknownNameError, StoreError) as error:
+        if elsewhere and error.code in ("run.unknown", "store.no-folder"):
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")
         raise
     return finish(resumed, as_json)

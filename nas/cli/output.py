@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nas.analysis.failures import FailedNetwork
     from nas.analysis.finetuned_runs import Finetuning
     from nas.analysis.finetuning_improvement import Improvement
+    from nas.analysis.report import RunReport
+    from nas.engine.run import Run
 
 
-def print_training(made: dict[str, Any]) -> None:
-    print(f"{made['run']}: training, {made['status']}, epoch {made['epoch']} of {made['epochs']}")
+def print_training(made: dict[str, Any], *, following: str = "") -> None:
+    reason = f"; {made['reason']}" if made["reason"] else ""
+    print(f"{made['run']}: training, {made['status']}, epoch {made['epoch']} of {made['epochs']}{reason}")
+    if following:
+        print(f"next: {following}")
     rows = [
         [str(e["epoch"]), f"{e['loss']:.4f}", f"{e['largest']:.2%}", f"{e['smallest']:.2%}", f"{e['seconds']:.0f}"]
         for e in made["history"]
@@ -41,13 +47,20 @@ def print_nested(found: Any, expression: str) -> None:
     print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
 
 
-def print_report(report: Any, *, live: bool = False) -> None:
-    from nas.analysis.formatting import constraint_text, miss_text
+def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
+    """Prints a search: its state, front, anchors and predictors."""
+    from nas.analysis.formatting import constraint_text, miss_text, prediction_error_text
     from nas.store.base import shown_status
 
     status = shown_status(report.status, live=live)
     reason = f"; {report.reason}" if report.reason else ""
-    print(f"{report.run}: {status}, {report.n_evaluations} evaluations{reason}")
+    print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
+    if following := run.next_command:
+        print(f"next: {following}")
+    if report.counts.unmeasured:
+        print(
+            f"{report.counts.unmeasured} could not be measured; for the reasons: {run.folder.command('show')} --failed"
+        )
     if report.constraints:
         print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
     if report.nearest is not None and report.nearest.miss.broken:
@@ -62,16 +75,12 @@ def print_report(report: Any, *, live: bool = False) -> None:
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
         print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference})")
-    if not report.predictors:
-        print("predictors: none (only the guided search fits them, after its first evaluations)")
+    print(report.guidance or f"{report.algorithm or 'the search'}: no predictors were fitted")
     for name, predictor in report.predictors.items():
-        quality = predictor.latest
-        values = [
-            f"{label} {quality[key]:{form}}"
-            for key, label, form in (("kendall_tau", "Kendall tau", ".2f"), ("mape", "MAPE", ".2%"))
-            if quality.get(key) is not None
-        ]
-        print(f"predictor of {name}: {', '.join([quality.get('model', '?'), *values])} (cross-validated)")
+        quality, objective = predictor.latest, next(o for o in report.objectives if o.name == name)
+        tau = "" if quality.get("kendall_tau") is None else f"Kendall tau {quality['kendall_tau']:.2f}"
+        values = [quality.get("model", "?"), tau, prediction_error_text(objective, quality)]
+        print(f"predictor of {name}: {', '.join(filter(None, values))} (cross-validated)")
 
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
@@ -84,6 +93,23 @@ def print_selection(report: Any, selected: Any, best: Any) -> None:
     if replaced:
         print(f"replaces the job's constraints: {replaced}")
     print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
+
+
+def print_failures(run: str, found: Sequence[FailedNetwork], *, retry: str) -> None:
+    """Prints the networks that could not be measured, and the command that tries them again."""
+    if not found:
+        return print(f"{run}: no measurement failed")
+    rows = []
+    for network in found:
+        reasons: dict[tuple[str, str, int], list[str]] = {}
+        for m in network.measurements:
+            longer = " (longer protocol)" if m.fidelity == "final" else " (test part)" if m.fidelity == "test" else ""
+            reasons.setdefault((str(m.result), m.reason, m.attempts), []).append(f"{m.metric}{longer}")
+        for i, ((result, reason, attempts), metrics) in enumerate(reasons.items()):
+            rows.append(["" if i else network.key, result, ", ".join(metrics), str(attempts), reason])
+    print(f"{run}: {len(found)} networks could not be measured")
+    print_table(["network", "result", "metrics", "attempts", "reason"], rows)
+    return print(f"next: {retry}")
 
 
 def number(report: Any, point: Any) -> str:

@@ -210,7 +210,9 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
     if last is None or last.status != "finished":
         end = "no status received" if last is None else last.status
         reason = f": {last.reason}" if last is not None and last.reason else ""
-        raise ServiceError(f"{run}: {end}{reason}", code="run.not-finished")
+        error = ServiceError(f"{run}: {end}{reason}", code="run.not-finished")
+        error.add_note(f"next: nas resume {run} --server {client.server} (its log: nas logs {run})")
+        raise error
     if not as_json:
         print(f"{run}: finished, {_progress(last)}\nnext: nas fetch {run}")
 
@@ -244,4 +246,8 @@ def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
 def _progress(summary: RunSummary) -> str:
     if summary.kind == "training" or summary.epoch < summary.epochs:
         return f"{summary.epoch} of {summary.epochs} epochs"
-    return f"{summary.evaluations} of {summary.evaluations_wanted} evaluations"
+    from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
+
+    counts = EvaluationCounts(**summary.counts.model_dump())
+    text = evaluations_text(summary.evaluations_wanted, counts, known=summary.known)
+    return f"{summary.evaluations} of {text}"

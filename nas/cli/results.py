@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app, option
 from nas.cli.output import (
+    print_failures,
     print_finetunings,
     print_improvement,
     print_json,
@@ -21,6 +22,9 @@ from nas.cli.output import (
 )
 from nas.cli.running import check_one_choice, check_run, folder, no_collector
 
+if TYPE_CHECKING:
+    from nas.engine.run import Run
+
 
 @app.command("runs")
 def list_runs(
@@ -30,18 +34,18 @@ def list_runs(
 ) -> None:
     """List all runs (trainings and searches) with their status and progress."""
     from nas.engine.run_table import run_rows
-    from nas.errors import StoreError
 
-    if runs != DEFAULT_RUNS and not runs.is_dir():
-        raise StoreError(f"there is no runs folder {runs}; --runs (or NAS_RUNS) names one", code="store.no-folder")
-    rows = [row for row in run_rows(folder(runs)) if tag is None or tag in row.tags]
+    runs_folder = folder(runs)
+    if runs != DEFAULT_RUNS:
+        runs_folder.check_exists()
+    rows = [row for row in run_rows(runs_folder) if tag is None or tag in row.tags]
     if as_json:
         return print_json([row.to_json() for row in rows])
     if not rows and tag is not None:
         return print(f"no run in {runs} has the tag {tag}")
     if not rows:
         return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
-    header, cells = ["run", "kind", "status", "progress", "reason"], [row.cells() for row in rows]
+    header, cells = ["run", "kind", "status", "progress", "reason", "next"], [row.cells() for row in rows]
     if any(row.tags for row in rows):
         header, cells = [*header, "tags"], [[*line, ", ".join(row.tags)] for line, row in zip(cells, rows, strict=True)]
     return print_table(header, cells)
@@ -55,6 +59,9 @@ def show(
     profile: Annotated[
         str | None, option("--profile", help="Show only the front of this hardware profile of the run.")
     ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
@@ -70,6 +77,8 @@ def show(
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
+    if failed:
+        return _show_failed(opened, as_json, others=(select, profile))
     if opened.kind == "training" and profile is None:
         if select is not None:
             from nas.export.cost_selection import networks_by_cost
@@ -78,8 +87,9 @@ def show(
             return print_json(found.to_json(select)) if as_json else print_nested(found, select)
         made, further = training_json(opened), opened.finetunings(None)
         if as_json:
-            return print_json({**made, "finetunings": [one.to_json() for one in further]})
-        print_training(made)
+            shown = {**made, "next": opened.next_command}
+            return print_json({**shown, "finetunings": [one.to_json() for one in further]})
+        print_training(made, following=opened.next_command)
         return print_finetunings(further)
     if select is not None:
         report = opened.report_of(profile)
@@ -91,15 +101,25 @@ def show(
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
     improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
-        made = {"live": live, "finetunings": [one.to_json() for one in further]}
+        made = {"live": live, "next": opened.next_command, "finetunings": [one.to_json() for one in further]}
         made |= {} if improvement is None else {"gain": improvement.to_json()}
         return print_json({**show_json(report), "insight": insight_json(insight), **made})
-    print_report(report, live=live)
+    print_report(opened, report, live=live)
     if improvement is not None:
         print_improvement(opened.id, improvement)
     else:
         print_insight(report, insight)
     return print_finetunings(further)
+
+
+def _show_failed(run: Run, as_json: bool, *, others: tuple[str | None, str | None]) -> None:
+    """Prints the networks of a run that could not be measured."""
+    if any(value is not None for value in others):
+        raise typer.BadParameter("--failed shows all networks that could not be measured; drop --select and --profile")
+    found = run.failures()
+    if as_json:
+        return print_json({"run": run.id, "networks": [network.to_json() for network in found]})
+    return print_failures(run.id, found, retry=f"{run.folder.command('resume')} --retry-failed")
 
 
 @app.command()

@@ -128,11 +128,12 @@ def finish(run: Run, as_json: bool) -> None:
     paths = run.plot()
     if as_json:
         return print_json({**search_json(report), "plots": [str(path) for path in paths]})
-    print_report(report)
+    print_report(run, report)
     print("\n".join(str(path) for path in paths))
     if not report.front:
-        return print(f'next: nas show {run.id} --select "LIMITS" (to relax the limits), or change the job')
-    return print(f"next: nas export {run.id} -o model.onnx")
+        show = run.folder.command("show")
+        return print(f'next: {show} --select "LIMITS" (to relax the limits), or change the job')
+    return print(f"next: {run.folder.command('export')} -o model.onnx")
 
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
@@ -148,9 +149,9 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
         record = replace(found, improvement=improvement).to_json()  # missing if the original run is a training
         return print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
     if report is not None:
-        print_report(report)
+        print_report(origin, report)
         print()
     print_improvement(run.id, improvement)
     if report is not None:
-        print(f"plot it with the front: nas plot {origin.id}")
-    return print(f"next: nas export {run.id} -o model.onnx") if improvement.improved else None
+        print(f"plot it with the front: {origin.folder.command('plot')}")
+    return print(f"next: {run.folder.command('export')} -o model.onnx") if improvement.improved else None

@@ -20,17 +20,19 @@ def drive(
     kind: Annotated[Literal["search", "training"], typer.Option(help="The kind of run to create.")] = "search",
     evaluations: Annotated[str | None, typer.Option(help="A new total of evaluations, or +N.")] = None,
     minutes: Annotated[str | None, typer.Option(help="A new total of minutes, or +N.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure again what failed.")] = False,
     extension: Annotated[
-        str, typer.Option(help="Id of the new budget; a budget with the same id is applied once.")
+        str, typer.Option(help="Id of these changes; changes with the same id are applied once.")
     ] = "",
     log_to: LogTo = None,
 ) -> None:
     """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
-    from nas.engine.budget_extension import BudgetExtension
     from nas.engine.driver import drive as drive_run
+    from nas.engine.resumption import Resumption
 
     with driving(runs, inline=inline, address=address, log_to=log_to) as options:
-        driven = drive_run(run, options, kind=kind, more=BudgetExtension(evaluations, minutes, extension))
+        more = Resumption(evaluations, minutes, retry_failed=retry_failed, id=extension)
+        driven = drive_run(run, options, kind=kind, more=more)
         with driven.store() as store:
             reason = store.reason()
             options.observer.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))

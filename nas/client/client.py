@@ -82,17 +82,19 @@ class _RunCalls:
         return self._transport.post(f"{_path_of(run)}/cancel", schemas.RunSummary)
 
     def resume(
-        self, run: str, *, evaluations: str | int | None = None, minutes: str | float | None = None
-    ) -> schemas.RunSummary:
+        self, run: str, *, evaluations: str | int | None = None, minutes: str | float | None = None,
+        retry_failed: bool = False,
+    ) -> schemas.RunSummary:  # fmt: skip
         """Queues a run that has ended once more.
 
         Args:
             evaluations: a new total (``150``) or an addition (``"+50"``); a finished run continues with it.
             minutes: likewise.
+            retry_failed: measure again what failed or was too noisy, also in a finished run.
         """
         budget = {"evaluations": evaluations, "minutes": minutes}
         texts = {name: None if value is None else str(value) for name, value in budget.items()}
-        request = checked(schemas.ResumeRequest, texts)
+        request = checked(schemas.ResumeRequest, {**texts, "retry_failed": retry_failed})
         return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
 
     def label(self, run: str, *, tags: Sequence[str] | None = None, note: str | None = None) -> schemas.RunSummary:

@@ -13,11 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-from nas.analysis.formatting import duration, miss_text
+from nas.analysis.formatting import duration, guidance_text, miss_text
 from nas.engine.progress import ProgressObserver
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
+    from nas.problem.budget import Budget
+    from nas.store.folder import RunFolder
+    from nas.store.run_facts import RunFacts
     from supernets.trainer import Epoch
 
 _LINES = 10
@@ -92,6 +95,14 @@ class ConsoleProgress(ProgressObserver):
             self._shares[phase] = share
             self.note("  ".join(part for part in (f"{phase}: {done} of {total}", left, values) if part))
 
+    def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
+        self.note(f"run {run.id} in {run.path}")
+        search = facts.search
+        if search is not None and (guidance := guidance_text(
+            search.algorithm, search.models_from, None if budget is None else budget.evaluations
+        )):  # fmt: skip
+            self.note(guidance)
+
     def step(self, step: int, steps: int, loss: float) -> None:
         if self._console.is_terminal:
             self._update("training", step, steps, f"loss {loss:.3f}{self._accuracies}")
@@ -107,6 +118,8 @@ class ConsoleProgress(ProgressObserver):
             values += f"  hypervolume {progress.hypervolume:.4g}"
         if progress.nearest is not None:
             values = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
+        if progress.too_noisy:
+            values += f"  too noisy {progress.too_noisy}"
         if progress.failures:
             values += f"  failed {progress.failures}"
         self._update(progress.phase, progress.done, progress.total, values)

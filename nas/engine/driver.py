@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager, suppress
 from hardware_profiles.errors import ProfilingError
 from nas.build.prepared_job import PreparedJob
 from nas.config import SearchJob, load_job
-from nas.engine.budget_extension import BudgetExtension
 from nas.engine.execution import RunExecution
 from nas.engine.preparation import check_kind, describe, preparing_again, preparing_new
+from nas.engine.resumption import Resumption
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.errors import ClusterError, NasError, RunStateError, StoreAwayError, StoreError
@@ -38,29 +38,32 @@ def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "
 
 def resume(
     run: str, options: RunOptions | None = None, *,
-    evaluations: str | int | None = None, minutes: str | float | None = None,
+    evaluations: str | int | None = None, minutes: str | float | None = None, retry_failed: bool = False,
 ) -> Run:  # fmt: skip
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
     Args:
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
+        retry_failed: measure again what failed or was too noisy, also in a finished run.
     """
     options = options or RunOptions()
     folder = options.runs.get(run)
     with closing(open_store(folder, driver=True)) as store:
-        facts, extension = store.facts(), BudgetExtension(evaluations, minutes)
-        if store.status() is RunStatus.FINISHED and not extension:
-            hint = f"; to continue the search: nas resume {run} --evaluations +50" if facts and facts.search else ""
+        facts, more = store.facts(), Resumption(evaluations, minutes, retry_failed=retry_failed)
+        if store.status() is RunStatus.FINISHED and not more:
+            hint = f"; to continue the search: {folder.command('resume')} --evaluations +50"
+            hint = hint if facts and facts.search else ""
             raise RunStateError(f"run {run} is finished; there is nothing to resume{hint}", code="run.ended")
         if facts is None:
             raise RunStateError(
                 f"run {run} was killed before it began, so that there is nothing to resume; start the job again",
                 code="run.not-begun",
             )
-        with preparing_again(folder, store, facts, options) as prepared:
-            if extension:
-                extension.apply(store, run)
+        more.check(store, run)
+        with _naming_next_step(folder), preparing_again(folder, store, facts, options) as prepared:
+            if more:
+                more.apply(store, run)
             if store.status() is RunStatus.FAILED:
                 store.update_state(retry_failures=True)
             with _recording_end(store), _recording_interruption(folder, store, options):
@@ -68,9 +71,7 @@ def resume(
     return Run(folder, options.runs)
 
 
-def drive(
-    run: str, options: RunOptions | None = None, *, kind: Kind = "search", more: BudgetExtension | None = None
-) -> Run:
+def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search", more: Resumption | None = None) -> Run:
     """Continues a run that waits or has lost its driver, from any state; does nothing once it has ended.
 
     An error that prevents this is recorded as the run's failure. After a kill, a call continues the run; also after
@@ -90,6 +91,7 @@ def drive(
         if store.status() not in _OPEN:
             return Run(folder, options.runs)
         with (
+            _naming_next_step(folder),
             _recording_end(store, but=(ClusterError, StoreAwayError)),
             _preparing(folder, store, kind, options) as prepared,
         ):
@@ -124,7 +126,7 @@ def _start(job: SearchJob, kind: Kind, options: RunOptions, source: str) -> Run:
     place = None if options.store is None else _new_place(options.store, job.name)
     with preparing_new(job, kind, options, source=source) as (prepared, reuse):
         folder = options.runs.create(job.name, job.to_yaml(), store=place)
-        with closing(open_store(folder, create=True, driver=True)) as store:
+        with closing(open_store(folder, create=True, driver=True)) as store, _naming_next_step(folder):
             describe(folder, store, prepared, kind, reuse, options)
             with _recording_end(store), _recording_interruption(folder, store, options):
                 RunExecution(folder, store, prepared, options).execute()
@@ -145,9 +147,18 @@ def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOpti
     try:
         yield
     except KeyboardInterrupt:
-        reason = f"interrupted; continue with: nas resume {folder.id}"
-        store.set_status(RunStatus.CANCELLED, reason=reason)
-        options.observer.note(reason)
+        store.set_status(RunStatus.CANCELLED, reason="interrupted")
+        options.observer.note(f"interrupted; next: {folder.command('resume')}")
+        raise
+
+
+@contextmanager
+def _naming_next_step(folder: RunFolder) -> Iterator[None]:
+    """Adds to an error how the run is continued once its cause is removed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"next: correct this, then: {folder.command('resume')}")
         raise
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from nas.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.engine.preparation import is_trained
 from nas.engine.run_options import RunOptions
 from nas.engine.search_loop import search
@@ -47,7 +47,9 @@ class RunExecution:
         facts, state = self.store.facts(), self.store.state()
         if facts is None:
             raise ValueError("a run is described before it is executed")
-        n_evaluations = self.store.n_whole(len(facts.search.metrics)) if facts.search else 0
+        n_evaluations = 0
+        if facts.search is not None:
+            n_evaluations = facts.search.n_spent(self.store.counts(len(facts.search.metrics)).total)
         self.options.observer.begin(self.folder, facts, state.budget, n_evaluations)
         supernet, weights = self._trained_supernet()
         check_weights(self.folder.id, self.store.state().weights, weights)
@@ -129,7 +131,7 @@ class _SearchExecution:
 
     def _search(self) -> list[Evaluation]:
         prepared, store = self.run.prepared, self.run.store
-        state, validation = store.state(), prepared.data.dataset.validation
+        facts, state, validation = store.search_facts(), store.state(), prepared.data.dataset.validation
         if state.budget is None:
             raise ValueError("a search has a budget")
         few = prepared.config.search.screen_images
@@ -137,13 +139,14 @@ class _SearchExecution:
             return search(
                 space=prepared.space,
                 objectives=prepared.job.objectives,
-                algorithm=build_algorithm(prepared, self.supernet, prior_evaluations(store.search_facts())),
+                algorithm=build_algorithm(prepared, self.supernet, prior_evaluations(facts), known=facts.known),
                 evaluator=evaluator,
                 store=store,
                 budget=state.budget,
                 batch=prepared.config.search.batch,
                 constraints=prepared.job.constraints,
                 precisions=prepared.job.precisions,
+                known=facts.known,
                 retry_failures=state.retry_failures,
                 screen_images=few,
                 on_progress=self.run.options.observer.progress,

@@ -108,6 +108,7 @@ class ProgressLogger(ProgressObserver):
         if progress is None:
             return
         metrics = {"search/front": float(progress.front), "search/failures": float(progress.failures)}
+        metrics["search/too_noisy"] = float(progress.too_noisy)
         if progress.hypervolume is not None:
             metrics["search/hypervolume"] = progress.hypervolume
         self._keep(progress.done, metrics)

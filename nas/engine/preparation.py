@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nas.build.checks import check_measurable, check_trainable
+from nas.build.measurement_reuse import Reuse, find_reuse
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
+from nas.build.search_objects import first_modelled
 from nas.config import SearchJob, load_job
-from nas.engine.measurement_reuse import Reuse, find_reuse
 from nas.engine.run_options import RunOptions
 from nas.errors import JobError
 from nas.evaluation.cluster import connected
@@ -85,6 +86,8 @@ def describe(
             algorithm=config.search.algorithm,
             reused=reuse.runs,
             prior_results=reuse.prior_results,
+            known=reuse.known,
+            models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)),
         )
     facts = RunFacts(
         name=config.name,

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.run_measurements import RecordedSteps
+from nas.engine.run_table import next_command
 from nas.store.folder import RunsFolder
+from nas.store.opening import is_held
 from nas.store.stored_run import StoredRun
 
 if TYPE_CHECKING:
+    from nas.analysis.failures import FailedNetwork
     from nas.analysis.finetuned_runs import Finetuning
     from nas.analysis.insight import Insight
 
@@ -46,6 +49,21 @@ class Run(StoredRun):
 
         with self.store() as store:
             return finetunings_of(self.runs, self.id, report, store)
+
+    def failures(self) -> list[FailedNetwork]:
+        """The networks that could not be measured, with the reasons; `StoreError` for a training."""
+        from nas.analysis.failures import failed_networks
+
+        with self.store() as store:
+            return failed_networks(store, store.search_facts())
+
+    @property
+    def next_command(self) -> str:
+        """The command that continues it; "" where it is finished, or has a driver."""
+        live = is_held(self.folder)
+        with self.store() as store:
+            status, begun = store.status(), store.facts() is not None
+        return next_command(self.folder, status, live=live, begun=begun)
 
     @property
     def front(self) -> tuple[Point, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.errors import NasError, StoreError
+from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.labels import read_labels
@@ -27,7 +29,9 @@ class RunSnapshot:
         begun: whether a driver has recorded what the run is: its kind, its job's name and its budget.
         name: of its job; "" until the run has begun.
         started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
-        evaluations: networks that have all of their metrics; 0 for a training.
+        evaluations: of the budget, failed ones included; 0 for a training.
+        known: networks that a warm start knew, which are evaluated beside the budget.
+        counts: all of these by their results.
         epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
     """
 
@@ -41,6 +45,8 @@ class RunSnapshot:
     started: float | None = None
     ended: float | None = None
     evaluations: int = 0
+    known: int = 0
+    counts: EvaluationCounts = EvaluationCounts()  # noqa: RUF009 - a frozen value
     evaluations_wanted: int = 0
     epoch: int = 0
     epochs: int = 0
@@ -61,9 +67,9 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
     statuses, facts, state = store.statuses(), store.facts(), store.state()
     status, since = statuses[-1] if statuses else (RunStatus.QUEUED, None)
     n_measurements = store.n_measurements()
-    evaluations = 0
-    if n_measurements and facts is not None and facts.search is not None:
-        evaluations = store.n_whole(len(facts.search.metrics))
+    counts, search = EvaluationCounts(), None if facts is None else facts.search
+    if n_measurements and search is not None:
+        counts = store.counts(len(search.metrics))
     return RunSnapshot(
         status,
         held,
@@ -74,7 +80,9 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         name="" if facts is None else facts.name,
         started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),
         ended=since if status in _ENDED else None,
-        evaluations=evaluations,
+        evaluations=0 if search is None else search.n_spent(counts.total),
+        known=0 if search is None else min(counts.total, len(search.known)),
+        counts=counts,
         evaluations_wanted=0 if state.budget is None else state.budget.evaluations,
         epoch=state.epoch,
         epochs=0 if facts is None else facts.epochs,
@@ -90,6 +98,9 @@ class Row:
         live: whether a driver holds the run now; a running one without was killed, and can be resumed.
         done: evaluations (search) or epochs (training), of a total.
         tags, note: of its users; the error in place of the note where their file is damaged.
+        known: see `RunSnapshot`.
+        counts: the evaluated networks by their results.
+        next: the command that continues the run; "" where it is finished, has a driver, or is damaged.
     """
 
     run: str
@@ -103,6 +114,9 @@ class Row:
     reason: str
     tags: tuple[str, ...] = ()
     note: str = ""
+    known: int = 0
+    counts: EvaluationCounts = EvaluationCounts()  # noqa: RUF009 - a frozen value
+    next: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row of `nas runs --json`."""
@@ -112,13 +126,13 @@ class Row:
         """The row for people."""
         status, reason = shown_status(self.status, live=self.live), self.reason
         if status == INTERRUPTED:
-            reason = f"no driver; continue with: nas resume {self.run}"
+            reason = "its driver was killed"
         elif status == NEVER_STARTED:
-            reason = "killed while it was being made; start the job again"
-        progress = f"{self.done} of {self.total} evaluations"
+            reason = "its driver was killed before it began"
+        progress = f"{self.done} of {evaluations_text(self.total, self.counts, known=self.known)}"
         if self.epoch < self.epochs or self.kind == "training":
             progress = f"{self.epoch} of {self.epochs} epochs"
-        return [self.run, self.kind, status, progress, reason]
+        return [self.run, self.kind, status, progress, reason, self.next]
 
 
 def run_rows(runs: RunsFolder) -> list[Row]:
@@ -137,7 +151,7 @@ def _labelled(row: Row, folder: RunFolder) -> Row:
 def _row(runs: RunsFolder, folder: RunFolder) -> Row:
     live = is_held(folder)
     try:
-        with StoredRun(folder, runs).store() as store:
+        with StoredRun(runs.get(folder.id), runs).store() as store:
             found = snapshot_of(store, held=live)
     except NasError as error:  # or its driver is making it at this moment
         return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
@@ -145,7 +159,21 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
     if found.kind == "training":
         done, total = found.epoch, found.epochs
     progress = (done, total, found.epoch, found.epochs)
-    return Row(folder.id, found.kind, str(found.status), live, *progress, found.reason)
+    return Row(
+        folder.id, found.kind, str(found.status), live, *progress, found.reason, known=found.known, counts=found.counts,
+        next=next_command(folder, found.status, live=live, begun=found.begun),
+    )  # fmt: skip
+
+
+def next_command(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> str:
+    """The command that continues a run that is not finished; "" where a driver does.
+
+    Args:
+        begun: whether a driver has recorded what the run is; without that, its job is started again.
+    """
+    if live or status is RunStatus.FINISHED:
+        return ""
+    return folder.command("resume") if begun else f"nas search {shlex.quote(str(folder.job_file))}"
 
 
 def training_json(run: StoredRun) -> dict[str, Any]:

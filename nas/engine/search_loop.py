@@ -33,6 +33,7 @@ def search(
     batch: int,
     constraints: Sequence[Constraint] = (),
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    known: Sequence[Architecture] = (),
     retry_failures: bool = False,
     stop_when: StopCallback = lambda evaluations: "",
     screen_images: int | None = None,
@@ -48,6 +49,8 @@ def search(
     Args:
         space: of candidates: `Precisions.space` of the networks'.
         constraints: what breaks one enters neither front nor hypervolume; their metrics are measured, too.
+        known: candidates that the evaluator answers without measuring, as those of a warm start: they are evaluated first, the
+            algorithm learns from them, they may be on the front, and they are not part of the budget.
         retry_failures: measure again what the store holds as failed; else the failure is replayed.
         stop_when: a further criterion to stop, checked before each ask after the first.
         screen_images: take accuracies on this number of images first, and the rest of a candidate's metrics only where it
@@ -61,7 +64,8 @@ def search(
     evaluations: list[Evaluation] = []
 
     def show(n_complete: int = 0) -> None:
-        on_progress(tracker.progress(len(evaluations) + n_complete, budget.evaluations))
+        done = max(0, len(evaluations) + n_complete - len(known))
+        on_progress(tracker.progress(done, budget.evaluations))
 
     candidates = BatchEvaluation(
         evaluator=Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures),
@@ -69,7 +73,7 @@ def search(
     )  # fmt: skip
     run = _Search(
         space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
-        store=store, budget=budget, batch=batch, criteria=StopCriteria(budget, stop_when), tracker=tracker,
+        store=store, budget=budget, batch=batch, known=known, criteria=StopCriteria(budget, stop_when), tracker=tracker,
         screen_images=screen_images, show=show, clock=clock, evaluations=evaluations,
     )  # fmt: skip
     with _frozen_garbage_collector():
@@ -103,12 +107,23 @@ class _Search:
     store: RunStore
     budget: Budget
     batch: int
+    known: Sequence[Architecture]
     criteria: StopCriteria
     tracker: FrontTracker
     screen_images: int | None
     show: Callable[[], None]
     clock: Callable[[], float]
     evaluations: list[Evaluation] = field(default_factory=list)
+
+    @property
+    def anchors(self) -> list[Architecture]:
+        """The smallest and the largest candidate; one where the space has no other."""
+        return list(dict.fromkeys([self.space.smallest, self.space.largest]))
+
+    @property
+    def n_spent(self) -> int:
+        """Evaluations of the budget."""
+        return max(0, len(self.evaluations) - len(self.known))
 
     def run(self) -> None:
         recorded, state, started = self.store.asks(), self.store.state(), self.clock()
@@ -136,7 +151,7 @@ class _Search:
             recorded: the stop of an earlier driver; a resume does not continue a search that ended, but a larger budget of
                 evaluations does.
         """
-        if len(self.evaluations) >= self.budget.evaluations:
+        if self.n_spent >= self.budget.evaluations:
             return Stop(StopReason.EVALUATIONS)
         if step < n_recorded:
             return None
@@ -146,9 +161,9 @@ class _Search:
 
     def _ask(self, step: int) -> list[Architecture]:
         if step == 0:
-            asked = list(dict.fromkeys([self.space.smallest, self.space.largest]))
+            asked = list(dict.fromkeys([*self.anchors, *self.known]))
         else:
-            asked = self.algorithm.ask(min(self.batch, self.budget.evaluations - len(self.evaluations)))
+            asked = self.algorithm.ask(min(self.batch, self.budget.evaluations - self.n_spent))
             self._record_fits(step)
         if asked:
             self.store.record_ask(step, asked)
@@ -169,7 +184,7 @@ class _Search:
         return recorded
 
     def _evaluate(self, asked: list[Architecture]) -> None:
-        if self.screen_images is None or self.tracker.reference is None:  # the anchors get all metrics
+        if self.screen_images is None or self.tracker.reference is None:  # the anchors and the known get all metrics
             evaluations = self.candidates.whole(asked)
         else:
             evaluations = self.candidates.in_stages(asked, self._stages(self.screen_images), self._reasons_to_skip)
@@ -177,16 +192,16 @@ class _Search:
         self.algorithm.tell(evaluations)
         self.evaluations += evaluations
         if self.tracker.reference is None:
-            self.store.update_state(reference=self.tracker.set_reference(evaluations[0], evaluations[-1]))
-        self.criteria.record(len(self.evaluations), self.tracker.add(evaluations))
+            largest = evaluations[len(self.anchors) - 1]
+            self.store.update_state(reference=self.tracker.set_reference(evaluations[0], largest))
+        self.criteria.record(self.n_spent, self.tracker.add(evaluations))
         self.show()
 
     def _stages(self, images: int) -> Stages:
         """The order of this run's metrics: decided once, because it depends on measured seconds."""
         metrics, first = self.candidates.metrics, self.store.state().screened_first
         if first is None:
-            n_anchors = len({self.space.smallest, self.space.largest})
-            first = accuracy_is_cheaper(self.evaluations[:n_anchors], metrics, images)
+            first = accuracy_is_cheaper(self.evaluations[: len(self.anchors)], metrics, images)
             self.store.update_state(screened_first=first)
         return Stages.of(metrics, screened_first=first)
 

@@ -25,7 +25,9 @@ class SearchProgress:
         phase: ``searching`` or ``measuring the front again``.
         hypervolume: of the feasible evaluations; None before the smallest and the largest network are evaluated.
         front: number of non-dominated feasible ones.
+        failures: networks of which a measurement failed for another reason than noise.
         nearest: the one nearest to keeping all constraints, while none does.
+        too_noisy: networks of which measurements failed, and only for the noise of the machine.
     """
 
     phase: str
@@ -35,6 +37,7 @@ class SearchProgress:
     front: int = 0
     failures: int = 0
     nearest: NearestInfeasible | None = None
+    too_noisy: int = 0
 
 
 class FrontTracker:
@@ -54,7 +57,7 @@ class FrontTracker:
         self.hypervolume: float | None = None
         self.nearest: NearestInfeasible | None = None
         self._any_feasible = False
-        self.n_failures = 0
+        self.n_failures = self.n_too_noisy = 0
         self._failures_in_a_row: list[Evaluation] = []
 
     def set_reference(self, smallest: Evaluation, largest: Evaluation) -> tuple[float, ...]:
@@ -75,13 +78,15 @@ class FrontTracker:
             if not evaluation.failed:
                 self._failures_in_a_row.clear()
                 continue
-            self.n_failures += 1
+            if evaluation.too_noisy:
+                self.n_too_noisy += 1
+            else:
+                self.n_failures += 1
             self._failures_in_a_row.append(evaluation)
             if len(self._failures_in_a_row) >= _MAX_FAILURES_IN_A_ROW:
                 raise EvaluationError(
                     f"{_MAX_FAILURES_IN_A_ROW} candidates failed in a row, the first with: "
-                    f"{_why(self._failures_in_a_row[0])}; correct that, then continue with `nas resume`, which tries "
-                    "them again",
+                    f"{_why(self._failures_in_a_row[0])}; a resume tries them again",
                     code="evaluation.failures-in-a-row",
                 )
 
@@ -99,7 +104,9 @@ class FrontTracker:
     def progress(self, done: int, total: int) -> SearchProgress:
         """The progress of a search that has done `done` of `total` evaluations."""
         front = len(self.front)
-        return SearchProgress("searching", done, total, self.hypervolume, front, self.n_failures, self.nearest)
+        return SearchProgress(
+            "searching", done, total, self.hypervolume, front, self.n_failures, self.nearest, self.n_too_noisy
+        )
 
     def _update_nearest(self, evaluations: Sequence[Evaluation]) -> None:
         self._any_feasible |= bool((violations(evaluations, self._constraints) == 0).any())

@@ -17,7 +17,7 @@ class StopCriteria:
     """Decides after each batch whether a search stops.
 
     Attributes:
-        volumes: the number of evaluations and the hypervolume after each batch.
+        volumes: the number of evaluations of the budget and the hypervolume after each batch.
     """
 
     budget: Budget
@@ -32,13 +32,13 @@ class StopCriteria:
         """Why a search with these evaluations stops after these seconds; None while it continues."""
         if self.budget.minutes is not None and seconds >= 60 * self.budget.minutes:
             return Stop(StopReason.MINUTES, minutes=self.budget.minutes)
-        if self._is_plateau(len(evaluations)):
+        if self._is_plateau():
             return Stop(StopReason.PLATEAU, plateau=self.budget.plateau)
         message = self.callback(evaluations)
         return Stop(StopReason.CALLBACK, message=message) if message else None
 
-    def _is_plateau(self, n_evaluations: int) -> bool:
-        plateau, now = self.budget.plateau, self.volumes[-1][1] if self.volumes else 0.0
+    def _is_plateau(self) -> bool:
+        plateau, (n_evaluations, now) = self.budget.plateau, self.volumes[-1] if self.volumes else (0, 0.0)
         if plateau is None or not now:
             return False
         until = n_evaluations - plateau.evaluations

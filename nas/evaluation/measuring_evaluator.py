@@ -15,7 +15,7 @@ from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import Scored, Scoring, Task
-from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
+from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, TOO_NOISY, Fidelity, Measurement, Request, Status
 from nas.problem.precision import exact_value
 from supernets.cost import Cost
 from supernets.module_to_onnx import INPUT
@@ -134,11 +134,18 @@ class Measured:
         )  # fmt: skip
 
     def _failed(
-        self, request: Request, message: str, seconds: float = 0.0, environment: Mapping[str, Any] | None = None
+        self,
+        request: Request,
+        message: str,
+        seconds: float = 0.0,
+        environment: Mapping[str, Any] | None = None,
+        *,
+        too_noisy: bool = False,
     ) -> Measurement:
         return Measurement(
             request, Status.FAILED, None, None,
             weights=self._weights, environment=environment or {}, message=message, seconds=seconds,
+            detail={TOO_NOISY: True} if too_noisy else {},
         )  # fmt: skip
 
     def _time(
@@ -160,7 +167,10 @@ class Measured:
         results = profile.profiler.measure(deployments, longer=longer)
         for own, result in zip(wanted.values(), results, strict=True):
             if isinstance(result, LatencyFailure):
-                yield from (self._failed(request, result.message, environment=result.environment) for request in own)
+                yield from (
+                    self._failed(request, result.message, environment=result.environment, too_noisy=result.too_noisy)
+                    for request in own
+                )
                 continue
             self._environments.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
@@ -174,6 +184,7 @@ class Measured:
                 f"{MAX_RESOLUTION:.0%} is accepted; stop other work on the machine",
                 result.seconds,
                 result.environment,
+                too_noisy=True,
             )
         return Measurement(
             request, Status.NOISY if result.noisy else Status.OK, value, error,

@@ -7,7 +7,10 @@ from typing import Any
 
 from hardware_profiles.base import Deployment
 from hardware_profiles.profiler_factory import open_profiler
+from nas.analysis.formatting import guidance_text
+from nas.build.measurement_reuse import Reuse
 from nas.build.prepared_job import PreparedJob
+from nas.build.search_objects import first_modelled
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.planning.estimate import Times, estimate
 from nas.planning.latencies import measure_all
@@ -37,6 +40,8 @@ class Plan:
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for images.
         warning: of the data set, one line, or "".
+        warm_start: what the search takes from other runs, one line, or "".
+        models_from: the number of the first evaluation that models choose; None for an algorithm without models.
     """
 
     name: str
@@ -49,8 +54,24 @@ class Plan:
     n_cut: int | None
     warning: str
     evaluations: int
+    algorithm: str
+    models_from: int | None
+    warm_start: str
     epochs: int | None
     times: Times | None = None
+
+    @property
+    def guidance(self) -> str:
+        """From which evaluation on models choose, with a warning where the budget ends before; "" without models."""
+        text = guidance_text(self.algorithm, self.models_from, self.evaluations)
+        if self.models_from is None or not self.ends_before_models:
+            return text
+        return f"warning: {text}; raise search.evaluations, e.g. to {2 * self.models_from}"
+
+    @property
+    def ends_before_models(self) -> bool:
+        """Whether the budget ends before models choose any network."""
+        return self.models_from is not None and self.models_from > self.evaluations
 
     def to_json(self) -> dict[str, Any]:
         """The output of `nas plan --json`."""
@@ -62,16 +83,18 @@ class Plan:
             "images": self.images,
             "cut_sentences": self.n_cut,
             "evaluations": self.evaluations,
+            "models_from": self.models_from,
             "epochs": self.epochs,
-            "warnings": [self.warning] if self.warning else [],
+            "warnings": [text for text in (self.warning, self.guidance if self.ends_before_models else "") if text],
             "time": None if self.times is None else self.times.to_json(),
         }
 
 
-def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> Plan:
+def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
     """Computes costs and measures the latency of the smallest and the largest network on every profile of a checked job.
 
     Args:
+        reuse: what the search takes from other runs.
         time: also estimate the job's time.
         inline: the search runs in one process.
 
@@ -99,7 +122,8 @@ def plan(prepared: PreparedJob, *, time: bool = True, inline: bool = False) -> P
         noun=data.format.noun,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
         n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
-        warning=data.warning, evaluations=job.search.evaluations,
+        warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
+        models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None,
     )  # fmt: skip

@@ -178,6 +178,8 @@ class Request:
 
 
 _WITHOUT_VALUE = (Status.FAILED, Status.SKIPPED)
+TOO_NOISY = "too_noisy"
+"""In the detail of a measurement that failed: whether the noise of the machine was the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,11 @@ class Measurement:
         return cls(request, Status.SKIPPED, None, None, message=reason, detail={"step": stage})
 
     @property
+    def too_noisy(self) -> bool:
+        """Whether it failed for the noise of the machine."""
+        return self.status is Status.FAILED and bool(self.detail.get(TOO_NOISY))
+
+    @property
     def skipped_after(self) -> int | None:
         """The stage after which it was skipped; None unless it was."""
         return int(self.detail["step"]) if self.status is Status.SKIPPED else None
@@ -249,6 +256,12 @@ class Evaluation:
     def failed(self) -> bool:
         """Whether any measurement failed."""
         return any(m.status is Status.FAILED for m in self.measurements.values())
+
+    @property
+    def too_noisy(self) -> bool:
+        """Whether it failed, and only for the noise of the machine."""
+        failed = [m for m in self.measurements.values() if m.status is Status.FAILED]
+        return bool(failed) and all(m.too_noisy for m in failed)
 
     @property
     def screened_out(self) -> bool:

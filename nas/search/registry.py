@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -11,7 +12,7 @@ from nas.errors import UnknownNameError
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import FeatureSource, SearchAlgorithm, Values
 from nas.search.warm_start import WarmStarted, promising
-from supernets.space import SearchSpace
+from supernets.space import Architecture, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class SearchProblem:
         tune_seconds: for tuning models on analytic features at each fit.
         warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
             profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
+        known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
     """
 
     space: SearchSpace
@@ -36,6 +38,7 @@ class SearchProblem:
     exact: Mapping[str, Values] = field(default_factory=dict)
     tune_seconds: float = 0.0
     warm_start: Sequence[Evaluation] = ()
+    known: Sequence[Architecture] = ()
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,29 @@ class Entry:
         path: ``module:Class`` below `nas.search`.
         settings: arguments of the class.
         uses: attributes of a `SearchProblem` that the class takes, beyond those that all do.
+        initial: ``module:function`` of the number of evaluations before the first model, given the number of prior ones; ""
+            for an algorithm without models.
     """
 
     path: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    initial: str = ""
 
     def __call__(self, problem: SearchProblem) -> SearchAlgorithm:
         """A fresh algorithm."""
-        module, _, name = self.path.partition(":")
-        make: Callable[..., SearchAlgorithm] = getattr(import_module(f"nas.search.{module}"), name)
+        make: Callable[..., SearchAlgorithm] = _load(self.path)
         used = {use: getattr(problem, use) for use in ("seed", "constraints", *self.uses)}
         return make(problem.space, problem.objectives, **used, **self.settings)
 
 
 _EVOLUTION, _OPTUNA = "evolution.search:EvolutionSearch", "optuna:OptunaSearch"
 ALGORITHMS: Mapping[str, Entry] = {
-    "guided": Entry("guided.search:GuidedSearch", uses=("features", "exact", "tune_seconds", "warm_start")),
+    "guided": Entry(
+        "guided.search:GuidedSearch",
+        uses=("features", "exact", "tune_seconds", "warm_start"),
+        initial="guided.search:n_initial",
+    ),
     "nsga2": Entry(_EVOLUTION, {"method": "nsga2"}),
     "nsga2-uniform": Entry(_EVOLUTION, {"method": "nsga2-uniform"}),
     "age-moea": Entry(_EVOLUTION, {"method": "age-moea"}),
@@ -78,14 +87,45 @@ ALGORITHMS: Mapping[str, Entry] = {
 }
 
 
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"nas.search.{module}"), name)
+
+
+def models_from(
+    name: str, space: SearchSpace, *, batch: int, known: Collection[Architecture] = (), n_prior: int = 0
+) -> int | None:
+    """The number of the first evaluation of the budget that models choose, if none before it fails or is skipped.
+
+    None for an algorithm without models; `UnknownNameError` if there is none of this name.
+
+    Args:
+        batch: evaluations of one ask.
+        known: see `SearchProblem`; they count as evaluations, and are not part of the budget.
+        n_prior: evaluations of the warm start.
+    """
+    if not (entry := _entry(name)).initial:
+        return None
+    n_anchors = len({space.smallest, space.largest} - set(known))
+    initial: int = _load(entry.initial)(n_prior)
+    lacking = initial - n_anchors - len(known)
+    return n_anchors + batch * max(0, math.ceil(lacking / batch)) + 1
+
+
+def _entry(name: str) -> Entry:
+    if name not in ALGORITHMS:
+        raise UnknownNameError("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name]
+
+
 def make_algorithm(name: str, problem: SearchProblem) -> SearchAlgorithm:
     """A fresh algorithm; with a warm start, one that first asks for what other runs found good.
 
     Raises:
         UnknownNameError: there is none of this name.
     """
-    if name not in ALGORITHMS:
-        raise UnknownNameError("algorithm", name, ALGORITHMS)
-    made = ALGORITHMS[name](problem)
-    first = promising(problem.warm_start, problem.objectives, problem.constraints)
+    made = _entry(name)(problem)
+    known = set(problem.known)
+    lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known]
+    first = promising(lacking, problem.objectives, problem.constraints)
     return WarmStarted(made, first) if first else made

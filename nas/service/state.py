@@ -113,8 +113,8 @@ class Submission:
         started: whether a driver was started since the run was last submitted or resumed.
         deaths: drivers that died in a row without progress of the run.
         progress: epochs and measurements of the run when the last driver was started.
-        options: of the last `resume`, for the next drivers: ``evaluations`` and ``minutes``; and ``extension``, an id by which
-            a driver knows whether an earlier one has applied them.
+        options: of the last `resume`, for the next drivers: ``evaluations``, ``minutes`` and ``retry_failed``; and
+            ``extension``, an id by which a driver knows whether an earlier one has applied them.
     """
 
     run: str
@@ -178,7 +178,7 @@ def _submission(row: Mapping[Any, Any]) -> Submission:
 
 
 def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
-    """An extension of a run's budget with a new id; empty where it adds nothing."""
+    """The changes of a resume with a new id; empty where it changes nothing."""
     given = {name: value for name, value in options.items() if value is not None}
     return {**given, "extension": uuid.uuid4().hex} if given else {}
 
@@ -276,7 +276,7 @@ class ServiceState:
         """Records that a run without a driver shall be resumed.
 
         Args:
-            options: ``evaluations`` and ``minutes`` as for `nas resume`, to extend the budget.
+            options: ``evaluations``, ``minutes`` and ``retry_failed`` as for `nas resume`, those that are given.
         """
         self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_extension(options))
 

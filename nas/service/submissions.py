@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nas.api import schemas
-from nas.engine.budget_extension import BudgetExtension
+from nas.engine.resumption import Resumption
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
 from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
@@ -127,7 +127,8 @@ class Submissions:
 
         Raises:
             RunHeldError: a driver has it.
-            RunStateError: it waits or runs already, or is finished and the request gives it no more to spend.
+            RunStateError: it waits or runs already, is finished and the request leaves nothing to do, or has no failure to
+                retry.
             NasError: its budget cannot be extended as requested.
         """
         with self._changing:
@@ -139,8 +140,9 @@ class Submissions:
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
             if submission is not None and snapshot.open and submission.wanted is Wanted.DRIVEN:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
-            self._check_extension(run, snapshot, BudgetExtension(request.evaluations, request.minutes))
-            options = {"evaluations": request.evaluations, "minutes": request.minutes}
+            more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
+            self._check_changes(run, snapshot, more)
+            options = request.model_dump(exclude_defaults=True)
             if submission is None:
                 self._state.submit(run, snapshot.kind, submitter, options)
             else:
@@ -178,13 +180,13 @@ class Submissions:
         """The output of the run's drivers, the oldest first: the last million bytes."""
         return last_output(self._runs.get(run), _LOG_BYTES)
 
-    def _check_extension(self, run: str, snapshot: RunSnapshot, more: BudgetExtension) -> None:
+    def _check_changes(self, run: str, snapshot: RunSnapshot, more: Resumption) -> None:
         if more and not snapshot.begun:
-            text = f"run {run!r} has not begun, so its budget is its job's; resume it without a new one"
+            text = f"run {run!r} has not begun, so that there is nothing to change; resume it as it is"
             raise RunStateError(text, code="run.not-begun")
         if more:
             with Run.open(self._runs, run).store() as store:
-                more.extended_budget(store, run)
+                more.check(store, run)
         elif snapshot.status is RunStatus.FINISHED:
             hint = " without more evaluations or minutes" if snapshot.kind == "search" else ""
             raise RunStateError(f"run {run!r} is finished; there is nothing to resume{hint}", code="run.ended")

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack
 
 from nas.errors import NasError, StoreError
+from nas.problem.evaluation_counts import EvaluationCounts
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.json_values import plain
 from nas.store.run_facts import RunFacts, SearchFacts
@@ -169,8 +170,12 @@ class RunStore(Protocol):
     def n_measurements(self) -> int:
         """How many there are, all attempts counted; cheap, unlike reading them."""
 
-    def n_whole(self, n_metrics: int) -> int:
-        """Number of networks (each in a precision) with at least `n_metrics` metrics of the search's fidelity; cheap, too."""
+    def counts(self, n_metrics: int) -> EvaluationCounts:
+        """Numbers of the networks (each in a precision) with at least `n_metrics` metrics of the search's fidelity, by the
+        worst of these; cheap, too."""
+
+    def failures(self) -> list[Measurement]:
+        """Measurements whose latest attempt failed, of every fidelity, in the order committed, without samples."""
 
     def samples(self, request: Request) -> bytes | None:
         """The raw samples of the latest attempt at a request."""

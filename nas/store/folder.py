@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from nas.errors import StoreError, UnknownNameError
 
+DEFAULT_ROOT = Path("runs")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -34,6 +36,11 @@ class RunFolder:
     def job_file(self) -> Path:
         """The job as it was submitted, with absolute paths."""
         return self.path / "job.yaml"
+
+    def command(self, verb: str) -> str:
+        """A command on this run as a user types it, with the runs folder where that is not the default one."""
+        root = self.path.parent
+        return f"nas {verb} {self.id}" + ("" if root == DEFAULT_ROOT else f" --runs {shlex.quote(str(root))}")
 
     @property
     def written(self) -> int:
@@ -135,13 +142,34 @@ class RunsFolder:
         return _RUN_ID.fullmatch(run) is not None and RunFolder(self.root / run).holds_a_run
 
     def get(self, run: str) -> RunFolder:
-        """The run of this id; `UnknownNameError` with the nearest where there is none."""
+        """The run of this id.
+
+        Raises:
+            UnknownNameError: there is none; the message has the nearest.
+            StoreError: there is no runs folder, or the run's folder was renamed to what is no id.
+        """
         if self.holds(run):
             return RunFolder(self.root / run)
-        raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
+        self.check_exists()
+        found = [folder.id for folder in self.list()]
+        if run in found:
+            raise StoreError(
+                f"{self.root / run}: the name of a run's folder has at most 80 letters, digits, - and _, and begins with a "
+                "letter or digit; rename the folder",
+                code="run.misnamed",
+            )
+        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root))
+
+    def check_exists(self) -> None:
+        """`StoreError` where there is no such folder."""
+        if not self.root.is_dir():
+            raise StoreError(
+                f"there is no runs folder {self.root}; `nas search JOB.yaml` makes one, and --runs (or NAS_RUNS) names another",
+                code="store.no-folder",
+            )
 
     def list(self) -> list[RunFolder]:
-        """All runs, oldest first; folders that hold no run are passed over."""
+        """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""
         if not self.root.is_dir():
             return []
         found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -11,7 +10,8 @@ from operator import attrgetter
 from typing import Any
 
 from nas.errors import StoreError
-from nas.problem.objectives import Fidelity, Measurement, Request
+from nas.problem.evaluation_counts import EvaluationCounts, Result, worst
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
 from nas.store.json_values import plain
 from nas.store.measurement_rows import check_step, latest, storable
@@ -98,10 +98,16 @@ class MemoryStore(RunStore):
         self._check_open()
         return len(self._measurements)
 
-    def n_whole(self, n_metrics: int) -> int:
+    def counts(self, n_metrics: int) -> EvaluationCounts:
         self._check_open()
-        values = Counter((r.architecture, r.precision) for r in self._latest if r.fidelity is Fidelity.SEARCH)
-        return sum(n >= n_metrics for n in values.values())
+        networks: dict[tuple[Architecture, str], list[Result]] = {}
+        for r, m in self._latest.items():
+            if r.fidelity is Fidelity.SEARCH:
+                networks.setdefault((r.architecture, r.precision), []).append(Result.of(m.status, m.detail))
+        return EvaluationCounts.of(worst(results) for results in networks.values() if len(results) >= n_metrics)
+
+    def failures(self) -> list[Measurement]:
+        return [m for m in self.measurements() if m.status is Status.FAILED]
 
     def samples(self, request: Request) -> bytes | None:
         self._check_open()

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from nas.errors import StoreError
 from nas.problem.objectives import EXACT_METRICS, Constraint, Objective, Request, metrics_of
 from nas.problem.precision import Precisions
-from supernets.space import SearchSpace
+from supernets.space import Architecture, SearchSpace
 
 Kind = Literal["training", "search"]
 VERSION = 2
@@ -48,6 +48,9 @@ class SearchFacts:
         prior_results: of a warm start: by network, in the order measured, its ``key`` and its ``figures``, name ->
             [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
             if the other runs are gone.
+        known: candidates of a warm start that have a value of every metric: evaluated first, and not part of the budget.
+        models_from: the number of the first evaluation that models choose if none before it fails; None for an algorithm
+            without models, and in runs of version 0.1.
     """
 
     space: SearchSpace
@@ -58,6 +61,12 @@ class SearchFacts:
     algorithm: str = ""
     reused: tuple[ReusedRun, ...] = ()
     prior_results: tuple[Mapping[str, Any], ...] = ()
+    known: tuple[Architecture, ...] = ()
+    models_from: int | None = None
+
+    def n_spent(self, n_candidates: int) -> int:
+        """The evaluations of the budget among this number of evaluated candidates, the first of which are known ones."""
+        return max(0, n_candidates - len(self.known))
 
     @property
     def metrics(self) -> list[Objective]:
@@ -75,6 +84,8 @@ class SearchFacts:
             "algorithm": self.algorithm,
             "sources": [asdict(run) for run in self.reused],
             "learnt": list(self.prior_results),
+            "known": [architecture.key for architecture in self.known],
+            "models_from": self.models_from,
         }
 
     @classmethod
@@ -90,6 +101,8 @@ class SearchFacts:
             algorithm=data.get("algorithm") or "",
             reused=tuple(ReusedRun(**{**s, "profiles": tuple(s["profiles"])}) for s in data.get("sources") or ()),
             prior_results=tuple(data.get("learnt") or ()),
+            known=tuple(map(Architecture.parse, data.get("known") or ())),
+            models_from=data.get("models_from"),
         )
 
 

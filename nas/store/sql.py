@@ -8,9 +8,10 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select
+from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, select
 
-from nas.problem.objectives import Fidelity, Measurement, Request
+from nas.problem.evaluation_counts import EvaluationCounts, Result, worst
+from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store import tables
 from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
 from nas.store.database import Database
@@ -49,13 +50,25 @@ _METRICS_TAKEN = (
     .distinct()
     .subquery()
 )
-_WHOLE = (
-    select(_METRICS_TAKEN.c.architecture)
-    .group_by(_METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision)
-    .having(func.count() >= bindparam("n_figures"))
-    .subquery()
+_CANDIDATES = select(_METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision).group_by(
+    _METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision
 )
-_N_WHOLE = select(func.count()).select_from(_WHOLE)
+_N_WHOLE = select(func.count()).select_from(_CANDIDATES.having(func.count() >= bindparam("n_figures")).subquery())
+_UNFINISHED = _CANDIDATES.having(func.count() < bindparam("n_figures"))
+_FAILED = tables.measurements.c.status == str(Status.FAILED)
+_FLAWS = select(  # with later attempts, which may have succeeded; the detail of failures alone: reading it takes longest
+    *(tables.measurements.c[name] for name in _ATOM), tables.measurements.c.status,
+    case((_FAILED, tables.measurements.c.detail)).label("detail"),
+).where(
+    tables.measurements.c.fidelity == str(Fidelity.SEARCH),
+    (tables.measurements.c.status != str(Status.OK)) | (tables.measurements.c.attempt > 0),
+)  # fmt: skip
+_LATER = tables.measurements.alias()
+_IS_LATEST = ~exists().where(
+    *(_LATER.c[name] == tables.measurements.c[name] for name in tables.REQUEST_COLUMNS),
+    _LATER.c.attempt > tables.measurements.c.attempt,
+)
+_FAILURES = _MEASUREMENTS.where(_FAILED, _IS_LATEST).order_by(tables.measurements.c.id)
 
 
 class SqlStore(RunStore):
@@ -168,9 +181,25 @@ class SqlStore(RunStore):
         with self._session.reading() as connection:
             return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
 
-    def n_whole(self, n_metrics: int) -> int:
+    def counts(self, n_metrics: int) -> EvaluationCounts:
+        metrics = {"n_figures": n_metrics}
         with self._session.reading() as connection:
-            return int(connection.execute(_N_WHOLE, {"n_figures": n_metrics}).scalar_one())
+            n_whole = int(connection.execute(_N_WHOLE, metrics).scalar_one())
+            latest_of: dict[tuple[str, ...], tuple[int, Result]] = {}
+            for *request, attempt, status, detail in connection.execute(_FLAWS).all():
+                made = (attempt, Result.of(Status(status), detail))
+                latest_of[tuple(request)] = max(made, latest_of.get(tuple(request), made))
+            unfinished = {(key, precision) for key, precision in connection.execute(_UNFINISHED, metrics)}
+        flawed: dict[tuple[str, str], list[Result]] = {}
+        for (architecture, _, _, _, precision), (_, result) in latest_of.items():
+            if (architecture, precision) not in unfinished:
+                flawed.setdefault((architecture, precision), []).append(result)
+        measured = [Result.MEASURED] * (n_whole - len(flawed))
+        return EvaluationCounts.of([*measured, *map(worst, flawed.values())])
+
+    def failures(self) -> list[Measurement]:
+        with self._session.reading() as connection:
+            return [measurement_of(row) for row in connection.execute(_FAILURES).all()]
 
     def samples(self, request: Request) -> bytes | None:
         query = (

@@ -95,9 +95,10 @@ def log_ticks(values: Array) -> list[float]:
 def heading(report: RunReport) -> tuple[str, str]:
     """The run's title, and a line of its profiles, size and state."""
     title = report.run if report.run.startswith(report.name) else f"{report.name} · {report.run}"  # ids are NAME-N
-    profiles = ", ".join(report.profiles)
+    timed = {metric.profile for metric in report.columns}
+    profiles = ", ".join(profile for profile in report.profiles if profile in timed)
     found = f"{len(report.front)} on the front"
     if report.nearest is not None and report.nearest.miss.broken:
         found = "none satisfies the limits"
-    count = f"{report.n_evaluations} networks evaluated, {found}"
+    count = f"{report.evaluations_text}, {found}"
     return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from nas.analysis.formatting import shown_scale, title_of
+from nas.analysis.formatting import prediction_error_text, shown_scale, title_of
 from nas.analysis.importance import Importance
 from nas.analysis.insight import Insight
 from nas.analysis.predictor_accuracy import PredictorAccuracy
@@ -95,9 +95,11 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
             rasterized=len(x) > MANY, zorder=2,
         )  # fmt: skip
     tau = found.kendall_tau
-    agreement = "" if math.isnan(tau) else f"τ {tau:.2f}, "
+    agreement = "" if math.isnan(tau) else f"τ {tau:.2f}"
     coverage = f"{100 * found.coverage:.0f} % within the 90 % interval"
-    axis.set_title(f"{len(x)} networks: {agreement}{coverage}", loc="left", color=SOFT)
+    error = prediction_error_text(objective, found.errors)
+    texts = filter(None, [agreement, error, coverage])
+    axis.set_title(f"{len(x)} networks: {', '.join(texts)}", loc="left", color=SOFT)
     return None
 
 
@@ -131,10 +133,11 @@ def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | Non
 
 def _errors(found: PredictorReport, objective: Objective) -> str:
     """The error of the latest model and of the baselines."""
-    score = "rmse" if objective.metric == "accuracy" else "mape"
-    errors = {score.upper(): found.latest.get(score)}
-    errors |= {name: _baseline([found.latest], name, score)[0] for name in ("ridge", "mean")}
-    return ", ".join(f"{name} {100 * error:.3g} %" for name, error in errors.items() if error is not None)
+    baselines = found.latest.get("baselines", {})
+    errors = {name: prediction_error_text(objective, baselines.get(name, {})) for name in ("ridge", "mean")}
+    texts = [prediction_error_text(objective, found.latest)]
+    texts += [f"{name}: {text.partition(' ')[2]}" for name, text in errors.items() if text]
+    return ", ".join(filter(None, texts))
 
 
 def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:

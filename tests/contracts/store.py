@@ -11,6 +11,7 @@ import pytest
 
 from nas.errors import StoreError
 from nas.problem.budget import Budget, Plateau, Stop, StopReason
+from nas.problem.evaluation_counts import EvaluationCounts
 from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Request, Status
 from nas.problem.precision import ORDER, Precisions
 from nas.store.base import Event, Fit, RunStatus, RunStore
@@ -67,6 +68,8 @@ SEARCH = search_facts(
     algorithm="guided",
     reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True),),
     prior_results=({"key": "0-x-1", "figures": {"accuracy": [0.5, None]}},),
+    known=(architecture(1), architecture(2)),
+    models_from=27,
 )
 TRAINING = replace(training_facts(epochs=7), seed=5, compatibility={"data": {"train": "d1"}})
 STATE: StateUpdate = {
@@ -255,7 +258,7 @@ class StoreContract:
             assert [getattr(o, name) for o in store.outcomes()] == [getattr(m, name) for m in expected], name
 
     def test_a_network_is_whole_once_it_has_so_many_figures(self, store: RunStore) -> None:
-        assert (store.n_measurements(), store.n_whole(1)) == (0, 0)
+        assert (store.n_measurements(), store.counts(1)) == (0, EvaluationCounts())
         for number, metric, precision, attempt in (
             (1, "accuracy", "fp32", 0), (1, "macs", "fp32", 0), (1, "accuracy", "int8", 0), (1, "accuracy", "int8", 1),
             (2, "macs", "fp32", 0), (3, "accuracy", "int8", 0), (3, "macs", "int8", 0), (3, "activation_bytes", "int8", 0),
@@ -267,7 +270,33 @@ class StoreContract:
         for fidelity in (Fidelity.FINAL, Fidelity.SCREEN, Fidelity.TEST):
             store.add(Measurement(request(2, fidelity), Status.OK, 1.0, 0.0))
         assert store.n_measurements() == 13
-        assert [store.n_whole(n) for n in (1, 2, 3, 4)] == [5, 3, 1, 0]
+        assert [store.counts(n) for n in (1, 2, 3, 4)] == [EvaluationCounts(measured=n) for n in (5, 3, 1, 0)]
+
+    def test_networks_are_counted_by_the_worst_of_their_latest_measurements(self, store: RunStore) -> None:
+        """Of six networks with two metrics each, one is of no result that another one has; the seventh lacks a metric."""
+        noise = {"too_noisy": True}
+        accuracy, latency = (Request(architecture(0), "accuracy"), request(0))
+        outcomes: list[tuple[Status, Status, dict[str, bool]]] = [
+            (Status.OK, Status.OK, {}), (Status.OK, Status.NOISY, {}), (Status.NOISY, Status.FAILED, noise),
+            (Status.FAILED, Status.FAILED, noise), (Status.OK, Status.SKIPPED, {}), (Status.OK, Status.FAILED, {}),
+        ]  # fmt: skip
+        for number, (first, second, detail) in enumerate(outcomes):
+            for base, status, own in ((accuracy, first, {}), (latency, second, detail)):
+                value = 1.0 if status in (Status.OK, Status.NOISY) else None
+                asked = replace(base, architecture=architecture(number))
+                store.add(Measurement(asked, status, value, value, detail=own))
+        store.add(Measurement(replace(accuracy, architecture=architecture(7)), Status.FAILED, None, None))
+        # A failure by the longer protocol says nothing about the search.
+        store.add(Measurement(request(0, Fidelity.FINAL), Status.FAILED, None, None))
+        assert store.counts(2) == EvaluationCounts(measured=1, noisy=1, screened_out=1, too_noisy=1, failed=2)
+        store.add(measured(5, attempt=1))
+        assert store.counts(2) == EvaluationCounts(measured=1, noisy=2, screened_out=1, too_noisy=1, failed=1)
+
+    def test_failures_are_the_latest_attempts_that_failed(self, store: RunStore) -> None:
+        final = Measurement(request(4, Fidelity.FINAL), Status.FAILED, None, None, message="it broke again")
+        for one in (failed(3), measured(1), failed(2), failed(3, attempt=1), final, measured(2, attempt=1)):
+            store.add(one)
+        assert store.failures() == [failed(3, attempt=1), final]
 
     def test_thousands_of_requests_are_found_at_once(self, store: RunStore) -> None:
         for number in (0, 1_999):

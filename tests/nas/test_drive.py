@@ -11,9 +11,10 @@ import pytest
 
 from nas.config import load_job
 from nas.engine import driver, execution
-from nas.engine.budget_extension import BudgetExtension
-from nas.engine.driver import drive
+from nas.engine.driver import drive, resume, search
+from nas.engine.resumption import Resumption
 from nas.engine.run_options import RunOptions
+from nas.engine.run_table import run_rows
 from nas.errors import ClusterError, NasError, RunHeldError, StoreAwayError
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
@@ -120,7 +121,7 @@ def test_more_to_spend_is_taken_once_however_often_the_driver_dies(
     drive(folder.id, options)
     for number, more in enumerate(("+3", "+2")):
         with_store(folder, lambda store: store.set_status(QUEUED))
-        extension = BudgetExtension(more, None, f"id-{number}")
+        extension = Resumption(more, id=f"id-{number}")
         monkeypatch.setattr(execution.RunExecution, "execute", stop)
         for _ in range(2):
             with pytest.raises(StoppedError):
@@ -145,6 +146,25 @@ def test_what_keeps_a_run_from_beginning_is_its_failure(base: RunsFolder) -> Non
     with raises("job.nothing-to-train", "supernet.from"):
         drive(search.id, RunOptions(base, inline=True), kind="training")
     assert "supernet.from" in with_store(search, SqlStore.reason)
+
+
+def test_a_run_that_fails_says_how_it_is_continued(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise NasError("no disk")
+
+    config = load_job(queue_search(base).job_file)
+    monkeypatch.setattr(execution.RunExecution, "execute", fail)
+    with raises("nas.error", "no disk") as caught:
+        search(config, RunOptions(base, inline=True))
+    (row,) = [row for row in run_rows(base) if row.reason == "no disk"]
+    assert (row.status, row.next) == ("failed", f"nas resume {row.run} --runs {base.root}")
+    assert caught.value.__notes__ == [f"next: correct this, then: {row.next}"]
+    with raises("nas.error", "no disk") as caught:
+        resume(row.run, RunOptions(base, inline=True))
+    assert caught.value.__notes__ == [f"next: correct this, then: {row.next}"]
+    folder = queue(base, _TINY)  # no driver has begun it
+    (row,) = [row for row in run_rows(base) if row.run == folder.id]
+    assert row.next == f"nas search {folder.job_file}"
 
 
 def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFolder) -> None:
@@ -214,7 +234,7 @@ def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pyte
         driver.search(job, RunOptions(base, inline=True))
     folder = base.list()[-1]
     assert statuses_of(folder) == [RUNNING, RunStatus.CANCELLED]
-    assert with_store(folder, SqlStore.reason) == f"interrupted; continue with: nas resume {base.list()[-1].id}"
+    assert with_store(folder, SqlStore.reason) == "interrupted"
 
 
 def test_a_driver_that_comes_late_revives_nothing(base: RunsFolder) -> None:

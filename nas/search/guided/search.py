@@ -87,9 +87,7 @@ class GuidedSearch(HistorySearch):
         self._kinds: dict[str, list[GeneKind | AutoKind]] = {m.name: [genes] for m in metrics}
         for name, source in (features or {}).items():
             self._kinds.setdefault(name, []).append(AutoKind(source, seed, tune_seconds))
-        if len(warm_start) >= initial:
-            initial = min(initial, WARM_INITIAL)
-        self._initial, self._effort = max(initial, _LEAST_MODELLED), effort or Effort()
+        self._initial, self._effort = n_initial(len(warm_start), initial=initial), effort or Effort()
         self._prior = PriorObservations(warm_start, metrics, constraints)
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
@@ -208,6 +206,11 @@ def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
     front = values[non_dominated(values)]
     nadir = front.max(axis=0)
     return np.asarray(nadir + MARGIN * (nadir - front.min(axis=0)))
+
+
+def n_initial(n_prior: int, *, initial: int = INITIAL) -> int:
+    """Evaluations with all values before the first model, given the number of evaluations of a warm start."""
+    return max(min(initial, WARM_INITIAL) if n_prior >= initial else initial, _LEAST_MODELLED)
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:

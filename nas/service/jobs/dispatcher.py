@@ -282,4 +282,5 @@ def driver_command(settings: ServiceSettings, submission: Submission, address: s
     for name in ("evaluations", "minutes", "extension"):
         if name in options:
             command += [f"--{name}", str(options[name])]
+    command += ["--retry-failed"] if options.get("retry_failed") else []
     return command

@@ -27,7 +27,8 @@ from nas.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
 _STATUS_TITLES = {
-    "all": "All", "front": "On the front", "measured": "Measured", "noisy": "Too noisy", "failed": "Failed",
+    "all": "All", "front": "On the front", "measured": "Measured", "noisy": "Noisy", "too-noisy": "Too noisy",
+    "failed": "Failed",
     "screened-out": "Screened out",
 }  # fmt: skip
 """By `schemas.NetworkStatus`."""
@@ -146,9 +147,11 @@ def progress_text(run: RunSummary) -> str:
     """The progress of a run: ``12 of 60 evaluations``."""
     if run.kind == "training" or run.epoch < run.epochs:
         return f"{run.epoch:,} of {run.epochs:,} epochs"
+    text = f"{run.evaluations:,} evaluations"
     if run.evaluations_wanted:
-        return f"{run.evaluations:,} of {run.evaluations_wanted:,} evaluations"
-    return f"{run.evaluations:,} evaluations"
+        text = f"{run.evaluations:,} of {run.evaluations_wanted:,} evaluations"
+    unmeasured = run.counts.too_noisy + run.counts.failed
+    return f"{text}, {unmeasured:,} of which could not be measured" if unmeasured else text
 
 
 def share(run: RunSummary) -> float | None:

@@ -108,7 +108,7 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
 
     @router.post("/runs/{run}/resume", responses=answers(404, 409, 413))
     def resume_run(request: Request, run: RunId, budget: schemas.ResumeRequest | None = None) -> schemas.RunSummary:
-        """Queue a run again that has ended, with a larger budget if it is finished."""
+        """Queue a run again that has ended; a finished one with a larger budget, or to retry what failed."""
         return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
     return router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from supernets.space import Architecture
 
 TEST = "test"
 """Sorts by the accuracy on the test part."""
-STATUSES: tuple[schemas.NetworkStatus, ...] = get_args(schemas.NetworkStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,11 @@ EVERYTHING = NetworkQuery()
 
 def counts(report: RunReport) -> dict[schemas.NetworkStatus, int]:
     """The number of evaluated networks of each status."""
-    n_noisy = len(report.noisy)
-    found = [len(report.front), len(report.evaluated) - n_noisy, n_noisy, len(report.failed), len(report.screened_out)]
-    return {"all": len(report.numbers), **dict(zip(STATUSES[1:], found, strict=True))}
+    found = report.counts
+    return {
+        "all": found.total, "front": len(report.front), "measured": found.measured, "noisy": found.noisy,
+        "too-noisy": found.too_noisy, "failed": found.failed, "screened-out": found.screened_out,
+    }  # fmt: skip
 
 
 def page(report: RunReport, query: NetworkQuery, *, offset: int = 0, limit: int = 1000) -> schemas.NetworksPage:
@@ -103,8 +104,10 @@ def _of_status(report: RunReport, points: Points, status: schemas.NetworkStatus 
             return [key for key in points.keys if key not in report.noisy]
         case "noisy":
             return list(report.noisy)
+        case "too-noisy":
+            return [key for key in report.failed if key in report.too_noisy]
         case "failed":
-            return list(report.failed)
+            return [key for key in report.failed if key not in report.too_noisy]
         case "screened-out":
             return list(report.screened_out)
 
@@ -138,6 +141,7 @@ def _shown(report: RunReport, points: Points, keys: Sequence[str]) -> tuple[sche
 def _without_values(report: RunReport, key: str) -> schemas.Network:
     """A network that failed or was screened out."""
     failed = key in report.failed
+    why: Literal["too-noisy", "failed"] = "too-noisy" if key in report.too_noisy else "failed"
     return schemas.Network(
         key=key,
         number=None,
@@ -147,7 +151,7 @@ def _without_values(report: RunReport, key: str) -> schemas.Network:
         fidelity="search",
         test=None,
         within_limits=False,
-        status="failed" if failed else "screened-out",
+        status=why if failed else "screened-out",
         reason=report.failed[key] if failed else report.screened_out[key],
         evaluation=report.numbers[key],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -116,6 +117,7 @@ class RunSummaries:
                 "profiles": report.profiles,
                 "precisions": facts.search.precisions.names,
                 "algorithm": facts.search.algorithm,
+                "models_from": report.models_from,
                 "front_size": len(report.front),
                 "hypervolume": report.front_hypervolume,
                 "reference": dict(report.reference),
@@ -194,6 +196,8 @@ class RunSummaries:
             started=_time(snapshot.started),
             ended=None if waits else _time(snapshot.ended),
             evaluations=snapshot.evaluations,
+            known=snapshot.known,
+            counts=schemas.EvaluationCounts(**asdict(snapshot.counts)),
             evaluations_wanted=0 if snapshot.kind == "training" else wanted,
             epoch=snapshot.epoch,
             epochs=epochs,

@@ -35,7 +35,7 @@ def test_show_tells_the_limits_and_what_keeps_them(shell: Shell) -> None:
 def test_show_tells_the_nearest(shell: Shell) -> None:
     make(shell, "a-1", latency_ms=(None, 0.001))
     text = shell.nas("show", "a-1").out
-    assert f"the nearest has {LATENCY} 0.07779 ms (at most 0.001 ms: 7679 % over)" in text
+    assert f"the nearest has {LATENCY} 0.07779 ms (at most 0.001 ms: 77.8 times as much)" in text
     assert "nearest " in text.splitlines()[4]
     data = shell.nas("show", "a-1", "--json").data
     assert (data["front"], data["nearest"]["broken"][0]["max"]) == ([], 0.001)

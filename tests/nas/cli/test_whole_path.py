@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -16,8 +17,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.engine.budget_extension import BudgetExtension
-from nas.engine.measurement_reuse import prior_evaluations
+from nas.build.measurement_reuse import prior_evaluations
+from nas.engine.resumption import Resumption
 from nas.problem.objectives import Fidelity
 from nas.store.sql import SqlStore
 from supernets.data import load_data
@@ -214,7 +215,7 @@ def test_a_finished_run_goes_on_with_more_to_spend(after: Shell) -> None:
     folder = after.folder / "runs" / "small-1"
     with closing(SqlStore.open(folder / "run.db", create=False, driver=True)) as store:
         asked = store.asks()
-        BudgetExtension("+4").apply(store, "small-1")  # and the driver was killed
+        Resumption("+4").apply(store, "small-1")  # and the driver was killed
         assert not store.state().finalists  # the front is chosen from all again
     (row,) = after.nas("runs", "--json").data
     assert (row["status"], row["done"], row["total"]) == ("cancelled", 30, 34)
@@ -238,7 +239,8 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
     path = after.job(yaml.safe_dump(job), "warm.yaml")
     made = after.nas("search", path, "--inline", "--json")
     assert made.code == 0, made.err
-    assert "warm start: measurements of 30 networks from small-1" in made.err
+    assert "warm start from small-1: 30 networks are known in part" in made.err
+    assert (made.data["evaluations"], made.data["known"]) == (8, 0)
     stores = [after.folder / "runs" / run / "run.db" for run in ("small-1", "warm-1")]
     with (
         closing(SqlStore.open(stores[0], create=False, driver=False)) as earlier,
@@ -257,6 +259,74 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
         learnt = prior_evaluations(warm.search_facts())
         assert len(learnt) == 30
         assert all(set(e.measurements) == {"accuracy", "latency_ms@cpu-1-thread"} for e in learnt)
+
+
+def test_what_a_warm_start_knows_costs_no_evaluations_and_joins_the_front(after: Shell) -> None:
+    job = yaml.safe_load(SMALL_JOB)
+    job |= {"supernet": {"from": "small-1"}, "warm_start": ["small-1"], "name": "warm"}
+    job["search"] |= {"evaluations": 5, "batch": 3}
+    path = after.job(yaml.safe_dump(job), "warm.yaml")
+    assert "guided: models choose from evaluation 1 on" in after.nas("plan", path, "--no-time").out
+    made = after.nas("search", path, "--inline", "--json")
+    assert made.code == 0, made.err
+    assert "warm start from small-1: 30 networks are known, cost no evaluations" in made.err
+    assert (made.data["evaluations"], made.data["known"]) == (5, 30)
+    assert sum(made.data["counts"].values()) == 35
+    (row,) = [row for row in after.nas("runs", "--json").data if row["run"] == "warm-1"]
+    assert (row["done"], row["total"], row["known"]) == (5, 5, 30)
+    earlier = after.nas("show", "small-1", "--json").data["front"]
+    signed = [(-p["values"]["accuracy"], p["values"]["latency_ms@cpu-1-thread"]) for p in made.data["front"]]
+    for point in earlier:  # each is on the front, with the same values, or a new network is at least as good
+        accuracy, latency = -point["values"]["accuracy"], point["values"]["latency_ms@cpu-1-thread"]
+        assert any(a <= accuracy and b <= latency for a, b in signed), point["key"]
+    with closing(SqlStore.open(after.folder / "runs" / "warm-1" / "run.db", create=False, driver=False)) as store:
+        known, *asked = store.asks()
+        assert len(known) == 30
+        assert sum(map(len, asked)) == 5
+    more = after.nas("resume", "warm-1", "--inline", "--evaluations", "+2", "--json")
+    assert (more.data["evaluations"], more.data["known"]) == (7, 30)
+
+
+def test_failures_are_counted_apart_listed_and_tried_again(after: Shell) -> None:
+    with closing(sqlite3.connect(after.folder / "runs" / "small-1" / "run.db")) as database, database:
+        database.execute("DELETE FROM samples")
+        chosen = "SELECT id FROM measurements WHERE metric = ? AND fidelity = 'search' ORDER BY id LIMIT 1 OFFSET ?"
+        broken = "UPDATE measurements SET status = 'failed', value = NULL, error = NULL, message = ?, detail = ? WHERE id = ?"
+        for metric, offset, message, detail in (
+            ("latency_ms", 5, "latency is uncertain by 31%", '{"too_noisy": true}'), ("accuracy", 9, "it broke", "{}"),
+        ):  # fmt: skip
+            ((row,),) = database.execute(chosen, [metric, offset])
+            database.execute(broken, [message, detail, row])
+    data = after.nas("runs", "--json").data[0]
+    counts = data["counts"]
+    assert (data["done"], counts["too_noisy"], counts["failed"]) == (30, 1, 1)
+    assert counts["measured"] + counts["noisy"] == 28
+    assert "28 measured" in after.nas("runs").out
+    shown = after.nas("show", "small-1")
+    assert "1 too noisy, 1 failed" in shown.out
+    assert "nas show small-1 --failed" in shown.out
+    listed = after.nas("show", "small-1", "--failed", "--json").data["networks"]
+    assert sorted(network["result"] for network in listed) == ["failed", "too-noisy"]
+    assert {m["reason"] for network in listed for m in network["measurements"]} == {
+        "it broke", "latency is uncertain by 31%"
+    }  # fmt: skip
+    text = after.nas("show", "small-1", "--failed").out
+    assert "it broke" in text
+    assert "nas resume small-1 --retry-failed" in text
+    made = after.nas("resume", "small-1", "--inline", "--retry-failed", "--json")
+    assert made.code == 0, made.err
+    assert (made.data["status"], made.data["evaluations"]) == ("finished", 30)
+    assert (made.data["counts"]["too_noisy"], made.data["counts"]["failed"]) == (0, 0)
+    assert after.nas("show", "small-1", "--failed", "--json").data["networks"] == []
+    assert_error(after.nas("resume", "small-1", "--retry-failed"), "small-1", code="run.nothing-failed")
+
+
+def test_plan_warns_of_a_budget_that_ends_before_the_first_model(shell: Shell) -> None:
+    job = SMALL_JOB.replace("evaluations: 30", "evaluations: 16")
+    planned = shell.nas("plan", shell.job(job), "--no-time")
+    assert "warning: guided: 16 evaluations end before there are models" in planned.out
+    assert "from evaluation 24 on" in planned.out
+    assert shell.nas("plan", shell.job(), "--no-time", "--json").data["models_from"] == 24
 
 
 def test_plan_costs_nothing(shell: Shell) -> None:

@@ -77,7 +77,7 @@ class TestSink:
             sink.step(1, 10, 2.5)
             sink.epoch(epoch(1), 4)
             sink.progress(SearchProgress("searching", 1, 30))
-            sink.progress(SearchProgress("searching", 2, 30, hypervolume=0.5, front=2, failures=1))
+            sink.progress(SearchProgress("searching", 2, 30, hypervolume=0.5, front=2, failures=1, too_noisy=3))
             sink.progress(SearchProgress("measuring the front again", 1, 9))
             sink.count("measuring blocks", 1, 2)
             sink.note("hello")
@@ -85,8 +85,9 @@ class TestSink:
             ("begin", "small-1"),
             ("write", [("training/loss", 1, 2.5), ("epoch/loss", 1, 2.0), ("epoch/largest", 1, 0.9),
                        ("epoch/smallest", 1, 0.8)]),
-            ("write", [("search/front", 1, 0.0), ("search/failures", 1, 0.0), ("search/front", 2, 2.0),
-                       ("search/failures", 2, 1.0), ("search/hypervolume", 2, 0.5)]),
+            ("write", [("search/front", 1, 0.0), ("search/failures", 1, 0.0), ("search/too_noisy", 1, 0.0),
+                       ("search/front", 2, 2.0), ("search/failures", 2, 1.0), ("search/too_noisy", 2, 3.0),
+                       ("search/hypervolume", 2, 0.5)]),
             ("close", "FINISHED"),
         ]  # fmt: skip
 

@@ -19,6 +19,7 @@ from nas.problem.pareto import hypervolume_history
 from nas.problem.precision import Precisions
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
+from nas.search.registry import SearchProblem, make_algorithm, models_from
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.errors import raises
@@ -206,6 +207,45 @@ def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Coun
     evaluator.failing = {table.space.largest}
     with raises("evaluation.anchor-failed", "largest", table.space.largest.key, "it broke"):
         run(table, evaluator, MemoryStore(), 100)
+
+
+def test_known_networks_cost_no_budget_and_are_learned_from(table: Table, evaluator: Counting) -> None:
+    """Among those known is the smallest, which is then not paid for either."""
+    known = [table.space.smallest, *table.architectures[100:140]]
+
+    def warm(store: MemoryStore, n: int) -> list[Evaluation]:
+        algorithm = make_algorithm("guided", SearchProblem(table.space, OBJECTIVES, 1, known=known))
+        return search(
+            table.space, OBJECTIVES, algorithm, evaluator, store, Budget(n), batch=8, known=known,
+            on_progress=shown.append,
+        )  # fmt: skip
+
+    shown: list[SearchProgress] = []
+    store = MemoryStore()
+    told = warm(store, 10)
+    assert [e.architecture for e in told[:42]] == [table.space.smallest, table.space.largest, *known[1:]]
+    assert len(told) == len({e.architecture for e in told}) == len(known) + 10
+    assert [len(step) for step in store.asks()] == [42, 8, 1]
+    assert (shown[-1].done, shown[-1].total) == (10, 10)
+    assert min(fit.step for fit in store.fits()) == 1
+    first = models_from("guided", table.space, batch=8, known=known)
+    assert first == 2  # after the largest
+    assert [e.architecture for e in warm(store, 14)[: len(told)]] == [e.architecture for e in told]
+    assert sum(map(len, store.asks())) == len(known) + 14
+
+
+@pytest.mark.parametrize(("batch", "evaluations"), [(8, 40), (7, 40), (25, 40), (8, 26)])
+def test_the_first_evaluation_chosen_by_models_is_known_before(table: Table, batch: int, evaluations: int) -> None:
+    store = MemoryStore()
+    search(
+        table.space, OBJECTIVES, make_algorithm("guided", SearchProblem(table.space, OBJECTIVES, 1)),
+        TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01}), store, Budget(evaluations), batch=batch,
+    )  # fmt: skip
+    foreseen = models_from("guided", table.space, batch=batch)
+    assert foreseen is not None
+    before = [sum(map(len, store.asks()[: fit.step])) for fit in store.fits()]
+    assert (min(before) + 1 if before else None) == (foreseen if foreseen <= evaluations else None)
+    assert models_from("random", table.space, batch=batch) is None
 
 
 def test_resuming_measures_only_what_is_missing(table: Table, evaluator: Counting) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.engine.budget_extension import BudgetExtension
+from nas.engine.resumption import Resumption
 from nas.errors import RunHeldError, ServiceError
 from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Request, Status
@@ -59,7 +59,11 @@ class Driver:
             return
         if self.store.facts() is None:
             self.store.describe(search_facts(), budget=Budget(BUDGET))
-        more = BudgetExtension(self._option("--evaluations"), None, self._option("--extension") or "")
+        more = Resumption(
+            self._option("--evaluations"),
+            retry_failed="--retry-failed" in self.argv,
+            id=self._option("--extension") or "",
+        )
         if more and not more.is_applied(self.store.state()):
             more.apply(self.store, self.run)
         self.store.set_status(RunStatus.RUNNING)

@@ -16,6 +16,7 @@ import pytest
 from nas.engine.run_table import RunSnapshot, run_rows
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.budget import Budget
+from nas.problem.evaluation_counts import EvaluationCounts
 from nas.problem.objectives import Constraint, Measurement, Objective, Request, Status
 from nas.service import stamped_cache
 from nas.service.stamped_cache import ChangeStamp
@@ -70,7 +71,7 @@ def test_every_commit_is_seen_at_once(runs: RunsFolder, store: SqlStore) -> None
     times = [time for _, time in store.statuses()]
     assert found == RunSnapshot(
         RunStatus.FINISHED, True, 102, reason="done", begun=True, name="tiny", started=times[0], ended=times[1], evaluations=50,
-        evaluations_wanted=9, epoch=2, epochs=2,
+        counts=EvaluationCounts(measured=50), evaluations_wanted=9, epoch=2, epochs=2,
     )  # fmt: skip
     assert not found.open
 

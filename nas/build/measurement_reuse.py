@@ -11,7 +11,7 @@ from hardware_profiles.environment import differences
 from nas.build.prepared_job import PreparedJob, compatibility_facts
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
-from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status
+from nas.problem.objectives import Evaluation, Fidelity, Measurement, Objective, Request, Status
 from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.folder import RunsFolder
@@ -35,12 +35,20 @@ class Reuse:
     runs: tuple[ReusedRun, ...] = ()
     environments: Mapping[str, Any] = field(default_factory=dict)
     prior_results: tuple[Mapping[str, Any], ...] = ()
+    known: tuple[Architecture, ...] = ()
 
     def __str__(self) -> str:
         """A line for people; "" without a warm start."""
         warm = [reused.run for reused in self.runs if not reused.failures]
-        n = len(self.prior_results)
-        return f"warm start: measurements of {n} networks from {', '.join(warm)}" if warm else ""
+        if not warm:
+            return ""
+        others = len({result["key"] for result in self.prior_results} - {candidate.key for candidate in self.known})
+        texts = []
+        if self.known:
+            texts.append(f"{len(self.known)} networks are known, cost no evaluations and may join the front")
+        if others:
+            texts.append(f"{others} networks are known in part, and models learn from them")
+        return f"warm start from {', '.join(warm)}: {'; '.join(texts) or 'no measurement is valid here'}"
 
 
 def find_reuse(
@@ -74,7 +82,20 @@ def find_reuse(
             environments = {of: theirs[of] for of in theirs if of in valid} | environments
             reused.append(source)
             prior_results += _results(store, source, prepared)
-    return Reuse(tuple(reused), environments, tuple(prior_results))
+    known = known_candidates(prior_results, prepared.job.metrics)
+    return Reuse(tuple(reused), environments, tuple(prior_results), known)
+
+
+def known_candidates(
+    prior_results: Sequence[Mapping[str, Any]], metrics: Sequence[Objective]
+) -> tuple[Architecture, ...]:
+    """Candidates with a value of every metric among results that are valid for this run, in the order measured."""
+    found: dict[str, set[str]] = {}
+    for result in prior_results:
+        values = {name for name, (value, _) in result["figures"].items() if value is not None}
+        found.setdefault(result["key"], set()).update(values)
+    wanted = {metric.name for metric in metrics}
+    return tuple(Architecture.parse(key) for key, names in found.items() if wanted <= names)
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+from nas.build.measurement_reuse import _results, prior_evaluations
 from nas.build.prepared_job import PreparedJob
-from nas.engine.measurement_reuse import _results, prior_evaluations
 from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.search.warm_start import promising
