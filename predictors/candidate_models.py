@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from predictors.base import Array, Prediction, Predictor, query_array, training_arrays
 from predictors.feature_columns import FeatureLayout
@@ -61,14 +60,6 @@ class ResidualPredictor:
         std = rest.std * mean if self._ratio else rest.std
         low, high = (shifted(base.mean, end, ratio=self._ratio) for end in (rest.low, rest.high))
         return Prediction(mean, std, low, high)
-
-
-class CrossValidated(Predictor, Protocol):
-    """A predictor with held-out predictions in closed form."""
-
-    def held_out(self, folds: Folds) -> Prediction:
-        """Predictions (n,) of the training rows, each without its fold."""
-        ...
 
 
 @dataclass(frozen=True)

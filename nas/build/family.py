@@ -66,7 +66,10 @@ def find_family(
             where = f"{source}: supernet.network: {supernet.network}"
             raise JobError(f"{where}: {error}", code="job.invalid-value") from None
     if spec is None:
-        raise JobError(f"{source}: supernet: expected a preset, a space, from or pretrained", code="job.missing-key")
+        raise JobError(
+            f"{source}: supernet: expected a preset, a space, from or pretrained; got none of them",
+            code="job.missing-key",
+        )
     return made(spec)
 
 

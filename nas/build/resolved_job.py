@@ -42,7 +42,10 @@ class ResolvedJob:
             except ProfileError as error:
                 raise JobError(f"{where}: {error}", code=error.code) from None
             if profile.name in profiles:
-                raise JobError(f"{where}: a second profile named {profile.name!r}; rename it in its file")
+                raise JobError(
+                    f"{where}: a second profile named {profile.name!r}; rename it in its file",
+                    code="job.duplicate",
+                )
             profiles[profile.name] = profile
         return list(profiles.values())
 

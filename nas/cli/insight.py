@@ -17,7 +17,7 @@ _LEAST_SHARE = 0.01
 
 
 def print_insight(report: RunReport, insight: Insight) -> None:
-    lines = [_course(report, insight)]
+    lines = [_convergence(report, insight)]
     objectives = {o.name: o for o in report.objectives}
     lines += [_predictor_accuracy(objectives[name], found) for name, found in insight.predictor_accuracy.items()]
     lines += [_importance(name, found) for name, found in insight.importance.items()]
@@ -25,7 +25,7 @@ def print_insight(report: RunReport, insight: Insight) -> None:
     print("\n".join(line for line in lines if line))
 
 
-def _course(report: RunReport, insight: Insight) -> str:
+def _convergence(report: RunReport, insight: Insight) -> str:
     from nas.visualization.chart_data import convergence
 
     curve, timeline = convergence(report), insight.timeline

@@ -102,9 +102,9 @@ def driving(
         with (
             redirect_stdout(sys.stderr),
             ConsoleProgress(stderr()) as console,
-            opened(log_to or (), console.note, experiment=experiment) as sinks,
+            opened(log_to or (), console.note, experiment=experiment) as loggers,
         ):
-            observer = CompositeObserver([console, *sinks, INTERRUPTION])
+            observer = CompositeObserver([console, *loggers, INTERRUPTION])
             yield RunOptions(
                 folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer
             )

@@ -184,7 +184,9 @@ def training_json(run: StoredRun) -> dict[str, Any]:
     try:
         history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{index}: damaged checkpoint index ({error!r}); train again") from None
+        raise StoreError(
+            f"{index}: damaged checkpoint index ({error!r}); train again", code="checkpoint.damaged"
+        ) from None
     epochs = 0 if facts is None else facts.epochs
     return {
         "run": run.id, "kind": "training", "status": str(status), "reason": reason, "epoch": state.epoch, "epochs": epochs,

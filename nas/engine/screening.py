@@ -125,7 +125,7 @@ def reasons_to_skip(
         if evaluation.failed or not (dominated.any() or broken):
             found.append("")
         else:
-            found.append(f"breaks {broken.metric.name}" if broken else "the front is ahead of it at its best")
+            found.append(f"breaks {broken.metric.name}" if broken else "dominated by the front even at its best")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Ray for as long as something needs it."""
+"""Connecting to a Ray cluster, or starting one on this machine, for as long as work needs it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run gives: its report, plots and pages, and the exported networks."""
+"""Exports of a run: networks as ONNX or for the transformers library, and its search as an Optuna study."""

@@ -38,7 +38,7 @@ def check_compatibility(
             detail = f", {key}{_values(was.get(key), now.get(key))}"
         else:
             detail = _values(was, now)
-        raise NasError(f"{run} was made under other conditions: {name}{detail}; {remedy}", code="run.incompatible")
+        raise NasError(f"{run} is not compatible: {name}{detail}; {remedy}", code="run.incompatible")
 
 
 def _recorded(was: Mapping[str, Any], now: Mapping[str, Any], *, section: str) -> dict[str, Any]:

@@ -171,24 +171,29 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         without = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", text)
-        raise StoreError(f"--store: {without!r} is no URL of a database; expected {EXAMPLE}") from None
+        raise StoreError(
+            f"--store: {without!r} is no URL of a database; expected {EXAMPLE}", code="store.invalid-url"
+        ) from None
     shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
-            f"--store {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}"
+            f"--store {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
+            code="store.invalid-url",
         )
     if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
         raise StoreError(
             f"--store {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
-            "~/.pgpass"
+            "~/.pgpass",
+            code="store.password-in-url",
         )
     if not url.database:
-        raise StoreError(f"--store {shown}: names no database; expected {EXAMPLE}")
+        raise StoreError(f"--store {shown}: names no database; expected {EXAMPLE}", code="store.invalid-url")
     try:
         import psycopg  # noqa: F401  the driver may be missing, or the C library below it
     except ImportError as error:
         raise StoreError(
-            f"--store {shown}: {str(error).splitlines()[0]}; install the client with: pip install 'subnet-nas[postgres]'"
+            f"--store {shown}: {str(error).splitlines()[0]}; install the client with: pip install 'subnet-nas[postgres]'",
+            code="store.no-client",
         ) from None
     return url.set(drivername=_DRIVERS[0])
 

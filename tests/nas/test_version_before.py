@@ -40,6 +40,13 @@ def printed(name: str) -> Any:
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def without_sentences(value: Any) -> Any:
+    """Printed data in which sentences, which later versions may reword, only count as present or not."""
+    if isinstance(value, dict):
+        return {k: v is None if k in ("refused", "reason") else without_sentences(v) for k, v in value.items()}
+    return [without_sentences(item) for item in value] if isinstance(value, list) else value
+
+
 def rows(folder: Path, run: str, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "runs" / run / "run.db")) as database:
         return database.execute(query).fetchall()
@@ -54,9 +61,9 @@ def test_runs_are_listed_with_their_states(shell: Shell) -> None:
 
 def test_a_finished_run_is_shown_as_before(shell: Shell) -> None:
     shown, before = shell.nas("show", FINISHED, "--json").data, printed("show")
-    assert set(shown) >= set(before)
-    for key in ("front", "anchors", "objectives", "constraints", "evaluations", "status"):
-        assert shown[key] == before[key], key
+    assert set(before) <= set(shown)
+    for key in before.keys() - {"hypervolume"}:
+        assert without_sentences(shown[key]) == without_sentences(before[key]), key
     # Another library computes the volume: equal up to the order of additions.
     assert np.array(shown["hypervolume"]["history"]) == pytest.approx(
         np.array(before["hypervolume"]["history"]), rel=1e-12
@@ -78,5 +85,6 @@ def test_a_killed_search_of_it_is_resumed(shell: Shell) -> None:
     assert len(asks) > 3
     made = shell.nas("resume", KILLED, "--inline", "--json").data
     assert (made["status"], made["evaluations"]) == ("finished", 40)
+    assert rows(shell.folder, KILLED, "SELECT * FROM events WHERE kind = 'replay-differs'") == []
     assert rows(shell.folder, KILLED, asked)[: len(asks)] == asks
     assert rows(shell.folder, KILLED, scored)[: len(measured)] == measured  # nothing measured is measured again
