@@ -2,7 +2,7 @@
 
 import nas
 run = nas.run(nas.load_job("digits-cnn.yaml"))
-run.export("model.onnx", select="latency_ms<=0.02")
+run.export("digits.onnx", select="latency_ms<=0.02")
 """
 
 from importlib import import_module

@@ -173,6 +173,14 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
+def read_progress(folder: Path) -> Mapping[str, Any]:
+    """The trainer's record in a folder's checkpoint, without its tensors; raises `CheckpointError` as `load_checkpoint`."""
+    try:
+        return dict(_read_index(folder)["progress"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder / INDEX, f"damaged index ({error!r})") from None
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, with its supernet.
 

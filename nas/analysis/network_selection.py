@@ -148,13 +148,13 @@ def by_key(report: RunReport, key: str) -> Point:
     Raises:
         SelectionError: the run has no measured network with this key.
     """
-    place = report.candidates.places.get(key)
-    if place is None:
-        problem = (
-            f"run {report.run!r} has no measured network with the key {quoted(key)}; `nas show {report.run}` lists some"
-        )
-        raise SelectionError(problem, code="selection.unknown-network")
-    return report.candidates[place]
+    for points in (report.candidates, report.evaluated):  # the latter have those whose longer measurement failed
+        if (place := points.places.get(key)) is not None:
+            return points[place]
+    problem = (
+        f"run {report.run!r} has no measured network with the key {quoted(key)}; `nas show {report.run}` lists some"
+    )
+    raise SelectionError(problem, code="selection.unknown-network")
 
 
 def by_index(report: RunReport, index: int) -> Point:

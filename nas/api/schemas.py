@@ -308,6 +308,10 @@ class ExportRequest(Schema):
         default=None, max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key"
     )
     index: int | None = Field(default=None, ge=0, le=10**6)
+    with_preprocessing: bool = Field(
+        default=False,
+        description="Whether the graph takes decoded images of any size, and resizes and normalises them.",
+    )
 
 
 class Task(Schema):

@@ -7,9 +7,9 @@ from pathlib import Path
 from nas.config import load_job
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
-from nas.store.folder import RunsFolder
+from nas.store.folder import RunFolder, RunsFolder
 from supernets.base import Family
-from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
 from supernets.families.single_network import innermost
@@ -56,6 +56,15 @@ def _of_run(runs: RunsFolder, run: str) -> Path:
     if supernet.trains or supernet.from_ is None:
         return found.checkpoint  # reading it reports that there is none
     return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
+
+
+def training_digest(named: Checkpoint | None, run: RunFolder | None) -> str | None:
+    """The digest of the training part of a named checkpoint, or of the one in a run's folder; None without either."""
+    if named is not None:
+        return str(named.progress["data"]["digest"])
+    if run is None or not has_checkpoint(run.checkpoint):
+        return None
+    return str(read_progress(run.checkpoint)["data"]["digest"])
 
 
 def check_training_data(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:

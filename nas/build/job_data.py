@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
 from nas.build.pretrained import Pretrained, find_preprocessing
@@ -16,7 +17,7 @@ from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunFolder, RunsFolder
-from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, typical_batches
+from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, some_images, typical_batches
 from supernets.errors import CheckpointError
 from supernets.families.registry import FAMILIES
 
@@ -38,6 +39,11 @@ class JobData:
         """The first examples of the training part, for batch-norm statistics and quantization."""
         return head(self.dataset.train, self.config.calibration_images)
 
+    def some_images(self, n: int) -> list[Image.Image]:
+        """At most `n` images as the data set's files have them, decoded, spread over it."""
+        data = self.config.data
+        return some_images(data.name, data.path, channels=self.dataset.images.channels, n=n)
+
     def digests(self) -> dict[str, str]:
         """The digest of each part, by its name."""
         return {part: getattr(self.dataset, part).digest for part in ("train", "validation", "test")}
@@ -49,8 +55,14 @@ class JobData:
         return tuple(inputs.numpy() for inputs in batches)
 
 
-def load_job_data(config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained | None, source: str) -> JobData:
+def load_job_data(
+    config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained | None, trained_on: str | None, source: str
+) -> JobData:
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
+
+    Args:
+        trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
+            version 0.1 resized in another way are recognised.
 
     Raises:
         JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
@@ -58,8 +70,12 @@ def load_job_data(config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained
     """
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
     options = _data_options(config, runs, pretrained=folder, source=source)
-    shares = {"validation": data.validation, "test": data.test}
-    return JobData(load_data(data.name, path=data.path, options=options, seed=SPLIT_SEED, **shares), config)
+    load = partial(load_data, data.name, path=data.path, seed=SPLIT_SEED, validation=data.validation, test=data.test)
+    found = load(options=options)
+    if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
+        earlier = load(options=replace(options, as_in_0_1=True))
+        found = earlier if earlier.train.digest == trained_on else found
+    return JobData(found, config)
 
 
 def _data_options(
@@ -79,7 +95,8 @@ def _data_options(
     options = {**fixed, **own}
     if not data.of_text:
         _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
-        return ImageOptions(**{key: options.get(key) for key in _OF_IMAGES})
+        images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
+        return ImageOptions(**images)
     given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
     return TextOptions(tokenizer=options.get("tokenizer"), **given)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from nas.build.checkpoints import check_training_data, named_checkpoint
+from nas.build.checkpoints import check_training_data, named_checkpoint, training_digest
 from nas.build.family import find_family, find_sharing
 from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import load_pretrained
@@ -65,7 +65,8 @@ def prepare_job(
     _check_threads(config.training, source=source)
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
-    data = load_job_data(config, runs, pretrained=pretrained, source=source)
+    trained_on = training_digest(named, run)
+    data = load_job_data(config, runs, pretrained=pretrained, trained_on=trained_on, source=source)
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     sizes = None if pretrained is None else pretrained.config
@@ -107,10 +108,11 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     config, source = run.job, str(run.folder.job_file)
     named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
-    data = load_job_data(config, run.runs, pretrained=pretrained, source=source)
+    checkpoint = named or load_checkpoint(run.folder.checkpoint)
+    trained_on = checkpoint.progress["data"]["digest"]
+    data = load_job_data(config, run.runs, pretrained=pretrained, trained_on=trained_on, source=source)
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
-    checkpoint = named or load_checkpoint(run.folder.checkpoint)
     with run.store() as store:
         facts, weights = store.facts(), store.state().weights
     recorded, found = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, data)

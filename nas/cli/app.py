@@ -53,6 +53,13 @@ Select = Annotated[
 ]
 Index = Annotated[int | None, option("--index", help="A member of the front by its number.")]
 Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front (the default).")]
+WithPreprocessing = Annotated[
+    bool,
+    typer.Option(
+        "--with-preprocessing",
+        help="Let the graph take decoded images of any size, and resize and normalise them itself.",
+    ),
+]
 LogTo = Annotated[
     list[str] | None,
     option(

@@ -43,7 +43,7 @@ def print_nested(found: Any, expression: str) -> None:
         for i, (network, costs) in enumerate(kept[::-1][:10])
     ]  # fmt: skip
     print_table(["", *kept[0][1], "architecture", "options"], rows)
-    print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}" -o model.onnx')
+    print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}"')
     print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
 
 
@@ -182,7 +182,7 @@ def print_improvement(run: str, improvement: Improvement) -> None:
         print(f"kept: the weights after epoch {epoch} of {epochs}, the best on the validation part")
     if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
         better = "its weights improved in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
-        export = "" if of.key is None else f": nas export {of.run} --select key={of.key} -o model.onnx"
+        export = "" if of.key is None else f": nas export {of.run} --select key={of.key}"
         print(f"{better} no better in {of.precision}; keep the original{export}")
 
 

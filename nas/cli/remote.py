@@ -20,6 +20,7 @@ from nas.cli.app import (
     Server,
     Token,
     TokenFile,
+    WithPreprocessing,
     app,
     argument,
     option,
@@ -149,6 +150,7 @@ def fetch(
     ] = None,
     select: Select = None,
     index: Index = None,
+    with_preprocessing: WithPreprocessing = False,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     token_file: TokenFile = None,
@@ -157,7 +159,9 @@ def fetch(
     """Export a network on the server as verified ONNX (the knee by default) and download it with its manifest."""
     check_one_choice(select, index)
     with server_client(server, token, token_file) as client, _detached(run, "nas fetch"):
-        made = client.export(run, select=select, index=index, on_change=_print_status)
+        made = client.export(
+            run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
+        )
         paths = _download(client, made, output or Path(run))
     if as_json:
         return print_json({**made.model_dump(mode="json"), "paths": [str(path) for path in paths]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, app, option
+from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, WithPreprocessing, app, option
 from nas.cli.output import (
     print_failures,
     print_finetunings,
@@ -148,19 +148,27 @@ def plot(
 @app.command()
 def export(
     run: RunId,
-    output: Annotated[Path, option("-o", "--output", help="The ONNX file to write.")],
+    output: Annotated[
+        Path,
+        option(
+            "-o",
+            "--output",
+            help="The ONNX file, or a folder to name it in after run and network; by default here.",
+        ),
+    ] = Path(),
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
+    with_preprocessing: WithPreprocessing = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export one network as ONNX, verified against torch, with its manifest and weights."""
+    """Export one network as ONNX, verified against torch, with its manifest, its weights and a script that runs it."""
     check_one_choice(select, index, knee)
     check_run(runs, run)
     from nas.export.onnx_export import export_onnx
 
-    made = export_onnx(folder(runs), run, output, select=select, index=index)
+    made = export_onnx(folder(runs), run, output, select=select, index=index, with_preprocessing=with_preprocessing)
     if as_json:
         return print_json(made)
     same, noun = made["as_measured"], "sentences" if "tokenizer" in made else "images"
@@ -169,7 +177,7 @@ def export(
         print("latency measured only by the search's shorter protocol")
     print(f"wrote {made['path']} ({_values(made)}, {made['precision']})")
     print(f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}")
-    files = [made[name] for name in ("weights", "tokenizer", "manifest") if name in made]
+    files = [made[name] for name in ("weights", "tokenizer", "manifest", "script") if name in made]
     return print("\n".join(f"wrote {path}" for path in files))
 
 

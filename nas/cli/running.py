@@ -133,7 +133,7 @@ def finish(run: Run, as_json: bool) -> None:
     if not report.front:
         show = run.folder.command("show")
         return print(f'next: {show} --select "LIMITS" (to relax the limits), or change the job')
-    return print(f"next: {run.folder.command('export')} -o model.onnx")
+    return print(f"next: {run.folder.command('export')}")
 
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
@@ -154,4 +154,4 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
     print_improvement(run.id, improvement)
     if report is not None:
         print(f"plot it with the front: {origin.folder.command('plot')}")
-    return print(f"next: {run.folder.command('export')} -o model.onnx") if improvement.improved else None
+    return print(f"next: {run.folder.command('export')}") if improvement.improved else None

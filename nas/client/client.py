@@ -171,20 +171,24 @@ class _ResultCalls:
         return self._transport.get("compare", schemas.Comparison, {"run": list(runs)})
 
     def export(
-        self, run: str, *, select: str | None = None, index: int | None = None,
+        self, run: str, *, select: str | None = None, index: int | None = None, with_preprocessing: bool = False,
         on_change: Callable[[schemas.Export], None] | None = None,
     ) -> schemas.Export:  # fmt: skip
         """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
 
         Args:
-            select: the most accurate measured network within limits.
+            select: the most accurate measured network within limits; or ``key=0-2-1``, the measured network of this key.
             index: a member of the front; without either, the knee.
+            with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
             on_change: called with the export after each change of its status.
 
         Raises:
             ServiceError: the export failed; the message gives the reason.
         """
-        request, path = checked(schemas.ExportRequest, {"select": select, "index": index}), f"{_path_of(run)}/exports"
+        asked: dict[str, Any] = {"select": select, "index": index}
+        if with_preprocessing:  # left out otherwise, for servers that do not know it
+            asked["with_preprocessing"] = True
+        request, path = checked(schemas.ExportRequest, asked), f"{_path_of(run)}/exports"
         made = self._transport.post(path, schemas.Export, body=request)
         made = finished(self._transport, made, f"{path}/{quoted(made.export)}", Patience(), on_change)
         if made.status != "finished":

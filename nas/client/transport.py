@@ -116,7 +116,7 @@ class Transport:
             RefusedError: the server rejected the request.
             UnreachableError: no server answers, or the connection broke and the outcome is unknown.
         """
-        content = None if body is None else body.model_dump(mode="json", exclude_none=True)
+        content = None if body is None else body.model_dump(mode="json", exclude_none=True, exclude_unset=True)
         try:
             answer = self._http.request(method, path, json=content, data=form, files=files)
         except httpx.RequestError as error:

@@ -94,11 +94,20 @@ class Run(StoredRun):
         folder = folder or self.folder.plots
         return write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
 
-    def export(self, path: Path | str, *, select: str | None = None, index: int | None = None) -> dict[str, Any]:
+    def export(
+        self,
+        path: Path | str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        with_preprocessing: bool = False,
+    ) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.export.onnx_export.export_onnx`."""
         from nas.export.onnx_export import export_onnx  # torch, which reading does without
 
-        return export_onnx(self.runs, self.id, Path(path), select=select, index=index)
+        return export_onnx(
+            self.runs, self.id, Path(path), select=select, index=index, with_preprocessing=with_preprocessing
+        )
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:

@@ -1,11 +1,21 @@
-"""The file names that the manifest of an export lists."""
+"""The names of the files of an export: those of a new one, and those that the manifest of an earlier one lists."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 FORMAT = "subnet-nas/export"
+NO_TOKENIZERS = (
+    "ONNX has no operator for tokenizers, so the graph cannot preprocess sentences; the export's script does"
+)
+_DIGITS = 8
+
+
+def model_name(run: str, key: str) -> str:
+    """The name of the ONNX file of a run's network: the run, and a digest of the network's key, which may be long."""
+    return f"{run}-{hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]}.onnx"
 
 
 def files_of(manifest: Path) -> set[str]:

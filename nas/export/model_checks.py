@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
-from hardware_profiles.runtime import run_model
+from hardware_profiles.runtime import run_calls, run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.scoring import logits_of
+from nas.export.preprocessing_graph import IMAGE
 from nas.problem.objectives import Measurement
-from supernets.data import Part
+from supernets.data import ImageFormat, Part
+from supernets.data.preprocessing import square
 from supernets.module_to_onnx import INPUT
 
 MAX_PARITY = 1e-4
@@ -44,6 +48,25 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     if not difference <= MAX_PARITY:
         message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
         raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")
+    return difference
+
+
+def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Sequence[Image.Image]) -> float:
+    """The largest difference between a model that preprocesses decoded images itself and one that gets them preprocessed as
+    in training, over the deviation of the latter's outputs.
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`.
+        ModelError: the runtime rejects a model.
+    """
+    raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
+    inputs = np.stack([format.inputs(square(image, format.image_size)) for image in images])
+    outputs = np.concatenate([found for (found,) in run_calls(whole, ({IMAGE: pixels} for pixels in raw))])
+    (expected,) = run_model(plain, {INPUT: inputs})
+    difference = float(np.abs(outputs - expected).max() / expected.std())
+    if not difference <= MAX_PARITY:
+        message = f"differ by {difference:.2g} of their deviation from those of the training's (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"outputs with preprocessing in the graph {message}", code="export.outputs-differ")
     return difference
 
 

@@ -23,9 +23,11 @@ from nas.build.prepared_job import TrainedRun, load_trained_run
 from nas.errors import ExportFailedError, SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.cost_selection import networks_by_cost
-from nas.export.manifest import FORMAT, files_of
-from nas.export.model_checks import agreement, as_measured, parity
-from nas.export.provenance import Provenance, score_network
+from nas.export.manifest import FORMAT, files_of, model_name
+from nas.export.model_checks import agreement, as_measured, parity, parity_on_images
+from nas.export.predict_script import onnx_script
+from nas.export.preprocessing_graph import add_preprocessing, check_available
+from nas.export.provenance import Provenance, preprocessing_facts, score_network
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.data import TextFormat, head
@@ -35,27 +37,37 @@ from supernets.recalibration import recalibrate
 _CHECKED_BATCHES = (1, 8)
 _COMPARED = 1000
 """Examples on which the written model is compared with the one in fp32."""
-_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy")
+_RAW_IMAGES = 16
+"""Images as their files have them, on which a model that resizes is compared with the training's preprocessing."""
+_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow", "tokenizers")
 
 
 def export_onnx(
-    runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None
+    runs: RunsFolder,
+    run: str,
+    path: Path,
+    *,
+    select: str | None = None,
+    index: int | None = None,
+    with_preprocessing: bool = False,
 ) -> dict[str, Any]:
-    """Writes one network of a run as checked ONNX with its manifest and weights.
+    """Writes one network of a run as checked ONNX with its manifest, its weights and a script that runs it.
 
     Args:
+        path: the ONNX file, or a folder in which it is named after the run and the network.
         select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated networks that satisfies it, regardless of the
             job's constraints; or ``key=0-2-1``, the network with this key. Of a training of nested networks, the largest
             that satisfies limits on computed costs, which is then scored.
         index: position on the front; without either, the knee.
+        with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
 
     Returns:
         What `nas export --json` prints.
     """
     opened = StoredRun.open(runs, run)
     if opened.kind == "training" and select is not None:
-        _check_path(path)  # scoring takes longer
         network, _ = networks_by_cost(opened).satisfying(select)[-1]
+        path = _checked_path(path, run, network.key)  # scoring takes longer
         if "fp32" not in (precisions := opened.job.precisions):
             message = (
                 f"without a search a network is exported in fp32, and its job deploys in {', '.join(precisions)} alone"
@@ -63,18 +75,24 @@ def export_onnx(
             remedy = f"search it with   supernet: {{from: {run}}}"
             raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
         trained = load_trained_run(opened)
-        return _write_bundle(*score_network(run, network, trained), path, trained)
+        return _write_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
-        return _write_bundle(point, provenance, path, load_trained_run(opened))
+        path = _checked_path(path, run, point.key)
+        return _write_bundle(point, provenance, path, load_trained_run(opened), in_graph=with_preprocessing)
 
 
-def _write_bundle(point: Point, provenance: Provenance, path: Path, trained: TrainedRun) -> dict[str, Any]:
-    """Writes ``FILE.onnx``, ``FILE.safetensors`` and ``FILE.json`` (the manifest), once all checks passed.
+def _write_bundle(
+    point: Point, provenance: Provenance, path: Path, trained: TrainedRun, *, in_graph: bool
+) -> dict[str, Any]:
+    """Writes ``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), once all checks passed.
 
     A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``.
+
+    Args:
+        in_graph: whether the model does the preprocessing of images.
 
     Returns:
         ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
@@ -87,8 +105,9 @@ def _write_bundle(point: Point, provenance: Provenance, path: Path, trained: Tra
         ExportError: torch's exporter refuses the network.
         PrecisionError: the network cannot be written in its precision.
     """
-    _check_path(path)
     data, supernet = trained.data.dataset, trained.checkpoint.supernet
+    if in_graph:
+        check_available(data.format)
     network, precision = provenance.precisions.split(point.architecture)
     batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
     module = recalibrate(supernet.extract(network), batches)
@@ -96,28 +115,37 @@ def _write_bundle(point: Point, provenance: Provenance, path: Path, trained: Tra
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
     exact = onnx_model(module, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
-    facts = {**provenance.facts(point, trained), "precision": precision}
-    model = _with_metadata(in_precision(exact, precision, batches), facts)
-    onnx.checker.check_model(model, full_check=True)
+    model = in_precision(exact, precision, batches)
     checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED))
     checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point))
+    if in_graph:
+        plain, model = model, add_preprocessing(model, data.images)
+        checks["parity_on_raw_images"] = parity_on_images(
+            plain, model, data.images, trained.data.some_images(_RAW_IMAGES)
+        )
+    facts = {**provenance.facts(point, trained), "precision": precision, **preprocessing_facts(data.format, in_graph)}
+    model = _with_metadata(model, facts)
+    onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
-    weights_path, manifest_path, tokenizer_path = _paths_beside(path)
-    files = {path: model, weights_path: weights}
+    weights_path, manifest_path, tokenizer_path, script_path = _paths_beside(path)
+    script = onnx_script(data.format, model=path.name, tokenizer=tokenizer_path.name, in_graph=in_graph)
+    files = {path: model, weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
     sha256 = _write(files, manifest_path, {**facts, **checks})[path]
     return {
         "path": str(path), "sha256": sha256, "precision": precision, **checks, "values": dict(point.values),
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
-        "weights": str(weights_path), "manifest": str(manifest_path),
+        "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
     }  # fmt: skip
 
 
-def _paths_beside(path: Path) -> tuple[Path, Path, Path]:
-    """The paths of the weights, the manifest and the tokenizer."""
-    return path.with_suffix(".safetensors"), path.with_suffix(".json"), path.with_suffix(".tokenizer.json")
+def _paths_beside(path: Path) -> tuple[Path, Path, Path, Path]:
+    """The paths of the weights, the manifest, the tokenizer and the script."""
+    suffixes = (".safetensors", ".json", ".tokenizer.json", ".predict.py")
+    weights, manifest, tokenizer, script = (path.with_suffix(suffix) for suffix in suffixes)
+    return weights, manifest, tokenizer, script
 
 
 def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:
@@ -139,10 +167,17 @@ def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str,
     return digests
 
 
-def _check_path(path: Path) -> None:
-    """Raises `ExportFailedError` if an export cannot be written to a path, or would replace anything but an earlier export."""
+def _checked_path(path: Path, run: str, key: str) -> Path:
+    """The ONNX file to write: the one that is named, or in a named folder.
+
+    Raises:
+        ExportFailedError: it cannot be written, or would replace anything but an earlier export.
+    """
+    if path.is_dir():
+        path = path / model_name(run, key)
     if path.suffix != ".onnx":
-        raise ExportFailedError(f"{path}: the file to write must end in .onnx", code="export.invalid-path")
+        message = f"{path}: expected a file that ends in .onnx, or an existing folder to name the file in"
+        raise ExportFailedError(message, code="export.invalid-path")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ExportFailedError(f"{path}: there is no folder {folder}; create it first", code="export.invalid-path")
@@ -154,6 +189,7 @@ def _check_path(path: Path) -> None:
         if file.exists() and file.name not in exported:
             message = f"{file} exists and was not written by an earlier export; choose another path or remove it"
             raise ExportFailedError(message, code="file.exists")
+    return path
 
 
 def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:

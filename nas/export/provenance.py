@@ -11,6 +11,7 @@ from nas.build.prepared_job import TrainedRun
 from nas.errors import ExportFailedError
 from nas.evaluation.measuring_evaluator import Measured
 from nas.evaluation.scoring import InlineScoring
+from nas.export.preprocessing_graph import IMAGE, STEPS
 from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective, Request
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
@@ -47,7 +48,6 @@ class Provenance:
             "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
             "measured_with": {metric.name: self.measured_with(metric, point) for metric in self.metrics},
             "profiles": list(self.profiles),
-            "input": {"name": INPUT, **_input(trained.data.dataset.format)},
             "classes": list(trained.data.dataset.class_names),
         }
 
@@ -72,21 +72,32 @@ class Provenance:
         return None if measured is None or samples is None else replace(measured, samples=samples)
 
 
-def _input(format: ImageFormat | TextFormat) -> dict[str, Any]:
-    """How a deployment makes the network's input."""
+def preprocessing_facts(format: ImageFormat | TextFormat, in_graph: bool) -> dict[str, Any]:
+    """The input of an exported network, and how a deployment makes it.
+
+    Args:
+        in_graph: whether the model resizes and normalises images itself.
+    """
+    made: dict[str, Any]
+    steps = format.to_json()
     match format:
         case ImageFormat():
-            return {
-                "shape": ["batch", format.channels, format.image_size, format.image_size], "dtype": "float32",
-                "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
-                "mean": list(format.mean), "std": list(format.std),
-            }  # fmt: skip
+            if in_graph:
+                made = {"name": IMAGE, "shape": ["batch", "height", "width", format.channels], "dtype": "uint8"}
+                steps |= {"layout": "batch, row, column, channel", "in_graph": list(STEPS)}
+            else:
+                made = {
+                    "name": INPUT, "shape": ["batch", format.channels, format.image_size, format.image_size],
+                    "dtype": "float32", "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
+                    "mean": list(format.mean), "std": list(format.std),
+                }  # fmt: skip
         case TextFormat():
-            return {
-                "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,
+            made = {
+                "name": INPUT, "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,
                 "max_tokens": format.max_tokens, "vocabulary": format.vocabulary,
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, cut to max_tokens and padded at the end",
             }  # fmt: skip
+    return {"input": made, "preprocessing": steps}
 
 
 def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple[Point, Provenance]:

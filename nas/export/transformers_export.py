@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from nas.analysis.report import build_report
 from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
-from nas.store.folder import RunsFolder
+from nas.export.predict_script import transformers_script
+from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.data import DataSet
+from supernets.data import DataSet, ImageFormat, TextFormat
+from supernets.data.tokenizing import FILE as TOKENIZER
 from supernets.errors import ExportError
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, write_bert
@@ -27,6 +30,7 @@ from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
 from supernets.space import Architecture
 
+_PREPROCESSING, _SCRIPT = "preprocessing.json", "predict.py"
 ROUNDING = 1e-5
 """Largest accepted difference, as a share of the largest output: sums over weights at other addresses may be reordered."""
 
@@ -61,6 +65,7 @@ def export_transformers(
     family, plain = innermost(supernet.family, network)
     module = supernet.extract(network)
     tensors, loader = _write(folder, family, plain, module, data)
+    _write_preprocessing(folder, loader, data.format)
     again = family.build(plain).eval()
     again.load_state_dict(tensors)
     read = again.state_dict()
@@ -86,6 +91,13 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
     network, _ = precisions.split(point.architecture)
     same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]
     return network, same[0].values if same else None
+
+
+def _write_preprocessing(folder: Path, loader: str, format: ImageFormat | TextFormat) -> None:
+    """Writes what the library's own preprocessing does not state, and a script that preprocesses as in training."""
+    write_atomically(folder / _PREPROCESSING, json.dumps(format.to_json(), indent=2).encode())
+    script = transformers_script(format, loader=loader, facts=_PREPROCESSING, tokenizer=TOKENIZER)
+    write_atomically(folder / _SCRIPT, script.encode())
 
 
 def _write(

@@ -9,7 +9,9 @@ from typing import Any
 
 from nas.analysis.network_selection import by_index, knee, select
 from nas.api import schemas
-from nas.errors import SelectionError, UnknownNameError
+from nas.config import load_job
+from nas.errors import ExportFailedError, SelectionError, UnknownNameError
+from nas.export.manifest import NO_TOKENIZERS
 from nas.service.jobs.task_queue import TASK_LOG
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind, TaskStatus
@@ -18,8 +20,7 @@ from nas.service.uploads.storage_checks import check_disk_space, check_quota
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 
-MODEL = "model.onnx"
-_PATHS = ("path", "weights", "manifest", "tokenizer")
+_PATHS = ("path", "weights", "manifest", "tokenizer", "script")
 """Keys of the output of `nas export` that are paths on the server."""
 _OWN = frozenset({"result.json", "result.log", "result.out", TASK_LOG})
 """Files of the task beside those of the export."""
@@ -38,9 +39,14 @@ class Exports:
         Raises:
             SelectionError: no network matches the request, or it names both a selection and an index.
             RunStateError: the run has too many exports.
+            ExportFailedError: the graph is to do preprocessing that it cannot do.
             StoreError: the disk is nearly full.
         """
         argv = self._choice(run, request)
+        if request.with_preprocessing:
+            if not self.of_images(run):
+                raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
+            argv.append("--with-preprocessing")
         check_disk_space(self._runs.root)
         check_quota(
             f"exports of run {run}", len(self._tasks.list(TaskKind.EXPORT, run)), self._most,
@@ -49,8 +55,7 @@ class Exports:
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)
-        path = folder.absolute() / MODEL
-        argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(path), "--json", *argv]
+        argv = ["export", run, "--runs", str(self._runs.root.absolute()), "-o", str(folder.absolute()), "--json", *argv]
         return self._export(self._tasks.add(task, TaskKind.EXPORT, run, folder.absolute(), argv, request.model_dump()))
 
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
@@ -65,6 +70,10 @@ class Exports:
         else:
             point = knee(report) if request.index is None else by_index(report, request.index)
         return [f"--select=key={point.key}"]
+
+    def of_images(self, run: str) -> bool:
+        """Whether the networks of a run take images, whose preprocessing their graph can do."""
+        return not load_job(self._runs.get(run).job_file).data.of_text
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, the oldest first."""

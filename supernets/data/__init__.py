@@ -1,11 +1,12 @@
 """Data sets in memory, as three parts that never mix; `load_data` makes them."""
 
 from supernets.data.batching import augment, batches, by_length, typical_batches
-from supernets.data.data_sets import NAMES, load_data
-from supernets.data.in_memory import DataSet, ImageFormat, Part, TextFormat, head
+from supernets.data.data_sets import NAMES, load_data, some_images
+from supernets.data.in_memory import DataSet, Part, head
 from supernets.data.options import ImageOptions, TextOptions
+from supernets.data.preprocessing import ImageFormat, TextFormat
 
 __all__ = [
     "NAMES", "DataSet", "ImageFormat", "ImageOptions", "Part", "TextFormat", "TextOptions", "augment", "batches", "by_length",
-    "head", "load_data", "typical_batches",
+    "head", "load_data", "some_images", "typical_batches",
 ]  # fmt: skip

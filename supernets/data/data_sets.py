@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from supernets.data.fashion_mnist import fashion_mnist
-from supernets.data.image_folder import image_folder
-from supernets.data.in_memory import DataSet, ImageFormat, Part, TextFormat
+from supernets.data.image_folder import image_folder, images_of_folder, spread
+from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, invalid_option, missing, wrong_kind
 from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.pixels import check_memory, fit, normalise, statistics
+from supernets.data.preprocessing import ImageFormat, Resizing, TextFormat, decode
 from supernets.data.splitting import Split, split
 from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer
@@ -55,17 +57,41 @@ def load_data(
     if isinstance(options, TextOptions):
         raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
     wanted = options or ImageOptions()
-    source = _images(name, path, wanted.image_size, wanted.channels)
+    source = _images(name, path, wanted)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
-    fitted = Split(*(fit(part, max_value=source.max_value, image_size=size, channels=n_channels) for part in examples))
-    max_value = source.max_value if size == native_size else 255  # resizing scales to bytes
-    mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, max_value)
-    train, val, unseen = (normalise(part, max_value=max_value, mean=mean, std=std) for part in fitted)
-    return DataSet(name, train, val, unseen, source.class_names, ImageFormat(mean, std, size, n_channels))
+    shape = {"image_size": size, "channels": n_channels}
+    resizing = _resizing(name, wanted, resized=size != native_size)
+    fitted = Split(*(fit(part, levels=source.levels, **shape, resizing=resizing) for part in examples))
+    levels = source.levels if size == native_size else 255
+    mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, levels)
+    format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing)
+    train, val, unseen = (normalise(part, format) for part in fitted)
+    return DataSet(name, train, val, unseen, source.class_names, format)
+
+
+def some_images(name: str, path: Path | None, *, channels: int, n: int) -> list[Image.Image]:
+    """At most `n` images of a data set as its files have them, decoded but not resized, spread over the training part.
+
+    Raises:
+        DataError: as `load_data`.
+    """
+    if name == "image-folder" and path is not None:
+        return images_of_folder(path, channels=channels, n=n)
+    pixels = _images(name, path, ImageOptions()).train.inputs
+    return [decode(Image.fromarray(pixels[i, 0]), channels) for i in spread(len(pixels), n)]
+
+
+def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
+    """How images are resized; `resized` says whether those of arrays are."""
+    if not options.as_in_0_1:
+        return "pillow"
+    if name == "image-folder":
+        return "pillow-in-one-call"
+    return "torch" if resized else "pillow"
 
 
 def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -80,7 +106,7 @@ def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, .
     return options.mean, options.std
 
 
-def _images(name: str, path: Path | None, image_size: int | None, channels: int | None) -> Source:
+def _images(name: str, path: Path | None, options: ImageOptions) -> Source:
     match name:
         case "digits":
             if path is not None:
@@ -91,7 +117,7 @@ def _images(name: str, path: Path | None, image_size: int | None, channels: int 
         case "image-folder":
             if path is None:
                 raise missing("image-folder needs a path: the folder that holds one folder of images for each class")
-            return image_folder(path, image_size=image_size, channels=channels)
+            return image_folder(path, options)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
 
@@ -99,8 +125,8 @@ def _images(name: str, path: Path | None, image_size: int | None, channels: int 
 def _digits() -> Source:
     """1,797 grey images of 8 x 8 pixels with values from 0 to 16 (the test set of Alpaydin and Kaynak 1998, UCI)."""
     images, labels = load_digits(return_X_y=True)
-    inputs = images.reshape(-1, 1, 8, 8).astype(np.uint8)
-    return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64)), max_value=16)
+    inputs = np.round(images.reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
+    return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64)), levels=16)
 
 
 def _tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:
@@ -124,6 +150,8 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
             padding=tokenizer.padding,
             max_tokens=options.max_tokens,
             tokenizer=tokenizer.json,
+            padding_token=tokenizer.padding_token,
+            special_tokens=tokenizer.special_tokens,
             typical_tokens=math.ceil(validation.lengths().double().mean().item()),
             n_cut=n_cut,
         ),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from supernets.data.labelled_examples import (
     CLUTTER,
@@ -24,7 +24,9 @@ from supernets.data.labelled_examples import (
     missing,
     unreadable,
 )
+from supernets.data.options import ImageOptions
 from supernets.data.pixels import check_memory
+from supernets.data.preprocessing import decode, square, square_in_one_call
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -47,34 +49,49 @@ class _Shape(NamedTuple):
     grey: bool
 
 
-def image_folder(path: Path, *, image_size: int | None, channels: int | None) -> Source:
+def image_folder(path: Path, options: ImageOptions) -> Source:
     """The images of ``path/CLASS/*`` or of ``path/{train,val|validation,test}/CLASS/*``, classes sorted by name.
 
     Validation and test are optional in the second layout.
 
-    Args:
-        image_size: see `_read_images`; None takes the short side that all images have.
-        channels: 1 or 3; None gives 1 if all images are grey, else 3.
+    Without an `image_size` they keep the short side that all of them have; without `channels` they have 1 if all are grey,
+    else 3.
 
     Raises:
         DataError: the folder is missing, empty or laid out in another way; an image cannot be read; the sizes differ and
-            `image_size` is None; or the images would take too much memory.
+            there is no `image_size`; or the images would take too much memory.
     """
     parts, class_names = _find(path)
     files = [file for part in parts.values() for file, _ in part]
     shapes = [_read_shape(file) for file in files]
-    size = _common_size(path, shapes) if image_size is None else image_size
-    n_channels = channels or (1 if all(shape.grey for shape in shapes) else 3)
+    size = options.image_size or _common_size(path, shapes)
+    n_channels = options.channels or (1 if all(shape.grey for shape in shapes) else 3)
     check_memory(len(files), channels=n_channels, image_size=size, where=str(path))
+    resize = square_in_one_call if options.as_in_0_1 else square
     examples = {
         name: Examples(
-            _read_images([file for file, _ in part], image_size=size, channels=n_channels),
+            _read_images([file for file, _ in part], image_size=size, channels=n_channels, resize=resize),
             np.array([label for _, label in part], dtype=np.int64),
             tuple(str(file.relative_to(path)) for file, _ in part),
         )
         for name, part in parts.items()
     }
     return Source(str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"))
+
+
+def images_of_folder(path: Path, *, channels: int, n: int) -> list[Image.Image]:
+    """At most `n` images of a folder, decoded but not resized, spread over its training part; raises as `image_folder`."""
+    files = [file for file, _ in _find(path)[0]["train"]]
+    found = []
+    for i in spread(len(files), n):
+        with _opened(files[i]) as image:
+            found.append(decode(image, channels))
+    return found
+
+
+def spread(length: int, n: int) -> range:
+    """At most `n` positions spread evenly over a sequence."""
+    return range(0, length, -(-length // n))
 
 
 def _find(path: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
@@ -157,25 +174,15 @@ def _read_shape(file: Path) -> _Shape:
         return _Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
 
 
-def _read_images(files: Sequence[Path], *, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """The images, upright, their short side resized (bilinear) to `image_size`, their middle cut out, alpha dropped:
-    (n, channels, image_size, image_size)."""
+def _read_images(
+    files: Sequence[Path], *, image_size: int, channels: int, resize: Callable[[Image.Image, int], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """The images' bytes, (n, channels, image_size, image_size)."""
     out = np.empty((len(files), channels, image_size, image_size), dtype=np.uint8)
     for i, file in enumerate(files):
         with _opened(file) as image:
-            pixels = np.asarray(_square(image, image_size, channels))
-        out[i] = pixels.reshape(image_size, image_size, channels).transpose(2, 0, 1)
+            out[i] = resize(decode(image, channels), image_size)
     return out
-
-
-def _square(image: Image.Image, image_size: int, channels: int) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if "transparency" in image.info:  # PIL warns when it is dropped from a palette in one step
-        image = image.convert("RGBA")
-    image = image.convert("L" if channels == 1 else "RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
 @contextmanager

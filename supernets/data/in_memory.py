@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
 from supernets.data.labelled_examples import wrong_kind
+from supernets.data.preprocessing import ImageFormat, TextFormat
 
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to distinguish data sets by accident, not against forgery."""
@@ -62,47 +62,6 @@ def lengths(inputs: Tensor, padding: int) -> Tensor:
 def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
     """Sentences without the columns at the end that are padding in all of them; images as they are."""
     return inputs if padding is None else inputs[:, : int(lengths(inputs, padding).max())]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFormat:
-    """Format of the images of a data set.
-
-    Attributes:
-        mean, std: of each channel on the scale from 0 to 1, by default the training part's; images are
-            ``(pixel - mean) / std``.
-        image_size: height and width in pixels.
-    """
-
-    noun: ClassVar[str] = "image"
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
-    channels: int
-
-
-@dataclass(frozen=True, slots=True)
-class TextFormat:
-    """Format of the sentences of a data set.
-
-    Attributes:
-        vocabulary: number of different tokens: every id is below it.
-        padding: the token that fills up short sentences.
-        max_tokens: the most that a sentence may have; longer ones were cut.
-        tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
-        typical_tokens: the mean length of the validation part's sentences, rounded up; costs are counted for it.
-        n_cut: number of sentences, of all parts, that were longer than `max_tokens`.
-    """
-
-    noun: ClassVar[str] = "sentence"
-
-    vocabulary: int
-    padding: int
-    max_tokens: int
-    tokenizer: str
-    typical_tokens: int
-    n_cut: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -71,7 +71,7 @@ class Source:
         train: the examples to train on, from which the missing parts are taken.
         validation, test: None if the source has no such part.
         default_validation, default_test: default sizes of the parts taken from `train`, as a count or a share.
-        max_value: of pixels, the value that is scaled to 1.
+        levels: of images, the number of steps from black to white, see `ImageFormat`.
         noun: the word for an example in errors.
     """
 
@@ -82,7 +82,7 @@ class Source:
     test: Examples | None = None
     default_validation: int | float = 0.2
     default_test: int | float = 0.2
-    max_value: int = 255
+    levels: int = 255
     noun: str = "image"
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.nn import functional
 
 from supernets.data.in_memory import Part
 from supernets.data.labelled_examples import Examples, too_large
+from supernets.data.preprocessing import ImageFormat, Resizing, decode, square
 
 MAX_GIB = 4
 """The most memory that the images of a data set may take as float32; all are held in memory."""
-_LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, as in PIL's conversion to grey."""
 _CHUNK = 4096
 """Images that are processed at once, to bound temporary memory."""
 
@@ -28,56 +26,58 @@ def check_memory(n: int, *, channels: int, image_size: int, where: str) -> None:
         raise too_large(f"{where}: {size}; expected at most {MAX_GIB} GiB; lower image_size or use fewer images")
 
 
-def fit(examples: Examples, *, max_value: int, image_size: int, channels: int) -> Examples:
-    """The examples with images (n, channels, image_size, image_size); where resized, on the scale of bytes (0 to 255)."""
+def fit(examples: Examples, *, levels: int, image_size: int, channels: int, resizing: Resizing) -> Examples:
+    """The examples with images (n, channels, image_size, image_size).
+
+    Args:
+        levels: of the images that came, see `ImageFormat`; resized ones have 255.
+    """
     inputs = examples.inputs
-    if inputs.shape[1] != channels:
-        inputs = _to_channels(inputs, channels)
-    if inputs.shape[2] != image_size:
-        inputs = _resize(inputs, image_size, max_value)
+    if inputs.shape[1:] == (channels, image_size, image_size):
+        return examples
+    if resizing == "torch":
+        inputs = np.repeat(_resized_by_torch(inputs, image_size, levels), channels // inputs.shape[1], axis=1)
+    else:
+        grey = (Image.fromarray(pixels) for pixels in inputs[:, 0])  # image folders give what is asked for
+        inputs = np.stack([square(decode(image, channels), image_size) for image in grey])
     return Examples(inputs, examples.labels, examples.names)
 
 
-def statistics(pixels: NDArray[np.uint8], max_value: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(pixels: NDArray[np.uint8], levels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each channel of (n, c, h, w) on the scale from 0 to 1; a constant channel's deviation is 1."""
     n = pixels.size // pixels.shape[1]
-    mean, std = [], []
+    mean, std, level = [], [], _level_of_byte(levels)
     for channel in range(pixels.shape[1]):
         total = squares = 0
         for start in range(0, len(pixels), _CHUNK):
             # Sums of whole numbers below 2**53 are exact in any order, so the values are equal on every machine.
-            flat = pixels[start : start + _CHUNK, channel].ravel().astype(np.float64)
+            flat = level[pixels[start : start + _CHUNK, channel].ravel()]
             total += int(flat.sum())
             squares += int(np.dot(flat, flat))
         variance = (n * squares - total**2) / n**2
-        mean.append(total / n / max_value)
-        std.append(variance**0.5 / max_value or 1.0)
+        mean.append(total / n / levels)
+        std.append(variance**0.5 / levels or 1.0)
     return tuple(mean), tuple(std)
 
 
-def normalise(examples: Examples, *, max_value: int, mean: Sequence[float], std: Sequence[float]) -> Part:
-    """The part of these images, ``(pixel / max_value - mean) / std`` by channel."""
+def normalise(examples: Examples, format: ImageFormat) -> Part:
+    """The part of these images, as inputs of a network."""
     pixels = examples.inputs
     images = np.empty(pixels.shape, dtype=np.float32)
-    for channel, (m, s) in enumerate(zip(mean, std, strict=True)):
-        # A table of the 256 values is faster than arithmetic, and rounds once.
-        table = ((np.arange(256) / max_value - m) / s).astype(np.float32)
-        for start in range(0, len(pixels), _CHUNK):
-            images[start : start + _CHUNK, channel] = table[pixels[start : start + _CHUNK, channel]]
+    for start in range(0, len(pixels), _CHUNK):
+        images[start : start + _CHUNK] = format.inputs(pixels[start : start + _CHUNK])
     return Part.of(torch.from_numpy(images), torch.from_numpy(examples.labels))
 
 
-def _to_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=1)
-    grey = np.tensordot(np.array(_LUMA), pixels, axes=(0, 1))
-    return np.round(grey).astype(np.uint8)[:, None]
+def _level_of_byte(levels: int) -> NDArray[np.float64]:
+    return np.round(np.arange(256) * levels / 255)
 
 
-def _resize(pixels: NDArray[np.uint8], image_size: int, max_value: int) -> NDArray[np.uint8]:
+def _resized_by_torch(pixels: NDArray[np.uint8], image_size: int, levels: int) -> NDArray[np.uint8]:
     out = np.empty((*pixels.shape[:2], image_size, image_size), dtype=np.uint8)
+    level = _level_of_byte(levels)
     for start in range(0, len(pixels), _CHUNK):
-        chunk = torch.from_numpy(pixels[start : start + _CHUNK]).float() * (255 / max_value)
+        chunk = torch.from_numpy(level[pixels[start : start + _CHUNK]]).float() * (255 / levels)
         resized = functional.interpolate(chunk, size=(image_size, image_size), mode="bilinear", antialias=True)
         out[start : start + _CHUNK] = resized.round_().clamp_(0, 255).to(torch.uint8).numpy()
     return out

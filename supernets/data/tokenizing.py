@@ -33,6 +33,14 @@ _MIN_FREQUENCY = 2
 """Of a piece: the network would memorise pieces that occur once."""
 
 
+def configure(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:
+    """The tokenizer, changed: it cuts sentences at the end, pads none, and splits special tokens like other words."""
+    tokenizer.enable_truncation(max_length=max_tokens)
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 class SentenceTokenizer:
     """Turns sentences into token ids with special tokens added, cut to `max_tokens` and padded at the end.
 
@@ -53,10 +61,7 @@ class SentenceTokenizer:
         if max_tokens <= added:
             need = f"expected at least {added + 1}"
             raise _unusable(f"max_tokens={max_tokens}: {where} adds {added} special tokens; {need}")
-        tokenizer.enable_truncation(max_length=max_tokens)
-        tokenizer.no_padding()  # `encode` pads all sentences of a part together
-        tokenizer.encode_special_tokens = True
-        self._tokenizer = tokenizer
+        self._tokenizer = configure(tokenizer, max_tokens)
 
     @classmethod
     def load(cls, path: Path, *, max_tokens: int) -> SentenceTokenizer:
@@ -107,12 +112,22 @@ class SentenceTokenizer:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
+    def padding_token(self) -> str:
+        """The text of the padding token."""
+        return str(self._tokenizer.id_to_token(self.padding))
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The tokens that are added to a sentence, in their order."""
+        return tuple(self._tokenizer.encode("").tokens)
+
+    @property
     def json(self) -> str:
         """Its whole description as a ``tokenizer.json``: the file that was read, or one that cuts and pads like this object."""
         if self._text is not None:
             return self._text
         described = Tokenizer.from_str(self._tokenizer.to_str())
-        described.enable_padding(pad_id=self.padding, pad_token=described.id_to_token(self.padding))
+        described.enable_padding(pad_id=self.padding, pad_token=self.padding_token)
         return str(described.to_str())
 
     def encode(self, sentences: Sequence[str], names: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -150,8 +165,7 @@ class SentenceTokenizer:
             raise _unusable(f"{names[empty[0]]}: {self._where} makes no token of it; {hint}")
         padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
         if len(padded):
-            token = self._tokenizer.id_to_token(self.padding)
-            made = f"{self._where} makes its padding token {token!r} of a part of it"
+            made = f"{self._where} makes its padding token {self.padding_token!r} of a part of it"
             raise _unusable(f"{names[padded[0]]}: {made}; expected a token for padding alone; give the tokenizer one")
 
 

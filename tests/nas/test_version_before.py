@@ -72,7 +72,7 @@ def test_a_finished_run_is_shown_as_before(shell: Shell) -> None:
 
 def test_a_network_of_it_is_exported_as_before(shell: Shell) -> None:
     made, before = shell.nas("export", FINISHED, "--index", "0", "-o", "m.onnx", "--json").data, printed("export")
-    assert set(made) == set(before)
+    assert set(made) >= set(before)
     for key in ("key", "architecture", "precision", "values", "fidelity", "as_measured"):
         assert made[key] == before[key], key
     assert made["parity"] <= 1e-4

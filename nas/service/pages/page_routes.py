@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from nas.analysis.formatting import title_of
 from nas.api import schemas
 from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
-from nas.errors import NasError
+from nas.errors import JobError, NasError
 from nas.problem.objectives import Objective
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
@@ -241,7 +241,15 @@ def _results(service: Service, run: str, asked: Mapping[str, Any]) -> dict[str, 
         "report": report,
         "predictors": service.results.predictors(run) if report else (),
         "exports": service.exports.list(run),
+        "images": report is not None and _takes_images(service, run),
     }
+
+
+def _takes_images(service: Service, run: str) -> bool:
+    try:
+        return service.exports.of_images(run)
+    except JobError:  # the page of a run with a damaged job file shows the rest
+        return False
 
 
 def _objective(info: schemas.ObjectiveInfo) -> Objective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from pathlib import PurePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -17,7 +18,9 @@ from nas.service.rest_routes.parameters import RunId
 from nas.service.service import Service
 
 ExportId = Annotated[str, Path(alias="export", description="An export's id.", examples=["0f3a5c7e"], max_length=200)]
-FileName = Annotated[str, Path(description="One of the export's files.", examples=["model.onnx"], max_length=200)]
+FileName = Annotated[
+    str, Path(description="One of the export's files.", examples=["digits-1-0f3a5c7e.onnx"], max_length=200)
+]
 _FILE: Answers = {200: {"description": "The file.", "content": {"application/octet-stream": {}}}}
 _ZIP: Answers = {200: {"description": "All files of the export.", "content": {"application/zip": {}}}}
 
@@ -28,7 +31,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/runs/{run}/exports", status_code=202, responses=answers(404, 409, 413))
     def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
-        """Export a measured network as verified ONNX, with its manifest and weights."""
+        """Export a measured network as verified ONNX, with its manifest, its weights and a script that runs it."""
         return service.exports.request(run, request)
 
     @router.get("/runs/{run}/exports", responses=answers(404))
@@ -72,9 +75,9 @@ def routes(service: Service) -> APIRouter:
         except BaseException:
             file.close()
             raise
-        name = f"{run}-{export}.zip"
+        name = next((PurePath(info.name).stem for info in made.files if info.name.endswith(".onnx")), f"{run}-{export}")
         return FileResponse(
-            file.name, media_type="application/zip", filename=name, background=BackgroundTask(file.close)
+            file.name, media_type="application/zip", filename=f"{name}.zip", background=BackgroundTask(file.close)
         )
 
     return router

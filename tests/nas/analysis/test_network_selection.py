@@ -11,7 +11,8 @@ from nas.analysis.network_selection import by_index, knee, limits_of, parse_limi
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import selection_json
-from nas.problem.objectives import Fidelity
+from nas.problem.objectives import Fidelity, Measurement, Objective, Status
+from nas.problem.precision import Precisions
 from tests.errors import raises
 from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run, table_of
 
@@ -57,6 +58,17 @@ def test_a_key_is_the_network_of_that_key(report: RunReport, text: str) -> None:
     assert (found.key, found.source) == (chosen.key, "measured")
     member = report.front[2]
     assert select(report, text.format(member.key)) == member
+
+
+def test_a_network_whose_longer_measurement_failed_is_found_by_its_key() -> None:
+    store = example_run()
+    chosen = build_report(store, run="example-1").evaluated[5]
+    latency = Objective.parse(LATENCY, [PROFILE])
+    request = Precisions().request(chosen.architecture, latency, Fidelity.FINAL)
+    store.add(Measurement(request, Status.FAILED, None, None, attempt=1, message="the worker died"))
+    found = build_report(store, run="example-1")
+    assert chosen.key not in found.candidates.places
+    assert select(found, f"key={chosen.key}").values == chosen.values
 
 
 @pytest.mark.parametrize("key", ["9-9-9", "../x", "x"])

@@ -111,7 +111,7 @@ def test_what_is_better_in_fp32_alone_is_no_better_where_it_is_deployed_in_int8(
     assert after["verdict"] == "no better in int8, though in fp32"
     told = shell.nas("show", run).out
     assert "its weights improved in fp32, but the network is no better in int8" in told
-    (command,) = re.findall(r"nas (export small-1 --select key=\S+ -o model.onnx)", told)
+    (command,) = re.findall(r"nas (export small-1 --select key=\S+)", told)
     assert f"{run}  " in shell.nas("show", "small-1").out
     assert "no better in int8, though in fp32" in shell.nas("show", "small-1").out
     kept = shell.nas(*command.split(), "--json")
@@ -146,7 +146,7 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
     told = shell.nas("resume", run, "--inline").out
     assert f"{run}: network" in told
     assert "validation accuracy" in told
-    assert f"next: nas export {run} -o model.onnx" in told
+    assert f"next: nas export {run}\n" in told
 
 
 def test_the_precision_is_the_networks_own(searched: Path) -> None:

@@ -24,6 +24,8 @@ from supernets.families.shared.pretrained_transformer import PretrainedTransform
 from supernets.families.vit_encoder.pretrained import read_vit
 from tests.errors import raises
 from tests.nas.commands import Shell
+from tests.nas.export.digit_images import write_digits
+from tests.nas.export.scripts import PROJECT, found_by
 
 JOB = """
 name: digits
@@ -114,6 +116,18 @@ def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(she
         expected = network(images).logits
     (came,) = run_model((tmp_path / "same.onnx").read_bytes(), {"input": images.numpy()})
     assert np.abs(came - expected.numpy()).max() <= 1e-4 * expected.std().item()
+
+
+def test_the_scripts_of_both_exports_answer_images_alike(shell: Shell, tmp_path: Path) -> None:
+    chosen = ("--select", "key=0-0-1-0-x-x-1-0", "--json")
+    shell.nas("export-transformers", "digits-1", "-o", tmp_path / "vit", *chosen)
+    made = shell.nas("export", "digits-1", "-o", tmp_path, *chosen).data
+    write_digits(tmp_path / "photos", n=24)
+    files = sorted((tmp_path / "photos").rglob("*.*"))
+    steps = json.loads((tmp_path / "vit" / "preprocessing.json").read_text())
+    assert (steps["mean"], steps["channel_order"]) == (list(MEAN), "RGB")
+    found = found_by(tmp_path / "vit" / "predict.py", files, without=PROJECT)
+    assert found == found_by(Path(made["script"]), files)
 
 
 def test_one_that_the_library_does_not_have_is_refused_and_told(shell: Shell, tmp_path: Path) -> None:

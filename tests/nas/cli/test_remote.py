@@ -293,9 +293,9 @@ class TestFetch:
         made = shell.nas("fetch", "small-1", "-o", "to", "--select", "latency_ms<=1", "--json").data
         assert made["paths"] == ["to/model.onnx"]
         assert made["result"] == {"parity": 1e-7}
-        shell.nas("fetch", "small-1", "--index", "0")
+        shell.nas("fetch", "small-1", "--index", "0", "--with-preprocessing")
         posted = [json.loads(request.content) for request in script.asked if request.method == "POST"]
-        assert posted == [{"select": "latency_ms<=1"}, {"index": 0}]
+        assert posted == [{"select": "latency_ms<=1"}, {"index": 0, "with_preprocessing": True}]
 
     def test_a_failed_export_is_an_error(self, shell: Shell, script: Script) -> None:
         failed = json.loads(script.answers["e1"][1]().content) | {

@@ -22,10 +22,14 @@ from nas.engine.run_options import RunOptions
 from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
+from supernets.data import TextOptions, load_data
+from supernets.data.splitting import split
+from supernets.data.text_classification import text_classification
 from supernets.families.encoder.pretrained import read_bert
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.commands import Shell
+from tests.nas.export.scripts import PROJECT, found_by, module_of
 
 TOPICS = {
     "text": ("formatstrings", "string-methods", "strings", "typesmapping", "typesseq"),
@@ -90,7 +94,8 @@ def test_an_export_comes_with_the_tokenizer_and_answers_raw_sentences(shell: She
     manifest = json.loads((tmp_path / "topics.json").read_text())
     told, classes = manifest["input"], manifest["classes"]
     assert told["shape"] == ["batch", "tokens"]
-    assert set(manifest["files"]) == {"topics.onnx", "topics.safetensors", "topics.tokenizer.json"}
+    files = {"topics.onnx", "topics.safetensors", "topics.tokenizer.json", "topics.predict.py"}
+    assert set(manifest["files"]) == files
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tmp_path / "topics.tokenizer.json"))
@@ -105,6 +110,37 @@ def test_an_export_comes_with_the_tokenizer_and_answers_raw_sentences(shell: She
     assert again.code == 0
     assert f"wrote {tmp_path / 'topics.tokenizer.json'}\n" in again.out
     assert "of validation sentences classified" in again.out
+
+
+def test_the_script_of_an_export_reproduces_the_test_accuracy(shell: Shell, tmp_path: Path) -> None:
+    made = shell.nas("export", "topics-1", "-o", tmp_path, "--json").data
+    manifest = json.loads(Path(made["manifest"]).read_text())
+    steps = manifest["preprocessing"]
+    assert (steps["special_tokens"], steps["max_tokens"], steps["padding_token"]) == (["[CLS]", "[SEP]"], 40, "[PAD]")
+    data = load_data(
+        "text-classification", path=shell.folder / "topics.csv", options=TextOptions(max_tokens=40, vocabulary=800)
+    )
+    source = text_classification(shell.folder / "topics.csv", TextOptions())
+    test = split(source, validation=None, test=None, seed=0).test
+    texts = [f" \n{text}\t " for text in test.inputs.tolist()]
+    predict = module_of(Path(made["script"]))
+    for text, row in zip(texts, data.test.inputs, strict=True):
+        assert np.array_equal(predict.preprocess(text)[0], row[row != data.sentences.padding])
+    found = found_by(Path(made["script"]), [text.strip() for text in texts])
+    right = [name == source.class_names[label] for (name, _), label in zip(found, test.labels, strict=True)]
+    assert np.mean(right) == manifest["figures"]["test"]["accuracy"]
+    refused = shell.nas("export", "topics-1", "-o", tmp_path, "--with-preprocessing")
+    assert (refused.code, refused.error) == (1, "export.preprocessing-unavailable")
+
+
+def test_the_script_of_a_folder_for_transformers_answers_raw_sentences(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "bert"
+    chosen = ("--select", "key=1-1-1-1-1-1", "--json")
+    shell.nas("export-transformers", "topics-1", "-o", out, *chosen)
+    made = shell.nas("export", "topics-1", "-o", tmp_path, *chosen).data
+    texts = [text for text, _ in sentences()[::40]]
+    assert json.loads((out / "preprocessing.json").read_text())["max_tokens"] == 40
+    assert found_by(out / "predict.py", texts, without=PROJECT) == found_by(Path(made["script"]), texts)
 
 
 def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(shell: Shell, tmp_path: Path) -> None:

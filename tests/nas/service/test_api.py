@@ -17,6 +17,7 @@ from typing import Any
 
 import onnx
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 
 from hardware_profiles.catalog import load_profile
@@ -126,7 +127,7 @@ def test_an_export_is_requested_made_by_a_task_and_downloaded(
     assert argv[argv.index("export") :][:2] == ["export", run]
     assert f"--select=key={service.results.pick(run, 'latency_ms<=0.5').key}" in argv
     written = {"model.onnx": b"onnx", "model.safetensors": b"weights", "model.json": b"{}"}
-    folder = Path(argv[argv.index("-o") + 1]).parent
+    folder = Path(argv[argv.index("-o") + 1])
     assert folder.is_relative_to(runs.get(run).path)
     for name, content in {**written, "result.json": b"{}", "result.log": b"", ".part": b""}.items():
         (folder / name).write_bytes(content)
@@ -139,7 +140,9 @@ def test_an_export_is_requested_made_by_a_task_and_downloaded(
     assert {info["name"]: info["bytes"] for info in done["files"]} == {n: len(c) for n, c in written.items()}
     assert client.get(f"{path}/files/model.onnx").content == b"onnx"
     assert client.get(f"{path}/files/result.json").status_code == 404
-    with zipfile.ZipFile(io.BytesIO(client.get(f"{path}/archive").content)) as archive:
+    zipped = client.get(f"{path}/archive")
+    assert zipped.headers["content-disposition"] == 'attachment; filename="model.zip"'
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == written
     assert [export["export"] for export in client.get(f"{API}/runs/{run}/exports").json()] == [made["export"]]
     client.delete(f"{API}/runs/{run}")
@@ -158,6 +161,29 @@ def test_what_is_exported_is_what_was_chosen_though_the_front_changes(service: S
     assert service.results.report(folder.id).front != before.front
     asked = [task.request["argv"][-1].removeprefix("--select=") for task in service.state.tasks(folder.id)]
     assert [select(service.results.report(folder.id), text).key for text in asked] == keys
+
+
+def test_any_measured_network_is_exported_with_preprocessing_if_asked(
+    client: TestClient, service: Service, runs: RunsFolder
+) -> None:
+    run = searched(runs).id
+    report = service.results.report(run)
+    other = next(key for key in report.evaluated.keys if key not in {point.key for point in report.front})
+    body = {"select": f"key={other}", "with_preprocessing": True}
+    answer = client.post(f"{API}/runs/{run}/exports", json=body)
+    assert (answer.status_code, answer.json()["request"]["with_preprocessing"]) == (202, True)
+    (task,) = service.state.tasks(run)
+    assert {f"--select=key={other}", "--with-preprocessing"} <= set(task.request["argv"])
+
+
+def test_sentences_are_not_preprocessed_in_the_graph(client: TestClient, runs: RunsFolder) -> None:
+    folder = searched(runs)
+    job = yaml.safe_load(folder.job_file.read_text())
+    job["data"] = {"name": "text-classification", "path": "x.csv"}
+    job["supernet"] = {"family": "encoder", "preset": "tiny"}
+    folder.job_file.write_text(yaml.safe_dump(job))
+    answer = client.post(f"{API}/runs/{folder.id}/exports", json={"with_preprocessing": True})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems#export.preprocessing-unavailable")
 
 
 def test_exports_without_a_matching_network_are_rejected_at_once(service: Service, runs: RunsFolder) -> None:

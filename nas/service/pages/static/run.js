@@ -125,10 +125,6 @@ async function showResults() {
     return [...own, ...others.filter((o) => !own.some((l) => l.metric === o.metric && l.sign === o.sign))];
   }
 
-  function expression() {
-    return limits().map(({ metric, sign, bound }) => `${metric}${sign}${bound}`).join(" and ");
-  }
-
   /** Selects a measured network by its key; null returns to the limit's choice. The page's address names it. */
   function select(key) {
     if (key !== selected) { // not for every pixel that a limit moves: browsers allow few changes of the address a second
@@ -222,8 +218,8 @@ async function showResults() {
     button.disabled = true;
     problem.textContent = "";
     try {
-      const key = data.measured.keys[chosen];
-      const body = { select: (key !== selected && expression()) || `key=${key}` };
+      // By its key: the front, and so the limit's choice, may have changed since the network was shown.
+      const body = { select: `key=${data.measured.keys[chosen]}`, with_preprocessing: Boolean(at("export-preprocessing")?.checked) };
       await call(runPath(run, "exports"), { method: "POST", body });
       notify("The network is being exported; its files appear under Exports.");
       await update();

@@ -302,11 +302,11 @@ def test_an_export_is_requested_and_followed_until_its_files_can_be_downloaded(
     open_run(chromium, server, "plain-1")
     set_limit(chromium, 0.5)
     key = chosen(chromium)
+    chromium.find("#export-preprocessing").click()
     chromium.find("#export").click()
     chromium.until(lambda: chromium.text("#exports .badge") == "queued")
     [export] = server.service.exports.list("plain-1")
-    assert export.request.select is not None
-    assert server.service.results.pick("plain-1", export.request.select).key == key
+    assert (export.request.select, export.request.with_preprocessing) == (f"key={key}", True)
     # What the task's process would do.
     for name, content in (("model.onnx", b"graph"), ("model.json", b"{}")):
         (folder.path / "exports" / export.export / name).write_bytes(content)

@@ -86,7 +86,9 @@ def test_from_the_recipe_to_a_file_that_runs(served: Served, chromium: Chromium)
     wait(lambda: chromium.text("#exports .badge") in ("finished", "failed"), "the export does not end")
     assert chromium.text("#exports .badge") == "finished"
     links = {e.text: str(e.get_attribute("href")) for e in chromium.all("#exports li li a")}
-    manifest, model = (urllib.request.urlopen(links[name]).read() for name in ("model.json", "model.onnx"))
+    (name,) = [text.removesuffix(".onnx") for text in links if text.endswith(".onnx")]
+    assert name.startswith("digits-cnn-1-")
+    manifest, model = (urllib.request.urlopen(links[name + suffix]).read() for suffix in (".json", ".onnx"))
     assert json.loads(manifest)["key"] == key
     test = load_data("digits", validation=0.25, test=0.25).test  # as the recipe divides them
     (logits,) = run_model(model, {json.loads(manifest)["input"]["name"]: test.inputs.numpy()})

@@ -1,0 +1,117 @@
+"""Puts the resizing and normalisation of images into an ONNX graph, bit for bit as Pillow and the training do them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from nas.errors import ExportFailedError
+from nas.export.manifest import NO_TOKENIZERS
+from supernets.data import ImageFormat, TextFormat
+
+IMAGE = "image"
+"""The input of such a graph: decoded bytes, (batch, height, width, channels)."""
+STEPS = ("crop", "resize", "scale", "mean", "std")
+"""The steps that the graph does; files are still decoded, turned upright and converted to grey or RGB before it."""
+_PRECISION_BITS = 22
+"""Of the fixed-point weights with which Pillow resizes bytes (``PRECISION_BITS`` in its Resample.c)."""
+
+
+def check_available(format: ImageFormat | TextFormat) -> None:
+    """Raises `ExportFailedError` for preprocessing that has no ONNX operators."""
+    if isinstance(format, TextFormat):
+        raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
+    if format.resizing != "pillow":
+        problem = f"version 0.1 resized the images of this run in another way ({format.resizing})"
+        raise ExportFailedError(f"{problem}; train again with this version", code="export.preprocessing-unavailable")
+
+
+def add_preprocessing(model: bytes, format: ImageFormat) -> bytes:
+    """The model with the input `IMAGE` (uint8, images of any one size) in place of the preprocessed one."""
+    proto = onnx.load_model_from_string(model)
+    graph = proto.graph
+    steps = _Steps()
+    _normalise(steps, _resize(steps, IMAGE, format.image_size), format, output=graph.input[0].name)
+    nodes = [*steps.nodes, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(steps.constants)
+    shape = [graph.input[0].type.tensor_type.shape.dim[0].dim_param, "height", "width", format.channels]
+    graph.input[0].CopyFrom(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape))
+    return bytes(proto.SerializeToString())
+
+
+class _Steps:
+    """Nodes in the order of their calls, with the constants that they read."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def __call__(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Appends a node; returns the name of its output."""
+        name = output or f"preprocessing.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def constant(self, value: float | NDArray[Any], kind: Any = np.float64) -> str:
+        """Adds a constant; returns its name."""
+        name = f"preprocessing.constant.{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=kind), name))
+        return name
+
+
+def _resize(add: _Steps, image: str, size: int) -> str:
+    """The bytes of the images' centred square, (batch, channels, size, size), as whole numbers in float64.
+
+    As `supernets.data.preprocessing.square`: rows first, then columns, each by weights of `_PRECISION_BITS` binary digits, and
+    rounded to bytes.
+    """
+    shape = add("Shape", image)
+    height, width = (add("Gather", shape, add.constant(axis, np.int64)) for axis in (1, 2))
+    side = add("Min", height, width)
+    pixels = add("Cast", add("Transpose", image, perm=[0, 3, 1, 2]), to=TensorProto.DOUBLE)
+    narrow = _bytes(add, add("MatMul", pixels, _weights(add, width, side, size)))
+    down = add("Transpose", _weights(add, height, side, size), perm=[1, 0])
+    return _bytes(add, add("MatMul", down, narrow))
+
+
+def _weights(add: _Steps, length: str, side: str, size: int) -> str:
+    """The fixed-point weight of each old pixel of a dimension for each new one, (length, size).
+
+    A triangle around the new pixel's centre that reaches as far as the neighbours: those of the new pixels if these are the
+    wider ones (antialiasing).
+    """
+    half, one = add.constant(0.5), add.constant(1.0)
+    first = add("Div", add("Sub", length, side), add.constant(2, np.int64))
+    scale = add("Div", add("Cast", side, to=TensorProto.DOUBLE), add.constant(size))
+    reach = add("Max", scale, one)
+    offset = add("Mul", add.constant(np.arange(size) + 0.5), scale)
+    centre = add("Add", add("Cast", first, to=TensorProto.DOUBLE), offset)
+    zero, step = add.constant(0, np.int64), add.constant(1, np.int64)
+    places = add("Cast", add("Range", zero, length, step), to=TensorProto.DOUBLE)
+    column = add("Unsqueeze", places, add.constant(np.array([1]), np.int64))
+    distance = add("Mul", add("Add", add("Sub", column, centre), half), add("Div", one, reach))
+    weight = add("Max", add("Sub", one, add("Abs", distance)), add.constant(0.0))
+    total = add("ReduceSum", weight, add.constant(np.array([0]), np.int64), keepdims=1)
+    fixed = add("Mul", add("Div", weight, total), add.constant(2.0**_PRECISION_BITS))
+    return add("Floor", add("Add", fixed, half))
+
+
+def _bytes(add: _Steps, sums: str) -> str:
+    """Fixed-point sums, exact in float64, as whole numbers from 0 to 255."""
+    rounded = add("Add", sums, add.constant(2.0 ** (_PRECISION_BITS - 1)))
+    whole = add("Floor", add("Div", rounded, add.constant(2.0**_PRECISION_BITS)))
+    return add("Clip", whole, add.constant(0.0), add.constant(255.0))
+
+
+def _normalise(add: _Steps, pixels: str, format: ImageFormat, *, output: str) -> None:
+    """The inputs of the network: each byte's in the table of its channel."""
+    every = np.broadcast_to(np.arange(256, dtype=np.uint8), (format.channels, 1, 256))
+    offsets = 256 * np.arange(format.channels)[:, None, None]
+    places = add("Add", add("Cast", pixels, to=TensorProto.INT64), add.constant(offsets, np.int64))
+    add("Gather", add.constant(format.inputs(every).ravel(), np.float32), places, output=output)

@@ -1,0 +1,142 @@
+"""Preprocessing of images and sentences: one description that training, exports and written scripts share.
+
+Exports copy the source of `decode`, `square` and `normalised`, and of `supernets.data.tokenizing.configure`, into a script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps
+
+Resizing = Literal["pillow", "pillow-in-one-call", "torch"]
+"""How images are resized: by `square`; or as in version 0.1, by `square_in_one_call` (image folders) or by torch (digits and
+fashion-mnist)."""
+
+
+def decode(image: Image.Image, channels: int) -> Image.Image:
+    """An image upright by its EXIF orientation, without alpha, as grey (1 channel) or RGB (3)."""
+    image = ImageOps.exif_transpose(image)
+    if "transparency" in image.info:  # Pillow warns if it is dropped from a palette in one step
+        image = image.convert("RGBA")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The centred square of an image, resized (bilinear, antialiased), rows before columns: (channels, size, size)."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    bilinear = Image.Resampling.BILINEAR
+    # In two calls: the order within one, and so the rounding, differs between versions of Pillow.
+    image = image.resize((size, image.height), bilinear, box=(left, 0, left + side, image.height))
+    image = image.resize((size, size), bilinear, box=(0, top, size, top + side))
+    return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def square_in_one_call(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """As `square`, but in the order of Pillow's version: differs by 1 in some bytes of tall images since Pillow 13."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def normalised(pixels: NDArray[np.uint8], levels: int, mean: ArrayLike, std: ArrayLike) -> NDArray[np.float32]:
+    """The inputs of a network for bytes (..., channels, height, width)."""
+    level = np.round(np.arange(256) * levels / 255) / levels
+    table: NDArray[np.float32] = ((level - np.reshape(mean, (-1, 1))) / np.reshape(std, (-1, 1))).astype(np.float32)
+    return table[np.arange(len(table))[:, None, None], pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """The preprocessing of the images of a data set, from a decoded file to the input of a network.
+
+    Attributes:
+        mean, std: of each channel on the scale from 0 to 1, by default the training part's; inputs are
+            ``(pixel - mean) / std``.
+        image_size: height and width in pixels.
+        levels: number of steps from black to white: ``pixel = round(byte * levels / 255) / levels``.
+        resizing: how the images were resized.
+    """
+
+    noun: ClassVar[str] = "image"
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    channels: int
+    levels: int = 255
+    resizing: Resizing = "pillow"
+
+    def inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The inputs of a network for bytes (..., channels, height, width)."""
+        return normalised(pixels, self.levels, self.mean, self.std)
+
+    def to_json(self) -> dict[str, Any]:
+        """The description in words and numbers, for manifests; in the order of the steps."""
+        return {
+            "kind": "image",
+            "orientation": "upright, by the EXIF orientation",
+            "alpha": "dropped, without blending",
+            "channel_order": "L" if self.channels == 1 else "RGB",
+            "grey": "(19595 R + 38470 G + 7471 B + 32768) // 65536",
+            "crop": "the centred square with the side of the short side, before resizing; offsets are rounded down",
+            "resized_side": "both sides of the square, so the short side of the image",
+            "size": [self.image_size, self.image_size],
+            "filter": "bilinear",
+            "antialias": True,
+            "resizing": self.resizing,
+            "order": "rows first, then columns, each rounded to bytes",
+            "levels": self.levels,
+            "scale": "pixel = round(byte * levels / 255) / levels; input = (pixel - mean) / std in float64, as float32",
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "layout": "batch, channel, row, column",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """The preprocessing of the sentences of a data set, from text to the input of a network.
+
+    Attributes:
+        vocabulary: number of different tokens: every id is below it.
+        padding: the token that fills up short sentences.
+        max_tokens: the most that a sentence may have; longer ones were cut.
+        tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
+        typical_tokens: the mean length of the validation part's sentences, rounded up; costs are counted for it.
+        padding_token: the text of `padding`.
+        special_tokens: those that the tokenizer adds to a sentence, in their order.
+        n_cut: number of sentences, of all parts, that were longer than `max_tokens`.
+    """
+
+    noun: ClassVar[str] = "sentence"
+
+    vocabulary: int
+    padding: int
+    max_tokens: int
+    tokenizer: str
+    typical_tokens: int
+    padding_token: str
+    special_tokens: tuple[str, ...]
+    n_cut: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The description in words and numbers, for manifests; in the order of the steps."""
+        return {
+            "kind": "sentence",
+            "white_space": "stripped at both ends",
+            "tokenizer": "the file .tokenizer.json beside the model; special tokens in a sentence are split like other words",
+            "special_tokens": list(self.special_tokens),
+            "max_tokens": self.max_tokens,
+            "truncation": "at the end; the special tokens are kept and count",
+            "padding": self.padding,
+            "padding_token": self.padding_token,
+            "padding_side": "at the end, to the longest sentence of a batch",
+            "vocabulary": self.vocabulary,
+            "layout": "batch, token",
+        }

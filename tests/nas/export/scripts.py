@@ -1,0 +1,39 @@
+"""Runs the scripts of exports, as users do and as modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+PROJECT = ("nas", "supernets", "predictors", "hardware_profiles")
+HEAVY = ("torch", "onnx", "transformers")
+
+
+def found_by(
+    script: Path, given: Sequence[str | Path], *, without: Sequence[str] = (*PROJECT, *HEAVY)
+) -> list[tuple[str, float]]:
+    """The class and probability that a script prints first for each argument, where some packages cannot be imported."""
+    forbidden = f"import sys; sys.modules.update(dict.fromkeys({tuple(without)!r}))"
+    code = f"{forbidden}; import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    made = subprocess.run(
+        [sys.executable, "-I", "-c", code, script, *given], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert made.returncode == 0, made.stderr
+    lines = made.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, given))
+    first = [line.partition(": ")[2].partition(",")[0].rpartition(" ") for line in lines]
+    return [(name, float(share.rstrip("%")) / 100) for name, _, share in first]
+
+
+def module_of(script: Path) -> ModuleType:
+    """A script as a module, to call its `preprocess`."""
+    spec = importlib.util.spec_from_file_location("predict", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
